@@ -1,0 +1,58 @@
+# Every outside library, each with the Debian package to install when it is missing.
+
+include(CheckSymbolExists)
+find_package(PkgConfig QUIET)
+
+function(cbe_missing what package)
+    message(FATAL_ERROR "${what} was not found. On Debian: apt-get install ${package}")
+endfunction()
+
+find_package(OpenMP COMPONENTS C QUIET)
+if(NOT OpenMP_C_FOUND)
+    cbe_missing("OpenMP" "gcc")
+endif()
+
+# Any CBLAS serves; OpenBLAS is looked for first because it is the fastest that Debian packages.
+# LAPACK gives the eigenvectors from which searches start; OpenBLAS contains it.
+find_path(CBLAS_INCLUDE_DIR cblas.h
+    PATH_SUFFIXES openblas openblas-pthread openblas-openmp openblas-serial
+                  ${CMAKE_C_LIBRARY_ARCHITECTURE})
+find_library(CBLAS_LIBRARY NAMES openblas cblas blis mkl_rt
+    PATH_SUFFIXES openblas-pthread openblas-openmp openblas-serial)
+if(NOT CBLAS_INCLUDE_DIR OR NOT CBLAS_LIBRARY)
+    cbe_missing("A CBLAS library" "libopenblas-dev")
+endif()
+add_library(cbe_blas INTERFACE)
+target_include_directories(cbe_blas SYSTEM INTERFACE ${CBLAS_INCLUDE_DIR})
+target_link_libraries(cbe_blas INTERFACE ${CBLAS_LIBRARY})
+set(CMAKE_REQUIRED_LIBRARIES ${CBLAS_LIBRARY})
+include(CheckFunctionExists)
+check_function_exists(dsyevd_ CBE_CBLAS_HAS_LAPACK)
+unset(CMAKE_REQUIRED_LIBRARIES)
+if(NOT CBE_CBLAS_HAS_LAPACK)
+    find_library(LAPACK_LIBRARY NAMES lapack)
+    if(NOT LAPACK_LIBRARY)
+        cbe_missing("LAPACK" "liblapack-dev")
+    endif()
+    target_link_libraries(cbe_blas INTERFACE ${LAPACK_LIBRARY})
+endif()
+
+# cbe_find(NAME header library package): a plain library, found by header and file name.
+function(cbe_find name header library package)
+    find_path(${name}_INCLUDE_DIR ${header})
+    find_library(${name}_LIBRARY NAMES ${library})
+    if(NOT ${name}_INCLUDE_DIR OR NOT ${name}_LIBRARY)
+        cbe_missing("${name}" "${package}")
+    endif()
+    add_library(cbe_${name} INTERFACE)
+    target_include_directories(cbe_${name} SYSTEM INTERFACE ${${name}_INCLUDE_DIR})
+    target_link_libraries(cbe_${name} INTERFACE ${${name}_LIBRARY})
+endfunction()
+
+cbe_find(jansson jansson.h jansson libjansson-dev)
+cbe_find(pcre2 pcre2.h pcre2-8 libpcre2-dev)
+cbe_find(utf8proc utf8proc.h utf8proc libutf8proc-dev)
+cbe_find(nettle nettle/sha2.h nettle nettle-dev)  # SHA-256 of the inputs
+if(CBE_TESTS)
+    cbe_find(cmocka cmocka.h cmocka libcmocka-dev)
+endif()

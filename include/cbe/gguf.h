@@ -1,0 +1,72 @@
+/*
+ * gguf.h - reading .gguf files, versions 2 and 3, little-endian.
+ *
+ *   file   := "GGUF" version(u32) n_tensors(u64) n_pairs(u64) pair* info* padding data
+ *   pair   := key(string) type(u32) value          string := length(u64) bytes
+ *   info   := name(string) n_dims(u32) dim(u64)* type(u32) offset(u64, from the start of data)
+ *
+ * Files are mapped. Every count, length and offset is checked against the bytes left before it is
+ * used. F32, F16, BF16, Q4_0, Q4_1 and Q8_0 are read; another type is an error, by name, only when
+ * its tensor is asked for.
+ */
+#ifndef CBE_GGUF_H
+#define CBE_GGUF_H
+
+#include <stdbool.h>
+
+#include "cbe/tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct cbe_gguf cbe_gguf;
+
+/** Bytes inside the mapped file, not ended by 0. */
+typedef struct {
+    const char *data;
+    size_t length;
+} cbe_span;
+
+cbe_status cbe_gguf_open(cbe_gguf **out, const char *path, cbe_error *err);
+void cbe_gguf_close(cbe_gguf *file); /* NULL is allowed */
+const char *cbe_gguf_path(const cbe_gguf *file);
+
+/* Metadata. A key that is missing is CBE_ERR_FORMAT and named; so is a value of another type. */
+
+bool cbe_gguf_has(const cbe_gguf *file, const char *key);
+/** Any integer type, when not negative. */
+cbe_status cbe_gguf_uint(const cbe_gguf *file, const char *key, uint64_t *out, cbe_error *err);
+/** Any floating or integer type; NaN and infinity are CBE_ERR_FORMAT. */
+cbe_status cbe_gguf_double(const cbe_gguf *file, const char *key, double *out, cbe_error *err);
+cbe_status cbe_gguf_bool(const cbe_gguf *file, const char *key, bool *out, cbe_error *err);
+cbe_status cbe_gguf_string(const cbe_gguf *file, const char *key, cbe_span *out, cbe_error *err);
+/** Strings of an array: *out (count) is allocated, to cbe_gguf_free_array; the spans are borrowed. */
+cbe_status cbe_gguf_strings(const cbe_gguf *file, const char *key, cbe_span **out, size_t *count,
+                            cbe_error *err);
+/** Integers of an array of any integer type, widened; to cbe_gguf_free_array. */
+cbe_status cbe_gguf_ints(const cbe_gguf *file, const char *key, int64_t **out, size_t *count,
+                         cbe_error *err);
+/** Floats of an array of f32; to cbe_gguf_free_array. */
+cbe_status cbe_gguf_floats(const cbe_gguf *file, const char *key, float **out, size_t *count,
+                           cbe_error *err);
+void cbe_gguf_free_array(void *array);
+
+/** Metadata as text for listings: the i-th key and its value, cut to size bytes (arrays: their length
+ * and type). @return false when i is past the end */
+bool cbe_gguf_describe(const cbe_gguf *file, size_t i, cbe_span *key, char *value, size_t size);
+
+/* Tensors. Dimensions are given slowest first, the reverse of the file's. */
+
+size_t cbe_gguf_count(const cbe_gguf *file);
+const char *cbe_gguf_name(const cbe_gguf *file, size_t i);
+const char *cbe_gguf_type_name(const cbe_gguf *file, size_t i); /* "q4_k" also when not read */
+const size_t *cbe_gguf_shape(const cbe_gguf *file, size_t i, size_t *n_dims);
+bool cbe_gguf_has_tensor(const cbe_gguf *file, const char *name);
+/** @return CBE_OK; CBE_ERR_FORMAT when there is no such tensor; CBE_ERR_UNSUPPORTED (type named) */
+cbe_status cbe_gguf_tensor(const cbe_gguf *file, const char *name, cbe_tensor *out, cbe_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,80 @@
+/*
+ * safetensors.h - reading and writing .safetensors files.
+ *
+ *   file   := header_length (u64, little-endian) header (JSON object) data
+ *   header := { "NAME": {"dtype": "F32", "shape": [..], "data_offsets": [begin, end]}, ...,
+ *               "__metadata__": {"KEY": "STRING", ...} }
+ *
+ * Files are mapped, never read whole. Everything in the header is checked before it is used:
+ * lengths against the file's size, products for overflow, tensors for overlap and holes.
+ * F64, F32, F16, BF16 and I64 are read; another dtype is an error only when its tensor is asked for.
+ */
+#ifndef CBE_SAFETENSORS_H
+#define CBE_SAFETENSORS_H
+
+#include <stdbool.h>
+
+#include "cbe/tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct cbe_safetensors cbe_safetensors;
+
+/** Maps a file and checks its header.
+ * @return CBE_OK, CBE_ERR_IO, CBE_ERR_FORMAT (err->offset: byte in the file), CBE_ERR_NOMEM */
+cbe_status cbe_safetensors_open(cbe_safetensors **out, const char *path, cbe_error *err);
+void cbe_safetensors_close(cbe_safetensors *file); /* NULL is allowed */
+
+/** Borrowed until close. */
+const char *cbe_safetensors_path(const cbe_safetensors *file);
+/** Number of tensors, and the i-th of them in the order of the header (for listings).
+ * dtype_name is the file's own word, also for dtypes that we do not read. */
+size_t cbe_safetensors_count(const cbe_safetensors *file);
+const char *cbe_safetensors_name(const cbe_safetensors *file, size_t i);
+const char *cbe_safetensors_dtype_name(const cbe_safetensors *file, size_t i);
+/** Shape of the i-th tensor: n_dims through *n_dims, dimensions borrowed. */
+const size_t *cbe_safetensors_shape(const cbe_safetensors *file, size_t i, size_t *n_dims);
+/** Value of a key of __metadata__, borrowed; NULL when there is none. */
+const char *cbe_safetensors_metadata(const cbe_safetensors *file, const char *key);
+
+bool cbe_safetensors_has(const cbe_safetensors *file, const char *name);
+/** The tensor of that name.
+ * @return CBE_OK; CBE_ERR_FORMAT when there is none (says which names there are, as space allows);
+ *         CBE_ERR_UNSUPPORTED for a dtype that we do not read (named) */
+cbe_status cbe_safetensors_get(const cbe_safetensors *file, const char *name, cbe_tensor *out,
+                               cbe_error *err);
+
+/* Writing. All tensors are declared first; their data may then come in any order and in parts, so
+ * that a file larger than memory can be written. The file appears under its name only at commit. */
+
+typedef struct {
+    const char *name;
+    cbe_dtype dtype; /* F64, F32, F16, BF16 or I64 */
+    size_t n_dims;
+    size_t dims[CBE_MAX_DIMS];
+} cbe_tensor_spec;
+
+typedef struct cbe_safetensors_writer cbe_safetensors_writer;
+
+/** Starts writing to a temporary file in path's folder.
+ * @param metadata n_metadata pairs key, value (2 * n_metadata strings); may be NULL when 0
+ * @return CBE_OK, CBE_ERR_IO, CBE_ERR_NOMEM, CBE_ERR_ARG */
+cbe_status cbe_safetensors_writer_create(cbe_safetensors_writer **out, const char *path,
+                                         size_t n_tensors, const cbe_tensor_spec *tensors,
+                                         size_t n_metadata, const char *const *metadata,
+                                         cbe_error *err);
+/** Writes count elements of tensor number i (as declared), the first at element `first`; data holds
+ * elements of the declared dtype. */
+cbe_status cbe_safetensors_writer_put(cbe_safetensors_writer *writer, size_t i, size_t first,
+                                      size_t count, const void *data, cbe_error *err);
+/** Syncs, renames over path and frees the writer (also on failure: the temporary file is removed). */
+cbe_status cbe_safetensors_writer_commit(cbe_safetensors_writer *writer, cbe_error *err);
+/** Removes the temporary file and frees the writer; NULL is allowed. */
+void cbe_safetensors_writer_abandon(cbe_safetensors_writer *writer);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

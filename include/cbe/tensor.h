@@ -1,0 +1,64 @@
+/*
+ * tensor.h - a named array as it lies in a file, and its conversion to float.
+ */
+#ifndef CBE_TENSOR_H
+#define CBE_TENSOR_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cbe/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { CBE_MAX_DIMS = 8 };
+
+typedef enum {
+    CBE_F32 = 0,
+    CBE_F64,
+    CBE_F16,
+    CBE_BF16,
+    CBE_I64,
+    CBE_Q4_0, /* GGUF blocks of 32: one f16 scale, 16 bytes of 4-bit values */
+    CBE_Q4_1, /* the same with an f16 minimum */
+    CBE_Q8_0, /* GGUF blocks of 32: one f16 scale, 32 signed bytes */
+    CBE_N_DTYPES
+} cbe_dtype;
+
+/** What is known of a dtype: its name ("F32", "Q4_1"), and the items and bytes of one block. */
+typedef struct {
+    const char *name;
+    size_t block_items, block_bytes;
+} cbe_dtype_info;
+
+/** Borrowed, static; dtype must be one of the enum. */
+const cbe_dtype_info *cbe_dtype_get(cbe_dtype dtype);
+
+/** A view into a mapped file: valid until that file is closed. Little-endian, row-major. */
+typedef struct {
+    const char *name;
+    cbe_dtype dtype;
+    size_t n_dims;             /* 0: a scalar */
+    size_t dims[CBE_MAX_DIMS]; /* slowest first, as NumPy's shape (GGUF files list the reverse) */
+    size_t n_elements, n_bytes;
+    const void *data; /* not necessarily aligned */
+} cbe_tensor;
+
+/** Elements first .. first + count - 1 as float: exact for F32, F16, BF16, dequantised for the
+ * others, rounded to nearest for F64 and I64.
+ * @param out shape (count)
+ * @return CBE_OK; CBE_ERR_ARG when the range leaves the tensor or starts or ends inside a block */
+cbe_status cbe_tensor_to_float(const cbe_tensor *tensor, size_t first, size_t count, float *out,
+                               cbe_error *err);
+
+/** Checks the shape; n_dims of them follow. Error CBE_ERR_SHAPE with the tensor's name, its shape,
+ * and the shape expected. @param path the file, named in the message */
+cbe_status cbe_tensor_expect(const cbe_tensor *tensor, const char *path, size_t n_dims,
+                             const size_t *dims, cbe_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

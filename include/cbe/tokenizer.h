@@ -1,0 +1,54 @@
+/*
+ * tokenizer.h - text to token ids and back, as the model's own tokenizer does it.
+ *
+ * Read from a GGUF file: tokenizer.ggml.model "gpt2" (byte-level BPE), with the pre-tokenisation that
+ * tokenizer.ggml.pre names (GPT-2's split, "smollm": each digit alone first, and others of its table).
+ */
+#ifndef CBE_TOKENIZER_H
+#define CBE_TOKENIZER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cbe/gguf.h"
+#include "cbe/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct cbe_tokenizer cbe_tokenizer;
+
+/** Copies what it needs: the file may be closed afterwards.
+ * @return CBE_OK; CBE_ERR_UNSUPPORTED for another kind of tokenizer or pre-tokenisation (named);
+ *         CBE_ERR_FORMAT for a vocabulary or merges that contradict each other; CBE_ERR_NOMEM */
+cbe_status cbe_tokenizer_from_gguf(cbe_tokenizer **out, const cbe_gguf *file, cbe_error *err);
+void cbe_tokenizer_free(cbe_tokenizer *tokenizer); /* NULL is allowed */
+
+size_t cbe_tokenizer_vocab_size(const cbe_tokenizer *tokenizer);
+/** Ids of the tokens that begin and end a text; -1 when the file names none. */
+int64_t cbe_tokenizer_bos(const cbe_tokenizer *tokenizer);
+int64_t cbe_tokenizer_eos(const cbe_tokenizer *tokenizer);
+
+/** Ids of a text. Special tokens written in the text are recognised as such. Bytes that are not UTF-8
+ * become U+FFFD, each maximal invalid part one, as Unicode recommends. Thread-safe.
+ * @param text         length bytes; may contain 0
+ * @param add_special  add what the tokenizer puts at the ends (begin of text, where the file says so)
+ * @param ids          [out] n_ids of them, to cbe_tokenizer_free_ids
+ * @param n_replaced   [out] invalid parts replaced; NULL: not wanted */
+cbe_status cbe_tokenizer_encode(const cbe_tokenizer *tokenizer, const char *text, size_t length,
+                                bool add_special, int64_t **ids, size_t *n_ids, size_t *n_replaced,
+                                cbe_error *err);
+void cbe_tokenizer_free_ids(int64_t *ids);
+
+/** Text of ids, special tokens kept; bytes that do not form UTF-8 become U+FFFD. Ended by a 0 that
+ * length does not count; to cbe_tokenizer_free_text. Error CBE_ERR_ARG for an id out of range. */
+cbe_status cbe_tokenizer_decode(const cbe_tokenizer *tokenizer, const int64_t *ids, size_t n_ids,
+                                char **text, size_t *length, cbe_error *err);
+void cbe_tokenizer_free_text(char *text);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,45 @@
+/*
+ * tokens.h - the token ids that a run is made on: B sequences of S tokens.
+ */
+#ifndef CBE_TOKENS_H
+#define CBE_TOKENS_H
+
+#include "cbe/status.h"
+#include "cbe/tokenizer.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct {
+    size_t n_sequences, context_length; /* B, S */
+    int64_t *ids;                       /* (B, S), owned */
+    int64_t *derangement;               /* (B S), owned; NULL when the file has none */
+    size_t n_documents, n_unused, n_replaced; /* texts read; tokens past the last whole sequence or
+                                                 --max-tokens; invalid UTF-8 parts replaced */
+} cbe_tokens;
+
+/** Reads texts, one document a file, nothing trimmed; joins their tokens with the end-of-text token
+ * between documents and cuts them into sequences of context_length. What is left over at the end is not
+ * used (counted in n_unused), unless there is less than one sequence: then it is the only, shorter one.
+ * @param max_tokens  0: all; otherwise whole sequences up to that many tokens, or one shorter sequence
+ * @return CBE_OK; CBE_ERR_IO (file named); CBE_ERR_ARG when the texts hold no token */
+cbe_status cbe_tokens_from_texts(cbe_tokens *out, const cbe_tokenizer *tokenizer, size_t n_paths,
+                                 const char *const *paths, size_t context_length, size_t max_tokens,
+                                 cbe_error *err);
+
+/** Reads `input_ids` (B, S) or (S), and `derangement` when present, from a safetensors file, as they
+ * are. Error CBE_ERR_SHAPE for other shapes, CBE_ERR_ARG for negative ids or a derangement that is not
+ * a permutation of all B S tokens without fixed points. */
+cbe_status cbe_tokens_load(cbe_tokens *out, const char *path, cbe_error *err);
+
+/** Error CBE_ERR_ARG, with sequence and position, when an id is not below vocab_size. */
+cbe_status cbe_tokens_check(const cbe_tokens *tokens, size_t vocab_size, cbe_error *err);
+
+/** Frees what it owns and zeroes it; a zeroed one is allowed. */
+void cbe_tokens_free(cbe_tokens *tokens);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,1 @@
+typedef int cbe_kernels_placeholder;

@@ -1,0 +1,31 @@
+/* fail.c - see fail.h and cbe/status.h. */
+#include "core/fail.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+const char *cbe_status_name(cbe_status status)
+{
+    static const char *const names[] = {
+        "CBE_OK",          "CBE_ERR_ARG",         "CBE_ERR_NOMEM",   "CBE_ERR_IO",
+        "CBE_ERR_FORMAT",  "CBE_ERR_SHAPE",       "CBE_ERR_UNSUPPORTED", "CBE_ERR_NUMERIC",
+        "CBE_ERR_CANCELLED", "CBE_ERR_INTERNAL",
+    };
+    _Static_assert(sizeof names / sizeof *names == CBE_N_STATUS, "one name for each status");
+    return (unsigned)status < CBE_N_STATUS ? names[status] : "?";
+}
+
+cbe_status cbe_fail(cbe_error *err, cbe_status code, int64_t offset, const char *format, ...)
+{
+    if (err) {
+        err->code = code;
+        err->offset = offset;
+        va_list args;
+        va_start(args, format);
+        vsnprintf(err->message, sizeof err->message, format, args);
+        va_end(args);
+        for (char *c = err->message; *c; c++)
+            if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
+    }
+    return code;
+}

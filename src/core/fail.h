@@ -1,0 +1,14 @@
+/*
+ * fail.h - filling a cbe_error in one expression: return cbe_fail(err, CBE_ERR_IO, -1, "...", ...).
+ */
+#ifndef CBE_CORE_FAIL_H
+#define CBE_CORE_FAIL_H
+
+#include "cbe/status.h"
+
+/** Stores code, offset (-1: none) and message in err (NULL: nothing is stored); returns code.
+ * A message that does not fit is cut; control characters become '?', so it stays one line. */
+cbe_status cbe_fail(cbe_error *err, cbe_status code, int64_t offset, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+#endif

@@ -1,0 +1,76 @@
+/* memory.c - see memory.h. */
+#include "core/memory.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/fail.h"
+
+static atomic_long allocations_left = -1;
+
+bool cbe_mul_size(size_t a, size_t b, size_t *out)
+{
+    if (b != 0 && a > SIZE_MAX / b) return false;
+    *out = a * b;
+    return true;
+}
+
+bool cbe_add_size(size_t a, size_t b, size_t *out)
+{
+    if (a > SIZE_MAX - b) return false;
+    *out = a + b;
+    return true;
+}
+
+void cbe_memory_fail_after(long countdown)
+{
+    atomic_store(&allocations_left, countdown);
+}
+
+static bool allocation_allowed(void)
+{
+    long left = atomic_load(&allocations_left);
+    if (left < 0) return true;
+    if (left == 0) return false;
+    atomic_store(&allocations_left, left - 1);
+    return true;
+}
+
+void *cbe_alloc(size_t count, size_t size, const char *what, cbe_error *err)
+{
+    size_t bytes, padded;
+    if (!cbe_mul_size(count, size, &bytes) ||
+        !cbe_add_size(bytes, 2 * CBE_ALIGNMENT, &padded)) {
+        cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: %zu elements of %zu bytes do not fit the address space",
+                 what, count, size);
+        return NULL;
+    }
+    padded = padded / CBE_ALIGNMENT * CBE_ALIGNMENT;
+    void *memory = allocation_allowed() ? aligned_alloc(CBE_ALIGNMENT, padded) : NULL;
+    if (!memory)
+        cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: out of memory (%zu bytes asked for)", what, bytes);
+    return memory;
+}
+
+void *cbe_alloc_zero(size_t count, size_t size, const char *what, cbe_error *err)
+{
+    void *memory = cbe_alloc(count, size, what, err);
+    if (memory) memset(memory, 0, count * size);
+    return memory;
+}
+
+char *cbe_copy_string(const char *text, size_t length, cbe_error *err)
+{
+    char *copy = cbe_alloc(length + 1, 1, "string", err);
+    if (!copy) return NULL;
+    memcpy(copy, text, length);
+    copy[length] = 0;
+    return copy;
+}
+
+void cbe_free(void *memory)
+{
+    free(memory);
+}
