@@ -1,0 +1,104 @@
+/*
+ * objective.h - the energy of ablating directions, and its gradient.
+ *
+ * Ablating v replaces each hidden state h_n by h_n - c_n v, c_n = D_n . v. The energy is what that does
+ * to the next-token distribution, on average over tokens, in nats:
+ *
+ *   kl  mean of KL(p || q), p clean, q ablated      ce  mean of CE(q, next token) - CE(p, next token)
+ *
+ * An objective is one layer of one run. It knows nothing of the search that asks it.
+ * Source: Belrose et al. 2023, arXiv:2303.08112, section 4 (causal basis extraction).
+ */
+#ifndef CBE_OBJECTIVE_H
+#define CBE_OBJECTIVE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cbe/decoder.h"
+#include "cbe/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** What a direction's component is replaced with. */
+typedef enum {
+    CBE_ABLATE_MEAN = 0, /* D_n = h_n - mean of h over all tokens */
+    CBE_ABLATE_RESAMPLE, /* D_n = h_n - h_derangement(n) */
+    CBE_ABLATE_ZERO,     /* D_n = h_n */
+    CBE_N_ABLATIONS
+} cbe_ablation;
+
+typedef enum {
+    CBE_OBJECTIVE_KL = 0,
+    CBE_OBJECTIVE_CE,
+    CBE_N_OBJECTIVES
+} cbe_objective_kind;
+
+/** Names as on the command line: "mean", "resample", "zero"; "kl", "ce". */
+const char *cbe_ablation_name(cbe_ablation ablation);
+const char *cbe_objective_name(cbe_objective_kind kind);
+
+typedef struct cbe_objective cbe_objective;
+
+void cbe_objective_free(cbe_objective *objective); /* NULL is allowed */
+
+/** d of the directions, and the largest m that one call of cbe_objective_eval takes. */
+size_t cbe_objective_hidden_size(const cbe_objective *objective);
+size_t cbe_objective_max_batch(const cbe_objective *objective);
+/** Tokens over which the energy is a mean: all, or those with a label for ce. */
+size_t cbe_objective_n_tokens(const cbe_objective *objective);
+
+/** Restricts energies to about n tokens, evenly spread, for cheap comparisons; 0: all of them. What is
+ * ablated stays the same: the mean and the resampling pool are those of all tokens. */
+void cbe_objective_set_sample(cbe_objective *objective, size_t n);
+
+/** Energies of m directions, each ablated alone. Not for several threads at once (it runs its own).
+ * @param v         shape (m, d); norms need not be 1
+ * @param energy    [out] shape (m), nats; not finite when v or the result is not
+ * @param grad      [out] d energy / d v as a free vector, shape (m, d); NULL skips its cost
+ * @param per_token [out] shape (m, n_tokens of the sample in force), nats; NULL: not wanted
+ * @return CBE_OK, CBE_ERR_ARG (m is 0 or above the batch). The result has the same bits for any number of
+ *         threads. */
+cbe_status cbe_objective_eval(cbe_objective *objective, size_t m, const double *v, double *energy,
+                              double *grad, double *per_token, cbe_error *err);
+
+/** The lens x_n = h_n + A h_n + b of a layer, read by the decoder. */
+typedef struct {
+    const float *weight; /* A (d, d), row-major; NULL: the logit lens, A = 0 and b = 0 */
+    const float *bias;   /* b (d); NULL: 0 */
+} cbe_translator;
+
+typedef struct {
+    size_t n_tokens; /* N, of every layer that will be set */
+    cbe_ablation ablation;
+    cbe_objective_kind kind;
+    const int64_t *derangement; /* (N), a permutation without fixed points; resample only. Copied */
+    const int64_t *labels;      /* (N), the next token or -1; ce only. Copied */
+    size_t max_batch;           /* 0: 8 */
+    const char *kernels;        /* instruction set by name ("avx2", "ref"); NULL: the best */
+} cbe_lens_options;
+
+/** Creates the objective of a lens: the arrays of all layers to come. The decoder is borrowed until free.
+ * Memory: 4 bytes for each of N x V and V x d, and max_batch x V for each of up to 64 parts of the tokens.
+ * No layer is set yet: cbe_lens_objective_set_layer comes first.
+ * @return CBE_OK; CBE_ERR_ARG (fewer than 2 tokens for mean and resample, a derangement that is none, no
+ *         label, kernels that this CPU lacks); CBE_ERR_NOMEM */
+cbe_status cbe_lens_objective_create(cbe_objective **out, const cbe_decoder *decoder,
+                                     const cbe_lens_options *options, cbe_error *err);
+
+/** Sets the layer: everything that does not depend on the direction. One product N x V x d, and for kl
+ * without soft cap another.
+ * @param hidden (N, d), borrowed until the next call or free
+ * @return CBE_OK; CBE_ERR_NUMERIC for NaN or infinity in hidden (token named) or in its logits */
+cbe_status cbe_lens_objective_set_layer(cbe_objective *objective, const float *hidden,
+                                        cbe_translator translator, cbe_error *err);
+
+/** Name of the instruction set in use, "avx512"; borrowed. */
+const char *cbe_lens_objective_kernels(const cbe_objective *objective);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,145 @@
+/* kernels.c - the table of kernels and the plain twin that all others are checked against. */
+#include "causal/kernels.h"
+
+#include <math.h>
+#include <string.h>
+
+static double row_max_ref(size_t n, const float *z, const float *u, const float *offset, float a,
+                          float b)
+{
+    double top = -INFINITY;
+    for (size_t i = 0; i < n; i++)
+        top = fmax(top, (double)a * z[i] + (double)b * u[i] + (offset ? (double)offset[i] : 0));
+    return top;
+}
+
+static double row_sum_ref(size_t n, const float *z, const float *u, const float *offset, float a,
+                          float b, float k)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += exp2((double)a * z[i] + (double)b * u[i] + (offset ? (double)offset[i] : 0) + k);
+    return sum;
+}
+
+static cbe_row_sums row_exp_ref(size_t n, const float *z, const float *u, const float *offset, float a,
+                                float b, float k, float *e)
+{
+    cbe_row_sums sum = {0, 0, 0};
+    for (size_t i = 0; i < n; i++) {
+        const double x = exp2((double)a * z[i] + (double)b * u[i] + (offset ? (double)offset[i] : 0) + k);
+        e[i] = (float)x;
+        sum.e += x;
+        sum.ez += x * z[i];
+        sum.eu += x * u[i];
+    }
+    return sum;
+}
+
+static void accumulate_ref(size_t n, size_t rows, const float *const *e, const float *w, int first,
+                           float *g)
+{
+    for (size_t i = 0; i < n; i++) {
+        double sum = first ? 0 : (double)g[i];
+        for (size_t r = 0; r < rows; r++) sum += (double)w[r] * e[r][i];
+        g[i] = (float)sum;
+    }
+}
+
+static cbe_cap_sums row_cap_ref(size_t n, const float *z0, const float *z, const float *u,
+                                const float *offset, const cbe_cap_row *row, float *ef, float *pf)
+{
+    cbe_cap_sums sum = {0, 0, 0, 0, 0, 0};
+    const double cap = row->softcap;
+    for (size_t i = 0; i < n; i++) {
+        const double base = offset ? (double)offset[i] : 0;
+        const double clean = cap * tanh((row->clean_scale * z0[i] + base) / cap);
+        const double tangent = tanh((row->scale * z[i] + row->u_scale * u[i] + base) / cap);
+        const double p = exp(clean - row->clean_shift), e = exp(cap * tangent - row->shift);
+        const double f = 1 - tangent * tangent;
+        if (ef) {
+            ef[i] = (float)(e * f);
+            pf[i] = (float)(p * f);
+        }
+        sum.e += e;
+        sum.efz += e * f * z[i];
+        sum.efu += e * f * u[i];
+        sum.pfz += p * f * z[i];
+        sum.pfu += p * f * u[i];
+        sum.p_change += p * (cap * tangent - clean);
+    }
+    return sum;
+}
+
+static void rows_dot_ref(size_t n, size_t d, const float *w, size_t ldw, size_t m, const float *a,
+                         float *out, size_t ldo)
+{
+    for (size_t j = 0; j < m; j++)
+        for (size_t i = 0; i < n; i++) {
+            double sum = 0;
+            for (size_t k = 0; k < d; k++) sum += (double)w[i * ldw + k] * a[j * d + k];
+            out[j * ldo + i] = (float)sum;
+        }
+}
+
+static void rows_sum_ref(size_t n, size_t d, const float *w, size_t ldw, size_t m, const float *coeff,
+                         size_t ldc, float *scratch, double *out)
+{
+    (void)scratch;
+    for (size_t j = 0; j < m; j++)
+        for (size_t i = 0; i < n; i++)
+            for (size_t k = 0; k < d; k++)
+                out[j * d + k] += (double)coeff[j * ldc + i] * w[i * ldw + k];
+}
+
+static void rows_dot_f64_ref(size_t n, size_t d, const float *w, size_t ldw, size_t m, const double *a,
+                             double *out, size_t ldo)
+{
+    for (size_t j = 0; j < m; j++)
+        for (size_t i = 0; i < n; i++) {
+            double sum = 0;
+            for (size_t k = 0; k < d; k++) sum += (double)w[i * ldw + k] * a[j * d + k];
+            out[j * ldo + i] = sum;
+        }
+}
+
+static void rows_sum_f64_ref(size_t n, size_t d, const float *w, size_t ldw, size_t m,
+                             const double *coeff, size_t ldc, double *out)
+{
+    for (size_t j = 0; j < m; j++)
+        for (size_t i = 0; i < n; i++)
+            for (size_t k = 0; k < d; k++)
+                out[j * d + k] += coeff[j * ldc + i] * (double)w[i * ldw + k];
+}
+
+static int always(void)
+{
+    return 1;
+}
+
+static const cbe_kernels kernels_ref = {
+    "ref",       always,       row_max_ref,  row_sum_ref,  row_exp_ref,      accumulate_ref,
+    row_cap_ref, rows_dot_ref, rows_sum_ref, rows_dot_f64_ref, rows_sum_f64_ref,
+};
+
+/* Built from kernels_simd.c, once for each instruction set. */
+extern const cbe_kernels cbe_kernels_plain;
+#ifdef CBE_KERNELS_X86
+extern const cbe_kernels cbe_kernels_avx2, cbe_kernels_avx512;
+#endif
+
+const cbe_kernels *const cbe_kernels_table[] = {
+#ifdef CBE_KERNELS_X86
+    &cbe_kernels_avx512, &cbe_kernels_avx2,
+#endif
+    &cbe_kernels_plain,  &kernels_ref,      NULL,
+};
+
+const cbe_kernels *cbe_kernels_choose(const char *name)
+{
+    for (size_t i = 0; cbe_kernels_table[i]; i++) {
+        const cbe_kernels *kernels = cbe_kernels_table[i];
+        if ((!name || strcmp(name, kernels->name) == 0) && kernels->usable()) return kernels;
+    }
+    return NULL;
+}

@@ -1,0 +1,78 @@
+/*
+ * kernels.h - the inner loops of the lens objective, one table row for each instruction set.
+ *
+ * All of them walk one row of V entries. Logits come scaled by log2(e), so that exponentials are powers
+ * of two:  t(i) = a z(i) + b u(i) + offset(i) + k  with all of them already multiplied by log2(e). Sums over V are
+ * taken in float over blocks of CBE_SUM_BLOCK entries and in double over the blocks.
+ * Maths: docs/maths.md. Plain twin: the row "ref" of the table. Tests: tests/unit/test_kernels.c.
+ */
+#ifndef CBE_CAUSAL_KERNELS_H
+#define CBE_CAUSAL_KERNELS_H
+
+#include <stddef.h>
+
+enum {
+    CBE_SUM_BLOCK = 1024, /* entries summed in float before the sum goes on in double */
+    CBE_ROW_GROUP = 4     /* rows added to the gradient's V-vector in one pass */
+};
+
+/** Weighted sums of e(i) = 2^t(i). */
+typedef struct {
+    double e, ez, eu; /* sum e, sum e z, sum e u */
+} cbe_row_sums;
+
+/** One row behind a final soft cap c: logit l = c tanh((a z + b u + offset) / c). */
+typedef struct {
+    double clean_scale;    /* 1 / s: the clean row is clean_scale z0 + offset, natural units */
+    double clean_shift;    /* logsumexp of the clean capped row */
+    double scale, u_scale; /* the ablated row: scale z + u_scale u + offset */
+    double shift;          /* subtracted from ablated logits before exp */
+    double softcap;        /* c */
+} cbe_cap_row;
+
+typedef struct {
+    double e;      /* sum e(i), e = exp(l' - shift) */
+    double efz, efu; /* sum e f z, sum e f u; f = 1 - tanh^2 of the ablated row */
+    double pfz, pfu; /* sum p f z, sum p f u; p the clean probabilities */
+    double p_change; /* sum p (l' - l) */
+} cbe_cap_sums;
+
+typedef struct {
+    const char *name;
+    int (*usable)(void);
+
+    /** Largest a z + b u + offset; offset may be NULL. */
+    double (*row_max)(size_t n, const float *z, const float *u, const float *offset, float a, float b);
+    /** sum over i of 2^t(i). */
+    double (*row_sum)(size_t n, const float *z, const float *u, const float *offset, float a, float b,
+                      float k);
+    /** The same, with the sums of a gradient; e(i) is stored. */
+    cbe_row_sums (*row_exp)(size_t n, const float *z, const float *u, const float *offset, float a,
+                            float b, float k, float *e);
+    /** g(i) = (first ? 0 : g(i)) + sum over r of w[r] e[r](i), 1 <= rows <= CBE_ROW_GROUP. */
+    void (*accumulate)(size_t n, size_t rows, const float *const *e, const float *w, int first, float *g);
+    /** Soft-capped row, its clean logits from z0; ef(i) = e f and pf(i) = p f are stored when ef is not
+     * NULL. */
+    cbe_cap_sums (*row_cap)(size_t n, const float *z0, const float *z, const float *u, const float *offset,
+                            const cbe_cap_row *row, float *ef, float *pf);
+    /** out[j * ldo + i] = row i of w . a[j], for n rows (leading dimension ldw) and m vectors of d. */
+    void (*rows_dot)(size_t n, size_t d, const float *w, size_t ldw, size_t m, const float *a,
+                     float *out, size_t ldo);
+    /** out[j * d ..] += sum over n rows of coeff[j * ldc + i] * row i of w, in float over a few rows,
+     * in double over the rest. scratch: d floats. */
+    void (*rows_sum)(size_t n, size_t d, const float *w, size_t ldw, size_t m, const float *coeff,
+                     size_t ldc, float *scratch, double *out);
+    /** The two with double vectors and coefficients, in double throughout. */
+    void (*rows_dot_f64)(size_t n, size_t d, const float *w, size_t ldw, size_t m, const double *a,
+                         double *out, size_t ldo);
+    void (*rows_sum_f64)(size_t n, size_t d, const float *w, size_t ldw, size_t m, const double *coeff,
+                         size_t ldc, double *out);
+} cbe_kernels;
+
+/** All that were built, best first; the last is "ref", plain loops in double. Ends with NULL. */
+extern const cbe_kernels *const cbe_kernels_table[];
+
+/** The best usable one, or the one of that name; NULL when there is none or the CPU lacks it. */
+const cbe_kernels *cbe_kernels_choose(const char *name);
+
+#endif

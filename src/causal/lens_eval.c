@@ -1,0 +1,498 @@
+/*
+ * lens_eval.c - energies and gradients of a batch of directions, in one pass over N x V.
+ *
+ * 1. for each direction: ac, u = W~ ac; for each token: h.v, x.ac; for each row: E.ac
+ * 2. for each row and direction the rank-1 change; rows that cancel too much are set aside
+ * 3. the pass: each row of Z is read once for all directions; parts of the rows run in parallel,
+ *    each with its own gradient vector over V
+ * 4. rows set aside: their logits anew from x - c a
+ * 5. the gradient from sums over V and over tokens, in fixed blocks
+ * Every sum has a fixed order: bits do not depend on the number of threads.
+ * Names and formulas: lens_objective.h, docs/maths.md.
+ */
+#include "causal/lens_objective.h"
+
+#include <math.h>
+#include <omp.h>
+#include <string.h>
+
+#include "core/fail.h"
+#include "core/gemm.h"
+
+/* Below this share of |xc|^2 + c^2 |ac|^2 left, Z - c u has lost the digits that are asked for. */
+static const double EXACT_BELOW = 0.02;
+/* Sums of e within these bounds have neither overflowed nor lost terms. */
+static const double SUM_MIN = 1e-20, SUM_MAX = 1e20;
+
+static size_t min_size(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* 1 a. a = v + A v, ac = C a, for each direction. */
+static void lens_directions(cbe_lens_objective *o, size_t m, const double *v)
+{
+    const size_t d = o->hidden_size;
+    memcpy(o->a, v, m * d * sizeof *v);
+    if (o->translator.weight) /* out[j] = A v_j */
+        for (size_t j = 0; j < m; j++) {
+            o->kernels->rows_dot_f64(d, d, o->translator.weight, d, 1, v + j * d, o->ac + j * d, d);
+            for (size_t k = 0; k < d; k++) o->a[j * d + k] += o->ac[j * d + k];
+        }
+    for (size_t j = 0; j < m; j++) {
+        double centre = 0, norm2 = 0, mean_dot = 0;
+        if (o->layernorm) {
+            for (size_t k = 0; k < d; k++) centre += o->a[j * d + k];
+            centre /= (double)d;
+        }
+        for (size_t k = 0; k < d; k++) {
+            const double ac = o->a[j * d + k] - centre;
+            o->ac[j * d + k] = ac;
+            o->ac32[j * d + k] = (float)ac;
+            norm2 += ac * ac;
+            mean_dot += o->mean[k] * v[j * d + k];
+        }
+        o->ac_norm2[j] = norm2;
+        o->mean_dot[j] = mean_dot;
+    }
+}
+
+/* 1 b. Products of the directions with the vocabulary and with the tokens. */
+static void direction_products(cbe_lens_objective *o, size_t m, const double *v)
+{
+    const cbe_kernels *k = o->kernels;
+    const size_t d = o->hidden_size, vocab = o->vocab_size, n = o->n_tokens;
+    const bool same = o->x == o->hidden && !o->layernorm; /* then x.ac = h.v */
+#pragma omp parallel num_threads(o->n_threads)
+    {
+#pragma omp for schedule(dynamic) nowait
+        for (size_t t = 0; t < vocab; t += CBE_LENS_VOCAB_BLOCK)
+            k->rows_dot(min_size(CBE_LENS_VOCAB_BLOCK, vocab - t), d, o->w + t * d, d, m, o->ac32,
+                        o->u + t, vocab);
+#pragma omp for schedule(dynamic) nowait
+        for (size_t i = 0; i < n; i += CBE_LENS_TOKEN_BLOCK) {
+            const size_t count = min_size(CBE_LENS_TOKEN_BLOCK, n - i);
+            k->rows_dot_f64(count, d, o->hidden + i * d, d, m, v, o->h_dot + i, n);
+            if (!same)
+                k->rows_dot_f64(count, d, o->x + i * d, d, m, o->ac, o->x_dot + i, n);
+        }
+#pragma omp for schedule(dynamic)
+        for (size_t i = 0; i < (o->has_probs ? o->n_rows : 0); i += CBE_LENS_TOKEN_BLOCK)
+            k->rows_dot_f64(min_size(CBE_LENS_TOKEN_BLOCK, o->n_rows - i), d, o->e + i * d, d, m,
+                            o->ac, o->e_dot + i, o->n_rows);
+    }
+    if (same) memcpy(o->x_dot, o->h_dot, m * n * sizeof *o->x_dot);
+}
+
+/* 2. The rank-1 change of each active row; returns the number of pairs set aside. */
+static size_t row_shifts(cbe_lens_objective *o, size_t m)
+{
+    const size_t n = o->n_tokens, active = o->n_active;
+    const double d = (double)o->hidden_size, eps = o->decoder->norm_eps;
+#pragma omp parallel for collapse(2) schedule(static) num_threads(o->n_threads)
+    for (size_t j = 0; j < m; j++)
+        for (size_t i = 0; i < active; i++) {
+            const size_t row = o->active[i], token = o->row_token[row];
+            const double *h_dot = o->h_dot + j * n;
+            double c = h_dot[token];
+            if (o->ablation == CBE_ABLATE_MEAN)
+                c -= o->mean_dot[j];
+            else if (o->ablation == CBE_ABLATE_RESAMPLE)
+                c -= h_dot[o->derangement[token]];
+            const double whole = o->norm2[row] + c * c * o->ac_norm2[j];
+            const double left = whole - 2 * c * o->x_dot[j * n + token];
+            const double s2 = left / d + eps;
+            cbe_lens_shift *shift = &o->shifts[j * active + i];
+            shift->c = c;
+            shift->s = sqrt(s2 > 1e-300 ? s2 : isnan(s2) ? s2 : 1e-300);
+            shift->inverse_s = 1 / shift->s;
+            shift->exact = left < EXACT_BELOW * whole;
+        }
+    size_t pairs = 0;
+    for (size_t i = 0; i < m * active; i++)
+        if (o->shifts[i].exact) o->exact_pairs[pairs++] = i;
+    return pairs;
+}
+
+/* From the sums over V of one row to its energy and the factors of its gradient.
+ * p_*, q_*: expectations of y = Z - c u and of u under p and q, times the cap's slope when capped. */
+static void finish_row(const cbe_lens_objective *o, size_t j, size_t token, const cbe_lens_shift *shift,
+                       double energy, double p_y, double q_y, double p_u, double q_u,
+                       cbe_lens_row *out)
+{
+    const double d = (double)o->hidden_size, c = shift->c, r = shift->inverse_s;
+    const double by_s = (p_y - q_y) * r * r; /* d KL / d s' */
+    out->energy = energy;
+    out->weight = c * r;
+    out->xc_coeff = -by_s * c * r / d;
+    if (shift->exact) {
+        out->ac_coeff = 0; /* xc_coeff multiplies xc - c ac itself, see exact_pass */
+        out->c_coeff = (p_u - q_u) * r - by_s * shift->left_ac * r / d;
+    } else {
+        const double left_ac = o->x_dot[j * o->n_tokens + token] - c * o->ac_norm2[j];
+        out->ac_coeff = -out->xc_coeff * c;
+        out->c_coeff = (p_u - q_u) * r - by_s * left_ac * r / d;
+    }
+}
+
+/* A row of logits to work on: the stored one with its rank-1 change, or one recomputed. */
+typedef struct {
+    const float *z;        /* stored row, or recomputed ablated logits less offset */
+    double scale, u_scale; /* logits' = scale z + u_scale u + offset */
+    const double *left;    /* recomputed: xc - c ac; NULL for a stored row */
+} row_source;
+
+/* 3, uncapped. One row: sums, energy, and when e is not NULL the exponentials; returns the sum of e. */
+static double plain_row(const cbe_lens_objective *o, size_t j, size_t i, row_source source, float *e)
+{
+    const cbe_kernels *k = o->kernels;
+    const size_t v = o->vocab_size, row = o->active[i], token = o->row_token[row];
+    const cbe_lens_shift *shift = &o->shifts[j * o->n_active + i];
+    const float *u = o->u + j * v, *z = source.z;
+    const float a = (float)(source.scale * CBE_LOG2E), b = (float)(source.u_scale * CBE_LOG2E);
+    cbe_row_sums sums = {0, 0, 0};
+    float level = 0;
+    for (int attempt = 0; attempt < 2; attempt++) {
+        if (e)
+            sums = k->row_exp(v, z, u, o->offset, a, b, level, e);
+        else
+            sums.e = k->row_sum(v, z, u, o->offset, a, b, level);
+        if (sums.e > SUM_MIN && sums.e < SUM_MAX) break;
+        level = -(float)k->row_max(v, z, u, o->offset, a, b);
+    }
+    const double log_sum = log(sums.e) - (double)level * CBE_LN2;
+    const double s = shift->s, c = shift->c;
+    double p_y, p_u, energy;
+    if (shift->exact) {
+        /* z holds logits' - offset: expectations of y are s' times those of z. */
+        double p_logit = 0;
+        if (o->has_probs) {
+            const float *expected = o->e + row * o->hidden_size;
+            for (size_t t = 0; t < o->hidden_size; t++) p_logit += (double)expected[t] * source.left[t];
+            p_logit *= shift->inverse_s;
+            p_u = o->e_dot[j * o->n_rows + row];
+        } else {
+            p_logit = (double)z[o->labels[token]];
+            p_u = (double)u[o->labels[token]];
+        }
+        energy = log_sum - o->log_sum[row] - p_logit + o->p_z[row] * o->inverse_s[row];
+        p_y = s * p_logit;
+        sums.ez *= s;
+    } else {
+        p_u = o->has_probs ? o->e_dot[j * o->n_rows + row] : (double)u[o->labels[token]];
+        /* The factors as the kernel applied them: see cbe_lens_round. */
+        const double scale = (double)a * CBE_LN2, u_scale = (double)b * CBE_LN2;
+        energy = log_sum - o->log_sum[row] - o->p_z[row] * (scale - o->inverse_s[row]) - u_scale * p_u;
+        p_y = o->p_z[row] - c * p_u;
+        sums.ez -= c * sums.eu;
+    }
+    finish_row(o, j, token, shift, energy, p_y, sums.ez / sums.e, p_u, sums.eu / sums.e,
+               &o->rows[j * o->n_active + i]);
+    return sums.e;
+}
+
+/* 3, capped: also needs the clean probabilities, recomputed from the stored row. */
+static double capped_row(const cbe_lens_objective *o, size_t j, size_t i, row_source source, float *ef,
+                         float *pf)
+{
+    const cbe_kernels *k = o->kernels;
+    const size_t v = o->vocab_size, row = o->active[i], token = o->row_token[row];
+    const cbe_lens_shift *shift = &o->shifts[j * o->n_active + i];
+    const float *u = o->u + j * v, *clean = o->z + row * v, *z = source.z;
+    const double cap = o->decoder->logit_softcap, lse = o->log_sum[row];
+    cbe_cap_row in = {o->inverse_s[row], lse, source.scale, source.u_scale, lse, cap};
+    cbe_cap_sums sums = {0, 0, 0, 0, 0, 0};
+    for (int attempt = 0; attempt < 2; attempt++) {
+        sums = k->row_cap(v, clean, z, u, o->offset, &in, ef, pf);
+        if (sums.e > SUM_MIN && sums.e < SUM_MAX) break;
+        const double top =
+            k->row_max(v, z, u, o->offset, (float)source.scale, (float)source.u_scale);
+        in.shift = cap * tanh(top / cap);
+    }
+    const double log_sum = log(sums.e) + in.shift;
+    const double factor = shift->exact ? shift->s : 1, c = shift->exact ? 0 : shift->c;
+    double energy, p_z, p_u;
+    if (o->labels) {
+        const size_t label = (size_t)o->labels[token];
+        const double base = o->offset ? (double)o->offset[label] : 0;
+        /* The factors in float, as the kernel applies them. */
+        const double scale0 = (double)(float)o->inverse_s[row], scale = (double)(float)source.scale,
+                     u_scale = (double)(float)source.u_scale;
+        const double before = cap * tanh((scale0 * (double)clean[label] + base) / cap);
+        const double tangent =
+            tanh((scale * (double)z[label] + u_scale * (double)u[label] + base) / cap);
+        energy = (log_sum - cap * tangent) - (lse - before);
+        p_z = (1 - tangent * tangent) * (double)z[label];
+        p_u = (1 - tangent * tangent) * (double)u[label];
+        if (pf) { /* p is one-hot */
+            memset(pf, 0, v * sizeof *pf);
+            pf[label] = (float)(1 - tangent * tangent);
+        }
+    } else {
+        energy = log_sum - lse - sums.p_change;
+        p_z = sums.pfz;
+        p_u = sums.pfu;
+    }
+    const double q_z = sums.efz / sums.e, q_u = sums.efu / sums.e;
+    finish_row(o, j, token, shift, energy, factor * (p_z - c * p_u), factor * (q_z - c * q_u), p_u,
+               q_u, &o->rows[j * o->n_active + i]);
+    return sums.e;
+}
+
+/* A group of rows of one direction: their results, and their share of the gradient over V.
+ * buffer: CBE_ROW_GROUP times 1 or 2 rows of V; NULL when no gradient is wanted. */
+static void row_group(const cbe_lens_objective *o, size_t j, size_t n, const size_t *rows,
+                      const row_source *sources, float *buffer, bool first, float *g)
+{
+    const size_t v = o->vocab_size;
+    float *e[CBE_ROW_GROUP], weights[CBE_ROW_GROUP], p_weights[CBE_ROW_GROUP], *p[CBE_ROW_GROUP];
+    for (size_t r = 0; r < n; r++) {
+        double sum;
+        e[r] = buffer ? buffer + r * v : NULL;
+        p[r] = buffer && o->capped ? buffer + (CBE_ROW_GROUP + r) * v : NULL;
+        if (o->capped)
+            sum = capped_row(o, j, rows[r], sources[r], e[r], p[r]);
+        else
+            sum = plain_row(o, j, rows[r], sources[r], e[r]);
+        const double weight = o->rows[j * o->n_active + rows[r]].weight;
+        weights[r] = (float)(weight / sum);
+        p_weights[r] = (float)-weight;
+    }
+    if (!buffer) return;
+    o->kernels->accumulate(v, n, (const float *const *)e, weights, first, g);
+    if (o->capped)
+        o->kernels->accumulate(v, n, (const float *const *)p, p_weights, 0, g);
+    else if (o->labels)
+        for (size_t r = 0; r < n; r++)
+            g[o->labels[o->row_token[o->active[rows[r]]]]] +=
+                p_weights[r];
+}
+
+/* 3. The pass over Z: parts in parallel; in each, groups of rows, and for a group all directions. */
+static void pass(cbe_lens_objective *o, size_t m, bool want_grad)
+{
+    const size_t v = o->vocab_size, active = o->n_active;
+    const size_t buffer_size = CBE_ROW_GROUP * (o->capped ? 2 : 1) * v;
+#pragma omp parallel for schedule(dynamic) num_threads(o->n_threads)
+    for (size_t part = 0; part < o->n_parts; part++) {
+        const size_t begin = active * part / o->n_parts, end = active * (part + 1) / o->n_parts;
+        float *buffer =
+            want_grad ? o->row_buffer + (size_t)omp_get_thread_num() * buffer_size : NULL;
+        bool *used = o->g_used + part * m;
+        memset(used, 0, m * sizeof *used);
+        for (size_t start = begin; start < end; start += CBE_ROW_GROUP)
+            for (size_t j = 0; j < m; j++) {
+                size_t n = 0, rows[CBE_ROW_GROUP];
+                row_source sources[CBE_ROW_GROUP];
+                for (size_t i = start; i < min_size(end, start + CBE_ROW_GROUP); i++) {
+                    const cbe_lens_shift *shift = &o->shifts[j * active + i];
+                    if (shift->exact) continue;
+                    sources[n] = (row_source){o->z + o->active[i] * v, shift->inverse_s,
+                                              -shift->c * shift->inverse_s, NULL};
+                    rows[n++] = i;
+                }
+                if (n == 0) continue;
+                row_group(o, j, n, rows, sources, buffer, !used[j], o->g + (part * m + j) * v);
+                used[j] = true;
+            }
+    }
+}
+
+/* xc - c ac of a row that cancels, from h - c v in double; |.|^2 returned. */
+static double exact_state(cbe_lens_objective *o, size_t token, double c, const double *v, double *left)
+{
+    const size_t d = o->hidden_size;
+    double *h = o->lens_grad, centre = 0, norm2 = 0; /* lens_grad is free until the gradient */
+    for (size_t k = 0; k < d; k++) left[k] = h[k] = (double)o->hidden[token * d + k] - c * v[k];
+    if (o->translator.weight) {
+        o->kernels->rows_dot_f64(d, d, o->translator.weight, d, 1, h, left, d);
+        for (size_t k = 0; k < d; k++)
+            left[k] += h[k] + (o->translator.bias ? (double)o->translator.bias[k] : 0);
+    }
+    if (o->layernorm)
+        for (size_t k = 0; k < d; k++) centre += left[k] / (double)d;
+    for (size_t k = 0; k < d; k++) {
+        left[k] -= centre;
+        norm2 += left[k] * left[k];
+    }
+    return norm2;
+}
+
+/* 4. Rows set aside, CBE_LENS_EXACT_ROWS at a time: logits' - offset = W~ (xc - c ac) / s'. Their terms
+ * in xc and ac, which cancel as well, go to o->exact_grad (m, d) as one. */
+static void exact_pass(cbe_lens_objective *o, size_t m, const double *v_m, size_t n_pairs, bool want_grad)
+{
+    const size_t v = o->vocab_size, d = o->hidden_size, active = o->n_active;
+    bool *used = o->g_used + (size_t)CBE_LENS_PARTS * m;
+    memset(used, 0, m * sizeof *used);
+    for (size_t first = 0; first < n_pairs; first += CBE_LENS_EXACT_ROWS) {
+        const size_t count = min_size(CBE_LENS_EXACT_ROWS, n_pairs - first);
+        const size_t *pairs = o->exact_pairs + first;
+        for (size_t q = 0; q < count; q++) {
+            const size_t j = pairs[q] / active, token = o->row_token[o->active[pairs[q] % active]];
+            cbe_lens_shift *shift = &o->shifts[pairs[q]];
+            double *left = o->exact_left + q * d;
+            const double s2 =
+                exact_state(o, token, shift->c, v_m + j * d, left) / (double)d + o->decoder->norm_eps;
+            shift->s = sqrt(s2 > 1e-300 ? s2 : 1e-300);
+            shift->inverse_s = 1 / shift->s;
+            shift->left_ac = 0;
+            for (size_t k = 0; k < d; k++) {
+                shift->left_ac += left[k] * o->ac[j * d + k];
+                o->exact_x[q * d + k] = (float)(left[k] * shift->inverse_s);
+            }
+        }
+        cbe_gemm(false, true, count, v, d, 1, o->exact_x, d, o->w, d, 0, o->exact_rows, v);
+        float *results = o->exact_rows + (size_t)CBE_LENS_EXACT_ROWS * v;
+        const size_t buffers = o->capped ? 2 : 1;
+        double sums[CBE_LENS_EXACT_ROWS];
+#pragma omp parallel for schedule(dynamic) num_threads(o->n_threads)
+        for (size_t q = 0; q < count; q++) {
+            float *e = want_grad ? results + q * buffers * v : NULL;
+            const row_source source = {o->exact_rows + q * v, 1, 0, o->exact_left + q * d};
+            const size_t j = pairs[q] / active, i = pairs[q] % active;
+            sums[q] = o->capped ? capped_row(o, j, i, source, e, e ? e + v : NULL)
+                                : plain_row(o, j, i, source, e);
+        }
+        for (size_t q = 0; q < count && want_grad; q++) {
+            const size_t j = pairs[q] / active, token = o->row_token[o->active[pairs[q] % active]];
+            const float *e = results + q * buffers * v, *p = e + v;
+            const double weight = o->rows[pairs[q]].weight;
+            const float e_weight = (float)(weight / sums[q]), p_weight = (float)-weight;
+            float *g = o->g + ((size_t)CBE_LENS_PARTS * m + j) * v;
+#pragma omp parallel for schedule(static) num_threads(o->n_threads)
+            for (size_t t = 0; t < v; t += CBE_LENS_VOCAB_BLOCK) {
+                const size_t n = min_size(CBE_LENS_VOCAB_BLOCK, v - t);
+                const float *et = e + t, *pt = p + t;
+                o->kernels->accumulate(n, 1, &et, &e_weight, !used[j], g + t);
+                if (o->capped) o->kernels->accumulate(n, 1, &pt, &p_weight, 0, g + t);
+            }
+            if (!o->capped && o->labels) g[o->labels[token]] += p_weight;
+            used[j] = true;
+            for (size_t k = 0; k < d; k++)
+                o->exact_grad[j * d + k] += o->rows[pairs[q]].xc_coeff * o->exact_left[q * d + k];
+        }
+    }
+}
+
+/* 5 a. W~' G for each direction into sums (m, d): parts added, then products, in blocks of the vocabulary. */
+static void vocab_gradient(cbe_lens_objective *o, size_t m, bool exact, double *sums)
+{
+    const size_t v = o->vocab_size, d = o->hidden_size;
+    const size_t blocks = (v + CBE_LENS_VOCAB_BLOCK - 1) / CBE_LENS_VOCAB_BLOCK;
+#pragma omp parallel for schedule(dynamic) num_threads(o->n_threads)
+    for (size_t b = 0; b < blocks; b++) {
+        const size_t start = b * CBE_LENS_VOCAB_BLOCK, n = min_size(CBE_LENS_VOCAB_BLOCK, v - start);
+        for (size_t j = 0; j < m; j++) {
+            double total[CBE_LENS_VOCAB_BLOCK];
+            memset(total, 0, sizeof total);
+            for (size_t part = 0; part <= CBE_LENS_PARTS; part++) {
+                if (part < CBE_LENS_PARTS ? part >= o->n_parts : !exact) continue;
+                if (!o->g_used[part * m + j]) continue;
+                const float *g = o->g + (part * m + j) * v + start;
+                for (size_t t = 0; t < n; t++) total[t] += (double)g[t];
+            }
+            for (size_t t = 0; t < n; t++) o->g_total[j * v + start + t] = (float)total[t];
+        }
+        double *out = o->block_sums + b * m * d;
+        memset(out, 0, m * d * sizeof *out);
+        o->kernels->rows_sum(n, d, o->w + start * d, d, m, o->g_total + start, v,
+                             o->sum_scratch + (size_t)omp_get_thread_num() * d, out);
+    }
+    memset(sums, 0, m * d * sizeof *sums);
+    for (size_t b = 0; b < blocks; b++)
+        for (size_t i = 0; i < m * d; i++) sums[i] += o->block_sums[b * m * d + i];
+}
+
+/* 5 b. Sums over tokens of hidden states, lens states and expected unembeddings, by the rows' factors;
+ * each (m, d), one after the other in sums. */
+static void token_gradient(cbe_lens_objective *o, size_t m, double *c_total, double *sums)
+{
+    const size_t n = o->n_tokens, d = o->hidden_size, active = o->n_active;
+    const size_t longest = n > o->n_rows ? n : o->n_rows;
+    double *by_hidden = o->coeff, *by_x = by_hidden + m * longest, *by_e = by_x + m * longest;
+    memset(o->coeff, 0, 3 * m * longest * sizeof *o->coeff);
+    for (size_t j = 0; j < m; j++) {
+        c_total[j] = 0;
+        for (size_t i = 0; i < active; i++) {
+            const cbe_lens_row *r = &o->rows[j * active + i];
+            const size_t row = o->active[i], token = o->row_token[row];
+            by_hidden[j * longest + token] += r->c_coeff;
+            if (o->derangement)
+                by_hidden[j * longest + (size_t)o->derangement[token]] -= r->c_coeff;
+            by_x[j * longest + token] = o->shifts[j * active + i].exact ? 0 : r->xc_coeff;
+            by_e[j * longest + row] = r->weight;
+            c_total[j] += r->c_coeff;
+        }
+    }
+    const size_t blocks = (longest + CBE_LENS_TOKEN_BLOCK - 1) / CBE_LENS_TOKEN_BLOCK;
+    memset(o->block_sums, 0, blocks * 3 * m * d * sizeof *o->block_sums);
+#pragma omp parallel for schedule(dynamic) num_threads(o->n_threads)
+    for (size_t b = 0; b < blocks; b++) {
+        const size_t start = b * CBE_LENS_TOKEN_BLOCK;
+        double *out = o->block_sums + b * 3 * m * d;
+        const size_t tokens = start < n ? min_size(CBE_LENS_TOKEN_BLOCK, n - start) : 0;
+        const size_t rows = start < o->n_rows ? min_size(CBE_LENS_TOKEN_BLOCK, o->n_rows - start) : 0;
+        o->kernels->rows_sum_f64(tokens, d, o->hidden + start * d, d, m, by_hidden + start, longest, out);
+        o->kernels->rows_sum_f64(tokens, d, o->x + start * d, d, m, by_x + start, longest, out + m * d);
+        if (o->has_probs)
+            o->kernels->rows_sum_f64(rows, d, o->e + start * d, d, m, by_e + start, longest,
+                                     out + 2 * m * d);
+    }
+    memset(sums, 0, 3 * m * d * sizeof *sums);
+    for (size_t b = 0; b < blocks; b++)
+        for (size_t i = 0; i < 3 * m * d; i++) sums[i] += o->block_sums[b * 3 * m * d + i];
+}
+
+/* 5. grad = ((I + A)' C (sum w E - W~' G + sum xc_coeff x + ac sum ac_coeff) + sum c_coeff D) / rows. */
+static void gradient(cbe_lens_objective *o, size_t m, bool exact, double *grad)
+{
+    const size_t d = o->hidden_size, active = o->n_active;
+    vocab_gradient(o, m, exact, o->grad_sums);
+    token_gradient(o, m, o->c_total, o->grad_sums + m * d);
+    const double *by_g = o->grad_sums, *by_hidden = by_g + m * d, *by_x = by_hidden + m * d,
+                 *by_e = by_x + m * d;
+    for (size_t j = 0; j < m; j++) {
+        double ac_total = 0, centre = 0;
+        for (size_t i = 0; i < active; i++) ac_total += o->rows[j * active + i].ac_coeff;
+        double *out = grad + j * d, *lens = o->lens_grad;
+        for (size_t k = 0; k < d; k++) {
+            lens[k] = by_e[j * d + k] - by_g[j * d + k] + by_x[j * d + k] + ac_total * o->ac[j * d + k] +
+                      o->exact_grad[j * d + k];
+            centre += lens[k];
+        }
+        centre = o->layernorm ? centre / (double)d : 0;
+        for (size_t k = 0; k < d; k++) lens[k] -= centre;
+        memcpy(out, lens, d * sizeof *out);
+        if (o->translator.weight)
+            o->kernels->rows_sum_f64(d, d, o->translator.weight, d, 1, lens, d, out);
+        for (size_t k = 0; k < d; k++) {
+            const double mean = o->ablation == CBE_ABLATE_MEAN ? o->mean[k] * o->c_total[j] : 0;
+            out[k] = (out[k] + by_hidden[j * d + k] - mean) / (double)active;
+        }
+    }
+}
+
+cbe_status cbe_lens_eval(cbe_objective *self, size_t m, const double *v, double *energy, double *grad,
+                         double *per_token, cbe_error *err)
+{
+    cbe_lens_objective *o = (cbe_lens_objective *)self;
+    if (!o->layer_set) return cbe_fail(err, CBE_ERR_ARG, -1, "the lens objective has no layer set");
+    lens_directions(o, m, v);
+    direction_products(o, m, v);
+    const size_t n_pairs = row_shifts(o, m);
+    pass(o, m, grad != NULL);
+    memset(o->exact_grad, 0, m * o->hidden_size * sizeof *o->exact_grad);
+    if (n_pairs) exact_pass(o, m, v, n_pairs, grad != NULL);
+    for (size_t j = 0; j < m; j++) {
+        double sum = 0;
+        for (size_t i = 0; i < o->n_active; i++) {
+            const double e = o->rows[j * o->n_active + i].energy;
+            sum += e;
+            if (per_token) per_token[j * o->n_active + i] = e;
+        }
+        energy[j] = sum / (double)o->n_active;
+    }
+    if (grad) gradient(o, m, n_pairs > 0, grad);
+    return CBE_OK;
+}

@@ -1,0 +1,16 @@
+/* objective.h - what every kind of objective has: the head of its struct, and four calls. */
+#ifndef CBE_CAUSAL_OBJECTIVE_H
+#define CBE_CAUSAL_OBJECTIVE_H
+
+#include "cbe/objective.h"
+
+struct cbe_objective {
+    size_t hidden_size, max_batch;
+    cbe_status (*eval)(cbe_objective *self, size_t m, const double *v, double *energy, double *grad,
+                       double *per_token, cbe_error *err);
+    size_t (*n_tokens)(const cbe_objective *self); /* of the sample in force */
+    void (*set_sample)(cbe_objective *self, size_t n);
+    void (*destroy)(cbe_objective *self); /* frees self too */
+};
+
+#endif

@@ -1,0 +1,220 @@
+/* Every instruction set's kernels against the plain twin, at every tail length. */
+#include "causal/kernels.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "support/assert_close.h"
+
+enum { LONGEST = 2 * CBE_SUM_BLOCK + 70 };
+
+static float z[LONGEST], u[LONGEST], offset[LONGEST], got[LONGEST], want[LONGEST], got2[LONGEST],
+    want2[LONGEST];
+
+/* Numbers in [-scale, scale] from a fixed sequence. */
+static unsigned long long sequence = 1;
+static float next(float scale)
+{
+    sequence = sequence * 6364136223846793005ull + 1442695040888963407ull;
+    return scale * ((float)(sequence >> 40) / 8388608.0f - 1.0f);
+}
+
+static void fill(float logit_scale)
+{
+    sequence = 1;
+    for (size_t i = 0; i < LONGEST; i++) {
+        z[i] = next(logit_scale);
+        u[i] = next(1);
+        offset[i] = next(2);
+    }
+}
+
+static const cbe_kernels *reference(void)
+{
+    return cbe_kernels_choose("ref");
+}
+
+/* Lengths: all short ones, and some around the summation block. */
+static size_t next_length(size_t n)
+{
+    if (n < 70) return n + 1;
+    return n < LONGEST ? n + 997 < LONGEST ? n + 997 : LONGEST : 0;
+}
+
+static void row_sum__every_impl_matches_ref_at_every_tail(void **state)
+{
+    (void)state;
+    fill(20);
+    for (size_t k = 0; cbe_kernels_table[k]; k++) {
+        const cbe_kernels *impl = cbe_kernels_table[k];
+        if (!impl->usable()) continue;
+        for (size_t n = 1; n; n = next_length(n))
+            for (int with = 0; with < 2; with++) {
+                const float *o = with ? offset : NULL;
+                const double r = reference()->row_sum(n, z, u, o, 1.3f, -0.7f, 0.25f);
+                const double s = impl->row_sum(n, z, u, o, 1.3f, -0.7f, 0.25f);
+                /* t up to 30: its rounding, 2^-20, and the polynomial's, in each term */
+                cbe_assert_close(&s, &r, 1, 0, 3e-6, "%s, %zu entries", impl->name, n);
+            }
+    }
+}
+
+static void row_exp__every_impl_matches_ref_at_every_tail(void **state)
+{
+    (void)state;
+    fill(20);
+    for (size_t k = 0; cbe_kernels_table[k]; k++) {
+        const cbe_kernels *impl = cbe_kernels_table[k];
+        if (!impl->usable()) continue;
+        for (size_t n = 1; n; n = next_length(n))
+            for (int with = 0; with < 2; with++) {
+                const float *o = with ? offset : NULL;
+                const cbe_row_sums r = reference()->row_exp(n, z, u, o, 1.3f, -0.7f, 0.25f, want);
+                const cbe_row_sums s = impl->row_exp(n, z, u, o, 1.3f, -0.7f, 0.25f, got);
+                cbe_assert_close(&s.e, &r.e, 1, 0, 3e-6, "%s, %zu entries", impl->name, n);
+                cbe_assert_close(&s.ez, &r.ez, 1, 6e-5 * r.e, 0, "%s, %zu entries", impl->name, n);
+                cbe_assert_close(&s.eu, &r.eu, 1, 3e-6 * r.e, 0, "%s, %zu entries", impl->name, n);
+                cbe_assert_close_f32(got, want, n, 0, 4e-6, "%s, %zu entries", impl->name, n);
+            }
+    }
+}
+
+static void row_sum__is_accurate_to_the_polynomial_for_small_exponents(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < LONGEST; i++) z[i] = -(float)i / LONGEST, u[i] = 0;
+    for (size_t k = 0; cbe_kernels_table[k]; k++) {
+        const cbe_kernels *impl = cbe_kernels_table[k];
+        if (!impl->usable()) continue;
+        for (size_t i = 0; i < LONGEST; i++) {
+            const double r = exp2((double)z[i]), s = impl->row_sum(1, z + i, u, NULL, 1, 0, 0);
+            /* minimax error 1.6e-7, two roundings of 6e-8 */
+            cbe_assert_close(&s, &r, 1, 0, 3e-7, "%s, 2^%g", impl->name, (double)z[i]);
+        }
+    }
+}
+
+static void row_max__every_impl_finds_the_largest_exponent(void **state)
+{
+    (void)state;
+    fill(20);
+    for (size_t k = 0; cbe_kernels_table[k]; k++) {
+        const cbe_kernels *impl = cbe_kernels_table[k];
+        if (!impl->usable()) continue;
+        for (size_t n = 1; n; n = next_length(n))
+            for (int with = 0; with < 2; with++) {
+                const float *o = with ? offset : NULL;
+                const double r = reference()->row_max(n, z, u, o, 1.3f, -0.7f);
+                const double s = impl->row_max(n, z, u, o, 1.3f, -0.7f);
+                cbe_assert_close(&s, &r, 1, 4e-6, 0, "%s, %zu entries", impl->name, n);
+            }
+    }
+}
+
+static void row_sum__lets_out_of_range_rows_be_seen(void **state)
+{
+    (void)state;
+    const float zero = 0, large = 500, small = -500, not_a_number = NAN;
+    for (size_t k = 0; cbe_kernels_table[k]; k++) {
+        const cbe_kernels *impl = cbe_kernels_table[k];
+        if (!impl->usable()) continue;
+        assert_true(impl->row_sum(1, &large, &zero, NULL, 1, 0, 0) > 1e38);
+        assert_true(impl->row_sum(1, &small, &zero, NULL, 1, 0, 0) < 1e-37);
+        assert_true(isnan(impl->row_sum(1, &not_a_number, &zero, NULL, 1, 0, 0)));
+    }
+}
+
+static void accumulate__every_impl_matches_ref_for_every_row_count(void **state)
+{
+    (void)state;
+    fill(1);
+    const float w[] = {0.5f, -1.25f, 2, 0.75f};
+    const float *rows[] = {z, u, offset, want2};
+    for (size_t i = 0; i < LONGEST; i++) want2[i] = next(1);
+    for (size_t k = 0; cbe_kernels_table[k]; k++) {
+        const cbe_kernels *impl = cbe_kernels_table[k];
+        if (!impl->usable()) continue;
+        for (size_t n = 1; n < 70; n++)
+            for (size_t r = 1; r <= CBE_ROW_GROUP; r++)
+                for (int first = 0; first < 2; first++) {
+                    for (size_t i = 0; i < n; i++) got[i] = want[i] = (float)i;
+                    impl->accumulate(n, r, rows, w, first, got);
+                    reference()->accumulate(n, r, rows, w, first, want);
+                    cbe_assert_close_f32(got, want, n, 1e-6, 2e-7, "%s, %zu of %zu", impl->name, r, n);
+                }
+    }
+}
+
+static void row_cap__every_impl_matches_ref(void **state)
+{
+    (void)state;
+    fill(30);
+    const cbe_cap_row row = {0.5, 7, 0.6, -0.8, 6.5, 6};
+    for (size_t k = 0; cbe_kernels_table[k]; k++) {
+        const cbe_kernels *impl = cbe_kernels_table[k];
+        if (!impl->usable()) continue;
+        for (size_t n = 1; n; n = next_length(n)) {
+            const cbe_cap_sums r = reference()->row_cap(n, z, z, u, offset, &row, want, want2);
+            const cbe_cap_sums s = impl->row_cap(n, z, z, u, offset, &row, got, got2);
+            const double tolerance = 3e-6 * (r.e + 1);
+            cbe_assert_close(&s.e, &r.e, 1, 0, 2e-6, "%s, %zu", impl->name, n);
+            cbe_assert_close(&s.efz, &r.efz, 1, 30 * tolerance, 0, "%s, %zu", impl->name, n);
+            cbe_assert_close(&s.efu, &r.efu, 1, tolerance, 0, "%s, %zu", impl->name, n);
+            cbe_assert_close(&s.pfz, &r.pfz, 1, 30 * tolerance, 0, "%s, %zu", impl->name, n);
+            cbe_assert_close(&s.pfu, &r.pfu, 1, tolerance, 0, "%s, %zu", impl->name, n);
+            cbe_assert_close(&s.p_change, &r.p_change, 1, tolerance, 0, "%s, %zu", impl->name, n);
+            cbe_assert_close_f32(got, want, n, 1e-6, 3e-6, "%s ef, %zu", impl->name, n);
+            cbe_assert_close_f32(got2, want2, n, 1e-6, 3e-6, "%s pf, %zu", impl->name, n);
+        }
+    }
+}
+
+/* Small integers: every order of summation gives the same bits. */
+static void rows_products__are_exact_on_small_integers(void **state)
+{
+    (void)state;
+    enum { N = 71, D = 19, M = 7, LD = 23 };
+    static float w[N * LD], a[M * D], coeff[M * N], scratch[D], dot[M * N], dot_want[M * N];
+    static double a64[M * D], coeff64[M * N], sum[M * D], sum_want[M * D], dot64[M * N];
+    sequence = 5;
+    for (size_t i = 0; i < N * LD; i++) w[i] = roundf(next(8));
+    for (size_t i = 0; i < M * D; i++) a64[i] = (double)(a[i] = roundf(next(8)));
+    for (size_t i = 0; i < M * N; i++) coeff64[i] = (double)(coeff[i] = roundf(next(8)));
+    for (size_t k = 0; cbe_kernels_table[k]; k++) {
+        const cbe_kernels *impl = cbe_kernels_table[k];
+        if (!impl->usable()) continue;
+        for (size_t m = 1; m <= M; m++)
+            for (size_t n = 1; n <= N; n++) {
+                reference()->rows_dot(n, D, w, LD, m, a, dot_want, N);
+                impl->rows_dot(n, D, w, LD, m, a, dot, N);
+                impl->rows_dot_f64(n, D, w, LD, m, a64, dot64, N);
+                for (size_t j = 0; j < m; j++)
+                    for (size_t i = 0; i < n; i++) {
+                        assert_true(dot[j * N + i] == dot_want[j * N + i]);
+                        assert_true(dot64[j * N + i] == (double)dot_want[j * N + i]);
+                    }
+                for (size_t i = 0; i < M * D; i++) sum[i] = sum_want[i] = (double)i;
+                reference()->rows_sum(n, D, w, LD, m, coeff, N, NULL, sum_want);
+                impl->rows_sum(n, D, w, LD, m, coeff, N, scratch, sum);
+                cbe_assert_close(sum, sum_want, M * D, 0, 0, "%s rows_sum %zu", impl->name, n);
+                for (size_t i = 0; i < M * D; i++) sum[i] = (double)i;
+                impl->rows_sum_f64(n, D, w, LD, m, coeff64, N, sum);
+                cbe_assert_close(sum, sum_want, M * D, 0, 0, "%s rows_sum_f64 %zu", impl->name, n);
+            }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(row_sum__every_impl_matches_ref_at_every_tail),
+        cmocka_unit_test(row_exp__every_impl_matches_ref_at_every_tail),
+        cmocka_unit_test(row_sum__is_accurate_to_the_polynomial_for_small_exponents),
+        cmocka_unit_test(row_max__every_impl_finds_the_largest_exponent),
+        cmocka_unit_test(row_sum__lets_out_of_range_rows_be_seen),
+        cmocka_unit_test(accumulate__every_impl_matches_ref_for_every_row_count),
+        cmocka_unit_test(row_cap__every_impl_matches_ref),
+        cmocka_unit_test(rows_products__are_exact_on_small_integers),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
