@@ -1,0 +1,81 @@
+/*
+ * lbfgs.h - minimisation by L-BFGS with a strong-Wolfe line search, one question at a time.
+ *
+ * The optimiser asks for the value and gradient at a point and is told; the caller evaluates. So many
+ * optimisers can run side by side and share batched evaluations:
+ *
+ *   while ((x = cbe_lbfgs_ask(opt)) != NULL) { f = evaluate(x, g); cbe_lbfgs_tell(opt, f, g); }
+ *
+ * Directions: two-loop recursion with H0 = s'y / y'y (Nocedal and Wright, Numerical Optimization, 2nd
+ * edition, algorithm 7.4 and equation 7.20). Line search: bracketing and zoom with cubic interpolation (algorithms
+ * 3.5 and 3.6, equation 3.59), with the safeguards of PyTorch's torch.optim.LBFGS, whose rules for steps,
+ * history and stopping this follows exactly.
+ */
+#ifndef CBE_LBFGS_H
+#define CBE_LBFGS_H
+
+#include <stddef.h>
+
+#include "cbe/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct {
+    size_t history;          /* pairs (s, y) kept; 100 */
+    size_t max_iterations;   /* 100 */
+    size_t max_evaluations;  /* 125 */
+    size_t max_line_search;  /* evaluations in one line search; 25 */
+    double wolfe_decrease;   /* c1, sufficient decrease; 1e-4 */
+    double wolfe_curvature;  /* c2; 0.9 */
+    double gradient_stop;    /* largest |g| at or below this; 1e-7 */
+    double change_stop;      /* |change of f| below, or largest |step| at or below, or slope above minus this;
+                                1.1920929e-7, the float32 epsilon */
+    double relative_stop;    /* |change of f| at or below this times |f|; 0 switches it off */
+    double curvature_min;    /* pairs are kept when s'y is above; 1e-10 */
+} cbe_lbfgs_options;
+
+void cbe_lbfgs_options_init(cbe_lbfgs_options *options);
+
+/** Why it stopped. All but CBE_STOP_NONE come with a usable point. */
+typedef enum {
+    CBE_STOP_NONE = 0, /* still asking */
+    CBE_STOP_GRADIENT,
+    CBE_STOP_CHANGE,
+    CBE_STOP_ITERATIONS,
+    CBE_STOP_EVALUATIONS,
+    CBE_STOP_SLOPE, /* no direction of descent left */
+    CBE_N_STOPS
+} cbe_stop;
+
+const char *cbe_stop_name(cbe_stop stop);
+
+typedef struct cbe_lbfgs cbe_lbfgs;
+
+/** For points of n numbers. Memory: (2 history + 10) n doubles. */
+cbe_status cbe_lbfgs_create(cbe_lbfgs **out, size_t n, const cbe_lbfgs_options *options, cbe_error *err);
+void cbe_lbfgs_free(cbe_lbfgs *opt); /* NULL is allowed */
+
+/** Begins at x (n), copied; forgets everything before. */
+void cbe_lbfgs_start(cbe_lbfgs *opt, const double *x);
+/** The next point to evaluate (n), borrowed until the next call; NULL when it has stopped. */
+const double *cbe_lbfgs_ask(const cbe_lbfgs *opt);
+/** Answer to cbe_lbfgs_ask. A value or gradient that is not finite counts as f = +infinity with a flat
+ * gradient: the line search turns back. */
+void cbe_lbfgs_tell(cbe_lbfgs *opt, double f, const double *g);
+
+cbe_stop cbe_lbfgs_stopped(const cbe_lbfgs *opt);
+/** The iterate: where the last accepted step led (n), and the value told for it. */
+const double *cbe_lbfgs_x(const cbe_lbfgs *opt, double *f);
+/** The lowest value told, and its point (n). */
+const double *cbe_lbfgs_best(const cbe_lbfgs *opt, double *f);
+/** The value that was told last. */
+double cbe_lbfgs_last(const cbe_lbfgs *opt);
+size_t cbe_lbfgs_evaluations(const cbe_lbfgs *opt);
+size_t cbe_lbfgs_iterations(const cbe_lbfgs *opt);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,81 @@
+/*
+ * search.h - the ordered orthonormal basis of one layer: for each vector the maximum of the energy over unit
+ * vectors orthogonal to those before it.
+ *
+ * The energy has many local maxima. The default search scores candidates on a sample of the tokens, refines
+ * the best of them there side by side, merges those that met, polishes the best ones on all tokens, and keeps the
+ * highest; runner-ups are candidates for the next vector. Presets reproduce older programs. docs/search.md.
+ */
+#ifndef CBE_SEARCH_H
+#define CBE_SEARCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cbe/lbfgs.h"
+#include "cbe/objective.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum {
+    CBE_PRESET_DEFAULT = 0,
+    CBE_PRESET_SEED,       /* one start, at the identity's column; PyTorch's L-BFGS as it is; last energy kept */
+    CBE_PRESET_TUNED_LENS, /* one start, at the unembedding's singular direction; restarts until settled */
+    CBE_N_PRESETS
+} cbe_preset;
+
+const char *cbe_preset_name(cbe_preset preset); /* "default", "seed", "tuned-lens" */
+
+typedef struct {
+    cbe_preset preset;
+    size_t n_vectors;      /* k; 0: hidden size */
+    size_t max_iterations; /* L-BFGS iterations for one start; 100 */
+    size_t n_starts;       /* candidates refined for each vector, default search; 16 */
+    size_t n_polished;     /* distinct ones of them polished on all tokens; 3 */
+    size_t sample;         /* tokens of the sample; 256 */
+    uint64_t seed;         /* of random candidates; 0 */
+    double min_energy;     /* a vector below it is kept and ends the layer; 0 */
+} cbe_search_options;
+
+void cbe_search_options_init(cbe_search_options *options);
+
+/** What is known of a vector that was found. */
+typedef struct {
+    double energy;      /* nats, on all tokens */
+    size_t evaluations; /* of one direction on all tokens, with gradient */
+    size_t sample_evaluations; /* of one direction on the sample, with gradient */
+    size_t starts;      /* candidates from which L-BFGS was run */
+    double seconds;
+    cbe_stop stop;      /* why the last optimiser stopped */
+} cbe_vector_record;
+
+/** An orthonormal basis, energies falling. Owns its arrays. */
+typedef struct {
+    size_t hidden_size, n_vectors;
+    double *vectors; /* (n_vectors, hidden_size): a row for each vector */
+    cbe_vector_record *records;
+    bool below_min_energy; /* the layer ended early */
+} cbe_basis;
+
+void cbe_basis_free(cbe_basis *basis); /* frees what it owns and zeroes it; a zeroed one is allowed */
+
+/** Called after each evaluation; false cancels. vector counts from 0; energy is the best so far. */
+typedef bool cbe_search_progress(void *context, size_t vector, size_t n_vectors, double energy,
+                                 size_t evaluations);
+
+/** Searches one layer.
+ * @param candidates   (n_candidates, d) directions to start from, any length, best kinds first; for the
+ *                     preset tuned-lens the j-th is where vector j starts; NULL when 0 (then random ones)
+ * @param progress     NULL: none
+ * @return CBE_OK, CBE_ERR_ARG (k > d), CBE_ERR_NOMEM, CBE_ERR_CANCELLED */
+cbe_status cbe_search_layer(cbe_basis *out, cbe_objective *objective, const cbe_search_options *options,
+                            size_t n_candidates, const double *candidates,
+                            cbe_search_progress *progress, void *context, cbe_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
