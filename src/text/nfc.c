@@ -16,7 +16,8 @@
 
 enum {
     FIRST_MARK_BYTE = 0xcc, /* U+0300, the first character that NFC may change, begins with it */
-    N_CLASSES = 256
+    N_CLASSES = 256,
+    BEFORE_FINALS = 0x11a7 /* the number before the first final consonant of Hangul */
 };
 #define NFC_OPTIONS ((utf8proc_option_t)(UTF8PROC_STABLE | UTF8PROC_COMPOSE))
 
@@ -48,6 +49,22 @@ static void sort_marks(int32_t *characters, size_t n, int32_t *spare)
         if (!sorted) sort_run(characters + i, end - i, spare);
         i = end == i ? i + 1 : end;
     }
+}
+
+/* Composes in place and returns how many characters are left. U+11A7 composes with nothing, but
+ * utf8proc 2.8 takes it for a final consonant and drops it after a syllable: so pieces begin at it. */
+static size_t compose(int32_t *characters, size_t n)
+{
+    size_t kept = 0;
+    for (size_t begin = 0, end; begin < n; begin = end) {
+        end = begin + 1;
+        while (end < n && characters[end] != BEFORE_FINALS) end++;
+        const size_t length = (size_t)utf8proc_normalize_utf32(
+            characters + begin, (utf8proc_ssize_t)(end - begin), NFC_OPTIONS);
+        memmove(characters + kept, characters + begin, length * sizeof *characters);
+        kept += length;
+    }
+    return kept;
 }
 
 static bool certainly_nfc(const char *text, size_t length)
@@ -87,7 +104,8 @@ cbe_status cbe_nfc(char **out, const char *text, size_t length, size_t *out_leng
                                              NFC_OPTIONS, &last_boundary);
     }
     sort_marks(characters, n, spare);
-    *out_length = (size_t)utf8proc_reencode(characters, (utf8proc_ssize_t)n, NFC_OPTIONS);
+    n = compose(characters, n);
+    *out_length = (size_t)utf8proc_reencode(characters, (utf8proc_ssize_t)n, UTF8PROC_STABLE);
     *out = (char *)characters;
     characters = NULL;
 done:
