@@ -53,8 +53,7 @@ static const struct {
 
 struct cbe_pretokenizer {
     pcre2_general_context *memory;
-    size_t n_stages;
-    pcre2_code *codes[MAX_STAGES];
+    pcre2_code *codes[MAX_STAGES]; /* NULL: no further one */
 };
 
 /* One call of cbe_pretokenize. */
@@ -132,7 +131,6 @@ cbe_status cbe_pretokenizer_create(cbe_pretokenizer **out, cbe_split split, cbe_
                                 i, (int)split, code, offset);
             goto done;
         }
-        made->n_stages++;
         /* Machine code is refused where pages may not be executable: matching then interprets. */
         (void)pcre2_jit_compile(made->codes[i], PCRE2_JIT_COMPLETE);
     }
@@ -156,7 +154,8 @@ static cbe_status split_piece(const split_run *run, size_t stage, const char *pi
                               cbe_error *err)
 {
     if (length == 0) return CBE_OK;
-    if (stage == run->pretokenizer->n_stages) return run->visit(run->user, piece, length, err);
+    if (stage == MAX_STAGES || !run->pretokenizer->codes[stage])
+        return run->visit(run->user, piece, length, err);
     const size_t *found = pcre2_get_ovector_pointer(run->matches[stage]);
     for (size_t at = 0; at < length;) {
         const int rc =
@@ -191,7 +190,7 @@ cbe_status cbe_pretokenize(const cbe_pretokenizer *pretokenizer, const char *tex
      * pattern gone wrong, to be reported and not waited for. */
     const size_t steps = length < (UINT32_MAX - 10000) / 4 ? 4 * length + 10000 : UINT32_MAX;
     pcre2_set_match_limit(run.limits, (uint32_t)steps);
-    for (size_t i = 0; i < pretokenizer->n_stages; i++)
+    for (size_t i = 0; i < MAX_STAGES && pretokenizer->codes[i]; i++)
         if (!(run.matches[i] = pcre2_match_data_create(1, pretokenizer->memory))) {
             st = out_of_memory(err);
             goto done;
