@@ -37,7 +37,7 @@ typedef struct {
     size_t n_polished;     /* distinct ones of them polished on all tokens; 3 */
     size_t sample;         /* tokens of the sample; 256 */
     uint64_t seed;         /* of random candidates; 0 */
-    double min_energy;     /* a vector below it is kept and ends the layer; 0 */
+    double min_energy;     /* a vector below it is kept and ends the layer; 0: never */
 } cbe_search_options;
 
 void cbe_search_options_init(cbe_search_options *options);

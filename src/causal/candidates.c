@@ -1,0 +1,153 @@
+/* candidates.c - see candidates.h. */
+#include "causal/candidates.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "core/eigen.h"
+#include "core/gemm.h"
+#include "core/memory.h"
+
+enum { GRAM_ROWS = 1024 };
+
+static size_t min_size(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Centres each row of (n, d) float rows. */
+static void centre_rows(size_t n, size_t d, float *rows)
+{
+    for (size_t i = 0; i < n; i++) {
+        double mean = 0;
+        for (size_t k = 0; k < d; k++) mean += (double)rows[i * d + k];
+        mean /= (double)d;
+        for (size_t k = 0; k < d; k++) rows[i * d + k] -= (float)mean;
+    }
+}
+
+/* total += rows' rows; block and product are work space of (GRAM_ROWS, d) filled and (d, d). */
+static void add_gram(size_t n, size_t d, const float *rows, float *product, double *total)
+{
+    cbe_gemm(true, false, d, d, n, 1, rows, d, rows, d, 0, product, d);
+    for (size_t i = 0; i < d * d; i++) total[i] += (double)product[i];
+}
+
+cbe_status cbe_unembedding_gram(const cbe_decoder *decoder, double *gram, cbe_error *err)
+{
+    const size_t d = decoder->hidden_size;
+    float *rows = cbe_alloc(GRAM_ROWS * d, sizeof *rows, "Gram matrix", err);
+    float *product = cbe_alloc(d * d, sizeof *product, "Gram matrix", err);
+    const cbe_status st = rows && product ? CBE_OK : CBE_ERR_NOMEM;
+    if (st == CBE_OK) {
+        memset(gram, 0, d * d * sizeof *gram);
+        for (size_t t = 0; t < decoder->vocab_size; t += GRAM_ROWS) {
+            const size_t n = min_size(GRAM_ROWS, decoder->vocab_size - t);
+            for (size_t i = 0; i < n * d; i++)
+                rows[i] = decoder->unembedding[t * d + i] * decoder->gamma[i % d];
+            if (decoder->norm == CBE_NORM_LAYER) centre_rows(n, d, rows);
+            add_gram(n, d, rows, product, gram);
+        }
+    }
+    cbe_free(rows);
+    cbe_free(product);
+    return st;
+}
+
+/* F (d, d) through the translator: (I + A)' gram (I + A). */
+static cbe_status lens_gram(const cbe_candidate_input *in, double *f, cbe_error *err)
+{
+    const size_t d = in->decoder->hidden_size;
+    memcpy(f, in->gram, d * d * sizeof *f);
+    if (!in->translator.weight) return CBE_OK;
+    float *a = cbe_alloc(3 * d * d, sizeof *a, "Gram matrix", err);
+    if (!a) return CBE_ERR_NOMEM;
+    float *gram = a + d * d, *product = gram + d * d;
+    for (size_t i = 0; i < d * d; i++) {
+        a[i] = in->translator.weight[i] + (i % (d + 1) == 0 ? 1.0f : 0.0f);
+        gram[i] = (float)in->gram[i];
+    }
+    cbe_gemm(false, false, d, d, d, 1, gram, d, a, d, 0, product, d);
+    cbe_gemm(true, false, d, d, d, 1, a, d, product, d, 0, gram, d);
+    for (size_t i = 0; i < d * d; i++) f[i] = (double)gram[i];
+    cbe_free(a);
+    return CBE_OK;
+}
+
+/* Second moment (d, d) of D_n / |h_n|: every token counts, however long. For resample, D_n is a difference
+ * of two tokens: its second moment is twice that about the mean, and the factor does not matter. */
+static cbe_status delta_moment(const cbe_candidate_input *in, double *moment, cbe_error *err)
+{
+    const size_t n = in->n_tokens, d = in->decoder->hidden_size;
+    double *mean = cbe_alloc_zero(d, sizeof *mean, "second moment", err);
+    float *rows = cbe_alloc(GRAM_ROWS * d, sizeof *rows, "second moment", err);
+    float *product = cbe_alloc(d * d, sizeof *product, "second moment", err);
+    const cbe_status st = mean && rows && product ? CBE_OK : CBE_ERR_NOMEM;
+    if (st == CBE_OK) {
+        if (in->ablation != CBE_ABLATE_ZERO)
+            for (size_t i = 0; i < n; i++)
+                for (size_t k = 0; k < d; k++) mean[k] += (double)in->hidden[i * d + k] / (double)n;
+        memset(moment, 0, d * d * sizeof *moment);
+        for (size_t first = 0; first < n; first += GRAM_ROWS) {
+            const size_t count = min_size(GRAM_ROWS, n - first);
+            for (size_t i = 0; i < count; i++) {
+                const float *h = in->hidden + (first + i) * d;
+                double norm2 = 0;
+                for (size_t k = 0; k < d; k++) norm2 += (double)h[k] * (double)h[k];
+                const double scale = norm2 > 0 ? 1 / sqrt(norm2) : 0;
+                for (size_t k = 0; k < d; k++)
+                    rows[i * d + k] = (float)(((double)h[k] - mean[k]) * scale);
+            }
+            add_gram(count, d, rows, product, moment);
+        }
+    }
+    cbe_free(mean);
+    cbe_free(rows);
+    cbe_free(product);
+    return st;
+}
+
+/* Leading eigenvectors of a, which is destroyed. */
+static cbe_status leading(size_t d, double *a, size_t n, double *values, double *out, cbe_error *err)
+{
+    const cbe_status st = cbe_eigen_symmetric(d, a, values, err);
+    if (st == CBE_OK) memcpy(out, a, n * d * sizeof *out);
+    return st;
+}
+
+static double trace(size_t d, const double *a)
+{
+    double sum = 0;
+    for (size_t k = 0; k < d; k++) sum += a[k * d + k];
+    return sum > 0 ? sum : 1;
+}
+
+cbe_status cbe_candidates_singular(const cbe_candidate_input *input, size_t n, double *out, cbe_error *err)
+{
+    const size_t d = input->decoder->hidden_size;
+    double *f = cbe_alloc(d * d + d, sizeof *f, "candidates", err);
+    if (!f) return CBE_ERR_NOMEM;
+    cbe_status st = lens_gram(input, f, err);
+    if (st == CBE_OK) st = leading(d, f, n, f + d * d, out, err);
+    cbe_free(f);
+    return st;
+}
+
+cbe_status cbe_candidates_all(const cbe_candidate_input *input, size_t n, double *out, cbe_error *err)
+{
+    const size_t d = input->decoder->hidden_size;
+    double *f = cbe_alloc(3 * d * d + d, sizeof *f, "candidates", err);
+    if (!f) return CBE_ERR_NOMEM;
+    double *moment = f + d * d, *both = moment + d * d, *values = both + d * d;
+    cbe_status st = lens_gram(input, f, err);
+    if (st == CBE_OK) st = delta_moment(input, moment, err);
+    if (st == CBE_OK) {
+        const double f_trace = trace(d, f), moment_trace = trace(d, moment);
+        for (size_t i = 0; i < d * d; i++) both[i] = f[i] / f_trace + moment[i] / moment_trace;
+        st = leading(d, f, n, values, out, err);
+    }
+    if (st == CBE_OK) st = leading(d, moment, n, values, out + n * d, err);
+    if (st == CBE_OK) st = leading(d, both, n, values, out + 2 * n * d, err);
+    cbe_free(f);
+    return st;
+}

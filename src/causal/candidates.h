@@ -1,0 +1,32 @@
+/*
+ * candidates.h - directions from which a search through a lens starts.
+ *
+ * A direction matters when hidden states vary along it and logits answer to it. Three families, the leading
+ * eigenvectors of each:
+ *   the Gram matrix of the unembedding through the lens, F = (I + A)' C W~' W~ C (I + A)   (singular directions)
+ *   the second moment of D_n / s_n                                                         (principal components)
+ *   both, each divided by its trace, added
+ */
+#ifndef CBE_CAUSAL_CANDIDATES_H
+#define CBE_CAUSAL_CANDIDATES_H
+
+#include "cbe/objective.h"
+
+/** C W~' W~ C, (d, d), once for a decoder. */
+cbe_status cbe_unembedding_gram(const cbe_decoder *decoder, double *gram, cbe_error *err);
+
+typedef struct {
+    const cbe_decoder *decoder;
+    const double *gram; /* of cbe_unembedding_gram */
+    cbe_translator translator;
+    size_t n_tokens;
+    const float *hidden; /* (N, d) */
+    cbe_ablation ablation;
+} cbe_candidate_input;
+
+/** The n leading singular directions alone (the preset tuned-lens starts there), rows of out (n, d). */
+cbe_status cbe_candidates_singular(const cbe_candidate_input *input, size_t n, double *out, cbe_error *err);
+/** n of each of the three families, rows of out (3 n, d), n <= d. */
+cbe_status cbe_candidates_all(const cbe_candidate_input *input, size_t n, double *out, cbe_error *err);
+
+#endif
