@@ -6,8 +6,8 @@
  *   info   := name(string) n_dims(u32) dim(u64)* type(u32) offset(u64, from the start of data)
  *
  * Files are mapped. Every count, length and offset is checked against the bytes left before it is
- * used. F32, F16, BF16, Q4_0, Q4_1 and Q8_0 are read; another type is an error, by name, only when
- * its tensor is asked for.
+ * used. F32, F64, F16, BF16, I64, Q4_0, Q4_1 and Q8_0 are read; another type is an error, by name,
+ * only when its tensor is asked for.
  */
 #ifndef CBE_GGUF_H
 #define CBE_GGUF_H

@@ -1,7 +1,13 @@
-/* mapped_file.h - a whole file mapped read-only. */
+/*
+ * mapped_file.h - a whole file mapped read-only.
+ *
+ * What another process truncates while it is mapped can no longer be read (SIGBUS, as with every
+ * mapped file); files that are replaced by renaming, as ours are, stay readable.
+ */
 #ifndef CBE_IO_MAPPED_FILE_H
 #define CBE_IO_MAPPED_FILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "cbe/status.h"
@@ -15,5 +21,8 @@ typedef struct {
 /** Maps a regular file. On failure *file is zero. The message names the path and the reason. */
 cbe_status cbe_mapped_file_open(cbe_mapped_file *file, const char *path, cbe_error *err);
 void cbe_mapped_file_close(cbe_mapped_file *file); /* a zeroed one is allowed */
+
+/** Whether the file is the text that a clone without Git LFS leaves in the place of a large file. */
+bool cbe_mapped_file_is_lfs_pointer(const cbe_mapped_file *file);
 
 #endif

@@ -1,0 +1,71 @@
+/* mapped_file.c - see mapped_file.h. */
+#include "io/mapped_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/fail.h"
+#include "core/memory.h"
+
+cbe_status cbe_mapped_file_open(cbe_mapped_file *file, const char *path, cbe_error *err)
+{
+    cbe_status st = CBE_OK;
+    cbe_mapped_file mapped = {0};
+    memset(file, 0, sizeof *file);
+    // Without O_NONBLOCK a named pipe would be waited for instead of refused.
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return cbe_fail(err, CBE_ERR_IO, -1, "%s: cannot be opened: %s", path, strerror(errno));
+    struct stat info;
+    if (fstat(fd, &info) != 0) {
+        st = cbe_fail(err, CBE_ERR_IO, -1, "%s: cannot be examined: %s", path, strerror(errno));
+        goto done;
+    }
+    if (!S_ISREG(info.st_mode)) {
+        st = cbe_fail(err, CBE_ERR_IO, -1, "%s: is %s, a regular file is needed", path,
+                      S_ISDIR(info.st_mode) ? "a directory" : "a device or pipe");
+        goto done;
+    }
+    if ((uintmax_t)info.st_size > SIZE_MAX) {
+        st = cbe_fail(err, CBE_ERR_IO, -1, "%s: is larger than the address space", path);
+        goto done;
+    }
+    mapped.size = (size_t)info.st_size;
+    mapped.path = cbe_copy_string(path, strlen(path), err);
+    if (!mapped.path) {
+        st = CBE_ERR_NOMEM;
+        goto done;
+    }
+    if (mapped.size > 0) {
+        void *data = mmap(NULL, mapped.size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (data == MAP_FAILED) {
+            st = cbe_fail(err, CBE_ERR_IO, -1, "%s: cannot be mapped: %s", path, strerror(errno));
+            goto done;
+        }
+        mapped.data = data;
+    }
+    *file = mapped;
+    memset(&mapped, 0, sizeof mapped);
+done:
+    cbe_mapped_file_close(&mapped);
+    close(fd);
+    return st;
+}
+
+void cbe_mapped_file_close(cbe_mapped_file *file)
+{
+    // munmap takes a pointer to what may be written, though it writes nothing.
+    if (file->data) munmap((void *)(uintptr_t)file->data, file->size);
+    cbe_free(file->path);
+    memset(file, 0, sizeof *file);
+}
+
+bool cbe_mapped_file_is_lfs_pointer(const cbe_mapped_file *file)
+{
+    static const char start[] = "version https://git-lfs";
+    return file->size >= sizeof start - 1 && memcmp(file->data, start, sizeof start - 1) == 0;
+}
