@@ -2,7 +2,8 @@
  * tokenizer.h - text to token ids and back, as the model's own tokenizer does it.
  *
  * Read from a GGUF file: tokenizer.ggml.model "gpt2" (byte-level BPE), with the pre-tokenisation that
- * tokenizer.ggml.pre names (GPT-2's split, "smollm": each digit alone first, and others of its table).
+ * tokenizer.ggml.pre names ("gpt-2", also where the key is missing; "smollm": each digit alone first;
+ * "llama-bpe"; "qwen2", with form NFC; and others of the table in text/pretokenize.c).
  */
 #ifndef CBE_TOKENIZER_H
 #define CBE_TOKENIZER_H
@@ -32,7 +33,9 @@ int64_t cbe_tokenizer_bos(const cbe_tokenizer *tokenizer);
 int64_t cbe_tokenizer_eos(const cbe_tokenizer *tokenizer);
 
 /** Ids of a text. Special tokens written in the text are recognised as such. Bytes that are not UTF-8
- * become U+FFFD, each maximal invalid part one, as Unicode recommends. Thread-safe.
+ * become U+FFFD, each maximal invalid part one, as Unicode recommends. A byte for which the vocabulary
+ * has no token is left out, as the model's own tokenizer does (SmolLM2: 0x04 and 20 others, none of
+ * which printed text contains). Thread-safe.
  * @param text         length bytes; may contain 0
  * @param add_special  add what the tokenizer puts at the ends (begin of text, where the file says so)
  * @param ids          [out] n_ids of them, to cbe_tokenizer_free_ids

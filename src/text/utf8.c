@@ -1,0 +1,99 @@
+/*
+ * utf8.c - see utf8.h.
+ *
+ * The second byte decides between well-formed and not (overlong forms, surrogates, beyond U+10FFFF);
+ * its range for each first byte is Unicode's table 3-7. Cost: one pass, eight ASCII bytes at a time.
+ */
+#include "text/utf8.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "core/memory.h"
+
+static const char replacement[] = "\xef\xbf\xbd";
+enum { REPLACEMENT_LENGTH = sizeof replacement - 1 };
+
+/* First bytes in order; a row holds from its first byte up to the next row's. */
+static const struct {
+    unsigned char first, length, low, high; /* length 0: never a first byte */
+} sequences[] = {
+    {0x00, 1, 0x00, 0x00}, {0x80, 0, 0x00, 0x00}, {0xc2, 2, 0x80, 0xbf}, {0xe0, 3, 0xa0, 0xbf},
+    {0xe1, 3, 0x80, 0xbf}, {0xed, 3, 0x80, 0x9f}, {0xee, 3, 0x80, 0xbf}, {0xf0, 4, 0x90, 0xbf},
+    {0xf1, 4, 0x80, 0xbf}, {0xf4, 4, 0x80, 0x8f}, {0xf5, 0, 0x00, 0x00},
+};
+
+/* Length of the character that text begins with, or, when *valid is false, of the maximal subpart. */
+static size_t next_part(const unsigned char *text, size_t length, bool *valid)
+{
+    size_t row = sizeof sequences / sizeof *sequences - 1;
+    while (text[0] < sequences[row].first) row--;
+    const size_t want = sequences[row].length;
+    *valid = want == 1;
+    if (want < 2) return 1;
+    if (length < 2 || text[1] < sequences[row].low || text[1] > sequences[row].high) return 1;
+    size_t got = 2;
+    while (got < want && got < length && (text[got] & 0xc0) == 0x80) got++;
+    *valid = got == want;
+    return got;
+}
+
+static size_t ascii_length(const char *text, size_t length)
+{
+    size_t i = 0;
+    for (uint64_t word; length - i >= sizeof word; i += sizeof word) {
+        memcpy(&word, text + i, sizeof word);
+        if (word & UINT64_C(0x8080808080808080)) break;
+    }
+    while (i < length && (unsigned char)text[i] < 0x80) i++;
+    return i;
+}
+
+size_t cbe_utf8_valid_length(const char *text, size_t length)
+{
+    size_t i = 0;
+    while ((i += ascii_length(text + i, length - i)) < length) {
+        bool valid;
+        const size_t part = next_part((const unsigned char *)text + i, length - i, &valid);
+        if (!valid) break;
+        i += part;
+    }
+    return i;
+}
+
+cbe_status cbe_utf8_replace(char **out, const char *text, size_t length, size_t *out_length,
+                            size_t *n_replaced, cbe_error *err)
+{
+    size_t size = 0, replaced = 0;
+    for (size_t i = 0;
+         i < length;) { /* each byte gives at most 3: the sum fits where it can be held */
+        const size_t good = cbe_utf8_valid_length(text + i, length - i);
+        i += good;
+        size += good;
+        if (i == length) break;
+        bool valid;
+        i += next_part((const unsigned char *)text + i, length - i, &valid);
+        size += REPLACEMENT_LENGTH;
+        replaced++;
+    }
+    char *copy = cbe_alloc(size + 1, 1, "text", err);
+    if (!copy) return CBE_ERR_NOMEM;
+    char *to = copy;
+    for (size_t i = 0; i < length;) {
+        const size_t good = cbe_utf8_valid_length(text + i, length - i);
+        if (good) memcpy(to, text + i, good);
+        i += good;
+        to += good;
+        if (i == length) break;
+        bool valid;
+        i += next_part((const unsigned char *)text + i, length - i, &valid);
+        memcpy(to, replacement, REPLACEMENT_LENGTH);
+        to += REPLACEMENT_LENGTH;
+    }
+    *to = 0;
+    *out = copy;
+    *out_length = size;
+    if (n_replaced) *n_replaced = replaced;
+    return CBE_OK;
+}
