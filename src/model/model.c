@@ -1,0 +1,74 @@
+/* model.c - opening and closing models; see cbe/model.h. The forward pass is in forward.c. */
+#include "cbe/model.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+#include "core/fail.h"
+#include "core/memory.h"
+#include "model/private.h"
+#include "model/source.h"
+#include "model/weights.h"
+
+cbe_status cbe_model_open(cbe_model **out, const char *path, cbe_error *err)
+{
+    cbe_status st;
+    cbe_source *source = NULL;
+    cbe_model *model = NULL;
+    if ((st = cbe_source_open(&source, path, err)) != CBE_OK) goto done;
+    if (!(model = cbe_alloc_zero(1, sizeof *model, "model", err))) {
+        st = CBE_ERR_NOMEM;
+        goto done;
+    }
+    if ((st = cbe_source_config(source, &model->config, err)) != CBE_OK) goto done;
+    if ((st = cbe_weights_load(model, source, err)) != CBE_OK) goto done;
+    *out = model;
+    model = NULL;
+done:
+    cbe_model_close(model);
+    cbe_source_close(source);
+    return st;
+}
+
+void cbe_model_close(cbe_model *model)
+{
+    if (!model) return;
+    for (size_t i = 0; model->blocks && i < model->config.sizes.n_layers; i++) {
+        cbe_block *block = &model->blocks[i];
+        cbe_free(block->attention_norm);
+        cbe_free(block->qkv);
+        cbe_free(block->attention_out);
+        cbe_free(block->mlp_norm);
+        cbe_free(block->gate_up);
+        cbe_free(block->down);
+    }
+    cbe_free(model->blocks);
+    if (!model->decoder || model->embedding != model->decoder->unembedding)
+        cbe_free(model->embedding);
+    cbe_decoder_free(model->decoder);
+    cbe_free(model->rope_frequencies);
+    cbe_free(model);
+}
+
+const cbe_model_config *cbe_model_get_config(const cbe_model *model)
+{
+    return &model->config.sizes;
+}
+
+const cbe_decoder *cbe_model_decoder(const cbe_model *model)
+{
+    return model->decoder;
+}
+
+cbe_status cbe_model_tokenizer(cbe_tokenizer **out, const char *path, cbe_error *err)
+{
+    struct stat info;
+    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
+        return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
+                        "%s: tokenizer.json is not read yet; give token ids with --tokens", path);
+    cbe_gguf *file = NULL;
+    cbe_status st = cbe_gguf_open(&file, path, err);
+    if (st == CBE_OK) st = cbe_tokenizer_from_gguf(out, file, err);
+    cbe_gguf_close(file);
+    return st;
+}

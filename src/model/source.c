@@ -1,0 +1,238 @@
+/* source.c - see source.h. */
+#include "model/source.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "cbe/safetensors.h"
+#include "core/fail.h"
+#include "core/memory.h"
+#include "io/mapped_file.h"
+
+struct cbe_source {
+    char *path;
+    cbe_gguf *gguf; /* or, for a folder: */
+    cbe_mapped_file config;
+    cbe_safetensors **shards;
+    size_t n_shards;
+};
+
+static bool is_file(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISREG(info.st_mode);
+}
+
+static bool is_folder(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+/* *out = "folder/name", to cbe_free. */
+static cbe_status join(char **out, const char *folder, const char *name, cbe_error *err)
+{
+    const size_t size = strlen(folder) + strlen(name) + 2;
+    char *path = cbe_alloc(size, 1, "path", err);
+    if (!path) return CBE_ERR_NOMEM;
+    snprintf(path, size, "%s/%s", folder, name);
+    *out = path;
+    return CBE_OK;
+}
+
+static cbe_status add_shard(cbe_source *source, const char *name, cbe_error *err)
+{
+    char *path = NULL;
+    cbe_status st = join(&path, source->path, name, err);
+    if (st != CBE_OK) return st;
+    st = cbe_safetensors_open(&source->shards[source->n_shards], path, err);
+    if (st == CBE_OK) source->n_shards++;
+    cbe_free(path);
+    return st;
+}
+
+/* An index may name files of its own folder only. */
+static bool is_plain_name(const char *name)
+{
+    return *name && !strchr(name, '/') && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+}
+
+/* Opens each file that the weight_map of model.safetensors.index.json names, once. */
+static cbe_status open_shards(cbe_source *source, const char *index_path, json_t *map,
+                              cbe_error *err)
+{
+    if (!json_is_object(map))
+        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: key 'weight_map' must be an object",
+                        index_path);
+    source->shards =
+        cbe_alloc_zero(json_object_size(map), sizeof(cbe_safetensors *), "shards", err);
+    if (!source->shards) return CBE_ERR_NOMEM;
+    json_t *seen = json_object(), *file;
+    const char *tensor;
+    cbe_status st = CBE_OK;
+    json_object_foreach(map, tensor, file)
+    {
+        const char *name = json_string_value(file);
+        if (!name || !is_plain_name(name))
+            st = cbe_fail(err, CBE_ERR_FORMAT, -1,
+                          "%s: tensor '%.80s' must be in a file of the same folder, not '%.80s'",
+                          index_path, tensor, name ? name : "?");
+        else if (!json_object_get(seen, name))
+            st = json_object_set_new(seen, name, json_true()) == 0
+                     ? add_shard(source, name, err)
+                     : cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: out of memory", index_path);
+        if (st != CBE_OK) break;
+    }
+    json_decref(seen);
+    return st;
+}
+
+static cbe_status open_index(cbe_source *source, const char *index_path, cbe_error *err)
+{
+    cbe_mapped_file index = {0};
+    cbe_status st = cbe_mapped_file_open(&index, index_path, err);
+    if (st != CBE_OK) return st;
+    json_error_t problem;
+    json_t *root =
+        json_loadb((const char *)index.data, index.size, JSON_REJECT_DUPLICATES, &problem);
+    st = root ? open_shards(source, index_path, json_object_get(root, "weight_map"), err)
+              : cbe_fail(err, CBE_ERR_FORMAT, problem.position, "%s: line %d: %s", index_path,
+                         problem.line, problem.text);
+    json_decref(root);
+    cbe_mapped_file_close(&index);
+    return st;
+}
+
+/* The folder holds no safetensors file: say what may be done about it. */
+static cbe_status no_weights(const cbe_source *source, cbe_error *err)
+{
+    static const char *const pickled[] = {"pytorch_model.bin", "pytorch_model.bin.index.json",
+                                          "consolidated.00.pth"};
+    for (size_t i = 0; i < sizeof pickled / sizeof *pickled; i++) {
+        char *path = NULL;
+        const cbe_status st = join(&path, source->path, pickled[i], err);
+        if (st != CBE_OK) return st;
+        const bool found = is_file(path);
+        cbe_free(path);
+        if (found)
+            return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
+                            "%s: only pickled weights (%s), which are not read; save the model "
+                            "again with transformers' save_pretrained, which writes safetensors",
+                            source->path, pickled[i]);
+    }
+    return cbe_fail(err, CBE_ERR_IO, -1,
+                    "%s: neither model.safetensors nor model.safetensors.index.json in this folder",
+                    source->path);
+}
+
+static cbe_status open_folder(cbe_source *source, cbe_error *err)
+{
+    cbe_status st;
+    char *config = NULL, *single = NULL, *index = NULL;
+    if ((st = join(&config, source->path, "config.json", err)) != CBE_OK) goto done;
+    if ((st = join(&single, source->path, "model.safetensors", err)) != CBE_OK) goto done;
+    if ((st = join(&index, source->path, "model.safetensors.index.json", err)) != CBE_OK) goto done;
+    if ((st = cbe_mapped_file_open(&source->config, config, err)) != CBE_OK) goto done;
+    if (is_file(single)) {
+        source->shards = cbe_alloc_zero(1, sizeof(cbe_safetensors *), "shards", err);
+        st = source->shards ? add_shard(source, "model.safetensors", err) : CBE_ERR_NOMEM;
+    } else {
+        st = is_file(index) ? open_index(source, index, err) : no_weights(source, err);
+    }
+done:
+    cbe_free(config);
+    cbe_free(single);
+    cbe_free(index);
+    return st;
+}
+
+cbe_status cbe_source_open(cbe_source **out, const char *path, cbe_error *err)
+{
+    cbe_status st = CBE_ERR_NOMEM;
+    cbe_source *source = cbe_alloc_zero(1, sizeof *source, "model files", err);
+    if (!source) goto done;
+    source->path = cbe_copy_string(path, strlen(path), err);
+    if (!source->path) goto done;
+    st = is_folder(path) ? open_folder(source, err) : cbe_gguf_open(&source->gguf, path, err);
+    if (st != CBE_OK) goto done;
+    *out = source;
+    source = NULL;
+done:
+    cbe_source_close(source);
+    return st;
+}
+
+void cbe_source_close(cbe_source *source)
+{
+    if (!source) return;
+    for (size_t i = 0; i < source->n_shards; i++) cbe_safetensors_close(source->shards[i]);
+    cbe_free(source->shards);
+    cbe_mapped_file_close(&source->config);
+    cbe_gguf_close(source->gguf);
+    cbe_free(source->path);
+    cbe_free(source);
+}
+
+const char *cbe_source_path(const cbe_source *source)
+{
+    return source->path;
+}
+
+cbe_model_format cbe_source_format(const cbe_source *source)
+{
+    return source->gguf ? CBE_FORMAT_GGUF : CBE_FORMAT_HUGGING_FACE;
+}
+
+cbe_status cbe_source_config(const cbe_source *source, cbe_config *out, cbe_error *err)
+{
+    if (source->gguf) return cbe_config_from_gguf(out, source->gguf, err);
+    return cbe_config_from_json(out, (const char *)source->config.data, source->config.size,
+                                source->config.path, err);
+}
+
+size_t cbe_source_count(const cbe_source *source)
+{
+    if (source->gguf) return cbe_gguf_count(source->gguf);
+    size_t count = 0;
+    for (size_t s = 0; s < source->n_shards; s++) count += cbe_safetensors_count(source->shards[s]);
+    return count;
+}
+
+const char *cbe_source_name(const cbe_source *source, size_t i)
+{
+    if (source->gguf) return cbe_gguf_name(source->gguf, i);
+    size_t s = 0;
+    while (i >= cbe_safetensors_count(source->shards[s]))
+        i -= cbe_safetensors_count(source->shards[s++]);
+    return cbe_safetensors_name(source->shards[s], i);
+}
+
+static const cbe_safetensors *shard_with(const cbe_source *source, const char *name)
+{
+    for (size_t s = 0; s < source->n_shards; s++)
+        if (cbe_safetensors_has(source->shards[s], name)) return source->shards[s];
+    return NULL;
+}
+
+bool cbe_source_has(const cbe_source *source, const char *name)
+{
+    return source->gguf ? cbe_gguf_has_tensor(source->gguf, name)
+                        : shard_with(source, name) != NULL;
+}
+
+cbe_status cbe_source_get(const cbe_source *source, const char *name, cbe_tensor *tensor,
+                          const char **path, cbe_error *err)
+{
+    if (source->gguf) {
+        *path = source->path;
+        return cbe_gguf_tensor(source->gguf, name, tensor, err);
+    }
+    const cbe_safetensors *shard = shard_with(source, name);
+    if (!shard)
+        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: no tensor '%s' in the model's files",
+                        source->path, name);
+    *path = cbe_safetensors_path(shard);
+    return cbe_safetensors_get(shard, name, tensor, err);
+}

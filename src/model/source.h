@@ -1,0 +1,35 @@
+/*
+ * source.h - a model's files: one .gguf file, or a Hugging Face folder of config.json and one or
+ * more .safetensors files. Tensors are found by name wherever they lie.
+ */
+#ifndef CBE_MODEL_SOURCE_H
+#define CBE_MODEL_SOURCE_H
+
+#include <stdbool.h>
+
+#include "cbe/gguf.h"
+#include "cbe/tensor.h"
+#include "model/config.h"
+
+typedef struct cbe_source cbe_source;
+
+/** Opens all files of a model; none of them is read whole.
+ * @return CBE_OK; CBE_ERR_IO for a missing file or shard (named); CBE_ERR_FORMAT; CBE_ERR_UNSUPPORTED
+ *         for a folder that holds only pickled weights; CBE_ERR_NOMEM */
+cbe_status cbe_source_open(cbe_source **out, const char *path, cbe_error *err);
+void cbe_source_close(cbe_source *source); /* NULL is allowed */
+
+const char *cbe_source_path(const cbe_source *source); /* as given to open; borrowed */
+cbe_model_format cbe_source_format(const cbe_source *source);
+/** The configuration, from the file's metadata or config.json. */
+cbe_status cbe_source_config(const cbe_source *source, cbe_config *out, cbe_error *err);
+
+size_t cbe_source_count(const cbe_source *source);               /* tensors in all files */
+const char *cbe_source_name(const cbe_source *source, size_t i); /* of the i-th; borrowed */
+bool cbe_source_has(const cbe_source *source, const char *name);
+/** The tensor of that name, and the file it lies in (borrowed).
+ * @return CBE_OK; CBE_ERR_FORMAT when there is none; CBE_ERR_UNSUPPORTED for its type (named) */
+cbe_status cbe_source_get(const cbe_source *source, const char *name, cbe_tensor *tensor,
+                          const char **path, cbe_error *err);
+
+#endif

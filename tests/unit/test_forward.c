@@ -1,0 +1,527 @@
+/*
+ * The forward pass against float64: PyTorch's golden values, and the plain twin.
+ *
+ * Tolerances: a hidden state is a sum of some hundred float32 products of about its own size, each
+ * rounded to 6e-8, through a few blocks: 1e-6 of the largest entry is expected and 5 times what was
+ * measured is asserted, which the tests state.
+ */
+#include "support/assert_close.h"
+
+#include <math.h>
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cbe/model.h"
+#include "core/memory.h"
+#include "ref/llama_ref.h"
+#include "support/golden.h"
+#include "support/smollm2.h"
+
+/* Everything that a forward pass handed over, and how. */
+typedef struct {
+    size_t n_tokens, hidden_size, vocab_size, n_layers;
+    float *hidden; /* (n_layers + 1, N, d) */
+    float *logits; /* (N, V) */
+    bool *layers;
+    size_t hidden_calls, logit_calls, next_logit, progress_calls, stop_after;
+    size_t last_done, total;
+    cbe_status answer; /* what the sinks return at call stop_after */
+} capture;
+
+static cbe_status take_hidden(void *context, size_t layer, size_t first, size_t n_tokens,
+                              const float *hidden, cbe_error *err)
+{
+    capture *c = context;
+    (void)err;
+    assert_true(layer <= c->n_layers && first + n_tokens <= c->n_tokens);
+    memcpy(c->hidden + (layer * c->n_tokens + first) * c->hidden_size, hidden,
+           n_tokens * c->hidden_size * sizeof(float));
+    return ++c->hidden_calls == c->stop_after ? c->answer : CBE_OK;
+}
+
+static cbe_status take_logits(void *context, size_t first, size_t n_tokens, const float *logits,
+                              cbe_error *err)
+{
+    capture *c = context;
+    (void)err;
+    assert_int_equal(first, c->next_logit);
+    c->next_logit += n_tokens;
+    assert_true(c->next_logit <= c->n_tokens);
+    memcpy(c->logits + first * c->vocab_size, logits, n_tokens * c->vocab_size * sizeof(float));
+    return ++c->logit_calls == c->stop_after ? c->answer : CBE_OK;
+}
+
+static bool take_progress(void *context, size_t done, size_t total)
+{
+    capture *c = context;
+    assert_true(done > c->last_done && done <= total);
+    c->last_done = done;
+    c->total = total;
+    return ++c->progress_calls != c->stop_after;
+}
+
+static void capture_init(capture *c, const cbe_model *model, size_t n_tokens)
+{
+    const cbe_model_config *config = cbe_model_get_config(model);
+    *c = (capture){.n_tokens = n_tokens,
+                   .hidden_size = config->hidden_size,
+                   .vocab_size = config->vocab_size,
+                   .n_layers = config->n_layers};
+    c->hidden = calloc((config->n_layers + 1) * n_tokens * config->hidden_size, sizeof(float));
+    c->logits = calloc(n_tokens * config->vocab_size, sizeof(float));
+    c->layers = malloc((config->n_layers + 1) * sizeof(bool));
+    assert_true(c->hidden && c->logits && c->layers);
+    for (size_t i = 0; i <= config->n_layers; i++) c->layers[i] = true;
+}
+
+static void capture_free(capture *c)
+{
+    free(c->hidden);
+    free(c->logits);
+    free(c->layers);
+}
+
+static cbe_forward_sink sink_of(capture *c)
+{
+    return (cbe_forward_sink){
+        .layers = c->layers, .hidden = take_hidden, .logits = take_logits, .context = c};
+}
+
+static double largest(const float *x, size_t n)
+{
+    double top = 0;
+    for (size_t i = 0; i < n; i++) top = fmax(top, fabs((double)x[i]));
+    return top;
+}
+
+static cbe_model *open_model(const char *path)
+{
+    cbe_error err;
+    cbe_model *model = NULL;
+    cbe_assert_ok(cbe_model_open(&model, path, &err), &err);
+    return model;
+}
+
+static cbe_safetensors *open_golden(const char *path)
+{
+    cbe_error err;
+    cbe_safetensors *file = NULL;
+    cbe_assert_ok(cbe_safetensors_open(&file, path, &err), &err);
+    return file;
+}
+
+/* Hidden states named PREFIXhidden_states.i and logits named PREFIXlogits, where the file has them. */
+static void compare_with_golden(const char *model_path, const char *golden_path, const char *prefix,
+                                double hidden_tolerance, double logit_tolerance)
+{
+    cbe_error err;
+    cbe_safetensors *golden = open_golden(golden_path);
+    cbe_model *model = open_model(model_path);
+    size_t n_sequences, context_length, count;
+    int64_t *ids = cbe_golden_ids(golden, "input_ids", &n_sequences, &context_length);
+    capture got;
+    capture_init(&got, model, n_sequences * context_length);
+    const cbe_forward_sink sink = sink_of(&got);
+    cbe_assert_ok(cbe_model_forward(model, n_sequences, context_length, ids, &sink, &err), &err);
+    assert_int_equal(got.next_logit, got.n_tokens);
+
+    char name[64];
+    const size_t layer_size = got.n_tokens * got.hidden_size;
+    for (size_t i = 0; i <= got.n_layers; i++) {
+        snprintf(name, sizeof name, "%shidden_states.%zu", prefix, i);
+        if (!cbe_safetensors_has(golden, name)) continue;
+        float *want = cbe_golden_floats(golden, name, &count);
+        assert_int_equal(count, layer_size);
+        cbe_assert_close_f32(got.hidden + i * layer_size, want, count,
+                             hidden_tolerance * largest(want, count), 0, "%s %s", model_path, name);
+        free(want);
+    }
+    snprintf(name, sizeof name, "%slogits", prefix);
+    float *want = cbe_golden_floats(golden, name, &count);
+    assert_int_equal(count, got.n_tokens * got.vocab_size);
+    cbe_assert_close_f32(got.logits, want, count, logit_tolerance, 0, "%s %s", model_path, name);
+    free(want);
+    free(ids);
+    capture_free(&got);
+    cbe_model_close(model);
+    cbe_safetensors_close(golden);
+}
+
+/* Measured: hidden states 6e-7, logits 6e-6. */
+static const double hidden_tolerance = 3e-6, logit_tolerance = 3e-5;
+
+static void forward__folders_match_golden(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"llama", "llama3-rope", "llama-tied-bf16", "llama-bytes"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *folder = cbe_golden_path("models/%s", names[i]);
+        char *golden = cbe_golden_path("models/%s/golden.safetensors", names[i]);
+        compare_with_golden(folder, golden, "", hidden_tolerance, logit_tolerance);
+        free(folder);
+        free(golden);
+    }
+}
+
+static void forward__folders_with_keys_of_transformers_4_match_golden(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"llama", "llama3-rope", "llama-tied-bf16"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *folder = cbe_temp_folder();
+        char *golden = cbe_golden_path("models/%s/golden.safetensors", names[i]);
+        static const char *const files[][2] = {{"config.v4.json", "config.json"},
+                                               {"model.safetensors", "model.safetensors"}};
+        for (size_t f = 0; f < 2; f++) {
+            size_t size;
+            char *from = cbe_golden_path("models/%s/%s", names[i], files[f][0]);
+            char *to = cbe_temp_path(folder, files[f][1]);
+            unsigned char *data = cbe_read_file(from, &size);
+            cbe_write_file(to, data, size);
+            free(data);
+            free(from);
+            free(to);
+        }
+        compare_with_golden(folder, golden, "", hidden_tolerance, logit_tolerance);
+        free(golden);
+        cbe_temp_remove(folder);
+    }
+}
+
+static void forward__gguf_files_match_golden_for_each_type(void **state)
+{
+    (void)state;
+    static const char *const types[] = {"f32", "f16", "q8_0", "q4_0", "q4_1"};
+    char *golden = cbe_golden_path("gguf/tiny-llama/golden.safetensors");
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        char prefix[16], *model = cbe_golden_path("gguf/tiny-llama/llama-%s.gguf", types[i]);
+        snprintf(prefix, sizeof prefix, "%s.", types[i]);
+        compare_with_golden(model, golden, prefix, hidden_tolerance, logit_tolerance);
+        free(model);
+    }
+    free(golden);
+}
+
+static void forward__gguf_rotary_divisors_match_golden(void **state)
+{
+    (void)state;
+    char *golden = cbe_golden_path("gguf/tiny-llama3/golden.safetensors");
+    char *model = cbe_golden_path("gguf/tiny-llama3/llama-f32.gguf");
+    compare_with_golden(model, golden, "f32.", hidden_tolerance, logit_tolerance);
+    free(golden);
+    free(model);
+}
+
+static void forward__folder_and_f32_gguf_give_the_same_bits(void **state)
+{
+    (void)state;
+    cbe_error err;
+    char *paths[] = {cbe_golden_path("models/llama-bytes"),
+                     cbe_golden_path("gguf/tiny-llama/llama-f32.gguf")};
+    int64_t ids[2 * 40];
+    for (size_t i = 0; i < 80; i++) ids[i] = (int64_t)(i * 37 % 320);
+    capture got[2];
+    for (size_t i = 0; i < 2; i++) {
+        cbe_model *model = open_model(paths[i]);
+        capture_init(&got[i], model, 80);
+        const cbe_forward_sink sink = sink_of(&got[i]);
+        cbe_assert_ok(cbe_model_forward(model, 2, 40, ids, &sink, &err), &err);
+        cbe_model_close(model);
+        free(paths[i]);
+    }
+    const size_t bytes = 3 * 80 * got[0].hidden_size * sizeof(float);
+    assert_memory_equal(got[0].hidden, got[1].hidden, bytes);
+    capture_free(&got[0]);
+    capture_free(&got[1]);
+}
+
+/* Sequences of 1, of 3, that end inside panels, that are longer than a panel and than a block of
+ * attention; several batches. The tiny model of largest group and head size 16. */
+static void forward__matches_the_plain_twin_for_all_shapes(void **state)
+{
+    (void)state;
+    cbe_error err;
+    static const size_t shapes[][2] = {{1, 1}, {5, 3}, {7, 37}, {2, 300}, {1, 700}, {600, 14}};
+    char *path = cbe_golden_path("models/llama-tied-bf16");
+    cbe_model *model = open_model(path);
+    const cbe_model_config *config = cbe_model_get_config(model);
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        const size_t n_tokens = shapes[i][0] * shapes[i][1];
+        const size_t n_hidden = (config->n_layers + 1) * n_tokens * config->hidden_size;
+        const size_t n_logits = n_tokens * config->vocab_size;
+        int64_t *ids = malloc(n_tokens * sizeof *ids);
+        double *want = malloc((n_hidden + n_logits) * sizeof *want);
+        double *got_hidden = malloc((n_hidden + n_logits) * sizeof *got_hidden);
+        assert_true(ids && want && got_hidden);
+        for (size_t n = 0; n < n_tokens; n++) ids[n] = (int64_t)(n * n % config->vocab_size);
+        capture got;
+        capture_init(&got, model, n_tokens);
+        const cbe_forward_sink sink = sink_of(&got);
+        cbe_assert_ok(cbe_model_forward(model, shapes[i][0], shapes[i][1], ids, &sink, &err), &err);
+        cbe_llama_ref(model, shapes[i][0], shapes[i][1], ids, want, want + n_hidden);
+        for (size_t j = 0; j < n_hidden; j++) got_hidden[j] = (double)got.hidden[j];
+        for (size_t j = 0; j < n_logits; j++) got_hidden[n_hidden + j] = (double)got.logits[j];
+        cbe_assert_close(got_hidden, want, n_hidden, 3e-6 * largest(got.hidden, n_hidden), 0,
+                         "hidden states, %zu x %zu", shapes[i][0], shapes[i][1]);
+        cbe_assert_close(got_hidden + n_hidden, want + n_hidden, n_logits, 3e-5, 0,
+                         "logits, %zu x %zu", shapes[i][0], shapes[i][1]);
+        capture_free(&got);
+        free(ids);
+        free(want);
+        free(got_hidden);
+    }
+    cbe_model_close(model);
+    free(path);
+}
+
+static void forward__smollm2_matches_golden(void **state)
+{
+    (void)state;
+    const char *path = cbe_test_smollm2_path();
+    if (!path) {
+        print_message("SmolLM2 is not here: set CBE_SMOLLM2 to its .gguf file\n");
+        skip();
+    }
+    cbe_error err;
+    char *golden_path = cbe_golden_path("smollm2/golden.safetensors");
+    cbe_safetensors *golden = open_golden(golden_path);
+    cbe_model *model = open_model(path);
+    size_t n_sequences, context_length;
+    int64_t *ids = cbe_golden_ids(golden, "input_ids", &n_sequences, &context_length);
+    capture got;
+    capture_init(&got, model, n_sequences * context_length);
+    const cbe_forward_sink sink = sink_of(&got);
+    cbe_assert_ok(cbe_model_forward(model, n_sequences, context_length, ids, &sink, &err), &err);
+
+    const size_t d = got.hidden_size, vocab = got.vocab_size;
+    static const size_t layers[] = {0, 1, 8, 15, 25, 30};
+    for (size_t i = 0; i < sizeof layers / sizeof *layers; i++) {
+        char name[32];
+        size_t count;
+        snprintf(name, sizeof name, "hidden_states.%zu", layers[i]);
+        float *want = cbe_golden_floats(golden, name, &count);
+        assert_int_equal(count, got.n_tokens * d);
+        double worst = 0;
+        for (size_t n = 0; n < got.n_tokens; n++) {
+            const float *g = got.hidden + (layers[i] * got.n_tokens + n) * d, *w = want + n * d;
+            double norm = 0, distance = 0;
+            for (size_t j = 0; j < d; j++) {
+                norm += (double)w[j] * (double)w[j];
+                distance += ((double)g[j] - (double)w[j]) * ((double)g[j] - (double)w[j]);
+            }
+            worst = fmax(worst, isfinite(distance) ? sqrt(distance / norm) : INFINITY);
+        }
+        print_message("hidden_states.%zu: %.2g of each token's norm\n", layers[i], worst);
+        assert_true(worst <= 5e-5);
+        free(want);
+    }
+    size_t count;
+    float *want = cbe_golden_floats(golden, "logits.tail", &count);
+    const size_t tail = count / n_sequences / vocab;
+    for (size_t b = 0; b < n_sequences; b++)
+        cbe_assert_close_f32(got.logits + ((b + 1) * context_length - tail) * vocab,
+                             want + b * tail * vocab, tail * vocab, 5e-4, 0,
+                             "logits.tail of sequence %zu", b);
+    free(want);
+    free(ids);
+    capture_free(&got);
+    cbe_model_close(model);
+    cbe_safetensors_close(golden);
+    free(golden_path);
+}
+
+static void forward__bits_do_not_depend_on_the_number_of_threads(void **state)
+{
+    (void)state;
+    cbe_error err;
+    char *path = cbe_golden_path("models/llama");
+    cbe_model *model = open_model(path);
+    static const size_t shapes[][2] = {{1, 30}, {9, 100}, {1, 600}};
+    const int before = omp_get_max_threads();
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        const size_t n_tokens = shapes[i][0] * shapes[i][1];
+        int64_t *ids = malloc(n_tokens * sizeof *ids);
+        assert_non_null(ids);
+        for (size_t n = 0; n < n_tokens; n++) ids[n] = (int64_t)(n * 53 % 139);
+        capture got[3];
+        for (int t = 0; t < 3; t++) {
+            omp_set_num_threads(t + 1);
+            capture_init(&got[t], model, n_tokens);
+            const cbe_forward_sink sink = sink_of(&got[t]);
+            cbe_assert_ok(cbe_model_forward(model, shapes[i][0], shapes[i][1], ids, &sink, &err),
+                          &err);
+        }
+        omp_set_num_threads(before);
+        const size_t hidden_bytes = 4 * n_tokens * got[0].hidden_size * sizeof(float);
+        const size_t logit_bytes = n_tokens * got[0].vocab_size * sizeof(float);
+        for (int t = 1; t < 3; t++) {
+            assert_memory_equal(got[0].hidden, got[t].hidden, hidden_bytes);
+            assert_memory_equal(got[0].logits, got[t].logits, logit_bytes);
+        }
+        for (int t = 0; t < 3; t++) capture_free(&got[t]);
+        free(ids);
+    }
+    cbe_model_close(model);
+    free(path);
+}
+
+/* A tiny model, 4 sequences of 10 tokens, and what a forward pass of them hands over. */
+typedef struct {
+    cbe_model *model;
+    int64_t ids[40];
+    capture got;
+} fixture;
+
+static int setup(void **state)
+{
+    fixture *f = calloc(1, sizeof *f);
+    char *path = cbe_golden_path("models/llama");
+    f->model = open_model(path);
+    free(path);
+    for (size_t n = 0; n < 40; n++) f->ids[n] = (int64_t)n;
+    capture_init(&f->got, f->model, 40);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    fixture *f = *state;
+    cbe_model_close(f->model);
+    capture_free(&f->got);
+    free(f);
+    return 0;
+}
+
+static void forward__hands_over_only_the_layers_asked_for(void **state)
+{
+    fixture *f = *state;
+    cbe_error err;
+    cbe_forward_sink sink = sink_of(&f->got);
+    sink.logits = NULL;
+    sink.progress = take_progress;
+    for (size_t i = 0; i <= f->got.n_layers; i++) f->got.layers[i] = i == 2;
+    cbe_assert_ok(cbe_model_forward(f->model, 4, 10, f->ids, &sink, &err), &err);
+    assert_int_equal(f->got.hidden_calls, 1);
+    assert_int_equal(f->got.logit_calls, 0);
+    /* Two blocks of 40 tokens: the third is not run. */
+    assert_int_equal(f->got.total, 80);
+    assert_int_equal(f->got.last_done, 80);
+    const size_t layer_size = 40 * f->got.hidden_size;
+    assert_true(largest(f->got.hidden, 2 * layer_size) == 0);
+    assert_true(largest(f->got.hidden + 2 * layer_size, layer_size) > 0);
+    assert_true(largest(f->got.hidden + 3 * layer_size, layer_size) == 0);
+}
+
+static void forward__runs_nothing_when_nothing_is_asked_for(void **state)
+{
+    fixture *f = *state;
+    cbe_error err;
+    const cbe_forward_sink none = {.progress = take_progress, .context = &f->got};
+    cbe_assert_ok(cbe_model_forward(f->model, 4, 10, f->ids, &none, &err), &err);
+    assert_int_equal(f->got.progress_calls, 0);
+    const cbe_forward_sink sink = sink_of(&f->got);
+    cbe_assert_ok(cbe_model_forward(f->model, 0, 10, f->ids, &sink, &err), &err);
+    cbe_assert_ok(cbe_model_forward(f->model, 4, 0, f->ids, &sink, &err), &err);
+    assert_int_equal(f->got.hidden_calls, 0);
+}
+
+static void forward__gives_logits_without_hidden_states(void **state)
+{
+    fixture *f = *state;
+    cbe_error err;
+    const cbe_forward_sink sink = {.logits = take_logits, .context = &f->got};
+    cbe_assert_ok(cbe_model_forward(f->model, 4, 10, f->ids, &sink, &err), &err);
+    assert_int_equal(f->got.next_logit, 40);
+}
+
+static void forward__returns_the_status_of_a_sink(void **state)
+{
+    fixture *f = *state;
+    cbe_error err;
+    cbe_forward_sink sink = sink_of(&f->got);
+    f->got.answer = CBE_ERR_IO;
+    f->got.stop_after = 2;
+    assert_int_equal(cbe_model_forward(f->model, 4, 10, f->ids, &sink, &err), CBE_ERR_IO);
+    assert_int_equal(f->got.hidden_calls, 2);
+    sink.layers = NULL;
+    f->got.stop_after = 1;
+    assert_int_equal(cbe_model_forward(f->model, 4, 10, f->ids, &sink, &err), CBE_ERR_IO);
+    assert_int_equal(f->got.hidden_calls, 2);
+    assert_int_equal(f->got.logit_calls, 1);
+}
+
+static void forward__is_cancelled_by_progress(void **state)
+{
+    fixture *f = *state;
+    cbe_error err;
+    cbe_forward_sink sink = sink_of(&f->got);
+    sink.hidden = take_hidden;
+    sink.layers = NULL;
+    sink.progress = take_progress;
+    f->got.stop_after = 2;
+    assert_int_equal(cbe_model_forward(f->model, 4, 10, f->ids, &sink, &err), CBE_ERR_CANCELLED);
+    assert_int_equal(err.code, CBE_ERR_CANCELLED);
+    assert_int_equal(f->got.progress_calls, 2);
+    assert_int_equal(f->got.logit_calls, 0);
+}
+
+static void forward__names_an_id_out_of_range(void **state)
+{
+    fixture *f = *state;
+    cbe_error err;
+    const cbe_forward_sink sink = sink_of(&f->got);
+    static const int64_t bad[] = {139, -1, INT64_MAX, INT64_MIN};
+    for (size_t i = 0; i < 4; i++) {
+        f->ids[23] = bad[i];
+        assert_int_equal(cbe_model_forward(f->model, 4, 10, f->ids, &sink, &err), CBE_ERR_ARG);
+        assert_non_null(strstr(err.message, "position 3 of sequence 2"));
+        assert_int_equal(cbe_model_forward(f->model, 4, 10, f->ids, &sink, NULL), CBE_ERR_ARG);
+    }
+    assert_int_equal(f->got.hidden_calls, 0);
+}
+
+static void forward__survives_each_failing_allocation(void **state)
+{
+    fixture *f = *state;
+    const cbe_forward_sink sink = sink_of(&f->got);
+    cbe_status st = CBE_ERR_NOMEM;
+    long n = 0;
+    for (; st != CBE_OK && n < 100; n++) {
+        cbe_error err = {0};
+        f->got.next_logit = 0;
+        cbe_memory_fail_after(n);
+        st = cbe_model_forward(f->model, 4, 10, f->ids, &sink, &err);
+        cbe_memory_fail_after(-1);
+        assert_true(st == CBE_OK || (st == CBE_ERR_NOMEM && err.code == CBE_ERR_NOMEM));
+    }
+    assert_int_equal(st, CBE_OK);
+    assert_true(n > 5);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(forward__folders_match_golden),
+        cmocka_unit_test(forward__folders_with_keys_of_transformers_4_match_golden),
+        cmocka_unit_test(forward__gguf_files_match_golden_for_each_type),
+        cmocka_unit_test(forward__gguf_rotary_divisors_match_golden),
+        cmocka_unit_test(forward__folder_and_f32_gguf_give_the_same_bits),
+        cmocka_unit_test(forward__matches_the_plain_twin_for_all_shapes),
+        cmocka_unit_test(forward__smollm2_matches_golden),
+        cmocka_unit_test(forward__bits_do_not_depend_on_the_number_of_threads),
+        cmocka_unit_test_setup_teardown(forward__hands_over_only_the_layers_asked_for, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(forward__runs_nothing_when_nothing_is_asked_for, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(forward__gives_logits_without_hidden_states, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(forward__returns_the_status_of_a_sink, setup, teardown),
+        cmocka_unit_test_setup_teardown(forward__is_cancelled_by_progress, setup, teardown),
+        cmocka_unit_test_setup_teardown(forward__names_an_id_out_of_range, setup, teardown),
+        cmocka_unit_test_setup_teardown(forward__survives_each_failing_allocation, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
