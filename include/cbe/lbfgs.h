@@ -33,6 +33,9 @@ typedef struct {
     double change_stop;      /* |change of f| below, or largest |step| at or below, or slope above minus this;
                                 1.1920929e-7, the float32 epsilon */
     double relative_stop;    /* |change of f| at or below this times |f|; 0 switches it off */
+    double relative_gradient_stop; /* largest |g| at or below this times |f|; 0 switches it off */
+    double noise; /* differences of f below this times |f| are taken for rounding: near an optimum the slopes
+                     alone decide (the approximate Wolfe conditions of Hager and Zhang 2005, equation 4.1); 0 */
     double curvature_min;    /* pairs are kept when s'y is above; 1e-10 */
 } cbe_lbfgs_options;
 

@@ -48,7 +48,7 @@ struct cbe_lbfgs {
 
 void cbe_lbfgs_options_init(cbe_lbfgs_options *options)
 {
-    *options = (cbe_lbfgs_options){100, 100, 125, 25, 1e-4, 0.9, 1e-7, (double)FLT_EPSILON, 0, 1e-10};
+    *options = (cbe_lbfgs_options){100, 100, 125, 25, 1e-4, 0.9, 1e-7, (double)FLT_EPSILON, 0, 0, 0, 1e-10};
 }
 
 const char *cbe_stop_name(cbe_stop stop)
@@ -112,6 +112,13 @@ static double max_abs(size_t n, const double *a)
     double largest = 0;
     for (size_t i = 0; i < n; i++) largest = fmax(largest, fabs(a[i]));
     return largest;
+}
+
+static int gradient_is_small(const cbe_lbfgs *opt)
+{
+    const double largest = max_abs(opt->n, opt->g);
+    return largest <= opt->options.gradient_stop ||
+           largest <= opt->options.relative_gradient_stop * fabs(opt->f);
 }
 
 void cbe_lbfgs_start(cbe_lbfgs *opt, const double *x)
@@ -249,7 +256,7 @@ static void accept(cbe_lbfgs *opt, const trial *chosen)
         stop(opt, CBE_STOP_ITERATIONS);
     else if (opt->evaluations >= o->max_evaluations)
         stop(opt, CBE_STOP_EVALUATIONS);
-    else if (max_abs(opt->n, opt->g) <= o->gradient_stop)
+    else if (gradient_is_small(opt))
         stop(opt, CBE_STOP_GRADIENT);
     else if (opt->direction_max * fabs(chosen->t) <= o->change_stop || change < o->change_stop ||
              change <= o->relative_stop * fabs(opt->f))
@@ -300,10 +307,22 @@ static void start_zoom(cbe_lbfgs *opt)
     zoom(opt);
 }
 
+static double noise_of(const cbe_lbfgs *opt)
+{
+    return opt->options.noise * fabs(opt->f0);
+}
+
 /* Whether a trial fails to decrease f enough (equation 3.6 a). */
 static int too_high(const cbe_lbfgs *opt, const trial *c)
 {
-    return c->f > opt->f0 + opt->options.wolfe_decrease * c->t * opt->slope0;
+    return c->f > opt->f0 + opt->options.wolfe_decrease * c->t * opt->slope0 + noise_of(opt);
+}
+
+/* Whether a trial is no lower than another one. */
+static int not_below(const cbe_lbfgs *opt, const trial *c, const trial *other)
+{
+    const double noise = noise_of(opt);
+    return noise > 0 ? c->f > other->f + noise : c->f >= other->f;
 }
 
 static int flat_enough(const cbe_lbfgs *opt, const trial *c)
@@ -321,7 +340,7 @@ static void bracketing(cbe_lbfgs *opt)
         copy_trial(opt, &opt->bracket[0], &start);
         copy_trial(opt, &opt->bracket[1], c);
         accept(opt, &opt->bracket[opt->bracket[0].f <= opt->bracket[1].f ? 0 : 1]);
-    } else if (too_high(opt, c) || (extensions > 1 && c->f >= opt->previous.f)) {
+    } else if (too_high(opt, c) || (extensions > 1 && not_below(opt, c, &opt->previous))) {
         start_zoom(opt);
     } else if (flat_enough(opt, c)) {
         accept(opt, c);
@@ -339,7 +358,7 @@ static void bracketing(cbe_lbfgs *opt)
 static void zooming(cbe_lbfgs *opt)
 {
     trial *c = &opt->current, *low = &opt->bracket[opt->low], *high = &opt->bracket[1 - opt->low];
-    if (too_high(opt, c) || c->f >= low->f) {
+    if (too_high(opt, c) || not_below(opt, c, low)) {
         copy_trial(opt, high, c);
         opt->low = opt->bracket[0].f <= opt->bracket[1].f ? 0 : 1;
     } else {
@@ -373,7 +392,7 @@ void cbe_lbfgs_tell(cbe_lbfgs *opt, double f, const double *g)
         }
         memcpy(opt->g, g, n * sizeof *g);
         opt->f = f;
-        if (max_abs(n, g) <= opt->options.gradient_stop)
+        if (gradient_is_small(opt))
             stop(opt, CBE_STOP_GRADIENT);
         else
             next_iteration(opt);

@@ -16,8 +16,12 @@ static const double SAME = 0.99, SIMILAR = 0.95;
 /* A candidate of which less than this share is left after projection is not one any more. */
 static const double GONE = 1e-3;
 /* On the sample an optimum need only be told from others; on all tokens it is the result. */
-static const double SAMPLE_STOP = 3e-4, POLISH_STOP = 1e-7;
-enum { SAMPLE_ITERATIONS = 40, RANDOM_CANDIDATES = 8, RUNNER_UPS = 16 };
+static const double SAMPLE_STOP = 3e-4, POLISH_STOP = 1e-9;
+/* A point is a maximum when its tangent gradient is below this share of the energy. */
+static const double MAXIMUM = 5e-5;
+/* Rounding of an energy, relative: float32 logits leave about 1e-7. */
+static const double NOISE = 1e-7;
+enum { SAMPLE_ITERATIONS = 40, RANDOM_CANDIDATES = 8, RUNNER_UPS = 16, FINISH_ROUNDS = 5 };
 
 /* One optimiser and the sphere point it asked for last. */
 typedef struct {
@@ -133,11 +137,13 @@ static cbe_status run_all(search *s, runner *runners, size_t n, size_t *evaluati
     }
 }
 
-/* Best point of a runner as a unit vector in r->v, and its energy. */
+/* Result of a runner as a unit vector in r->v, and its energy: where the gradient vanished, else the best point;
+ * between the two there is only rounding. */
 static void take_best(search *s, runner *r)
 {
     double f;
-    const double *x = cbe_lbfgs_best(r->opt, &f);
+    const double *x = cbe_lbfgs_stopped(r->opt) == CBE_STOP_GRADIENT ? cbe_lbfgs_x(r->opt, &f)
+                                                                     : cbe_lbfgs_best(r->opt, &f);
     cbe_sphere_point(&s->sphere, x, r->v);
     r->energy = isfinite(f) ? -f : 0;
 }
@@ -300,6 +306,56 @@ static cbe_status find_vector_preset(search *s, cbe_error *err)
     return CBE_OK;
 }
 
+/* PyTorch's rules stop some vectors short of a maximum, a few of them far from it (docs/search.md). The preset
+ * `seed` follows them for all vectors, so that each path is the original's; then this climbs from each
+ * vector that is no maximum, orthogonal to all the others, which therefore stay as they are. In rounds, since
+ * where one vector went opens or closes a direction to the others. */
+static cbe_status finish_vectors(search *s, cbe_vector_record *records, size_t n, cbe_error *err)
+{
+    const size_t d = s->d;
+    cbe_lbfgs_options options;
+    cbe_lbfgs_options_init(&options);
+    options.change_stop = 1e-12;
+    options.gradient_stop = 1e-10;
+    options.relative_gradient_stop = MAXIMUM;
+    options.noise = NOISE;
+    options.max_iterations = s->options->max_iterations;
+    options.max_evaluations = s->options->max_iterations + s->options->max_iterations / 4;
+    runner r = {0};
+    double *others = cbe_alloc((n ? n - 1 : 0) * d, sizeof *others, "basis", err);
+    r.v = cbe_alloc(2 * d, sizeof *r.v, "optimisers", err);
+    cbe_status st = others && r.v ? cbe_lbfgs_create(&r.opt, d, &options, err) : CBE_ERR_NOMEM;
+    r.grad = r.v ? r.v + d : NULL;
+    bool moved = st == CBE_OK;
+    for (int round = 0; round < FINISH_ROUNDS && moved; round++) {
+        moved = false;
+        for (size_t j = 0; j < n; j++) {
+            const double began = now();
+            memcpy(others, s->found, j * d * sizeof *others);
+            memcpy(others + j * d, s->found + (j + 1) * d, (n - 1 - j) * d * sizeof *others);
+            s->vector = j;
+            s->sphere = (cbe_sphere){d, n - 1, others, 0};
+            s->record = records[j];
+            s->best_energy = records[j].energy;
+            cbe_lbfgs_start(r.opt, s->found + j * d);
+            if ((st = run_all(s, &r, 1, &s->record.evaluations, err)) != CBE_OK) goto done;
+            if (cbe_lbfgs_iterations(r.opt) == 0) continue; /* a maximum already */
+            take_best(s, &r);
+            moved = true;
+            s->record.energy = r.energy;
+            s->record.stop = cbe_lbfgs_stopped(r.opt);
+            s->record.seconds += now() - began;
+            records[j] = s->record;
+            memcpy(s->found + j * d, r.v, d * sizeof *r.v);
+        }
+    }
+done:
+    cbe_lbfgs_free(r.opt);
+    cbe_free(r.v);
+    cbe_free(others);
+    return st;
+}
+
 /* A found vector, made orthogonal to the others and unit to the last digit, twice as rounding asks. */
 static void orthonormalise_found(search *s)
 {
@@ -328,9 +384,11 @@ static cbe_status create_runners(search *s, cbe_error *err)
             const bool polish = i >= s->n_runners;
             const bool sampled =
                 o->sample > 0 && cbe_objective_n_tokens(s->objective) >= 2 * o->sample;
-            options.change_stop = 1e-10;
-            options.gradient_stop = 1e-9;
-            options.relative_stop = polish || !sampled ? POLISH_STOP : SAMPLE_STOP;
+            options.change_stop = 1e-12;
+            options.gradient_stop = 1e-10;
+            options.relative_stop = polish ? POLISH_STOP : SAMPLE_STOP;
+            options.relative_gradient_stop = polish ? MAXIMUM : 0;
+            options.noise = polish ? NOISE : 0;
             options.history = 40;
             if (!polish && sampled && options.max_iterations > SAMPLE_ITERATIONS)
                 options.max_iterations = SAMPLE_ITERATIONS;
@@ -440,6 +498,8 @@ cbe_status cbe_search_layer(cbe_basis *out, cbe_objective *objective, const cbe_
         records[n++] = s.record;
         if (options->min_energy > 0 && !(s.record.energy >= options->min_energy)) break;
     }
+    if (options->preset == CBE_PRESET_SEED && (st = finish_vectors(&s, records, n, err)) != CBE_OK)
+        goto done;
     st = fill_basis(out, &s, records, n, err);
 done:
     free_runners(&s);

@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 
-degree = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+degree = int(sys.argv[1]) if len(sys.argv) > 1 else 6
 grid = np.cos(np.linspace(0, np.pi, 20001)) / 2
 
 
