@@ -1,0 +1,70 @@
+/*
+ * hidden_states.h - the residual stream at some layers, for a set of tokens: captured from a model, or read from
+ * a file made elsewhere.
+ */
+#ifndef CBE_HIDDEN_STATES_H
+#define CBE_HIDDEN_STATES_H
+
+#include <stdbool.h>
+
+#include "cbe/model.h"
+#include "cbe/tokens.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct cbe_hidden_states cbe_hidden_states;
+
+/** Runs a model and keeps hidden_states.i where layers[i] (L + 1 of them) in memory.
+ * @param progress as in cbe_forward_sink, with its context; NULL: none
+ * @return CBE_OK, CBE_ERR_ARG, CBE_ERR_NOMEM, CBE_ERR_CANCELLED */
+cbe_status cbe_hidden_states_capture(cbe_hidden_states **out, const cbe_model *model,
+                                     const cbe_tokens *tokens, const bool *layers,
+                                     bool (*progress)(void *context, size_t done, size_t total),
+                                     void *context, cbe_error *err);
+/** Runs a model and writes a hidden-state file (docs/formats.md) as it goes: memory holds one batch.
+ * @param with_logits also `logits` (B, S, V) */
+cbe_status cbe_hidden_states_save(const char *path, const cbe_model *model, const cbe_tokens *tokens,
+                                  const bool *layers, bool with_logits,
+                                  bool (*progress)(void *context, size_t done, size_t total),
+                                  void *context, cbe_error *err);
+/** Maps a hidden-state file: `hidden_states.<i>` (B, S, d) or (N, d), `input_ids` (B, S) and `derangement` (N) where
+ * present. @return CBE_OK; CBE_ERR_IO; CBE_ERR_FORMAT; CBE_ERR_SHAPE (tensor named); CBE_ERR_NOMEM */
+cbe_status cbe_hidden_states_open(cbe_hidden_states **out, const char *path, cbe_error *err);
+void cbe_hidden_states_close(cbe_hidden_states *states); /* NULL is allowed */
+
+/** B and S; a file of (N, d) without input_ids is one sequence of N. */
+size_t cbe_hidden_states_n_sequences(const cbe_hidden_states *states);
+size_t cbe_hidden_states_context_length(const cbe_hidden_states *states);
+size_t cbe_hidden_states_hidden_size(const cbe_hidden_states *states);
+/** One more than the highest layer that is there. */
+size_t cbe_hidden_states_end(const cbe_hidden_states *states);
+/** L of the model that made them; 0 when the file does not say. */
+size_t cbe_hidden_states_n_blocks(const cbe_hidden_states *states);
+bool cbe_hidden_states_has(const cbe_hidden_states *states, size_t layer);
+/** (B S) borrowed, NULL when there are none. */
+const int64_t *cbe_hidden_states_ids(const cbe_hidden_states *states);
+const int64_t *cbe_hidden_states_derangement(const cbe_hidden_states *states);
+
+/* Leaving out the first positions of every sequence. */
+
+/** B (S - skip). */
+size_t cbe_hidden_states_n_tokens(const cbe_hidden_states *states, size_t skip);
+/** hidden_states.<layer> of the tokens that are left: out (n_tokens, d).
+ * @return CBE_OK; CBE_ERR_ARG (no such layer); CBE_ERR_NUMERIC (NaN or infinity: sequence and position named) */
+cbe_status cbe_hidden_states_read(const cbe_hidden_states *states, size_t layer, size_t skip, float *out,
+                                  cbe_error *err);
+/** Next token of each token that is left, -1 for the last of a sequence: out (n_tokens).
+ * CBE_ERR_ARG when there are no ids. */
+cbe_status cbe_hidden_states_labels(const cbe_hidden_states *states, size_t skip, int64_t *out,
+                                    cbe_error *err);
+/** Median norm of the first positions over the median norm of all tokens of a layer: above 10 where a model
+ * puts a huge norm on the first token. scratch: B S + B floats */
+cbe_status cbe_hidden_states_first_norm_ratio(const cbe_hidden_states *states, size_t layer, double *ratio,
+                                              cbe_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

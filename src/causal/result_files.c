@@ -1,0 +1,217 @@
+/* result_files.c - the result folder of an extraction (cbe/extraction.h, docs/formats.md). */
+#include <dirent.h>
+#include <errno.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "cbe/extraction.h"
+#include "cbe/safetensors.h"
+#include "core/fail.h"
+#include "core/memory.h"
+#include "io/atomic_file.h"
+#include "io/sha256_file.h"
+
+static char *join(const char *folder, const char *name, cbe_error *err)
+{
+    const size_t size = strlen(folder) + strlen(name) + 2;
+    char *path = cbe_alloc(size, 1, "path", err);
+    if (path) snprintf(path, size, "%s/%s", folder, name);
+    return path;
+}
+
+cbe_status cbe_result_folder_prepare(const char *folder, cbe_error *err)
+{
+    struct stat info;
+    if (mkdir(folder, 0777) != 0 && errno != EEXIST)
+        return cbe_fail(err, CBE_ERR_IO, -1, "%s: the output folder cannot be made: %s", folder,
+                        strerror(errno));
+    if (stat(folder, &info) != 0 || !S_ISDIR(info.st_mode))
+        return cbe_fail(err, CBE_ERR_IO, -1, "%s: is not a folder; name another one with -o", folder);
+    char *path = join(folder, "basis.safetensors", err);
+    if (!path) return CBE_ERR_NOMEM;
+    cbe_atomic_file *file = NULL;
+    const cbe_status st = cbe_atomic_file_create(&file, path, err);
+    cbe_atomic_file_abandon(file);
+    cbe_free(path);
+    return st;
+}
+
+/* layers.<i>.basis (d, k), columns, and layers.<i>.energies (k). */
+static cbe_status start_tensors(cbe_safetensors_writer **out, const char *path, size_t n,
+                                const cbe_layer_result *results, cbe_error *err)
+{
+    cbe_status st = CBE_ERR_NOMEM;
+    cbe_safetensors_writer *writer = NULL;
+    float *numbers = NULL;
+    cbe_tensor_spec *specs = cbe_alloc(2 * n, sizeof *specs, "result", err);
+    char(*names)[48] = cbe_alloc(2 * n, sizeof *names, "result", err);
+    if (!specs || !names) goto done;
+    for (size_t i = 0; i < n; i++) {
+        const cbe_basis *b = &results[i].basis;
+        snprintf(names[2 * i], sizeof names[0], "layers.%zu.basis", results[i].layer);
+        snprintf(names[2 * i + 1], sizeof names[0], "layers.%zu.energies", results[i].layer);
+        specs[2 * i] = (cbe_tensor_spec){names[2 * i], CBE_F32, 2, {b->hidden_size, b->n_vectors}};
+        specs[2 * i + 1] = (cbe_tensor_spec){names[2 * i + 1], CBE_F32, 1, {b->n_vectors}};
+    }
+    const char *metadata[] = {"format", "causal basis", "version", CBE_VERSION};
+    if ((st = cbe_safetensors_writer_create(&writer, path, 2 * n, specs, 2, metadata, err)) != CBE_OK)
+        goto done;
+    for (size_t i = 0; i < n; i++) {
+        const cbe_basis *b = &results[i].basis;
+        const size_t d = b->hidden_size, k = b->n_vectors;
+        cbe_free(numbers);
+        if (!(numbers = cbe_alloc(d * k + k, sizeof *numbers, "result", err))) {
+            st = CBE_ERR_NOMEM;
+            goto done;
+        }
+        for (size_t row = 0; row < d; row++)
+            for (size_t j = 0; j < k; j++) numbers[row * k + j] = (float)b->vectors[j * d + row];
+        for (size_t j = 0; j < k; j++) numbers[d * k + j] = (float)b->records[j].energy;
+        if ((st = cbe_safetensors_writer_put(writer, 2 * i, 0, d * k, numbers, err)) != CBE_OK ||
+            (st = cbe_safetensors_writer_put(writer, 2 * i + 1, 0, k, numbers + d * k, err)) != CBE_OK)
+            goto done;
+    }
+    *out = writer;
+    writer = NULL;
+done:
+    cbe_safetensors_writer_abandon(writer);
+    cbe_free(numbers);
+    cbe_free(specs);
+    cbe_free(names);
+    return st;
+}
+
+static cbe_status add_input(json_t *list, const char *role, const char *path, cbe_error *err)
+{
+    char digest[CBE_SHA256_TEXT];
+    const cbe_status st = cbe_sha256_file(path, digest, err);
+    if (st != CBE_OK) return st;
+    json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "role", role, "path", path, "sha256", digest));
+    return CBE_OK;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static bool is_model_file(const char *name)
+{
+    const size_t length = strlen(name);
+    return strcmp(name, "config.json") == 0 || strcmp(name, "tokenizer.json") == 0 ||
+           (length > 12 && strcmp(name + length - 12, ".safetensors") == 0);
+}
+
+/* The files of a model folder, by name. */
+static cbe_status add_folder(json_t *list, const cbe_run_input *input, cbe_error *err)
+{
+    enum { MOST = 4096 };
+    cbe_status st = CBE_OK;
+    size_t n = 0;
+    DIR *folder = opendir(input->path);
+    if (!folder)
+        return cbe_fail(err, CBE_ERR_IO, -1, "%s: cannot be opened: %s", input->path, strerror(errno));
+    char **names = cbe_alloc(MOST, sizeof *names, "file names", err);
+    if (!names) st = CBE_ERR_NOMEM;
+    for (const struct dirent *entry; st == CBE_OK && n < MOST && (entry = readdir(folder));)
+        if (is_model_file(entry->d_name) && !(names[n++] = join(input->path, entry->d_name, err))) {
+            n--;
+            st = CBE_ERR_NOMEM;
+        }
+    closedir(folder);
+    if (n) qsort(names, n, sizeof *names, compare_names);
+    for (size_t i = 0; i < n; i++) {
+        if (st == CBE_OK) st = add_input(list, input->role, names[i], err);
+        cbe_free(names[i]);
+    }
+    cbe_free(names);
+    return st;
+}
+
+/* JSON has no infinity or NaN: null stands for them. */
+static json_t *number(double x)
+{
+    return isfinite(x) ? json_real(x) : json_null();
+}
+
+static json_t *layer_json(const cbe_layer_result *result)
+{
+    json_t *vectors = json_array();
+    const cbe_basis *b = &result->basis;
+    for (size_t j = 0; j < b->n_vectors; j++) {
+        const cbe_vector_record *r = &b->records[j];
+        json_array_append_new(
+            vectors, json_pack("{s:o, s:I, s:I, s:I, s:f, s:s}", "energy", number(r->energy), "evaluations",
+                               (json_int_t)r->evaluations, "sample_evaluations",
+                               (json_int_t)r->sample_evaluations, "starts", (json_int_t)r->starts, "seconds",
+                               r->seconds, "stop", cbe_stop_name(r->stop)));
+    }
+    return json_pack("{s:I, s:f, s:b, s:o}", "layer", (json_int_t)result->layer, "seconds", result->seconds,
+                     "stopped_below_min_energy", b->below_min_energy, "vectors", vectors);
+}
+
+static cbe_status record_json(char **text, size_t n, const cbe_layer_result *results,
+                              const cbe_run_record *record, cbe_error *err)
+{
+    cbe_status st = CBE_OK;
+    json_t *inputs = json_array(), *options = json_object(), *layers = json_array();
+    for (size_t i = 0; i < record->n_inputs && st == CBE_OK; i++) {
+        struct stat info;
+        const cbe_run_input *input = &record->inputs[i];
+        if (stat(input->path, &info) == 0 && S_ISDIR(info.st_mode))
+            st = add_folder(inputs, input, err);
+        else
+            st = add_input(inputs, input->role, input->path, err);
+    }
+    for (size_t i = 0; i < record->n_options; i++)
+        json_object_set_new(options, record->options[i].name, json_string(record->options[i].value));
+    for (size_t i = 0; i < n; i++) json_array_append_new(layers, layer_json(&results[i]));
+    json_t *root = json_pack(
+        "{s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:s, s:f, s:o}", "format", "causal basis", "version",
+        CBE_VERSION, "inputs", inputs, "options", options, "n_sequences", (json_int_t)record->n_sequences,
+        "context_length", (json_int_t)record->context_length, "n_tokens", (json_int_t)record->n_tokens,
+        "skip_positions", (json_int_t)record->skip_positions, "hidden_size",
+        (json_int_t)record->hidden_size, "kernels", record->kernels, "seconds", record->seconds, "layers",
+        layers);
+    if (st == CBE_OK) {
+        *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
+        if (!*text)
+            st = cbe_fail(err, CBE_ERR_NOMEM, -1, "the record of the run does not fit memory, or a path is not UTF-8");
+    }
+    json_decref(root);
+    return st;
+}
+
+cbe_status cbe_result_save(const char *folder, size_t n, const cbe_layer_result *results,
+                           const cbe_run_record *record, cbe_error *err)
+{
+    cbe_status st = CBE_ERR_NOMEM;
+    cbe_safetensors_writer *tensors = NULL;
+    cbe_atomic_file *json = NULL;
+    char *text = NULL;
+    char *tensor_path = join(folder, "basis.safetensors", err);
+    char *json_path = join(folder, "basis.json", err);
+    if (!tensor_path || !json_path) goto done;
+    if ((st = record_json(&text, n, results, record, err)) != CBE_OK) goto done;
+    /* Both are complete under temporary names before either takes the place of an earlier one. */
+    if ((st = start_tensors(&tensors, tensor_path, n, results, err)) != CBE_OK) goto done;
+    if ((st = cbe_atomic_file_create(&json, json_path, err)) != CBE_OK) goto done;
+    if ((st = cbe_atomic_file_write(json, 0, text, strlen(text), err)) != CBE_OK) goto done;
+    if ((st = cbe_atomic_file_write(json, strlen(text), "\n", 1, err)) != CBE_OK) goto done;
+    st = cbe_safetensors_writer_commit(tensors, err);
+    tensors = NULL;
+    if (st != CBE_OK) goto done;
+    st = cbe_atomic_file_commit(json, err);
+    json = NULL;
+done:
+    cbe_safetensors_writer_abandon(tensors);
+    cbe_atomic_file_abandon(json);
+    free(text);
+    cbe_free(tensor_path);
+    cbe_free(json_path);
+    return st;
+}

@@ -1,0 +1,389 @@
+/* hidden_states.c - see cbe/hidden_states.h. */
+#include "cbe/hidden_states.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cbe/safetensors.h"
+#include "core/fail.h"
+#include "core/memory.h"
+
+struct cbe_hidden_states {
+    size_t n_sequences, context_length, hidden_size, n_blocks, end;
+    float **captured;       /* (end) of (B S, d) or NULL; NULL when read from a file */
+    cbe_safetensors *file;
+    char (*names)[40];      /* (end) tensor names, empty where there is none */
+    int64_t *ids, *derangement;
+};
+
+void cbe_hidden_states_close(cbe_hidden_states *states)
+{
+    if (!states) return;
+    for (size_t i = 0; states->captured && i < states->end; i++) cbe_free(states->captured[i]);
+    cbe_free(states->captured);
+    cbe_safetensors_close(states->file);
+    cbe_free(states->names);
+    cbe_free(states->ids);
+    cbe_free(states->derangement);
+    cbe_free(states);
+}
+
+static int64_t *copy_int64(const void *data, size_t n, const char *what, cbe_error *err)
+{
+    int64_t *copy = cbe_alloc(n, sizeof *copy, what, err);
+    if (copy) memcpy(copy, data, n * sizeof *copy);
+    return copy;
+}
+
+/* Capturing. */
+
+typedef struct {
+    float *const *captured;          /* into memory, or */
+    cbe_safetensors_writer *writer;  /* into a file: tensor index of each layer, and of the logits */
+    const size_t *tensor;
+    size_t logits_tensor, hidden_size, vocab_size;
+    bool (*progress)(void *context, size_t done, size_t total);
+    void *context;
+} capture;
+
+static cbe_status take_hidden(void *context, size_t layer, size_t first, size_t n, const float *hidden,
+                              cbe_error *err)
+{
+    const capture *c = context;
+    const size_t d = c->hidden_size;
+    if (c->writer)
+        return cbe_safetensors_writer_put(c->writer, c->tensor[layer], first * d, n * d, hidden, err);
+    memcpy(c->captured[layer] + first * d, hidden, n * d * sizeof *hidden);
+    return CBE_OK;
+}
+
+static cbe_status take_logits(void *context, size_t first, size_t n, const float *logits, cbe_error *err)
+{
+    const capture *c = context;
+    return cbe_safetensors_writer_put(c->writer, c->logits_tensor, first * c->vocab_size, n * c->vocab_size,
+                                      logits, err);
+}
+
+static bool take_progress(void *context, size_t done, size_t total)
+{
+    const capture *c = context;
+    return !c->progress || c->progress(c->context, done, total);
+}
+
+cbe_status cbe_hidden_states_capture(cbe_hidden_states **out, const cbe_model *model,
+                                     const cbe_tokens *tokens, const bool *layers,
+                                     bool (*progress)(void *context, size_t done, size_t total),
+                                     void *context, cbe_error *err)
+{
+    const cbe_model_config *config = cbe_model_get_config(model);
+    const size_t n = tokens->n_sequences * tokens->context_length, d = config->hidden_size;
+    cbe_status st = CBE_ERR_NOMEM;
+    size_t size;
+    if (!cbe_mul_size(n, d, &size))
+        return cbe_fail(err, CBE_ERR_NOMEM, -1, "%zu tokens of %zu numbers do not fit memory", n, d);
+    cbe_hidden_states *s = cbe_alloc_zero(1, sizeof *s, "hidden states", err);
+    if (!s) return CBE_ERR_NOMEM;
+    s->n_sequences = tokens->n_sequences;
+    s->context_length = tokens->context_length;
+    s->hidden_size = d;
+    s->n_blocks = config->n_layers;
+    for (size_t i = 0; i <= config->n_layers; i++)
+        if (layers[i]) s->end = i + 1;
+    s->captured = cbe_alloc_zero(s->end, sizeof *s->captured, "hidden states", err);
+    s->ids = copy_int64(tokens->ids, n, "token ids", err);
+    if (!s->captured || !s->ids) goto done;
+    if (tokens->derangement &&
+        !(s->derangement = copy_int64(tokens->derangement, n, "derangement", err)))
+        goto done;
+    for (size_t i = 0; i < s->end; i++)
+        if (layers[i] && !(s->captured[i] = cbe_alloc(size, sizeof(float), "hidden states", err))) goto done;
+    capture c = {s->captured, NULL, NULL, 0, d, config->vocab_size, progress, context};
+    const cbe_forward_sink sink = {layers, take_hidden, NULL, &c, take_progress};
+    st = cbe_model_forward(model, tokens->n_sequences, tokens->context_length, tokens->ids, &sink, err);
+    if (st != CBE_OK) goto done;
+    *out = s;
+    return CBE_OK;
+done:
+    cbe_hidden_states_close(s);
+    return st;
+}
+
+cbe_status cbe_hidden_states_save(const char *path, const cbe_model *model, const cbe_tokens *tokens,
+                                  const bool *layers, bool with_logits,
+                                  bool (*progress)(void *context, size_t done, size_t total),
+                                  void *context, cbe_error *err)
+{
+    const cbe_model_config *config = cbe_model_get_config(model);
+    const size_t n_layers = config->n_layers + 1, b = tokens->n_sequences, s = tokens->context_length;
+    const size_t d = config->hidden_size, v = config->vocab_size;
+    cbe_status st = CBE_ERR_NOMEM;
+    cbe_safetensors_writer *writer = NULL;
+    cbe_tensor_spec *specs = cbe_alloc_zero(n_layers + 3, sizeof *specs, "hidden states", err);
+    char(*names)[40] = cbe_alloc(n_layers, sizeof *names, "hidden states", err);
+    size_t *tensor = cbe_alloc(n_layers, sizeof *tensor, "hidden states", err);
+    if (!specs || !names || !tensor) goto done;
+    size_t n = 0;
+    const size_t ids = n;
+    specs[n++] = (cbe_tensor_spec){"input_ids", CBE_I64, 2, {b, s}};
+    const size_t derangement = n;
+    if (tokens->derangement) specs[n++] = (cbe_tensor_spec){"derangement", CBE_I64, 1, {b * s}};
+    for (size_t i = 0; i < n_layers; i++) {
+        tensor[i] = n;
+        if (!layers[i]) continue;
+        snprintf(names[i], sizeof names[i], "hidden_states.%zu", i);
+        specs[n++] = (cbe_tensor_spec){names[i], CBE_F32, 3, {b, s, d}};
+    }
+    const size_t logits = n;
+    if (with_logits) specs[n++] = (cbe_tensor_spec){"logits", CBE_F32, 3, {b, s, v}};
+    char blocks[24];
+    snprintf(blocks, sizeof blocks, "%zu", config->n_layers);
+    const char *metadata[] = {"n_layers", blocks};
+    if ((st = cbe_safetensors_writer_create(&writer, path, n, specs, 1, metadata, err)) != CBE_OK) goto done;
+    if ((st = cbe_safetensors_writer_put(writer, ids, 0, b * s, tokens->ids, err)) != CBE_OK) goto done;
+    if (tokens->derangement && (st = cbe_safetensors_writer_put(writer, derangement, 0, b * s,
+                                                                tokens->derangement, err)) != CBE_OK)
+        goto done;
+    capture c = {NULL, writer, tensor, logits, d, v, progress, context};
+    const cbe_forward_sink sink = {layers, take_hidden, with_logits ? take_logits : NULL, &c, take_progress};
+    st = cbe_model_forward(model, b, s, tokens->ids, &sink, err);
+    if (st == CBE_OK) {
+        st = cbe_safetensors_writer_commit(writer, err);
+        writer = NULL;
+    }
+done:
+    cbe_safetensors_writer_abandon(writer);
+    cbe_free(specs);
+    cbe_free(names);
+    cbe_free(tensor);
+    return st;
+}
+
+/* Reading. */
+
+static cbe_status read_shape(cbe_hidden_states *s, const char *path, cbe_error *err)
+{
+    size_t first = s->end;
+    for (size_t i = 0; i < s->end; i++) {
+        if (!s->names[i][0]) continue;
+        cbe_tensor t;
+        const cbe_status st = cbe_safetensors_get(s->file, s->names[i], &t, err);
+        if (st != CBE_OK) return st;
+        if (t.n_dims < 2 || t.n_dims > 3 || t.n_elements == 0)
+            return cbe_fail(err, CBE_ERR_SHAPE, -1,
+                            "%s: tensor '%s' has %zu dimensions and %zu elements; hidden states are (B, S, d) or (N, d)",
+                            path, s->names[i], t.n_dims, t.n_elements);
+        const size_t b = t.n_dims == 3 ? t.dims[0] : 1, c = t.dims[t.n_dims - 2], d = t.dims[t.n_dims - 1];
+        if (first == s->end) {
+            first = i;
+            s->n_sequences = b;
+            s->context_length = c;
+            s->hidden_size = d;
+        } else if (b != s->n_sequences || c != s->context_length || d != s->hidden_size) {
+            return cbe_fail(err, CBE_ERR_SHAPE, -1, "%s: tensors '%s' and '%s' have different shapes", path,
+                            s->names[first], s->names[i]);
+        }
+    }
+    if (first == s->end)
+        return cbe_fail(err, CBE_ERR_FORMAT, -1,
+                        "%s: no tensor is called hidden_states.<layer>; make the file with cbe capture", path);
+    return CBE_OK;
+}
+
+static cbe_status read_ids(cbe_hidden_states *s, const char *path, cbe_error *err)
+{
+    const size_t n = s->n_sequences * s->context_length;
+    cbe_tensor t;
+    cbe_status st;
+    if (cbe_safetensors_has(s->file, "input_ids")) {
+        if ((st = cbe_safetensors_get(s->file, "input_ids", &t, err)) != CBE_OK) return st;
+        if (t.dtype != CBE_I64 || t.n_dims < 1 || t.n_dims > 2 || t.n_elements != n ||
+            (s->n_sequences > 1 && (t.n_dims != 2 || t.dims[0] != s->n_sequences)))
+            return cbe_fail(err, CBE_ERR_SHAPE, -1,
+                            "%s: input_ids must be int64, one for each of the %zu hidden states", path, n);
+        if (t.n_dims == 2) {
+            s->n_sequences = t.dims[0];
+            s->context_length = t.dims[1];
+        }
+        if (!(s->ids = copy_int64(t.data, n, "token ids", err))) return CBE_ERR_NOMEM;
+    }
+    if (cbe_safetensors_has(s->file, "derangement")) {
+        if ((st = cbe_safetensors_get(s->file, "derangement", &t, err)) != CBE_OK) return st;
+        if (t.dtype != CBE_I64 || t.n_elements != n)
+            return cbe_fail(err, CBE_ERR_SHAPE, -1,
+                            "%s: derangement must be int64, one for each of the %zu hidden states", path, n);
+        if (!(s->derangement = copy_int64(t.data, n, "derangement", err))) return CBE_ERR_NOMEM;
+    }
+    return CBE_OK;
+}
+
+/* i of hidden_states.<i>, or -1; four digits are more than any model has. */
+static long layer_of(const char *name)
+{
+    static const char prefix[] = "hidden_states.";
+    if (strncmp(name, prefix, sizeof prefix - 1) != 0) return -1;
+    const char *digits = name + sizeof prefix - 1;
+    const size_t length = strlen(digits);
+    if (length == 0 || length > 4 || strspn(digits, "0123456789") != length) return -1;
+    if (length > 1 && digits[0] == '0') return -1;
+    return strtol(digits, NULL, 10);
+}
+
+cbe_status cbe_hidden_states_open(cbe_hidden_states **out, const char *path, cbe_error *err)
+{
+    cbe_hidden_states *s = cbe_alloc_zero(1, sizeof *s, "hidden states", err);
+    if (!s) return CBE_ERR_NOMEM;
+    cbe_status st = cbe_safetensors_open(&s->file, path, err);
+    if (st != CBE_OK) goto done;
+    const size_t n = cbe_safetensors_count(s->file);
+    for (size_t i = 0; i < n; i++) {
+        const long layer = layer_of(cbe_safetensors_name(s->file, i));
+        if (layer >= 0 && (size_t)layer + 1 > s->end) s->end = (size_t)layer + 1;
+    }
+    if (!(s->names = cbe_alloc_zero(s->end, sizeof *s->names, "hidden states", err))) {
+        st = CBE_ERR_NOMEM;
+        goto done;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const char *name = cbe_safetensors_name(s->file, i);
+        const long layer = layer_of(name);
+        if (layer >= 0) snprintf(s->names[layer], sizeof s->names[layer], "%s", name);
+    }
+    const char *blocks = cbe_safetensors_metadata(s->file, "n_layers");
+    if (blocks) s->n_blocks = (size_t)strtoull(blocks, NULL, 10);
+    if ((st = read_shape(s, path, err)) != CBE_OK) goto done;
+    if ((st = read_ids(s, path, err)) != CBE_OK) goto done;
+    *out = s;
+    return CBE_OK;
+done:
+    cbe_hidden_states_close(s);
+    return st;
+}
+
+size_t cbe_hidden_states_n_sequences(const cbe_hidden_states *states)
+{
+    return states->n_sequences;
+}
+
+size_t cbe_hidden_states_context_length(const cbe_hidden_states *states)
+{
+    return states->context_length;
+}
+
+size_t cbe_hidden_states_hidden_size(const cbe_hidden_states *states)
+{
+    return states->hidden_size;
+}
+
+size_t cbe_hidden_states_end(const cbe_hidden_states *states)
+{
+    return states->end;
+}
+
+size_t cbe_hidden_states_n_blocks(const cbe_hidden_states *states)
+{
+    return states->n_blocks;
+}
+
+bool cbe_hidden_states_has(const cbe_hidden_states *states, size_t layer)
+{
+    if (layer >= states->end) return false;
+    return states->captured ? states->captured[layer] != NULL : states->names[layer][0] != 0;
+}
+
+const int64_t *cbe_hidden_states_ids(const cbe_hidden_states *states)
+{
+    return states->ids;
+}
+
+const int64_t *cbe_hidden_states_derangement(const cbe_hidden_states *states)
+{
+    return states->derangement;
+}
+
+size_t cbe_hidden_states_n_tokens(const cbe_hidden_states *states, size_t skip)
+{
+    return skip < states->context_length ? states->n_sequences * (states->context_length - skip) : 0;
+}
+
+cbe_status cbe_hidden_states_read(const cbe_hidden_states *states, size_t layer, size_t skip, float *out,
+                                  cbe_error *err)
+{
+    const size_t s = states->context_length, d = states->hidden_size;
+    if (!cbe_hidden_states_has(states, layer))
+        return cbe_fail(err, CBE_ERR_ARG, -1, "there is no hidden_states.%zu%s%s", layer,
+                        states->file ? " in " : "", states->file ? cbe_safetensors_path(states->file) : "");
+    if (skip >= s)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "skipping %zu positions leaves nothing of sequences of %zu", skip, s);
+    cbe_tensor t = {0};
+    if (states->file) {
+        const cbe_status st = cbe_safetensors_get(states->file, states->names[layer], &t, err);
+        if (st != CBE_OK) return st;
+    }
+    for (size_t b = 0; b < states->n_sequences; b++) {
+        const size_t from = (b * s + skip) * d, count = (s - skip) * d;
+        float *to = out + b * count;
+        if (states->file) {
+            const cbe_status st = cbe_tensor_to_float(&t, from, count, to, err);
+            if (st != CBE_OK) return st;
+        } else {
+            memcpy(to, states->captured[layer] + from, count * sizeof *to);
+        }
+        for (size_t i = 0; i < count; i++)
+            if (!isfinite(to[i]))
+                return cbe_fail(err, CBE_ERR_NUMERIC, -1,
+                                "%s%shidden_states.%zu: sequence %zu, position %zu holds %g; hidden states must be finite",
+                                states->file ? cbe_safetensors_path(states->file) : "",
+                                states->file ? ": " : "", layer, b, skip + i / d, (double)to[i]);
+    }
+    return CBE_OK;
+}
+
+cbe_status cbe_hidden_states_labels(const cbe_hidden_states *states, size_t skip, int64_t *out,
+                                    cbe_error *err)
+{
+    const size_t s = states->context_length;
+    if (!states->ids)
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "objective ce needs the next tokens: the hidden-state file has no input_ids");
+    for (size_t b = 0; b < states->n_sequences; b++)
+        for (size_t i = skip; i < s; i++)
+            *out++ = i + 1 < s ? states->ids[b * s + i + 1] : -1;
+    return CBE_OK;
+}
+
+static int compare_floats(const void *a, const void *b)
+{
+    const float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(float *x, size_t n)
+{
+    qsort(x, n, sizeof *x, compare_floats);
+    return n % 2 ? (double)x[n / 2] : ((double)x[n / 2 - 1] + (double)x[n / 2]) / 2;
+}
+
+cbe_status cbe_hidden_states_first_norm_ratio(const cbe_hidden_states *states, size_t layer, double *ratio,
+                                              cbe_error *err)
+{
+    const size_t s = states->context_length, d = states->hidden_size, b = states->n_sequences;
+    float *hidden = cbe_alloc(b * s * d, sizeof *hidden, "hidden states", err);
+    float *norms = cbe_alloc(b * s + b, sizeof *norms, "norms", err);
+    cbe_status st = hidden && norms ? cbe_hidden_states_read(states, layer, 0, hidden, err) : CBE_ERR_NOMEM;
+    if (st == CBE_OK) {
+        float *first = norms + b * s;
+        for (size_t i = 0; i < b * s; i++) {
+            double norm2 = 0;
+            for (size_t k = 0; k < d; k++) norm2 += (double)hidden[i * d + k] * (double)hidden[i * d + k];
+            norms[i] = (float)sqrt(norm2);
+            if (i % s == 0) first[i / s] = norms[i];
+        }
+        const double all = median(norms, b * s), at_first = median(first, b);
+        *ratio = all > 0 ? at_first / all : at_first > 0 ? HUGE_VAL : 1;
+    }
+    cbe_free(hidden);
+    cbe_free(norms);
+    return st;
+}
