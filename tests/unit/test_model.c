@@ -272,6 +272,66 @@ static void model__names_a_quantisation_that_is_not_read(void **state)
     free(path);
 }
 
+/* A copy of a golden GGUF file in which the first `size` bytes like `from` are those at `to`. */
+static char *put_gguf(const fixture *f, const char *golden, const void *from, const void *to,
+                      size_t size)
+{
+    size_t file_size, at = 0;
+    char *from_path = cbe_golden_path("gguf/%s/llama-f32.gguf", golden);
+    char *path = cbe_temp_path(f->folder, "changed.gguf");
+    unsigned char *data = cbe_read_file(from_path, &file_size);
+    while (at + size <= file_size && memcmp(data + at, from, size) != 0) at++;
+    assert_true(at + size <= file_size);
+    memcpy(data + at, to, size);
+    cbe_write_file(path, data, file_size);
+    free(data);
+    free(from_path);
+    return path;
+}
+
+static void model__names_what_is_wrong_in_gguf_files(void **state)
+{
+    fixture *f = *state;
+    static const struct {
+        const char *from, *to;
+        cbe_status status;
+        const char *word;
+    } cases[] = {
+        {"output_norm.weight", "output_nurm.weight", CBE_ERR_FORMAT, "output_norm.weight"},
+        {"blk.1.attn_k.weight", "blk.1.attn_k.wiight", CBE_ERR_UNSUPPORTED, "blk.1.attn_k.wiight"},
+        {"blk.1.attn_k.weight", "blk.7.attn_k.weight", CBE_ERR_SHAPE, "blk.7.attn_k.weight"},
+        {"feed_forward_length\4\0\0\0\xa0", "feed_forward_length\4\0\0\0\xa2", CBE_ERR_SHAPE,
+         "blk.0.ffn_gate.weight"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const size_t size = i == 3 ? 24 : strlen(cases[i].from);
+        char *path = put_gguf(f, "tiny-llama", cases[i].from, cases[i].to, size);
+        expect_open(f, path, cases[i].status, cases[i].word);
+        free(path);
+    }
+}
+
+static void model__refuses_rotary_divisors_that_are_not_positive(void **state)
+{
+    fixture *f = *state;
+    cbe_error err;
+    cbe_gguf *file = NULL;
+    cbe_tensor divisors;
+    unsigned char from[32], to[32];
+    char *golden = cbe_golden_path("gguf/tiny-llama3/llama-f32.gguf");
+    cbe_assert_ok(cbe_gguf_open(&file, golden, &err), &err);
+    cbe_assert_ok(cbe_gguf_tensor(file, "rope_freqs.weight", &divisors, &err), &err);
+    assert_int_equal(divisors.n_bytes, sizeof from);
+    memcpy(from, divisors.data, sizeof from);
+    cbe_gguf_close(file);
+    memcpy(to, from, sizeof to);
+    memset(to + 8, 0, 4); /* the third of them */
+    char *path = put_gguf(f, "tiny-llama3", from, to, sizeof from);
+    expect_open(f, path, CBE_ERR_FORMAT, "'rope_freqs.weight': element 2 is 0");
+    free(path);
+    free(golden);
+}
+
 static void model__gguf_puts_rotary_rows_in_order(void **state)
 {
     fixture *f = *state;
@@ -352,6 +412,8 @@ int main(void)
         WITH_FOLDER(model__refuses_tensors_that_have_no_place),
         WITH_FOLDER(model__says_what_a_folder_lacks),
         WITH_FOLDER(model__names_a_quantisation_that_is_not_read),
+        WITH_FOLDER(model__names_what_is_wrong_in_gguf_files),
+        WITH_FOLDER(model__refuses_rotary_divisors_that_are_not_positive),
         WITH_FOLDER(model__gguf_puts_rotary_rows_in_order),
         WITH_FOLDER(model__has_a_tokenizer_in_gguf_only),
         WITH_FOLDER(model__survives_each_failing_allocation),
