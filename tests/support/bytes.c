@@ -46,17 +46,23 @@ static uint32_t random_below(uint64_t *state, uint32_t limit)
     return (uint32_t)(*state >> 33) % limit;
 }
 
-void bytes_visit_damaged(const bytes *valid, const char *path, size_t fixed, size_t rounds,
+/* A file that is changed in place: a byte at a time is much faster than a file at a time. */
+static int write_and_open(const bytes *valid, const char *path)
+{
+    temp_write(path, valid->data, valid->size);
+    const int fd = open(path, O_WRONLY);
+    assert_true(fd >= 0);
+    return fd;
+}
+
+void bytes_visit_damaged(const bytes *valid, const char *path, size_t fixed,
                          void (*visit)(const char *path))
 {
     for (size_t size = 0; size < valid->size; size++) {
         temp_write(path, valid->data, size);
         visit(path);
     }
-    // The same file is changed in place: a byte at a time is much faster than a file at a time.
-    temp_write(path, valid->data, valid->size);
-    const int fd = open(path, O_WRONLY);
-    assert_true(fd >= 0);
+    const int fd = write_and_open(valid, path);
     for (size_t i = 0; i < fixed; i++) {
         for (int value = 0; value < 256; value++) {
             const unsigned char byte = (unsigned char)value;
@@ -65,7 +71,14 @@ void bytes_visit_damaged(const bytes *valid, const char *path, size_t fixed, siz
         }
         assert_int_equal(pwrite(fd, valid->data + i, 1, (off_t)i), 1);
     }
+    close(fd);
+}
+
+void bytes_visit_random(const bytes *valid, const char *path, size_t fixed, size_t rounds,
+                        void (*visit)(const char *path))
+{
     uint64_t state = 1;
+    const int fd = write_and_open(valid, path);
     for (size_t round = 0; round < rounds; round++) {
         bytes damaged = *valid;
         for (uint32_t n = 2 + random_below(&state, 4); n > 0; n--)

@@ -22,9 +22,14 @@ void bytes_u32(bytes *b, uint32_t value);
 void bytes_u64(bytes *b, uint64_t value);
 void bytes_zeros(bytes *b, size_t count);
 
-/** Damaged versions of a file: every prefix of it, every value of every one of its first `fixed`
- * bytes, and `rounds` times a few random bytes (seeded). Each is written to path, and visited. */
-void bytes_visit_damaged(const bytes *valid, const char *path, size_t fixed, size_t rounds,
+/* Damaged versions of a file, each written to path and visited. Only its first `fixed` bytes, the
+ * header, are changed. */
+
+/** Every shorter file, and every value of every byte of the header. */
+void bytes_visit_damaged(const bytes *valid, const char *path, size_t fixed,
                          void (*visit)(const char *path));
+/** `rounds` times 2 to 5 bytes of the header set to others; the same in every run. */
+void bytes_visit_random(const bytes *valid, const char *path, size_t fixed, size_t rounds,
+                        void (*visit)(const char *path));
 
 #endif
