@@ -121,6 +121,21 @@ static void get__dtype_that_is_not_read_is_named(void **state)
     cbe_safetensors_close(file);
 }
 
+static void open__elements_smaller_than_a_byte_are_counted_in_bits(void **state)
+{
+    cbe_error err = {0};
+    cbe_tensor t;
+    cbe_safetensors *file =
+        open_ok(write_file(state, "bits",
+                           "{\"a\":{\"dtype\":\"F4\",\"shape\":[2,3],\"data_offsets\":[0,3]},"
+                           "\"b\":{\"dtype\":\"F6_E2M3\",\"shape\":[4],\"data_offsets\":[3,6]}}",
+                           6));
+    assert_int_equal(cbe_safetensors_get(file, "a", &t, &err), CBE_ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "has dtype F4,"));
+    assert_int_equal(cbe_safetensors_get(file, "b", &t, &err), CBE_ERR_UNSUPPORTED);
+    cbe_safetensors_close(file);
+}
+
 static void get__missing_tensor_lists_what_there_is(void **state)
 {
     cbe_error err = {0};
@@ -507,6 +522,7 @@ int main(void)
         cmocka_unit_test(get__gives_dtype_shape_and_data),
         cmocka_unit_test(metadata__values_are_unescaped_and_missing_ones_null),
         cmocka_unit_test(get__dtype_that_is_not_read_is_named),
+        cmocka_unit_test(open__elements_smaller_than_a_byte_are_counted_in_bits),
         cmocka_unit_test(get__missing_tensor_lists_what_there_is),
         cmocka_unit_test(get__finds_each_of_hundreds_and_cuts_their_list),
         cmocka_unit_test(open__unaligned_header_is_read),
