@@ -1,9 +1,9 @@
 /*
  * gguf.c - reading .gguf files; the grammar is in cbe/gguf.h.
  *
- * A cursor walks the mapped file once. It compares each length with the bytes left before anything is
- * read, skipped or allocated, so that no damaged file needs a special case. Values stay where they are:
- * a pair keeps the offset of its value, which the walk has checked.
+ * A cursor walks the mapped file once. It compares each length with the bytes left before anything
+ * is read, skipped or allocated, so that no damaged file needs a special case. Values stay where
+ * they are: a pair keeps the offset of its value, which the walk has checked.
  */
 #include "cbe/gguf.h"
 
