@@ -48,8 +48,8 @@ cbe_status cbe_model_tokenizer(cbe_tokenizer **out, const char *path, cbe_error 
 typedef cbe_status cbe_logits_fn(void *context, size_t first, size_t n_tokens, const float *logits,
                                  cbe_error *err);
 
-/** Receives hidden_states.<layer> (n_tokens, d) of the tokens first .. first + n_tokens - 1. Layers come
- * in rising order within a batch of sequences, batches in order. */
+/** Receives hidden_states.<layer> (n_tokens, d) of the tokens first .. first + n_tokens - 1; borrowed for
+ * the call. Layers come in rising order within a batch of sequences, batches in order. */
 typedef cbe_status cbe_hidden_fn(void *context, size_t layer, size_t first, size_t n_tokens,
                                  const float *hidden, cbe_error *err);
 
@@ -62,8 +62,10 @@ typedef struct {
 } cbe_forward_sink;
 
 /** Runs n_sequences of context_length tokens through the model (causal attention, no padding). Blocks past the
- * last layer asked for are not run. Memory: two dozen rows of hidden size for each token of a batch; the
- * batch is chosen here. Threads: OpenMP; the result does not depend on their number.
+ * last layer asked for are not run. Memory: hidden state, query, key and value of each token of a batch (up
+ * to 8,192 tokens or 256 MB, or one sequence), a few MB a thread, 32 MB of logits; nothing is allocated after
+ * the start. Threads: OpenMP; the result has the same bits for any number of them. Sequences may be longer
+ * than max_context.
  * @param ids (n_sequences, context_length), each below vocab_size
  * @return CBE_OK, CBE_ERR_ARG (id named), CBE_ERR_NOMEM, CBE_ERR_CANCELLED, or what a sink returned */
 cbe_status cbe_model_forward(const cbe_model *model, size_t n_sequences, size_t context_length,

@@ -166,8 +166,12 @@ static void panel_rest(const workspace *w, const cbe_block *block, size_t first,
 static void run_block(const workspace *w, const cbe_block *block, size_t n_tokens)
 {
     const size_t n_panels = (n_tokens - 1) / w->panel + 1;
-    /* A single panel leaves the threads to the tiles of its products. */
-#pragma omp parallel num_threads((int)w->n_threads) if (n_panels > 1)
+    if (n_panels == 1) { /* outside of a region, so that the threads share its products' tiles */
+        panel_qkv(w, block, 0, n_tokens, w->scratch);
+        panel_rest(w, block, 0, n_tokens, w->scratch);
+        return;
+    }
+#pragma omp parallel num_threads((int)w->n_threads)
     {
         float *scratch = w->scratch + (size_t)omp_get_thread_num() * w->scratch_size;
 #pragma omp for schedule(dynamic)

@@ -1,9 +1,9 @@
 /*
  * The forward pass against float64: PyTorch's golden values, and the plain twin.
  *
- * Tolerances: a hidden state is a sum of some hundred float32 products of about its own size, each
- * rounded to 6e-8, through a few blocks: 1e-6 of the largest entry is expected and 5 times what was
- * measured is asserted, which the tests state.
+ * Tolerances: an entry is a sum of some hundred float32 products, each rounded to 6e-8, and every block
+ * multiplies what came before: 1e-6 of the largest entry is expected. Asserted is 5 times what was
+ * measured, which stands beside each.
  */
 #include "support/assert_close.h"
 
@@ -149,8 +149,8 @@ static void compare_with_golden(const char *model_path, const char *golden_path,
     cbe_safetensors_close(golden);
 }
 
-/* Measured: hidden states 6e-7, logits 6e-6. */
-static const double hidden_tolerance = 3e-6, logit_tolerance = 3e-5;
+/* Measured: hidden states 2.2e-6 of the largest entry, logits 2.5e-5 (of 14). */
+static const double hidden_tolerance = 1e-5, logit_tolerance = 1.2e-4;
 
 static void forward__folders_match_golden(void **state)
 {
@@ -238,7 +238,7 @@ static void forward__folder_and_f32_gguf_give_the_same_bits(void **state)
 }
 
 /* Sequences of 1, of 3, that end inside panels, that are longer than a panel and than a block of
- * attention; several batches. The tiny model of largest group and head size 16. */
+ * attention; several batches. Measured: hidden states 7.1e-6 of the largest entry, logits 8e-5. */
 static void forward__matches_the_plain_twin_for_all_shapes(void **state)
 {
     (void)state;
@@ -263,9 +263,9 @@ static void forward__matches_the_plain_twin_for_all_shapes(void **state)
         cbe_llama_ref(model, shapes[i][0], shapes[i][1], ids, want, want + n_hidden);
         for (size_t j = 0; j < n_hidden; j++) got_hidden[j] = (double)got.hidden[j];
         for (size_t j = 0; j < n_logits; j++) got_hidden[n_hidden + j] = (double)got.logits[j];
-        cbe_assert_close(got_hidden, want, n_hidden, 3e-6 * largest(got.hidden, n_hidden), 0,
+        cbe_assert_close(got_hidden, want, n_hidden, 3.5e-5 * largest(got.hidden, n_hidden), 0,
                          "hidden states, %zu x %zu", shapes[i][0], shapes[i][1]);
-        cbe_assert_close(got_hidden + n_hidden, want + n_hidden, n_logits, 3e-5, 0,
+        cbe_assert_close(got_hidden + n_hidden, want + n_hidden, n_logits, 4e-4, 0,
                          "logits, %zu x %zu", shapes[i][0], shapes[i][1]);
         capture_free(&got);
         free(ids);
@@ -276,6 +276,7 @@ static void forward__matches_the_plain_twin_for_all_shapes(void **state)
     free(path);
 }
 
+/* Measured: 5.6e-6 of each token's norm, logits 3.3e-5; PyTorch in float32 4e-6 and 4e-5. */
 static void forward__smollm2_matches_golden(void **state)
 {
     (void)state;
@@ -314,7 +315,7 @@ static void forward__smollm2_matches_golden(void **state)
             worst = fmax(worst, isfinite(distance) ? sqrt(distance / norm) : INFINITY);
         }
         print_message("hidden_states.%zu: %.2g of each token's norm\n", layers[i], worst);
-        assert_true(worst <= 5e-5);
+        assert_true(worst <= 3e-5);
         free(want);
     }
     size_t count;
@@ -322,7 +323,7 @@ static void forward__smollm2_matches_golden(void **state)
     const size_t tail = count / n_sequences / vocab;
     for (size_t b = 0; b < n_sequences; b++)
         cbe_assert_close_f32(got.logits + ((b + 1) * context_length - tail) * vocab,
-                             want + b * tail * vocab, tail * vocab, 5e-4, 0,
+                             want + b * tail * vocab, tail * vocab, 2e-4, 0,
                              "logits.tail of sequence %zu", b);
     free(want);
     free(ids);

@@ -1,0 +1,338 @@
+/* Configurations: both formats, defaults, and hostile values, each refused by its key's name. */
+#include "support/assert_close.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cbe/gguf.h"
+#include "model/config.h"
+#include "support/golden.h"
+
+/* A valid config.json; test cases replace single keys of it. */
+static const char base_json[] =
+    "{\"model_type\": \"llama\", \"hidden_size\": 64, \"num_hidden_layers\": 3,"
+    " \"num_attention_heads\": 8, \"num_key_value_heads\": 2, \"intermediate_size\": 144,"
+    " \"vocab_size\": 139, \"max_position_embeddings\": 64, \"rms_norm_eps\": 1e-05,"
+    " \"hidden_act\": \"silu\", \"tie_word_embeddings\": false, \"head_dim\": null,"
+    " \"rope_theta\": 5000.0, \"rope_scaling\": null}";
+
+/* value NULL removes the key. */
+static cbe_status read_with(const char *key, const char *value, cbe_config *out, cbe_error *err)
+{
+    json_t *root = json_loads(base_json, 0, NULL);
+    assert_non_null(root);
+    if (key && value) {
+        json_t *new_value = json_loads(value, JSON_DECODE_ANY, NULL);
+        assert_non_null(new_value);
+        json_object_set_new(root, key, new_value);
+    } else if (key) {
+        json_object_del(root, key);
+    }
+    char *text = json_dumps(root, 0);
+    assert_non_null(text);
+    const cbe_status st = cbe_config_from_json(out, text, strlen(text), "dir/config.json", err);
+    free(text);
+    json_decref(root);
+    return st;
+}
+
+static void config__reads_all_sizes_from_json(void **state)
+{
+    (void)state;
+    cbe_error err;
+    cbe_config config;
+    cbe_assert_ok(read_with(NULL, NULL, &config, &err), &err);
+    const cbe_model_config *c = &config.sizes;
+    assert_string_equal(c->architecture, "llama");
+    assert_int_equal(c->hidden_size, 64);
+    assert_int_equal(c->n_layers, 3);
+    assert_int_equal(c->n_heads, 8);
+    assert_int_equal(c->n_kv_heads, 2);
+    assert_int_equal(c->head_size, 8);
+    assert_int_equal(c->mlp_size, 144);
+    assert_int_equal(c->vocab_size, 139);
+    assert_int_equal(c->max_context, 64);
+    assert_true(c->norm_eps == 1e-5 && c->rope_base == 5000);
+    assert_false(config.tied);
+}
+
+static void config__fills_in_the_defaults_of_transformers(void **state)
+{
+    (void)state;
+    cbe_error err;
+    cbe_config config;
+    cbe_assert_ok(read_with("num_key_value_heads", NULL, &config, &err), &err);
+    assert_int_equal(config.sizes.n_kv_heads, 8);
+    cbe_assert_ok(read_with("rope_theta", NULL, &config, &err), &err);
+    assert_true(config.rope.base == 10000);
+    cbe_assert_ok(read_with("rms_norm_eps", NULL, &config, &err), &err);
+    assert_true(config.sizes.norm_eps == 1e-6);
+    cbe_assert_ok(read_with("max_position_embeddings", NULL, &config, &err), &err);
+    assert_int_equal(config.sizes.max_context, 0);
+    cbe_assert_ok(read_with("head_dim", "20", &config, &err), &err);
+    assert_int_equal(config.sizes.head_size, 20);
+}
+
+static void config__reads_rotary_scaling_of_either_transformers(void **state)
+{
+    (void)state;
+    cbe_error err;
+    cbe_config config;
+    const char *linear[] = {"{\"type\": \"linear\", \"factor\": 4.0}",
+                            "{\"rope_type\": \"linear\", \"factor\": 4}"};
+    for (size_t i = 0; i < 2; i++) {
+        cbe_assert_ok(read_with("rope_scaling", linear[i], &config, &err), &err);
+        assert_int_equal(config.rope.kind, CBE_ROPE_LINEAR);
+        assert_true(config.rope.factor == 4 && config.rope.base == 5000);
+    }
+    cbe_assert_ok(read_with("rope_parameters",
+                            "{\"rope_type\": \"llama3\", \"rope_theta\": 7, \"factor\": 8,"
+                            " \"low_freq_factor\": 1, \"high_freq_factor\": 4,"
+                            " \"original_max_position_embeddings\": 32}",
+                            &config, &err),
+                  &err);
+    assert_int_equal(config.rope.kind, CBE_ROPE_LLAMA3);
+    assert_true(config.rope.base == 7 && config.sizes.rope_base == 7);
+    assert_true(config.rope.original_context == 32 && config.rope.high_frequency == 4);
+}
+
+static void config__refuses_bad_json_values_by_key(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *key, *value;
+        cbe_status status;
+        const char *word; /* in the message; NULL: the key */
+    } cases[] = {
+        {"model_type", "\"gpt2\"", CBE_ERR_UNSUPPORTED, "'gpt2'"},
+        {"model_type", NULL, CBE_ERR_FORMAT, NULL},
+        {"model_type", "3", CBE_ERR_FORMAT, NULL},
+        {"hidden_size", NULL, CBE_ERR_FORMAT, NULL},
+        {"hidden_size", "0", CBE_ERR_FORMAT, NULL},
+        {"hidden_size", "-64", CBE_ERR_FORMAT, NULL},
+        {"hidden_size", "64.5", CBE_ERR_FORMAT, NULL},
+        {"hidden_size", "\"64\"", CBE_ERR_FORMAT, NULL},
+        {"hidden_size", "9223372036854775807", CBE_ERR_FORMAT, NULL},
+        {"hidden_size", "65", CBE_ERR_FORMAT, "num_attention_heads"},
+        {"num_hidden_layers", "0", CBE_ERR_FORMAT, NULL},
+        {"num_attention_heads", "7", CBE_ERR_FORMAT, NULL},
+        {"num_attention_heads", "64", CBE_ERR_FORMAT, "must be even"},
+        {"num_key_value_heads", "3", CBE_ERR_FORMAT, NULL},
+        {"num_key_value_heads", "16", CBE_ERR_FORMAT, NULL},
+        {"num_key_value_heads", "0", CBE_ERR_FORMAT, NULL},
+        {"head_dim", "0", CBE_ERR_FORMAT, NULL},
+        {"head_dim", "7", CBE_ERR_FORMAT, NULL},
+        {"head_dim", "16777216", CBE_ERR_FORMAT, NULL},
+        {"vocab_size", NULL, CBE_ERR_FORMAT, NULL},
+        {"vocab_size", "16777217", CBE_ERR_FORMAT, NULL},
+        {"rms_norm_eps", "-1", CBE_ERR_FORMAT, NULL},
+        {"rms_norm_eps", "\"tiny\"", CBE_ERR_FORMAT, NULL},
+        {"rope_theta", "0", CBE_ERR_FORMAT, NULL},
+        {"rope_theta", "[1]", CBE_ERR_FORMAT, NULL},
+        {"rope_scaling", "\"linear\"", CBE_ERR_FORMAT, NULL},
+        {"rope_scaling", "{\"type\": \"linear\"}", CBE_ERR_FORMAT, "factor"},
+        {"rope_scaling", "{\"type\": \"linear\", \"factor\": -2}", CBE_ERR_FORMAT, "factor"},
+        {"rope_scaling", "{\"rope_type\": \"yarn\", \"factor\": 2}", CBE_ERR_UNSUPPORTED, "'yarn'"},
+        {"rope_scaling", "{\"type\": \"dynamic\", \"factor\": 2}", CBE_ERR_UNSUPPORTED,
+         "'dynamic'"},
+        {"rope_parameters",
+         "{\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 4, \"high_freq_factor\": "
+         "4,"
+         " \"original_max_position_embeddings\": 32}",
+         CBE_ERR_FORMAT, "low_freq_factor"},
+        {"rope_parameters", "{\"partial_rotary_factor\": 0.5}", CBE_ERR_UNSUPPORTED,
+         "partial_rotary_factor"},
+        {"hidden_act", "\"gelu\"", CBE_ERR_UNSUPPORTED, NULL},
+        {"attention_bias", "true", CBE_ERR_UNSUPPORTED, NULL},
+        {"mlp_bias", "true", CBE_ERR_UNSUPPORTED, NULL},
+        {"mlp_bias", "1", CBE_ERR_FORMAT, NULL},
+        {"tie_word_embeddings", "\"yes\"", CBE_ERR_FORMAT, NULL},
+        {"quantization_config", "{\"bits\": 4}", CBE_ERR_UNSUPPORTED, NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cbe_error err = {0};
+        cbe_config config;
+        memset(&config, 0x5a, sizeof config);
+        const cbe_config before = config;
+        const cbe_status st = read_with(cases[i].key, cases[i].value, &config, &err);
+        const char *word = cases[i].word ? cases[i].word : cases[i].key;
+        if (st != cases[i].status || err.code != st || !strstr(err.message, word) ||
+            !strstr(err.message, "dir/config.json"))
+            fail_msg("%s = %s: %s \"%s\"", cases[i].key,
+                     cases[i].value ? cases[i].value : "nothing", cbe_status_name(st), err.message);
+        assert_memory_equal(&config, &before, sizeof config);
+    }
+}
+
+static void config__refuses_text_that_is_not_a_json_object(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"",
+                                        "{",
+                                        "[]",
+                                        "3",
+                                        "{\"a\": 1, \"a\": 2}",
+                                        "\xff{}",
+                                        "{\"hidden_size\": 99999999999999999999999}"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        cbe_error err = {0};
+        cbe_config config;
+        assert_int_equal(cbe_config_from_json(&config, texts[i], strlen(texts[i]), "c.json", &err),
+                         CBE_ERR_FORMAT);
+        assert_non_null(strstr(err.message, "c.json"));
+    }
+}
+
+/* Reads the configuration of the tiny GGUF file after a change of one key's value: `size` bytes at
+ * `value` written where the value lies. */
+static cbe_status read_gguf_with(const char *key, const void *value, size_t size, cbe_config *out,
+                                 cbe_error *err)
+{
+    size_t file_size;
+    char *from = cbe_golden_path("gguf/tiny-llama/llama-f16.gguf");
+    unsigned char *data = cbe_read_file(from, &file_size);
+    const size_t length = strlen(key);
+    size_t at = 0;
+    while (at + length < file_size && memcmp(data + at, key, length) != 0) at++;
+    assert_true(at + length < file_size);
+    memcpy(data + at + length + 4, value, size); /* after the value's type */
+    char *folder = cbe_temp_folder(), *path = cbe_temp_path(folder, "changed.gguf");
+    cbe_write_file(path, data, file_size);
+    cbe_gguf *file = NULL;
+    cbe_assert_ok(cbe_gguf_open(&file, path, err), err);
+    const cbe_status st = cbe_config_from_gguf(out, file, err);
+    cbe_gguf_close(file);
+    cbe_temp_remove(folder);
+    free(path);
+    free(data);
+    free(from);
+    return st;
+}
+
+static void config__reads_all_sizes_from_gguf(void **state)
+{
+    (void)state;
+    cbe_error err;
+    cbe_config config;
+    const uint32_t context = 77;
+    cbe_assert_ok(read_gguf_with("llama.context_length", &context, 4, &config, &err), &err);
+    const cbe_model_config *c = &config.sizes;
+    assert_string_equal(c->architecture, "llama");
+    assert_int_equal(c->hidden_size, 64);
+    assert_int_equal(c->n_layers, 2);
+    assert_int_equal(c->n_heads, 4);
+    assert_int_equal(c->n_kv_heads, 2);
+    assert_int_equal(c->head_size, 16);
+    assert_int_equal(c->mlp_size, 160);
+    assert_int_equal(c->vocab_size, 320);
+    assert_int_equal(c->max_context, 77);
+    assert_true(c->rope_base == 10000 && c->norm_eps == (double)1e-5f);
+    assert_false(config.tied);
+}
+
+static void config__refuses_bad_gguf_values_by_key(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *key;
+        uint32_t value;
+        cbe_status status;
+        const char *word; /* in the message; NULL: the key */
+    } cases[] = {
+        {"llama.embedding_length", 0, CBE_ERR_FORMAT, NULL},
+        {"llama.embedding_length", UINT32_MAX, CBE_ERR_FORMAT, NULL},
+        {"llama.embedding_length", 62, CBE_ERR_FORMAT, "attention.head_count"},
+        {"llama.block_count", 0, CBE_ERR_FORMAT, NULL},
+        {"llama.block_count", UINT32_MAX, CBE_ERR_FORMAT, NULL},
+        {"llama.feed_forward_length", 0, CBE_ERR_FORMAT, NULL},
+        {"llama.attention.head_count", 0, CBE_ERR_FORMAT, NULL},
+        {"llama.attention.head_count", 3, CBE_ERR_FORMAT, "attention.head_count"},
+        {"llama.attention.head_count_kv", 3, CBE_ERR_FORMAT, "attention.head_count_kv"},
+        {"llama.attention.head_count_kv", 0, CBE_ERR_FORMAT, NULL},
+        {"llama.rope.dimension_count", 8, CBE_ERR_UNSUPPORTED, NULL},
+        {"llama.vocab_size", 0, CBE_ERR_FORMAT, NULL},
+        {"llama.rope.freq_base", 0xc2c80000 /* -100 */, CBE_ERR_FORMAT, "freq_base"},
+        {"llama.rope.freq_base", 0x7fc00000 /* NaN */, CBE_ERR_FORMAT, NULL},
+        {"llama.attention.layer_norm_rms_epsilon", 0xbf800000 /* -1 */, CBE_ERR_FORMAT,
+         "layer_norm_rms_epsilon"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cbe_error err = {0};
+        cbe_config config;
+        const cbe_status st = read_gguf_with(cases[i].key, &cases[i].value, 4, &config, &err);
+        const char *word = cases[i].word ? cases[i].word : cases[i].key;
+        if (st != cases[i].status || !strstr(err.message, word) ||
+            !strstr(err.message, "changed.gguf"))
+            fail_msg("%s = %u: %s \"%s\"", cases[i].key, cases[i].value, cbe_status_name(st),
+                     err.message);
+    }
+}
+
+static void config__names_an_unknown_gguf_architecture(void **state)
+{
+    (void)state;
+    cbe_error err;
+    cbe_config config;
+    static const char value[] = "\5\0\0\0\0\0\0\0bloom";
+    assert_int_equal(read_gguf_with("general.architecture", value, sizeof value - 1, &config, &err),
+                     CBE_ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "'bloom'"));
+    assert_non_null(strstr(err.message, "llama"));
+}
+
+static void rope__frequencies_follow_their_definitions(void **state)
+{
+    (void)state;
+    double got[4];
+    const cbe_rope plain = {.kind = CBE_ROPE_DEFAULT, .base = 16};
+    cbe_rope_frequencies(&plain, 8, got);
+    cbe_assert_close(got, ((double[]){1, 0.5, 0.25, 0.125}), 4, 1e-15, 0, "default");
+    const cbe_rope linear = {.kind = CBE_ROPE_LINEAR, .base = 16, .factor = 4};
+    cbe_rope_frequencies(&linear, 8, got);
+    cbe_assert_close(got, ((double[]){0.25, 0.125, 0.0625, 0.03125}), 4, 1e-15, 0, "linear");
+    /* With an original context of 2 pi 16 the frequencies are 16, 8, 4, 2 turns: the first is kept, the
+     * last divided by the factor, 8 and 4 lie a half and a tenth of the way from 3 to 13. */
+    const cbe_rope llama3 = {.kind = CBE_ROPE_LLAMA3,
+                             .base = 16,
+                             .factor = 4,
+                             .low_frequency = 3,
+                             .high_frequency = 13,
+                             .original_context = 100.53096491487338};
+    cbe_rope_frequencies(&llama3, 8, got);
+    cbe_assert_close(got, ((double[]){1, 0.5 * (0.5 + 0.5 / 4), 0.25 * (0.1 + 0.9 / 4), 0.125 / 4}),
+                     4, 1e-14, 0, "llama3");
+}
+
+static void rope__angles_stay_exact_at_far_positions(void **state)
+{
+    (void)state;
+    /* Position 100,000 at frequency 0.7: float32 angles would be off by 4e-3. */
+    const double frequency = 0.7;
+    enum { FAR = 100000 };
+    float *table = malloc((FAR + 1) * 2 * sizeof *table);
+    assert_non_null(table);
+    cbe_rope_table(FAR + 1, 1, &frequency, table);
+    const double got[] = {(double)table[2 * FAR], (double)table[2 * FAR + 1]};
+    const double want[] = {cos(70000.0), sin(70000.0)};
+    cbe_assert_close(got, want, 2, 1e-7, 0, "cosine, sine");
+    free(table);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(config__reads_all_sizes_from_json),
+        cmocka_unit_test(config__fills_in_the_defaults_of_transformers),
+        cmocka_unit_test(config__reads_rotary_scaling_of_either_transformers),
+        cmocka_unit_test(config__refuses_bad_json_values_by_key),
+        cmocka_unit_test(config__refuses_text_that_is_not_a_json_object),
+        cmocka_unit_test(config__reads_all_sizes_from_gguf),
+        cmocka_unit_test(config__refuses_bad_gguf_values_by_key),
+        cmocka_unit_test(config__names_an_unknown_gguf_architecture),
+        cmocka_unit_test(rope__frequencies_follow_their_definitions),
+        cmocka_unit_test(rope__angles_stay_exact_at_far_positions),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
