@@ -49,6 +49,8 @@ void cbe_layer_objective_free(cbe_layer_objective *objective); /* NULL is allowe
 /** Sets a layer; the objective is borrowed until free. */
 cbe_status cbe_layer_objective_set(cbe_layer_objective *objective, size_t layer, cbe_objective **out,
                                    cbe_error *err);
+/** Name of the instruction set in use; borrowed. */
+const char *cbe_layer_objective_kernels(const cbe_layer_objective *objective);
 /** True when a derangement was given that could not be used since positions are skipped. */
 bool cbe_layer_objective_derangement_unused(const cbe_layer_objective *objective);
 

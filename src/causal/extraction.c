@@ -129,6 +129,11 @@ cbe_status cbe_layer_objective_set(cbe_layer_objective *o, size_t layer, cbe_obj
     return st;
 }
 
+const char *cbe_layer_objective_kernels(const cbe_layer_objective *objective)
+{
+    return cbe_lens_objective_kernels(objective->objective);
+}
+
 bool cbe_layer_objective_derangement_unused(const cbe_layer_objective *objective)
 {
     return objective->derangement_unused;

@@ -1,4 +1,68 @@
-int main(void)
+/* main.c - chooses the command. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/commands.h"
+
+static const struct {
+    const char *name, *summary;
+    int (*run)(int argc, char **argv);
+} commands[] = {
+    {"extract", "causal bases of a model's layers", cli_extract},
+    {"probe", "energies and gradients of given directions", cli_probe},
+    {"capture", "hidden states of a text, to a file", cli_capture},
+    {"decoder", "final norm and unembedding of a model, to a file", cli_decoder},
+    {"tokenize", "text to token ids, and back", cli_tokenize},
+    {"info", "what a model, tensor file or result holds", cli_info},
+};
+
+static void print_help(void)
 {
-    return 0;
+    printf("cbe " CBE_VERSION " - causal basis extraction from language models\n\n"
+           "Usage: cbe COMMAND ...\n\nCommands:\n");
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        printf("  %-10s %s\n", commands[i].name, commands[i].summary);
+    printf("\ncbe COMMAND --help documents each option. Exit status: 0 done, 1 the run failed,\n"
+           "2 bad usage or bad input.\n");
+}
+
+int cli_report(const cbe_error *err)
+{
+    fprintf(stderr, "cbe: %s\n", err->message);
+    switch (err->code) {
+    case CBE_ERR_NOMEM:
+    case CBE_ERR_CANCELLED:
+    case CBE_ERR_INTERNAL:
+        return CLI_FAILED;
+    default:
+        return CLI_BAD_INPUT;
+    }
+}
+
+int cli_finish_output(void)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout)) return CLI_DONE;
+    fprintf(stderr, "cbe: standard output cannot be written: %s\n", strerror(errno));
+    return CLI_FAILED;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc >= 2) {
+        for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+            if (strcmp(argv[1], commands[i].name) == 0) return commands[i].run(argc - 2, argv + 2);
+        if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+            print_help();
+            return cli_finish_output();
+        }
+        if (strcmp(argv[1], "--version") == 0) {
+            printf("cbe " CBE_VERSION "\n");
+            return cli_finish_output();
+        }
+        fprintf(stderr, "cbe: '%s' is not a command; cbe --help lists them\n", argv[1]);
+        return CLI_BAD_INPUT;
+    }
+    fprintf(stderr, "cbe: a command is missing; cbe --help lists them\n");
+    return CLI_BAD_INPUT;
 }

@@ -1,0 +1,25 @@
+/* commands.h - the commands, one file each; each gets the arguments after its name and returns the exit status. */
+#ifndef CBE_CLI_COMMANDS_H
+#define CBE_CLI_COMMANDS_H
+
+#include <stdio.h>
+
+#include "cbe/status.h"
+
+/** Exit statuses (the contract of the command line). */
+enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_BAD_INPUT = 2 };
+
+/** Exit status of an error, whose one line goes to standard error. */
+int cli_report(const cbe_error *err);
+/** Ends writing results to standard output: CLI_DONE, or CLI_FAILED with a line when the output could not be
+ * written (a full disk, a closed pipe). */
+int cli_finish_output(void);
+
+int cli_extract(int argc, char **argv);
+int cli_probe(int argc, char **argv);
+int cli_capture(int argc, char **argv);
+int cli_decoder(int argc, char **argv);
+int cli_tokenize(int argc, char **argv);
+int cli_info(int argc, char **argv);
+
+#endif

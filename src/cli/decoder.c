@@ -1,0 +1,56 @@
+/* decoder.c - cbe decoder: final norm and unembedding of a model, to a file. */
+#include <string.h>
+
+#include "cbe/model.h"
+#include "cli/commands.h"
+#include "cli/options.h"
+#include "core/fail.h"
+
+typedef struct {
+    const char *model, *output;
+} decoder_options;
+
+#define AT(field) offsetof(decoder_options, field)
+static const cli_option options[] = {
+    {"output", 'o', OPT_STRING, AT(output), NULL, "FILE", "the safetensors file to write", NULL, 0},
+    {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
+};
+
+static const cli_command command = {
+    "decoder",
+    "MODEL -o FILE",
+    "final norm and unembedding of a model, to a file",
+    "Writes norm.weight, norm.bias, unembedding.weight [V, d] and unembedding.bias, as far as the model has them,\n"
+    "for cbe extract and cbe probe with --hidden-states.",
+    options,
+    1,
+    {AT(model)},
+};
+
+int cli_decoder(int argc, char **argv)
+{
+    decoder_options given = {0};
+    cbe_error err = {0};
+    cbe_status st;
+    bool help;
+    cbe_model *model = NULL;
+
+    if ((st = cli_parse(&command, argc, argv, &given, &help, &err)) != CBE_OK) goto done;
+    if (help) {
+        cli_print_help(&command);
+        return cli_finish_output();
+    }
+    if (!given.model || !given.output) {
+        st = cbe_fail(&err, CBE_ERR_ARG, -1, "%s is missing; usage: cbe decoder %s", given.model ? "-o FILE" : "MODEL",
+                      command.usage);
+        goto done;
+    }
+    if ((st = cbe_model_open(&model, given.model, &err)) != CBE_OK) goto done;
+    const cbe_decoder *decoder = cbe_model_decoder(model);
+    if ((st = cbe_decoder_save(decoder, given.output, &err)) != CBE_OK) goto done;
+    printf("%s, hidden size %zu, vocabulary %zu in %s\n", cbe_norm_name(decoder->norm), decoder->hidden_size,
+           decoder->vocab_size, given.output);
+done:
+    cbe_model_close(model);
+    return st == CBE_OK ? cli_finish_output() : cli_report(&err);
+}

@@ -1,0 +1,205 @@
+/* extract.c - cbe extract: causal bases, the main job. */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "cli/commands.h"
+#include "cli/inputs.h"
+#include "cli/options.h"
+#include "cli/progress.h"
+#include "core/fail.h"
+#include "core/memory.h"
+
+typedef struct {
+    cli_run run;
+    size_t vectors, starts, max_iterations;
+    int preset;
+    double min_energy;
+} extract_options;
+
+static const char *const presets[] = {"default", "seed", "tuned-lens", NULL};
+_Static_assert(sizeof presets / sizeof *presets == CBE_N_PRESETS + 1, "in the order of the enum");
+
+#define AT(field) offsetof(extract_options, field)
+static const cli_option options[] = {
+    CLI_INPUT_OPTIONS(extract_options, NULL),
+    {"vectors", 'k', OPT_COUNT, AT(vectors), "4", "K", "vectors of each layer; 0: as many as the hidden size", NULL, 0},
+    {"preset", 0, OPT_CHOICE, AT(preset), "default", "NAME", "default, seed or tuned-lens: how is searched (docs/search.md)", presets, 0},
+    {"starts", 0, OPT_COUNT, AT(starts), "16", "S", "candidates refined for each vector, preset default", NULL, 1},
+    {"max-iter", 0, OPT_COUNT, AT(max_iterations), "100", "M", "L-BFGS iterations of one start", NULL, 1},
+    {"min-energy", 0, OPT_NUMBER, AT(min_energy), "0", "E", "a vector below E nats is kept and ends its layer; 0: never", NULL, 0},
+    {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
+};
+
+static const cli_command command = {
+    "extract",
+    "MODEL --text FILE... -o FOLDER [options]\n"
+    "       cbe extract --hidden-states FILE --decoder FILE -o FOLDER [options]",
+    "causal bases of a model's layers",
+    "For each layer, orthonormal directions of the residual stream, each the one whose ablation changes the\n"
+    "next-token distribution most. MODEL is a .gguf file or a Hugging Face folder. Results: FOLDER/basis.safetensors\n"
+    "(layers.<i>.basis [d, k], layers.<i>.energies [k]) and FOLDER/basis.json; a table on standard output.\n"
+    "--skip-positions is auto, or 0 with the presets seed and tuned-lens, unless given.",
+    options,
+    1,
+    {AT(run.model)},
+};
+
+typedef struct {
+    cli_progress *progress;
+    const size_t *layers;
+    size_t n_layers, done;
+    bool header;
+} watcher;
+
+static bool vector_progress(void *context, size_t vector, size_t n_vectors, double energy, size_t evaluations)
+{
+    const watcher *w = context;
+    cli_status_line(w->progress, "layer %zu (%zu of %zu)  vector %zu of %zu  energy %.4f  evaluations %zu",
+                    w->layers[w->done], w->done + 1, w->n_layers, vector + 1, n_vectors, energy, evaluations);
+    return true;
+}
+
+static void print_row(const cbe_layer_result *result, bool header)
+{
+    enum { SHOWN = 8 };
+    const cbe_basis *b = &result->basis;
+    const size_t shown = b->n_vectors < SHOWN ? b->n_vectors : SHOWN;
+    if (header) printf("layer  seconds  evaluations  energies (nats)\n");
+    size_t evaluations = 0;
+    for (size_t j = 0; j < b->n_vectors; j++) evaluations += b->records[j].evaluations;
+    printf("%5zu  %7.1f  %11zu ", result->layer, result->seconds, evaluations);
+    for (size_t j = 0; j < shown; j++) printf(" %9.5g", b->records[j].energy);
+    if (shown < b->n_vectors) printf("  ... %9.5g", b->records[b->n_vectors - 1].energy);
+    printf("\n");
+    fflush(stdout);
+}
+
+static bool layer_done(void *context, const cbe_layer_result *result)
+{
+    watcher *w = context;
+    const cbe_basis *b = &result->basis;
+    cli_status_clear(w->progress);
+    print_row(result, !w->header);
+    w->header = true;
+    w->done++;
+    if (!w->progress->terminal)
+        cli_say(w->progress, "layer %zu done (%zu of %zu), %zu vectors, %.1f s", result->layer, w->done,
+                w->n_layers, b->n_vectors, result->seconds);
+    if (b->below_min_energy)
+        cli_say(w->progress, "layer %zu ended after %zu vectors: the energy fell below --min-energy", result->layer,
+                b->n_vectors);
+    return true;
+}
+
+/* Options in force, for basis.json. */
+static cbe_status record_options(const extract_options *given, const cli_inputs *in, cbe_run_option **out,
+                                 size_t *n, char **text, cbe_error *err)
+{
+    enum { VALUE = 1024, COUNT = sizeof options / sizeof *options };
+    char *values = cbe_alloc(COUNT, VALUE, "options", err);
+    cbe_run_option *list = cbe_alloc(COUNT, sizeof *list, "options", err);
+    *text = values;
+    *out = list;
+    *n = 0;
+    if (!values || !list) return CBE_ERR_NOMEM;
+    for (const cli_option *o = options; o->name; o++) {
+        char *value = values + *n * VALUE;
+        if (strcmp(o->name, "quiet") == 0 || strcmp(o->name, "verbose") == 0) continue;
+        if (strcmp(o->name, "skip-positions") == 0 && in->skip_chosen)
+            snprintf(value, VALUE, "auto");
+        else if (strcmp(o->name, "skip-positions") == 0)
+            snprintf(value, VALUE, "%zu", in->options.skip_positions);
+        else if (!cli_value(o, given, value, VALUE))
+            continue;
+        list[(*n)++] = (cbe_run_option){o->name, value};
+    }
+    return CBE_OK;
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+int cli_extract(int argc, char **argv)
+{
+    extract_options given = {0};
+    cbe_error err = {0};
+    cbe_status st;
+    bool help;
+    cli_inputs in = {0};
+    cli_progress progress;
+    cbe_layer_objective *objective = NULL;
+    cbe_layer_result *results = NULL;
+    cbe_run_option *recorded = NULL;
+    char *recorded_text = NULL;
+    size_t n_recorded = 0;
+    const double began = now();
+
+    given.run.skip.automatic = true;
+    given.run.skip.positions = SIZE_MAX; /* not given */
+    if ((st = cli_parse(&command, argc, argv, &given, &help, &err)) != CBE_OK) goto done;
+    if (help) {
+        cli_print_help(&command);
+        return cli_finish_output();
+    }
+    const cbe_preset preset = (cbe_preset)given.preset;
+    if (given.run.skip.automatic && given.run.skip.positions == SIZE_MAX && preset != CBE_PRESET_DEFAULT)
+        given.run.skip = (cli_skip){false, 0};
+    cli_progress_init(&progress, given.run.quiet, given.run.verbose);
+    /* Before the work starts: what cannot be written must not be found out at its end. */
+    if (given.run.output && (given.run.model || given.run.hidden_states) &&
+        (st = cbe_result_folder_prepare(given.run.output, &err)) != CBE_OK)
+        goto done;
+    if ((st = cli_inputs_open(&in, &given.run, &progress, &err)) != CBE_OK) goto done;
+    cbe_search_options *search = &in.options.search;
+    search->preset = preset;
+    search->n_vectors = given.vectors;
+    search->n_starts = given.starts;
+    search->max_iterations = given.max_iterations;
+    search->min_energy = given.min_energy;
+    const size_t d = in.decoder->hidden_size;
+    if (given.vectors > d) {
+        st = cbe_fail(&err, CBE_ERR_ARG, -1, "-k %zu: a basis of %zu dimensions has at most %zu vectors",
+                      given.vectors, d, d);
+        goto done;
+    }
+    if ((st = record_options(&given, &in, &recorded, &n_recorded, &recorded_text, &err)) != CBE_OK) goto done;
+    st = CBE_ERR_NOMEM;
+    if (!(results = cbe_alloc_zero(in.n_layers, sizeof *results, "results", &err))) goto done;
+    if ((st = cbe_layer_objective_create(&objective, in.states, in.decoder, &in.options, &err)) != CBE_OK)
+        goto done;
+    if (cbe_layer_objective_derangement_unused(objective))
+        cli_warn(&progress, "the derangement given is one of all tokens; with positions skipped one from --seed is used");
+    watcher watch = {&progress, in.layers, in.n_layers, 0, false};
+    const cbe_extraction_progress hooks = {vector_progress, layer_done, &watch};
+    st = cbe_extract(objective, in.n_layers, in.layers, in.decoder, &in.options, &hooks, results, &err);
+    if (st != CBE_OK) goto done;
+    const size_t skip = in.options.skip_positions;
+    const cbe_run_record record = {n_recorded,
+                                   recorded,
+                                   in.n_inputs,
+                                   in.inputs,
+                                   cbe_layer_objective_kernels(objective),
+                                   cbe_hidden_states_n_sequences(in.states),
+                                   cbe_hidden_states_context_length(in.states),
+                                   cbe_hidden_states_n_tokens(in.states, skip),
+                                   skip,
+                                   d,
+                                   now() - began};
+    if ((st = cbe_result_save(given.run.output, in.n_layers, results, &record, &err)) != CBE_OK) goto done;
+    cli_say(&progress, "%zu layers in %.1f s; results in %s/basis.safetensors and %s/basis.json", in.n_layers,
+            now() - began, given.run.output, given.run.output);
+done:
+    if (results) cbe_layer_results_free(in.n_layers, results);
+    cbe_free(results);
+    cbe_free(recorded);
+    cbe_free(recorded_text);
+    cbe_layer_objective_free(objective);
+    cli_inputs_close(&in);
+    cli_free(&command, &given);
+    return st == CBE_OK ? cli_finish_output() : cli_report(&err);
+}

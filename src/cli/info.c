@@ -1,0 +1,125 @@
+/* info.c - cbe info: what a model, tensor file or result holds. */
+#include <string.h>
+#include <sys/stat.h>
+
+#include "cbe/gguf.h"
+#include "cbe/model.h"
+#include "cbe/safetensors.h"
+#include "cli/commands.h"
+#include "cli/options.h"
+#include "core/fail.h"
+
+typedef struct {
+    const char *path;
+    bool tensors;
+} info_options;
+
+#define AT(field) offsetof(info_options, field)
+static const cli_option options[] = {
+    {"tensors", 0, OPT_FLAG, AT(tensors), NULL, NULL, "list the tensors of a model file too", NULL, 0},
+    {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
+};
+
+static const cli_command command = {
+    "info",
+    "FILE|MODEL [--tensors]",
+    "what a model, tensor file or result holds",
+    "FILE is a .safetensors or .gguf file, MODEL a .gguf file or a Hugging Face folder.",
+    options,
+    1,
+    {AT(path)},
+};
+
+static void print_tensor(const char *name, const char *type, const size_t *shape, size_t n_dims)
+{
+    printf("  %-44s %-5s [", name, type);
+    for (size_t k = 0; k < n_dims; k++) printf("%s%zu", k ? ", " : "", shape[k]);
+    printf("]\n");
+}
+
+static cbe_status info_safetensors(const char *path, cbe_error *err)
+{
+    cbe_safetensors *file = NULL;
+    const cbe_status st = cbe_safetensors_open(&file, path, err);
+    if (st != CBE_OK) return st;
+    static const char *const keys[] = {"format", "version",   "norm",      "norm_eps", "logit_softcap",
+                                       "n_layers", "ablation", "objective", "site",     "skip_positions"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const char *value = cbe_safetensors_metadata(file, keys[i]);
+        if (value) printf("%s: %s\n", keys[i], value);
+    }
+    const size_t n = cbe_safetensors_count(file);
+    printf("tensors: %zu\n", n);
+    for (size_t i = 0; i < n; i++) {
+        size_t n_dims;
+        const size_t *shape = cbe_safetensors_shape(file, i, &n_dims);
+        print_tensor(cbe_safetensors_name(file, i), cbe_safetensors_dtype_name(file, i), shape, n_dims);
+    }
+    cbe_safetensors_close(file);
+    return CBE_OK;
+}
+
+static cbe_status info_gguf(const char *path, bool tensors, cbe_error *err)
+{
+    cbe_gguf *file = NULL;
+    const cbe_status st = cbe_gguf_open(&file, path, err);
+    if (st != CBE_OK) return st;
+    cbe_span key;
+    char value[200];
+    for (size_t i = 0; cbe_gguf_describe(file, i, &key, value, sizeof value); i++)
+        printf("%.*s: %s\n", (int)key.length, key.data, value);
+    const size_t n = cbe_gguf_count(file);
+    printf("tensors: %zu\n", n);
+    for (size_t i = 0; i < n && tensors; i++) {
+        size_t n_dims;
+        const size_t *shape = cbe_gguf_shape(file, i, &n_dims);
+        print_tensor(cbe_gguf_name(file, i), cbe_gguf_type_name(file, i), shape, n_dims);
+    }
+    cbe_gguf_close(file);
+    return CBE_OK;
+}
+
+static cbe_status info_model(const char *path, cbe_error *err)
+{
+    cbe_model *model = NULL;
+    const cbe_status st = cbe_model_open(&model, path, err);
+    if (st != CBE_OK) return st;
+    const cbe_model_config *c = cbe_model_get_config(model);
+    const cbe_decoder *decoder = cbe_model_decoder(model);
+    printf("architecture: %s\nblocks: %zu\nhidden size: %zu\nvocabulary: %zu\nheads: %zu of %zu, %zu for keys and values\n"
+           "final norm: %s, eps %g\n",
+           c->architecture, c->n_layers, c->hidden_size, c->vocab_size, c->n_heads, c->head_size, c->n_kv_heads,
+           cbe_norm_name(decoder->norm), decoder->norm_eps);
+    cbe_model_close(model);
+    return CBE_OK;
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    const size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+int cli_info(int argc, char **argv)
+{
+    info_options given = {0};
+    cbe_error err = {0};
+    struct stat info;
+    bool help;
+    cbe_status st = cli_parse(&command, argc, argv, &given, &help, &err);
+    if (st == CBE_OK && help) {
+        cli_print_help(&command);
+        return cli_finish_output();
+    }
+    if (st == CBE_OK && !given.path)
+        st = cbe_fail(&err, CBE_ERR_ARG, -1, "usage: cbe info %s", command.usage);
+    if (st == CBE_OK) {
+        if (stat(given.path, &info) == 0 && S_ISDIR(info.st_mode))
+            st = info_model(given.path, &err);
+        else if (ends_with(given.path, ".gguf"))
+            st = info_gguf(given.path, given.tensors, &err);
+        else
+            st = info_safetensors(given.path, &err);
+    }
+    return st == CBE_OK ? cli_finish_output() : cli_report(&err);
+}

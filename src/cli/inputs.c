@@ -1,0 +1,210 @@
+/* inputs.c - see inputs.h. */
+#include "cli/inputs.h"
+
+#include <omp.h>
+#include <string.h>
+
+#include "core/fail.h"
+#include "core/memory.h"
+
+const char *const cli_ablations[] = {"mean", "resample", "zero", NULL};
+const char *const cli_objectives[] = {"kl", "ce", NULL};
+const char *const cli_sites[] = {"pre", "post", NULL};
+_Static_assert(sizeof cli_ablations / sizeof *cli_ablations == CBE_N_ABLATIONS + 1, "in the order of the enum");
+_Static_assert(sizeof cli_objectives / sizeof *cli_objectives == CBE_N_OBJECTIVES + 1, "in the order of the enum");
+_Static_assert(sizeof cli_sites / sizeof *cli_sites == CBE_N_SITES + 1, "in the order of the enum");
+
+void cli_set_threads(size_t threads)
+{
+    if (threads) omp_set_num_threads((int)(threads < 4096 ? threads : 4096));
+}
+
+cbe_status cli_choose_layers(const cli_ranges *ranges, size_t end, size_t **layers, size_t *n_layers,
+                             cbe_error *err)
+{
+    bool *chosen = cbe_alloc_zero(end, sizeof *chosen, "layers", err);
+    size_t *list = cbe_alloc(end, sizeof *list, "layers", err), n = 0;
+    cbe_status st = chosen && list ? CBE_OK : CBE_ERR_NOMEM;
+    for (size_t i = 0; st == CBE_OK && i < ranges->n; i++) {
+        if (ranges->ranges[i][1] >= end)
+            st = cbe_fail(err, CBE_ERR_ARG, -1, "--layers: there is no layer %zu; layers 0 to %zu can be given",
+                          ranges->ranges[i][1], end - 1);
+        for (size_t l = ranges->ranges[i][0]; st == CBE_OK && l <= ranges->ranges[i][1]; l++) chosen[l] = true;
+    }
+    for (size_t l = 0; st == CBE_OK && l < end; l++)
+        if (ranges->all || chosen[l]) list[n++] = l;
+    cbe_free(chosen);
+    if (st != CBE_OK) {
+        cbe_free(list);
+        return st;
+    }
+    *layers = list;
+    *n_layers = n;
+    return CBE_OK;
+}
+
+cbe_status cli_read_tokens(cbe_tokens *tokens, const cbe_model *model, const char *model_path,
+                           const char *tokens_path, const cli_files *text, size_t context_length,
+                           size_t max_tokens, cli_progress *progress, cbe_error *err)
+{
+    cbe_status st;
+    cbe_tokenizer *tokenizer = NULL;
+    cbe_tokens made = {0};
+    if ((tokens_path != NULL) == (text->n > 0))
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        tokens_path ? "--text and --tokens exclude each other"
+                                    : "a text is missing: give --text FILE or --tokens IDS.safetensors");
+    if (tokens_path) {
+        if ((st = cbe_tokens_load(&made, tokens_path, err)) != CBE_OK) goto done;
+    } else {
+        if ((st = cbe_model_tokenizer(&tokenizer, model_path, err)) != CBE_OK) goto done;
+        st = cbe_tokens_from_texts(&made, tokenizer, text->n, text->paths, context_length, max_tokens, err);
+        if (st != CBE_OK) goto done;
+    }
+    if ((st = cbe_tokens_check(&made, cbe_model_get_config(model)->vocab_size, err)) != CBE_OK) goto done;
+    if (made.n_replaced)
+        cli_warn(progress, "%zu parts of the text are not UTF-8 and were replaced by U+FFFD", made.n_replaced);
+    cli_say(progress, "tokens: %zu sequences of %zu%s", made.n_sequences, made.context_length,
+            made.n_unused ? "" : ", all that there are");
+    if (made.n_unused) cli_say_more(progress, "tokens not used: %zu", made.n_unused);
+    *tokens = made;
+    made = (cbe_tokens){0};
+done:
+    cbe_tokens_free(&made);
+    cbe_tokenizer_free(tokenizer);
+    return st;
+}
+
+void cli_inputs_close(cli_inputs *inputs)
+{
+    cbe_hidden_states_close(inputs->states);
+    cbe_decoder_free(inputs->loaded_decoder);
+    cbe_model_close(inputs->model);
+    cbe_free(inputs->layers);
+    cbe_free(inputs->inputs);
+    *inputs = (cli_inputs){0};
+}
+
+static cbe_status check_usage(const cli_run *run, cbe_error *err)
+{
+    if (strcmp(run->lens, "logit") != 0)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "--lens %s: only the logit lens can be read by this version", run->lens);
+    if (run->hidden_states) {
+        if (run->model || run->text.n || run->tokens)
+            return cbe_fail(err, CBE_ERR_ARG, -1,
+                            "--hidden-states takes the place of MODEL, --text and --tokens: leave them out");
+        if (!run->decoder)
+            return cbe_fail(err, CBE_ERR_ARG, -1,
+                            "--hidden-states needs --decoder FILE; cbe decoder MODEL -o FILE makes one");
+    } else if (!run->model) {
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "MODEL is missing: name a .gguf file or a model folder before the options");
+    } else if (run->decoder) {
+        return cbe_fail(err, CBE_ERR_ARG, -1, "--decoder goes with --hidden-states; a model has its own");
+    }
+    if (!run->output) return cbe_fail(err, CBE_ERR_ARG, -1, "-o is missing: where should results go?");
+    return CBE_OK;
+}
+
+static cbe_status record_inputs(cli_inputs *in, const cli_run *run, cbe_error *err)
+{
+    in->inputs = cbe_alloc(run->text.n + 2, sizeof *in->inputs, "inputs", err);
+    if (!in->inputs) return CBE_ERR_NOMEM;
+    if (run->model) in->inputs[in->n_inputs++] = (cbe_run_input){"model", run->model};
+    if (run->tokens) in->inputs[in->n_inputs++] = (cbe_run_input){"tokens", run->tokens};
+    if (run->hidden_states)
+        in->inputs[in->n_inputs++] = (cbe_run_input){"hidden_states", run->hidden_states};
+    if (run->decoder) in->inputs[in->n_inputs++] = (cbe_run_input){"decoder", run->decoder};
+    for (size_t i = 0; i < run->text.n; i++)
+        in->inputs[in->n_inputs++] = (cbe_run_input){"text", run->text.paths[i]};
+    return CBE_OK;
+}
+
+static size_t state_of(const cli_run *run, size_t layer)
+{
+    return run->site == CBE_SITE_POST ? layer + 1 : layer;
+}
+
+/* A model is run on its text; only the hidden states of the layers asked for are kept. */
+static cbe_status run_model(cli_inputs *in, const cli_run *run, cli_progress *progress, cbe_error *err)
+{
+    cbe_status st;
+    cbe_tokens tokens = {0};
+    bool *wanted = NULL;
+    cli_status_line(progress, "reading %s", run->model);
+    if ((st = cbe_model_open(&in->model, run->model, err)) != CBE_OK) goto done;
+    const cbe_model_config *config = cbe_model_get_config(in->model);
+    in->decoder = cbe_model_decoder(in->model);
+    cli_say(progress, "model: %s, %zu blocks, hidden size %zu, vocabulary %zu", config->architecture,
+            config->n_layers, config->hidden_size, config->vocab_size);
+    if ((st = cli_choose_layers(&run->layers, config->n_layers, &in->layers, &in->n_layers, err)) != CBE_OK)
+        goto done;
+    st = cli_read_tokens(&tokens, in->model, run->model, run->tokens, &run->text, run->context_length,
+                         run->max_tokens, progress, err);
+    if (st != CBE_OK) goto done;
+    st = CBE_ERR_NOMEM;
+    if (!(wanted = cbe_alloc_zero(config->n_layers + 1, sizeof *wanted, "layers", err))) goto done;
+    for (size_t i = 0; i < in->n_layers; i++) wanted[state_of(run, in->layers[i])] = true;
+    st = cbe_hidden_states_capture(&in->states, in->model, &tokens, wanted, cli_forward_progress, progress, err);
+    cli_status_clear(progress);
+done:
+    cbe_free(wanted);
+    cbe_tokens_free(&tokens);
+    return st;
+}
+
+static cbe_status open_files(cli_inputs *in, const cli_run *run, cli_progress *progress, cbe_error *err)
+{
+    cbe_status st;
+    size_t *layers = NULL, n_layers = 0;
+    if ((st = cbe_decoder_load(&in->loaded_decoder, run->decoder, err)) != CBE_OK) return st;
+    in->decoder = in->loaded_decoder;
+    if ((st = cbe_hidden_states_open(&in->states, run->hidden_states, err)) != CBE_OK) return st;
+    const size_t last = cbe_hidden_states_end(in->states), blocks = cbe_hidden_states_n_blocks(in->states);
+    /* The last state of a model is the input of no block. */
+    size_t end = run->site == CBE_SITE_POST ? last - 1 : last;
+    if (blocks && end > blocks) end = blocks;
+    if (end == 0)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "%s: holds no output of a block; leave out --site post",
+                        run->hidden_states);
+    if ((st = cli_choose_layers(&run->layers, end, &layers, &n_layers, err)) != CBE_OK) return st;
+    in->layers = layers;
+    for (size_t i = 0; i < n_layers; i++) {
+        const size_t state = state_of(run, layers[i]);
+        if (cbe_hidden_states_has(in->states, state))
+            layers[in->n_layers++] = layers[i];
+        else if (!run->layers.all)
+            return cbe_fail(err, CBE_ERR_ARG, -1, "%s: there is no tensor hidden_states.%zu, which layer %zu needs",
+                            run->hidden_states, state, layers[i]);
+    }
+    cli_say(progress, "hidden states: %zu sequences of %zu, hidden size %zu, vocabulary %zu",
+            cbe_hidden_states_n_sequences(in->states), cbe_hidden_states_context_length(in->states),
+            cbe_hidden_states_hidden_size(in->states), in->decoder->vocab_size);
+    return CBE_OK;
+}
+
+cbe_status cli_inputs_open(cli_inputs *in, const cli_run *run, cli_progress *progress, cbe_error *err)
+{
+    cbe_status st;
+    cli_set_threads(run->threads);
+    if ((st = check_usage(run, err)) != CBE_OK) return st;
+    if ((st = record_inputs(in, run, err)) != CBE_OK) return st;
+    st = run->hidden_states ? open_files(in, run, progress, err) : run_model(in, run, progress, err);
+    if (st != CBE_OK) return st;
+    cbe_extraction_options *o = &in->options;
+    cbe_extraction_options_init(o);
+    o->ablation = (cbe_ablation)run->ablation;
+    o->objective = (cbe_objective_kind)run->objective;
+    o->site = (cbe_site)run->site;
+    o->skip_positions = run->skip.positions;
+    o->search.seed = run->seed;
+    if (run->skip.automatic) {
+        st = cbe_choose_skip_positions(in->states, o->site, in->n_layers, in->layers, &o->skip_positions, err);
+        if (st != CBE_OK) return st;
+        in->skip_chosen = true;
+        cli_say(progress, "skip-positions: %zu (%s)", o->skip_positions,
+                o->skip_positions ? "the first position of each sequence has a huge norm and is left out"
+                                  : "no position has a huge norm");
+    }
+    return CBE_OK;
+}

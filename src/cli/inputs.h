@@ -1,0 +1,73 @@
+/*
+ * inputs.h - what extract and probe run on: a model with a text, or hidden states and a decoder made elsewhere.
+ */
+#ifndef CBE_CLI_INPUTS_H
+#define CBE_CLI_INPUTS_H
+
+#include "cbe/extraction.h"
+#include "cbe/model.h"
+#include "cli/options.h"
+#include "cli/progress.h"
+
+/** Fields of options that extract and probe share; the first member of each command's struct. */
+typedef struct {
+    const char *model, *tokens, *hidden_states, *decoder, *lens, *output;
+    cli_files text;
+    cli_ranges layers;
+    cli_skip skip;
+    int ablation, objective, site;
+    size_t context_length, max_tokens, threads;
+    uint64_t seed;
+    bool quiet, verbose;
+} cli_run;
+
+/** Rows of an options table for them; skip_default differs. */
+#define CLI_INPUT_OPTIONS(type, skip_default)                                                                          \
+    {"text", 0, OPT_FILES, offsetof(type, run.text), NULL, "FILE...", "texts, each file one document", NULL, 0},       \
+    {"tokens", 0, OPT_STRING, offsetof(type, run.tokens), NULL, "FILE", "token ids instead of texts (input_ids, safetensors)", NULL, 0}, \
+    {"hidden-states", 0, OPT_STRING, offsetof(type, run.hidden_states), NULL, "FILE", "hidden states made elsewhere, instead of MODEL", NULL, 0}, \
+    {"decoder", 0, OPT_STRING, offsetof(type, run.decoder), NULL, "FILE", "their final norm and unembedding", NULL, 0}, \
+    {"output", 'o', OPT_STRING, offsetof(type, run.output), NULL, "PATH", "where results go", NULL, 0},                \
+    {"lens", 0, OPT_STRING, offsetof(type, run.lens), "logit", "LENS", "where the output is read: logit", NULL, 0},    \
+    {"layers", 'l', OPT_LAYERS, offsetof(type, run.layers), "all", "LIST", "layers, as in 0-29,31, or all", NULL, 0},  \
+    {"ablation", 'a', OPT_CHOICE, offsetof(type, run.ablation), "mean", "KIND", "mean, resample or zero", cli_ablations, 0}, \
+    {"objective", 0, OPT_CHOICE, offsetof(type, run.objective), "kl", "KIND", "kl (to the clean output) or ce (of the next token)", cli_objectives, 0}, \
+    {"site", 0, OPT_CHOICE, offsetof(type, run.site), "pre", "SITE", "pre: the input of block i, post: its output", cli_sites, 0}, \
+    {"context-length", 0, OPT_COUNT, offsetof(type, run.context_length), "256", "S", "tokens in one sequence", NULL, 1}, \
+    {"max-tokens", 0, OPT_COUNT, offsetof(type, run.max_tokens), "0", "N", "tokens used, in whole sequences; 0: all", NULL, 0}, \
+    {"skip-positions", 0, OPT_SKIP, offsetof(type, run.skip), skip_default, "P|auto", "first positions of each sequence left out; auto: 1 where their norms are huge", NULL, 0}, \
+    {"seed", 0, OPT_SEED, offsetof(type, run.seed), "0", "N", "of random candidates and of the derangement", NULL, 0}, \
+    {"threads", 't', OPT_COUNT, offsetof(type, run.threads), "0", "T", "threads; 0: one for each core", NULL, 0},       \
+    {"quiet", 'q', OPT_FLAG, offsetof(type, run.quiet), NULL, NULL, "no progress", NULL, 0},                           \
+    {"verbose", 'v', OPT_FLAG, offsetof(type, run.verbose), NULL, NULL, "say more about inputs and choices", NULL, 0}
+
+extern const char *const cli_ablations[], *const cli_objectives[], *const cli_sites[];
+
+/** All that a run needs, opened. */
+typedef struct {
+    cbe_model *model;             /* NULL with hidden states made elsewhere */
+    cbe_decoder *loaded_decoder;  /* owned; NULL with a model */
+    const cbe_decoder *decoder;   /* one of the two */
+    cbe_hidden_states *states;
+    size_t n_layers, *layers;     /* chosen, rising */
+    size_t n_inputs;
+    cbe_run_input *inputs;
+    cbe_extraction_options options; /* ablation, objective, site, skip, seed and kernels filled in */
+    bool skip_chosen;               /* by auto */
+} cli_inputs;
+
+/** Opens everything and runs the model where there is one. What was chosen is told on the progress stream. */
+cbe_status cli_inputs_open(cli_inputs *inputs, const cli_run *run, cli_progress *progress, cbe_error *err);
+void cli_inputs_close(cli_inputs *inputs); /* a zeroed one is allowed */
+
+/** Token sequences of a model's text or token file. */
+cbe_status cli_read_tokens(cbe_tokens *tokens, const cbe_model *model, const char *model_path,
+                           const char *tokens_path, const cli_files *text, size_t context_length,
+                           size_t max_tokens, cli_progress *progress, cbe_error *err);
+/** Layers of a list below end, rising and once each; to cbe_free. */
+cbe_status cli_choose_layers(const cli_ranges *ranges, size_t end, size_t **layers, size_t *n_layers,
+                             cbe_error *err);
+/** Sets the number of OpenMP threads; 0 leaves it. */
+void cli_set_threads(size_t threads);
+
+#endif

@@ -1,0 +1,293 @@
+/* options.c - see options.h. */
+#include "cli/options.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/fail.h"
+#include "core/memory.h"
+
+static void *field_of(const cli_option *option, void *fields)
+{
+    return (char *)fields + option->field;
+}
+
+static cbe_status bad_value(const cli_option *option, const char *value, const char *wanted, cbe_error *err)
+{
+    return cbe_fail(err, CBE_ERR_ARG, -1, "--%s %s: %s expected", option->name, value, wanted);
+}
+
+static bool parse_uint(const char *text, uint64_t *out)
+{
+    char *end;
+    if (text[0] < '0' || text[0] > '9') return false;
+    errno = 0;
+    const unsigned long long x = strtoull(text, &end, 10);
+    if (errno || *end) return false;
+    *out = x;
+    return true;
+}
+
+static cbe_status parse_layers(const cli_option *option, const char *value, cli_ranges *out, cbe_error *err)
+{
+    static const char wanted[] = "layers such as 0-29,31 or all";
+    if (strcmp(value, "all") == 0) {
+        cbe_free(out->ranges);
+        *out = (cli_ranges){true, 0, NULL};
+        return CBE_OK;
+    }
+    size_t count = 1;
+    for (const char *c = value; *c; c++) count += *c == ',';
+    size_t(*ranges)[2] = cbe_alloc(count, sizeof *ranges, "layers", err);
+    if (!ranges) return CBE_ERR_NOMEM;
+    const char *at = value;
+    for (size_t i = 0; i < count; i++) {
+        char *end = NULL;
+        errno = 0;
+        bool good = *at >= '0' && *at <= '9';
+        unsigned long long low = good ? strtoull(at, &end, 10) : 0, high = low;
+        if (good && *end == '-') {
+            at = end + 1;
+            good = *at >= '0' && *at <= '9';
+            high = good ? strtoull(at, &end, 10) : 0;
+        }
+        good = good && errno == 0 && high >= low && high < 100000 && *end == (i + 1 < count ? ',' : 0);
+        if (!good) {
+            cbe_free(ranges);
+            return bad_value(option, value, wanted, err);
+        }
+        ranges[i][0] = (size_t)low;
+        ranges[i][1] = (size_t)high;
+        at = end + 1;
+    }
+    cbe_free(out->ranges);
+    *out = (cli_ranges){false, count, ranges};
+    return CBE_OK;
+}
+
+static cbe_status parse_choice(const cli_option *option, const char *value, int *out, cbe_error *err)
+{
+    char wanted[200] = "";
+    for (int i = 0; option->choices[i]; i++) {
+        if (strcmp(value, option->choices[i]) == 0) {
+            *out = i;
+            return CBE_OK;
+        }
+        const size_t used = strlen(wanted);
+        snprintf(wanted + used, sizeof wanted - used, "%s%s",
+                 i == 0 ? "" : option->choices[i + 1] ? ", " : " or ", option->choices[i]);
+    }
+    return bad_value(option, value, wanted, err);
+}
+
+static cbe_status add_file(cli_files *files, const char *path, cbe_error *err)
+{
+    const char **grown = cbe_alloc(files->n + 1, sizeof *grown, "file names", err);
+    if (!grown) return CBE_ERR_NOMEM;
+    if (files->n) memcpy(grown, files->paths, files->n * sizeof *grown);
+    grown[files->n] = path;
+    cbe_free(files->paths);
+    files->paths = grown;
+    files->n++;
+    return CBE_OK;
+}
+
+static cbe_status set_value(const cli_option *option, const char *value, void *fields, cbe_error *err)
+{
+    void *field = field_of(option, fields);
+    uint64_t count;
+    char wanted[64];
+    switch (option->kind) {
+    case OPT_FLAG:
+        *(bool *)field = true;
+        return CBE_OK;
+    case OPT_COUNT:
+        if (!parse_uint(value, &count) || count < option->least || count > SIZE_MAX / 2) {
+            snprintf(wanted, sizeof wanted, "a whole number of %zu or more", option->least);
+            return bad_value(option, value, wanted, err);
+        }
+        *(size_t *)field = (size_t)count;
+        return CBE_OK;
+    case OPT_SEED:
+        if (!parse_uint(value, (uint64_t *)field)) return bad_value(option, value, "a whole number", err);
+        return CBE_OK;
+    case OPT_NUMBER: {
+        char *end;
+        const double x = strtod(value, &end);
+        if (end == value || *end || !isfinite(x)) return bad_value(option, value, "a number", err);
+        *(double *)field = x;
+        return CBE_OK;
+    }
+    case OPT_STRING:
+        *(const char **)field = value;
+        return CBE_OK;
+    case OPT_CHOICE:
+        return parse_choice(option, value, field, err);
+    case OPT_FILES:
+        return add_file(field, value, err);
+    case OPT_LAYERS:
+        return parse_layers(option, value, field, err);
+    case OPT_SKIP: {
+        cli_skip *skip = field;
+        skip->automatic = strcmp(value, "auto") == 0;
+        if (skip->automatic) return CBE_OK;
+        if (!parse_uint(value, &count) || count > SIZE_MAX / 2)
+            return bad_value(option, value, "a number of positions or auto", err);
+        skip->positions = (size_t)count;
+        return CBE_OK;
+    }
+    }
+    return CBE_ERR_INTERNAL;
+}
+
+static const cli_option *find_option(const cli_command *command, const char *name, size_t length, char letter)
+{
+    for (const cli_option *o = command->options; o->name; o++)
+        if (letter ? o->letter == letter : strlen(o->name) == length && memcmp(o->name, name, length) == 0)
+            return o;
+    return NULL;
+}
+
+/* "-5" and "-" are values; "--layers" and "-k" are options. */
+static bool looks_like_option(const char *argument)
+{
+    return argument[0] == '-' && argument[1] && (argument[1] < '0' || argument[1] > '9');
+}
+
+static cbe_status parse_option(const cli_command *command, int argc, char **argv, int *at, void *fields,
+                               cbe_error *err)
+{
+    const char *argument = argv[*at], *value = NULL;
+    const cli_option *option;
+    if (argument[1] == '-') {
+        const char *name = argument + 2, *equals = strchr(name, '=');
+        option = find_option(command, name, equals ? (size_t)(equals - name) : strlen(name), 0);
+        value = equals ? equals + 1 : NULL;
+    } else {
+        option = find_option(command, NULL, 0, argument[1]);
+        value = option && argument[2] ? argument + 2 : NULL;
+    }
+    if (!option)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "%s is not an option of cbe %s; see cbe %s --help", argument,
+                        command->name, command->name);
+    if (option->kind == OPT_FLAG) {
+        if (value) return cbe_fail(err, CBE_ERR_ARG, -1, "--%s takes no value", option->name);
+        return set_value(option, NULL, fields, err);
+    }
+    if (!value) {
+        if (*at + 1 >= argc || (option->kind == OPT_FILES && looks_like_option(argv[*at + 1])))
+            return cbe_fail(err, CBE_ERR_ARG, -1, "--%s needs a value: %s", option->name, option->argument);
+        value = argv[++*at];
+    }
+    cbe_status st = set_value(option, value, fields, err);
+    while (st == CBE_OK && option->kind == OPT_FILES && *at + 1 < argc && !looks_like_option(argv[*at + 1]))
+        st = set_value(option, argv[++*at], fields, err);
+    return st;
+}
+
+cbe_status cli_parse(const cli_command *command, int argc, char **argv, void *fields, bool *help,
+                     cbe_error *err)
+{
+    *help = false;
+    for (int i = 0; i < argc; i++) {
+        if (strcmp(argv[i], "--") == 0) break;
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) *help = true;
+    }
+    if (*help) return CBE_OK;
+    for (const cli_option *o = command->options; o->name; o++)
+        if (o->preset) {
+            const cbe_status st = set_value(o, o->preset, fields, err);
+            if (st != CBE_OK) return st;
+        }
+    size_t positional = 0;
+    bool options_over = false;
+    for (int i = 0; i < argc; i++) {
+        if (!options_over && strcmp(argv[i], "--") == 0) {
+            options_over = true;
+        } else if (!options_over && looks_like_option(argv[i])) {
+            const cbe_status st = parse_option(command, argc, argv, &i, fields, err);
+            if (st != CBE_OK) return st;
+        } else if (positional < command->n_positional) {
+            *(const char **)((char *)fields + command->positional[positional++]) = argv[i];
+        } else {
+            return cbe_fail(err, CBE_ERR_ARG, -1, "'%s' is one argument too many; usage: cbe %s %s", argv[i],
+                            command->name, command->usage);
+        }
+    }
+    return CBE_OK;
+}
+
+void cli_free(const cli_command *command, void *fields)
+{
+    for (const cli_option *o = command->options; o->name; o++) {
+        if (o->kind == OPT_FILES) cbe_free(((cli_files *)field_of(o, fields))->paths);
+        if (o->kind == OPT_LAYERS) cbe_free(((cli_ranges *)field_of(o, fields))->ranges);
+    }
+}
+
+void cli_print_help(const cli_command *command)
+{
+    printf("cbe %s - %s\n\nUsage: cbe %s %s\n", command->name, command->summary, command->name, command->usage);
+    if (command->details) printf("\n%s\n", command->details);
+    printf("\nOptions:\n");
+    for (const cli_option *o = command->options; o->name; o++) {
+        char left[80], letter[8] = "    ";
+        if (o->letter) snprintf(letter, sizeof letter, "-%c, ", o->letter);
+        snprintf(left, sizeof left, "%s--%s %s", letter, o->name, o->argument ? o->argument : "");
+        printf("  %-34s %s", left, o->help);
+        if (o->preset) printf(" [%s]", o->preset);
+        printf("\n");
+    }
+    printf("  -h, --help                         this text\n");
+}
+
+bool cli_value(const cli_option *option, const void *fields, char *text, size_t size)
+{
+    const void *field = (const char *)fields + option->field;
+    switch (option->kind) {
+    case OPT_FLAG:
+        snprintf(text, size, "%s", *(const bool *)field ? "true" : "false");
+        return true;
+    case OPT_COUNT:
+        snprintf(text, size, "%zu", *(const size_t *)field);
+        return true;
+    case OPT_NUMBER:
+        snprintf(text, size, "%.17g", *(const double *)field);
+        return true;
+    case OPT_SEED:
+        snprintf(text, size, "%llu", (unsigned long long)*(const uint64_t *)field);
+        return true;
+    case OPT_STRING:
+        if (!*(const char *const *)field) return false;
+        snprintf(text, size, "%s", *(const char *const *)field);
+        return true;
+    case OPT_CHOICE:
+        snprintf(text, size, "%s", option->choices[*(const int *)field]);
+        return true;
+    case OPT_FILES:
+        return false; /* inputs are recorded with their digests */
+    case OPT_LAYERS: {
+        const cli_ranges *ranges = field;
+        size_t used = 0;
+        snprintf(text, size, "%s", ranges->all ? "all" : "");
+        for (size_t i = 0; i < ranges->n && used < size; i++) {
+            const size_t low = ranges->ranges[i][0], high = ranges->ranges[i][1];
+            used += (size_t)snprintf(text + used, size - used, "%s%zu", i ? "," : "", low);
+            if (high > low && used < size) used += (size_t)snprintf(text + used, size - used, "-%zu", high);
+        }
+        return true;
+    }
+    case OPT_SKIP: {
+        const cli_skip *skip = field;
+        if (skip->automatic)
+            snprintf(text, size, "auto");
+        else
+            snprintf(text, size, "%zu", skip->positions);
+        return true;
+    }
+    }
+    return false;
+}

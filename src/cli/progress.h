@@ -1,0 +1,31 @@
+/*
+ * progress.h - what a run tells while it works, on standard error: one line that is written over when that is a
+ * terminal, plain lines otherwise.
+ */
+#ifndef CBE_CLI_PROGRESS_H
+#define CBE_CLI_PROGRESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef struct {
+    bool quiet, verbose, terminal;
+    double last; /* time of the last line written over */
+    bool open;   /* such a line is on the screen */
+} cli_progress;
+
+void cli_progress_init(cli_progress *progress, bool quiet, bool verbose);
+/** A line that stays. */
+void cli_say(cli_progress *progress, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/** A line that stays, with --verbose only. */
+void cli_say_more(cli_progress *progress, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/** A warning: shown even with --quiet. */
+void cli_warn(cli_progress *progress, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/** The state of things: on a terminal only, and at most ten times a second. */
+void cli_status_line(cli_progress *progress, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/** Takes the status line away. */
+void cli_status_clear(cli_progress *progress);
+/** For cbe_forward_sink; context is a cli_progress. */
+bool cli_forward_progress(void *context, size_t done, size_t total);
+
+#endif

@@ -1,0 +1,134 @@
+/* tokenize.c - cbe tokenize: text to token ids, and back. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cbe/model.h"
+#include "cbe/tokenizer.h"
+#include "cli/commands.h"
+#include "cli/options.h"
+#include "cli/progress.h"
+#include "core/fail.h"
+#include "core/memory.h"
+#include "io/mapped_file.h"
+
+typedef struct {
+    const char *model, *text;
+    cli_files files;
+    bool decode, special;
+} tokenize_options;
+
+#define AT(field) offsetof(tokenize_options, field)
+static const cli_option options[] = {
+    {"text", 0, OPT_FILES, AT(files), NULL, "FILE...", "texts, each file one document", NULL, 0},
+    {"special", 0, OPT_FLAG, AT(special), NULL, NULL, "add what the tokenizer puts at the ends", NULL, 0},
+    {"decode", 0, OPT_FLAG, AT(decode), NULL, NULL, "the reverse: ids separated by spaces, a document a line, to text", NULL, 0},
+    {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
+};
+
+static const cli_command command = {
+    "tokenize",
+    "MODEL (--text FILE... | TEXT) [--special] [--decode]",
+    "text to token ids, and back",
+    "Prints the ids of each document on a line of its own, separated by spaces.",
+    options,
+    2,
+    {AT(model), AT(text)},
+};
+
+static cbe_status encode(const cbe_tokenizer *tokenizer, const char *text, size_t length, bool special,
+                         cli_progress *progress, cbe_error *err)
+{
+    int64_t *ids = NULL;
+    size_t n = 0, replaced = 0;
+    const cbe_status st = cbe_tokenizer_encode(tokenizer, text, length, special, &ids, &n, &replaced, err);
+    if (st != CBE_OK) return st;
+    for (size_t i = 0; i < n; i++) printf("%s%lld", i ? " " : "", (long long)ids[i]);
+    printf("\n");
+    if (replaced) cli_warn(progress, "%zu parts of the text are not UTF-8 and were replaced by U+FFFD", replaced);
+    cbe_tokenizer_free_ids(ids);
+    return CBE_OK;
+}
+
+/* One line of ids; anything but digits and blanks is an error. */
+static cbe_status decode_line(const cbe_tokenizer *tokenizer, const char *line, size_t length, cbe_error *err)
+{
+    cbe_status st = CBE_OK;
+    char *text = NULL;
+    size_t n = 0, text_length = 0;
+    int64_t *ids = cbe_alloc(length / 2 + 1, sizeof *ids, "ids", err);
+    if (!ids) return CBE_ERR_NOMEM;
+    for (size_t i = 0; i < length && st == CBE_OK;) {
+        if (line[i] == ' ' || line[i] == '\t' || line[i] == '\r') {
+            i++;
+            continue;
+        }
+        int64_t id = 0;
+        size_t digits = 0;
+        for (; i < length && line[i] >= '0' && line[i] <= '9' && digits < 18; i++, digits++)
+            id = 10 * id + (line[i] - '0');
+        if (digits == 0)
+            st = cbe_fail(err, CBE_ERR_ARG, (int64_t)i, "--decode takes ids separated by spaces; '%c' is none", line[i]);
+        else
+            ids[n++] = id;
+    }
+    if (st == CBE_OK) st = cbe_tokenizer_decode(tokenizer, ids, n, &text, &text_length, err);
+    if (st == CBE_OK) {
+        fwrite(text, 1, text_length, stdout);
+        printf("\n");
+    }
+    cbe_tokenizer_free_text(text);
+    cbe_free(ids);
+    return st;
+}
+
+static cbe_status decode(const cbe_tokenizer *tokenizer, const char *text, size_t length, cbe_error *err)
+{
+    cbe_status st = CBE_OK;
+    for (size_t start = 0; start < length && st == CBE_OK;) {
+        const char *end = memchr(text + start, '\n', length - start);
+        const size_t line = end ? (size_t)(end - text) - start : length - start;
+        st = decode_line(tokenizer, text + start, line, err);
+        start += line + 1;
+    }
+    return st;
+}
+
+int cli_tokenize(int argc, char **argv)
+{
+    tokenize_options given = {0};
+    cbe_error err = {0};
+    cbe_status st;
+    bool help;
+    cli_progress progress;
+    cbe_tokenizer *tokenizer = NULL;
+
+    if ((st = cli_parse(&command, argc, argv, &given, &help, &err)) != CBE_OK) goto done;
+    if (help) {
+        cli_print_help(&command);
+        return cli_finish_output();
+    }
+    cli_progress_init(&progress, false, false);
+    if (!given.model || (given.text != NULL) == (given.files.n > 0)) {
+        st = cbe_fail(&err, CBE_ERR_ARG, -1, "usage: cbe tokenize %s", command.usage);
+        goto done;
+    }
+    if ((st = cbe_model_tokenizer(&tokenizer, given.model, &err)) != CBE_OK) goto done;
+    if (given.text) {
+        const size_t length = strlen(given.text);
+        st = given.decode ? decode(tokenizer, given.text, length, &err)
+                          : encode(tokenizer, given.text, length, given.special, &progress, &err);
+    }
+    for (size_t i = 0; i < given.files.n && st == CBE_OK; i++) {
+        cbe_mapped_file file;
+        if ((st = cbe_mapped_file_open(&file, given.files.paths[i], &err)) != CBE_OK) break;
+        const char *text = file.data ? (const char *)file.data : "";
+        st = given.decode ? decode(tokenizer, text, file.size, &err)
+                          : encode(tokenizer, text, file.size, given.special, &progress, &err);
+        cbe_mapped_file_close(&file);
+    }
+done:
+    cbe_tokenizer_free(tokenizer);
+    cli_free(&command, &given);
+    return st == CBE_OK ? cli_finish_output() : cli_report(&err);
+}
