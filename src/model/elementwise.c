@@ -58,14 +58,26 @@ CBE_CLONES void cbe_silu_product(size_t n, float *restrict a, const float *restr
     for (size_t i = 0; i < n; i++) a[i] = a[i] / (1.0f + cbe_expf(-a[i])) * b[i];
 }
 
-/* Partial sums of this many terms are float, the sum of them is double. */
-enum { SUM_BLOCK = 256 };
+/* Partial sums of SUM_BLOCK terms are float, the sum of them is double. */
+enum { SUM_BLOCK = 256, MAX_LANES = 32 };
+
+/* In lanes, for compilers that do not vectorise a maximum that must keep track of NaN. */
+CBE_CLONES static float max_row(size_t n, const float *x)
+{
+    float lanes[MAX_LANES], top = x[0];
+    size_t i = 0;
+    for (size_t j = 0; j < MAX_LANES; j++) lanes[j] = top;
+    for (; i + MAX_LANES <= n; i += MAX_LANES)
+#pragma omp simd
+        for (size_t j = 0; j < MAX_LANES; j++) lanes[j] = x[i + j] > lanes[j] ? x[i + j] : lanes[j];
+    for (; i < n; i++) top = x[i] > top ? x[i] : top;
+    for (size_t j = 0; j < MAX_LANES; j++) top = lanes[j] > top ? lanes[j] : top;
+    return top;
+}
 
 CBE_CLONES double cbe_exp_row(size_t n, float *x)
 {
-    float top = x[0];
-#pragma omp simd reduction(max : top)
-    for (size_t i = 0; i < n; i++) top = x[i] > top ? x[i] : top;
+    const float top = max_row(n, x);
     double sum = 0;
     for (size_t first = 0; first < n; first += SUM_BLOCK) {
         const size_t last = n - first < SUM_BLOCK ? n : first + SUM_BLOCK;

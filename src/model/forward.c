@@ -58,8 +58,9 @@ static size_t max_size(size_t a, size_t b)
 
 static size_t panel_of(size_t n_tokens)
 {
-    const size_t panel = max_size(n_tokens / MIN_PANELS, MIN_PANEL);
-    return min_size(min_size(panel, MAX_PANEL), n_tokens);
+    const size_t panel = min_size(max_size(n_tokens / MIN_PANELS, MIN_PANEL), MAX_PANEL);
+    const size_t n_panels = (n_tokens - 1) / panel + 1;
+    return (n_tokens - 1) / n_panels + 1; /* as equal as can be */
 }
 
 static void workspace_free(workspace *w)
