@@ -29,7 +29,7 @@ packages_of() {
     build) echo gcc libc6-dev cmake make libopenblas-dev libjansson-dev libpcre2-dev libutf8proc-dev nettle-dev ;;
     tests) echo libcmocka-dev ;;
     model) echo python3-pip ca-certificates ;;
-    bench) echo python3-venv ca-certificates ;;
+    bench) echo python3-venv ;;
     *) fail "unknown set '$1': build, tests, model or bench" ;;
     esac
 }
