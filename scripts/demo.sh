@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# From a bare checkout to results: installs what is missing, builds, gets the model, runs the main job.
+set -euo pipefail
+
+usage() {
+    cat <<'END'
+usage: scripts/demo.sh [OPTION OF cbe extract]...
+
+Finds the causal basis of every layer of SmolLM2-135M on data/sample.txt, through the logit lens:
+4 vectors a layer, 2,048 tokens. The results are in demo-results/. Options given here are passed on
+to cbe extract after the demo's own, as in: scripts/demo.sh --layers 10-15 -k 8
+END
+}
+
+for argument in "$@"; do
+    case $argument in -h | --help) usage && exit ;; esac
+done
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+scripts/build-release.sh cbe-program
+model=$(scripts/get-model.sh)
+
+results=demo-results
+arguments=("$@")
+for ((i = 0; i + 1 < $#; i++)); do
+    case ${arguments[i]} in -o | --output) results=${arguments[i + 1]} ;; esac
+done
+
+start=$(date +%s)
+build/release/cbe extract "$model" --text data/sample.txt -k 4 --max-tokens 2048 --layers all \
+    -o "$results" "$@"
+cat <<END
+
+Done in $(($(date +%s) - start)) s. The results are in $results/:
+  basis.json         read this first: inputs, options, and of every vector its energy: the nats by which
+                     next-token predictions change when that direction alone is removed
+  basis.safetensors  layers.<i>.basis (one direction a column) and layers.<i>.energies
+Directions come in the order of their energies. A steep fall means that few of them carry what the
+layer predicts.
+END

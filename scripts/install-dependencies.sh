@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that are missing, and does nothing at all when none is.
+set -euo pipefail
+
+usage() {
+    cat <<'END'
+usage: scripts/install-dependencies.sh [--list] SET...
+
+Installs what is missing of these sets of packages, as root or through sudo:
+  build   compiler, CMake and the libraries that cbe is built on
+  tests   what the tests need besides
+  model   what fetches the model
+  bench   what the comparison with PyTorch needs
+  --list  only prints the missing packages, one a line
+
+CBE_NO_INSTALL=1 installs nothing, for systems where these libraries come from elsewhere;
+CMake then says what it misses.
+END
+}
+
+fail() {
+    echo "install-dependencies: $*" >&2
+    exit 1
+}
+
+# libc6-dev is only recommended by gcc, and recommended packages are not installed here.
+packages_of() {
+    case $1 in
+    build) echo gcc libc6-dev cmake make libopenblas-dev libjansson-dev libpcre2-dev libutf8proc-dev nettle-dev ;;
+    tests) echo libcmocka-dev ;;
+    model) echo python3-pip ca-certificates ;;
+    bench) echo python3-venv ;;
+    *) fail "unknown set '$1': build, tests, model or bench" ;;
+    esac
+}
+
+is_installed() {
+    local states # one for each architecture; "not-installed" is one too
+    states=$(dpkg-query -W -f=' ${db:Status-Status} ' "$1" 2>/dev/null) && [[ $states == *' installed '* ]]
+}
+
+list=0
+wanted=()
+for argument in "$@"; do
+    case $argument in
+    -h | --help) usage && exit ;;
+    --list) list=1 ;;
+    *)
+        names=$(packages_of "$argument")
+        read -ra names <<<"$names"
+        wanted+=("${names[@]}")
+        ;;
+    esac
+done
+if ((${#wanted[@]} == 0)); then
+    usage >&2
+    exit 2
+fi
+if [[ ${CBE_NO_INSTALL:-0} == 1 ]]; then exit 0; fi
+
+if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
+    fail "this is not Debian; install the equivalents of ${wanted[*]}, then set CBE_NO_INSTALL=1"
+fi
+missing=()
+for package in "${wanted[@]}"; do
+    is_installed "$package" || missing+=("$package")
+done
+if ((${#missing[@]} == 0)); then exit 0; fi
+if ((list)); then
+    printf '%s\n' "${missing[@]}"
+    exit 0
+fi
+
+as_root=()
+if [[ $(id -u) != 0 ]]; then
+    command -v sudo >/dev/null || fail "neither root nor sudo; as root run: apt-get install ${missing[*]}"
+    as_root=(sudo)
+fi
+apt() {
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get -q -y -o DPkg::Lock::Timeout=300 "$@" </dev/null >&2
+}
+echo "Installing ${missing[*]}" >&2
+apt update || echo "install-dependencies: package lists could not be refreshed; trying with those here" >&2
+apt install --no-install-recommends "${missing[@]}" || fail "apt-get could not install ${missing[*]}"
