@@ -33,8 +33,8 @@ typedef struct {
     cbe_preset preset;
     size_t n_vectors;      /* k; 0: hidden size */
     size_t max_iterations; /* L-BFGS iterations for one start; 100 */
-    size_t n_starts;       /* candidates refined for each vector, default search; 16 */
-    size_t n_polished;     /* distinct ones of them polished on all tokens; 3 */
+    size_t n_starts;       /* candidates refined for each vector, default search; 8 */
+    size_t n_polished;     /* distinct ones of them polished on all tokens; 2 */
     size_t sample;         /* tokens of the sample; 256 */
     uint64_t seed;         /* of random candidates; 0 */
     double min_energy;     /* a vector below it is kept and ends the layer; 0: never */

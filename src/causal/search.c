@@ -16,9 +16,9 @@ static const double SAME = 0.99, SIMILAR = 0.95;
 /* A candidate of which less than this share is left after projection is not one any more. */
 static const double GONE = 1e-3;
 /* On the sample an optimum need only be told from others; on all tokens it is the result. */
-static const double SAMPLE_STOP = 3e-4, POLISH_STOP = 1e-9;
+static const double SAMPLE_STOP = 1e-3, POLISH_STOP = 1e-7;
 /* A point is a maximum when its tangent gradient is below this share of the energy. */
-static const double MAXIMUM = 5e-5;
+static const double MAXIMUM = 8e-5;
 /* Rounding of an energy, relative: float32 logits leave about 1e-7. */
 static const double NOISE = 1e-7;
 enum { SAMPLE_ITERATIONS = 40, RANDOM_CANDIDATES = 8, RUNNER_UPS = 16, FINISH_ROUNDS = 5 };
@@ -60,7 +60,7 @@ typedef struct {
 
 void cbe_search_options_init(cbe_search_options *options)
 {
-    *options = (cbe_search_options){CBE_PRESET_DEFAULT, 0, 100, 16, 3, 256, 0, 0};
+    *options = (cbe_search_options){CBE_PRESET_DEFAULT, 0, 100, 8, 2, 256, 0, 0};
 }
 
 const char *cbe_preset_name(cbe_preset preset)
