@@ -41,7 +41,7 @@ cbe_status cbe_gguf_uint(const cbe_gguf *file, const char *key, uint64_t *out, c
 cbe_status cbe_gguf_double(const cbe_gguf *file, const char *key, double *out, cbe_error *err);
 cbe_status cbe_gguf_bool(const cbe_gguf *file, const char *key, bool *out, cbe_error *err);
 cbe_status cbe_gguf_string(const cbe_gguf *file, const char *key, cbe_span *out, cbe_error *err);
-/** Strings of an array: *out (count) is allocated, to cbe_gguf_free_array; the spans are borrowed. */
+/** Strings of an array: *out (count) is to cbe_gguf_free_array; the spans are borrowed. */
 cbe_status cbe_gguf_strings(const cbe_gguf *file, const char *key, cbe_span **out, size_t *count,
                             cbe_error *err);
 /** Integers of an array of any integer type, widened; to cbe_gguf_free_array. */
@@ -52,8 +52,8 @@ cbe_status cbe_gguf_floats(const cbe_gguf *file, const char *key, float **out, s
                            cbe_error *err);
 void cbe_gguf_free_array(void *array);
 
-/** Metadata as text for listings: the i-th key and its value, cut to size bytes (arrays: their length
- * and type). @return false when i is past the end */
+/** Metadata as text for listings: the i-th key and its value on one line, cut to size bytes (an array
+ * as "string[3]"). @return false when i is past the end */
 bool cbe_gguf_describe(const cbe_gguf *file, size_t i, cbe_span *key, char *value, size_t size);
 
 /* Tensors. Dimensions are given slowest first, the reverse of the file's. */

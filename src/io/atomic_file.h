@@ -1,8 +1,9 @@
 /*
- * atomic_file.h - writing a file so that a reader sees the old one or the new one, never half of it.
+ * atomic_file.h - writing a file so that a reader sees the old one or the new one, never half.
  *
- * Data goes to a temporary name in the same folder; commit syncs it, renames it over the final name and
- * syncs the folder. Whatever fails removes the temporary file and leaves what was there.
+ * Data goes to a temporary name (.cbe-PROCESS-NUMBER.tmp) in the same folder; commit syncs it,
+ * renames it over the final name and syncs the folder. Whatever fails removes the temporary file and
+ * leaves what was there. A symbolic link at the final name is replaced, not followed.
  */
 #ifndef CBE_IO_ATOMIC_FILE_H
 #define CBE_IO_ATOMIC_FILE_H

@@ -1,9 +1,9 @@
 /*
  * gguf.c - reading .gguf files; the grammar is in cbe/gguf.h.
  *
- * A cursor walks the mapped file once. It compares each length with the bytes left before anything is
- * read, skipped or allocated, so that no damaged file needs a special case. Values stay where they are:
- * a pair keeps the offset of its value, which the walk has checked.
+ * A cursor walks the mapped file once. It compares each length with the bytes left before anything
+ * is read, skipped or allocated, so that no damaged file needs a special case. Values stay where
+ * they are: a pair keeps the offset of its value, which the walk has checked.
  */
 #include "cbe/gguf.h"
 
@@ -23,6 +23,7 @@ enum {
     MIN_STRING_BYTES = 8,           /* its length */
     MIN_ARRAY_BYTES = 4 + 8,        /* type and count */
     MAX_ARRAY_DEPTH = 4,            /* arrays in arrays; files in use have none */
+    MAX_COUNT = 1000000, /* tensors, pairs: bounds what a damaged head makes us allocate */
     DEFAULT_ALIGNMENT = 32,
     MIN_ALIGNMENT = 8,
     SHOWN = 80, /* characters of a name in a message */
@@ -328,6 +329,24 @@ static cbe_status read_info(cursor *c, info *t)
     return CBE_OK;
 }
 
+/* A count of the head, which stands at a byte: whether so many items of min_size fit the file. */
+static cbe_status check_count(const cursor *c, int64_t byte, uint64_t count, size_t min_size,
+                              const char *what)
+{
+    if (count > bytes_left(c) / min_size)
+        return cbe_fail(c->err, CBE_ERR_FORMAT, byte,
+                        "%s: truncated or damaged: %" PRIu64 " %s (byte %" PRId64
+                        ") do not fit the "
+                        "file's %zu bytes; download it again",
+                        c->map->path, count, what, byte, c->map->size);
+    if (count > MAX_COUNT)
+        return cbe_fail(c->err, CBE_ERR_FORMAT, byte,
+                        "%s: %" PRIu64 " %s (byte %" PRId64 "), at most %d can be read: damaged, "
+                        "download it again",
+                        c->map->path, count, what, byte, MAX_COUNT);
+    return CBE_OK;
+}
+
 /* Magic, version and counts. */
 static cbe_status read_head(cursor *c, uint64_t *n_infos, uint64_t *n_pairs)
 {
@@ -358,19 +377,8 @@ static cbe_status read_head(cursor *c, uint64_t *n_infos, uint64_t *n_pairs)
                         path, version);
     if ((st = read_u64(c, n_infos, "the number of tensors")) != CBE_OK) return st;
     if ((st = read_u64(c, n_pairs, "the number of metadata pairs")) != CBE_OK) return st;
-    if (*n_infos > bytes_left(c) / MIN_INFO_BYTES)
-        return cbe_fail(c->err, CBE_ERR_FORMAT, 8,
-                        "%s: truncated or damaged: %" PRIu64
-                        " tensors (byte 8) do not fit the file's "
-                        "%zu bytes; download it again",
-                        path, *n_infos, c->map->size);
-    if (*n_pairs > bytes_left(c) / MIN_PAIR_BYTES)
-        return cbe_fail(c->err, CBE_ERR_FORMAT, 16,
-                        "%s: truncated or damaged: %" PRIu64
-                        " metadata pairs (byte 16) do not fit the "
-                        "file's %zu bytes; download it again",
-                        path, *n_pairs, c->map->size);
-    return CBE_OK;
+    if ((st = check_count(c, 8, *n_infos, MIN_INFO_BYTES, "tensors")) != CBE_OK) return st;
+    return check_count(c, 16, *n_pairs, MIN_PAIR_BYTES, "metadata pairs");
 }
 
 static int compare_spans(cbe_span a, cbe_span b)
@@ -435,20 +443,26 @@ static cbe_status read_infos(cbe_gguf *file, cursor *c, size_t count)
     return CBE_OK;
 }
 
+static const pair *find_pair(const cbe_gguf *file, const char *key)
+{
+    const pair key_pair = {.key = {key, strlen(key)}}, *wanted = &key_pair;
+    const pair **found = bsearch(&wanted, file->pairs_by_key, file->n_pairs,
+                                 sizeof *file->pairs_by_key, compare_keys);
+    return found ? *found : NULL;
+}
+
 static cbe_status read_alignment(cbe_gguf *file, cbe_error *err)
 {
-    cbe_status st;
+    static const char key[] = "general.alignment";
     uint64_t alignment = DEFAULT_ALIGNMENT;
-    if (!cbe_gguf_has(file, "general.alignment")) {
-        file->alignment = DEFAULT_ALIGNMENT;
-        return CBE_OK;
-    }
-    if ((st = cbe_gguf_uint(file, "general.alignment", &alignment, err)) != CBE_OK) return st;
+    const pair *p = find_pair(file, key);
+    const cbe_status st = p ? cbe_gguf_uint(file, key, &alignment, err) : CBE_OK;
+    if (st != CBE_OK) return st;
     if (alignment < MIN_ALIGNMENT || alignment > UINT32_MAX || (alignment & (alignment - 1)))
-        return cbe_fail(err, CBE_ERR_FORMAT, -1,
-                        "%s: metadata 'general.alignment' is %" PRIu64 ", not a power of two of at "
-                        "least %d: damaged, download it again",
-                        file->map.path, alignment, MIN_ALIGNMENT);
+        return cbe_fail(err, CBE_ERR_FORMAT, (int64_t)p->value,
+                        "%s: metadata '%s' is %" PRIu64 ", not a power of two of at least %d (byte "
+                        "%zu): damaged, download it again",
+                        file->map.path, key, alignment, MIN_ALIGNMENT, p->value);
     file->alignment = (size_t)alignment;
     return CBE_OK;
 }
@@ -522,14 +536,6 @@ void cbe_gguf_close(cbe_gguf *file)
 const char *cbe_gguf_path(const cbe_gguf *file)
 {
     return file->map.path;
-}
-
-static const pair *find_pair(const cbe_gguf *file, const char *key)
-{
-    const pair key_pair = {.key = {key, strlen(key)}}, *wanted = &key_pair;
-    const pair **found = bsearch(&wanted, file->pairs_by_key, file->n_pairs,
-                                 sizeof *file->pairs_by_key, compare_keys);
-    return found ? *found : NULL;
 }
 
 static cbe_status get_pair(const cbe_gguf *file, const char *key, const pair **out, cbe_error *err)

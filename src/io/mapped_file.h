@@ -22,7 +22,7 @@ typedef struct {
 cbe_status cbe_mapped_file_open(cbe_mapped_file *file, const char *path, cbe_error *err);
 void cbe_mapped_file_close(cbe_mapped_file *file); /* a zeroed one is allowed */
 
-/** Whether the file is the text that a clone without Git LFS leaves in the place of a large file. */
+/** Whether this is the text that a clone without Git LFS leaves in the place of a large file. */
 bool cbe_mapped_file_is_lfs_pointer(const cbe_mapped_file *file);
 
 #endif

@@ -58,7 +58,9 @@ static cbe_status declare(slot *s, const cbe_tensor_spec *spec, const char *path
     s->element_size = cbe_dtype_get(spec->dtype)->block_bytes;
     s->n_elements = 1;
     for (size_t i = 0; i < spec->n_dims; i++)
-        if (!cbe_mul_size(s->n_elements, spec->dims[i], &s->n_elements)) goto overflow;
+        if (spec->dims[i] > INT64_MAX ||
+            !cbe_mul_size(s->n_elements, spec->dims[i], &s->n_elements))
+            goto overflow;
     if (!cbe_mul_size(s->n_elements, s->element_size, &bytes) || bytes > INT64_MAX) goto overflow;
     s->name = cbe_copy_string(spec->name, strlen(spec->name), err);
     return s->name ? CBE_OK : CBE_ERR_NOMEM;

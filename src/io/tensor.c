@@ -1,9 +1,9 @@
 /*
  * tensor.c - the table of dtypes, and conversion to float.
  *
- * Data may lie at any address, so elements are copied out with memcpy, which compiles to plain loads.
- * Every conversion is one loop without branches over a contiguous range: the compiler vectorises it.
- * F16 is unpacked with integer operations, because the baseline instruction set has no conversion.
+ * Data may lie at any address, so elements are copied out with memcpy, which compiles to loads.
+ * Every conversion is one loop without branches over a contiguous range, so that it vectorises. F16
+ * is unpacked with integer operations, because the baseline instruction set has no conversion.
  */
 #include "cbe/tensor.h"
 
@@ -64,7 +64,7 @@ static float float_of_bits(uint32_t bits)
 /*
  * s eeeee mmmmmmmmmm (bias 15) -> s eeeeeeee mmmmmmmmmm0000000000000 (bias 127).
  * Subnormals: the mantissa is put behind an exponent of 2^-14, which is then subtracted; the
- * difference is exact. All three cases are computed and one is selected, so that the loop vectorises.
+ * difference is exact. All three cases are computed and one is selected: no branch.
  */
 static float float_of_half(uint16_t half)
 {
