@@ -1,9 +1,10 @@
 /*
  * bench_forward.c - speed of the forward pass, as a share of what matrix products allow.
  *
- * bench_forward MODEL [SEQUENCES [CONTEXT_LENGTH]]: all hidden states, no logits; best of three runs.
- * The share is tokens/s * (FLOP of the products a token) / (measured SGEMM FLOP/s): attention, norms
- * and activations count as time only. The SGEMM rate is that of one large product in the same run.
+ * bench_forward MODEL [SEQUENCES [CONTEXT_LENGTH]]: all hidden states, no logits; best of three
+ * runs. The share is tokens/s * (FLOP of the products a token) / (measured SGEMM FLOP/s):
+ * attention, norms and activations count as time only. The SGEMM rate is that of one large
+ * product in the same run.
  */
 #include <omp.h>
 #include <stdio.h>
@@ -23,7 +24,8 @@ static cbe_status keep(void *context, size_t layer, size_t first, size_t n_token
     return CBE_OK;
 }
 
-/* FLOP/s of C (2048, 3072) = A (2048, 576) B', the widest of SmolLM2's products; 0 without memory. */
+/* FLOP/s of C (2048, 3072) = A (2048, 576) B', the widest of SmolLM2's products; 0 without
+ * memory. */
 static double sgemm_rate(void)
 {
     const size_t m = 2048, n = 3072, k = 576;

@@ -1,8 +1,8 @@
 /*
  * model.h - language models: loading, and the forward pass with its residual stream laid open.
  *
- * hidden_states.i, i = 0..L, is the stream entering block i; hidden_states.L leaves the last block and
- * is taken before the final norm.
+ * hidden_states.i, i = 0..L, is the stream entering block i; hidden_states.L leaves the last
+ * block and is taken before the final norm.
  */
 #ifndef CBE_MODEL_H
 #define CBE_MODEL_H
@@ -32,42 +32,46 @@ typedef struct {
 /** Opens a .gguf file, or a Hugging Face folder (config.json and *.safetensors), and reads its
  * weights to float32.
  * @return CBE_OK; CBE_ERR_IO; CBE_ERR_FORMAT; CBE_ERR_SHAPE (tensor named); CBE_ERR_UNSUPPORTED
- *         (architecture, rotary scaling or tensor type named); CBE_ERR_NUMERIC (tensor named); CBE_ERR_NOMEM */
+ *         (architecture, rotary scaling or tensor type named); CBE_ERR_NUMERIC (tensor named);
+ *         CBE_ERR_NOMEM */
 cbe_status cbe_model_open(cbe_model **out, const char *path, cbe_error *err);
 void cbe_model_close(cbe_model *model); /* NULL is allowed */
 
 const cbe_model_config *cbe_model_get_config(const cbe_model *model); /* borrowed */
 /** Final norm and unembedding; borrowed until close. */
 const cbe_decoder *cbe_model_decoder(const cbe_model *model);
-/** The model's own tokenizer, to cbe_tokenizer_free. CBE_ERR_UNSUPPORTED when it is of a kind that we do
- * not read: ids can be given instead (--tokens). */
+/** The model's own tokenizer, to cbe_tokenizer_free. CBE_ERR_UNSUPPORTED when it is of a kind
+ * that we do not read: ids can be given instead (--tokens). */
 cbe_status cbe_model_tokenizer(cbe_tokenizer **out, const char *path, cbe_error *err);
 
-/** Receives logits (n_tokens, V) of the tokens first .. first + n_tokens - 1, in order. Anything but
- * CBE_OK ends the forward pass with that status. */
+/** Receives logits (n_tokens, V) of the tokens first .. first + n_tokens - 1, in order. Anything
+ * but CBE_OK ends the forward pass with that status. */
 typedef cbe_status cbe_logits_fn(void *context, size_t first, size_t n_tokens, const float *logits,
                                  cbe_error *err);
 
-/** Receives hidden_states.<layer> (n_tokens, d) of the tokens first .. first + n_tokens - 1; borrowed for
- * the call. Layers come in rising order within a batch of sequences, batches in order. */
+/** Receives hidden_states.<layer> (n_tokens, d) of the tokens first .. first + n_tokens - 1;
+ * borrowed for the call. Layers come in rising order within a batch of sequences, batches in
+ * order. */
 typedef cbe_status cbe_hidden_fn(void *context, size_t layer, size_t first, size_t n_tokens,
                                  const float *hidden, cbe_error *err);
 
 typedef struct {
-    const bool *layers;      /* (L + 1): which hidden_states.i to hand over; NULL: none */
-    cbe_hidden_fn *hidden;   /* may be NULL when layers is */
-    cbe_logits_fn *logits;   /* NULL: the unembedding is not run */
-    void *context;           /* passed to both */
-    bool (*progress)(void *context, size_t done, size_t total); /* tokens times blocks; false cancels; NULL: none */
+    const bool *layers;    /* (L + 1): which hidden_states.i to hand over; NULL: none */
+    cbe_hidden_fn *hidden; /* may be NULL when layers is */
+    cbe_logits_fn *logits; /* NULL: the unembedding is not run */
+    void *context;         /* passed to both */
+    /* Of tokens times blocks; false cancels; NULL: none. */
+    bool (*progress)(void *context, size_t done, size_t total);
 } cbe_forward_sink;
 
-/** Runs n_sequences of context_length tokens through the model (causal attention, no padding). Blocks past the
- * last layer asked for are not run. Memory: hidden state, query, key and value of each token of a batch (up
- * to 8,192 tokens or 256 MB, or one sequence), a few MB a thread, 32 MB of logits; nothing is allocated after
- * the start. Threads: OpenMP; the result has the same bits for any number of them. Sequences may be longer
- * than max_context.
+/** Runs n_sequences of context_length tokens through the model (causal attention, no padding).
+ * Blocks past the last layer asked for are not run. Memory: hidden state, query, key and value
+ * of each token of a batch (up to 8,192 tokens or 256 MB, or one sequence), a few MB a thread,
+ * 32 MB of logits; nothing is allocated after the start. Threads: OpenMP; the result has the
+ * same bits for any number of them. Sequences may be longer than max_context.
  * @param ids (n_sequences, context_length), each below vocab_size
- * @return CBE_OK, CBE_ERR_ARG (id named), CBE_ERR_NOMEM, CBE_ERR_CANCELLED, or what a sink returned */
+ * @return CBE_OK, CBE_ERR_ARG (id named), CBE_ERR_NOMEM, CBE_ERR_CANCELLED, or what a sink
+ *         returned */
 cbe_status cbe_model_forward(const cbe_model *model, size_t n_sequences, size_t context_length,
                              const int64_t *ids, const cbe_forward_sink *sink, cbe_error *err);
 

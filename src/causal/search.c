@@ -13,6 +13,8 @@
 
 /* Two directions with a |cosine| above are the same maximum; candidates above SIMILAR share a start. */
 static const double SAME = 0.99, SIMILAR = 0.95;
+/* An optimum of the sample below this share of the best one there is not worth a polish. */
+static const double CONTENDER = 0.85;
 /* A candidate of which less than this share is left after projection is not one any more. */
 static const double GONE = 1e-3;
 /* On the sample an optimum need only be told from others; on all tokens it is the result. */
@@ -21,7 +23,7 @@ static const double SAMPLE_STOP = 1e-3, POLISH_STOP = 1e-7;
 static const double MAXIMUM = 8e-5;
 /* Rounding of an energy, relative: float32 logits leave about 1e-7. */
 static const double NOISE = 1e-7;
-enum { SAMPLE_ITERATIONS = 40, RANDOM_CANDIDATES = 8, RUNNER_UPS = 16, FINISH_ROUNDS = 5 };
+enum { SAMPLE_ITERATIONS = 30, RANDOM_CANDIDATES = 8, RUNNER_UPS = 16, FINISH_ROUNDS = 5 };
 
 /* One optimiser and the sphere point it asked for last. */
 typedef struct {
@@ -258,7 +260,10 @@ static cbe_status find_vector(search *s, cbe_error *err)
     }
     /* The polish has optimisers of its own: their rules for stopping are stricter. */
     runner *polish = s->runners + s->n_runners;
-    const size_t n_polish = n < s->options->n_polished ? n : s->options->n_polished;
+    size_t n_polish = 1;
+    while (n_polish < n && n_polish < s->options->n_polished &&
+           s->runners[n_polish].energy > CONTENDER * s->runners[0].energy)
+        n_polish++;
     for (size_t i = 0; i < n_polish; i++) cbe_lbfgs_start(polish[i].opt, s->runners[i].v);
     if ((st = run_all(s, polish, n_polish, &s->record.evaluations, err)) != CBE_OK) goto done;
     for (size_t i = 0; i < n_polish; i++) take_best(s, &polish[i]);

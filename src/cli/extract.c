@@ -55,6 +55,7 @@ typedef struct {
 static bool vector_progress(void *context, size_t vector, size_t n_vectors, double energy, size_t evaluations)
 {
     const watcher *w = context;
+    cli_progress_release(w->progress);
     cli_status_line(w->progress, "layer %zu (%zu of %zu)  vector %zu of %zu  energy %.4f  evaluations %zu",
                     w->layers[w->done], w->done + 1, w->n_layers, vector + 1, n_vectors, energy, evaluations);
     return true;

@@ -167,6 +167,7 @@ int cli_probe(int argc, char **argv)
         st = probe_layer(layer, i, m, v, writer, energies + i * m, grad, per_token, &err);
         if (st != CBE_OK) goto done;
     }
+    cli_progress_release(&progress);
     cli_status_clear(&progress);
     st = cbe_safetensors_writer_commit(writer, &err);
     writer = NULL;

@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -15,13 +16,34 @@ static double now(void)
 
 void cli_progress_init(cli_progress *progress, bool quiet, bool verbose)
 {
-    *progress = (cli_progress){quiet, verbose && !quiet, isatty(STDERR_FILENO) == 1, 0, false};
+    *progress = (cli_progress){.quiet = quiet, .verbose = verbose && !quiet, .holding = true};
+    progress->terminal = isatty(STDERR_FILENO) == 1;
+}
+
+void cli_progress_release(cli_progress *progress)
+{
+    if (!progress->holding) return;
+    progress->holding = false;
+    fputs(progress->held, stderr);
 }
 
 void cli_status_clear(cli_progress *progress)
 {
     if (progress->open) fputs("\r\033[K", stderr);
     progress->open = false;
+}
+
+/* Lines that are not warnings wait until work begins. */
+static bool hold(cli_progress *progress, const char *format, va_list args)
+{
+    if (!progress->holding) return false;
+    const size_t used = strlen(progress->held), left = sizeof progress->held - used;
+    const int n = vsnprintf(progress->held + used, left, format, args);
+    if (n >= 0 && (size_t)n + 1 < left)
+        strcat(progress->held, "\n");
+    else
+        progress->held[used] = 0; /* does not fit: better no line than half a one */
+    return true;
 }
 
 static void say(cli_progress *progress, const char *format, va_list args)
@@ -36,7 +58,7 @@ void cli_say(cli_progress *progress, const char *format, ...)
     if (progress->quiet) return;
     va_list args;
     va_start(args, format);
-    say(progress, format, args);
+    if (!hold(progress, format, args)) say(progress, format, args);
     va_end(args);
 }
 
@@ -45,7 +67,7 @@ void cli_say_more(cli_progress *progress, const char *format, ...)
     if (!progress->verbose) return;
     va_list args;
     va_start(args, format);
-    say(progress, format, args);
+    if (!hold(progress, format, args)) say(progress, format, args);
     va_end(args);
 }
 
@@ -65,6 +87,7 @@ void cli_status_line(cli_progress *progress, const char *format, ...)
     const double t = now();
     if (t - progress->last < 0.1) return;
     progress->last = t;
+    cli_progress_release(progress);
     va_list args;
     va_start(args, format);
     fputs("\r\033[K", stderr);
@@ -76,6 +99,7 @@ void cli_status_line(cli_progress *progress, const char *format, ...)
 
 bool cli_forward_progress(void *context, size_t done, size_t total)
 {
+    cli_progress_release(context);
     cli_status_line(context, "running the model: %.0f%%", total ? 100.0 * (double)done / (double)total : 100.0);
     return true;
 }

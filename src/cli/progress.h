@@ -12,9 +12,13 @@ typedef struct {
     bool quiet, verbose, terminal;
     double last; /* time of the last line written over */
     bool open;   /* such a line is on the screen */
+    bool holding;   /* lines are kept until work begins: bad input is answered by its one line alone */
+    char held[2048];
 } cli_progress;
 
 void cli_progress_init(cli_progress *progress, bool quiet, bool verbose);
+/** Work begins: lines held so far are shown, later ones at once. */
+void cli_progress_release(cli_progress *progress);
 /** A line that stays. */
 void cli_say(cli_progress *progress, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /** A line that stays, with --verbose only. */

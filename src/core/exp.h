@@ -1,9 +1,10 @@
 /*
  * exp.h - a float exp that compilers turn into vector code inside `#pragma omp simd` loops.
  *
- * Cody and Waite: x = n ln 2 + r, |r| <= ln 2 / 2, exp(r) by the polynomial of Cephes' expf (Moshier),
- * n added to the exponent bits. Arguments are clamped to [-87, 88], so the result is a normal number:
- * at least 1.6e-38, at most 1.7e38. NaN in, NaN out. Relative error below 1.5e-7 in between.
+ * Cody and Waite: x = n ln 2 + r, |r| <= ln 2 / 2, exp(r) by the polynomial of Cephes' expf
+ * (Moshier), n added to the exponent bits. Arguments are clamped to [-87, 88], so the result is
+ * a normal number: at least 1.6e-38, at most 1.7e38. NaN in, NaN out. Relative error below
+ * 1.5e-7 in between.
  */
 #ifndef CBE_CORE_EXP_H
 #define CBE_CORE_EXP_H

@@ -17,9 +17,10 @@ static void blas_single_thread(void)
     if (MKL_Set_Num_Threads) MKL_Set_Num_Threads(1);
 }
 
-/* Measured on two cores of a Zen 4 with OpenBLAS 0.3.21: 173 GFLOP/s with these tiles, 107 with its own
- * threads. A product of few rows, as of one short text, is cut into narrower tiles until there are some
- * for each thread (48 tokens of SmolLM2: twice as fast); many narrow tiles would pack A too often. */
+/* Measured on two cores of a Zen 4 with OpenBLAS 0.3.21: 173 GFLOP/s with these tiles, 107 with
+ * its own threads. A product of few rows, as of one short text, is cut into narrower tiles until
+ * there are some for each thread (48 tokens of SmolLM2: twice as fast); many narrow tiles would
+ * pack A too often. */
 enum { TILE_ROWS = 256, TILE_COLUMNS = 1024, MIN_TILE_COLUMNS = 64, ENOUGH_TILES = 8 };
 
 static size_t min_size(size_t a, size_t b)
@@ -32,8 +33,8 @@ static size_t count_tiles(size_t size, size_t tile)
     return (size + tile - 1) / tile;
 }
 
-/* A function of the shape and of being inside a parallel region alone, never of how many threads there are:
- * omp_get_level counts regions of one thread too, omp_in_parallel does not. */
+/* A function of the shape and of being inside a parallel region alone, never of how many threads
+ * there are: omp_get_level counts regions of one thread too, omp_in_parallel does not. */
 static size_t columns_of_tile(size_t row_tiles, size_t n, bool inside)
 {
     size_t columns = TILE_COLUMNS;

@@ -11,9 +11,10 @@
 #include <stddef.h>
 
 /** C = alpha op(A) op(B) + beta C, float32, row-major; op(A) is (m, k), op(B) (k, n), C (m, n).
- * trans_a: A is stored (k, m); trans_b: B is stored (n, k). lda, ldb, ldc: elements between rows.
- * Tiles of C are divided over OpenMP threads; inside a parallel region it runs on the caller alone (and
- * tiles may differ, so the last bits may differ from those of the same call outside). */
+ * trans_a: A is stored (k, m); trans_b: B is stored (n, k). lda, ldb, ldc: elements between
+ * rows. Tiles of C are divided over OpenMP threads; inside a parallel region it runs on the
+ * caller alone (and tiles may differ, so the last bits may differ from those of the same call
+ * outside). */
 void cbe_gemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha, const float *a,
               size_t lda, const float *b, size_t ldb, float beta, float *c, size_t ldc);
 

@@ -14,8 +14,9 @@
 #include "core/memory.h"
 #include "model/elementwise.h"
 
-/* Scores of a block: this many floats (1 MiB, a second-level cache), but not fewer rows than make an
- * efficient product. Queries are limited too, for half of the block on the diagonal is wasted. */
+/* Scores of a block: this many floats (1 MiB, a second-level cache), but not fewer rows than
+ * make an efficient product. Queries are limited too, for half of the block on the diagonal is
+ * wasted. */
 enum { SCORE_FLOATS = 1 << 18, MIN_ROWS = 64, MAX_QUERIES = 128 };
 
 static size_t block_queries(const cbe_model_config *config, size_t context_length)

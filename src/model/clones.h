@@ -1,8 +1,9 @@
 /*
  * clones.h - elementwise functions built for several instruction sets in one binary.
  *
- * CBE_CLONES before a function definition: the loader picks the widest version that the processor
- * runs. It takes glibc's ifunc, and resolvers run before a sanitizer is set up: elsewhere it is empty.
+ * CBE_CLONES before a function definition: the loader picks the widest version that the
+ * processor runs. It takes glibc's ifunc, and resolvers run before a sanitizer is set up:
+ * elsewhere it is empty.
  */
 #ifndef CBE_MODEL_CLONES_H
 #define CBE_MODEL_CLONES_H

@@ -16,8 +16,9 @@ typedef struct {
     bool tied; /* the unembedding is the embedding */
 } cbe_config;
 
-/** @return CBE_OK; CBE_ERR_FORMAT for a key that is missing, of the wrong type or out of range (named);
- *          CBE_ERR_UNSUPPORTED for an architecture or option that we do not compute (named) */
+/** @return CBE_OK; CBE_ERR_FORMAT for a key that is missing, of the wrong type or out of range
+ *          (named); CBE_ERR_UNSUPPORTED for an architecture or option that we do not compute
+ *          (named) */
 cbe_status cbe_config_from_gguf(cbe_config *out, const cbe_gguf *file, cbe_error *err);
 
 /** The same from the text of a config.json, with the keys of transformers 4 or 5.

@@ -73,7 +73,8 @@ static cbe_status read_rope(const reader *in, cbe_rope *rope, cbe_error *err)
     return cbe_gguf_double(in->file, key, &rope->factor, err);
 }
 
-/* Keys that change the computation in a way we do not follow: they must be absent or have the value. */
+/* Keys that change the computation in a way we do not follow: they must be absent or have the
+ * value. */
 static cbe_status check_expected(const reader *in, const cbe_model_config *sizes, cbe_error *err)
 {
     const struct {

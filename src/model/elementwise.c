@@ -1,8 +1,8 @@
 /* elementwise.c - see elementwise.h. Plain twins: tests/ref/llama_ref.c. */
 #include "model/elementwise.h"
 
-/* Nobody reads the exception flags; while compilers must keep them right, the clamps inside cbe_expf
- * stay out of vector loops. NaN and infinity behave as ever. */
+/* Nobody reads the exception flags; while compilers must keep them right, the clamps inside
+ * cbe_expf stay out of vector loops. NaN and infinity behave as ever. */
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC optimize("no-trapping-math")
 #endif

@@ -7,7 +7,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/** Where a model comes from; names of tensors and keys, and the order of rotary rows, depend on it. */
+/** Where a model comes from; names of tensors and keys, and the order of rotary rows, depend on
+ * it. */
 typedef enum { CBE_FORMAT_GGUF = 0, CBE_FORMAT_HUGGING_FACE, CBE_N_FORMATS } cbe_model_format;
 
 /** What a tensor is for. Those from CBE_ROLE_ATTENTION_NORM on exist once for each block. */

@@ -1,15 +1,15 @@
 /*
  * forward.c - the forward pass; see cbe/model.h.
  *
- * Tokens go through a block in panels of fixed size, one thread each: a panel's rows stay in cache
- * between norm, products and activation, and BLAS runs single-threaded on large matrices. Only
- * attention needs other panels' tokens, and only their keys and values, so a block is two parallel
- * loops: queries, keys and values of all panels; then attention and the rest.
+ * Tokens go through a block in panels of fixed size, one thread each: a panel's rows stay in
+ * cache between norm, products and activation, and BLAS runs single-threaded on large matrices.
+ * Only attention needs other panels' tokens, and only their keys and values, so a block is two
+ * parallel loops: queries, keys and values of all panels; then attention and the rest.
  *
- * N tokens of a batch, d hidden size, m MLP size, q + 2 kv the width of queries, keys and values.
- * Cost for each token and block: 2 d (q + 2 kv) + 2 q d + 6 d m and for attention 4 q (keys seen).
- * Panels depend on N alone, never on the number of threads: the bits are the same for any. Plain twin:
- * tests/ref/llama_ref.c.
+ * N tokens of a batch, d hidden size, m MLP size, q + 2 kv the width of queries, keys and
+ * values. Cost for each token and block: 2 d (q + 2 kv) + 2 q d + 6 d m and for attention 4 q
+ * (keys seen). Panels depend on N alone, never on the number of threads: the bits are the same
+ * for any. Plain twin: tests/ref/llama_ref.c.
  */
 #include <omp.h>
 #include <string.h>
@@ -40,8 +40,8 @@ typedef struct {
     float *rope;   /* (context_length, 2, head_size / 2) */
     float *hidden; /* (batch_tokens, d) */
     float *qkv;    /* (batch_tokens, qkv_size) */
-    float *
-        scratch; /* (n_threads, scratch_size): rows (panel, max(d, q)), MLP (panel, 2 m), attention */
+    /* (n_threads, scratch_size): rows (panel, max(d, q)), MLP (panel, 2 m), attention */
+    float *scratch;
     size_t scratch_size, mlp_at, attention_at;
     float *logits, *normalised; /* (logit_tokens, V), (logit_tokens, d) */
 } workspace;
@@ -134,7 +134,7 @@ static void panel_qkv(const workspace *w, const cbe_block *block, size_t first, 
     }
 }
 
-/* Attention of the tokens first .. last - 1, which may lie in several sequences, into out (n, q). */
+/* Attention of the tokens first .. last - 1, which may lie in several sequences; out is (n, q). */
 static void panel_attention(const workspace *w, size_t first, size_t last, float *scratch,
                             float *out)
 {

@@ -7,8 +7,9 @@
 #include "cbe/model.h"
 #include "model/config.h"
 
-/** One block: h += Wo attention(rope(Wqkv norm(h))), then h += Wd (silu(Wg norm(h)) * (Wu norm(h))).
- * Rows are outputs, as files store them; q, k, v and gate, up are stacked, for fewer and larger products. */
+/** One block: h += Wo attention(rope(Wqkv norm(h))), then
+ * h += Wd (silu(Wg norm(h)) * (Wu norm(h))). Rows are outputs, as files store them; q, k, v and
+ * gate, up are stacked, for fewer and larger products. */
 typedef struct {
     float *attention_norm; /* (d) */
     float *qkv;            /* ((n_heads + 2 n_kv_heads) head_size, d); rotary pairs (i, i + half) */

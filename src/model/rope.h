@@ -28,8 +28,8 @@ void cbe_rope_frequencies(const cbe_rope *rope, size_t rotary_size, double *freq
  *                     angles in float64, for a float32 angle of 1,000 radians is off by 6e-5 */
 void cbe_rope_table(size_t n_positions, size_t half, const double *frequencies, float *table);
 
-/** Rotates n_heads heads of 2 half numbers at x, one after another, by one position's row of the table.
- * Pairs are (i, i + half). */
+/** Rotates n_heads heads of 2 half numbers at x, one after another, by one position's row of the
+ * table. Pairs are (i, i + half). */
 void cbe_rope_rotate(size_t n_heads, size_t half, const float *table, float *x);
 
 #endif

@@ -14,8 +14,8 @@
 typedef struct cbe_source cbe_source;
 
 /** Opens all files of a model; none of them is read whole.
- * @return CBE_OK; CBE_ERR_IO for a missing file or shard (named); CBE_ERR_FORMAT; CBE_ERR_UNSUPPORTED
- *         for a folder that holds only pickled weights; CBE_ERR_NOMEM */
+ * @return CBE_OK; CBE_ERR_IO for a missing file or shard (named); CBE_ERR_FORMAT;
+ *         CBE_ERR_UNSUPPORTED for a folder that holds only pickled weights; CBE_ERR_NOMEM */
 cbe_status cbe_source_open(cbe_source **out, const char *path, cbe_error *err);
 void cbe_source_close(cbe_source *source); /* NULL is allowed */
 

@@ -1,4 +1,5 @@
-/* llama_ref.c - see llama_ref.h. One token after another; memory for keys and values of one block. */
+/* llama_ref.c - see llama_ref.h. One token after another; memory for keys and values of one
+ * block. */
 #include "ref/llama_ref.h"
 
 #include <assert.h>

@@ -1,7 +1,9 @@
 /*
- * llama_ref.h - the llama forward pass in float64 and plain loops: the twin of src/model/forward.c.
+ * llama_ref.h - the llama forward pass in float64 and plain loops: the twin of
+ * src/model/forward.c.
  *
- * It reads the weights of an open model, so it says nothing about how they were loaded; golden files do.
+ * It reads the weights of an open model, so it says nothing about how they were loaded; golden
+ * files do.
  */
 #ifndef CBE_TESTS_LLAMA_REF_H
 #define CBE_TESTS_LLAMA_REF_H

@@ -1,4 +1,5 @@
-/* Decoder files: round trip, and everything that can be wrong with one. Logits against plain float64. */
+/* Decoder files: round trip, and everything that can be wrong with one. Logits against plain
+ * float64. */
 #include "support/assert_close.h"
 
 #include <math.h>

@@ -1,9 +1,9 @@
 /*
  * The forward pass against float64: PyTorch's golden values, and the plain twin.
  *
- * Tolerances: an entry is a sum of some hundred float32 products, each rounded to 6e-8, and every block
- * multiplies what came before: 1e-6 of the largest entry is expected. Asserted is 5 times what was
- * measured, which stands beside each.
+ * Tolerances: an entry is a sum of some hundred float32 products, each rounded to 6e-8, and
+ * every block multiplies what came before: 1e-6 of the largest entry is expected. Asserted is 5
+ * times what was measured, which stands beside each.
  */
 #include "support/assert_close.h"
 
@@ -112,7 +112,8 @@ static cbe_safetensors *open_golden(const char *path)
     return file;
 }
 
-/* Hidden states named PREFIXhidden_states.i and logits named PREFIXlogits, where the file has them. */
+/* Hidden states named PREFIXhidden_states.i and logits named PREFIXlogits, where the file has
+ * them. */
 static void compare_with_golden(const char *model_path, const char *golden_path, const char *prefix,
                                 double hidden_tolerance, double logit_tolerance)
 {

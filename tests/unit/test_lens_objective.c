@@ -141,7 +141,10 @@ static void eval__matches_the_twin_in_every_combination(void **state)
                                    variant & 2 ? 5 : 0);
                     const cbe_translator translator = {variant & 8 ? x.a : NULL, x.b};
                     compare(&x, &decoder, (cbe_ablation)ablation, (cbe_objective_kind)kind, translator,
-                            cbe_kernels_table[k]->name, (tolerance){1e-7, 2e-6, 5e-6});
+                            cbe_kernels_table[k]->name,
+                            /* ce is linear in one logit of a token: float32 steps of logits of up to 10, 5e-7, over
+                             * 135 tokens leave a deviation of 5e-8; four of them are allowed. */
+                            (tolerance){kind == CBE_OBJECTIVE_CE ? 3e-7 : 1e-7, 2e-6, 5e-6});
                 }
     }
 }

@@ -292,8 +292,9 @@ static void rope__frequencies_follow_their_definitions(void **state)
     const cbe_rope linear = {.kind = CBE_ROPE_LINEAR, .base = 16, .factor = 4};
     cbe_rope_frequencies(&linear, 8, got);
     cbe_assert_close(got, ((double[]){0.25, 0.125, 0.0625, 0.03125}), 4, 1e-15, 0, "linear");
-    /* With an original context of 2 pi 16 the frequencies are 16, 8, 4, 2 turns: the first is kept, the
-     * last divided by the factor, 8 and 4 lie a half and a tenth of the way from 3 to 13. */
+    /* With an original context of 2 pi 16 the frequencies are 16, 8, 4, 2 turns: the first is
+     * kept, the last divided by the factor, 8 and 4 lie a half and a tenth of the way from 3 to
+     * 13. */
     const cbe_rope llama3 = {.kind = CBE_ROPE_LLAMA3,
                              .base = 16,
                              .factor = 4,

@@ -1,0 +1,104 @@
+/* Energies and gradients through the logit lens on SmolLM2 (tests/golden/smollm2, PyTorch), with its own decoder. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cbe/hidden_states.h"
+#include "cbe/model.h"
+#include "cbe/objective.h"
+#include "cbe/safetensors.h"
+#include "support/assert_close.h"
+#include "support/smollm2.h"
+
+static const size_t layers[] = {1, 15, 25};
+static const cbe_ablation modes[] = {CBE_ABLATE_MEAN, CBE_ABLATE_ZERO};
+
+static cbe_error err;
+
+static double *read_f64(const cbe_safetensors *file, const char *name, size_t n)
+{
+    cbe_tensor t;
+    cbe_assert_ok(cbe_safetensors_get(file, name, &t, &err), &err);
+    assert_int_equal(t.dtype, CBE_F64);
+    assert_int_equal(t.n_elements, n);
+    double *x = malloc(t.n_bytes);
+    memcpy(x, t.data, t.n_bytes);
+    return x;
+}
+
+/* The layers' energies and gradients on hidden states of `states`. */
+static void compare(const cbe_safetensors *golden, const cbe_hidden_states *states, const cbe_decoder *decoder)
+{
+    const size_t d = decoder->hidden_size, n = cbe_hidden_states_n_tokens(states, 0);
+    float *hidden = malloc(n * d * sizeof *hidden), *v32 = malloc(d * sizeof *v32);
+    double *v = malloc(d * sizeof *v), *grad = malloc(d * sizeof *grad), energy;
+    cbe_tensor t;
+    cbe_assert_ok(cbe_safetensors_get(golden, "v", &t, &err), &err);
+    cbe_assert_ok(cbe_tensor_to_float(&t, 0, d, v32, &err), &err);
+    for (size_t k = 0; k < d; k++) v[k] = (double)v32[k];
+    for (size_t m = 0; m < 2; m++) {
+        const cbe_lens_options options = {n, modes[m], CBE_OBJECTIVE_KL, NULL, NULL, 1, NULL};
+        cbe_objective *o = NULL;
+        cbe_assert_ok(cbe_lens_objective_create(&o, decoder, &options, &err), &err);
+        for (size_t l = 0; l < 3; l++) {
+            char name[64];
+            double largest = 0;
+            cbe_assert_ok(cbe_hidden_states_read(states, layers[l], 0, hidden, &err), &err);
+            cbe_assert_ok(cbe_lens_objective_set_layer(o, hidden, (cbe_translator){NULL, NULL}, &err), &err);
+            cbe_assert_ok(cbe_objective_eval(o, 1, v, &energy, grad, NULL, &err), &err);
+            snprintf(name, sizeof name, "lens.%zu.%s.energy", layers[l], cbe_ablation_name(modes[m]));
+            double *want = read_f64(golden, name, 1);
+            snprintf(name, sizeof name, "lens.%zu.%s.grad", layers[l], cbe_ablation_name(modes[m]));
+            double *want_grad = read_f64(golden, name, d);
+            for (size_t k = 0; k < d; k++) largest = fmax(largest, fabs(want_grad[k]));
+            /* PyTorch's values are themselves good to about 1e-5. */
+            cbe_assert_close(&energy, want, 1, 0, 1e-4, "layer %zu %s", layers[l], cbe_ablation_name(modes[m]));
+            cbe_assert_close(grad, want_grad, d, 1e-3 * largest, 0, "%s", name);
+            free(want);
+            free(want_grad);
+        }
+        cbe_objective_free(o);
+    }
+    free(hidden);
+    free(v32);
+    free(v);
+    free(grad);
+}
+
+static void lens__meets_pytorch_on_stored_and_on_captured_hidden_states(void **state)
+{
+    (void)state;
+    const char *path = cbe_test_smollm2_path();
+    if (!path) {
+        print_message("SmolLM2 is not there: set CBE_SMOLLM2 or run scripts/get-model.sh\n");
+        skip();
+    }
+    static const char golden_path[] = CBE_TEST_DATA "/golden/smollm2/golden.safetensors";
+    cbe_safetensors *golden = NULL;
+    cbe_hidden_states *stored = NULL, *captured = NULL;
+    cbe_model *model = NULL;
+    cbe_tokens tokens = {0};
+    bool wanted[31] = {false};
+    for (size_t l = 0; l < 3; l++) wanted[layers[l]] = true;
+    cbe_assert_ok(cbe_safetensors_open(&golden, golden_path, &err), &err);
+    cbe_assert_ok(cbe_hidden_states_open(&stored, golden_path, &err), &err);
+    cbe_assert_ok(cbe_tokens_load(&tokens, golden_path, &err), &err);
+    cbe_assert_ok(cbe_model_open(&model, path, &err), &err);
+    compare(golden, stored, cbe_model_decoder(model));
+    cbe_assert_ok(cbe_hidden_states_capture(&captured, model, &tokens, wanted, NULL, NULL, &err), &err);
+    compare(golden, captured, cbe_model_decoder(model));
+    cbe_hidden_states_close(captured);
+    cbe_hidden_states_close(stored);
+    cbe_tokens_free(&tokens);
+    cbe_model_close(model);
+    cbe_safetensors_close(golden);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(lens__meets_pytorch_on_stored_and_on_captured_hidden_states),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
