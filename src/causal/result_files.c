@@ -14,6 +14,7 @@
 #include "core/memory.h"
 #include "io/atomic_file.h"
 #include "io/sha256_file.h"
+#include "text/utf8.h"
 
 static char *join(const char *folder, const char *name, cbe_error *err)
 {
@@ -85,12 +86,25 @@ done:
     return st;
 }
 
+/* JSON is UTF-8, file names need not be: what is not well-formed becomes U+FFFD. NULL when memory is short. */
+static json_t *text_json(const char *text)
+{
+    char *copy = NULL;
+    size_t length;
+    if (cbe_utf8_replace(&copy, text, strlen(text), &length, NULL, NULL) != CBE_OK) return NULL;
+    json_t *json = json_stringn(copy, length);
+    cbe_free(copy);
+    return json;
+}
+
 static cbe_status add_input(json_t *list, const char *role, const char *path, cbe_error *err)
 {
     char digest[CBE_SHA256_TEXT];
     const cbe_status st = cbe_sha256_file(path, digest, err);
     if (st != CBE_OK) return st;
-    json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "role", role, "path", path, "sha256", digest));
+    json_t *input = json_pack("{s:s, s:o, s:s}", "role", role, "path", text_json(path), "sha256", digest);
+    if (json_array_append_new(list, input) != 0)
+        return cbe_fail(err, CBE_ERR_NOMEM, -1, "the record of the run does not fit memory");
     return CBE_OK;
 }
 
@@ -168,7 +182,7 @@ static cbe_status record_json(char **text, size_t n, const cbe_layer_result *res
             st = add_input(inputs, input->role, input->path, err);
     }
     for (size_t i = 0; i < record->n_options; i++)
-        json_object_set_new(options, record->options[i].name, json_string(record->options[i].value));
+        json_object_set_new(options, record->options[i].name, text_json(record->options[i].value));
     for (size_t i = 0; i < n; i++) json_array_append_new(layers, layer_json(&results[i]));
     json_t *root = json_pack(
         "{s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:s, s:f, s:o}", "format", "causal basis", "version",
@@ -180,7 +194,7 @@ static cbe_status record_json(char **text, size_t n, const cbe_layer_result *res
     if (st == CBE_OK) {
         *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
         if (!*text)
-            st = cbe_fail(err, CBE_ERR_NOMEM, -1, "the record of the run does not fit memory, or a path is not UTF-8");
+            st = cbe_fail(err, CBE_ERR_NOMEM, -1, "the record of the run does not fit memory");
     }
     json_decref(root);
     return st;

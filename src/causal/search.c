@@ -301,7 +301,7 @@ static cbe_status find_vector_preset(search *s, cbe_error *err)
         cbe_sphere_point(&s->sphere, cbe_lbfgs_x(r->opt, NULL), r->v);
         s->record.energy = -cbe_lbfgs_last(r->opt);
         if (!restarts || s->record.evaluations >= s->options->max_iterations ||
-            fabs(s->record.energy - before) < 1e-4 * fabs(s->record.energy))
+            fabs(s->record.energy - before) <= 1e-4 * fabs(s->record.energy))
             break;
         before = s->record.energy;
         memcpy(r->start, r->v, d * sizeof(double));

@@ -1,12 +1,15 @@
-/* Hidden-state files: shapes, positions left out, labels, norms, and what is refused. */
+/* Hidden states: captured from a model, and read from files; positions left out, labels, norms, what is refused. */
 #include "cbe/hidden_states.h"
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cbe/safetensors.h"
+#include "core/memory.h"
 #include "support/assert_close.h"
+#include "support/golden.h"
 #include "support/temp_folder.h"
 
 enum { B = 3, S = 4, D = 5 };
@@ -115,6 +118,234 @@ static void open__refuses_shapes_that_are_none(void **state)
     assert_null(s);
 }
 
+/* The golden llama model (L = 3, d = 64, V = 139) with its tokens, 2 x 17, and their derangement. */
+enum { LLAMA_L = 3, LLAMA_D = 64, LLAMA_N = 34, LLAMA_V = 139 };
+
+typedef struct {
+    cbe_model *model;
+    cbe_tokens tokens;
+    char *golden;
+} llama;
+
+static llama open_llama(void)
+{
+    llama m = {.golden = cbe_golden_path("models/llama/golden.safetensors")};
+    char *path = cbe_golden_path("models/llama");
+    cbe_assert_ok(cbe_model_open(&m.model, path, &err), &err);
+    cbe_assert_ok(cbe_tokens_load(&m.tokens, m.golden, &err), &err);
+    free(path);
+    return m;
+}
+
+static void close_llama(llama *m)
+{
+    cbe_model_close(m->model);
+    cbe_tokens_free(&m->tokens);
+    free(m->golden);
+}
+
+static bool count_progress(void *context, size_t done, size_t total)
+{
+    size_t *calls = context;
+    assert_true(done <= total);
+    return ++*calls < 1000;
+}
+
+static bool cancel(void *context, size_t done, size_t total)
+{
+    (void)context;
+    (void)done;
+    (void)total;
+    return false;
+}
+
+static void capture__meets_the_golden_file_at_the_layers_asked_for(void **state)
+{
+    (void)state;
+    llama m = open_llama();
+    const bool layers[LLAMA_L + 1] = {true, false, true, true};
+    size_t calls = 0;
+    cbe_hidden_states *got = NULL, *want = NULL;
+    cbe_assert_ok(cbe_hidden_states_capture(&got, m.model, &m.tokens, layers, count_progress, &calls, &err), &err);
+    cbe_assert_ok(cbe_hidden_states_open(&want, m.golden, &err), &err);
+    assert_true(calls > 0);
+    assert_int_equal(cbe_hidden_states_n_sequences(got), 2);
+    assert_int_equal(cbe_hidden_states_context_length(got), 17);
+    assert_int_equal(cbe_hidden_states_hidden_size(got), LLAMA_D);
+    assert_int_equal(cbe_hidden_states_n_blocks(got), LLAMA_L);
+    assert_int_equal(cbe_hidden_states_end(got), LLAMA_L + 1);
+    assert_memory_equal(cbe_hidden_states_ids(got), cbe_hidden_states_ids(want), LLAMA_N * sizeof(int64_t));
+    assert_memory_equal(cbe_hidden_states_derangement(got), cbe_hidden_states_derangement(want),
+                        LLAMA_N * sizeof(int64_t));
+    float a[LLAMA_N * LLAMA_D], b[LLAMA_N * LLAMA_D];
+    for (size_t l = 0; l <= LLAMA_L; l++) {
+        assert_int_equal(cbe_hidden_states_has(got, l), layers[l]);
+        if (!layers[l]) {
+            assert_int_equal(cbe_hidden_states_read(got, l, 0, a, &err), CBE_ERR_ARG);
+            continue;
+        }
+        for (size_t skip = 0; skip < 3; skip++) {
+            const size_t n = cbe_hidden_states_n_tokens(got, skip);
+            assert_int_equal(n, 2 * (17 - skip));
+            cbe_assert_ok(cbe_hidden_states_read(got, l, skip, a, &err), &err);
+            cbe_assert_ok(cbe_hidden_states_read(want, l, skip, b, &err), &err);
+            /* float32 against float64, entries up to about 10. */
+            cbe_assert_close_f32(a, b, n * LLAMA_D, 5e-5, 0, "layer %zu, %zu positions skipped", l, skip);
+        }
+    }
+    assert_false(cbe_hidden_states_has(got, LLAMA_L + 1));
+    cbe_hidden_states_close(got);
+    cbe_hidden_states_close(want);
+    close_llama(&m);
+}
+
+static void save__writes_what_capture_keeps_and_the_logits(void **state)
+{
+    llama m = open_llama();
+    const bool layers[LLAMA_L + 1] = {false, true, false, true};
+    const char *path = temp_path(state, "captured.safetensors");
+    cbe_assert_ok(cbe_hidden_states_save(path, m.model, &m.tokens, layers, true, NULL, NULL, &err), &err);
+    cbe_hidden_states *saved = NULL, *kept = NULL;
+    cbe_assert_ok(cbe_hidden_states_open(&saved, path, &err), &err);
+    cbe_assert_ok(cbe_hidden_states_capture(&kept, m.model, &m.tokens, layers, NULL, NULL, &err), &err);
+    assert_int_equal(cbe_hidden_states_n_blocks(saved), LLAMA_L);
+    assert_int_equal(cbe_hidden_states_n_sequences(saved), 2);
+    assert_memory_equal(cbe_hidden_states_ids(saved), m.tokens.ids, LLAMA_N * sizeof(int64_t));
+    assert_memory_equal(cbe_hidden_states_derangement(saved), m.tokens.derangement, LLAMA_N * sizeof(int64_t));
+    static float a[LLAMA_N * LLAMA_V], b[LLAMA_N * LLAMA_V];
+    for (size_t l = 0; l <= LLAMA_L; l++) {
+        assert_int_equal(cbe_hidden_states_has(saved, l), layers[l]);
+        if (!layers[l]) continue;
+        cbe_assert_ok(cbe_hidden_states_read(saved, l, 0, a, &err), &err);
+        cbe_assert_ok(cbe_hidden_states_read(kept, l, 0, b, &err), &err);
+        assert_memory_equal(a, b, LLAMA_N * LLAMA_D * sizeof *a);
+    }
+    cbe_hidden_states_close(saved);
+    cbe_hidden_states_close(kept);
+    const char *files[2] = {path, m.golden};
+    for (int i = 0; i < 2; i++) {
+        cbe_safetensors *file = NULL;
+        cbe_tensor t;
+        cbe_assert_ok(cbe_safetensors_open(&file, files[i], &err), &err);
+        cbe_assert_ok(cbe_safetensors_get(file, "logits", &t, &err), &err);
+        assert_int_equal(t.n_elements, LLAMA_N * LLAMA_V);
+        cbe_assert_ok(cbe_tensor_to_float(&t, 0, t.n_elements, i ? b : a, &err), &err);
+        cbe_safetensors_close(file);
+    }
+    cbe_assert_close_f32(a, b, LLAMA_N * LLAMA_V, 2e-4, 0, "logits");
+    close_llama(&m);
+}
+
+static void save__that_is_cancelled_leaves_no_file(void **state)
+{
+    llama m = open_llama();
+    const bool layers[LLAMA_L + 1] = {true, true, true, true};
+    cbe_hidden_states *none = NULL;
+    const char *path = temp_path(state, "cancelled.safetensors");
+    assert_int_equal(cbe_hidden_states_save(path, m.model, &m.tokens, layers, false, cancel, NULL, &err),
+                     CBE_ERR_CANCELLED);
+    assert_int_equal(temp_count(state, "cancelled"), 0);
+    assert_int_equal(cbe_hidden_states_capture(&none, m.model, &m.tokens, layers, cancel, NULL, &err),
+                     CBE_ERR_CANCELLED);
+    assert_null(none);
+    close_llama(&m);
+}
+
+static void capture_save_and_open__say_when_memory_is_short(void **state)
+{
+    llama m = open_llama();
+    const bool layers[LLAMA_L + 1] = {true, false, true, false};
+    const char *path = temp_path(state, "short.safetensors");
+    for (int call = 0; call < 3; call++) {
+        cbe_status st = CBE_ERR_NOMEM;
+        for (long allowed = 0; st != CBE_OK; allowed++) {
+            cbe_hidden_states *s = NULL;
+            assert_true(allowed < 500);
+            cbe_memory_fail_after(allowed);
+            st = call == 0   ? cbe_hidden_states_capture(&s, m.model, &m.tokens, layers, NULL, NULL, &err)
+                 : call == 1 ? cbe_hidden_states_save(path, m.model, &m.tokens, layers, true, NULL, NULL, &err)
+                             : cbe_hidden_states_open(&s, path, &err);
+            cbe_memory_fail_after(-1);
+            if (st != CBE_OK) assert_true(st == CBE_ERR_NOMEM && !s);
+            if (st != CBE_OK && call == 1) assert_int_equal(temp_count(state, "short"), 0);
+            cbe_hidden_states_close(s);
+        }
+    }
+    close_llama(&m);
+}
+
+static void first_norm_ratio__is_that_of_medians(void **state)
+{
+    const char *path = temp_path(state, "norms.safetensors");
+    double ratio, want = 100;
+    cbe_hidden_states *s = NULL;
+    /* Norms 1 but for the first positions, 100; one of the three sequences has an ordinary one. */
+    for (int flat = 0; flat < 2; flat++) {
+        memset(hidden, 0, sizeof hidden);
+        for (size_t n = 0; n < B * S; n++) hidden[n * D + n % D] = n % S == 0 && n != S && !flat ? -100 : 1;
+        write_file(path, 3, (const size_t[]){B, S, D}, true);
+        cbe_assert_ok(cbe_hidden_states_open(&s, path, &err), &err);
+        cbe_assert_ok(cbe_hidden_states_first_norm_ratio(s, 2, &ratio, &err), &err);
+        cbe_assert_close(&ratio, &want, 1, 0, 1e-6, "flat %d", flat);
+        want = 1;
+        assert_int_equal(cbe_hidden_states_first_norm_ratio(s, 1, &ratio, &err), CBE_ERR_ARG);
+        cbe_hidden_states_close(s);
+    }
+    /* All zero: no ratio, and no position to leave out. */
+    memset(hidden, 0, sizeof hidden);
+    write_file(path, 3, (const size_t[]){B, S, D}, true);
+    cbe_assert_ok(cbe_hidden_states_open(&s, path, &err), &err);
+    cbe_assert_ok(cbe_hidden_states_first_norm_ratio(s, 2, &ratio, &err), &err);
+    assert_true(ratio == 1);
+    cbe_hidden_states_close(s);
+}
+
+/* Writes tensors of zeros and expects an error with a word in it. */
+static void expect_refused(void **state, size_t n, const cbe_tensor_spec *specs, cbe_status status, const char *word)
+{
+    static const int64_t zeros[256];
+    const char *path = temp_path(state, "refused.safetensors");
+    cbe_safetensors_writer *w = NULL;
+    cbe_hidden_states *s = NULL;
+    cbe_assert_ok(cbe_safetensors_writer_create(&w, path, n, specs, 0, NULL, &err), &err);
+    for (size_t i = 0; i < n; i++) {
+        size_t count = 1;
+        for (size_t k = 0; k < specs[i].n_dims; k++) count *= specs[i].dims[k];
+        assert_true(count <= 256);
+        cbe_assert_ok(cbe_safetensors_writer_put(w, i, 0, count, zeros, &err), &err);
+    }
+    cbe_assert_ok(cbe_safetensors_writer_commit(w, &err), &err);
+    const cbe_status st = cbe_hidden_states_open(&s, path, &err);
+    if (st != status || !strstr(err.message, word) || !strstr(err.message, "refused.safetensors"))
+        fail_msg("%s \"%s\", expected %s with \"%s\"", cbe_status_name(st), err.message, cbe_status_name(status), word);
+    assert_null(s);
+}
+
+static void open__names_what_is_missing_or_does_not_fit(void **state)
+{
+    const cbe_tensor_spec good = {"hidden_states.0", CBE_F32, 3, {2, 3, 4}};
+    expect_refused(state, 1, (const cbe_tensor_spec[]){{"hidden.0", CBE_F32, 2, {3, 4}}}, CBE_ERR_FORMAT,
+                   "hidden_states.<layer>");
+    expect_refused(state, 1, (const cbe_tensor_spec[]){{"hidden_states.01", CBE_F32, 2, {3, 4}}}, CBE_ERR_FORMAT,
+                   "hidden_states.<layer>");
+    expect_refused(state, 1, (const cbe_tensor_spec[]){{"hidden_states.0", CBE_F32, 4, {1, 2, 3, 4}}},
+                   CBE_ERR_SHAPE, "hidden_states.0");
+    expect_refused(state, 1, (const cbe_tensor_spec[]){{"hidden_states.3", CBE_F32, 3, {2, 0, 4}}}, CBE_ERR_SHAPE,
+                   "hidden_states.3");
+    expect_refused(state, 2, (const cbe_tensor_spec[]){good, {"hidden_states.1", CBE_F32, 3, {2, 3, 5}}},
+                   CBE_ERR_SHAPE, "hidden_states.1");
+    expect_refused(state, 2, (const cbe_tensor_spec[]){good, {"hidden_states.1", CBE_F32, 3, {3, 2, 4}}},
+                   CBE_ERR_SHAPE, "hidden_states.1");
+    expect_refused(state, 2, (const cbe_tensor_spec[]){good, {"input_ids", CBE_I64, 2, {3, 2}}}, CBE_ERR_SHAPE,
+                   "input_ids");
+    expect_refused(state, 2, (const cbe_tensor_spec[]){good, {"input_ids", CBE_F32, 2, {2, 3}}}, CBE_ERR_SHAPE,
+                   "input_ids");
+    expect_refused(state, 2, (const cbe_tensor_spec[]){good, {"derangement", CBE_I64, 1, {5}}}, CBE_ERR_SHAPE,
+                   "derangement");
+    expect_refused(state, 2, (const cbe_tensor_spec[]){good, {"derangement", CBE_F64, 1, {6}}}, CBE_ERR_SHAPE,
+                   "derangement");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -122,6 +353,12 @@ int main(void)
         cmocka_unit_test(file__of_tokens_is_one_sequence_or_that_of_its_ids),
         cmocka_unit_test(read__names_the_place_of_a_number_that_is_not_finite),
         cmocka_unit_test(open__refuses_shapes_that_are_none),
+        cmocka_unit_test(capture__meets_the_golden_file_at_the_layers_asked_for),
+        cmocka_unit_test(save__writes_what_capture_keeps_and_the_logits),
+        cmocka_unit_test(save__that_is_cancelled_leaves_no_file),
+        cmocka_unit_test(capture_save_and_open__say_when_memory_is_short),
+        cmocka_unit_test(first_norm_ratio__is_that_of_medians),
+        cmocka_unit_test(open__names_what_is_missing_or_does_not_fit),
     };
     return cmocka_run_group_tests(tests, temp_folder_create, temp_folder_remove);
 }

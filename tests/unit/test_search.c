@@ -1,10 +1,14 @@
-/* The search on an objective whose basis is known: E(v) = v'Mv, by the eigenvectors of M. */
+/*
+ * The search on objectives whose basis is known: E(v) = v'Mv has the eigenvectors of M, and no other maximum than
+ * the first; E(v) = sum of w_i (u_i . v)^4 has a maximum at each u_i, and the basis in the order of w.
+ */
 #include "cbe/search.h"
 
 #include <math.h>
 #include <string.h>
 
 #include "causal/objective.h"
+#include "core/memory.h"
 #include "support/assert_close.h"
 #include "support/random.h"
 
@@ -13,45 +17,54 @@ enum { D = 9 };
 typedef struct {
     cbe_objective head;
     double values[D], axes[D * D]; /* rows orthonormal */
-    bool nan_side;                 /* energies are NaN where the first coordinate is negative */
-} quadratic;
+    int power;                     /* 2 or 4 */
+    bool nan_side, nan_everywhere; /* NaN where the first coordinate is negative */
+    bool fails;
+    size_t tokens, sample;
+    double sample_error; /* energies of the sample differ by this share, alternating in sign */
+    size_t evaluations;
+} known;
 
 static size_t n_tokens(const cbe_objective *self)
 {
-    (void)self;
-    return 10;
+    const known *q = (const known *)self;
+    return q->sample ? q->sample : q->tokens;
 }
 
 static void set_sample(cbe_objective *self, size_t n)
 {
-    (void)self;
-    (void)n;
+    ((known *)self)->sample = n;
 }
 
 static cbe_status eval(cbe_objective *self, size_t m, const double *v, double *energy, double *grad,
                        double *per_token, cbe_error *err)
 {
-    const quadratic *q = (const quadratic *)self;
+    known *q = (known *)self;
     (void)per_token;
-    (void)err;
+    if (q->fails) {
+        err->code = CBE_ERR_NUMERIC;
+        return CBE_ERR_NUMERIC;
+    }
     for (size_t j = 0; j < m; j++) {
         energy[j] = 0;
         if (grad) memset(grad + j * D, 0, D * sizeof *grad);
         for (size_t i = 0; i < D; i++) {
+            const double weight = q->values[i] * (1 + (q->sample ? q->sample_error * (i % 2 ? 1 : -1) : 0));
             double along = 0;
             for (size_t k = 0; k < D; k++) along += q->axes[i * D + k] * v[j * D + k];
-            energy[j] += q->values[i] * along * along;
+            energy[j] += weight * pow(along, q->power);
             for (size_t k = 0; k < D && grad; k++)
-                grad[j * D + k] += 2 * q->values[i] * along * q->axes[i * D + k];
+                grad[j * D + k] += weight * q->power * pow(along, q->power - 1) * q->axes[i * D + k];
         }
-        if (q->nan_side && v[j * D] < 0) energy[j] = NAN;
+        if (q->nan_everywhere || (q->nan_side && v[j * D] < 0)) energy[j] = NAN;
     }
+    q->evaluations += m;
     return CBE_OK;
 }
 
-static quadratic make(void)
+static known make(int power)
 {
-    quadratic q = {{D, 4, eval, n_tokens, set_sample, NULL}, {0}, {0}, false};
+    known q = {.head = {D, 4, eval, n_tokens, set_sample, NULL}, .power = power, .tokens = 10};
     cbe_test_random r = {3};
     for (size_t i = 0; i < D; i++) {
         q.values[i] = (double)(D - i) * (double)(D - i);
@@ -69,109 +82,308 @@ static quadratic make(void)
     return q;
 }
 
+static cbe_search_options make_options(size_t n_vectors)
+{
+    cbe_search_options options;
+    cbe_search_options_init(&options);
+    options.n_vectors = n_vectors;
+    return options;
+}
+
 static cbe_error err;
 
-static void assert_orthonormal(const cbe_basis *b)
+static cbe_basis search(known *q, const cbe_search_options *options, size_t n_candidates, const double *candidates)
 {
-    for (size_t i = 0; i < b->n_vectors; i++)
+    cbe_basis b = {0};
+    cbe_assert_ok(cbe_search_layer(&b, &q->head, options, n_candidates, candidates, NULL, NULL, &err), &err);
+    assert_int_equal(b.hidden_size, D);
+    assert_int_equal(q->sample, 0);
+    return b;
+}
+
+static void assert_orthonormal_and_falling(const cbe_basis *b)
+{
+    for (size_t i = 0; i < b->n_vectors; i++) {
+        assert_true(i == 0 || !(b->records[i].energy > b->records[i - 1].energy));
         for (size_t j = 0; j <= i; j++) {
             double dot = 0;
             const double want = i == j ? 1 : 0;
             for (size_t k = 0; k < D; k++) dot += b->vectors[i * D + k] * b->vectors[j * D + k];
             cbe_assert_close(&dot, &want, 1, 1e-12, 0, "vectors %zu and %zu", i, j);
         }
+    }
+}
+
+/* The vectors are the axes in order, with their values. */
+static void assert_is_known(const known *q, const cbe_basis *b, const char *what)
+{
+    assert_orthonormal_and_falling(b);
+    for (size_t j = 0; j < b->n_vectors; j++) {
+        double cosine = 0;
+        const double one = 1;
+        for (size_t k = 0; k < D; k++) cosine += q->axes[j * D + k] * b->vectors[j * D + k];
+        cosine = fabs(cosine);
+        cbe_assert_close(&b->records[j].energy, &q->values[j], 1, 0, 1e-5, "%s, vector %zu", what, j);
+        cbe_assert_close(&cosine, &one, 1, 1e-4, 0, "%s, cosine of vector %zu", what, j);
+    }
 }
 
 static void search__finds_the_eigenvectors_of_a_quadratic_form(void **state)
 {
     (void)state;
-    quadratic q = make();
     for (int preset = 0; preset < CBE_N_PRESETS; preset++) {
-        cbe_search_options options;
-        cbe_search_options_init(&options);
+        known q = make(2);
+        cbe_search_options options = make_options(0); /* all */
         options.preset = (cbe_preset)preset;
-        cbe_basis b = {0};
-        cbe_assert_ok(cbe_search_layer(&b, &q.head, &options, 0, NULL, NULL, NULL, &err), &err);
-        assert_int_equal(b.n_vectors, D); /* 0 vectors asked for: all */
-        assert_orthonormal(&b);
-        for (size_t j = 0; j < D; j++)
-            cbe_assert_close(&b.records[j].energy, &q.values[j], 1, 0, 1e-5, "%s, vector %zu",
-                             cbe_preset_name((cbe_preset)preset), j);
+        cbe_basis b = search(&q, &options, 0, NULL);
+        assert_int_equal(b.n_vectors, D);
+        assert_is_known(&q, &b, cbe_preset_name((cbe_preset)preset));
+        cbe_basis_free(&b);
+        options.n_vectors = 1;
+        b = search(&q, &options, 0, NULL);
+        assert_int_equal(b.n_vectors, 1);
+        assert_is_known(&q, &b, "one vector");
         cbe_basis_free(&b);
     }
 }
 
-static void search__is_the_same_in_two_runs(void **state)
+static void search__finds_the_highest_of_many_maxima(void **state)
 {
     (void)state;
-    quadratic q = make();
-    cbe_search_options options;
-    cbe_search_options_init(&options);
-    options.n_vectors = 3;
-    cbe_basis a = {0}, b = {0};
-    cbe_assert_ok(cbe_search_layer(&a, &q.head, &options, 0, NULL, NULL, NULL, &err), &err);
-    cbe_assert_ok(cbe_search_layer(&b, &q.head, &options, 0, NULL, NULL, NULL, &err), &err);
-    assert_memory_equal(a.vectors, b.vectors, 3 * D * sizeof(double));
+    known q = make(4);
+    /* Near the axes, lowest first; and weights so near each other that order is not the only guide. */
+    double candidates[D * D];
+    cbe_test_random r = {5};
+    for (size_t i = 0; i < D; i++) {
+        q.values[i] = 1 + 0.1 * (double)(D - i);
+        for (size_t k = 0; k < D; k++)
+            candidates[i * D + k] = 7 * q.axes[(D - 1 - i) * D + k] + cbe_test_normal(&r);
+    }
+    const cbe_search_options options = make_options(D);
+    cbe_basis b = search(&q, &options, D, candidates);
+    assert_is_known(&q, &b, "many maxima");
+    for (size_t j = 0; j < D; j++) assert_in_range(b.records[j].starts, 1, options.n_starts);
+    cbe_basis_free(&b);
+    /* One start alone, from the identity's column, does not find them: the objective tells them apart. */
+    cbe_search_options seed = make_options(1);
+    seed.preset = CBE_PRESET_SEED;
+    b = search(&q, &seed, 0, NULL);
+    assert_orthonormal_and_falling(&b);
+    assert_true(b.records[0].energy < 0.99 * q.values[0]);
+    cbe_basis_free(&b);
+}
+
+static void search__with_a_sample_returns_energies_of_all_tokens(void **state)
+{
+    (void)state;
+    known q = make(2);
+    q.tokens = 1000;
+    q.sample_error = 0.1;
+    const cbe_search_options options = make_options(4);
+    cbe_basis b = search(&q, &options, 0, NULL);
+    assert_is_known(&q, &b, "sampled");
+    size_t counted = 0;
+    for (size_t j = 0; j < 4; j++) {
+        assert_true(b.records[j].sample_evaluations > 0);
+        counted += b.records[j].evaluations + b.records[j].sample_evaluations;
+    }
+    assert_true(counted < q.evaluations); /* scoring candidates comes on top */
+    cbe_basis_free(&b);
+}
+
+static bool same_bits(const cbe_basis *a, const cbe_basis *b)
+{
+    bool same = a->n_vectors == b->n_vectors &&
+                memcmp(a->vectors, b->vectors, a->n_vectors * D * sizeof(double)) == 0;
+    for (size_t j = 0; same && j < a->n_vectors; j++)
+        same = memcmp(&a->records[j].energy, &b->records[j].energy, sizeof(double)) == 0;
+    return same;
+}
+
+static void search__is_the_same_in_two_runs_and_another_with_another_seed(void **state)
+{
+    (void)state;
+    known q = make(4);
+    cbe_search_options options = make_options(3);
+    cbe_basis a = search(&q, &options, 0, NULL), b = search(&q, &options, 0, NULL);
+    assert_true(same_bits(&a, &b));
+    cbe_basis_free(&b);
+    options.seed = 1;
+    b = search(&q, &options, 0, NULL);
+    assert_false(same_bits(&a, &b));
     cbe_basis_free(&a);
     cbe_basis_free(&b);
 }
 
-static void search__survives_flat_and_broken_energies(void **state)
+static void search__of_a_flat_objective_ends_with_zeros(void **state)
 {
     (void)state;
-    for (int broken = 0; broken < 2; broken++) {
-        quadratic q = make();
-        q.nan_side = broken;
-        if (!broken) memset(q.values, 0, sizeof q.values);
-        cbe_search_options options;
-        cbe_search_options_init(&options);
-        cbe_basis b = {0};
-        cbe_assert_ok(cbe_search_layer(&b, &q.head, &options, 0, NULL, NULL, NULL, &err), &err);
+    for (int preset = 0; preset < CBE_N_PRESETS; preset++) {
+        known q = make(2);
+        memset(q.values, 0, sizeof q.values);
+        cbe_search_options options = make_options(D);
+        options.preset = (cbe_preset)preset;
+        cbe_basis b = search(&q, &options, 0, NULL);
         assert_int_equal(b.n_vectors, D);
-        assert_orthonormal(&b);
-        for (size_t j = 0; j < D; j++) assert_true(isfinite(b.records[j].energy));
-        if (!broken)
-            for (size_t j = 0; j < D; j++) assert_true(b.records[j].energy == 0);
+        assert_orthonormal_and_falling(&b);
+        for (size_t j = 0; j < D; j++) assert_true(b.records[j].energy == 0);
+        assert_true(q.evaluations < 50 * D);
         cbe_basis_free(&b);
     }
 }
 
-static bool cancel(void *context, size_t vector, size_t n_vectors, double energy, size_t evaluations)
+static void search__survives_energies_that_are_no_numbers(void **state)
 {
-    (void)context;
-    (void)n_vectors;
-    (void)energy;
-    (void)evaluations;
+    (void)state;
+    for (int preset = 0; preset < CBE_N_PRESETS; preset++)
+        for (int everywhere = 0; everywhere < 2; everywhere++) {
+            known q = make(2);
+            q.nan_side = true;
+            q.nan_everywhere = everywhere;
+            cbe_search_options options = make_options(D);
+            options.preset = (cbe_preset)preset;
+            cbe_basis b = search(&q, &options, 0, NULL);
+            assert_int_equal(b.n_vectors, D);
+            assert_orthonormal_and_falling(&b);
+            for (size_t j = 0; j < D && preset == CBE_PRESET_DEFAULT; j++)
+                assert_true(isfinite(b.records[j].energy));
+            assert_true(q.evaluations < 2000 * D);
+            cbe_basis_free(&b);
+        }
+}
+
+static void search__ignores_candidates_of_no_use(void **state)
+{
+    (void)state;
+    known q = make(2);
+    double candidates[4 * D] = {0}; /* zero, one twice, and an axis that is found before */
+    memcpy(candidates + D, q.axes, D * sizeof *candidates);
+    memcpy(candidates + 2 * D, q.axes, D * sizeof *candidates);
+    memcpy(candidates + 3 * D, q.axes + D, D * sizeof *candidates);
+    const cbe_search_options options = make_options(D);
+    cbe_basis b = search(&q, &options, 4, candidates);
+    assert_is_known(&q, &b, "poor candidates");
+    cbe_basis_free(&b);
+}
+
+static void search__ends_a_layer_below_min_energy(void **state)
+{
+    (void)state;
+    for (int preset = 0; preset < CBE_N_PRESETS; preset++) {
+        known q = make(2);
+        cbe_search_options options = make_options(D);
+        options.preset = (cbe_preset)preset;
+        options.min_energy = 1e-3; /* never reached */
+        cbe_basis b = search(&q, &options, 0, NULL);
+        assert_int_equal(b.n_vectors, D);
+        assert_false(b.below_min_energy);
+        cbe_basis_free(&b);
+        options.min_energy = 1e6;
+        b = search(&q, &options, 0, NULL);
+        assert_int_equal(b.n_vectors, 1);
+        assert_true(b.below_min_energy);
+        cbe_basis_free(&b);
+    }
+    known q = make(2);
+    cbe_search_options options = make_options(D);
+    options.min_energy = 40; /* 81, 64, 49, 36: the fourth is kept */
+    cbe_basis b = search(&q, &options, 0, NULL);
+    assert_int_equal(b.n_vectors, 4);
+    assert_is_known(&q, &b, "ended early");
+    assert_true(b.below_min_energy);
+    cbe_basis_free(&b);
+}
+
+static bool cancel_third(void *context, size_t vector, size_t n_vectors, double energy, size_t evaluations)
+{
+    size_t *calls = context;
+    ++*calls;
+    assert_true(vector < n_vectors && evaluations > 0 && isfinite(energy));
     return vector < 2;
 }
 
-static void search__stops_at_the_limits_it_is_given(void **state)
+static void search__can_be_cancelled(void **state)
 {
     (void)state;
-    quadratic q = make();
-    cbe_search_options options;
-    cbe_search_options_init(&options);
+    for (int preset = 0; preset < CBE_N_PRESETS; preset++) {
+        known q = make(2);
+        q.tokens = 1000;
+        cbe_search_options options = make_options(D);
+        options.preset = (cbe_preset)preset;
+        cbe_basis b = {0};
+        size_t calls = 0;
+        assert_int_equal(cbe_search_layer(&b, &q.head, &options, 0, NULL, cancel_third, &calls, &err),
+                         CBE_ERR_CANCELLED);
+        assert_true(calls > 2 && !b.vectors);
+        assert_int_equal(q.sample, 0);
+    }
+}
+
+static void search__refuses_what_it_cannot_do(void **state)
+{
+    (void)state;
+    known q = make(2);
     cbe_basis b = {0};
-    options.n_vectors = D + 1;
-    assert_int_equal(cbe_search_layer(&b, &q.head, &options, 0, NULL, NULL, NULL, &err), CBE_ERR_ARG);
-    options.n_vectors = D;
-    options.min_energy = 40; /* 81, 64, 49, 36: the fourth is kept and ends the layer */
-    cbe_assert_ok(cbe_search_layer(&b, &q.head, &options, 0, NULL, NULL, NULL, &err), &err);
-    assert_int_equal(b.n_vectors, 4);
-    assert_true(b.below_min_energy);
-    cbe_basis_free(&b);
-    assert_int_equal(cbe_search_layer(&b, &q.head, &options, 0, NULL, cancel, NULL, &err), CBE_ERR_CANCELLED);
+    cbe_search_options options = make_options(D + 1);
+    for (int preset = 0; preset < CBE_N_PRESETS; preset++) {
+        options.preset = (cbe_preset)preset;
+        assert_int_equal(cbe_search_layer(&b, &q.head, &options, 0, NULL, NULL, NULL, &err), CBE_ERR_ARG);
+    }
+    options = make_options(1);
     options.n_starts = 0;
     assert_int_equal(cbe_search_layer(&b, &q.head, &options, 0, NULL, NULL, NULL, &err), CBE_ERR_ARG);
+    options = make_options(1);
+    options.n_polished = 0;
+    assert_int_equal(cbe_search_layer(&b, &q.head, &options, 0, NULL, NULL, NULL, &err), CBE_ERR_ARG);
+    assert_null(b.vectors);
+}
+
+static void search__passes_an_objective_s_error_on(void **state)
+{
+    (void)state;
+    known q = make(2);
+    q.fails = true;
+    const cbe_search_options options = make_options(2);
+    cbe_basis b = {0};
+    assert_int_equal(cbe_search_layer(&b, &q.head, &options, 0, NULL, NULL, NULL, &err), CBE_ERR_NUMERIC);
+    assert_null(b.vectors);
+}
+
+static void search__says_when_memory_is_short(void **state)
+{
+    (void)state;
+    for (int preset = 0; preset < 2; preset++) {
+        known q = make(2);
+        cbe_search_options options = make_options(2);
+        options.preset = (cbe_preset)preset;
+        cbe_status st = CBE_ERR_NOMEM;
+        for (long allowed = 0; st != CBE_OK; allowed++) {
+            cbe_basis b = {0};
+            assert_true(allowed < 1000);
+            cbe_memory_fail_after(allowed);
+            st = cbe_search_layer(&b, &q.head, &options, 0, NULL, NULL, NULL, &err);
+            cbe_memory_fail_after(-1);
+            assert_true(st == CBE_OK ? b.vectors != NULL : st == CBE_ERR_NOMEM && !b.vectors);
+            cbe_basis_free(&b);
+        }
+    }
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(search__finds_the_eigenvectors_of_a_quadratic_form),
-        cmocka_unit_test(search__is_the_same_in_two_runs),
-        cmocka_unit_test(search__survives_flat_and_broken_energies),
-        cmocka_unit_test(search__stops_at_the_limits_it_is_given),
+        cmocka_unit_test(search__finds_the_highest_of_many_maxima),
+        cmocka_unit_test(search__with_a_sample_returns_energies_of_all_tokens),
+        cmocka_unit_test(search__is_the_same_in_two_runs_and_another_with_another_seed),
+        cmocka_unit_test(search__of_a_flat_objective_ends_with_zeros),
+        cmocka_unit_test(search__survives_energies_that_are_no_numbers),
+        cmocka_unit_test(search__ignores_candidates_of_no_use),
+        cmocka_unit_test(search__ends_a_layer_below_min_energy),
+        cmocka_unit_test(search__can_be_cancelled),
+        cmocka_unit_test(search__refuses_what_it_cannot_do),
+        cmocka_unit_test(search__passes_an_objective_s_error_on),
+        cmocka_unit_test(search__says_when_memory_is_short),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

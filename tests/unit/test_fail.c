@@ -1,0 +1,71 @@
+/* Errors in one line, in a struct that the caller owns. */
+#include "core/fail.h"
+
+#include <string.h>
+
+#include "support/assert_close.h"
+
+static void fail__stores_code_offset_and_message_and_returns_the_code(void **state)
+{
+    (void)state;
+    cbe_error err = {0};
+    assert_int_equal(cbe_fail(&err, CBE_ERR_FORMAT, 77, "tensor '%s': %d", "x", 5), CBE_ERR_FORMAT);
+    assert_int_equal(err.code, CBE_ERR_FORMAT);
+    assert_int_equal(err.offset, 77);
+    assert_string_equal(err.message, "tensor 'x': 5");
+}
+
+static void fail__without_an_error_returns_the_code_alone(void **state)
+{
+    (void)state;
+    assert_int_equal(cbe_fail(NULL, CBE_ERR_IO, -1, "%s", "lost"), CBE_ERR_IO);
+}
+
+static void fail__cuts_what_does_not_fit(void **state)
+{
+    (void)state;
+    struct {
+        cbe_error err;
+        unsigned char after[8];
+    } guarded;
+    char text[2 * CBE_MESSAGE_SIZE];
+    memset(text, 'a', sizeof text);
+    text[sizeof text - 1] = 0;
+    memset(&guarded, 0xee, sizeof guarded);
+    cbe_fail(&guarded.err, CBE_ERR_ARG, -1, "%s", text);
+    assert_int_equal(strlen(guarded.err.message), CBE_MESSAGE_SIZE - 1);
+    for (size_t i = 0; i < sizeof guarded.after; i++) assert_int_equal(guarded.after[i], 0xee);
+}
+
+static void fail__is_one_line_whatever_a_file_name_holds(void **state)
+{
+    (void)state;
+    cbe_error err;
+    cbe_fail(&err, CBE_ERR_IO, -1, "a\nb\tc\rd\033[1me\177f \303\251");
+    assert_string_equal(err.message, "a?b?c?d?[1me?f \303\251");
+}
+
+static void status_name__is_the_name_in_the_source(void **state)
+{
+    (void)state;
+    assert_string_equal(cbe_status_name(CBE_OK), "CBE_OK");
+    assert_string_equal(cbe_status_name(CBE_ERR_SHAPE), "CBE_ERR_SHAPE");
+    assert_string_equal(cbe_status_name(CBE_ERR_INTERNAL), "CBE_ERR_INTERNAL");
+    assert_string_equal(cbe_status_name(CBE_N_STATUS), "?");
+    assert_string_equal(cbe_status_name((cbe_status)-1), "?");
+    for (int i = 0; i < CBE_N_STATUS; i++)
+        for (int j = 0; j < i; j++)
+            assert_string_not_equal(cbe_status_name((cbe_status)i), cbe_status_name((cbe_status)j));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(fail__stores_code_offset_and_message_and_returns_the_code),
+        cmocka_unit_test(fail__without_an_error_returns_the_code_alone),
+        cmocka_unit_test(fail__cuts_what_does_not_fit),
+        cmocka_unit_test(fail__is_one_line_whatever_a_file_name_holds),
+        cmocka_unit_test(status_name__is_the_name_in_the_source),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
