@@ -12,7 +12,7 @@
 
 typedef struct {
     cli_run run;
-    size_t vectors, starts, max_iterations;
+    size_t starts, max_iterations;
     int preset;
     double min_energy;
 } extract_options;
@@ -23,7 +23,7 @@ _Static_assert(sizeof presets / sizeof *presets == CBE_N_PRESETS + 1, "in the or
 #define AT(field) offsetof(extract_options, field)
 static const cli_option options[] = {
     CLI_INPUT_OPTIONS(extract_options, NULL),
-    {"vectors", 'k', OPT_COUNT, AT(vectors), "4", "K", "vectors of each layer; 0: as many as the hidden size", NULL, 0},
+    {"vectors", 'k', OPT_COUNT, AT(run.vectors), "4", "K", "vectors of each layer; 0: as many as the hidden size", NULL, 0},
     {"preset", 0, OPT_CHOICE, AT(preset), "default", "NAME", "default, seed or tuned-lens: how is searched (docs/search.md)", presets, 0},
     {"starts", 0, OPT_COUNT, AT(starts), "8", "S", "candidates refined for each vector, preset default", NULL, 1},
     {"max-iter", 0, OPT_COUNT, AT(max_iterations), "100", "M", "L-BFGS iterations of one start", NULL, 1},
@@ -158,16 +158,11 @@ int cli_extract(int argc, char **argv)
     if ((st = cli_inputs_open(&in, &given.run, &progress, &err)) != CBE_OK) goto done;
     cbe_search_options *search = &in.options.search;
     search->preset = preset;
-    search->n_vectors = given.vectors;
+    search->n_vectors = given.run.vectors;
     search->n_starts = given.starts;
     search->max_iterations = given.max_iterations;
     search->min_energy = given.min_energy;
     const size_t d = in.decoder->hidden_size;
-    if (given.vectors > d) {
-        st = cbe_fail(&err, CBE_ERR_ARG, -1, "-k %zu: a basis of %zu dimensions has at most %zu vectors",
-                      given.vectors, d, d);
-        goto done;
-    }
     if ((st = record_options(&given, &in, &recorded, &n_recorded, &recorded_text, &err)) != CBE_OK) goto done;
     st = CBE_ERR_NOMEM;
     if (!(results = cbe_alloc_zero(in.n_layers, sizeof *results, "results", &err))) goto done;

@@ -125,6 +125,14 @@ static size_t state_of(const cli_run *run, size_t layer)
     return run->site == CBE_SITE_POST ? layer + 1 : layer;
 }
 
+/* Before a model is run: what cannot be found must not be searched for. */
+static cbe_status check_vectors(const cli_run *run, size_t hidden_size, cbe_error *err)
+{
+    if (run->vectors <= hidden_size) return CBE_OK;
+    return cbe_fail(err, CBE_ERR_ARG, -1, "-k %zu: a basis of %zu dimensions has at most %zu vectors", run->vectors,
+                    hidden_size, hidden_size);
+}
+
 /* A model is run on its text; only the hidden states of the layers asked for are kept. */
 static cbe_status run_model(cli_inputs *in, const cli_run *run, cli_progress *progress, cbe_error *err)
 {
@@ -137,6 +145,7 @@ static cbe_status run_model(cli_inputs *in, const cli_run *run, cli_progress *pr
     in->decoder = cbe_model_decoder(in->model);
     cli_say(progress, "model: %s, %zu blocks, hidden size %zu, vocabulary %zu", config->architecture,
             config->n_layers, config->hidden_size, config->vocab_size);
+    if ((st = check_vectors(run, config->hidden_size, err)) != CBE_OK) goto done;
     if ((st = cli_choose_layers(&run->layers, config->n_layers, &in->layers, &in->n_layers, err)) != CBE_OK)
         goto done;
     st = cli_read_tokens(&tokens, in->model, run->model, run->tokens, &run->text, run->context_length,
@@ -159,6 +168,7 @@ static cbe_status open_files(cli_inputs *in, const cli_run *run, cli_progress *p
     size_t *layers = NULL, n_layers = 0;
     if ((st = cbe_decoder_load(&in->loaded_decoder, run->decoder, err)) != CBE_OK) return st;
     in->decoder = in->loaded_decoder;
+    if ((st = check_vectors(run, in->decoder->hidden_size, err)) != CBE_OK) return st;
     if ((st = cbe_hidden_states_open(&in->states, run->hidden_states, err)) != CBE_OK) return st;
     const size_t last = cbe_hidden_states_end(in->states), blocks = cbe_hidden_states_n_blocks(in->states);
     /* The last state of a model is the input of no block. */

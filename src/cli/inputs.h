@@ -16,6 +16,7 @@ typedef struct {
     cli_ranges layers;
     cli_skip skip;
     int ablation, objective, site;
+    size_t vectors; /* asked for, of each layer; 0: does not matter */
     size_t context_length, max_tokens, threads;
     uint64_t seed;
     bool quiet, verbose;

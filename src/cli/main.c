@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/commands.h"
+#include "core/fail.h"
 
 static const struct {
     const char *name, *summary;
@@ -60,8 +61,9 @@ int main(int argc, char **argv)
             printf("cbe " CBE_VERSION "\n");
             return cli_finish_output();
         }
-        fprintf(stderr, "cbe: '%s' is not a command; cbe --help lists them\n", argv[1]);
-        return CLI_BAD_INPUT;
+        cbe_error err;
+        cbe_fail(&err, CBE_ERR_ARG, -1, "'%s' is not a command; cbe --help lists them", argv[1]);
+        return cli_report(&err);
     }
     fprintf(stderr, "cbe: a command is missing; cbe --help lists them\n");
     return CLI_BAD_INPUT;

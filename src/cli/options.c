@@ -213,8 +213,8 @@ cbe_status cli_parse(const cli_command *command, int argc, char **argv, void *fi
         } else if (positional < command->n_positional) {
             *(const char **)((char *)fields + command->positional[positional++]) = argv[i];
         } else {
-            return cbe_fail(err, CBE_ERR_ARG, -1, "'%s' is one argument too many; usage: cbe %s %s", argv[i],
-                            command->name, command->usage);
+            return cbe_fail(err, CBE_ERR_ARG, -1, "'%s' is one argument too many; see cbe %s --help", argv[i],
+                            command->name);
         }
     }
     return CBE_OK;

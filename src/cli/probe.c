@@ -35,7 +35,8 @@ static const cli_command command = {
     {AT(run.model)},
 };
 
-static cbe_status read_directions(const char *path, size_t d, double **out, size_t *m, cbe_error *err)
+/* Tensor v: (m, d), or (d) for one of them. */
+static cbe_status read_directions(const char *path, double **out, size_t *m, size_t *width, cbe_error *err)
 {
     cbe_safetensors *file = NULL;
     cbe_tensor t;
@@ -44,12 +45,12 @@ static cbe_status read_directions(const char *path, size_t d, double **out, size
     cbe_status st = cbe_safetensors_open(&file, path, err);
     if (st != CBE_OK) return st;
     if ((st = cbe_safetensors_get(file, "v", &t, err)) != CBE_OK) goto done;
-    if (t.n_dims < 1 || t.n_dims > 2 || t.n_elements == 0 || t.dims[t.n_dims - 1] != d || t.dtype == CBE_I64) {
+    if (t.n_dims < 1 || t.n_dims > 2 || t.n_elements == 0 || t.dtype == CBE_I64) {
         st = cbe_fail(err, CBE_ERR_SHAPE, -1,
-                      "%s: tensor 'v' must be floating point, (%zu) or (m, %zu), as the hidden size is %zu", path, d,
-                      d, d);
+                      "%s: tensor 'v' must be floating point, (d) or (m, d), where d is the hidden size", path);
         goto done;
     }
+    const size_t d = t.dims[t.n_dims - 1];
     st = CBE_ERR_NOMEM;
     if (!(v = cbe_alloc(t.n_elements, sizeof *v, "directions", err))) goto done;
     if (t.dtype == CBE_F64) {
@@ -67,6 +68,7 @@ static cbe_status read_directions(const char *path, size_t d, double **out, size
     if (st != CBE_OK) goto done;
     *out = v;
     *m = t.n_elements / d;
+    *width = d;
     v = NULL;
 done:
     cbe_free(v);
@@ -132,7 +134,7 @@ int cli_probe(int argc, char **argv)
     cbe_layer_objective *objective = NULL;
     cbe_safetensors_writer *writer = NULL;
     double *v = NULL, *energies = NULL, *grad = NULL, *per_token = NULL;
-    size_t m = 0;
+    size_t m = 0, width = 0;
 
     if ((st = cli_parse(&command, argc, argv, &given, &help, &err)) != CBE_OK) goto done;
     if (help) {
@@ -144,9 +146,14 @@ int cli_probe(int argc, char **argv)
         st = cbe_fail(&err, CBE_ERR_ARG, -1, "--vectors-file FILE is missing: the directions to probe");
         goto done;
     }
+    if ((st = read_directions(given.vectors, &v, &m, &width, &err)) != CBE_OK) goto done;
     if ((st = cli_inputs_open(&in, &given.run, &progress, &err)) != CBE_OK) goto done;
     const size_t d = in.decoder->hidden_size;
-    if ((st = read_directions(given.vectors, d, &v, &m, &err)) != CBE_OK) goto done;
+    if (width != d) {
+        st = cbe_fail(&err, CBE_ERR_SHAPE, -1, "%s: directions of tensor 'v' have %zu numbers, the hidden size is %zu",
+                      given.vectors, width, d);
+        goto done;
+    }
     if ((st = cbe_layer_objective_create(&objective, in.states, in.decoder, &in.options, &err)) != CBE_OK)
         goto done;
     if (cbe_layer_objective_derangement_unused(objective))

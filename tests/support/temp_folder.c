@@ -19,15 +19,23 @@ int temp_folder_create(void **state)
     return *state ? 0 : -1;
 }
 
+/* A file, or a folder with all that is in it. */
+static int remove_tree(const char *path)
+{
+    DIR *folder = opendir(path);
+    for (struct dirent *entry; folder && (entry = readdir(folder));) {
+        char inner[2048];
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+        snprintf(inner, sizeof inner, "%s/%s", path, entry->d_name);
+        remove_tree(inner);
+    }
+    if (folder) closedir(folder);
+    return remove(path);
+}
+
 int temp_folder_remove(void **state)
 {
-    DIR *folder = opendir(*state);
-    if (!folder) return -1;
-    for (struct dirent *entry; (entry = readdir(folder));)
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            remove(temp_path(state, entry->d_name));
-    closedir(folder);
-    const int failed = rmdir(*state);
+    const int failed = remove_tree(*state);
     free(*state);
     return failed;
 }

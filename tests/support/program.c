@@ -1,0 +1,102 @@
+/* program.c - see program.h. */
+#include "support/program.h"
+
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "support/assert_close.h"
+#include "support/temp_folder.h"
+
+extern char **environ;
+
+char program_out[PROGRAM_TEXT], program_err[PROGRAM_TEXT];
+static char folder[512];
+
+int program_set_up(void **state)
+{
+    if (temp_folder_create(state) != 0) return -1;
+    snprintf(folder, sizeof folder, "%s", (const char *)*state);
+    return 0;
+}
+
+static const struct {
+    char letter;
+    const char *text;
+} names[] = {
+    {'F', folder},
+    {'D', CBE_TEST_DATA},
+    {'G', CBE_TEST_DATA "/golden"},
+    {'H', CBE_TEST_DATA "/golden/extract/rmsnorm-logit/hidden.safetensors"},
+    {'E', CBE_TEST_DATA "/golden/extract/rmsnorm-logit/decoder.safetensors"},
+};
+
+const char *program_expand(const char *line)
+{
+    static char lines[4][4096];
+    static unsigned next;
+    char *to = lines[next++ % 4];
+    size_t n = 0;
+    for (; *line; line++) {
+        const char *text = NULL;
+        for (size_t i = 0; *line == '%' && i < sizeof names / sizeof *names; i++)
+            if (line[1] == names[i].letter) text = names[i].text;
+        assert_true(n + (text ? strlen(text) : 1) < sizeof lines[0]);
+        if (text) {
+            n += (size_t)sprintf(to + n, "%s", text);
+            line++;
+        } else {
+            to[n++] = *line;
+        }
+    }
+    to[n] = 0;
+    return to;
+}
+
+static void read_text(const char *path, char *out)
+{
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    out[fread(out, 1, PROGRAM_TEXT - 1, file)] = 0;
+    fclose(file);
+}
+
+int program_run(const char *line)
+{
+    char copy[4096], out[600], err[600], *argv[64] = {NULL};
+    size_t argc = 0;
+    pid_t child;
+    int status;
+    const char *program = getenv("CBE_PROGRAM");
+    if (!program) fail_msg("CBE_PROGRAM must name the program: run this test by ctest");
+    argv[argc++] = strdup(program);
+    snprintf(copy, sizeof copy, "%s", program_expand(line));
+    for (char *word = strtok(copy, " "); word; word = strtok(NULL, " ")) {
+        assert_true(argc < 63);
+        argv[argc++] = word;
+    }
+    snprintf(out, sizeof out, "%s/stdout", folder);
+    snprintf(err, sizeof err, "%s/stderr", folder);
+    posix_spawn_file_actions_t files;
+    posix_spawn_file_actions_init(&files);
+    posix_spawn_file_actions_addopen(&files, 1, out, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    posix_spawn_file_actions_addopen(&files, 2, err, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    assert_int_equal(posix_spawn(&child, program, &files, NULL, argv, environ), 0);
+    posix_spawn_file_actions_destroy(&files);
+    free(argv[0]);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    read_text(out, program_out);
+    read_text(err, program_err);
+    if (!WIFEXITED(status)) fail_msg("cbe %s: ended by signal %d, %s", line, WTERMSIG(status), program_err);
+    return WEXITSTATUS(status);
+}
+
+void program_done(const char *line)
+{
+    const int status = program_run(line);
+    if (status != 0) fail_msg("cbe %s: exit status %d, %s", line, status, program_err);
+}
