@@ -6,8 +6,10 @@
  *   info   := name(string) n_dims(u32) dim(u64)* type(u32) offset(u64, from the start of data)
  *
  * Files are mapped. Every count, length and offset is checked against the bytes left before it is
- * used. F32, F64, F16, BF16, I64, Q4_0, Q4_1 and Q8_0 are read; another type is an error, by name,
- * only when its tensor is asked for.
+ * used. F32, F64, F16, BF16, I64, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K and IQ4_NL are read;
+ * another type is an error, by name, only when its tensor is asked for.
+ *
+ * A model may be split into parts, NAME-00001-of-00003.gguf and so on: opening the first opens all.
  */
 #ifndef CBE_GGUF_H
 #define CBE_GGUF_H
@@ -28,9 +30,15 @@ typedef struct {
     size_t length;
 } cbe_span;
 
+/** @param path  a model's file, or the first of its parts
+ * @return CBE_OK; CBE_ERR_IO (a missing part is named); CBE_ERR_ARG (a later part was given);
+ *         CBE_ERR_FORMAT; CBE_ERR_UNSUPPORTED (version, byte order); CBE_ERR_NOMEM */
 cbe_status cbe_gguf_open(cbe_gguf **out, const char *path, cbe_error *err);
 void cbe_gguf_close(cbe_gguf *file); /* NULL is allowed */
-const char *cbe_gguf_path(const cbe_gguf *file);
+const char *cbe_gguf_path(const cbe_gguf *file); /* of the first part */
+/** The files of a model: 1 unless it is split; path of the i-th, borrowed. */
+size_t cbe_gguf_n_parts(const cbe_gguf *file);
+const char *cbe_gguf_part_path(const cbe_gguf *file, size_t i);
 
 /* Metadata. A key that is missing is CBE_ERR_FORMAT and named; so is a value of another type. */
 

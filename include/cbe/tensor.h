@@ -21,9 +21,19 @@ typedef enum {
     CBE_F16,
     CBE_BF16,
     CBE_I64,
-    CBE_Q4_0, /* GGUF blocks of 32: one f16 scale, 16 bytes of 4-bit values */
-    CBE_Q4_1, /* the same with an f16 minimum */
-    CBE_Q8_0, /* GGUF blocks of 32: one f16 scale, 32 signed bytes */
+    /* GGUF blocks of 32: an f16 scale, in _1 an f16 minimum too, and 4, 5 or 8 bits for each item */
+    CBE_Q4_0,
+    CBE_Q4_1,
+    CBE_Q5_0,
+    CBE_Q5_1,
+    CBE_Q8_0,
+    /* GGUF blocks of 256, whose groups have scales of their own: 2 to 6 bits for each item */
+    CBE_Q2_K,
+    CBE_Q3_K,
+    CBE_Q4_K,
+    CBE_Q5_K,
+    CBE_Q6_K,
+    CBE_IQ4_NL, /* GGUF blocks of 32: an f16 scale, 4 bits that choose one of 16 levels */
     CBE_N_DTYPES
 } cbe_dtype;
 

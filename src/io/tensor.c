@@ -2,8 +2,8 @@
  * tensor.c - the table of dtypes, and conversion to float.
  *
  * Data may lie at any address, so elements are copied out with memcpy, which compiles to loads.
- * Every conversion is one loop without branches over a contiguous range, so that it vectorises. F16
- * is unpacked with integer operations, because the baseline instruction set has no conversion.
+ * Every conversion is one loop without branches over a contiguous range, so that it vectorises.
+ * Quantised types are in quantised_blocks.c.
  */
 #include "cbe/tensor.h"
 
@@ -12,71 +12,14 @@
 #include <string.h>
 
 #include "core/fail.h"
-
-// d * q + m is rounded twice in the files' reference implementation; a fused product differs.
-#pragma STDC FP_CONTRACT OFF
+#include "io/half.h"
+#include "io/quantised_blocks.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "files are read in place");
 
-enum { BLOCK_ITEMS = 32 };
-
-typedef struct {
-    uint16_t d;
-    uint8_t q[BLOCK_ITEMS / 2];
-} block_q4_0;
-
-typedef struct {
-    uint16_t d, m;
-    uint8_t q[BLOCK_ITEMS / 2];
-} block_q4_1;
-
-typedef struct {
-    uint16_t d;
-    int8_t q[BLOCK_ITEMS];
-} block_q8_0;
-
-static const cbe_dtype_info dtypes[] = {
-    [CBE_F32] = {"F32", 1, sizeof(float)},
-    [CBE_F64] = {"F64", 1, sizeof(double)},
-    [CBE_F16] = {"F16", 1, 2},
-    [CBE_BF16] = {"BF16", 1, 2},
-    [CBE_I64] = {"I64", 1, sizeof(int64_t)},
-    [CBE_Q4_0] = {"Q4_0", BLOCK_ITEMS, sizeof(block_q4_0)},
-    [CBE_Q4_1] = {"Q4_1", BLOCK_ITEMS, sizeof(block_q4_1)},
-    [CBE_Q8_0] = {"Q8_0", BLOCK_ITEMS, sizeof(block_q8_0)},
-};
-_Static_assert(sizeof dtypes / sizeof *dtypes == CBE_N_DTYPES, "one row for each dtype");
-_Static_assert(sizeof(block_q4_0) == 18 && sizeof(block_q4_1) == 20 && sizeof(block_q8_0) == 34,
-               "blocks have no padding");
-
-const cbe_dtype_info *cbe_dtype_get(cbe_dtype dtype)
+static void convert_f32(const unsigned char *data, size_t count, float *out)
 {
-    return &dtypes[dtype];
-}
-
-static float float_of_bits(uint32_t bits)
-{
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-/*
- * s eeeee mmmmmmmmmm (bias 15) -> s eeeeeeee mmmmmmmmmm0000000000000 (bias 127).
- * Subnormals: the mantissa is put behind an exponent of 2^-14, which is then subtracted; the
- * difference is exact. All three cases are computed and one is selected: no branch.
- */
-static float float_of_half(uint16_t half)
-{
-    const uint32_t magnitude = (uint32_t)(half & 0x7fff) << 13;
-    const uint32_t exponent = magnitude & 0x7c00u << 13;
-    const float tiny = float_of_bits(magnitude + (113u << 23)) - 0x1p-14f;
-    uint32_t tiny_bits;
-    memcpy(&tiny_bits, &tiny, sizeof tiny_bits);
-    uint32_t bits = magnitude + (112u << 23);
-    bits = exponent == 0 ? tiny_bits : bits;
-    bits = exponent == 0x7c00u << 13 ? magnitude | 0xffu << 23 : bits; // infinity, NaN
-    return float_of_bits(bits | (uint32_t)(half & 0x8000) << 16);
+    memcpy(out, data, count * sizeof *out);
 }
 
 static void convert_f64(const unsigned char *data, size_t count, float *out)
@@ -93,7 +36,7 @@ static void convert_f16(const unsigned char *data, size_t count, float *out)
     for (size_t i = 0; i < count; i++) {
         uint16_t half;
         memcpy(&half, data + i * sizeof half, sizeof half);
-        out[i] = float_of_half(half);
+        out[i] = cbe_float_of_half(half);
     }
 }
 
@@ -102,7 +45,7 @@ static void convert_bf16(const unsigned char *data, size_t count, float *out)
     for (size_t i = 0; i < count; i++) {
         uint16_t high;
         memcpy(&high, data + i * sizeof high, sizeof high);
-        out[i] = float_of_bits((uint32_t)high << 16);
+        out[i] = cbe_float_of_bits((uint32_t)high << 16);
     }
 }
 
@@ -115,42 +58,32 @@ static void convert_i64(const unsigned char *data, size_t count, float *out)
     }
 }
 
-/* 4-bit blocks: byte j holds item j in its low half and item j + 16 in its high half. */
+static const struct {
+    cbe_dtype_info info;
+    cbe_convert_fn *convert;
+} dtypes[] = {
+    [CBE_F32] = {{"F32", 1, sizeof(float)}, convert_f32},
+    [CBE_F64] = {{"F64", 1, sizeof(double)}, convert_f64},
+    [CBE_F16] = {{"F16", 1, 2}, convert_f16},
+    [CBE_BF16] = {{"BF16", 1, 2}, convert_bf16},
+    [CBE_I64] = {{"I64", 1, sizeof(int64_t)}, convert_i64},
+    [CBE_Q4_0] = {{"Q4_0", CBE_BLOCK_ITEMS, CBE_Q4_0_BYTES}, cbe_convert_q4_0},
+    [CBE_Q4_1] = {{"Q4_1", CBE_BLOCK_ITEMS, CBE_Q4_1_BYTES}, cbe_convert_q4_1},
+    [CBE_Q5_0] = {{"Q5_0", CBE_BLOCK_ITEMS, CBE_Q5_0_BYTES}, cbe_convert_q5_0},
+    [CBE_Q5_1] = {{"Q5_1", CBE_BLOCK_ITEMS, CBE_Q5_1_BYTES}, cbe_convert_q5_1},
+    [CBE_Q8_0] = {{"Q8_0", CBE_BLOCK_ITEMS, CBE_Q8_0_BYTES}, cbe_convert_q8_0},
+    [CBE_Q2_K] = {{"Q2_K", CBE_SUPER_ITEMS, CBE_Q2_K_BYTES}, cbe_convert_q2_k},
+    [CBE_Q3_K] = {{"Q3_K", CBE_SUPER_ITEMS, CBE_Q3_K_BYTES}, cbe_convert_q3_k},
+    [CBE_Q4_K] = {{"Q4_K", CBE_SUPER_ITEMS, CBE_Q4_K_BYTES}, cbe_convert_q4_k},
+    [CBE_Q5_K] = {{"Q5_K", CBE_SUPER_ITEMS, CBE_Q5_K_BYTES}, cbe_convert_q5_k},
+    [CBE_Q6_K] = {{"Q6_K", CBE_SUPER_ITEMS, CBE_Q6_K_BYTES}, cbe_convert_q6_k},
+    [CBE_IQ4_NL] = {{"IQ4_NL", CBE_BLOCK_ITEMS, CBE_IQ4_NL_BYTES}, cbe_convert_iq4_nl},
+};
+_Static_assert(sizeof dtypes / sizeof *dtypes == CBE_N_DTYPES, "one row for each dtype");
 
-static void convert_q4_0(const unsigned char *data, size_t count, float *out)
+const cbe_dtype_info *cbe_dtype_get(cbe_dtype dtype)
 {
-    for (size_t i = 0; i < count / BLOCK_ITEMS; i++, out += BLOCK_ITEMS) {
-        block_q4_0 block;
-        memcpy(&block, data + i * sizeof block, sizeof block);
-        const float d = float_of_half(block.d);
-        for (int j = 0; j < BLOCK_ITEMS / 2; j++) {
-            out[j] = (float)((block.q[j] & 15) - 8) * d;
-            out[j + BLOCK_ITEMS / 2] = (float)((block.q[j] >> 4) - 8) * d;
-        }
-    }
-}
-
-static void convert_q4_1(const unsigned char *data, size_t count, float *out)
-{
-    for (size_t i = 0; i < count / BLOCK_ITEMS; i++, out += BLOCK_ITEMS) {
-        block_q4_1 block;
-        memcpy(&block, data + i * sizeof block, sizeof block);
-        const float d = float_of_half(block.d), m = float_of_half(block.m);
-        for (int j = 0; j < BLOCK_ITEMS / 2; j++) {
-            out[j] = (float)(block.q[j] & 15) * d + m;
-            out[j + BLOCK_ITEMS / 2] = (float)(block.q[j] >> 4) * d + m;
-        }
-    }
-}
-
-static void convert_q8_0(const unsigned char *data, size_t count, float *out)
-{
-    for (size_t i = 0; i < count / BLOCK_ITEMS; i++, out += BLOCK_ITEMS) {
-        block_q8_0 block;
-        memcpy(&block, data + i * sizeof block, sizeof block);
-        const float d = float_of_half(block.d);
-        for (int j = 0; j < BLOCK_ITEMS; j++) out[j] = (float)block.q[j] * d;
-    }
+    return &dtypes[dtype].info;
 }
 
 cbe_status cbe_tensor_to_float(const cbe_tensor *tensor, size_t first, size_t count, float *out,
@@ -171,34 +104,7 @@ cbe_status cbe_tensor_to_float(const cbe_tensor *tensor, size_t first, size_t co
     if (count == 0) return CBE_OK;
     const unsigned char *data =
         (const unsigned char *)tensor->data + first / info->block_items * info->block_bytes;
-    switch (tensor->dtype) {
-    case CBE_F32:
-        memcpy(out, data, count * sizeof *out);
-        break;
-    case CBE_F64:
-        convert_f64(data, count, out);
-        break;
-    case CBE_F16:
-        convert_f16(data, count, out);
-        break;
-    case CBE_BF16:
-        convert_bf16(data, count, out);
-        break;
-    case CBE_I64:
-        convert_i64(data, count, out);
-        break;
-    case CBE_Q4_0:
-        convert_q4_0(data, count, out);
-        break;
-    case CBE_Q4_1:
-        convert_q4_1(data, count, out);
-        break;
-    case CBE_Q8_0:
-        convert_q8_0(data, count, out);
-        break;
-    case CBE_N_DTYPES:
-        break;
-    }
+    dtypes[tensor->dtype].convert(data, count, out);
     return CBE_OK;
 }
 

@@ -126,7 +126,7 @@ static void info__tells_what_each_kind_of_file_holds(void **state)
         {"info %E", "norm: rmsnorm"},
         {"info %G/models/llama", "hidden size: 64"},
         {"info %G/gguf/tiny-llama/llama-f32.gguf", "general.architecture: llama"},
-        {"info %G/gguf/tiny-llama/llama-q5_0.gguf --tensors", "q5_0"}, /* listed, though it cannot be read */
+        {"info %G/gguf/tiny-llama/llama-q5_0.gguf --tensors", "q5_0"},
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
         program_done(lines[i][0]);

@@ -72,7 +72,7 @@ static const struct {
     {"extract %F/folder --text %F/text -o %F/x", "config.json"},
     {"extract %F/mamba --tokens %F/ids -o %F/x", "mamba"},
     {"extract %F/mamba.gguf --text %F/text -o %F/x", "xlama"},
-    {"extract %G/gguf/tiny-llama/llama-q5_0.gguf --text %F/text -o %F/x", "q5_0"},
+    {"extract %F/m-00001-of-00002.gguf --text %F/text -o %F/x", "m-00002-of-00002.gguf: part 2 of 2"},
     {"extract %G/gguf/q4_k.gguf --text %F/text -o %F/x", "q4_k.gguf"},
     {"extract %G/gguf/tiny-llama/llama-f32.gguf --text %F/none -o %F/x", "none"},
     {"extract %G/models/llama --tokens %F/none -o %F/x", "none"},
@@ -167,6 +167,9 @@ static void put_models(void **state)
             break;
         }
     temp_write(temp_path(state, "mamba.gguf"), model, size);
+    static const char part[] = "GGUF\3\0\0\0\0\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0"
+                               "\13\0\0\0\0\0\0\0split.count\4\0\0\0\2\0\0"; /* u32 2 */
+    temp_write(temp_path(state, "m-00001-of-00002.gguf"), part, sizeof part);
     free(model);
     free(path);
     assert_int_equal(mkdir(temp_path(state, "folder"), 0700), 0);

@@ -194,7 +194,7 @@ static void forward__folders_with_keys_of_transformers_4_match_golden(void **sta
 static void forward__gguf_files_match_golden_for_each_type(void **state)
 {
     (void)state;
-    static const char *const types[] = {"f32", "f16", "q8_0", "q4_0", "q4_1"};
+    static const char *const types[] = {"f32", "f16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1"};
     char *golden = cbe_golden_path("gguf/tiny-llama/golden.safetensors");
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         char prefix[16], *model = cbe_golden_path("gguf/tiny-llama/llama-%s.gguf", types[i]);

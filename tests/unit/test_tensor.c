@@ -38,7 +38,10 @@ static void dtype__table_has_names_and_block_sizes(void **state)
     } rows[] = {
         {CBE_F32, "F32", 1, 4},     {CBE_F64, "F64", 1, 8},     {CBE_F16, "F16", 1, 2},
         {CBE_BF16, "BF16", 1, 2},   {CBE_I64, "I64", 1, 8},     {CBE_Q4_0, "Q4_0", 32, 18},
-        {CBE_Q4_1, "Q4_1", 32, 20}, {CBE_Q8_0, "Q8_0", 32, 34},
+        {CBE_Q4_1, "Q4_1", 32, 20}, {CBE_Q5_0, "Q5_0", 32, 22}, {CBE_Q5_1, "Q5_1", 32, 24},
+        {CBE_Q8_0, "Q8_0", 32, 34}, {CBE_Q2_K, "Q2_K", 256, 84}, {CBE_Q3_K, "Q3_K", 256, 110},
+        {CBE_Q4_K, "Q4_K", 256, 144}, {CBE_Q5_K, "Q5_K", 256, 176}, {CBE_Q6_K, "Q6_K", 256, 210},
+        {CBE_IQ4_NL, "IQ4_NL", 32, 18},
     };
     _Static_assert(sizeof rows / sizeof *rows == CBE_N_DTYPES, "every dtype is tested");
     for (size_t i = 0; i < CBE_N_DTYPES; i++) {
@@ -208,22 +211,23 @@ static void to_float__q8_0_is_scale_times_signed_byte(void **state)
 static void to_float__any_range_of_blocks_equals_the_whole_at_any_address(void **state)
 {
     (void)state;
-    unsigned char store[8 * 256 + 8];
-    float whole[256], part[256];
+    enum { TAKEN = 512 };
+    unsigned char store[8 * TAKEN + 8];
+    float whole[TAKEN], part[TAKEN];
     cbe_error err;
     for (int d = 0; d < CBE_N_DTYPES; d++) {
         const size_t unit = cbe_dtype_get((cbe_dtype)d)->block_items;
         for (size_t i = 0; i < sizeof store; i++) store[i] = (unsigned char)(i % 61 + 3);
         for (size_t shift = 0; shift < 8; shift++) {
-            memmove(store + shift, store + (shift ? shift - 1 : 0), 8 * 256);
-            const cbe_tensor t = tensor_of((cbe_dtype)d, 256, store + shift);
-            cbe_assert_ok(cbe_tensor_to_float(&t, 0, 256, whole, &err), &err);
-            for (size_t first = 0; first <= 256; first += unit * (1 + 36 / unit)) {
-                const size_t count = (256 - first) / unit * unit;
+            memmove(store + shift, store + (shift ? shift - 1 : 0), 8 * TAKEN);
+            const cbe_tensor t = tensor_of((cbe_dtype)d, TAKEN, store + shift);
+            cbe_assert_ok(cbe_tensor_to_float(&t, 0, TAKEN, whole, &err), &err);
+            for (size_t first = 0; first <= TAKEN; first += unit * (1 + 36 / unit)) {
+                const size_t count = (TAKEN - first) / unit * unit;
                 memset(part, 0x55, sizeof part);
                 cbe_assert_ok(cbe_tensor_to_float(&t, first, count, part, &err), &err);
                 assert_memory_equal(part, whole + first, count * sizeof *part);
-                if (count < 256) assert_int_equal(bits_of(part[count]), 0x55555555u);
+                if (count < TAKEN) assert_int_equal(bits_of(part[count]), 0x55555555u);
             }
         }
     }
