@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "cbe/extraction.h"
+#include "cbe/gguf.h"
 #include "cbe/safetensors.h"
 #include "core/fail.h"
 #include "core/memory.h"
@@ -146,6 +147,17 @@ static cbe_status add_folder(json_t *list, const cbe_run_input *input, cbe_error
     return st;
 }
 
+/* The file of a model, or all files of one that is split. */
+static cbe_status add_gguf(json_t *list, const cbe_run_input *input, cbe_error *err)
+{
+    cbe_gguf *file = NULL;
+    cbe_status st = cbe_gguf_open(&file, input->path, err);
+    for (size_t i = 0; st == CBE_OK && i < cbe_gguf_n_parts(file); i++)
+        st = add_input(list, input->role, cbe_gguf_part_path(file, i), err);
+    cbe_gguf_close(file);
+    return st;
+}
+
 /* JSON has no infinity or NaN: null stands for them. */
 static json_t *number(double x)
 {
@@ -178,6 +190,8 @@ static cbe_status record_json(char **text, size_t n, const cbe_layer_result *res
         const cbe_run_input *input = &record->inputs[i];
         if (stat(input->path, &info) == 0 && S_ISDIR(info.st_mode))
             st = add_folder(inputs, input, err);
+        else if (strcmp(input->role, "model") == 0)
+            st = add_gguf(inputs, input, err);
         else
             st = add_input(inputs, input->role, input->path, err);
     }
