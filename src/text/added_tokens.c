@@ -4,8 +4,10 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <utf8proc.h>
 
 #include "core/memory.h"
+#include "text/utf8.h"
 
 static int compare_tokens(const void *a, const void *b)
 {
@@ -59,13 +61,65 @@ static const cbe_added_token *longest_at(const cbe_added_tokens *added, const ch
     return longest;
 }
 
-size_t cbe_added_tokens_find(const cbe_added_tokens *added, const char *text, size_t length,
-                             size_t from, const cbe_added_token **token)
+static int32_t character_at(const char *text, size_t length, size_t at)
 {
-    *token = NULL;
+    utf8proc_int32_t character;
+    utf8proc_iterate((const utf8proc_uint8_t *)text + at, (utf8proc_ssize_t)(length - at), &character);
+    return character;
+}
+
+static size_t previous(const char *text, size_t at)
+{
+    do at--;
+    while (at > 0 && ((unsigned char)text[at] & 0xc0) == 0x80);
+    return at;
+}
+
+/* Letters, marks, digits, connecting punctuation and joiners. */
+static bool is_word(int32_t character)
+{
+    switch (utf8proc_category(character)) {
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LL:
+    case UTF8PROC_CATEGORY_LT:
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO:
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME:
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_PC:
+        return true;
+    default:
+        return character == 0x200c || character == 0x200d;
+    }
+}
+
+static bool stands_alone(const char *text, size_t length, size_t begin, size_t end)
+{
+    return (begin == 0 || !is_word(character_at(text, length, previous(text, begin)))) &&
+           (end == length || !is_word(character_at(text, length, end)));
+}
+
+cbe_added_place cbe_added_tokens_find(const cbe_added_tokens *added, const char *text, size_t length,
+                                      size_t from)
+{
     for (size_t at = from; at < length && added->n_tokens > 0; at++) {
         if (!added->begins[(unsigned char)text[at]]) continue;
-        if ((*token = longest_at(added, text + at, length - at))) return at;
+        const cbe_added_token *token = longest_at(added, text + at, length - at);
+        if (!token) continue;
+        size_t begin = at, end = at + token->text.length;
+        if (token->single_word && !stands_alone(text, length, begin, end)) {
+            at = end - 1; /* the next one is looked for behind it */
+            continue;
+        }
+        while (token->lstrip && begin > from &&
+               cbe_utf8_is_space(character_at(text, length, previous(text, begin))))
+            begin = previous(text, begin);
+        while (token->rstrip && end < length && cbe_utf8_is_space(character_at(text, length, end)))
+            end += cbe_utf8_size(text[end]);
+        return (cbe_added_place){token, begin, end};
     }
-    return length;
+    return (cbe_added_place){NULL, length, length};
 }

@@ -17,6 +17,8 @@
 typedef struct {
     cbe_span text; /* borrowed from whoever added it */
     int64_t id;
+    bool single_word;    /* not inside a word */
+    bool lstrip, rstrip; /* takes the white space in front of it, behind it, with it */
 } cbe_added_token;
 
 /** Sorted by text; begins[b]: some token begins with byte b. */
@@ -26,13 +28,18 @@ typedef struct {
     bool begins[256];
 } cbe_added_tokens;
 
+/** Where an added token was found. */
+typedef struct {
+    const cbe_added_token *token; /* NULL: none was */
+    size_t begin, end;            /* with the white space that it takes; both the text's length without one */
+} cbe_added_place;
+
 /** Sorts n_tokens tokens, none of them empty, and takes them over. */
 void cbe_added_tokens_init(cbe_added_tokens *added, cbe_added_token *tokens, size_t n_tokens);
 void cbe_added_tokens_free(cbe_added_tokens *added); /* zeroes it; a zeroed one is allowed */
 
-/** The first added token in text[from, length): its place is returned and *token set; without one,
- * length is returned and *token is NULL. */
-size_t cbe_added_tokens_find(const cbe_added_tokens *added, const char *text, size_t length,
-                             size_t from, const cbe_added_token **token);
+/** The first added token in text[from, length), which is well-formed UTF-8. */
+cbe_added_place cbe_added_tokens_find(const cbe_added_tokens *added, const char *text, size_t length,
+                                      size_t from);
 
 #endif

@@ -4,24 +4,27 @@
  * Of the adjacent pairs that have a merge, the one with the lowest rank is merged, the leftmost of
  * equals, until none is left (Sennrich et al. 2016, arXiv:1508.07909; on bytes, Radford et al. 2019).
  *
- * Two hash tables with linear probing, at most half full: bytes -> id, and (left id, right id) ->
- * (rank, merged id). An id fits 31 bits, so a pair is one 64-bit key.
+ * A hash table with linear probing, at most half full: (left id, right id) -> (rank, merged id). An id
+ * fits 31 bits, so a pair is one 64-bit key.
  */
 #include "text/bpe.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <utf8proc.h>
 
 #include "core/fail.h"
 #include "core/memory.h"
+#include "text/byte_characters.h"
+#include "text/utf8.h"
 
-enum { N_BYTES = 256, N_BYTE_CHARACTERS = 0x144, SHOWN = 48 };
+enum { N_BYTES = 256 };
 
 #define NO_ID   UINT32_MAX
 #define NO_RANK UINT32_MAX
 #define NO_PAIR UINT64_MAX
 #define NO_NODE UINT32_MAX
-#define LAST_ID ((size_t)INT32_MAX)
+#define LAST    ((size_t)INT32_MAX)
 
 typedef struct {
     uint64_t pair; /* left << 32 | right; NO_PAIR: empty */
@@ -29,90 +32,13 @@ typedef struct {
 } merge_slot;
 
 struct cbe_bpe {
-    size_t n_tokens;
-    char *bytes;     /* of all tokens, one after the other */
-    size_t *offsets; /* n_tokens + 1 */
-    uint32_t *slots; /* id, or NO_ID: empty */
-    size_t slot_mask;
+    const cbe_vocabulary *vocabulary;
+    cbe_bpe_options options;
     merge_slot *merges;
     size_t merge_mask;
-    uint32_t byte_ids[N_BYTES]; /* NO_ID: the vocabulary has none */
+    uint32_t byte_ids[N_BYTES];     /* of words of one byte; NO_ID: the vocabulary has none */
+    uint32_t fallback_ids[N_BYTES]; /* of "<0x00>" to "<0xFF>" */
 };
-
-/* Printing a part of a file in a message: not too much of it. */
-#define SPAN_ARGS(span) (int)((span).length < SHOWN ? (span).length : SHOWN), (span).data
-
-/* The character that files write for a byte. */
-static int32_t byte_character(unsigned byte)
-{
-    if ((byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae)
-        return (int32_t)byte;
-    const unsigned before = byte < 0x21 ? byte : byte < 0xa1 ? byte - 0x7f + 0x21 : 0x43;
-    return (int32_t)(0x100 + before);
-}
-
-/* Byte of each character that files write for one, -1 for the others. */
-static void fill_character_bytes(int bytes[N_BYTE_CHARACTERS])
-{
-    for (size_t i = 0; i < N_BYTE_CHARACTERS; i++) bytes[i] = -1;
-    for (unsigned byte = 0; byte < N_BYTES; byte++) bytes[byte_character(byte)] = (int)byte;
-}
-
-/* Bytes that text stands for, at most its length of them; false when it stands for none. */
-static bool to_bytes(const int character_bytes[N_BYTE_CHARACTERS], cbe_span text, char *out,
-                     size_t *length)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < text.length;) {
-        utf8proc_int32_t character;
-        const utf8proc_ssize_t read =
-            utf8proc_iterate((const utf8proc_uint8_t *)text.data + i,
-                             (utf8proc_ssize_t)(text.length - i), &character);
-        if (read <= 0 || character >= N_BYTE_CHARACTERS || character_bytes[character] < 0)
-            return false;
-        out[n++] = (char)character_bytes[character];
-        i += (size_t)read;
-    }
-    *length = n;
-    return n > 0;
-}
-
-static uint64_t mix(uint64_t value)
-{
-    value *= UINT64_C(0x9e3779b97f4a7c15); /* 2^64 / golden ratio, odd */
-    return value ^ value >> 32;
-}
-
-static uint64_t hash_bytes(const char *bytes, size_t length)
-{
-    uint64_t hash = length, word;
-    for (; length >= sizeof word; bytes += sizeof word, length -= sizeof word) {
-        memcpy(&word, bytes, sizeof word);
-        hash = mix(hash ^ word);
-    }
-    word = 0;
-    if (length) memcpy(&word, bytes, length);
-    return mix(hash ^ word);
-}
-
-/* A power of two with room for twice as many; count is LAST_ID at most. */
-static size_t table_size(size_t count)
-{
-    size_t size = 2;
-    while (size / 2 < count) size *= 2;
-    return size;
-}
-
-/* Slot of these bytes, or the empty one where they belong. */
-static uint32_t *find_slot(const cbe_bpe *bpe, const char *bytes, size_t length)
-{
-    size_t at = (size_t)hash_bytes(bytes, length) & bpe->slot_mask;
-    for (; bpe->slots[at] != NO_ID; at = (at + 1) & bpe->slot_mask) {
-        const cbe_span token = cbe_bpe_bytes(bpe, bpe->slots[at]);
-        if (token.length == length && memcmp(token.data, bytes, length) == 0) break;
-    }
-    return &bpe->slots[at];
-}
 
 static uint64_t pair_of(uint32_t left, uint32_t right)
 {
@@ -123,188 +49,221 @@ static uint64_t pair_of(uint32_t left, uint32_t right)
 static merge_slot *find_merge(const cbe_bpe *bpe, uint32_t left, uint32_t right)
 {
     const uint64_t pair = pair_of(left, right);
-    size_t at = (size_t)mix(pair) & bpe->merge_mask;
+    size_t at = (size_t)cbe_mix(pair) & bpe->merge_mask;
     while (bpe->merges[at].pair != NO_PAIR && bpe->merges[at].pair != pair)
         at = (at + 1) & bpe->merge_mask;
     return &bpe->merges[at];
 }
 
-cbe_span cbe_bpe_bytes(const cbe_bpe *bpe, size_t id)
+static uint32_t find_id(const cbe_vocabulary *vocabulary, const char *bytes, size_t length)
 {
-    return (cbe_span){bpe->bytes + bpe->offsets[id], bpe->offsets[id + 1] - bpe->offsets[id]};
+    const int64_t id = cbe_vocabulary_find(vocabulary, bytes, length);
+    return id < 0 ? NO_ID : (uint32_t)id;
 }
 
-int64_t cbe_bpe_find(const cbe_bpe *bpe, const char *bytes, size_t length)
+/* Without merges; room for n of them. */
+static cbe_status create_empty(cbe_bpe **out, const cbe_vocabulary *vocabulary,
+                               const cbe_bpe_options *options, size_t n_merges, cbe_error *err)
 {
-    const uint32_t id = *find_slot(bpe, bytes, length);
-    return id == NO_ID ? -1 : (int64_t)id;
-}
-
-static bool is_added(const int64_t *kinds, size_t id)
-{
-    return kinds && (kinds[id] == CBE_TOKEN_CONTROL || kinds[id] == CBE_TOKEN_USER_DEFINED);
-}
-
-/* Fills bytes and offsets; reachable[id]: the token stands for bytes and BPE may come to it. */
-static cbe_status store_tokens(cbe_bpe *bpe, const int *character_bytes, const cbe_span *tokens,
-                               const int64_t *kinds, bool *reachable, cbe_error *err)
-{
-    size_t total = 0;
-    for (size_t id = 0; id < bpe->n_tokens; id++)
-        if (!cbe_add_size(total, tokens[id].length, &total))
-            return cbe_fail(err, CBE_ERR_NOMEM, -1, "vocabulary: its size does not fit a size_t");
-    bpe->bytes = cbe_alloc(total, 1, "vocabulary", err);
-    bpe->offsets = cbe_alloc(bpe->n_tokens + 1, sizeof *bpe->offsets, "vocabulary", err);
-    if (!bpe->bytes || !bpe->offsets) return CBE_ERR_NOMEM;
-    size_t end = 0;
-    for (size_t id = 0; id < bpe->n_tokens; id++) {
-        size_t length = 0;
-        bpe->offsets[id] = end;
-        const bool mapped = to_bytes(character_bytes, tokens[id], bpe->bytes + end, &length);
-        reachable[id] = mapped && !(kinds && kinds[id] == CBE_TOKEN_UNUSED);
-        if (is_added(kinds, id) || !mapped) {
-            length = tokens[id].length;
-            if (length) memcpy(bpe->bytes + end, tokens[id].data, length);
-        }
-        end += length;
+    cbe_bpe *made = cbe_alloc_zero(1, sizeof *made, "merges", err);
+    if (!made) return CBE_ERR_NOMEM;
+    const size_t size = cbe_table_size(n_merges);
+    if (!(made->merges = cbe_alloc(size, sizeof *made->merges, "merges", err))) {
+        cbe_free(made);
+        return CBE_ERR_NOMEM;
     }
-    bpe->offsets[bpe->n_tokens] = end;
-    return CBE_OK;
-}
-
-/* Added tokens come last: where one is written like a token of BPE's own, BPE means the latter. */
-static cbe_status index_tokens(cbe_bpe *bpe, const char *path, const cbe_span *tokens,
-                               const int64_t *kinds, const bool *reachable, cbe_error *err)
-{
-    const size_t size = table_size(bpe->n_tokens);
-    bpe->slots = cbe_alloc(size, sizeof *bpe->slots, "vocabulary's table", err);
-    if (!bpe->slots) return CBE_ERR_NOMEM;
-    memset(bpe->slots, 0xff, size * sizeof *bpe->slots);
-    bpe->slot_mask = size - 1;
-    for (int added = 0; added < 2; added++)
-        for (size_t id = 0; id < bpe->n_tokens; id++) {
-            if (!reachable[id] || is_added(kinds, id) != (added == 1)) continue;
-            const cbe_span bytes = cbe_bpe_bytes(bpe, id);
-            uint32_t *slot = find_slot(bpe, bytes.data, bytes.length);
-            if (*slot == NO_ID)
-                *slot = (uint32_t)id;
-            else if (is_added(kinds, *slot) == is_added(kinds, id))
-                return cbe_fail(err, CBE_ERR_FORMAT, -1,
-                                "%s: tokens %u and %zu of the vocabulary are the same, '%.*s'; the "
-                                "file is damaged or was converted wrongly",
-                                path, *slot, id, SPAN_ARGS(tokens[id]));
-        }
+    for (size_t i = 0; i < size; i++) made->merges[i].pair = NO_PAIR;
+    made->merge_mask = size - 1;
+    made->vocabulary = vocabulary;
+    made->options = options ? *options : (cbe_bpe_options){.unknown = -1};
+    const unsigned n_single = cbe_vocabulary_is_byte_level(vocabulary) ? N_BYTES : 0x80;
     for (unsigned byte = 0; byte < N_BYTES; byte++) {
         const char text = (char)byte;
-        bpe->byte_ids[byte] = *find_slot(bpe, &text, 1);
-        if (bpe->byte_ids[byte] == NO_ID && byte >= 0x20 && byte < 0x7f)
-            return cbe_fail(err, CBE_ERR_FORMAT, -1,
-                            "%s: the vocabulary has no token for byte 0x%02x, so it is not one of "
-                            "byte-level BPE",
-                            path, byte);
+        char fallback[8];
+        snprintf(fallback, sizeof fallback, "<0x%02X>", byte);
+        made->byte_ids[byte] = byte < n_single ? find_id(vocabulary, &text, 1) : NO_ID;
+        made->fallback_ids[byte] = made->options.byte_fallback ? find_id(vocabulary, fallback, 6) : NO_ID;
     }
+    *out = made;
     return CBE_OK;
 }
 
-/* buffer has room for the longest merge. */
-static cbe_status index_merges(cbe_bpe *bpe, const char *path, const int *character_bytes,
-                               size_t n_merges, const cbe_span *merges, char *buffer,
-                               cbe_error *err)
+/* left and right of a merge into buffer, one after the other; false when they stand for no bytes. */
+static bool merge_bytes(const cbe_bpe *bpe, const cbe_span merge[2], char *buffer, size_t lengths[2])
 {
-    const size_t size = table_size(n_merges);
-    bpe->merges = cbe_alloc(size, sizeof *bpe->merges, "merges", err);
-    if (!bpe->merges) return CBE_ERR_NOMEM;
-    for (size_t i = 0; i < size; i++) bpe->merges[i].pair = NO_PAIR;
-    bpe->merge_mask = size - 1;
-    for (size_t rank = 0; rank < n_merges; rank++) {
-        const cbe_span text = merges[rank];
-        const char *space = text.length ? memchr(text.data, ' ', text.length) : NULL;
-        const size_t cut = space ? (size_t)(space - text.data) : text.length;
-        size_t left = 0, right = 0;
-        uint32_t ids[3] = {NO_ID, NO_ID, NO_ID}; /* left, right, both */
-        if (space && to_bytes(character_bytes, (cbe_span){text.data, cut}, buffer, &left) &&
-            to_bytes(character_bytes, (cbe_span){space + 1, text.length - cut - 1}, buffer + left,
-                     &right)) {
-            ids[0] = *find_slot(bpe, buffer, left);
-            ids[1] = *find_slot(bpe, buffer + left, right);
-            ids[2] = *find_slot(bpe, buffer, left + right);
+    size_t end = 0;
+    for (int side = 0; side < 2; side++) {
+        if (!cbe_vocabulary_is_byte_level(bpe->vocabulary)) {
+            lengths[side] = merge[side].length;
+            if (lengths[side]) memcpy(buffer + end, merge[side].data, lengths[side]);
+        } else if (!cbe_bytes_of_characters(merge[side], buffer + end, &lengths[side])) {
+            return false;
         }
-        if (ids[0] == NO_ID || ids[1] == NO_ID || ids[2] == NO_ID)
-            return cbe_fail(
-                err, CBE_ERR_FORMAT, -1,
-                "%s: merge %zu, '%.*s', does not join two tokens of the vocabulary to a "
-                "third; the file is damaged or was converted wrongly",
-                path, rank, SPAN_ARGS(text));
-        merge_slot *slot = find_merge(bpe, ids[0], ids[1]);
-        if (slot->pair != NO_PAIR)
-            return cbe_fail(
-                err, CBE_ERR_FORMAT, -1,
-                "%s: merges %u and %zu are the same, '%.*s'; the file is damaged or was "
-                "converted wrongly",
-                path, slot->rank, rank, SPAN_ARGS(text));
-        *slot = (merge_slot){pair_of(ids[0], ids[1]), (uint32_t)rank, ids[2]};
+        end += lengths[side];
     }
+    return true;
+}
+
+static cbe_status add_merge(cbe_bpe *bpe, const char *path, size_t rank, const cbe_span merge[2],
+                            char *buffer, cbe_error *err)
+{
+    size_t lengths[2];
+    uint32_t ids[3] = {NO_ID, NO_ID, NO_ID}; /* left, right, both */
+    if (merge_bytes(bpe, merge, buffer, lengths)) {
+        ids[0] = find_id(bpe->vocabulary, buffer, lengths[0]);
+        ids[1] = find_id(bpe->vocabulary, buffer + lengths[0], lengths[1]);
+        ids[2] = find_id(bpe->vocabulary, buffer, lengths[0] + lengths[1]);
+    }
+    if (ids[0] == NO_ID || ids[1] == NO_ID || ids[2] == NO_ID)
+        return cbe_fail(err, CBE_ERR_FORMAT, -1,
+                        "%s: merge %zu, '%.*s %.*s', does not join two tokens of the vocabulary to a "
+                        "third; the file is damaged or was converted wrongly",
+                        path, rank, CBE_SHOWN_SPAN(merge[0]), CBE_SHOWN_SPAN(merge[1]));
+    merge_slot *slot = find_merge(bpe, ids[0], ids[1]);
+    if (slot->pair != NO_PAIR)
+        return cbe_fail(err, CBE_ERR_FORMAT, -1,
+                        "%s: merges %u and %zu are the same, '%.*s %.*s'; the file is damaged or was "
+                        "converted wrongly",
+                        path, slot->rank, rank, CBE_SHOWN_SPAN(merge[0]), CBE_SHOWN_SPAN(merge[1]));
+    *slot = (merge_slot){pair_of(ids[0], ids[1]), (uint32_t)rank, ids[2]};
     return CBE_OK;
 }
 
-cbe_status cbe_bpe_create(cbe_bpe **out, const char *path, size_t n_tokens, const cbe_span *tokens,
-                          const int64_t *kinds, size_t n_merges, const cbe_span *merges,
+cbe_status cbe_bpe_create(cbe_bpe **out, const char *path, const cbe_vocabulary *vocabulary,
+                          const cbe_bpe_options *options, size_t n_merges, const cbe_span (*merges)[2],
                           cbe_error *err)
 {
-    cbe_status st = CBE_ERR_NOMEM;
-    int character_bytes[N_BYTE_CHARACTERS];
-    bool *reachable = NULL;
-    char *buffer = NULL;
     cbe_bpe *made = NULL;
-    if (n_tokens > LAST_ID || n_merges > LAST_ID)
-        return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
-                        "%s: %zu tokens and %zu merges; %zu can be read", path, n_tokens, n_merges,
-                        LAST_ID);
-    fill_character_bytes(character_bytes);
     size_t longest = 0;
-    for (size_t i = 0; i < n_merges; i++)
-        if (merges[i].length > longest) longest = merges[i].length;
-    if (!(made = cbe_alloc_zero(1, sizeof *made, "vocabulary", err))) goto done;
-    made->n_tokens = n_tokens;
-    if (!(reachable = cbe_alloc(n_tokens, sizeof *reachable, "vocabulary", err))) goto done;
-    if (!(buffer = cbe_alloc(longest, 1, "merge", err))) goto done;
-    if ((st = store_tokens(made, character_bytes, tokens, kinds, reachable, err)) != CBE_OK)
-        goto done;
-    if ((st = index_tokens(made, path, tokens, kinds, reachable, err)) != CBE_OK) goto done;
-    if ((st = index_merges(made, path, character_bytes, n_merges, merges, buffer, err)) != CBE_OK)
-        goto done;
-    *out = made;
-    made = NULL;
-done:
-    cbe_free(reachable);
+    if (n_merges > LAST)
+        return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1, "%s: %zu merges; %zu can be read", path, n_merges,
+                        LAST);
+    for (size_t i = 0; i < n_merges; i++) {
+        const size_t length = merges[i][0].length + merges[i][1].length;
+        if (length > longest) longest = length;
+    }
+    char *buffer = cbe_alloc(longest, 1, "merge", err);
+    cbe_status st = buffer ? create_empty(&made, vocabulary, options, n_merges, err) : CBE_ERR_NOMEM;
+    for (size_t rank = 0; rank < n_merges && st == CBE_OK; rank++)
+        st = add_merge(made, path, rank, merges[rank], buffer, err);
     cbe_free(buffer);
-    cbe_bpe_free(made);
+    if (st == CBE_OK)
+        *out = made;
+    else
+        cbe_bpe_free(made);
+    return st;
+}
+
+/* A token that merges may lead to, for sorting by score. */
+typedef struct {
+    float score;
+    uint32_t id;
+} scored;
+
+static int compare_scores(const void *a, const void *b)
+{
+    const scored *x = a, *y = b;
+    if (x->score != y->score) return x->score > y->score ? -1 : 1;
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+static bool takes_part(const int64_t *kinds, size_t id)
+{
+    return !kinds || kinds[id] == CBE_TOKEN_NORMAL || kinds[id] == CBE_TOKEN_USER_DEFINED ||
+           kinds[id] == CBE_TOKEN_UNDEFINED;
+}
+
+/* Every way to cut a token into two tokens; *n counts them, and they are added where bpe is not NULL. */
+static void visit_cuts(const cbe_vocabulary *vocabulary, const int64_t *kinds, uint32_t id, uint32_t rank,
+                       cbe_bpe *bpe, size_t *n)
+{
+    const cbe_span text = cbe_vocabulary_bytes(vocabulary, id);
+    for (size_t cut = 1; cut < text.length; cut++) {
+        if (((unsigned char)text.data[cut] & 0xc0) == 0x80) continue; /* inside a character */
+        const uint32_t left = find_id(vocabulary, text.data, cut);
+        if (left == NO_ID || !takes_part(kinds, left)) continue;
+        const uint32_t right = find_id(vocabulary, text.data + cut, text.length - cut);
+        if (right == NO_ID || !takes_part(kinds, right)) continue;
+        ++*n;
+        if (bpe) *find_merge(bpe, left, right) = (merge_slot){pair_of(left, right), rank, id};
+    }
+}
+
+cbe_status cbe_bpe_create_scored(cbe_bpe **out, const cbe_vocabulary *vocabulary,
+                                 const cbe_bpe_options *options, const float *scores,
+                                 const int64_t *kinds, cbe_error *err)
+{
+    const size_t n_tokens = cbe_vocabulary_size(vocabulary);
+    size_t n = 0, n_merges = 0;
+    scored *tokens = cbe_alloc(n_tokens, sizeof *tokens, "scores", err);
+    if (!tokens) return CBE_ERR_NOMEM;
+    for (size_t id = 0; id < n_tokens; id++) {
+        const cbe_span text = cbe_vocabulary_bytes(vocabulary, id);
+        if (takes_part(kinds, id) && find_id(vocabulary, text.data, text.length) == id)
+            tokens[n++] = (scored){scores[id], (uint32_t)id};
+    }
+    if (n) qsort(tokens, n, sizeof *tokens, compare_scores);
+    for (size_t i = 0; i < n; i++) visit_cuts(vocabulary, kinds, tokens[i].id, 0, NULL, &n_merges);
+    cbe_bpe *made = NULL;
+    cbe_status st = n_merges <= LAST ? create_empty(&made, vocabulary, options, n_merges, err)
+                                     : cbe_fail(err, CBE_ERR_UNSUPPORTED, -1, "%zu merges; %zu can be made",
+                                                n_merges, LAST);
+    uint32_t rank = 0;
+    for (size_t i = 0; i < n && st == CBE_OK; i++) {
+        /* Equal scores have one rank: of such merges the leftmost is done first. */
+        if (i > 0 && tokens[i].score != tokens[i - 1].score) rank++;
+        visit_cuts(vocabulary, kinds, tokens[i].id, rank, made, &n_merges);
+    }
+    cbe_free(tokens);
+    if (st == CBE_OK) *out = made;
     return st;
 }
 
 void cbe_bpe_free(cbe_bpe *bpe)
 {
     if (!bpe) return;
-    cbe_free(bpe->bytes);
-    cbe_free(bpe->offsets);
-    cbe_free(bpe->slots);
     cbe_free(bpe->merges);
     cbe_free(bpe);
 }
 
-cbe_status cbe_id_list_push(cbe_id_list *list, int64_t id, cbe_error *err)
+/* Tokens of a character's bytes into symbols; false when one of them has none. */
+static bool fall_back(const cbe_bpe *bpe, const char *character, size_t length, uint32_t *symbols)
 {
-    if (list->count == list->capacity) {
-        const size_t capacity = list->capacity ? 2 * list->capacity : 256;
-        int64_t *grown = cbe_alloc(capacity, sizeof *grown, "token ids", err);
-        if (!grown) return CBE_ERR_NOMEM;
-        if (list->count) memcpy(grown, list->ids, list->count * sizeof *grown);
-        cbe_free(list->ids);
-        list->ids = grown;
-        list->capacity = capacity;
+    for (size_t i = 0; i < length; i++)
+        if ((symbols[i] = bpe->fallback_ids[(unsigned char)character[i]]) == NO_ID) return false;
+    return true;
+}
+
+/* The symbols that a word begins as, at most one for each byte. */
+static size_t begin_word(const cbe_bpe *bpe, const char *word, size_t length, uint32_t *symbols)
+{
+    size_t n = 0;
+    if (cbe_vocabulary_is_byte_level(bpe->vocabulary)) {
+        for (size_t i = 0; i < length; i++) {
+            const uint32_t id = bpe->byte_ids[(unsigned char)word[i]];
+            if (id != NO_ID) symbols[n++] = id;
+        }
+        return n;
     }
-    list->ids[list->count++] = id;
-    return CBE_OK;
+    bool after_unknown = false;
+    for (size_t i = 0, size; i < length; i += size) {
+        size = cbe_utf8_size(word[i]);
+        if (size > length - i) size = length - i;
+        const uint32_t id = size == 1 ? bpe->byte_ids[(unsigned char)word[i]]
+                                      : find_id(bpe->vocabulary, word + i, size);
+        bool unknown = false;
+        if (id != NO_ID) {
+            symbols[n++] = id;
+        } else if (fall_back(bpe, word + i, size, symbols + n)) {
+            n += size;
+        } else if (bpe->options.unknown >= 0) {
+            unknown = true;
+            if (!after_unknown || !bpe->options.fuse_unknown)
+                symbols[n++] = (uint32_t)bpe->options.unknown;
+        }
+        after_unknown = unknown;
+    }
+    return n;
 }
 
 cbe_status cbe_bpe_encode_short(const cbe_bpe *bpe, const char *word, size_t length,
@@ -312,13 +271,8 @@ cbe_status cbe_bpe_encode_short(const cbe_bpe *bpe, const char *word, size_t len
 {
     uint32_t symbols[CBE_BPE_SHORT];
     merge_slot pairs[CBE_BPE_SHORT]; /* pairs[i]: merge of symbols i and i + 1 */
-    size_t n = 0;
-    for (size_t i = 0; i < length; i++) {
-        const uint32_t id = bpe->byte_ids[(unsigned char)word[i]];
-        if (id == NO_ID) continue;
-        if (n > 0) pairs[n - 1] = *find_merge(bpe, symbols[n - 1], id);
-        symbols[n++] = id;
-    }
+    size_t n = begin_word(bpe, word, length, symbols);
+    for (size_t i = 0; i + 1 < n; i++) pairs[i] = *find_merge(bpe, symbols[i], symbols[i + 1]);
     for (;;) {
         size_t best = n;
         uint32_t best_rank = NO_RANK;
@@ -381,6 +335,7 @@ cbe_status cbe_bpe_encode_long(const cbe_bpe *bpe, const char *word, size_t leng
     cbe_status st = CBE_ERR_NOMEM;
     uint64_t *heap = NULL;
     node *nodes = NULL;
+    uint32_t *symbols = NULL;
     if (length >= NO_NODE)
         return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
                         "the text has a word of %zu bytes; %u can be tokenised", length,
@@ -388,14 +343,10 @@ cbe_status cbe_bpe_encode_long(const cbe_bpe *bpe, const char *word, size_t leng
     /* A merge takes one entry and adds two at most: n - 1 at first and n - 1 more. */
     if (!(heap = cbe_alloc(2 * length, sizeof *heap, "pairs of a long word", err))) goto done;
     if (!(nodes = cbe_alloc(length, sizeof *nodes, "symbols of a long word", err))) goto done;
-    uint32_t n = 0;
-    for (size_t i = 0; i < length; i++) {
-        const uint32_t id = bpe->byte_ids[(unsigned char)word[i]];
-        if (id == NO_ID) continue;
-        nodes[n] = (node){id, n > 0 ? n - 1 : NO_NODE, NO_NODE};
-        if (n > 0) nodes[n - 1].next = n;
-        n++;
-    }
+    if (!(symbols = cbe_alloc(length, sizeof *symbols, "symbols of a long word", err))) goto done;
+    const uint32_t n = (uint32_t)begin_word(bpe, word, length, symbols);
+    for (uint32_t i = 0; i < n; i++)
+        nodes[i] = (node){symbols[i], i > 0 ? i - 1 : NO_NODE, i + 1 < n ? i + 1 : NO_NODE};
     size_t n_heap = 0;
     for (uint32_t i = 0; i < n; i++) push_pair(bpe, nodes, i, heap, &n_heap);
     while (n_heap > 0) {
@@ -418,6 +369,7 @@ cbe_status cbe_bpe_encode_long(const cbe_bpe *bpe, const char *word, size_t leng
 done:
     cbe_free(heap);
     cbe_free(nodes);
+    cbe_free(symbols);
     return st;
 }
 

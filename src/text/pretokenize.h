@@ -1,8 +1,6 @@
 /*
- * pretokenize.h - cutting text into the words inside which BPE merges.
- *
- * A split is a sequence of patterns: each cuts the pieces that the one before it left, and both what
- * matches and what lies between matches are pieces of their own.
+ * pretokenize.h - cutting text into the words inside which tokens are found: a sequence of steps, each of which
+ * works on the pieces that the one before it left.
  */
 #ifndef CBE_TEXT_PRETOKENIZE_H
 #define CBE_TEXT_PRETOKENIZE_H
@@ -11,40 +9,45 @@
 #include <stddef.h>
 
 #include "cbe/status.h"
+#include "text/regex.h"
 
+/** What becomes of the matches of a pattern, and of what lies between them. */
 typedef enum {
-    CBE_SPLIT_GPT2 = 0, /* contractions, letters, digits, others, white space */
-    CBE_SPLIT_SMOLLM,   /* each digit alone, then GPT-2's split */
-    CBE_SPLIT_LLAMA3,   /* digits in threes, contractions of any case, line ends apart */
-    CBE_SPLIT_QWEN2,    /* Llama 3's with each digit alone, after Unicode's form NFC */
-    CBE_N_SPLITS
-} cbe_split;
+    CBE_SPLIT_REMOVED = 0,          /* only what lies between is left */
+    CBE_SPLIT_ISOLATED,             /* each match is a piece of its own */
+    CBE_SPLIT_MERGED_WITH_PREVIOUS, /* it ends the piece before it */
+    CBE_SPLIT_MERGED_WITH_NEXT,     /* it begins the piece behind it */
+    CBE_SPLIT_CONTIGUOUS            /* matches without anything between them are one piece */
+} cbe_split_behaviour;
 
-/* What belongs to a split besides its patterns. */
+/** Where "▁" is put in front of a piece that does not begin with it. */
+typedef enum { CBE_PREPEND_NEVER = 0, CBE_PREPEND_FIRST /* of a text */, CBE_PREPEND_ALWAYS } cbe_prepend_scheme;
+
+/** Begins as zeros, which cut nothing; ends by cbe_pretokenizer_free. */
 typedef struct {
-    bool nfc;           /* text is brought to form NFC first */
-    bool ignore_merges; /* a word that is a token is that token, whatever the merges say */
-    bool add_bos;       /* what a file means that does not say whether a text begins with bos */
-} cbe_split_traits;
+    struct cbe_pretokenizer_step *steps;
+    size_t n_steps;
+} cbe_pretokenizer;
 
-typedef struct cbe_pretokenizer cbe_pretokenizer;
+void cbe_pretokenizer_free(cbe_pretokenizer *pretokenizer); /* zeroes it; a zeroed one is allowed */
 
-/** The split that a value of tokenizer.ggml.pre names; name is not ended by 0.
- * @return CBE_OK; CBE_ERR_UNSUPPORTED (name and path in the message) */
-cbe_status cbe_split_find(cbe_split *out, const char *name, size_t length, const char *path,
-                          cbe_error *err);
-/** Borrowed, static; split must be one of the enum. */
-const cbe_split_traits *cbe_split_get(cbe_split split);
-
-cbe_status cbe_pretokenizer_create(cbe_pretokenizer **out, cbe_split split, cbe_error *err);
-void cbe_pretokenizer_free(cbe_pretokenizer *pretokenizer); /* NULL is allowed */
+/** Takes over the regex (on failure too).
+ * @param invert  matches are what lies between, and the reverse */
+cbe_status cbe_pretokenizer_add_split(cbe_pretokenizer *pretokenizer, cbe_regex *regex,
+                                      cbe_split_behaviour behaviour, bool invert, cbe_error *err);
+/** A space in front of each piece that does not begin with one. */
+cbe_status cbe_pretokenizer_add_prefix_space(cbe_pretokenizer *pretokenizer, cbe_error *err);
+/** Each space becomes the replacement, length bytes, copied; then it is prepended as the scheme says. */
+cbe_status cbe_pretokenizer_add_metaspace(cbe_pretokenizer *pretokenizer, const char *replacement,
+                                          size_t length, cbe_prepend_scheme scheme, cbe_error *err);
 
 /** Called with each word; anything but CBE_OK ends the run and is handed on. */
 typedef cbe_status cbe_word_fn(void *user, const char *word, size_t length, cbe_error *err);
 
-/** Visits the words of text from left to right; together they are the text. Thread-safe.
- * @param text  length bytes of well-formed UTF-8 (not checked); may contain 0 */
+/** Visits the words of text from left to right. Thread-safe.
+ * @param text   length bytes of well-formed UTF-8 (not checked); may contain 0
+ * @param first  whether it begins the document */
 cbe_status cbe_pretokenize(const cbe_pretokenizer *pretokenizer, const char *text, size_t length,
-                           cbe_word_fn *visit, void *user, cbe_error *err);
+                           bool first, cbe_word_fn *visit, void *user, cbe_error *err);
 
 #endif

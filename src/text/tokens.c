@@ -7,7 +7,7 @@
 #include "core/fail.h"
 #include "core/memory.h"
 #include "io/mapped_file.h"
-#include "text/bpe.h"
+#include "text/id_list.h"
 
 /* Appends the tokens of one document. */
 static cbe_status read_text(cbe_id_list *all, const cbe_tokenizer *tokenizer, const char *path,

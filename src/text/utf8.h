@@ -7,7 +7,9 @@
 #ifndef CBE_TEXT_UTF8_H
 #define CBE_TEXT_UTF8_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "cbe/status.h"
 
@@ -20,5 +22,15 @@ size_t cbe_utf8_valid_length(const char *text, size_t length);
  * @return CBE_OK, CBE_ERR_NOMEM */
 cbe_status cbe_utf8_replace(char **out, const char *text, size_t length, size_t *out_length,
                             size_t *n_replaced, cbe_error *err);
+
+/** Bytes of the character that begins with this one, in well-formed UTF-8. */
+static inline size_t cbe_utf8_size(char first)
+{
+    const unsigned char byte = (unsigned char)first;
+    return byte < 0x80 ? 1 : byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : 4;
+}
+
+/** Unicode's property White_Space. */
+bool cbe_utf8_is_space(int32_t character);
 
 #endif

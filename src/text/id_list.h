@@ -1,0 +1,20 @@
+/* id_list.h - a list of token ids that grows. */
+#ifndef CBE_TEXT_ID_LIST_H
+#define CBE_TEXT_ID_LIST_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cbe/status.h"
+
+/** Begins as zeros, ends by cbe_free(ids). */
+typedef struct {
+    int64_t *ids;
+    size_t count, capacity;
+} cbe_id_list;
+
+cbe_status cbe_id_list_push(cbe_id_list *list, int64_t id, cbe_error *err);
+/** Appends count ids. */
+cbe_status cbe_id_list_append(cbe_id_list *list, const int64_t *ids, size_t count, cbe_error *err);
+
+#endif

@@ -1,0 +1,17 @@
+/* normal_form.h - Unicode's normalisation forms, to which some tokenizers bring text first. */
+#ifndef CBE_TEXT_NORMAL_FORM_H
+#define CBE_TEXT_NORMAL_FORM_H
+
+#include <stddef.h>
+
+#include "cbe/status.h"
+
+typedef enum { CBE_NFC = 0, CBE_NFD, CBE_NFKC, CBE_NFKD } cbe_normal_form;
+
+/** text in that form. *out is to cbe_free; NULL when the text certainly has the form as it stands.
+ * @param text  length bytes of well-formed UTF-8
+ * @return CBE_OK, CBE_ERR_NOMEM */
+cbe_status cbe_normal_form_of(char **out, cbe_normal_form form, const char *text, size_t length,
+                              size_t *out_length, cbe_error *err);
+
+#endif

@@ -1,0 +1,45 @@
+/*
+ * regex.h - the regular expressions of tokenizers, written for Oniguruma, matched by PCRE2.
+ *
+ * What the two read differently is translated: \s, \w, \d and \h have Unicode's meaning as in Oniguruma, scripts
+ * are those of the characters alone, X{1,3}+ repeats X{1,3}, and a class in a class adds to it. What has no
+ * translation (intersections, negated classes in classes) is an error.
+ */
+#ifndef CBE_TEXT_REGEX_H
+#define CBE_TEXT_REGEX_H
+
+#include <stddef.h>
+
+#include "cbe/status.h"
+
+typedef struct cbe_regex cbe_regex;
+
+/** @param pattern  length bytes of UTF-8
+ * @param path     the file that it is from, for messages
+ * @return CBE_OK; CBE_ERR_UNSUPPORTED when it cannot be translated or compiled (shown); CBE_ERR_NOMEM */
+cbe_status cbe_regex_create(cbe_regex **out, const char *pattern, size_t length, const char *path,
+                            cbe_error *err);
+/** Matches exactly these bytes. */
+cbe_status cbe_regex_create_literal(cbe_regex **out, const char *text, size_t length, cbe_error *err);
+void cbe_regex_free(cbe_regex *regex); /* NULL is allowed */
+
+/** The state of one search; several threads may search by one regex, each with its own. */
+typedef struct cbe_regex_search cbe_regex_search;
+
+/** @param length  of the text to be searched: the limit on steps grows with it */
+cbe_status cbe_regex_search_create(cbe_regex_search **out, const cbe_regex *regex, size_t length,
+                                   cbe_error *err);
+void cbe_regex_search_free(cbe_regex_search *search); /* NULL is allowed */
+
+/** The first match in text[from, length) that is not empty; *begin = *end = length when there is none.
+ * @param text  well-formed UTF-8 (not checked); may contain 0
+ * @return CBE_OK; CBE_ERR_NOMEM; CBE_ERR_UNSUPPORTED when matching takes too many steps */
+cbe_status cbe_regex_find(cbe_regex_search *search, const char *text, size_t length, size_t from,
+                          size_t *begin, size_t *end, cbe_error *err);
+
+/** White space as in Unicode's property White_Space, for use in a class. */
+#define CBE_REGEX_SPACES                                                                           \
+    "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}"    \
+    "\\x{205f}\\x{3000}"
+
+#endif

@@ -1,0 +1,27 @@
+/*
+ * unigram.h - the unigram model: of all ways to write a word as tokens, the one with the highest sum of scores
+ * (Kudo 2018, arXiv:1804.10959).
+ */
+#ifndef CBE_TEXT_UNIGRAM_H
+#define CBE_TEXT_UNIGRAM_H
+
+#include "text/id_list.h"
+#include "text/vocabulary.h"
+
+typedef struct cbe_unigram cbe_unigram;
+
+/** @param vocabulary     borrowed; not byte-level
+ * @param scores         one for each token, log-probabilities; copied
+ * @param kinds          as for the vocabulary; unused tokens take no part
+ * @param unknown        id for characters that no token has; -1: such characters are an error
+ * @param byte_fallback  they become the tokens of their bytes, "<0x0A>", where these exist */
+cbe_status cbe_unigram_create(cbe_unigram **out, const cbe_vocabulary *vocabulary, const double *scores,
+                              const int64_t *kinds, int64_t unknown, bool byte_fallback, cbe_error *err);
+void cbe_unigram_free(cbe_unigram *unigram); /* NULL is allowed */
+
+/** Appends the tokens of one word, well-formed UTF-8, to ids. Thread-safe. Cost: the word's length times that of
+ * the longest token. */
+cbe_status cbe_unigram_encode(const cbe_unigram *unigram, const char *word, size_t length, cbe_id_list *ids,
+                              cbe_error *err);
+
+#endif
