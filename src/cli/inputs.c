@@ -57,7 +57,14 @@ cbe_status cli_read_tokens(cbe_tokens *tokens, const cbe_model *model, const cha
     if (tokens_path) {
         if ((st = cbe_tokens_load(&made, tokens_path, err)) != CBE_OK) goto done;
     } else {
+        const size_t vocab_size = cbe_model_get_config(model)->vocab_size;
         if ((st = cbe_model_tokenizer(&tokenizer, model_path, err)) != CBE_OK) goto done;
+        if (cbe_tokenizer_vocab_size(tokenizer) > vocab_size) {
+            st = cbe_fail(err, CBE_ERR_FORMAT, -1,
+                          "%s: the tokenizer has %zu tokens, but the model's embedding only %zu: they are not of one model",
+                          model_path, cbe_tokenizer_vocab_size(tokenizer), vocab_size);
+            goto done;
+        }
         st = cbe_tokens_from_texts(&made, tokenizer, text->n, text->paths, context_length, max_tokens, err);
         if (st != CBE_OK) goto done;
     }

@@ -63,9 +63,7 @@ const cbe_decoder *cbe_model_decoder(const cbe_model *model)
 cbe_status cbe_model_tokenizer(cbe_tokenizer **out, const char *path, cbe_error *err)
 {
     struct stat info;
-    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
-        return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
-                        "%s: tokenizer.json is not read yet; give token ids with --tokens", path);
+    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) return cbe_tokenizer_from_folder(out, path, err);
     cbe_gguf *file = NULL;
     cbe_status st = cbe_gguf_open(&file, path, err);
     if (st == CBE_OK) st = cbe_tokenizer_from_gguf(out, file, err);

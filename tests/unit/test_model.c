@@ -352,7 +352,7 @@ static void model__gguf_puts_rotary_rows_in_order(void **state)
     free(folder_path);
 }
 
-static void model__has_a_tokenizer_in_gguf_only(void **state)
+static void model__has_a_tokenizer_in_both_kinds_of_files(void **state)
 {
     fixture *f = *state;
     cbe_error err;
@@ -362,9 +362,19 @@ static void model__has_a_tokenizer_in_gguf_only(void **state)
     assert_int_equal(cbe_tokenizer_vocab_size(tokenizer), 320);
     cbe_tokenizer_free(tokenizer);
     tokenizer = NULL;
-    assert_int_equal(cbe_model_tokenizer(&tokenizer, f->folder, &err), CBE_ERR_UNSUPPORTED);
-    assert_non_null(strstr(err.message, "--tokens"));
+    assert_int_equal(cbe_model_tokenizer(&tokenizer, f->folder, &err), CBE_ERR_IO);
+    assert_non_null(strstr(err.message, "tokenizer.json"));
     assert_null(tokenizer);
+    size_t size;
+    char *from = cbe_golden_path("gguf/tiny-llama/tokenizer.json"), *to = cbe_temp_path(f->folder, "tokenizer.json");
+    unsigned char *data = cbe_read_file(from, &size);
+    cbe_write_file(to, data, size);
+    cbe_assert_ok(cbe_model_tokenizer(&tokenizer, f->folder, &err), &err);
+    assert_int_equal(cbe_tokenizer_vocab_size(tokenizer), 320);
+    cbe_tokenizer_free(tokenizer);
+    free(data);
+    free(from);
+    free(to);
     free(path);
 }
 
@@ -418,7 +428,7 @@ int main(void)
         WITH_FOLDER(model__names_what_is_wrong_in_gguf_files),
         WITH_FOLDER(model__refuses_rotary_divisors_that_are_not_positive),
         WITH_FOLDER(model__gguf_puts_rotary_rows_in_order),
-        WITH_FOLDER(model__has_a_tokenizer_in_gguf_only),
+        WITH_FOLDER(model__has_a_tokenizer_in_both_kinds_of_files),
         WITH_FOLDER(model__survives_each_failing_allocation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
