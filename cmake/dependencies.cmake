@@ -53,6 +53,9 @@ cbe_find(jansson jansson.h jansson libjansson-dev)
 cbe_find(pcre2 pcre2.h pcre2-8 libpcre2-dev)
 cbe_find(utf8proc utf8proc.h utf8proc libutf8proc-dev)
 cbe_find(nettle nettle/sha2.h nettle nettle-dev)  # SHA-256 of the inputs
+cbe_find(zlib zlib.h z zlib1g-dev)                # texts compressed by gzip
+cbe_find(zstd zstd.h zstd libzstd-dev)            # and by zstd
+cbe_find(zip zip.h zip libzip-dev)                # NumPy's .npz
 if(CBE_TESTS)
     cbe_find(cmocka cmocka.h cmocka libcmocka-dev)
 endif()

@@ -26,7 +26,8 @@ fail() {
 # libc6-dev is only recommended by gcc, and recommended packages are not installed here.
 packages_of() {
     case $1 in
-    build) echo gcc libc6-dev cmake make libopenblas-dev libjansson-dev libpcre2-dev libutf8proc-dev nettle-dev ;;
+    build) echo gcc libc6-dev cmake make libopenblas-dev libjansson-dev libpcre2-dev libutf8proc-dev nettle-dev zlib1g-dev \
+        libzstd-dev libzip-dev ;;
     tests) echo libcmocka-dev ;;
     model) echo python3-pip ca-certificates ;;
     bench) echo python3-venv ;;

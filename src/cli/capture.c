@@ -9,6 +9,8 @@
 typedef struct {
     const char *model, *tokens, *output;
     cli_files text;
+    int documents;
+    const char *text_field;
     cli_ranges layers;
     size_t context_length, max_tokens, threads;
     bool logits, quiet, verbose;
@@ -16,7 +18,8 @@ typedef struct {
 
 #define AT(field) offsetof(capture_options, field)
 static const cli_option options[] = {
-    {"text", 0, OPT_FILES, AT(text), NULL, "FILE...", "texts, each file one document", NULL, 0},
+    {"text", 0, OPT_FILES, AT(text), NULL, "FILE...", "texts, plain or .gz or .zst", NULL, 0},
+    CLI_DOCUMENT_OPTIONS(AT(documents), AT(text_field)),
     {"tokens", 0, OPT_STRING, AT(tokens), NULL, "FILE", "token ids instead of texts (input_ids, safetensors)", NULL, 0},
     {"output", 'o', OPT_STRING, AT(output), NULL, "FILE", "the safetensors file to write", NULL, 0},
     {"layers", 'l', OPT_LAYERS, AT(layers), "all", "LIST", "0 (after the embeddings) to L (before the final norm)", NULL, 0},
@@ -65,7 +68,8 @@ int cli_capture(int argc, char **argv)
     if ((st = cbe_model_open(&model, given.model, &err)) != CBE_OK) goto done;
     const size_t n_states = cbe_model_get_config(model)->n_layers + 1;
     if ((st = cli_choose_layers(&given.layers, n_states, &layers, &n_layers, &err)) != CBE_OK) goto done;
-    st = cli_read_tokens(&tokens, model, given.model, given.tokens, &given.text, given.context_length,
+    const cbe_documents_options documents = {(cbe_documents_kind)given.documents, given.text_field};
+    st = cli_read_tokens(&tokens, model, given.model, given.tokens, &given.text, &documents, given.context_length,
                          given.max_tokens, &progress, &err);
     if (st != CBE_OK) goto done;
     st = CBE_ERR_NOMEM;

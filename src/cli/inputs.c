@@ -10,8 +10,10 @@
 const char *const cli_ablations[] = {"mean", "resample", "zero", NULL};
 const char *const cli_objectives[] = {"kl", "ce", NULL};
 const char *const cli_sites[] = {"pre", "post", NULL};
+const char *const cli_documents[] = {"auto", "file", "blank-line", "jsonl", NULL};
 _Static_assert(sizeof cli_ablations / sizeof *cli_ablations == CBE_N_ABLATIONS + 1, "in the order of the enum");
 _Static_assert(sizeof cli_objectives / sizeof *cli_objectives == CBE_N_OBJECTIVES + 1, "in the order of the enum");
+_Static_assert(sizeof cli_documents / sizeof *cli_documents == CBE_N_DOCUMENTS_KINDS + 1, "in the order of the enum");
 _Static_assert(sizeof cli_sites / sizeof *cli_sites == CBE_N_SITES + 1, "in the order of the enum");
 
 void cli_set_threads(size_t threads)
@@ -44,8 +46,8 @@ cbe_status cli_choose_layers(const cli_ranges *ranges, size_t end, size_t **laye
 }
 
 cbe_status cli_read_tokens(cbe_tokens *tokens, const cbe_model *model, const char *model_path,
-                           const char *tokens_path, const cli_files *text, size_t context_length,
-                           size_t max_tokens, cli_progress *progress, cbe_error *err)
+                           const char *tokens_path, const cli_files *text, const cbe_documents_options *documents,
+                           size_t context_length, size_t max_tokens, cli_progress *progress, cbe_error *err)
 {
     cbe_status st;
     cbe_tokenizer *tokenizer = NULL;
@@ -65,15 +67,17 @@ cbe_status cli_read_tokens(cbe_tokens *tokens, const cbe_model *model, const cha
                           model_path, cbe_tokenizer_vocab_size(tokenizer), vocab_size);
             goto done;
         }
-        st = cbe_tokens_from_texts(&made, tokenizer, text->n, text->paths, context_length, max_tokens, err);
+        st = cbe_tokens_from_texts(&made, tokenizer, text->n, text->paths, documents, context_length, max_tokens,
+                                   err);
         if (st != CBE_OK) goto done;
     }
     if ((st = cbe_tokens_check(&made, cbe_model_get_config(model)->vocab_size, err)) != CBE_OK) goto done;
     if (made.n_replaced)
         cli_warn(progress, "%zu parts of the text are not UTF-8 and were replaced by U+FFFD", made.n_replaced);
-    cli_say(progress, "tokens: %zu sequences of %zu%s", made.n_sequences, made.context_length,
-            made.n_unused ? "" : ", all that there are");
-    if (made.n_unused) cli_say_more(progress, "tokens not used: %zu", made.n_unused);
+    if (made.n_documents)
+        cli_say(progress, "text: %zu document%s, %zu tokens, %zu of them not used", made.n_documents,
+                made.n_documents == 1 ? "" : "s", made.n_tokens, made.n_unused);
+    cli_say(progress, "tokens: %zu sequences of %zu", made.n_sequences, made.context_length);
     *tokens = made;
     made = (cbe_tokens){0};
 done:
@@ -155,7 +159,8 @@ static cbe_status run_model(cli_inputs *in, const cli_run *run, cli_progress *pr
     if ((st = check_vectors(run, config->hidden_size, err)) != CBE_OK) goto done;
     if ((st = cli_choose_layers(&run->layers, config->n_layers, &in->layers, &in->n_layers, err)) != CBE_OK)
         goto done;
-    st = cli_read_tokens(&tokens, in->model, run->model, run->tokens, &run->text, run->context_length,
+    const cbe_documents_options documents = {(cbe_documents_kind)run->documents, run->text_field};
+    st = cli_read_tokens(&tokens, in->model, run->model, run->tokens, &run->text, &documents, run->context_length,
                          run->max_tokens, progress, err);
     if (st != CBE_OK) goto done;
     st = CBE_ERR_NOMEM;

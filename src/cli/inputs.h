@@ -13,6 +13,8 @@
 typedef struct {
     const char *model, *tokens, *hidden_states, *decoder, *lens, *output;
     cli_files text;
+    int documents;
+    const char *text_field;
     cli_ranges layers;
     cli_skip skip;
     int ablation, objective, site;
@@ -22,9 +24,15 @@ typedef struct {
     bool quiet, verbose;
 } cli_run;
 
+/** Rows of an options table: what a document is in a text, an int and a string at these offsets. */
+#define CLI_DOCUMENT_OPTIONS(kind_offset, field_offset)                                                                \
+    {"documents", 0, OPT_CHOICE, kind_offset, "auto", "KIND", "what a document is: file, blank-line (up to one), jsonl (a field of each line); auto: jsonl for .jsonl, else file", cli_documents, 0}, \
+    {"text-field", 0, OPT_STRING, field_offset, "text", "NAME", "field of JSON lines that holds the text", NULL, 0}
+
 /** Rows of an options table for them; skip_default differs. */
 #define CLI_INPUT_OPTIONS(type, skip_default)                                                                          \
-    {"text", 0, OPT_FILES, offsetof(type, run.text), NULL, "FILE...", "texts, each file one document", NULL, 0},       \
+    {"text", 0, OPT_FILES, offsetof(type, run.text), NULL, "FILE...", "texts, plain or .gz or .zst", NULL, 0},         \
+    CLI_DOCUMENT_OPTIONS(offsetof(type, run.documents), offsetof(type, run.text_field)),                               \
     {"tokens", 0, OPT_STRING, offsetof(type, run.tokens), NULL, "FILE", "token ids instead of texts (input_ids, safetensors)", NULL, 0}, \
     {"hidden-states", 0, OPT_STRING, offsetof(type, run.hidden_states), NULL, "FILE", "hidden states made elsewhere, instead of MODEL", NULL, 0}, \
     {"decoder", 0, OPT_STRING, offsetof(type, run.decoder), NULL, "FILE", "their final norm and unembedding", NULL, 0}, \
@@ -42,7 +50,7 @@ typedef struct {
     {"quiet", 'q', OPT_FLAG, offsetof(type, run.quiet), NULL, NULL, "no progress", NULL, 0},                           \
     {"verbose", 'v', OPT_FLAG, offsetof(type, run.verbose), NULL, NULL, "say more about inputs and choices", NULL, 0}
 
-extern const char *const cli_ablations[], *const cli_objectives[], *const cli_sites[];
+extern const char *const cli_ablations[], *const cli_objectives[], *const cli_sites[], *const cli_documents[];
 
 /** All that a run needs, opened. */
 typedef struct {
@@ -63,8 +71,8 @@ void cli_inputs_close(cli_inputs *inputs); /* a zeroed one is allowed */
 
 /** Token sequences of a model's text or token file. */
 cbe_status cli_read_tokens(cbe_tokens *tokens, const cbe_model *model, const char *model_path,
-                           const char *tokens_path, const cli_files *text, size_t context_length,
-                           size_t max_tokens, cli_progress *progress, cbe_error *err);
+                           const char *tokens_path, const cli_files *text, const cbe_documents_options *documents,
+                           size_t context_length, size_t max_tokens, cli_progress *progress, cbe_error *err);
 /** Layers of a list below end, rising and once each; to cbe_free. */
 cbe_status cli_choose_layers(const cli_ranges *ranges, size_t end, size_t **layers, size_t *n_layers,
                              cbe_error *err);

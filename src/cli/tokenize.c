@@ -6,21 +6,26 @@
 #include "cbe/model.h"
 #include "cbe/tokenizer.h"
 #include "cli/commands.h"
+#include "cli/inputs.h"
 #include "cli/options.h"
 #include "cli/progress.h"
 #include "core/fail.h"
 #include "core/memory.h"
 #include "io/mapped_file.h"
+#include "text/documents.h"
 
 typedef struct {
     const char *model, *text;
     cli_files files;
+    int documents;
+    const char *text_field;
     bool decode, special;
 } tokenize_options;
 
 #define AT(field) offsetof(tokenize_options, field)
 static const cli_option options[] = {
-    {"text", 0, OPT_FILES, AT(files), NULL, "FILE...", "texts, each file one document", NULL, 0},
+    {"text", 0, OPT_FILES, AT(files), NULL, "FILE...", "texts, plain or .gz or .zst", NULL, 0},
+    CLI_DOCUMENT_OPTIONS(AT(documents), AT(text_field)),
     {"special", 0, OPT_FLAG, AT(special), NULL, NULL, "add what the tokenizer puts at the ends", NULL, 0},
     {"decode", 0, OPT_FLAG, AT(decode), NULL, NULL, "the reverse: ids separated by spaces, a document a line, to text", NULL, 0},
     {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
@@ -94,6 +99,32 @@ static cbe_status decode(const cbe_tokenizer *tokenizer, const char *text, size_
     return st;
 }
 
+/* For documents of files. */
+typedef struct {
+    const cbe_tokenizer *tokenizer;
+    bool special;
+    cli_progress *progress;
+} encoding;
+
+static cbe_status encode_document(void *user, const char *where, const char *text, size_t length, bool *stop,
+                                  cbe_error *err)
+{
+    const encoding *e = user;
+    (void)where, (void)stop;
+    return encode(e->tokenizer, text ? text : "", length, e->special, e->progress, err);
+}
+
+/* Ids of a file, a document a line. */
+static cbe_status decode_file(const cbe_tokenizer *tokenizer, const char *path, cbe_error *err)
+{
+    cbe_mapped_file file;
+    cbe_status st = cbe_mapped_file_open(&file, path, err);
+    if (st != CBE_OK) return st;
+    st = decode(tokenizer, file.data ? (const char *)file.data : "", file.size, err);
+    cbe_mapped_file_close(&file);
+    return st;
+}
+
 int cli_tokenize(int argc, char **argv)
 {
     tokenize_options given = {0};
@@ -119,14 +150,12 @@ int cli_tokenize(int argc, char **argv)
         st = given.decode ? decode(tokenizer, given.text, length, &err)
                           : encode(tokenizer, given.text, length, given.special, &progress, &err);
     }
-    for (size_t i = 0; i < given.files.n && st == CBE_OK; i++) {
-        cbe_mapped_file file;
-        if ((st = cbe_mapped_file_open(&file, given.files.paths[i], &err)) != CBE_OK) break;
-        const char *text = file.data ? (const char *)file.data : "";
-        st = given.decode ? decode(tokenizer, text, file.size, &err)
-                          : encode(tokenizer, text, file.size, given.special, &progress, &err);
-        cbe_mapped_file_close(&file);
-    }
+    const cbe_documents_options documents = {(cbe_documents_kind)given.documents, given.text_field};
+    encoding run = {tokenizer, given.special, &progress};
+    bool stop = false;
+    for (size_t i = 0; i < given.files.n && st == CBE_OK; i++)
+        st = given.decode ? decode_file(tokenizer, given.files.paths[i], &err)
+                          : cbe_documents_visit(given.files.paths[i], &documents, encode_document, &run, &stop, &err);
 done:
     cbe_tokenizer_free(tokenizer);
     cli_free(&command, &given);

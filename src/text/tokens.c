@@ -1,70 +1,81 @@
 /* tokens.c - see cbe/tokens.h. */
 #include "cbe/tokens.h"
 
+#include <errno.h>
+#include <stdbool.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cbe/safetensors.h"
 #include "core/fail.h"
 #include "core/memory.h"
-#include "io/mapped_file.h"
+#include "text/documents.h"
 #include "text/id_list.h"
 
-/* Appends the tokens of one document. */
-static cbe_status read_text(cbe_id_list *all, const cbe_tokenizer *tokenizer, const char *path,
-                            size_t *n_replaced, cbe_error *err)
+/* Documents on their way to one list of tokens. */
+typedef struct {
+    const cbe_tokenizer *tokenizer;
+    cbe_id_list all;
+    size_t n_documents, n_replaced, max_tokens;
+} packing;
+
+static cbe_status take_document(void *user, const char *where, const char *text, size_t length, bool *stop,
+                                cbe_error *err)
 {
-    cbe_mapped_file file;
+    packing *p = user;
     int64_t *ids = NULL;
     size_t n_ids, replaced;
-    cbe_status st = cbe_mapped_file_open(&file, path, err);
+    const int64_t separator = cbe_tokenizer_eos(p->tokenizer);
+    cbe_status st = cbe_tokenizer_encode(p->tokenizer, text ? text : "", length, false, &ids, &n_ids, &replaced, err);
     if (st != CBE_OK) return st;
-    st = cbe_tokenizer_encode(tokenizer, file.size ? (const char *)file.data : "", file.size, false,
-                              &ids, &n_ids, &replaced, err);
-    if (st != CBE_OK) goto done;
-    *n_replaced += replaced;
-    for (size_t i = 0; i < n_ids && st == CBE_OK; i++) st = cbe_id_list_push(all, ids[i], err);
-done:
+    if (n_ids == 0)
+        st = cbe_fail(err, CBE_ERR_ARG, -1, "%s: the document is empty, no tokens are in it; leave it out", where);
+    if (st == CBE_OK && p->n_documents > 0 && separator >= 0) st = cbe_id_list_push(&p->all, separator, err);
+    if (st == CBE_OK) st = cbe_id_list_append(&p->all, ids, n_ids, err);
+    p->n_documents++;
+    p->n_replaced += replaced;
+    *stop = p->max_tokens > 0 && p->all.count >= p->max_tokens;
     cbe_tokenizer_free_ids(ids);
-    cbe_mapped_file_close(&file);
     return st;
 }
 
 cbe_status cbe_tokens_from_texts(cbe_tokens *out, const cbe_tokenizer *tokenizer, size_t n_paths,
-                                 const char *const *paths, size_t context_length, size_t max_tokens,
-                                 cbe_error *err)
+                                 const char *const *paths, const cbe_documents_options *documents,
+                                 size_t context_length, size_t max_tokens, cbe_error *err)
 {
     cbe_status st = CBE_OK;
-    cbe_id_list all = {0};
-    size_t n_replaced = 0, n_text_tokens = 0;
-    const int64_t separator = cbe_tokenizer_eos(tokenizer);
+    bool stop = false;
+    packing p = {.tokenizer = tokenizer, .max_tokens = max_tokens};
     if (context_length == 0)
         return cbe_fail(err, CBE_ERR_ARG, -1, "the context length is 0; it must be at least 1");
+    if (n_paths == 0) return cbe_fail(err, CBE_ERR_ARG, -1, "no text was given; name a file");
     for (size_t i = 0; i < n_paths; i++) {
-        if (i > 0 && separator >= 0)
-            if ((st = cbe_id_list_push(&all, separator, err)) != CBE_OK) goto done;
-        const size_t before = all.count;
-        if ((st = read_text(&all, tokenizer, paths[i], &n_replaced, err)) != CBE_OK) goto done;
-        n_text_tokens += all.count - before;
+        /* Also what is not going to be read must be there. */
+        struct stat info;
+        if (stop && stat(paths[i], &info) != 0)
+            st = cbe_fail(err, CBE_ERR_IO, -1, "%s: cannot be opened: %s", paths[i], strerror(errno));
+        else if (!stop)
+            st = cbe_documents_visit(paths[i], documents, take_document, &p, &stop, err);
+        if (st != CBE_OK) goto done;
     }
-    if (n_text_tokens == 0) {
-        st = n_paths == 0
-                 ? cbe_fail(err, CBE_ERR_ARG, -1, "no text was given; name a file")
-                 : cbe_fail(err, CBE_ERR_ARG, -1, "%s: no tokens%s; give a file that holds text",
-                            paths[0], n_paths > 1 ? ", nor in the other texts" : "");
+    if (p.all.count == 0) {
+        st = cbe_fail(err, CBE_ERR_ARG, -1, "%s: no documents%s, so no tokens; give a file that holds text", paths[0],
+                      n_paths > 1 ? ", nor in the other texts" : "");
         goto done;
     }
-    const size_t usable = max_tokens > 0 && max_tokens < all.count ? max_tokens : all.count;
+    const size_t usable = max_tokens > 0 && max_tokens < p.all.count ? max_tokens : p.all.count;
     const size_t length = usable < context_length ? usable : context_length;
     const size_t n_sequences = usable / length;
     *out = (cbe_tokens){.n_sequences = n_sequences,
                         .context_length = length,
-                        .ids = all.ids,
-                        .n_documents = n_paths,
-                        .n_unused = all.count - n_sequences * length,
-                        .n_replaced = n_replaced};
-    all.ids = NULL;
+                        .ids = p.all.ids,
+                        .n_documents = p.n_documents,
+                        .n_tokens = p.all.count,
+                        .n_unused = p.all.count - n_sequences * length,
+                        .n_replaced = p.n_replaced};
+    p.all.ids = NULL;
 done:
-    cbe_free(all.ids);
+    cbe_free(p.all.ids);
     return st;
 }
 

@@ -75,6 +75,11 @@ static const struct {
     {"extract %F/m-00001-of-00002.gguf --text %F/text -o %F/x", "m-00002-of-00002.gguf: part 2 of 2"},
     {"extract %G/gguf/q4_k.gguf --text %F/text -o %F/x", "q4_k.gguf"},
     {"extract %G/gguf/tiny-llama/llama-f32.gguf --text %F/none -o %F/x", "none"},
+    {"extract %G/gguf/tiny-llama/llama-f32.gguf --text %F/text %F/empty -o %F/x", "empty: the document is empty"},
+    {"extract %G/gguf/tiny-llama/llama-f32.gguf --text %F/bad.jsonl -o %F/x", "bad.jsonl: line 2: not JSON"},
+    {"capture %G/gguf/tiny-llama/llama-f32.gguf --text %F/bad.gz -o %F/x", "bad.gz: damaged gzip data"},
+    {"capture %G/gguf/tiny-llama/llama-f32.gguf --text %F/text --documents words -o %F/x", "--documents"},
+    {"tokenize %G/models/llama hello", "tokenizer.json"},
     {"extract %G/models/llama --tokens %F/none -o %F/x", "none"},
     {"extract %G/models/llama --tokens %H.none -o %F/x", "No such file"},
     {"extract %G/models/llama --tokens %E -o %F/x", "input_ids"},
@@ -153,6 +158,13 @@ static void put_with_ids(void **state, const char *file, const char *name, const
     put(state, file, specs, 2, (const void *const[]){x, ids});
 }
 
+static void put_texts(void **state)
+{
+    static const char lines[] = "{\"text\": \"a\"}\n{\"text\": \n", gzip[] = "\x1f\x8b\b\0\0\0\0\0\0\3KL";
+    temp_write(temp_path(state, "bad.jsonl"), lines, sizeof lines - 1);
+    temp_write(temp_path(state, "bad.gz"), gzip, sizeof gzip - 1);
+}
+
 static void put_models(void **state)
 {
     size_t size;
@@ -209,6 +221,7 @@ static int set_up(void **state)
     cbe_assert_ok(cbe_decoder_save(decoder, temp_path(state, "nan-decoder"), &err), &err);
     cbe_decoder_free(decoder);
     put_models(state);
+    put_texts(state);
     return 0;
 }
 

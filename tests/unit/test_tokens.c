@@ -68,8 +68,8 @@ static void tokens__texts_are_joined_and_cut(void **state)
         {1, {"a"}, 1, 1, 1, 1, 0, "a"},
         {1, {" a \n"}, 4, 0, 1, 4, 0, " a \n"}, /* nothing trimmed */
         {2, {"abc", "de"}, 2, 0, 3, 2, 0, "abc|de"},
-        {3, {"a", "", "b"}, 2, 0, 2, 2, 0, "a||b"},
-        {3, {"", "", "b"}, 8, 0, 1, 3, 0, "||b"},
+        {3, {"a", "\n", "b"}, 2, 0, 2, 2, 1, "a|\n|"},
+        {3, {"abc", "de", "f"}, 2, 4, 2, 2, 2, "abc|"}, /* the last is not read */
         {1, {"a<|end|>b"}, 9, 0, 1, 3, 0, "a|b"},
     };
     cbe_tokenizer *tokenizer = make_tokenizer(true);
@@ -77,13 +77,14 @@ static void tokens__texts_are_joined_and_cut(void **state)
         cbe_error err;
         cbe_tokens got;
         const char *const *paths = write_texts(cases[i].n_texts, cases[i].texts);
-        cbe_assert_ok(cbe_tokens_from_texts(&got, tokenizer, cases[i].n_texts, paths,
+        cbe_assert_ok(cbe_tokens_from_texts(&got, tokenizer, cases[i].n_texts, paths, NULL,
                                             cases[i].context_length, cases[i].max_tokens, &err),
                       &err);
         assert_int_equal(got.n_sequences, cases[i].n_sequences);
         assert_int_equal(got.context_length, cases[i].length);
         assert_int_equal(got.n_unused, cases[i].n_unused);
-        assert_int_equal(got.n_documents, cases[i].n_texts);
+        assert_int_equal(got.n_documents, cases[i].max_tokens == 4 ? 2 : cases[i].n_texts);
+        assert_int_equal(got.n_tokens, cases[i].n_sequences * cases[i].length + cases[i].n_unused);
         assert_int_equal(got.n_replaced, 0);
         assert_null(got.derangement);
         assert_int_equal(strlen(cases[i].ids), cases[i].n_sequences * cases[i].length);
@@ -102,7 +103,7 @@ static void tokens__texts_are_not_parted_without_an_end_token(void **state)
     cbe_tokens got;
     cbe_tokenizer *tokenizer = make_tokenizer(false);
     const char *const *paths = write_texts(2, (const char *[]){"ab\xff", "c\xff"});
-    cbe_assert_ok(cbe_tokens_from_texts(&got, tokenizer, 2, paths, 9, 0, &err), &err);
+    cbe_assert_ok(cbe_tokens_from_texts(&got, tokenizer, 2, paths, NULL, 9, 0, &err), &err);
     assert_int_equal(got.context_length, 9);
     assert_int_equal(got.n_replaced, 2);
     assert_int_equal(got.ids[5], 'c');
@@ -118,18 +119,28 @@ static void tokens__texts_that_cannot_be_used_are_refused(void **state)
     cbe_error err;
     cbe_tokens got = {.n_sequences = 77};
     cbe_tokenizer *tokenizer = make_tokenizer(true);
-    const char *const *paths = write_texts(2, (const char *[]){"", ""});
-    assert_int_equal(cbe_tokens_from_texts(&got, tokenizer, 2, paths, 4, 0, &err), CBE_ERR_ARG);
+    char first[4096];
+    const char *paths[] = {first, first};
+    strcpy(first, cbe_test_temporary("empty.txt"));
+    cbe_test_write(first, "", 0);
+    assert_int_equal(cbe_tokens_from_texts(&got, tokenizer, 2, paths, NULL, 4, 0, &err), CBE_ERR_ARG);
     assert_non_null(strstr(err.message, paths[0]));
-    assert_int_equal(cbe_tokens_from_texts(&got, tokenizer, 1, paths, 0, 0, &err), CBE_ERR_ARG);
+    assert_int_equal(cbe_tokens_from_texts(&got, tokenizer, 1, paths, NULL, 0, 0, &err), CBE_ERR_ARG);
     assert_non_null(strstr(err.message, "context length"));
-    assert_int_equal(cbe_tokens_from_texts(&got, tokenizer, 0, NULL, 4, 0, &err), CBE_ERR_ARG);
+    assert_int_equal(cbe_tokens_from_texts(&got, tokenizer, 0, NULL, NULL, 4, 0, &err), CBE_ERR_ARG);
     assert_int_equal(
-        cbe_tokens_from_texts(&got, tokenizer, 1, (const char *[]){"no/such.txt"}, 4, 0, &err),
+        cbe_tokens_from_texts(&got, tokenizer, 1, (const char *[]){"no/such.txt"}, NULL, 4, 0, &err),
         CBE_ERR_IO);
     assert_non_null(strstr(err.message, "no/such.txt"));
+    const char *const *texts = write_texts(2, (const char *[]){"ab", ""});
+    assert_int_equal(cbe_tokens_from_texts(&got, tokenizer, 2, texts, NULL, 4, 0, &err), CBE_ERR_ARG);
+    assert_non_null(strstr(err.message, texts[1]));
+    assert_non_null(strstr(err.message, "the document is empty"));
+    assert_int_equal(cbe_tokens_from_texts(&got, tokenizer, 2, (const char *[]){texts[0], "no/such.txt"}, NULL, 4, 1, &err),
+                     CBE_ERR_IO); /* though it would not be read */
     assert_int_equal(got.n_sequences, 77);
-    remove_texts(2, paths);
+    remove_texts(2, texts);
+    cbe_test_remove(first);
     cbe_tokenizer_free(tokenizer);
 }
 
@@ -263,7 +274,7 @@ static void tokens__survive_every_failing_allocation(void **state)
             assert_true(n_failed < 1000);
             cbe_memory_fail_after(n_failed);
             st = loading ? cbe_tokens_load(&got, path, &err)
-                         : cbe_tokens_from_texts(&got, tokenizer, 2, texts, 4, 0, &err);
+                         : cbe_tokens_from_texts(&got, tokenizer, 2, texts, NULL, 4, 0, &err);
             cbe_memory_fail_after(-1);
             assert_true(st == CBE_OK || st == CBE_ERR_NOMEM);
             assert_int_equal(st, err.code);

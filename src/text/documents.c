@@ -1,0 +1,145 @@
+/* documents.c - see documents.h. */
+#include "text/documents.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/fail.h"
+#include "core/memory.h"
+#include "io/text_stream.h"
+#include "text/byte_buffer.h"
+
+enum { PART = 1 << 16, WHERE_SIZE = 400 };
+
+/* A file on its way to documents. */
+typedef struct {
+    const char *path;
+    cbe_documents_kind kind;
+    const char *field;
+    cbe_document_fn *visit;
+    void *user;
+    bool *stop;
+    size_t line;        /* number of the line that was read last, from 1 */
+    size_t first_line;  /* of the document that is gathered */
+    cbe_byte_buffer document;
+} reading;
+
+static cbe_status visit(reading *r, const char *text, size_t length, size_t line, cbe_error *err)
+{
+    char where[WHERE_SIZE];
+    if (line)
+        snprintf(where, sizeof where, "%.*s: line %zu", WHERE_SIZE - 40, r->path, line);
+    else
+        snprintf(where, sizeof where, "%s", r->path);
+    return r->visit(r->user, where, text, length, r->stop, err);
+}
+
+static bool is_blank(const char *line, size_t length)
+{
+    for (size_t i = 0; i < length; i++)
+        if (line[i] != ' ' && line[i] != '\t' && line[i] != '\r') return false;
+    return true;
+}
+
+static cbe_status take_json(reading *r, const char *line, size_t length, cbe_error *err)
+{
+    cbe_status st;
+    json_error_t why;
+    if (is_blank(line, length)) return CBE_OK;
+    json_t *root = json_loadb(line, length, JSON_ALLOW_NUL, &why);
+    const json_t *text = json_object_get(root, r->field);
+    if (!root && json_error_code(&why) == json_error_out_of_memory)
+        st = cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: line %zu: does not fit memory", r->path, r->line);
+    else if (!root)
+        st = cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: line %zu: not JSON, at its byte %d: %s", r->path, r->line, why.position,
+                      why.text);
+    else if (!json_is_string(text))
+        st = cbe_fail(err, CBE_ERR_FORMAT, -1,
+                      "%s: line %zu: no field '%.60s' that is a string; name the field with --text-field", r->path,
+                      r->line, r->field);
+    else
+        st = visit(r, json_string_value(text), json_string_length(text), r->line, err);
+    json_decref(root);
+    return st;
+}
+
+/* The lines gathered so far are a document, without the end of the last one. */
+static cbe_status end_document(reading *r, cbe_error *err)
+{
+    size_t length = r->document.size;
+    if (length == 0) return CBE_OK;
+    length--;
+    if (length > 0 && r->document.bytes[length - 1] == '\r') length--;
+    r->document.size = 0;
+    return visit(r, r->document.bytes, length, r->first_line, err);
+}
+
+/* A line without its end. */
+static cbe_status take_line(reading *r, const char *line, size_t length, cbe_error *err)
+{
+    r->line++;
+    if (r->kind == CBE_DOCUMENTS_JSONL) return take_json(r, line, length, err);
+    if (is_blank(line, length)) return end_document(r, err);
+    if (r->document.size == 0) r->first_line = r->line;
+    const cbe_status st = cbe_byte_buffer_put(&r->document, line, length, err);
+    return st == CBE_OK ? cbe_byte_buffer_put(&r->document, "\n", 1, err) : st;
+}
+
+/* Whole lines at the beginning of a buffer; the rest moves to the front. */
+static cbe_status take_lines(reading *r, cbe_byte_buffer *buffer, size_t searched, bool at_end, cbe_error *err)
+{
+    size_t at = 0;
+    cbe_status st = CBE_OK;
+    while (st == CBE_OK && !*r->stop && at < buffer->size) {
+        const size_t from = at > searched ? at : searched;
+        const char *end = from < buffer->size ? memchr(buffer->bytes + from, '\n', buffer->size - from) : NULL;
+        if (!end && !at_end) break;
+        const size_t length = end ? (size_t)(end - buffer->bytes) - at : buffer->size - at;
+        st = take_line(r, buffer->bytes + at, length, err);
+        at += length + (end != NULL);
+    }
+    if (at > 0 && at < buffer->size) memmove(buffer->bytes, buffer->bytes + at, buffer->size - at);
+    buffer->size -= at;
+    return st;
+}
+
+static cbe_documents_kind kind_of(const char *path, const cbe_documents_options *options)
+{
+    static const char *const endings[] = {".jsonl", ".jsonl.gz", ".jsonl.zst", ".ndjson", ".ndjson.gz", ".ndjson.zst"};
+    const size_t length = strlen(path);
+    if (options && options->kind != CBE_DOCUMENTS_AUTO) return options->kind;
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+        const size_t size = strlen(endings[i]);
+        if (length > size && strcmp(path + length - size, endings[i]) == 0) return CBE_DOCUMENTS_JSONL;
+    }
+    return CBE_DOCUMENTS_FILE;
+}
+
+cbe_status cbe_documents_visit(const char *path, const cbe_documents_options *options, cbe_document_fn *visit_document,
+                               void *user, bool *stop, cbe_error *err)
+{
+    reading r = {.path = path,
+                 .kind = kind_of(path, options),
+                 .field = options && options->field ? options->field : "text",
+                 .visit = visit_document,
+                 .user = user,
+                 .stop = stop};
+    cbe_text_stream *stream = NULL;
+    cbe_byte_buffer buffer = {0};
+    cbe_status st = cbe_text_stream_open(&stream, path, err);
+    for (size_t n = 1; st == CBE_OK && n > 0 && !*stop;) {
+        if ((st = cbe_byte_buffer_reserve(&buffer, PART, err)) != CBE_OK) break;
+        const size_t before = buffer.size;
+        st = cbe_text_stream_read(stream, buffer.bytes + before, buffer.capacity - before, &n, err);
+        if (st != CBE_OK) break;
+        buffer.size += n;
+        if (r.kind != CBE_DOCUMENTS_FILE) st = take_lines(&r, &buffer, before, n == 0, err);
+    }
+    if (st == CBE_OK && !*stop)
+        st = r.kind == CBE_DOCUMENTS_FILE ? visit(&r, buffer.bytes, buffer.size, 0, err) : end_document(&r, err);
+    cbe_text_stream_close(stream);
+    cbe_free(buffer.bytes);
+    cbe_free(r.document.bytes);
+    return st;
+}
