@@ -29,8 +29,10 @@ cbe_status cbe_hidden_states_save(const char *path, const cbe_model *model, cons
                                   const bool *layers, bool with_logits,
                                   bool (*progress)(void *context, size_t done, size_t total),
                                   void *context, cbe_error *err);
-/** Maps a hidden-state file: `hidden_states.<i>` (B, S, d) or (N, d), `input_ids` (B, S) and `derangement` (N) where
- * present. @return CBE_OK; CBE_ERR_IO; CBE_ERR_FORMAT; CBE_ERR_SHAPE (tensor named); CBE_ERR_NOMEM */
+/** Opens a file of hidden states, .safetensors, .npz or .npy: `hidden_states.<i>` (B, S, d) or (N, d), and where present
+ * `input_ids` (B, S), `attention_mask` or `mask` (B, S), whose zeros leave tokens out, and `derangement` of all tokens or
+ * of those that are left. A .npy file is one layer: hidden_states.<i> when it is called so, else hidden_states.0.
+ * @return CBE_OK; CBE_ERR_IO; CBE_ERR_FORMAT; CBE_ERR_SHAPE (tensor named); CBE_ERR_NOMEM */
 cbe_status cbe_hidden_states_open(cbe_hidden_states **out, const char *path, cbe_error *err);
 void cbe_hidden_states_close(cbe_hidden_states *states); /* NULL is allowed */
 
@@ -45,17 +47,19 @@ size_t cbe_hidden_states_n_blocks(const cbe_hidden_states *states);
 bool cbe_hidden_states_has(const cbe_hidden_states *states, size_t layer);
 /** (B S) borrowed, NULL when there are none. */
 const int64_t *cbe_hidden_states_ids(const cbe_hidden_states *states);
+/** Of the tokens that are left. */
 const int64_t *cbe_hidden_states_derangement(const cbe_hidden_states *states);
 
-/* Leaving out the first positions of every sequence. */
+/* Leaving out the first positions of every sequence, counted among the tokens that a mask leaves. */
 
-/** B (S - skip). */
+/** B (S - skip) without a mask. */
 size_t cbe_hidden_states_n_tokens(const cbe_hidden_states *states, size_t skip);
 /** hidden_states.<layer> of the tokens that are left: out (n_tokens, d).
  * @return CBE_OK; CBE_ERR_ARG (no such layer); CBE_ERR_NUMERIC (NaN or infinity: sequence and position named) */
 cbe_status cbe_hidden_states_read(const cbe_hidden_states *states, size_t layer, size_t skip, float *out,
                                   cbe_error *err);
-/** Next token of each token that is left, -1 for the last of a sequence: out (n_tokens).
+/** Next token of each token that is left, -1 for the last of a sequence and before one that is left out: out
+ * (n_tokens).
  * CBE_ERR_ARG when there are no ids. */
 cbe_status cbe_hidden_states_labels(const cbe_hidden_states *states, size_t skip, int64_t *out,
                                     cbe_error *err);

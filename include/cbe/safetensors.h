@@ -7,7 +7,7 @@
  *
  * Files are mapped, never read whole. Everything in the header is checked before it is used:
  * lengths against the file's size, products for overflow, tensors for overlap and holes.
- * F64, F32, F16, BF16 and I64 are read; another dtype is an error only when its tensor is asked for.
+ * F64, F32, F16, BF16, I64, I32, U8 and BOOL (as U8) are read; another dtype is an error only when its tensor is asked for.
  */
 #ifndef CBE_SAFETENSORS_H
 #define CBE_SAFETENSORS_H
@@ -51,7 +51,7 @@ cbe_status cbe_safetensors_get(const cbe_safetensors *file, const char *name, cb
 
 typedef struct {
     const char *name;
-    cbe_dtype dtype; /* F64, F32, F16, BF16 or I64 */
+    cbe_dtype dtype; /* any but the quantised ones */
     size_t n_dims;
     size_t dims[CBE_MAX_DIMS];
 } cbe_tensor_spec;

@@ -21,6 +21,8 @@ typedef enum {
     CBE_F16,
     CBE_BF16,
     CBE_I64,
+    CBE_I32,
+    CBE_U8, /* booleans too */
     /* GGUF blocks of 32: an f16 scale, in _1 an f16 minimum too, and 4, 5 or 8 bits for each item */
     CBE_Q4_0,
     CBE_Q4_1,
@@ -57,7 +59,7 @@ typedef struct {
 } cbe_tensor;
 
 /** Elements first .. first + count - 1 as float: exact for F32, F16, BF16, dequantised for the
- * others, rounded to nearest for F64 and I64.
+ * others, rounded to nearest for F64, I64 and I32.
  * @param out shape (count)
  * @return CBE_OK; CBE_ERR_ARG when the range leaves the tensor or starts or ends inside a block */
 cbe_status cbe_tensor_to_float(const cbe_tensor *tensor, size_t first, size_t count, float *out,

@@ -46,8 +46,8 @@ cbe_status cbe_tokens_from_texts(cbe_tokens *out, const cbe_tokenizer *tokenizer
                                  const char *const *paths, const cbe_documents_options *documents,
                                  size_t context_length, size_t max_tokens, cbe_error *err);
 
-/** Reads `input_ids` (B, S) or (S), and `derangement` when present, from a safetensors file, as they
- * are. Error CBE_ERR_SHAPE for other shapes, CBE_ERR_ARG for negative ids or a derangement that is not
+/** Reads `input_ids` (B, S) or (S), and `derangement` when present, from a .safetensors or .npz file, or input_ids
+ * alone from a .npy file, int64 or int32, as they are. Error CBE_ERR_SHAPE for other shapes, CBE_ERR_ARG for negative ids or a derangement that is not
  * a permutation of all B S tokens without fixed points. */
 cbe_status cbe_tokens_load(cbe_tokens *out, const char *path, cbe_error *err);
 

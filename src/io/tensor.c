@@ -58,6 +58,20 @@ static void convert_i64(const unsigned char *data, size_t count, float *out)
     }
 }
 
+static void convert_i32(const unsigned char *data, size_t count, float *out)
+{
+    for (size_t i = 0; i < count; i++) {
+        int32_t value;
+        memcpy(&value, data + i * sizeof value, sizeof value);
+        out[i] = (float)value;
+    }
+}
+
+static void convert_u8(const unsigned char *data, size_t count, float *out)
+{
+    for (size_t i = 0; i < count; i++) out[i] = (float)data[i];
+}
+
 static const struct {
     cbe_dtype_info info;
     cbe_convert_fn *convert;
@@ -67,6 +81,8 @@ static const struct {
     [CBE_F16] = {{"F16", 1, 2}, convert_f16},
     [CBE_BF16] = {{"BF16", 1, 2}, convert_bf16},
     [CBE_I64] = {{"I64", 1, sizeof(int64_t)}, convert_i64},
+    [CBE_I32] = {{"I32", 1, sizeof(int32_t)}, convert_i32},
+    [CBE_U8] = {{"U8", 1, 1}, convert_u8},
     [CBE_Q4_0] = {{"Q4_0", CBE_BLOCK_ITEMS, CBE_Q4_0_BYTES}, cbe_convert_q4_0},
     [CBE_Q4_1] = {{"Q4_1", CBE_BLOCK_ITEMS, CBE_Q4_1_BYTES}, cbe_convert_q4_1},
     [CBE_Q5_0] = {{"Q5_0", CBE_BLOCK_ITEMS, CBE_Q5_0_BYTES}, cbe_convert_q5_0},

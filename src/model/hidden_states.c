@@ -9,13 +9,16 @@
 #include "cbe/safetensors.h"
 #include "core/fail.h"
 #include "core/memory.h"
+#include "io/array_file.h"
 
 struct cbe_hidden_states {
     size_t n_sequences, context_length, hidden_size, n_blocks, end;
     float **captured;       /* (end) of (B S, d) or NULL; NULL when read from a file */
-    cbe_safetensors *file;
+    cbe_array_file *file;
     char (*names)[40];      /* (end) tensor names, empty where there is none */
     int64_t *ids, *derangement;
+    /* Where a mask leaves tokens out: those that are left, rising, and where each sequence's begin among them. */
+    size_t n_kept, *kept, *starts; /* (n_kept); (n_sequences + 1); NULL without a mask */
 };
 
 void cbe_hidden_states_close(cbe_hidden_states *states)
@@ -23,7 +26,9 @@ void cbe_hidden_states_close(cbe_hidden_states *states)
     if (!states) return;
     for (size_t i = 0; states->captured && i < states->end; i++) cbe_free(states->captured[i]);
     cbe_free(states->captured);
-    cbe_safetensors_close(states->file);
+    cbe_array_file_close(states->file);
+    cbe_free(states->kept);
+    cbe_free(states->starts);
     cbe_free(states->names);
     cbe_free(states->ids);
     cbe_free(states->derangement);
@@ -168,7 +173,7 @@ static cbe_status read_shape(cbe_hidden_states *s, const char *path, cbe_error *
     for (size_t i = 0; i < s->end; i++) {
         if (!s->names[i][0]) continue;
         cbe_tensor t;
-        const cbe_status st = cbe_safetensors_get(s->file, s->names[i], &t, err);
+        const cbe_status st = cbe_array_file_describe(s->file, s->names[i], &t, err);
         if (st != CBE_OK) return st;
         if (t.n_dims < 2 || t.n_dims > 3 || t.n_elements == 0)
             return cbe_fail(err, CBE_ERR_SHAPE, -1,
@@ -195,26 +200,77 @@ static cbe_status read_ids(cbe_hidden_states *s, const char *path, cbe_error *er
 {
     const size_t n = s->n_sequences * s->context_length;
     cbe_tensor t;
-    cbe_status st;
-    if (cbe_safetensors_has(s->file, "input_ids")) {
-        if ((st = cbe_safetensors_get(s->file, "input_ids", &t, err)) != CBE_OK) return st;
-        if (t.dtype != CBE_I64 || t.n_dims < 1 || t.n_dims > 2 || t.n_elements != n ||
-            (s->n_sequences > 1 && (t.n_dims != 2 || t.dims[0] != s->n_sequences)))
-            return cbe_fail(err, CBE_ERR_SHAPE, -1,
-                            "%s: input_ids must be int64, one for each of the %zu hidden states", path, n);
-        if (t.n_dims == 2) {
-            s->n_sequences = t.dims[0];
-            s->context_length = t.dims[1];
-        }
-        if (!(s->ids = copy_int64(t.data, n, "token ids", err))) return CBE_ERR_NOMEM;
+    if (!cbe_array_file_has(s->file, "input_ids")) return CBE_OK;
+    const cbe_status st = cbe_array_file_integers(s->file, "input_ids", &t, &s->ids, err);
+    if (st != CBE_OK) return st;
+    if (t.n_dims < 1 || t.n_dims > 2 || t.n_elements != n ||
+        (s->n_sequences > 1 && (t.n_dims != 2 || t.dims[0] != s->n_sequences)))
+        return cbe_fail(err, CBE_ERR_SHAPE, -1, "%s: input_ids must be int64, one for each of the %zu hidden states",
+                        path, n);
+    if (t.n_dims == 2) {
+        s->n_sequences = t.dims[0];
+        s->context_length = t.dims[1];
     }
-    if (cbe_safetensors_has(s->file, "derangement")) {
-        if ((st = cbe_safetensors_get(s->file, "derangement", &t, err)) != CBE_OK) return st;
-        if (t.dtype != CBE_I64 || t.n_elements != n)
-            return cbe_fail(err, CBE_ERR_SHAPE, -1,
-                            "%s: derangement must be int64, one for each of the %zu hidden states", path, n);
-        if (!(s->derangement = copy_int64(t.data, n, "derangement", err))) return CBE_ERR_NOMEM;
+    return CBE_OK;
+}
+
+/* attention_mask, or mask: tokens whose entry is 0 are left out. */
+static cbe_status read_mask(cbe_hidden_states *s, const char *path, cbe_error *err)
+{
+    const char *name = cbe_array_file_has(s->file, "attention_mask") ? "attention_mask" : "mask";
+    const size_t n = s->n_sequences * s->context_length;
+    int64_t *mask = NULL;
+    size_t n_kept = 0;
+    cbe_tensor t;
+    if (!cbe_array_file_has(s->file, name)) return CBE_OK;
+    cbe_status st = cbe_array_file_integers(s->file, name, &t, &mask, err);
+    if (st != CBE_OK) return st;
+    if (t.n_dims < 1 || t.n_dims > 2 || t.n_elements != n ||
+        (t.n_dims == 2 && s->n_sequences > 1 && t.dims[0] != s->n_sequences)) {
+        st = cbe_fail(err, CBE_ERR_SHAPE, -1, "%s: %s must have one entry for each of the %zu hidden states", path, name,
+                      n);
+        goto done;
     }
+    if (t.n_dims == 2) {
+        s->n_sequences = t.dims[0];
+        s->context_length = t.dims[1];
+    }
+    for (size_t i = 0; i < n; i++) n_kept += mask[i] != 0;
+    if (n_kept == n) goto done;
+    if (n_kept == 0) {
+        st = cbe_fail(err, CBE_ERR_ARG, -1, "%s: %s leaves out every token", path, name);
+        goto done;
+    }
+    s->kept = cbe_alloc(n_kept, sizeof *s->kept, "mask", err);
+    s->starts = cbe_alloc(s->n_sequences + 1, sizeof *s->starts, "mask", err);
+    if (!s->kept || !s->starts) {
+        st = CBE_ERR_NOMEM;
+        goto done;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (i % s->context_length == 0) s->starts[i / s->context_length] = s->n_kept;
+        if (mask[i]) s->kept[s->n_kept++] = i;
+    }
+    s->starts[s->n_sequences] = s->n_kept;
+done:
+    cbe_free(mask);
+    return st;
+}
+
+/* Of all tokens, or of those that a mask leaves. */
+static cbe_status read_derangement(cbe_hidden_states *s, const char *path, cbe_error *err)
+{
+    const size_t n = s->n_sequences * s->context_length, n_left = s->kept ? s->n_kept : n;
+    cbe_tensor t;
+    if (!cbe_array_file_has(s->file, "derangement")) return CBE_OK;
+    const cbe_status st = cbe_array_file_integers(s->file, "derangement", &t, &s->derangement, err);
+    if (st != CBE_OK) return st;
+    if (t.n_elements != n && t.n_elements != n_left)
+        return cbe_fail(err, CBE_ERR_SHAPE, -1, "%s: derangement must be int64, one for each of the %zu hidden states",
+                        path, n_left);
+    if (t.n_elements == n_left) return CBE_OK;
+    cbe_free(s->derangement); /* one of tokens that are left out cannot be used */
+    s->derangement = NULL;
     return CBE_OK;
 }
 
@@ -230,15 +286,26 @@ static long layer_of(const char *name)
     return strtol(digits, NULL, 10);
 }
 
+/* What the only array of a .npy file is: hidden_states.<i> when the file is called so, else hidden_states.0. */
+static void name_single(char name[40], const char *path)
+{
+    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+    const size_t length = strlen(base);
+    snprintf(name, 40, "%.*s", length > 4 && length < 40 ? (int)(length - 4) : 0, base);
+    if (layer_of(name) < 0) snprintf(name, 40, "hidden_states.0");
+}
+
 cbe_status cbe_hidden_states_open(cbe_hidden_states **out, const char *path, cbe_error *err)
 {
+    char single[40];
     cbe_hidden_states *s = cbe_alloc_zero(1, sizeof *s, "hidden states", err);
     if (!s) return CBE_ERR_NOMEM;
-    cbe_status st = cbe_safetensors_open(&s->file, path, err);
+    name_single(single, path);
+    cbe_status st = cbe_array_file_open(&s->file, path, single, err);
     if (st != CBE_OK) goto done;
-    const size_t n = cbe_safetensors_count(s->file);
+    const size_t n = cbe_array_file_count(s->file);
     for (size_t i = 0; i < n; i++) {
-        const long layer = layer_of(cbe_safetensors_name(s->file, i));
+        const long layer = layer_of(cbe_array_file_name(s->file, i));
         if (layer >= 0 && (size_t)layer + 1 > s->end) s->end = (size_t)layer + 1;
     }
     if (!(s->names = cbe_alloc_zero(s->end, sizeof *s->names, "hidden states", err))) {
@@ -246,14 +313,16 @@ cbe_status cbe_hidden_states_open(cbe_hidden_states **out, const char *path, cbe
         goto done;
     }
     for (size_t i = 0; i < n; i++) {
-        const char *name = cbe_safetensors_name(s->file, i);
+        const char *name = cbe_array_file_name(s->file, i);
         const long layer = layer_of(name);
         if (layer >= 0) snprintf(s->names[layer], sizeof s->names[layer], "%s", name);
     }
-    const char *blocks = cbe_safetensors_metadata(s->file, "n_layers");
+    const char *blocks = cbe_array_file_metadata(s->file, "n_layers");
     if (blocks) s->n_blocks = (size_t)strtoull(blocks, NULL, 10);
     if ((st = read_shape(s, path, err)) != CBE_OK) goto done;
     if ((st = read_ids(s, path, err)) != CBE_OK) goto done;
+    if ((st = read_mask(s, path, err)) != CBE_OK) goto done;
+    if ((st = read_derangement(s, path, err)) != CBE_OK) goto done;
     *out = s;
     return CBE_OK;
 done:
@@ -302,42 +371,83 @@ const int64_t *cbe_hidden_states_derangement(const cbe_hidden_states *states)
     return states->derangement;
 }
 
+/* Tokens of sequence b that are left: *first, and how many. With a mask they are numbers of `kept`. */
+static size_t left_of(const cbe_hidden_states *states, size_t b, size_t skip, size_t *first)
+{
+    const size_t s = states->context_length;
+    const size_t begin = states->kept ? states->starts[b] : b * s;
+    const size_t count = states->kept ? states->starts[b + 1] - begin : s;
+    *first = begin + skip;
+    return skip < count ? count - skip : 0;
+}
+
+static size_t token_of(const cbe_hidden_states *states, size_t i)
+{
+    return states->kept ? states->kept[i] : i;
+}
+
 size_t cbe_hidden_states_n_tokens(const cbe_hidden_states *states, size_t skip)
 {
-    return skip < states->context_length ? states->n_sequences * (states->context_length - skip) : 0;
+    size_t n = 0, first;
+    if (!states->kept) return skip < states->context_length ? states->n_sequences * (states->context_length - skip) : 0;
+    for (size_t b = 0; b < states->n_sequences; b++) n += left_of(states, b, skip, &first);
+    return n;
+}
+
+/* Copies tokens one after the other, wherever they lie. */
+typedef struct {
+    const float *captured;    /* (B S, d), or */
+    cbe_array_reader *reader; /* which stands at token `at` */
+    size_t at, hidden_size;
+} token_source;
+
+static cbe_status copy_tokens(token_source *from, size_t token, size_t count, float *to, cbe_error *err)
+{
+    const size_t d = from->hidden_size;
+    cbe_status st = CBE_OK;
+    if (from->captured) {
+        memcpy(to, from->captured + token * d, count * d * sizeof *to);
+        return CBE_OK;
+    }
+    if (token > from->at) st = cbe_array_reader_next(from->reader, (token - from->at) * d, NULL, err);
+    if (st == CBE_OK) st = cbe_array_reader_next(from->reader, count * d, to, err);
+    from->at = token + count;
+    return st;
 }
 
 cbe_status cbe_hidden_states_read(const cbe_hidden_states *states, size_t layer, size_t skip, float *out,
                                   cbe_error *err)
 {
     const size_t s = states->context_length, d = states->hidden_size;
+    const char *path = states->file ? cbe_array_file_path(states->file) : "", *colon = states->file ? ": " : "";
+    token_source from = {.hidden_size = d};
+    cbe_status st = CBE_OK;
     if (!cbe_hidden_states_has(states, layer))
-        return cbe_fail(err, CBE_ERR_ARG, -1, "there is no hidden_states.%zu%s%s", layer,
-                        states->file ? " in " : "", states->file ? cbe_safetensors_path(states->file) : "");
-    if (skip >= s)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "there is no hidden_states.%zu%s%s", layer, states->file ? " in " : "",
+                        path);
+    if (cbe_hidden_states_n_tokens(states, skip) == 0)
         return cbe_fail(err, CBE_ERR_ARG, -1, "skipping %zu positions leaves nothing of sequences of %zu", skip, s);
-    cbe_tensor t = {0};
-    if (states->file) {
-        const cbe_status st = cbe_safetensors_get(states->file, states->names[layer], &t, err);
-        if (st != CBE_OK) return st;
-    }
-    for (size_t b = 0; b < states->n_sequences; b++) {
-        const size_t from = (b * s + skip) * d, count = (s - skip) * d;
-        float *to = out + b * count;
-        if (states->file) {
-            const cbe_status st = cbe_tensor_to_float(&t, from, count, to, err);
-            if (st != CBE_OK) return st;
-        } else {
-            memcpy(to, states->captured[layer] + from, count * sizeof *to);
+    if (states->file)
+        st = cbe_array_reader_open(&from.reader, states->file, states->names[layer], err);
+    else
+        from.captured = states->captured[layer];
+    for (size_t b = 0; b < states->n_sequences && st == CBE_OK; b++) {
+        size_t first, n = left_of(states, b, skip, &first);
+        for (size_t i = 0, run; i < n && st == CBE_OK; i += run, out += run * d) {
+            /* Neighbours at once. */
+            const size_t token = token_of(states, first + i);
+            for (run = 1; i + run < n && token_of(states, first + i + run) == token + run;) run++;
+            st = copy_tokens(&from, token, run, out, err);
+            for (size_t k = 0; k < run * d && st == CBE_OK; k++)
+                if (!isfinite(out[k]))
+                    st = cbe_fail(err, CBE_ERR_NUMERIC, -1,
+                                  "%s%shidden_states.%zu: sequence %zu, position %zu holds %g; hidden states must be "
+                                  "finite",
+                                  path, colon, layer, b, (token + k / d) % s, (double)out[k]);
         }
-        for (size_t i = 0; i < count; i++)
-            if (!isfinite(to[i]))
-                return cbe_fail(err, CBE_ERR_NUMERIC, -1,
-                                "%s%shidden_states.%zu: sequence %zu, position %zu holds %g; hidden states must be finite",
-                                states->file ? cbe_safetensors_path(states->file) : "",
-                                states->file ? ": " : "", layer, b, skip + i / d, (double)to[i]);
     }
-    return CBE_OK;
+    cbe_array_reader_close(from.reader);
+    return st;
 }
 
 cbe_status cbe_hidden_states_labels(const cbe_hidden_states *states, size_t skip, int64_t *out,
@@ -347,9 +457,15 @@ cbe_status cbe_hidden_states_labels(const cbe_hidden_states *states, size_t skip
     if (!states->ids)
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         "objective ce needs the next tokens: the hidden-state file has no input_ids");
-    for (size_t b = 0; b < states->n_sequences; b++)
-        for (size_t i = skip; i < s; i++)
-            *out++ = i + 1 < s ? states->ids[b * s + i + 1] : -1;
+    for (size_t b = 0; b < states->n_sequences; b++) {
+        size_t first;
+        const size_t n = left_of(states, b, skip, &first);
+        for (size_t i = 0; i < n; i++) {
+            const size_t token = token_of(states, first + i), next = token + 1;
+            const bool labelled = next % s != 0 && (!states->kept || (i + 1 < n && states->kept[first + i + 1] == next));
+            *out++ = labelled ? states->ids[next] : -1;
+        }
+    }
     return CBE_OK;
 }
 
@@ -368,19 +484,23 @@ static double median(float *x, size_t n)
 cbe_status cbe_hidden_states_first_norm_ratio(const cbe_hidden_states *states, size_t layer, double *ratio,
                                               cbe_error *err)
 {
-    const size_t s = states->context_length, d = states->hidden_size, b = states->n_sequences;
-    float *hidden = cbe_alloc(b * s * d, sizeof *hidden, "hidden states", err);
-    float *norms = cbe_alloc(b * s + b, sizeof *norms, "norms", err);
+    const size_t d = states->hidden_size, b = states->n_sequences, n = cbe_hidden_states_n_tokens(states, 0);
+    float *hidden = cbe_alloc(n * d, sizeof *hidden, "hidden states", err);
+    float *norms = cbe_alloc(n + b, sizeof *norms, "norms", err);
     cbe_status st = hidden && norms ? cbe_hidden_states_read(states, layer, 0, hidden, err) : CBE_ERR_NOMEM;
     if (st == CBE_OK) {
-        float *first = norms + b * s;
-        for (size_t i = 0; i < b * s; i++) {
+        float *firsts = norms + n;
+        size_t n_firsts = 0;
+        for (size_t i = 0; i < n; i++) {
             double norm2 = 0;
             for (size_t k = 0; k < d; k++) norm2 += (double)hidden[i * d + k] * (double)hidden[i * d + k];
             norms[i] = (float)sqrt(norm2);
-            if (i % s == 0) first[i / s] = norms[i];
         }
-        const double all = median(norms, b * s), at_first = median(first, b);
+        for (size_t k = 0; k < b; k++) {
+            size_t first;
+            if (left_of(states, k, 0, &first) > 0) firsts[n_firsts++] = norms[first];
+        }
+        const double all = median(norms, n), at_first = median(firsts, n_firsts);
         *ratio = all > 0 ? at_first / all : at_first > 0 ? HUGE_VAL : 1;
     }
     cbe_free(hidden);

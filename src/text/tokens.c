@@ -6,9 +6,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "cbe/safetensors.h"
 #include "core/fail.h"
 #include "core/memory.h"
+#include "io/array_file.h"
 #include "text/documents.h"
 #include "text/id_list.h"
 
@@ -79,22 +79,19 @@ done:
     return st;
 }
 
-/* Copies tensor `name` of int64, with n_dims dimensions at most. */
-static cbe_status read_int64(const cbe_safetensors *file, const char *name, size_t n_dims,
-                             cbe_tensor *tensor, int64_t **out, cbe_error *err)
+/* Copies tensor `name` of integers, with n_dims dimensions at most. */
+static cbe_status read_int64(const cbe_array_file *file, const char *name, size_t n_dims, cbe_tensor *tensor,
+                             int64_t **out, cbe_error *err)
 {
-    cbe_status st = cbe_safetensors_get(file, name, tensor, err);
+    cbe_status st = cbe_array_file_describe(file, name, tensor, err);
     if (st != CBE_OK) return st;
-    if (tensor->dtype != CBE_I64 || tensor->n_dims == 0 || tensor->n_dims > n_dims)
+    const bool integers = tensor->dtype == CBE_I64 || tensor->dtype == CBE_I32;
+    if (!integers || tensor->n_dims == 0 || tensor->n_dims > n_dims)
         return cbe_fail(err, CBE_ERR_SHAPE, -1,
                         "%s: tensor '%s' is %s with %zu dimensions; I64 with 1%s is needed",
-                        cbe_safetensors_path(file), name, cbe_dtype_get(tensor->dtype)->name,
-                        tensor->n_dims, n_dims == 2 ? " or 2" : "");
-    int64_t *copy = cbe_alloc(tensor->n_elements, sizeof *copy, name, err);
-    if (!copy) return CBE_ERR_NOMEM;
-    if (tensor->n_elements) memcpy(copy, tensor->data, tensor->n_elements * sizeof *copy);
-    *out = copy;
-    return CBE_OK;
+                        cbe_array_file_path(file), name, cbe_dtype_get(tensor->dtype)->name, tensor->n_dims,
+                        n_dims == 2 ? " or 2" : "");
+    return cbe_array_file_integers(file, name, tensor, out, err);
 }
 
 /* A permutation of n without fixed points. */
@@ -122,14 +119,36 @@ static cbe_status check_derangement(const char *path, const int64_t *derangement
     return st;
 }
 
+/* A model is run on whole sequences: a mask may be there, but must leave nothing out. */
+static cbe_status check_mask(const cbe_array_file *file, cbe_error *err)
+{
+    static const char *const names[] = {"attention_mask", "mask"};
+    cbe_status st = CBE_OK;
+    for (size_t i = 0; i < 2 && st == CBE_OK; i++) {
+        cbe_tensor t;
+        int64_t *mask = NULL;
+        if (!cbe_array_file_has(file, names[i])) continue;
+        if ((st = cbe_array_file_integers(file, names[i], &t, &mask, err)) != CBE_OK) return st;
+        for (size_t k = 0; k < t.n_elements && st == CBE_OK; k++)
+            if (mask[k] == 0)
+                st = cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
+                              "%s: %s leaves tokens out, but a model is run on whole sequences; leave out the padding, or "
+                              "give --hidden-states with the mask",
+                              cbe_array_file_path(file), names[i]);
+        cbe_free(mask);
+    }
+    return st;
+}
+
 cbe_status cbe_tokens_load(cbe_tokens *out, const char *path, cbe_error *err)
 {
     cbe_status st;
-    cbe_safetensors *file = NULL;
+    cbe_array_file *file = NULL;
     cbe_tokens made = {0};
     cbe_tensor ids, derangement;
-    if ((st = cbe_safetensors_open(&file, path, err)) != CBE_OK) goto done;
+    if ((st = cbe_array_file_open(&file, path, "input_ids", err)) != CBE_OK) goto done;
     if ((st = read_int64(file, "input_ids", 2, &ids, &made.ids, err)) != CBE_OK) goto done;
+    if ((st = check_mask(file, err)) != CBE_OK) goto done;
     made.n_sequences = ids.n_dims == 2 ? ids.dims[0] : 1;
     made.context_length = ids.dims[ids.n_dims - 1];
     if (ids.n_elements == 0) {
@@ -143,7 +162,7 @@ cbe_status cbe_tokens_load(cbe_tokens *out, const char *path, cbe_error *err)
                           i / made.context_length, i % made.context_length, (long long)made.ids[i]);
             goto done;
         }
-    if (cbe_safetensors_has(file, "derangement")) {
+    if (cbe_array_file_has(file, "derangement")) {
         st = read_int64(file, "derangement", 1, &derangement, &made.derangement, err);
         if (st != CBE_OK) goto done;
         if (derangement.n_elements != ids.n_elements) {
@@ -158,7 +177,7 @@ cbe_status cbe_tokens_load(cbe_tokens *out, const char *path, cbe_error *err)
     made = (cbe_tokens){0};
 done:
     cbe_tokens_free(&made);
-    cbe_safetensors_close(file);
+    cbe_array_file_close(file);
     return st;
 }
 

@@ -90,6 +90,89 @@ static void file__of_tokens_is_one_sequence_or_that_of_its_ids(void **state)
     cbe_hidden_states_close(s);
 }
 
+/* Tokens 3, 4 and 9 are left out (tests/tools/make_npy.py): 0 to 2, 5 to 7, 8, 10, 11 are left. */
+static void mask__leaves_tokens_out(void **state)
+{
+    (void)state;
+    static const char *const files[] = {"states.npz", "compressed.npz", "masked.npz"};
+    static const size_t left[2][9] = {{0, 1, 2, 5, 6, 7, 8, 10, 11}, {1, 2, 6, 7, 10, 11}}; /* by skip */
+    static const int64_t labels[2][9] = {{101, 102, -1, 106, 107, -1, -1, 111, -1}, {102, -1, 107, -1, 111, -1}};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        cbe_hidden_states *s = NULL;
+        char *path = cbe_golden_path("npy/%s", files[i]);
+        cbe_assert_ok(cbe_hidden_states_open(&s, path, &err), &err);
+        free(path);
+        assert_int_equal(cbe_hidden_states_n_sequences(s), B);
+        assert_int_equal(cbe_hidden_states_context_length(s), S);
+        for (size_t skip = 0; skip < 2; skip++) {
+            float out[9 * D];
+            int64_t next[9];
+            const size_t n = cbe_hidden_states_n_tokens(s, skip);
+            assert_int_equal(n, skip ? 6 : 9);
+            cbe_assert_ok(cbe_hidden_states_read(s, 2, skip, out, &err), &err);
+            cbe_assert_ok(cbe_hidden_states_labels(s, skip, next, &err), &err);
+            for (size_t t = 0; t < n; t++) {
+                assert_int_equal(next[t], labels[skip][t]);
+                for (size_t k = 0; k < D; k++) assert_true(out[t * D + k] == (float)(left[skip][t] * D + k + 1));
+            }
+        }
+        assert_int_equal(cbe_hidden_states_n_tokens(s, 3), 0);
+        assert_int_equal(cbe_hidden_states_read(s, 2, 3, NULL, &err), CBE_ERR_ARG);
+        assert_true((cbe_hidden_states_derangement(s) != NULL) == (i == 2));
+        double ratio;
+        cbe_assert_ok(cbe_hidden_states_first_norm_ratio(s, 2, &ratio, &err), &err);
+        assert_true(ratio > 0.5 && ratio < 1.5);
+        cbe_hidden_states_close(s);
+    }
+}
+
+static void mask__of_another_size_or_without_a_token_is_refused(void **state)
+{
+    fill();
+    const char *path = temp_path(state, "m.safetensors");
+    for (int wrong = 0; wrong < 3; wrong++) {
+        int64_t mask[B * S] = {0};
+        uint8_t bytes[B * S] = {[5] = 1};
+        const size_t n = wrong == 0 ? B * S - 1 : B * S;
+        const cbe_tensor_spec specs[] = {{"hidden_states.0", CBE_F32, 3, {B, S, D}},
+                                         {"mask", wrong == 2 ? CBE_U8 : CBE_I64, 1, {n}}};
+        cbe_safetensors_writer *w = NULL;
+        cbe_hidden_states *s = NULL;
+        cbe_assert_ok(cbe_safetensors_writer_create(&w, path, 2, specs, 0, NULL, &err), &err);
+        cbe_assert_ok(cbe_safetensors_writer_put(w, 0, 0, B * S * D, hidden, &err), &err);
+        cbe_assert_ok(cbe_safetensors_writer_put(w, 1, 0, n, wrong == 2 ? (void *)bytes : mask, &err), &err);
+        cbe_assert_ok(cbe_safetensors_writer_commit(w, &err), &err);
+        const cbe_status st = cbe_hidden_states_open(&s, path, &err);
+        if (wrong == 2) {
+            cbe_assert_ok(st, &err); /* one byte an entry will do */
+            assert_int_equal(cbe_hidden_states_n_tokens(s, 0), 1);
+            cbe_hidden_states_close(s);
+            continue;
+        }
+        assert_int_equal(st, wrong ? CBE_ERR_ARG : CBE_ERR_SHAPE);
+        assert_true(strstr(err.message, path) && strstr(err.message, "mask"));
+    }
+}
+
+static void file__of_numpy_with_one_array_is_one_layer(void **state)
+{
+    cbe_hidden_states *s = NULL;
+    size_t size;
+    char *from = cbe_golden_path("npy/hidden_states.2.npy");
+    cbe_assert_ok(cbe_hidden_states_open(&s, from, &err), &err);
+    assert_true(cbe_hidden_states_has(s, 2) && !cbe_hidden_states_has(s, 0));
+    cbe_hidden_states_close(s);
+    unsigned char *data = cbe_read_file(from, &size);
+    const char *path = temp_path(state, "other.npy");
+    temp_write(path, data, size);
+    cbe_assert_ok(cbe_hidden_states_open(&s, path, &err), &err);
+    assert_true(cbe_hidden_states_has(s, 0) && cbe_hidden_states_end(s) == 1);
+    assert_int_equal(cbe_hidden_states_n_tokens(s, 0), B * S);
+    cbe_hidden_states_close(s);
+    free(data);
+    free(from);
+}
+
 static void read__names_the_place_of_a_number_that_is_not_finite(void **state)
 {
     fill();
@@ -351,6 +434,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(file__of_sequences_is_read_with_positions_left_out),
         cmocka_unit_test(file__of_tokens_is_one_sequence_or_that_of_its_ids),
+        cmocka_unit_test(mask__leaves_tokens_out),
+        cmocka_unit_test(mask__of_another_size_or_without_a_token_is_refused),
+        cmocka_unit_test(file__of_numpy_with_one_array_is_one_layer),
         cmocka_unit_test(read__names_the_place_of_a_number_that_is_not_finite),
         cmocka_unit_test(open__refuses_shapes_that_are_none),
         cmocka_unit_test(capture__meets_the_golden_file_at_the_layers_asked_for),
