@@ -10,62 +10,8 @@
 #include "core/memory.h"
 #include "support/assert_close.h"
 #include "support/bytes.h"
+#include "support/gguf_bytes.h"
 #include "support/temp_folder.h"
-
-enum { U8, I8, U16, I16, U32, I32, F32, BOOL, STRING, ARRAY, U64, I64, F64 };
-
-/* Parts of a file. */
-
-static void put_head(bytes *b, uint64_t n_tensors, uint64_t n_pairs)
-{
-    b->size = 0;
-    bytes_text(b, "GGUF");
-    bytes_u32(b, 3);
-    bytes_u64(b, n_tensors);
-    bytes_u64(b, n_pairs);
-}
-
-static void put_string(bytes *b, const char *text)
-{
-    bytes_u64(b, strlen(text));
-    bytes_text(b, text);
-}
-
-static void put_key(bytes *b, const char *key, uint32_t type)
-{
-    put_string(b, key);
-    bytes_u32(b, type);
-}
-
-static void put_array(bytes *b, uint32_t type, uint64_t count)
-{
-    bytes_u32(b, type);
-    bytes_u64(b, count);
-}
-
-static void put_pair_u32(bytes *b, const char *key, uint32_t value)
-{
-    put_key(b, key, U32);
-    bytes_u32(b, value);
-}
-
-/* Two dimensions, the fastest first as in the file; tensor types are numbers: 0 f32, 1 f16, 2 q4_0. */
-static void put_info(bytes *b, const char *name, uint64_t fast, uint64_t slow, uint32_t type,
-                     uint64_t offset)
-{
-    put_string(b, name);
-    bytes_u32(b, 2);
-    bytes_u64(b, fast);
-    bytes_u64(b, slow);
-    bytes_u32(b, type);
-    bytes_u64(b, offset);
-}
-
-static void put_data(bytes *b, size_t alignment, size_t size)
-{
-    while (b->size % alignment) bytes_u8(b, 0);
-    for (size_t i = 0; i < size; i++) bytes_u8(b, (uint8_t)i);
-}
 
 static const char *write_file(void **state, const bytes *b)
 {
@@ -89,38 +35,38 @@ static void build_valid(bytes *b)
 {
     const float f32 = 1.5f, floats[] = {-1.0f, 0.25f};
     const double f64 = -2.5;
-    put_head(b, 3, VALID_PAIRS);
-    put_key(b, "u8", U8), bytes_u8(b, 200);
-    put_key(b, "i8", I8), bytes_u8(b, 0xfe);
-    put_key(b, "u16", U16), bytes_put(b, "\x01\x02", 2);
-    put_key(b, "i16", I16), bytes_put(b, "\xff\xff", 2);
-    put_pair_u32(b, "u32", 4000000000u);
-    put_key(b, "i32", I32), bytes_u32(b, (uint32_t)-7);
-    put_key(b, "f32", F32), bytes_put(b, &f32, sizeof f32);
-    put_key(b, "yes", BOOL), bytes_u8(b, 1);
-    put_key(b, "no", BOOL), bytes_u8(b, 0);
-    put_key(b, "string", STRING), put_string(b, "a\nb \xc3\xa9");
-    put_key(b, "u64", U64), bytes_u64(b, UINT64_MAX);
-    put_key(b, "i64", I64), bytes_u64(b, (uint64_t)INT64_MIN);
-    put_key(b, "f64", F64), bytes_put(b, &f64, sizeof f64);
-    put_key(b, "nan", F32), bytes_u32(b, 0x7fc00000);
-    put_key(b, "infinite", F64), bytes_u64(b, UINT64_C(0x7ff0000000000000));
-    put_key(b, "strings", ARRAY), put_array(b, STRING, 3);
-    put_string(b, "one"), put_string(b, ""), put_string(b, "three");
-    put_key(b, "ints", ARRAY), put_array(b, I16, 2), bytes_put(b, "\xff\xff\x05\x00", 4);
-    put_key(b, "large", ARRAY), put_array(b, U64, 2), bytes_u64(b, 1), bytes_u64(b, UINT64_MAX);
-    put_key(b, "floats", ARRAY), put_array(b, F32, 2), bytes_put(b, floats, sizeof floats);
-    put_key(b, "none", ARRAY), put_array(b, U32, 0);
-    put_key(b, "nested", ARRAY), put_array(b, ARRAY, 3);
-    put_array(b, U8, 2), bytes_put(b, "ab", 2);
-    put_array(b, ARRAY, 2), put_array(b, STRING, 1), put_string(b, "x"), put_array(b, U32, 0);
-    put_array(b, ARRAY, 0);
-    put_pair_u32(b, "general.alignment", 16);
-    put_key(b, "last", BOOL), bytes_u8(b, 1);
-    put_info(b, "q", 32, 2, 2, 32);
-    put_info(b, "x", 3, 2, 0, 0);
-    put_string(b, "odd"), bytes_u32(b, 1), bytes_u64(b, 7), bytes_u32(b, 4), bytes_u64(b, 96);
-    put_data(b, 16, VALID_DATA);
+    gguf_head(b, 3, VALID_PAIRS);
+    gguf_key(b, "u8", U8), bytes_u8(b, 200);
+    gguf_key(b, "i8", I8), bytes_u8(b, 0xfe);
+    gguf_key(b, "u16", U16), bytes_put(b, "\x01\x02", 2);
+    gguf_key(b, "i16", I16), bytes_put(b, "\xff\xff", 2);
+    gguf_pair_u32(b, "u32", 4000000000u);
+    gguf_key(b, "i32", I32), bytes_u32(b, (uint32_t)-7);
+    gguf_key(b, "f32", F32), bytes_put(b, &f32, sizeof f32);
+    gguf_key(b, "yes", BOOL), bytes_u8(b, 1);
+    gguf_key(b, "no", BOOL), bytes_u8(b, 0);
+    gguf_key(b, "string", STRING), gguf_string(b, "a\nb \xc3\xa9");
+    gguf_key(b, "u64", U64), bytes_u64(b, UINT64_MAX);
+    gguf_key(b, "i64", I64), bytes_u64(b, (uint64_t)INT64_MIN);
+    gguf_key(b, "f64", F64), bytes_put(b, &f64, sizeof f64);
+    gguf_key(b, "nan", F32), bytes_u32(b, 0x7fc00000);
+    gguf_key(b, "infinite", F64), bytes_u64(b, UINT64_C(0x7ff0000000000000));
+    gguf_key(b, "strings", ARRAY), gguf_array(b, STRING, 3);
+    gguf_string(b, "one"), gguf_string(b, ""), gguf_string(b, "three");
+    gguf_key(b, "ints", ARRAY), gguf_array(b, I16, 2), bytes_put(b, "\xff\xff\x05\x00", 4);
+    gguf_key(b, "large", ARRAY), gguf_array(b, U64, 2), bytes_u64(b, 1), bytes_u64(b, UINT64_MAX);
+    gguf_key(b, "floats", ARRAY), gguf_array(b, F32, 2), bytes_put(b, floats, sizeof floats);
+    gguf_key(b, "none", ARRAY), gguf_array(b, U32, 0);
+    gguf_key(b, "nested", ARRAY), gguf_array(b, ARRAY, 3);
+    gguf_array(b, U8, 2), bytes_put(b, "ab", 2);
+    gguf_array(b, ARRAY, 2), gguf_array(b, STRING, 1), gguf_string(b, "x"), gguf_array(b, U32, 0);
+    gguf_array(b, ARRAY, 0);
+    gguf_pair_u32(b, "general.alignment", 16);
+    gguf_key(b, "last", BOOL), bytes_u8(b, 1);
+    gguf_info(b, "q", 32, 2, 2, 32);
+    gguf_info(b, "x", 3, 2, 0, 0);
+    gguf_string(b, "odd"), bytes_u32(b, 1), bytes_u64(b, 7), bytes_u32(b, 4), bytes_u64(b, 96);
+    gguf_data(b, 16, VALID_DATA);
 }
 
 static const char *write_valid(void **state)
@@ -358,7 +304,7 @@ static void open__small_valid_files_are_read(void **state)
     static bytes b;
     cbe_tensor t;
     cbe_error err;
-    put_head(&b, 0, 0);
+    gguf_head(&b, 0, 0);
     cbe_gguf *file = open_ok(write_file(state, &b));
     assert_int_equal(cbe_gguf_count(file), 0);
     cbe_gguf_close(file);
@@ -366,17 +312,17 @@ static void open__small_valid_files_are_read(void **state)
     b.data[4] = 2; // the version
     cbe_gguf_close(open_ok(write_file(state, &b)));
 
-    put_head(&b, 2, 0); // a tensor without elements needs no data, not even padding
-    put_info(&b, "empty", 0, 5, 0, 0);
-    put_string(&b, "none"), bytes_u32(&b, 1), bytes_u64(&b, 0), bytes_u32(&b, 0), bytes_u64(&b, 0);
+    gguf_head(&b, 2, 0); // a tensor without elements needs no data, not even padding
+    gguf_info(&b, "empty", 0, 5, 0, 0);
+    gguf_string(&b, "none"), bytes_u32(&b, 1), bytes_u64(&b, 0), bytes_u32(&b, 0), bytes_u64(&b, 0);
     file = open_ok(write_file(state, &b));
     cbe_assert_ok(cbe_gguf_tensor(file, "empty", &t, &err), &err);
     assert_int_equal(t.n_elements, 0);
     cbe_gguf_close(file);
 
-    put_head(&b, 1, 0); // a scalar
-    put_string(&b, "s"), bytes_u32(&b, 0), bytes_u32(&b, 28), bytes_u64(&b, 0);
-    put_data(&b, 32, 8);
+    gguf_head(&b, 1, 0); // a scalar
+    gguf_string(&b, "s"), bytes_u32(&b, 0), bytes_u32(&b, 28), bytes_u64(&b, 0);
+    gguf_data(&b, 32, 8);
     file = open_ok(write_file(state, &b));
     cbe_assert_ok(cbe_gguf_tensor(file, "s", &t, &err), &err);
     assert_int_equal(t.dtype, CBE_F64);
@@ -411,276 +357,276 @@ DAMAGED(magic_only)
 }
 DAMAGED(version_0)
 {
-    put_head(b, 0, 0), b->data[4] = 0;
+    gguf_head(b, 0, 0), b->data[4] = 0;
 }
 DAMAGED(version_1)
 {
-    put_head(b, 0, 0), b->data[4] = 1;
+    gguf_head(b, 0, 0), b->data[4] = 1;
 }
 DAMAGED(version_4)
 {
-    put_head(b, 0, 0), b->data[4] = 4;
+    gguf_head(b, 0, 0), b->data[4] = 4;
 }
 DAMAGED(big_endian)
 {
-    put_head(b, 0, 0), memcpy(b->data + 4, "\0\0\0\3", 4);
+    gguf_head(b, 0, 0), memcpy(b->data + 4, "\0\0\0\3", 4);
 }
 DAMAGED(no_counts)
 {
-    put_head(b, 0, 0), b->size = 8;
+    gguf_head(b, 0, 0), b->size = 8;
 }
 DAMAGED(half_a_count)
 {
-    put_head(b, 0, 0), b->size = 20;
+    gguf_head(b, 0, 0), b->size = 20;
 }
 DAMAGED(tensors_2_40)
 {
-    put_head(b, UINT64_C(1) << 40, 0);
+    gguf_head(b, UINT64_C(1) << 40, 0);
 }
 DAMAGED(tensors_2_64)
 {
-    put_head(b, UINT64_MAX, 0), bytes_zeros(b, 100);
+    gguf_head(b, UINT64_MAX, 0), bytes_zeros(b, 100);
 }
 DAMAGED(pairs_2_40)
 {
-    put_head(b, 0, UINT64_C(1) << 40), bytes_zeros(b, 100);
+    gguf_head(b, 0, UINT64_C(1) << 40), bytes_zeros(b, 100);
 }
 DAMAGED(pairs_2_64)
 {
-    put_head(b, 0, UINT64_MAX);
+    gguf_head(b, 0, UINT64_MAX);
 }
 DAMAGED(pair_missing)
 {
-    put_head(b, 0, 1);
+    gguf_head(b, 0, 1);
 }
 
 DAMAGED(key_past_end)
 {
-    put_head(b, 0, 1), bytes_u64(b, 100), bytes_zeros(b, 20);
+    gguf_head(b, 0, 1), bytes_u64(b, 100), bytes_zeros(b, 20);
 }
 DAMAGED(key_2_64)
 {
-    put_head(b, 0, 1), bytes_u64(b, UINT64_MAX), bytes_zeros(b, 20);
+    gguf_head(b, 0, 1), bytes_u64(b, UINT64_MAX), bytes_zeros(b, 20);
 }
 DAMAGED(type_13)
 {
-    put_head(b, 0, 1), put_key(b, "k", 13), bytes_u32(b, 0);
+    gguf_head(b, 0, 1), gguf_key(b, "k", 13), bytes_u32(b, 0);
 }
 DAMAGED(type_2_32)
 {
-    put_head(b, 0, 1), put_key(b, "k", UINT32_MAX), bytes_u32(b, 0);
+    gguf_head(b, 0, 1), gguf_key(b, "k", UINT32_MAX), bytes_u32(b, 0);
 }
 DAMAGED(value_cut)
 {
-    put_head(b, 0, 1), put_key(b, "key", U64), bytes_u32(b, 0);
+    gguf_head(b, 0, 1), gguf_key(b, "key", U64), bytes_u32(b, 0);
 }
 DAMAGED(string_past_end)
 {
-    put_head(b, 0, 1), put_key(b, "k", STRING), bytes_u64(b, 1);
+    gguf_head(b, 0, 1), gguf_key(b, "k", STRING), bytes_u64(b, 1);
 }
 DAMAGED(string_2_64)
 {
-    put_head(b, 0, 1), put_key(b, "k", STRING), bytes_u64(b, UINT64_MAX - 7);
+    gguf_head(b, 0, 1), gguf_key(b, "k", STRING), bytes_u64(b, UINT64_MAX - 7);
 }
 DAMAGED(bool_of_2)
 {
-    put_head(b, 0, 1), put_key(b, "k", BOOL), bytes_u8(b, 2);
+    gguf_head(b, 0, 1), gguf_key(b, "k", BOOL), bytes_u8(b, 2);
 }
 DAMAGED(array_type_13)
 {
-    put_head(b, 0, 1), put_key(b, "k", ARRAY), put_array(b, 13, 0);
+    gguf_head(b, 0, 1), gguf_key(b, "k", ARRAY), gguf_array(b, 13, 0);
 }
 DAMAGED(array_cut)
 {
-    put_head(b, 0, 1), put_key(b, "k", ARRAY), bytes_u32(b, U8);
+    gguf_head(b, 0, 1), gguf_key(b, "k", ARRAY), bytes_u32(b, U8);
 }
 DAMAGED(array_2_60)
 {
-    put_head(b, 0, 1), put_key(b, "k", ARRAY), put_array(b, U8, UINT64_C(1) << 60);
+    gguf_head(b, 0, 1), gguf_key(b, "k", ARRAY), gguf_array(b, U8, UINT64_C(1) << 60);
 }
 DAMAGED(array_of_u64_2_61)
 {
-    put_head(b, 0, 1), put_key(b, "k", ARRAY), put_array(b, U64, UINT64_C(1) << 61); // 2^64 bytes
+    gguf_head(b, 0, 1), gguf_key(b, "k", ARRAY), gguf_array(b, U64, UINT64_C(1) << 61); // 2^64 bytes
 }
 DAMAGED(strings_2_61)
 {
-    put_head(b, 0, 1), put_key(b, "k", ARRAY), put_array(b, STRING, UINT64_C(1) << 61);
+    gguf_head(b, 0, 1), gguf_key(b, "k", ARRAY), gguf_array(b, STRING, UINT64_C(1) << 61);
 }
 DAMAGED(arrays_2_62)
 {
-    put_head(b, 0, 1), put_key(b, "k", ARRAY), put_array(b, ARRAY, UINT64_C(1) << 62);
+    gguf_head(b, 0, 1), gguf_key(b, "k", ARRAY), gguf_array(b, ARRAY, UINT64_C(1) << 62);
 }
 DAMAGED(array_one_short)
 {
-    put_head(b, 0, 1), put_key(b, "k", ARRAY), put_array(b, U16, 3), bytes_zeros(b, 5);
+    gguf_head(b, 0, 1), gguf_key(b, "k", ARRAY), gguf_array(b, U16, 3), bytes_zeros(b, 5);
 }
 DAMAGED(string_in_array_past_end)
 {
-    put_head(b, 0, 1), put_key(b, "k", ARRAY), put_array(b, STRING, 2);
-    put_string(b, "fits"), bytes_u64(b, 5), bytes_text(b, "four");
+    gguf_head(b, 0, 1), gguf_key(b, "k", ARRAY), gguf_array(b, STRING, 2);
+    gguf_string(b, "fits"), bytes_u64(b, 5), bytes_text(b, "four");
 }
 DAMAGED(strings_in_array_missing)
 {
-    put_head(b, 0, 1), put_key(b, "k", ARRAY), put_array(b, STRING, 2);
-    put_string(b, "eats the second");
+    gguf_head(b, 0, 1), gguf_key(b, "k", ARRAY), gguf_array(b, STRING, 2);
+    gguf_string(b, "eats the second");
 }
 DAMAGED(inner_array_2_60)
 {
-    put_head(b, 0, 1), put_key(b, "k", ARRAY), put_array(b, ARRAY, 1);
-    put_array(b, I32, UINT64_C(1) << 60);
+    gguf_head(b, 0, 1), gguf_key(b, "k", ARRAY), gguf_array(b, ARRAY, 1);
+    gguf_array(b, I32, UINT64_C(1) << 60);
 }
 DAMAGED(inner_array_missing)
 {
-    put_head(b, 0, 1), put_key(b, "k", ARRAY), put_array(b, ARRAY, 2);
-    put_array(b, U8, 12), bytes_zeros(b, 12);
+    gguf_head(b, 0, 1), gguf_key(b, "k", ARRAY), gguf_array(b, ARRAY, 2);
+    gguf_array(b, U8, 12), bytes_zeros(b, 12);
 }
 DAMAGED(arrays_too_deep)
 {
-    put_head(b, 0, 1), put_key(b, "k", ARRAY);
-    for (int i = 0; i < 1000; i++) put_array(b, ARRAY, 1);
-    put_array(b, U8, 0);
+    gguf_head(b, 0, 1), gguf_key(b, "k", ARRAY);
+    for (int i = 0; i < 1000; i++) gguf_array(b, ARRAY, 1);
+    gguf_array(b, U8, 0);
 }
 DAMAGED(duplicate_key)
 {
-    put_head(b, 0, 3);
-    put_pair_u32(b, "twice", 1), put_pair_u32(b, "other", 1), put_pair_u32(b, "twice", 1);
+    gguf_head(b, 0, 3);
+    gguf_pair_u32(b, "twice", 1), gguf_pair_u32(b, "other", 1), gguf_pair_u32(b, "twice", 1);
 }
 DAMAGED(alignment_0)
 {
-    put_head(b, 0, 1), put_pair_u32(b, "general.alignment", 0);
+    gguf_head(b, 0, 1), gguf_pair_u32(b, "general.alignment", 0);
 }
 DAMAGED(alignment_4)
 {
-    put_head(b, 0, 1), put_pair_u32(b, "general.alignment", 4);
+    gguf_head(b, 0, 1), gguf_pair_u32(b, "general.alignment", 4);
 }
 DAMAGED(alignment_24)
 {
-    put_head(b, 0, 1), put_pair_u32(b, "general.alignment", 24);
+    gguf_head(b, 0, 1), gguf_pair_u32(b, "general.alignment", 24);
 }
 DAMAGED(alignment_2_63)
 {
-    put_head(b, 0, 1), put_key(b, "general.alignment", U64), bytes_u64(b, UINT64_C(1) << 63);
+    gguf_head(b, 0, 1), gguf_key(b, "general.alignment", U64), bytes_u64(b, UINT64_C(1) << 63);
 }
 DAMAGED(alignment_negative)
 {
-    put_head(b, 0, 1), put_key(b, "general.alignment", I32), bytes_u32(b, UINT32_MAX);
+    gguf_head(b, 0, 1), gguf_key(b, "general.alignment", I32), bytes_u32(b, UINT32_MAX);
 }
 DAMAGED(alignment_string)
 {
-    put_head(b, 0, 1), put_key(b, "general.alignment", STRING), put_string(b, "32");
+    gguf_head(b, 0, 1), gguf_key(b, "general.alignment", STRING), gguf_string(b, "32");
 }
 
 DAMAGED(name_past_end)
 {
-    put_head(b, 1, 0), bytes_u64(b, 1000), bytes_zeros(b, 50);
+    gguf_head(b, 1, 0), bytes_u64(b, 1000), bytes_zeros(b, 50);
 }
 DAMAGED(name_2_64)
 {
-    put_head(b, 1, 0), bytes_u64(b, UINT64_MAX), bytes_zeros(b, 50);
+    gguf_head(b, 1, 0), bytes_u64(b, UINT64_MAX), bytes_zeros(b, 50);
 }
 DAMAGED(name_with_nul)
 {
-    put_head(b, 1, 0), bytes_u64(b, 3), bytes_put(b, "a\0b", 3), bytes_zeros(b, 40);
+    gguf_head(b, 1, 0), bytes_u64(b, 3), bytes_put(b, "a\0b", 3), bytes_zeros(b, 40);
 }
 DAMAGED(dims_9)
 {
-    put_head(b, 1, 0), put_string(b, "w"), bytes_u32(b, 9), bytes_zeros(b, 200);
+    gguf_head(b, 1, 0), gguf_string(b, "w"), bytes_u32(b, 9), bytes_zeros(b, 200);
 }
 DAMAGED(dims_2_32)
 {
-    put_head(b, 1, 0), put_string(b, "w"), bytes_u32(b, UINT32_MAX), bytes_zeros(b, 200);
+    gguf_head(b, 1, 0), gguf_string(b, "w"), bytes_u32(b, UINT32_MAX), bytes_zeros(b, 200);
 }
 DAMAGED(dims_missing)
 {
-    put_head(b, 1, 0), put_string(b, "w"), bytes_u32(b, 8), bytes_zeros(b, 60);
+    gguf_head(b, 1, 0), gguf_string(b, "w"), bytes_u32(b, 8), bytes_zeros(b, 60);
 }
 DAMAGED(info_cut)
 {
-    put_head(b, 1, 0), put_info(b, "w", 1, 1, 0, 0), b->size -= 1;
+    gguf_head(b, 1, 0), gguf_info(b, "w", 1, 1, 0, 0), b->size -= 1;
 }
 DAMAGED(infos_missing)
 {
-    put_head(b, 2, 0), put_info(b, "a name as long as a second tensor's info", 1, 1, 0, 0);
+    gguf_head(b, 2, 0), gguf_info(b, "a name as long as a second tensor's info", 1, 1, 0, 0);
 }
 DAMAGED(dim_overflow)
 {
-    put_head(b, 1, 0), put_info(b, "w", UINT64_C(1) << 63, 2, 0, 0), put_data(b, 32, 64);
+    gguf_head(b, 1, 0), gguf_info(b, "w", UINT64_C(1) << 63, 2, 0, 0), gguf_data(b, 32, 64);
 }
 DAMAGED(dim_overflow_then_0)
 {
-    put_head(b, 1, 0), put_string(b, "w"), bytes_u32(b, 3);
+    gguf_head(b, 1, 0), gguf_string(b, "w"), bytes_u32(b, 3);
     bytes_u64(b, UINT64_C(1) << 63), bytes_u64(b, UINT64_C(1) << 63), bytes_u64(b, 0);
-    bytes_u32(b, 0), bytes_u64(b, 0), put_data(b, 32, 64);
+    bytes_u32(b, 0), bytes_u64(b, 0), gguf_data(b, 32, 64);
 }
 DAMAGED(byte_overflow)
 {
-    put_head(b, 1, 0), put_info(b, "w", UINT64_C(1) << 61, 1, 28, 0), put_data(b, 32, 64);
+    gguf_head(b, 1, 0), gguf_info(b, "w", UINT64_C(1) << 61, 1, 28, 0), gguf_data(b, 32, 64);
 }
 DAMAGED(dim_2_60)
 {
-    put_head(b, 1, 0), put_info(b, "w", UINT64_C(1) << 60, 1, 24, 0), put_data(b, 32, 64);
+    gguf_head(b, 1, 0), gguf_info(b, "w", UINT64_C(1) << 60, 1, 24, 0), gguf_data(b, 32, 64);
 }
 DAMAGED(part_of_a_block)
 {
-    put_head(b, 1, 0), put_info(b, "w", 48, 2, 2, 0), put_data(b, 32, 64);
+    gguf_head(b, 1, 0), gguf_info(b, "w", 48, 2, 2, 0), gguf_data(b, 32, 64);
 }
 DAMAGED(scalar_block)
 {
-    put_head(b, 1, 0), put_string(b, "w"), bytes_u32(b, 0), bytes_u32(b, 8), bytes_u64(b, 0);
-    put_data(b, 32, 64);
+    gguf_head(b, 1, 0), gguf_string(b, "w"), bytes_u32(b, 0), bytes_u32(b, 8), bytes_u64(b, 0);
+    gguf_data(b, 32, 64);
 }
 DAMAGED(unaligned)
 {
-    put_head(b, 1, 0), put_info(b, "w", 4, 1, 0, 4), put_data(b, 32, 64);
+    gguf_head(b, 1, 0), gguf_info(b, "w", 4, 1, 0, 4), gguf_data(b, 32, 64);
 }
 DAMAGED(unaligned_for_its_file)
 {
-    put_head(b, 1, 1), put_pair_u32(b, "general.alignment", 64);
-    put_info(b, "w", 4, 1, 0, 32), put_data(b, 64, 64);
+    gguf_head(b, 1, 1), gguf_pair_u32(b, "general.alignment", 64);
+    gguf_info(b, "w", 4, 1, 0, 32), gguf_data(b, 64, 64);
 }
 DAMAGED(offset_past_end)
 {
-    put_head(b, 1, 0), put_info(b, "w", 4, 1, 0, 96), put_data(b, 32, 64);
+    gguf_head(b, 1, 0), gguf_info(b, "w", 4, 1, 0, 96), gguf_data(b, 32, 64);
 }
 DAMAGED(offset_2_64)
 {
-    put_head(b, 1, 0), put_info(b, "w", 4, 1, 0, UINT64_MAX - 31), put_data(b, 32, 64);
+    gguf_head(b, 1, 0), gguf_info(b, "w", 4, 1, 0, UINT64_MAX - 31), gguf_data(b, 32, 64);
 }
 DAMAGED(unknown_type_past_end)
 {
-    put_head(b, 1, 0), put_info(b, "w", 4, 1, 99, 96), put_data(b, 32, 64);
+    gguf_head(b, 1, 0), gguf_info(b, "w", 4, 1, 99, 96), gguf_data(b, 32, 64);
 }
 DAMAGED(data_past_end)
 {
-    put_head(b, 1, 0), put_info(b, "w", 4, 5, 0, 0), put_data(b, 32, 79);
+    gguf_head(b, 1, 0), gguf_info(b, "w", 4, 5, 0, 0), gguf_data(b, 32, 79);
 }
 DAMAGED(data_missing)
 {
-    put_head(b, 1, 0), put_info(b, "w", 4, 1, 0, 0);
+    gguf_head(b, 1, 0), gguf_info(b, "w", 4, 1, 0, 0);
 }
 DAMAGED(unread_type_past_end)
 {
-    put_head(b, 1, 0), put_info(b, "w", 256, 1, 12, 0), put_data(b, 32, 143);
+    gguf_head(b, 1, 0), gguf_info(b, "w", 256, 1, 12, 0), gguf_data(b, 32, 143);
 }
 DAMAGED(duplicate_name)
 {
-    put_head(b, 3, 0), put_info(b, "w", 4, 1, 0, 0), put_info(b, "v", 4, 1, 0, 32);
-    put_info(b, "w", 4, 1, 0, 64), put_data(b, 32, 96);
+    gguf_head(b, 3, 0), gguf_info(b, "w", 4, 1, 0, 0), gguf_info(b, "v", 4, 1, 0, 32);
+    gguf_info(b, "w", 4, 1, 0, 64), gguf_data(b, 32, 96);
 }
 DAMAGED(overlap_whole)
 {
-    put_head(b, 2, 0), put_info(b, "v", 4, 1, 0, 0), put_info(b, "w", 4, 1, 0, 0);
-    put_data(b, 32, 96);
+    gguf_head(b, 2, 0), gguf_info(b, "v", 4, 1, 0, 0), gguf_info(b, "w", 4, 1, 0, 0);
+    gguf_data(b, 32, 96);
 }
 DAMAGED(overlap_part)
 {
-    put_head(b, 2, 0), put_info(b, "w", 4, 1, 0, 32), put_info(b, "v", 9, 1, 0, 0);
-    put_data(b, 32, 96);
+    gguf_head(b, 2, 0), gguf_info(b, "w", 4, 1, 0, 32), gguf_info(b, "v", 9, 1, 0, 0);
+    gguf_data(b, 32, 96);
 }
 DAMAGED(overlap_around_empty)
 {
-    put_head(b, 3, 0), put_info(b, "v", 20, 1, 0, 0), put_info(b, "none", 0, 1, 0, 32);
-    put_info(b, "w", 4, 1, 0, 64), put_data(b, 32, 96);
+    gguf_head(b, 3, 0), gguf_info(b, "v", 20, 1, 0, 0), gguf_info(b, "none", 0, 1, 0, 32);
+    gguf_info(b, "w", 4, 1, 0, 64), gguf_data(b, 32, 96);
 }
 
 static void open__damaged_files_are_refused(void **state)
@@ -806,7 +752,7 @@ static void open__counts_that_fit_a_large_file_are_bounded_too(void **state)
     for (size_t i = 0; i < 2; i++) {
         cbe_error err = {0};
         cbe_gguf *file = NULL;
-        put_head(&b, cases[i].n_tensors, cases[i].n_pairs);
+        gguf_head(&b, cases[i].n_tensors, cases[i].n_pairs);
         const char *path = write_file(state, &b);
         assert_int_equal(truncate(path, 1 << 30), 0); // a hole: takes no room on the disk
         assert_int_equal(cbe_gguf_open(&file, path, &err), CBE_ERR_FORMAT);
@@ -870,15 +816,15 @@ static void visit(const char *path)
 static void open__no_damage_to_a_small_file_is_fatal(void **state)
 {
     static bytes b;
-    put_head(&b, 2, 4);
-    put_key(&b, "s", STRING), put_string(&b, "text");
-    put_key(&b, "a", ARRAY), put_array(&b, STRING, 2), put_string(&b, "b"), put_string(&b, "");
-    put_key(&b, "n", ARRAY), put_array(&b, ARRAY, 1), put_array(&b, I16, 1), bytes_zeros(&b, 2);
-    put_pair_u32(&b, "general.alignment", 8);
-    put_info(&b, "x", 3, 2, 0, 0);
-    put_info(&b, "q", 32, 2, 2, 24);
+    gguf_head(&b, 2, 4);
+    gguf_key(&b, "s", STRING), gguf_string(&b, "text");
+    gguf_key(&b, "a", ARRAY), gguf_array(&b, STRING, 2), gguf_string(&b, "b"), gguf_string(&b, "");
+    gguf_key(&b, "n", ARRAY), gguf_array(&b, ARRAY, 1), gguf_array(&b, I16, 1), bytes_zeros(&b, 2);
+    gguf_pair_u32(&b, "general.alignment", 8);
+    gguf_info(&b, "x", 3, 2, 0, 0);
+    gguf_info(&b, "q", 32, 2, 2, 24);
     const size_t header = b.size;
-    put_data(&b, 8, 60);
+    gguf_data(&b, 8, 60);
     cbe_gguf_close(open_ok(write_file(state, &b)));
     bytes_visit_damaged(&b, temp_path(state, "mutant"), header, visit);
 
@@ -980,9 +926,9 @@ static void tensor__type_that_is_not_read_is_named_when_asked_for(void **state)
     static bytes b;
     cbe_tensor t;
     cbe_error err = {0};
-    put_head(&b, 1, 0);
-    put_info(&b, "rows.weight", 32, 2, 9, 0); // q8_1
-    put_data(&b, 32, 2 * 36);
+    gguf_head(&b, 1, 0);
+    gguf_info(&b, "rows.weight", 32, 2, 9, 0); // q8_1
+    gguf_data(&b, 32, 2 * 36);
     const char *path = write_file(state, &b);
     cbe_gguf *file = open_ok(path);
     assert_string_equal(cbe_gguf_type_name(file, 0), "q8_1");
@@ -991,106 +937,6 @@ static void tensor__type_that_is_not_read_is_named_when_asked_for(void **state)
     assert_non_null(strstr(err.message, "'rows.weight' has type q8_1"));
     assert_non_null(strstr(err.message, "convert"));
     cbe_gguf_close(file);
-}
-
-/* Models in several files. */
-
-/* A part that holds the tensor `name`, whose first number is `value`; of: split.count. */
-static const char *write_part(void **state, const char *file_name, uint32_t no, uint32_t of,
-                              const char *name, float value)
-{
-    static bytes b;
-    const char *path = temp_path(state, file_name);
-    put_head(&b, 1, 2);
-    put_pair_u32(&b, "split.no", no);
-    put_pair_u32(&b, "split.count", of);
-    put_info(&b, name, 2, 1, 0, 0);
-    put_data(&b, 32, 0);
-    bytes_put(&b, &value, sizeof value);
-    bytes_zeros(&b, 4);
-    temp_write(path, b.data, b.size);
-    return path;
-}
-
-static void parts__are_one_model(void **state)
-{
-    static const char *const names[] = {"a", "b", "c"};
-    cbe_error err = {0};
-    const char *first = write_part(state, "m-00001-of-00003.gguf", 0, 3, "a", 1);
-    write_part(state, "m-00002-of-00003.gguf", 1, 3, "b", 2);
-    const char *last = write_part(state, "m-00003-of-00003.gguf", 2, 3, "c", 3);
-    cbe_gguf *file = open_ok(first);
-    assert_int_equal(cbe_gguf_n_parts(file), 3);
-    assert_string_equal(cbe_gguf_part_path(file, 0), first);
-    assert_string_equal(cbe_gguf_part_path(file, 2), last);
-    assert_int_equal(cbe_gguf_count(file), 3);
-    for (size_t i = 0; i < 3; i++) {
-        cbe_tensor t;
-        float value = 0;
-        size_t n_dims;
-        assert_string_equal(cbe_gguf_name(file, i), names[i]);
-        assert_string_equal(cbe_gguf_type_name(file, i), "f32");
-        assert_int_equal(cbe_gguf_shape(file, i, &n_dims)[1], 2);
-        assert_true(cbe_gguf_has_tensor(file, names[i]));
-        cbe_assert_ok(cbe_gguf_tensor(file, names[i], &t, &err), &err);
-        cbe_assert_ok(cbe_tensor_to_float(&t, 0, 1, &value, &err), &err);
-        assert_true(value == (float)(i + 1));
-    }
-    assert_false(cbe_gguf_has_tensor(file, "d"));
-    cbe_gguf_close(file);
-    assert_int_equal(cbe_gguf_open(&file, last, &err), CBE_ERR_ARG);
-    assert_non_null(strstr(err.message, "part 3 of 3 of a model; name the first, ...-00001-of-00003.gguf"));
-}
-
-static void expect_refused(const char *path, cbe_status status, const char *what)
-{
-    cbe_error err = {0};
-    cbe_gguf *file = NULL;
-    assert_int_equal(cbe_gguf_open(&file, path, &err), status);
-    assert_null(file);
-    if (!strstr(err.message, what)) fail_msg("'%s' does not say '%s'", err.message, what);
-}
-
-static void parts__that_are_missing_or_do_not_belong_together_are_named(void **state)
-{
-    const char *first = write_part(state, "n-00001-of-00002.gguf", 0, 2, "a", 1);
-    expect_refused(first, CBE_ERR_IO, "n-00002-of-00002.gguf: part 2 of 2 of the model is missing");
-    write_part(state, "n-00002-of-00002.gguf", 2, 3, "b", 1);
-    expect_refused(first, CBE_ERR_FORMAT, "is part 3 of 3 (split.no, split.count), not part 2 of 2");
-    write_part(state, "n-00002-of-00002.gguf", 1, 2, "a", 1);
-    expect_refused(first, CBE_ERR_FORMAT, "n-00002-of-00002.gguf: tensor 'a' is in an earlier part too");
-    temp_write(temp_path(state, "n-00002-of-00002.gguf"), "GGUF", 4);
-    expect_refused(first, CBE_ERR_FORMAT, "n-00002-of-00002.gguf: truncated");
-    expect_refused(write_part(state, "renamed.gguf", 0, 2, "a", 1), CBE_ERR_ARG, "-00001-of-00002.gguf; rename it");
-    expect_refused(write_part(state, "o-00004-of-00003.gguf", 3, 3, "a", 1), CBE_ERR_FORMAT, "part 4 of 3");
-    expect_refused(write_part(state, "o.gguf", 0, 4000000000u, "a", 1), CBE_ERR_FORMAT, "4000000000");
-
-    static bytes b; // split.tensors.count is that of all parts
-    put_head(&b, 0, 3);
-    put_pair_u32(&b, "split.no", 0);
-    put_pair_u32(&b, "split.count", 2);
-    put_pair_u32(&b, "split.tensors.count", 2);
-    first = temp_path(state, "t-00001-of-00002.gguf");
-    temp_write(first, b.data, b.size);
-    write_part(state, "t-00002-of-00002.gguf", 1, 2, "a", 1);
-    expect_refused(first, CBE_ERR_FORMAT, "the parts hold 1 tensors, but split.tensors.count is 2");
-}
-
-static void parts__every_failing_allocation_is_reported(void **state)
-{
-    const char *first = write_part(state, "m-00001-of-00002.gguf", 0, 2, "a", 1);
-    write_part(state, "m-00002-of-00002.gguf", 1, 2, "b", 2);
-    cbe_status st = CBE_ERR_NOMEM;
-    for (long n = 0; n < 100 && st == CBE_ERR_NOMEM; n++) {
-        cbe_gguf *file = NULL;
-        cbe_error err = {0};
-        cbe_memory_fail_after(n);
-        st = cbe_gguf_open(&file, first, &err);
-        cbe_memory_fail_after(-1);
-        if (st == CBE_OK) assert_int_equal(cbe_gguf_count(file), 2);
-        cbe_gguf_close(file);
-    }
-    assert_int_equal(st, CBE_OK);
 }
 
 int main(void)
@@ -1113,9 +959,6 @@ int main(void)
         cmocka_unit_test(arrays__failing_allocations_leave_the_outputs),
         cmocka_unit_test(golden__every_type_that_is_read_is_met_bit_for_bit),
         cmocka_unit_test(tensor__type_that_is_not_read_is_named_when_asked_for),
-        cmocka_unit_test(parts__are_one_model),
-        cmocka_unit_test(parts__that_are_missing_or_do_not_belong_together_are_named),
-        cmocka_unit_test(parts__every_failing_allocation_is_reported),
     };
     return cmocka_run_group_tests(tests, temp_folder_create, temp_folder_remove);
 }
