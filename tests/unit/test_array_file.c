@@ -210,7 +210,7 @@ static void arrays__no_damage_is_fatal(void **state)
         const char *path = temp_path(state, "damaged");
         b.size = 0;
         bytes_put(&b, data, size);
-        bytes_visit_random(&b, path, size, 20000, visit);
+        bytes_visit_random(&b, path, size, 4000, visit);
         for (size_t cut = 0; cut < size; cut++) {
             temp_write(path, data, cut);
             visit(path);

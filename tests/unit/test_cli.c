@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cbe/safetensors.h"
 #include "support/assert_close.h"
@@ -106,6 +107,44 @@ static void capture__writes_layers_ids_and_logits(void **state)
     cbe_safetensors_close(want);
 }
 
+/* models/llama-bytes and gguf/tiny-llama are one model. */
+static void capture__of_a_folder_and_of_its_gguf_begins_with_the_same_tokens(void **state)
+{
+    static const char *const files[][2] = {{"models/llama-bytes/config.json", "bytes/config.json"},
+                                           {"models/llama-bytes/model.safetensors", "bytes/model.safetensors"},
+                                           {"gguf/tiny-llama/tokenizer.json", "bytes/tokenizer.json"}};
+    static const char ends[] = "{\"eos_token\": \"<|endoftext|>\"}";
+    static const char lines[] = "{\"body\": \"first text\"}\n{\"body\": \"another <|endoftext|>\"}\n";
+    assert_int_equal(mkdir(temp_path(state, "bytes"), 0700), 0);
+    for (size_t i = 0; i < 3; i++) {
+        size_t size;
+        char *from = cbe_golden_path("%s", files[i][0]);
+        unsigned char *data = cbe_read_file(from, &size);
+        temp_write(temp_path(state, files[i][1]), data, size);
+        free(data);
+        free(from);
+    }
+    temp_write(temp_path(state, "bytes/tokenizer_config.json"), ends, sizeof ends - 1);
+    temp_write(temp_path(state, "t.jsonl"), lines, sizeof lines - 1);
+    program_done("capture %F/bytes --text %F/t.jsonl --text-field body --context-length 5 -o %F/h1");
+    assert_non_null(strstr(program_err, "text: 2 documents, "));
+    program_done("capture %G/gguf/tiny-llama/llama-f32.gguf --text %F/t.jsonl --documents jsonl --text-field body "
+                 "--context-length 5 -o %F/h2");
+    cbe_safetensors *one = NULL, *other = NULL;
+    cbe_assert_ok(cbe_safetensors_open(&one, program_expand("%F/h1"), &err), &err);
+    cbe_assert_ok(cbe_safetensors_open(&other, program_expand("%F/h2"), &err), &err);
+    for (size_t i = 0; i < cbe_safetensors_count(one); i++) {
+        cbe_tensor a, b;
+        const char *name = cbe_safetensors_name(one, i);
+        cbe_assert_ok(cbe_safetensors_get(one, name, &a, &err), &err);
+        cbe_assert_ok(cbe_safetensors_get(other, name, &b, &err), &err);
+        assert_int_equal(a.n_bytes, b.n_bytes);
+        assert_memory_equal(a.data, b.data, a.n_bytes);
+    }
+    cbe_safetensors_close(one);
+    cbe_safetensors_close(other);
+}
+
 static void decoder__is_what_the_model_has(void **state)
 {
     (void)state;
@@ -142,6 +181,7 @@ int main(void)
         cmocka_unit_test(version__is_the_build_s),
         cmocka_unit_test(tokenize__goes_there_and_back),
         cmocka_unit_test(capture__writes_layers_ids_and_logits),
+        cmocka_unit_test(capture__of_a_folder_and_of_its_gguf_begins_with_the_same_tokens),
         cmocka_unit_test(decoder__is_what_the_model_has),
         cmocka_unit_test(info__tells_what_each_kind_of_file_holds),
     };

@@ -80,6 +80,7 @@ static const struct {
     {"capture %G/gguf/tiny-llama/llama-f32.gguf --text %F/bad.gz -o %F/x", "bad.gz: damaged gzip data"},
     {"capture %G/gguf/tiny-llama/llama-f32.gguf --text %F/text --documents words -o %F/x", "--documents"},
     {"tokenize %G/models/llama hello", "tokenizer.json"},
+    {"capture %F/other-tokenizer --text %F/text -o %F/x", "the tokenizer has 320 tokens, but the model's embedding only 139"},
     {"extract %G/models/llama --tokens %F/none -o %F/x", "none"},
     {"extract %G/models/llama --tokens %H.none -o %F/x", "No such file"},
     {"extract %G/models/llama --tokens %G/npy/states.npz -o %F/x", "attention_mask leaves tokens out"},
@@ -195,6 +196,17 @@ static void put_models(void **state)
     path = cbe_golden_path("models/llama/model.safetensors");
     cbe_copy_safetensors(path, temp_path(state, "mamba/model.safetensors"), &(cbe_copy_edit){0});
     free(path);
+    static const char *const files[][2] = {{"models/llama/config.json", "other-tokenizer/config.json"},
+                                           {"models/llama/model.safetensors", "other-tokenizer/model.safetensors"},
+                                           {"gguf/tiny-llama/tokenizer.json", "other-tokenizer/tokenizer.json"}};
+    assert_int_equal(mkdir(temp_path(state, "other-tokenizer"), 0700), 0);
+    for (size_t i = 0; i < 3; i++) {
+        path = cbe_golden_path("%s", files[i][0]);
+        unsigned char *data = cbe_read_file(path, &size);
+        temp_write(temp_path(state, files[i][1]), data, size);
+        free(data);
+        free(path);
+    }
 }
 
 static int set_up(void **state)
