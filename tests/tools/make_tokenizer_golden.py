@@ -19,6 +19,10 @@ LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[
 GPT4O = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
          r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
          r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+CL100K = (r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$"
+          r"|\s*[\r\n]|\s+(?!\S)|\s")
+DEEPSEEK = [r"[\r\n]", r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-Ֆ]+",
+            r"\s?[!-/:-~！-／：-～‘-‟\u3000-。]+", r"\s+$", r"[一-龥\u0800-一가-\ud7ff]+"]
 BLOOM = r" ?[^(\s|[.,!?…。，、।۔،])]+"
 MARK = "▁"
 
@@ -166,6 +170,9 @@ KINDS = {
     "gpt_neox": lambda: byte_level([], normalizer=normalizers.NFC()),
     "bloom": lambda: byte_level([split(BLOOM)], use_regex=False),
     "gpt4o": lambda: byte_level([split(GPT4O)], use_regex=False),
+    "cl100k": lambda: byte_level([split(CL100K)], use_regex=False),
+    "deepseek": lambda: byte_level([*(split(p) for p in DEEPSEEK), pre_tokenizers.Digits(individual_digits=True)],
+                                   use_regex=False),
     "smollm": lambda: byte_level([pre_tokenizers.Digits(individual_digits=True)]),
     "olmo2": olmo2,
     "phi": phi,

@@ -144,6 +144,8 @@ static const struct {
     {"made-gpt4o", 24, true, true},
     {"made-smollm", 24, true, true},
     {"made-olmo2", 24, true, true},
+    {"made-cl100k", 24, false, true},
+    {"made-deepseek", 24, false, true},
     {"made-phi", 24, false, true},
     {"made-flags", 24, false, false}, /* NFKC and others, as below */
     {"made-llama2", 24, false, false},
