@@ -24,7 +24,9 @@ case ${1-} in
 *) usage >&2 && exit 2 ;;
 esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || fail "this takes Debian's apt-get and dpkg-deb"
+for tool in apt-get dpkg-deb; do
+    command -v "$tool" >/dev/null || fail "this takes Debian's $tool"
+done
 
 readonly sysroot=$PWD/build/aarch64-sysroot
 mapfile -t packages < <(scripts/install-dependencies.sh --names libraries tests)

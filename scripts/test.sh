@@ -55,8 +55,15 @@ use_sanitizers() {
 
 # What the preset aarch64 takes.
 prepare_cross() {
-    scripts/install-dependencies.sh cross && scripts/make-sysroot.sh &&
-        command -v aarch64-linux-gnu-gcc qemu-aarch64 >/dev/null
+    local tool
+    scripts/install-dependencies.sh cross || return
+    for tool in aarch64-linux-gnu-gcc qemu-aarch64; do
+        if ! command -v "$tool" >/dev/null; then
+            echo "test: $tool was not found" >&2
+            return 1
+        fi
+    done
+    scripts/make-sysroot.sh
 }
 
 status=0
