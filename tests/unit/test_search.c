@@ -162,7 +162,7 @@ static void search__finds_the_highest_of_many_maxima(void **state)
     const cbe_search_options options = make_options(D);
     cbe_basis b = search(&q, &options, D, candidates);
     assert_is_known(&q, &b, "many maxima");
-    for (size_t j = 0; j < D; j++) assert_in_range(b.records[j].starts, 1, options.n_starts);
+    for (size_t j = 0; j < D; j++) assert_int_equal(b.records[j].starts, 16); /* what an evaluation costs is unknown */
     cbe_basis_free(&b);
     /* One start alone, from the identity's column, does not find them: the objective tells them apart. */
     cbe_search_options seed = make_options(1);
@@ -329,9 +329,6 @@ static void search__refuses_what_it_cannot_do(void **state)
         options.preset = (cbe_preset)preset;
         assert_int_equal(cbe_search_layer(&b, &q.head, &options, 0, NULL, NULL, NULL, &err), CBE_ERR_ARG);
     }
-    options = make_options(1);
-    options.n_starts = 0;
-    assert_int_equal(cbe_search_layer(&b, &q.head, &options, 0, NULL, NULL, NULL, &err), CBE_ERR_ARG);
     options = make_options(1);
     options.n_polished = 0;
     assert_int_equal(cbe_search_layer(&b, &q.head, &options, 0, NULL, NULL, NULL, &err), CBE_ERR_ARG);
