@@ -23,6 +23,8 @@
 static const double EXACT_BELOW = 0.02;
 /* Sums of e within these bounds have neither overflowed nor lost terms. */
 static const double SUM_MIN = 1e-20, SUM_MAX = 1e20;
+/* Exponents of two between which kernels need not clamp; 2^126 may still be added up in float. */
+static const double LOW_EXPONENT = -125, HIGH_EXPONENT = 100;
 
 static size_t min_size(size_t a, size_t b)
 {
@@ -82,6 +84,7 @@ static void direction_products(cbe_lens_objective *o, size_t m, const double *v)
                             o->ac, o->e_dot + i, o->n_rows);
     }
     if (same) memcpy(o->x_dot, o->h_dot, m * n * sizeof *o->x_dot);
+    for (size_t j = 0; j < m; j++) k->range(vocab, o->u + j * vocab, &o->u_low[j], &o->u_high[j]);
 }
 
 /* 2. The rank-1 change of each active row; returns the number of pairs set aside. */
@@ -135,34 +138,47 @@ static void finish_row(const cbe_lens_objective *o, size_t j, size_t token, cons
     }
 }
 
-/* A row of logits to work on: the stored one with its rank-1 change, or one recomputed. */
+/* A row of logits to work on, y = z - c u: the stored one with its rank-1 change, or one recomputed. */
 typedef struct {
-    const float *z;        /* stored row, or recomputed ablated logits less offset */
-    double scale, u_scale; /* logits' = scale z + u_scale u + offset */
-    const double *left;    /* recomputed: xc - c ac; NULL for a stored row */
+    const float *z;     /* stored row, or recomputed ablated logits less offset */
+    float low, high;    /* its smallest and largest entry */
+    double scale, c;    /* logits' = scale y + offset */
+    const double *left; /* recomputed: xc - c ac; NULL for a stored row */
 } row_source;
 
-/* 3, uncapped. One row: sums, energy, and when e is not NULL the exponentials; returns the sum of e. */
-static double plain_row(const cbe_lens_objective *o, size_t j, size_t i, row_source source, float *e)
+/* The kernel's sums, at a level where they neither overflow nor vanish: *log_sum is logsumexp of logits'. */
+static cbe_row_sums exp_sums(const cbe_lens_objective *o, size_t j, const row_source *source, float *e, double *log_sum)
 {
     const cbe_kernels *k = o->kernels;
-    const size_t v = o->vocab_size, row = o->active[i], token = o->row_token[row];
-    const cbe_lens_shift *shift = &o->shifts[j * o->n_active + i];
-    const float *u = o->u + j * v, *z = source.z;
-    const float a = (float)(source.scale * CBE_LOG2E), b = (float)(source.u_scale * CBE_LOG2E);
+    const size_t v = o->vocab_size;
+    const float *u = o->u + j * v, a = (float)(source->scale * CBE_LOG2E), c = (float)source->c;
+    const double by_low = (double)c * o->u_low[j], by_high = (double)c * o->u_high[j];
+    const double highest = a * (source->high - fmin(by_low, by_high)) + o->offset_high;
+    const double lowest = a * (source->low - fmax(by_low, by_high)) + o->offset_low;
+    const bool bounded = lowest > LOW_EXPONENT && highest < HIGH_EXPONENT;
     cbe_row_sums sums = {0, 0, 0};
     float level = 0;
     for (int attempt = 0; attempt < 2; attempt++) {
         if (e)
-            sums = k->row_exp(v, z, u, o->offset, a, b, level, e);
+            sums = k->row_exp(v, source->z, u, o->offset, a, c, level, bounded && attempt == 0, e);
         else
-            sums.e = k->row_sum(v, z, u, o->offset, a, b, level);
+            sums.e = k->row_sum(v, source->z, u, o->offset, a, c, level, bounded && attempt == 0);
         if (sums.e > SUM_MIN && sums.e < SUM_MAX) break;
-        level = -(float)k->row_max(v, z, u, o->offset, a, b);
+        level = -(float)k->row_max(v, source->z, u, o->offset, a, c);
     }
-    const double log_sum = log(sums.e) - (double)level * CBE_LN2;
-    const double s = shift->s, c = shift->c;
-    double p_y, p_u, energy;
+    *log_sum = log(sums.e) - (double)level * CBE_LN2;
+    return sums;
+}
+
+/* 3, uncapped. One row: sums, energy, and when e is not NULL the exponentials; returns the sum of e. */
+static double plain_row(const cbe_lens_objective *o, size_t j, size_t i, row_source source, float *e)
+{
+    const size_t row = o->active[i], token = o->row_token[row];
+    const cbe_lens_shift *shift = &o->shifts[j * o->n_active + i];
+    const float *z = source.z, *u = o->u + j * o->vocab_size;
+    double log_sum, p_y, p_u, energy;
+    const cbe_row_sums sums = exp_sums(o, j, &source, e, &log_sum);
+    double q_y = sums.ey / sums.e;
     if (shift->exact) {
         /* z holds logits' - offset: expectations of y are s' times those of z. */
         double p_logit = 0;
@@ -176,18 +192,16 @@ static double plain_row(const cbe_lens_objective *o, size_t j, size_t i, row_sou
             p_u = (double)u[o->labels[token]];
         }
         energy = log_sum - o->log_sum[row] - p_logit + o->p_z[row] * o->inverse_s[row];
-        p_y = s * p_logit;
-        sums.ez *= s;
+        p_y = shift->s * p_logit;
+        q_y *= shift->s;
     } else {
         p_u = o->has_probs ? o->e_dot[j * o->n_rows + row] : (double)u[o->labels[token]];
         /* The factors as the kernel applied them: see cbe_lens_round. */
-        const double scale = (double)a * CBE_LN2, u_scale = (double)b * CBE_LN2;
-        energy = log_sum - o->log_sum[row] - o->p_z[row] * (scale - o->inverse_s[row]) - u_scale * p_u;
+        const double scale = cbe_lens_round(source.scale), c = (double)(float)source.c;
         p_y = o->p_z[row] - c * p_u;
-        sums.ez -= c * sums.eu;
+        energy = log_sum - o->log_sum[row] - (p_y * scale - o->p_z[row] * o->inverse_s[row]);
     }
-    finish_row(o, j, token, shift, energy, p_y, sums.ez / sums.e, p_u, sums.eu / sums.e,
-               &o->rows[j * o->n_active + i]);
+    finish_row(o, j, token, shift, energy, p_y, q_y, p_u, sums.eu / sums.e, &o->rows[j * o->n_active + i]);
     return sums.e;
 }
 
@@ -200,29 +214,28 @@ static double capped_row(const cbe_lens_objective *o, size_t j, size_t i, row_so
     const cbe_lens_shift *shift = &o->shifts[j * o->n_active + i];
     const float *u = o->u + j * v, *clean = o->z + row * v, *z = source.z;
     const double cap = o->decoder->logit_softcap, lse = o->log_sum[row];
-    cbe_cap_row in = {o->inverse_s[row], lse, source.scale, source.u_scale, lse, cap};
+    cbe_cap_row in = {o->inverse_s[row], lse, source.scale, source.c, lse, cap};
     cbe_cap_sums sums = {0, 0, 0, 0, 0, 0};
     for (int attempt = 0; attempt < 2; attempt++) {
         sums = k->row_cap(v, clean, z, u, o->offset, &in, ef, pf);
         if (sums.e > SUM_MIN && sums.e < SUM_MAX) break;
-        const double top =
-            k->row_max(v, z, u, o->offset, (float)source.scale, (float)source.u_scale);
+        const double top = k->row_max(v, z, u, o->offset, (float)source.scale, (float)source.c);
         in.shift = cap * tanh(top / cap);
     }
     const double log_sum = log(sums.e) + in.shift;
-    const double factor = shift->exact ? shift->s : 1, c = shift->exact ? 0 : shift->c;
-    double energy, p_z, p_u;
+    const double factor = shift->exact ? shift->s : 1;
+    double energy, p_y, p_u;
     if (o->labels) {
         const size_t label = (size_t)o->labels[token];
         const double base = o->offset ? (double)o->offset[label] : 0;
         /* The factors in float, as the kernel applies them. */
         const double scale0 = (double)(float)o->inverse_s[row], scale = (double)(float)source.scale,
-                     u_scale = (double)(float)source.u_scale;
+                     c = (double)(float)source.c;
+        const double y = (double)z[label] - c * (double)u[label];
         const double before = cap * tanh((scale0 * (double)clean[label] + base) / cap);
-        const double tangent =
-            tanh((scale * (double)z[label] + u_scale * (double)u[label] + base) / cap);
+        const double tangent = tanh((scale * y + base) / cap);
         energy = (log_sum - cap * tangent) - (lse - before);
-        p_z = (1 - tangent * tangent) * (double)z[label];
+        p_y = (1 - tangent * tangent) * y;
         p_u = (1 - tangent * tangent) * (double)u[label];
         if (pf) { /* p is one-hot */
             memset(pf, 0, v * sizeof *pf);
@@ -230,12 +243,11 @@ static double capped_row(const cbe_lens_objective *o, size_t j, size_t i, row_so
         }
     } else {
         energy = log_sum - lse - sums.p_change;
-        p_z = sums.pfz;
+        p_y = sums.pfy;
         p_u = sums.pfu;
     }
-    const double q_z = sums.efz / sums.e, q_u = sums.efu / sums.e;
-    finish_row(o, j, token, shift, energy, factor * (p_z - c * p_u), factor * (q_z - c * q_u), p_u,
-               q_u, &o->rows[j * o->n_active + i]);
+    finish_row(o, j, token, shift, energy, factor * p_y, factor * sums.efy / sums.e, p_u, sums.efu / sums.e,
+               &o->rows[j * o->n_active + i]);
     return sums.e;
 }
 
@@ -287,8 +299,9 @@ static void pass(cbe_lens_objective *o, size_t m, bool want_grad)
                 for (size_t i = start; i < min_size(end, start + CBE_ROW_GROUP); i++) {
                     const cbe_lens_shift *shift = &o->shifts[j * active + i];
                     if (shift->exact) continue;
-                    sources[n] = (row_source){o->z + o->active[i] * v, shift->inverse_s,
-                                              -shift->c * shift->inverse_s, NULL};
+                    const size_t row = o->active[i];
+                    sources[n] = (row_source){o->z + row * v, o->z_low[row], o->z_high[row], shift->inverse_s,
+                                              shift->c, NULL};
                     rows[n++] = i;
                 }
                 if (n == 0) continue;
@@ -349,7 +362,8 @@ static void exact_pass(cbe_lens_objective *o, size_t m, const double *v_m, size_
 #pragma omp parallel for schedule(dynamic) num_threads(o->n_threads)
         for (size_t q = 0; q < count; q++) {
             float *e = want_grad ? results + q * buffers * v : NULL;
-            const row_source source = {o->exact_rows + q * v, 1, 0, o->exact_left + q * d};
+            row_source source = {o->exact_rows + q * v, 0, 0, 1, 0, o->exact_left + q * d};
+            o->kernels->range(v, source.z, &source.low, &source.high);
             const size_t j = pairs[q] / active, i = pairs[q] % active;
             sums[q] = o->capped ? capped_row(o, j, i, source, e, e ? e + v : NULL)
                                 : plain_row(o, j, i, source, e);

@@ -47,7 +47,7 @@ static void lens_destroy(cbe_objective *self)
     void *owned[] = {
         o->row_token, o->derangement, o->labels,  o->w,           o->offset,      o->x_buffer,
         o->mean,      o->z,           o->e,       o->norm2,       o->inverse_s,   o->log_sum,
-        o->p_z,       o->active,      o->a,       o->ac,          o->mean_dot,    o->ac_norm2,
+        o->p_z,       o->z_low,       o->z_high,    o->u_low,      o->u_high,    o->active,      o->a,       o->ac,          o->mean_dot,    o->ac_norm2,
         o->ac32,      o->h_dot,       o->x_dot,   o->e_dot,       o->u,           o->g,
         o->g_used,    o->g_total,     o->row_buffer, o->shifts,   o->rows,        o->exact_pairs,
         o->exact_x,   o->exact_rows,  o->coeff,   o->block_sums,  o->sum_scratch,
@@ -187,6 +187,10 @@ cbe_status cbe_lens_objective_create(cbe_objective **out, const cbe_decoder *dec
         {&o->inverse_s, rows, sizeof(double), "norms"},
         {&o->log_sum, rows, sizeof(double), "logsumexp"},
         {&o->p_z, rows, sizeof(double), "expected logits"},
+        {&o->z_low, rows, sizeof(float), "ranges of logits"},
+        {&o->z_high, rows, sizeof(float), "ranges of logits"},
+        {&o->u_low, m, sizeof(float), "ranges of logits"},
+        {&o->u_high, m, sizeof(float), "ranges of logits"},
         {&o->active, rows, sizeof(size_t), "sample"},
         {&o->a, m * d, sizeof(double), "directions"},
         {&o->ac, m * d, sizeof(double), "directions"},
@@ -222,6 +226,7 @@ cbe_status cbe_lens_objective_create(cbe_objective **out, const cbe_decoder *dec
         memcpy(arrays[i].slot, &memory, sizeof memory);
     }
     fold_decoder(o);
+    if (o->offset) kernels->range(v, o->offset, &o->offset_low, &o->offset_high);
     lens_set_sample(&o->head, 0);
     *out = &o->head;
     return CBE_OK;
@@ -348,14 +353,15 @@ static cbe_status set_row_sums(cbe_lens_objective *o, cbe_error *err)
         } else {
             const float a = (float)(r * CBE_LOG2E);
             const double top = k->row_max(v, z, z, o->offset, a, 0);
-            const double sum = k->row_sum(v, z, z, o->offset, a, 0, (float)-top);
+            const double sum = k->row_sum(v, z, z, o->offset, a, 0, (float)-top, false);
             const double shift = (top * CBE_LN2 + log(sum)) / r;
             for (size_t i = 0; i < v; i++) z[i] = (float)((double)z[i] - shift);
             float *e = o->row_buffer + (size_t)omp_get_thread_num() * CBE_ROW_GROUP * v;
-            const cbe_row_sums sums = k->row_exp(v, z, z, o->offset, a, 0, 0, e);
+            const cbe_row_sums sums = k->row_exp(v, z, z, o->offset, a, 0, 0, false, e);
             o->log_sum[row] = log(sums.e);
-            o->p_z[row] = o->labels ? (double)z[label] : sums.ez / sums.e;
+            o->p_z[row] = o->labels ? (double)z[label] : sums.ey / sums.e;
         }
+        k->range(v, z, &o->z_low[row], &o->z_high[row]);
         if (!isfinite(o->log_sum[row]) && row < bad_row) bad_row = row;
     }
     if (bad_row < o->n_rows)
@@ -383,7 +389,7 @@ static cbe_status set_expected_unembedding(cbe_lens_objective *o, cbe_error *err
                 const float *z = o->z + row * v + start;
                 o->kernels->row_exp(columns, z, z, o->offset ? o->offset + start : NULL,
                                     (float)(o->inverse_s[row] * CBE_LOG2E), 0,
-                                    (float)(-o->log_sum[row] * CBE_LOG2E), p + i * PROB_COLUMNS);
+                                    (float)(-o->log_sum[row] * CBE_LOG2E), false, p + i * PROB_COLUMNS);
             }
             cbe_gemm(false, false, rows, d, columns, 1, p, PROB_COLUMNS, o->w + start * d, d,
                      start ? 1 : 0, o->e + first * d, d);

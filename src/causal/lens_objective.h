@@ -60,6 +60,7 @@ typedef struct {
 
     float *w;      /* (V, d) W~ */
     float *offset; /* (V) W beta + bias, times log2(e) unless capped; NULL: zero */
+    float offset_low, offset_high; /* its smallest and largest entry */
 
     /* The layer. */
     const float *hidden;
@@ -72,6 +73,7 @@ typedef struct {
     double *norm2, *inverse_s; /* (rows): |xc_n|^2, 1 / s_n */
     double *log_sum; /* (rows): logsumexp of the stored row, about 0; when capped the row's lse */
     double *p_z;     /* (rows): sum p z, or z at the label; not when capped */
+    float *z_low, *z_high; /* (rows): smallest and largest stored logit */
     bool layer_set;
 
     /* The sample in force. */
@@ -83,6 +85,7 @@ typedef struct {
     float *ac32;                          /* (m, d) */
     double *h_dot, *x_dot, *e_dot;        /* (m, N), (m, N), (m, rows) */
     float *u;                             /* (m, V) */
+    float *u_low, *u_high;                /* (m): smallest and largest entry of u */
     float *g;                             /* (CBE_LENS_PARTS + 1, m, V) */
     bool *g_used;                         /* (CBE_LENS_PARTS + 1, m) */
     float *g_total;                       /* (m, V) */
