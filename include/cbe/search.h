@@ -33,10 +33,10 @@ typedef struct {
     cbe_preset preset;
     size_t n_vectors;      /* k; 0: hidden size */
     size_t max_iterations; /* L-BFGS iterations for one start; 100 */
-    size_t n_starts;       /* candidates refined for each vector, default search; 0: 16, or 8 after the first vector,
+    size_t n_starts;       /* candidates refined for each vector, default search; 0: 16, or 12 after the first vector,
                               and more at random where evaluation_cost is low (docs/search.md) */
-    size_t n_polished;     /* maxima polished on all tokens, at most; 4 */
-    size_t sample;         /* tokens of the sample; 256 */
+    size_t n_polished;     /* maxima polished on all tokens, at most; 6 */
+    size_t sample;         /* tokens of the sample; 512 */
     double evaluation_cost; /* of one direction on all tokens, about, in multiplications; 0: not known, and too much for
                                more starts than above */
     uint64_t seed;         /* of random starts; 0 */

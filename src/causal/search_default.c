@@ -12,7 +12,7 @@
 /* Candidates with a |cosine| above share a start. */
 static const double SIMILAR = 0.95;
 /* A maximum below this share of the best one is not worth a polish. */
-static const double CONTENDER = 0.7;
+static const double CONTENDER = 0.6;
 /* A maximum at least this share of the highest may be taken for it when it leaves more to the next vector. */
 static const double CLOSE = 0.95;
 /* A candidate of which less than this share is left after projection is not one any more. */
@@ -28,14 +28,14 @@ static const double NOISE = 1e-7;
 static const double UNSEEN = 2e-4, EFFORT = 3e8;
 enum {
     FIRST_STARTS = 16, /* of the first vector, at least */
-    LATER_STARTS = 8,  /* of the others, which have the runner-ups besides */
+    LATER_STARTS = 12, /* of the others, which have the runner-ups besides */
     MOST_STARTS = 1024,
     SAMPLE_ITERATIONS = 30,
     RANDOM_CANDIDATES = 8,
     SCORE_SAMPLE = 128, /* tokens that tell candidates apart */
     RUNNER_UPS = 16,
-    LOOK_AHEAD = 2,   /* maxima compared by what they leave */
-    LEFT_STARTS = 3   /* climbs that tell how much that is */
+    LOOK_AHEAD = 3,   /* maxima compared by what they leave */
+    LEFT_STARTS = 6   /* climbs that tell how much that is */
 };
 
 struct cbe_default_search {

@@ -154,6 +154,14 @@ static void save__records_inputs_with_digests_and_every_vector(void **state)
                                  &evaluations, "starts", &starts, "stop", &stop), 0);
     assert_true(energy == 5.25 && evaluations == 11 && starts == 8);
     assert_string_equal(stop, "change");
+    int maxima, of_sample;
+    double highest, next, sample_highest;
+    assert_int_equal(json_unpack(json_array_get(vectors, 0), "{s:{s:i, s:[F, F!]}, s:{s:i, s:[F]}}", "maxima", "count",
+                                 &maxima, "energies", &highest, &next, "sample_maxima", "count", &of_sample,
+                                 "energies", &sample_highest), 0);
+    assert_true(maxima == 2 && highest == 5.25 && next == 1.5 && of_sample == 20 && sample_highest == 4.5);
+    assert_int_equal(json_array_size(json_object_get(json_object_get(json_array_get(vectors, 0), "sample_maxima"),
+                                                     "energies")), CBE_MAXIMA_LISTED);
     /* JSON has no NaN. */
     assert_true(json_is_null(json_object_get(json_array_get(vectors, 1), "energy")));
     json_decref(root);
