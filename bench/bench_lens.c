@@ -112,7 +112,7 @@ int main(int argc, char **argv)
     float *hidden = normals(n * d, 1), *w = normals(vocab * d, 0.1f), *gamma = normals(d, 0.1f);
     for (size_t k = 0; k < d; k++) gamma[k] += 1;
     cbe_decoder decoder = {d, vocab, norm, 1e-5, 0, gamma, NULL, w, NULL};
-    cbe_lens_options options = {n, CBE_ABLATE_MEAN, CBE_OBJECTIVE_KL, NULL, NULL, BATCH, NULL};
+    cbe_lens_options options = {n, CBE_ABLATE_MEAN, CBE_OBJECTIVE_KL, NULL, NULL, BATCH, NULL, NULL, CBE_LOGITS_FLOAT32};
     cbe_objective *o = NULL;
     cbe_error err;
     double *v = malloc(BATCH * d * sizeof *v), *grad = malloc(BATCH * d * sizeof *grad), energy[BATCH];

@@ -76,7 +76,8 @@ cbe_status cbe_layer_objective_create(cbe_layer_objective **out, const cbe_hidde
     o->site = options->site;
     o->skip = skip;
     o->n_tokens = n;
-    cbe_lens_options lens = {n, options->ablation, options->objective, NULL, NULL, 0, options->kernels};
+    cbe_lens_options lens = {
+        .n_tokens = n, .ablation = options->ablation, .kind = options->objective, .kernels = options->kernels};
     if (options->objective == CBE_OBJECTIVE_CE) {
         if (!(labels = cbe_alloc(n, sizeof *labels, "labels", err))) goto done;
         if ((st = cbe_hidden_states_labels(states, skip, labels, err)) != CBE_OK) goto done;

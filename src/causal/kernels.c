@@ -43,12 +43,40 @@ static cbe_row_sums row_exp_ref(size_t n, const float *z, const float *u, const 
     cbe_row_sums sum = {0, 0, 0};
     for (size_t i = 0; i < n; i++) {
         const double x = exp2(exponent(z, u, offset, i, a, c) + level);
-        e[i] = (float)x;
+        if (e) e[i] = (float)x;
         sum.e += x;
         sum.ey += x * ((double)z[i] - (double)c * u[i]);
         sum.eu += x * u[i];
     }
     return sum;
+}
+
+static void subtract_ref(size_t n, float *z, double shift)
+{
+    for (size_t i = 0; i < n; i++) z[i] = (float)((double)z[i] - shift);
+}
+
+/* A half-precision number is m 2^e, |m| <= 2047 (ten bits and the hidden one), e >= -24. */
+static void to_half_ref(size_t n, const float *z, float scale, uint16_t *half)
+{
+    for (size_t i = 0; i < n; i++) {
+        const float x = z[i] * scale;
+        const double size = fmin(fabs((double)x), 65504);
+        int exponent = -24;
+        if (size > 0) frexp(size, &exponent);
+        const int unit = exponent - 11 > -24 ? exponent - 11 : -24;
+        const uint32_t mantissa = (uint32_t)nearbyint(ldexp(size, -unit)); /* 2048 carries into the exponent */
+        half[i] = (uint16_t)((uint32_t)(unit + 24) * 1024 + mantissa + (signbit(x) ? 0x8000 : 0));
+    }
+}
+
+static void from_half_ref(size_t n, const uint16_t *half, float scale, float *z)
+{
+    for (size_t i = 0; i < n; i++) {
+        const int exponent = half[i] >> 10 & 31, mantissa = half[i] & 1023;
+        const double size = exponent ? ldexp(1024 + mantissa, exponent - 25) : ldexp(mantissa, -24);
+        z[i] = (float)(half[i] & 0x8000 ? -size : size) * scale;
+    }
 }
 
 static void accumulate_ref(size_t n, size_t rows, const float *const *e, const float *w, int first,
@@ -133,8 +161,8 @@ static int always(void)
 }
 
 static const cbe_kernels kernels_ref = {
-    "ref",       always,       row_max_ref,  range_ref, row_sum_ref,  row_exp_ref,      accumulate_ref,
-    row_cap_ref, rows_dot_ref, rows_sum_ref, rows_dot_f64_ref, rows_sum_f64_ref,
+    "ref",         always,         row_max_ref, range_ref,    row_sum_ref,  row_exp_ref,      subtract_ref,     to_half_ref,
+    from_half_ref, accumulate_ref, row_cap_ref, rows_dot_ref, rows_sum_ref, rows_dot_f64_ref, rows_sum_f64_ref,
 };
 
 /* Built from kernels_simd.c, once for each instruction set. */

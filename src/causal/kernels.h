@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum {
     CBE_SUM_BLOCK = 1024, /* entries summed in float before the sum goes on in double */
@@ -49,9 +50,14 @@ typedef struct {
     /** sum over i of 2^t(i). bounded: all t(i) are known to lie in [-126, 127]; otherwise they are clamped to it. */
     double (*row_sum)(size_t n, const float *z, const float *u, const float *offset, float a, float c, float level,
                       bool bounded);
-    /** The same, with the sums of a gradient; e(i) is stored. */
+    /** The same, with the sums of a gradient; e(i) is stored unless e is NULL. */
     cbe_row_sums (*row_exp)(size_t n, const float *z, const float *u, const float *offset, float a, float c, float level,
                             bool bounded, float *e);
+    /** z(i) - shift in double, rounded. */
+    void (*subtract)(size_t n, float *z, double shift);
+    /** To half precision: scale z(i), to even, at most 65504 in size; and back: scale half(i). */
+    void (*to_half)(size_t n, const float *z, float scale, uint16_t *half);
+    void (*from_half)(size_t n, const uint16_t *half, float scale, float *z);
     /** g(i) = (first ? 0 : g(i)) + sum over r of w[r] e[r](i), 1 <= rows <= CBE_ROW_GROUP. */
     void (*accumulate)(size_t n, size_t rows, const float *const *e, const float *w, int first, float *g);
     /** Soft-capped row, its clean logits from z0; ef(i) = e f and pf(i) = p f are stored when ef is not

@@ -54,6 +54,7 @@ SIMD void row_step(exponents kind, bool with_sums, size_t count, vfloat a, vfloa
     const vfloat x = power_value(power);
     sums->ey = multiply_add(x, y, sums->ey);
     sums->eu = multiply_add(x, us, sums->eu);
+    if (!e) return;
     if (whole)
         store(e, x);
     else
@@ -134,6 +135,30 @@ static void range(size_t n, const float *x, float *low, float *high)
     }
     *low = bottom;
     *high = top;
+}
+
+static void subtract(size_t n, float *z, double shift)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) z[i] = (float)((double)z[i] - shift);
+}
+
+static void to_half(size_t n, const float *z, float scale, uint16_t *half)
+{
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) store_half(half + i, load(z + i) * scale);
+    uint16_t last[LANES];
+    if (i < n) store_half(last, load_some(z + i, n - i) * scale);
+    if (i < n) memcpy(half + i, last, (n - i) * sizeof *last);
+}
+
+static void from_half(size_t n, const uint16_t *half, float scale, float *z)
+{
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) store(z + i, load_half(half + i) * scale);
+    uint16_t last[LANES] = {0};
+    memcpy(last, half + i, (n - i) * sizeof *last);
+    store_some(z + i, load_half(last) * scale, n - i);
 }
 
 static void accumulate(size_t n, size_t rows, const float *const *e, const float *w, int first, float *g)
@@ -334,9 +359,9 @@ static int usable(void)
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("avx512cd");
-#elif defined(__AVX2__)
+#elif defined(__AVX2__) /* half precision comes with AVX2 in every CPU; clang 14 does not know its name */
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-           __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("f16c");
+           __builtin_cpu_supports("bmi2");
 #else
     return 1;
 #endif
@@ -347,6 +372,6 @@ static int usable(void)
 
 extern const cbe_kernels CONCAT(cbe_kernels_, CBE_KERNEL_ISA);
 const cbe_kernels CONCAT(cbe_kernels_, CBE_KERNEL_ISA) = {
-    NAME(CBE_KERNEL_ISA), usable,   row_max,  range, row_sum,      row_exp,      accumulate,
-    row_cap,              rows_dot, rows_sum, rows_dot_f64, rows_sum_f64,
+    NAME(CBE_KERNEL_ISA), usable,  row_max, range,    row_sum,  row_exp,      subtract,     to_half,
+    from_half,            accumulate, row_cap, rows_dot, rows_sum, rows_dot_f64, rows_sum_f64,
 };

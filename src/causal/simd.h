@@ -21,6 +21,8 @@
 
 #if defined(__AVX512F__) || defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
 #endif
 
 #if defined(__AVX512F__)
@@ -35,6 +37,7 @@ enum { EXP2_STEPS = 1 << EXP2_BITS, EXP2_SHIFT = 23 - EXP2_BITS };
 typedef float vfloat __attribute__((vector_size(4 * LANES)));
 typedef int32_t vmask __attribute__((vector_size(4 * LANES)));
 typedef uint32_t vbits __attribute__((vector_size(4 * LANES)));
+typedef uint16_t vhalf __attribute__((vector_size(2 * LANES)));
 typedef double vdouble __attribute__((vector_size(8 * LANES)));
 
 #define SIMD static inline __attribute__((always_inline))
@@ -63,6 +66,8 @@ SIMD vfloat multiply_add(vfloat a, vfloat b, vfloat c)
     return (vfloat)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
 #elif defined(__AVX2__)
     return (vfloat)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__ARM_NEON)
+    return (vfloat)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
 #else
     return a * b + c;
 #endif
@@ -124,6 +129,38 @@ SIMD vfloat smaller(vfloat a, vfloat b)
     return (vfloat)_mm256_min_ps((__m256)a, (__m256)b);
 #else
     return choose(a < b, a, b);
+#endif
+}
+
+/* Half precision in the upper bits of a float: its exponent is 112 less, and floats too small to be normal serve for those
+ * of half precision. Rounds to even; finite, at most 65504 in size. */
+SIMD void store_half(uint16_t *p, vfloat x)
+{
+    x = smaller(splat(65504.0f), larger(splat(-65504.0f), x));
+#if defined(__AVX512F__)
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph((__m512)x, _MM_FROUND_TO_NEAREST_INT));
+#elif defined(__AVX2__)
+    _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph((__m256)x, _MM_FROUND_TO_NEAREST_INT));
+#else
+    const vbits all = (vbits)(x * 0x1p-112f), magnitude = all & 0x7fffffff;
+    const vbits half = (magnitude + 0xfff + ((magnitude >> 13) & 1)) >> 13 | (all >> 31) << 15;
+    const vhalf narrow = __builtin_convertvector(half, vhalf);
+    memcpy(p, &narrow, sizeof narrow);
+#endif
+}
+
+SIMD vfloat load_half(const uint16_t *p)
+{
+#if defined(__AVX512F__)
+    return (vfloat)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+#elif defined(__AVX2__)
+    return (vfloat)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+#else
+    vhalf narrow;
+    memcpy(&narrow, p, sizeof narrow);
+    const vbits half = __builtin_convertvector(narrow, vbits);
+    const vfloat magnitude = (vfloat)((half & 0x7fff) << 13) * 0x1p112f;
+    return (vfloat)((vbits)magnitude | (half >> 15) << 31);
 #endif
 }
 

@@ -7,7 +7,7 @@
 #include "core/fail.h"
 #include "core/memory.h"
 
-const char *const cli_ablations[] = {"mean", "resample", "zero", NULL};
+const char *const cli_ablations[] = {"mean", "resample", "zero", "optimal", NULL};
 const char *const cli_objectives[] = {"kl", "ce", NULL};
 const char *const cli_sites[] = {"pre", "post", NULL};
 _Static_assert(sizeof cli_ablations / sizeof *cli_ablations == CBE_N_ABLATIONS + 1, "in the order of the enum");

@@ -140,6 +140,35 @@ static void range__is_the_smallest_and_the_largest(void **state)
     }
 }
 
+static void half__every_impl_rounds_alike(void **state)
+{
+    (void)state;
+    static uint16_t half[LONGEST], want_half[LONGEST];
+    fill(1);
+    for (size_t i = 0; i < LONGEST; i++) z[i] = ldexpf(z[i], (int)(i % 50) - 30); /* below half precision to above it */
+    z[3] = 0, z[5] = 65519, z[6] = -1e9f, z[7] = 0x1.002p0f, z[8] = 0x1.006p0f, z[9] = 0x1p-25f;
+    for (size_t k = 0; cbe_kernels_table[k]; k++) {
+        const cbe_kernels *impl = cbe_kernels_table[k];
+        if (!impl->usable()) continue;
+        for (size_t n = 1; n; n = next_length(n)) {
+            impl->to_half(n, z, 0.75f, half);
+            reference()->to_half(n, z, 0.75f, want_half);
+            for (size_t i = 0; i < n; i++)
+                if ((half[i] & 0x7fff) | (want_half[i] & 0x7fff)) assert_int_equal(half[i], want_half[i]);
+            impl->from_half(n, want_half, 3, got);
+            reference()->from_half(n, want_half, 3, want);
+            for (size_t i = 0; i < n; i++) {
+                const double x = (double)(z[i] * 0.75f), limit = fmax(fabs(x) / 2048, 0x1p-25);
+                assert_true(got[i] == want[i]);
+                if (fabs(x) < 65504) assert_true(fabs((double)got[i] / 3 - x) <= limit * 1.000001);
+            }
+            impl->subtract(n, got, 0.3);
+            reference()->subtract(n, want, 0.3);
+            assert_memory_equal(got, want, n * sizeof *got);
+        }
+    }
+}
+
 static void accumulate__every_impl_matches_ref_for_every_row_count(void **state)
 {
     (void)state;
@@ -229,6 +258,7 @@ int main(void)
         cmocka_unit_test(row_max__every_impl_finds_the_largest_exponent),
         cmocka_unit_test(row_sum__lets_out_of_range_rows_be_seen),
         cmocka_unit_test(range__is_the_smallest_and_the_largest),
+        cmocka_unit_test(half__every_impl_rounds_alike),
         cmocka_unit_test(accumulate__every_impl_matches_ref_for_every_row_count),
         cmocka_unit_test(row_cap__every_impl_matches_ref),
         cmocka_unit_test(rows_products__are_exact_on_small_integers),
