@@ -76,7 +76,8 @@ cbe_status cbe_layer_objective_create(cbe_layer_objective **out, const cbe_hidde
     o->site = options->site;
     o->skip = skip;
     o->n_tokens = n;
-    cbe_lens_options lens = {n, options->ablation, options->objective, NULL, NULL, 0, options->kernels};
+    cbe_lens_options lens = {
+        .n_tokens = n, .ablation = options->ablation, .kind = options->objective, .kernels = options->kernels};
     if (options->objective == CBE_OBJECTIVE_CE) {
         if (!(labels = cbe_alloc(n, sizeof *labels, "labels", err))) goto done;
         if ((st = cbe_hidden_states_labels(states, skip, labels, err)) != CBE_OK) goto done;
@@ -164,7 +165,7 @@ cbe_status cbe_extract(cbe_layer_objective *objective, size_t n_layers, const si
                         "%zu vectors cannot be orthogonal in %zu dimensions; give -k %zu or less", k, d, d);
     const size_t each = preset == CBE_PRESET_TUNED_LENS ? k : CANDIDATES_EACH < d ? CANDIDATES_EACH : d;
     const size_t n_candidates = preset == CBE_PRESET_SEED      ? 0
-                                : preset == CBE_PRESET_DEFAULT ? 3 * each
+                                : preset == CBE_PRESET_DEFAULT ? CBE_CANDIDATE_FAMILIES * each
                                                                : each;
     double *gram = cbe_alloc(d * d, sizeof *gram, "candidates", err);
     double *candidates = cbe_alloc(n_candidates * d, sizeof *candidates, "candidates", err);
@@ -183,6 +184,8 @@ cbe_status cbe_extract(cbe_layer_objective *objective, size_t n_layers, const si
         if (st != CBE_OK) break;
         cbe_search_options search = options->search;
         search.seed += layers[i];
+        search.evaluation_cost = (double)objective->n_tokens * (double)decoder->vocab_size +
+                                 (double)(objective->n_tokens + decoder->vocab_size) * (double)d;
         results[i].layer = layers[i];
         st = cbe_search_layer(&results[i].basis, layer, &search, n_candidates, candidates,
                               progress ? progress->vector : NULL, progress ? progress->context : NULL, err);

@@ -164,6 +164,14 @@ static json_t *number(double x)
     return isfinite(x) ? json_real(x) : json_null();
 }
 
+/* How many distinct maxima were met, and the energies of the highest. */
+static json_t *maxima_json(size_t n, const double *energies)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < n && i < CBE_MAXIMA_LISTED; i++) json_array_append_new(list, number(energies[i]));
+    return json_pack("{s:I, s:o}", "count", (json_int_t)n, "energies", list);
+}
+
 static json_t *layer_json(const cbe_layer_result *result)
 {
     json_t *vectors = json_array();
@@ -171,10 +179,12 @@ static json_t *layer_json(const cbe_layer_result *result)
     for (size_t j = 0; j < b->n_vectors; j++) {
         const cbe_vector_record *r = &b->records[j];
         json_array_append_new(
-            vectors, json_pack("{s:o, s:I, s:I, s:I, s:f, s:s}", "energy", number(r->energy), "evaluations",
+            vectors, json_pack("{s:o, s:I, s:I, s:I, s:f, s:s, s:o, s:o}", "energy", number(r->energy), "evaluations",
                                (json_int_t)r->evaluations, "sample_evaluations",
                                (json_int_t)r->sample_evaluations, "starts", (json_int_t)r->starts, "seconds",
-                               r->seconds, "stop", cbe_stop_name(r->stop)));
+                               r->seconds, "stop", cbe_stop_name(r->stop), "maxima",
+                               maxima_json(r->n_maxima, r->maxima), "sample_maxima",
+                               maxima_json(r->n_sample_maxima, r->sample_maxima)));
     }
     return json_pack("{s:I, s:f, s:b, s:o}", "layer", (json_int_t)result->layer, "seconds", result->seconds,
                      "stopped_below_min_energy", b->below_min_energy, "vectors", vectors);

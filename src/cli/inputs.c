@@ -7,7 +7,7 @@
 #include "core/fail.h"
 #include "core/memory.h"
 
-const char *const cli_ablations[] = {"mean", "resample", "zero", NULL};
+const char *const cli_ablations[] = {"mean", "resample", "zero", "optimal", NULL};
 const char *const cli_objectives[] = {"kl", "ce", NULL};
 const char *const cli_sites[] = {"pre", "post", NULL};
 const char *const cli_documents[] = {"auto", "file", "blank-line", "jsonl", NULL};

@@ -39,7 +39,7 @@ typedef struct {
     {"output", 'o', OPT_STRING, offsetof(type, run.output), NULL, "PATH", "where results go", NULL, 0},                \
     {"lens", 0, OPT_STRING, offsetof(type, run.lens), "logit", "LENS", "where the output is read: logit", NULL, 0},    \
     {"layers", 'l', OPT_LAYERS, offsetof(type, run.layers), "all", "LIST", "layers, as in 0-29,31, or all", NULL, 0},  \
-    {"ablation", 'a', OPT_CHOICE, offsetof(type, run.ablation), "mean", "KIND", "mean, resample or zero", cli_ablations, 0}, \
+    {"ablation", 'a', OPT_CHOICE, offsetof(type, run.ablation), "mean", "KIND", "mean, resample, zero or optimal", cli_ablations, 0}, \
     {"objective", 0, OPT_CHOICE, offsetof(type, run.objective), "kl", "KIND", "kl (to the clean output) or ce (of the next token)", cli_objectives, 0}, \
     {"site", 0, OPT_CHOICE, offsetof(type, run.site), "pre", "SITE", "pre: the input of block i, post: its output", cli_sites, 0}, \
     {"context-length", 0, OPT_COUNT, offsetof(type, run.context_length), "256", "S", "tokens in one sequence", NULL, 1}, \

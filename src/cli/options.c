@@ -252,6 +252,7 @@ bool cli_value(const cli_option *option, const void *fields, char *text, size_t 
         snprintf(text, size, "%s", *(const bool *)field ? "true" : "false");
         return true;
     case OPT_COUNT:
+        if (!option->preset && *(const size_t *)field == 0) return false; /* not given */
         snprintf(text, size, "%zu", *(const size_t *)field);
         return true;
     case OPT_NUMBER:

@@ -36,7 +36,10 @@ static void fill(run *r)
     for (size_t l = 0; l < 2; l++) {
         for (size_t i = 0; i < K * D; i++) r->vectors[l][i] = sin((double)(i + 100 * l));
         for (size_t j = 0; j < K; j++)
-            r->records[l][j] = (cbe_vector_record){5.25 - (double)j, 11 + j, 22, 8, 0.5, CBE_STOP_CHANGE};
+            r->records[l][j] = (cbe_vector_record){
+                .energy = 5.25 - (double)j, .evaluations = 11 + j, .sample_evaluations = 22, .starts = 8,
+                .seconds = 0.5, .stop = CBE_STOP_CHANGE, .n_maxima = 2, .n_sample_maxima = 20,
+                .maxima = {5.25 - (double)j, 1.5}, .sample_maxima = {4.5, 0.75}};
         r->results[l].layer = l ? 7 : 3;
         r->results[l].seconds = 1.5;
         r->results[l].basis = (cbe_basis){D, l ? FEWER : K, r->vectors[l], r->records[l], l == 1};
@@ -151,6 +154,14 @@ static void save__records_inputs_with_digests_and_every_vector(void **state)
                                  &evaluations, "starts", &starts, "stop", &stop), 0);
     assert_true(energy == 5.25 && evaluations == 11 && starts == 8);
     assert_string_equal(stop, "change");
+    int maxima, of_sample;
+    double highest, next, sample_highest;
+    assert_int_equal(json_unpack(json_array_get(vectors, 0), "{s:{s:i, s:[F, F!]}, s:{s:i, s:[F]}}", "maxima", "count",
+                                 &maxima, "energies", &highest, &next, "sample_maxima", "count", &of_sample,
+                                 "energies", &sample_highest), 0);
+    assert_true(maxima == 2 && highest == 5.25 && next == 1.5 && of_sample == 20 && sample_highest == 4.5);
+    assert_int_equal(json_array_size(json_object_get(json_object_get(json_array_get(vectors, 0), "sample_maxima"),
+                                                     "energies")), CBE_MAXIMA_LISTED);
     /* JSON has no NaN. */
     assert_true(json_is_null(json_object_get(json_array_get(vectors, 1), "energy")));
     json_decref(root);
