@@ -34,7 +34,7 @@ typedef struct {
  * @return CBE_OK; CBE_ERR_IO (a missing part is named); CBE_ERR_ARG (a later part was given);
  *         CBE_ERR_FORMAT; CBE_ERR_UNSUPPORTED (version, byte order); CBE_ERR_NOMEM */
 cbe_status cbe_gguf_open(cbe_gguf **out, const char *path, cbe_error *err);
-void cbe_gguf_close(cbe_gguf *file); /* NULL is allowed */
+void cbe_gguf_close(cbe_gguf *file);             /* NULL is allowed */
 const char *cbe_gguf_path(const cbe_gguf *file); /* of the first part */
 /** The files of a model: 1 unless it is split; path of the i-th, borrowed. */
 size_t cbe_gguf_n_parts(const cbe_gguf *file);

@@ -8,6 +8,7 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "core/fail.h"
+#include "io/array_file.h"
 
 typedef struct {
     const char *path;
@@ -24,7 +25,7 @@ static const cli_command command = {
     "info",
     "FILE|MODEL [--tensors]",
     "what a model, tensor file or result holds",
-    "FILE is a .safetensors or .gguf file, MODEL a .gguf file or a Hugging Face folder.",
+    "FILE is a .safetensors, .gguf, .npz or .npy file, MODEL a .gguf file or a Hugging Face folder.",
     options,
     1,
     {AT(path)},
@@ -79,6 +80,27 @@ static cbe_status info_gguf(const char *path, bool tensors, cbe_error *err)
     return CBE_OK;
 }
 
+/* NumPy's arrays; what is not read is listed with why. */
+static cbe_status info_arrays(const char *path, cbe_error *err)
+{
+    cbe_array_file *file = NULL;
+    const cbe_status st = cbe_array_file_open(&file, path, "array", err);
+    if (st != CBE_OK) return st;
+    const size_t n = cbe_array_file_count(file);
+    printf("arrays: %zu\n", n);
+    for (size_t i = 0; i < n; i++) {
+        cbe_tensor t;
+        cbe_error why;
+        const char *name = cbe_array_file_name(file, i);
+        if (cbe_array_file_describe(file, name, &t, &why) == CBE_OK)
+            print_tensor(name, cbe_dtype_get(t.dtype)->name, t.dims, t.n_dims);
+        else
+            printf("  %-44s %s\n", name, why.message);
+    }
+    cbe_array_file_close(file);
+    return CBE_OK;
+}
+
 static cbe_status info_model(const char *path, cbe_error *err)
 {
     cbe_model *model = NULL;
@@ -118,6 +140,8 @@ int cli_info(int argc, char **argv)
             st = info_model(given.path, &err);
         else if (ends_with(given.path, ".gguf"))
             st = info_gguf(given.path, given.tensors, &err);
+        else if (ends_with(given.path, ".npz") || ends_with(given.path, ".npy"))
+            st = info_arrays(given.path, &err);
         else
             st = info_safetensors(given.path, &err);
     }

@@ -53,24 +53,26 @@ void cbe_array_file_close(cbe_array_file *file)
 
 static cbe_status open_npy(cbe_array_file *file, const char *name, cbe_error *err)
 {
-    if (!(file->entries = cbe_alloc_zero(1, sizeof *file->entries, "array", err))) return CBE_ERR_NOMEM;
+    if (!(file->entries = cbe_alloc_zero(1, sizeof *file->entries, "array", err)))
+        return CBE_ERR_NOMEM;
     entry *e = file->entries;
     if (!(e->name = cbe_copy_string(name, strlen(name), err))) return CBE_ERR_NOMEM;
     file->n_entries = 1;
-    const cbe_status st = cbe_npy_read_head(file->npy.data, file->npy.size, file->npy.size, file->path, &e->tensor,
-                                            &e->head_size, err);
+    const cbe_status st = cbe_npy_read_head(file->npy.data, file->npy.size, file->npy.size,
+                                            file->path, &e->tensor, &e->head_size, err);
     if (st == CBE_OK) e->tensor.data = file->npy.data + e->head_size;
     return st;
 }
 
 /* Bytes of an entry of the archive, until size of them are there or it ends. */
-static cbe_status read_bytes(const cbe_array_file *file, zip_file_t *stream, unsigned char *out, size_t size, size_t *n,
-                             cbe_error *err)
+static cbe_status read_bytes(const cbe_array_file *file, zip_file_t *stream, unsigned char *out,
+                             size_t size, size_t *n, cbe_error *err)
 {
     for (*n = 0; *n < size;) {
         const zip_int64_t got = zip_fread(stream, out + *n, size - *n);
         if (got < 0)
-            return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: damaged archive (%s); make or download it again", file->path,
+            return cbe_fail(err, CBE_ERR_FORMAT, -1,
+                            "%s: damaged archive (%s); make or download it again", file->path,
                             zip_error_strerror(zip_file_get_error(stream)));
         if (got == 0) break;
         *n += (size_t)got;
@@ -79,19 +81,21 @@ static cbe_status read_bytes(const cbe_array_file *file, zip_file_t *stream, uns
 }
 
 /* The head of an array of the archive. What is wrong with it is remembered, for when it is asked for. */
-static cbe_status read_entry(const cbe_array_file *file, zip_uint64_t index, size_t size, unsigned char *head, entry *e,
-                             cbe_error *err)
+static cbe_status read_entry(const cbe_array_file *file, zip_uint64_t index, size_t size,
+                             unsigned char *head, entry *e, cbe_error *err)
 {
     size_t n = 0;
     zip_file_t *stream = zip_fopen_index(file->npz, index, 0);
     if (!stream)
-        e->status = cbe_fail(&e->err, CBE_ERR_FORMAT, -1, "%s: '%.80s' cannot be read (%s)", file->path, e->name,
-                             zip_error_strerror(zip_get_error(file->npz)));
+        e->status = cbe_fail(&e->err, CBE_ERR_FORMAT, -1, "%s: '%.80s' cannot be read (%s)",
+                             file->path, e->name, zip_error_strerror(zip_get_error(file->npz)));
     else
-        e->status = read_bytes(file, stream, head, size < CBE_NPY_HEAD_MOST ? size : CBE_NPY_HEAD_MOST, &n, &e->err);
+        e->status = read_bytes(file, stream, head,
+                               size < CBE_NPY_HEAD_MOST ? size : CBE_NPY_HEAD_MOST, &n, &e->err);
     if (stream) zip_fclose(stream);
     if (e->status == CBE_OK)
-        e->status = cbe_npy_read_head(head, n, size, file->path, &e->tensor, &e->head_size, &e->err);
+        e->status =
+            cbe_npy_read_head(head, n, size, file->path, &e->tensor, &e->head_size, &e->err);
     if (e->status != CBE_ERR_NOMEM) return CBE_OK;
     if (err) *err = e->err;
     return CBE_ERR_NOMEM;
@@ -109,11 +113,14 @@ static cbe_status open_npz(cbe_array_file *file, cbe_error *err)
     if (!file->npz || n > MOST_ENTRIES) {
         zip_error_t why;
         zip_error_init_with_code(&why, code);
-        st = file->npz ? cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: %lld entries, at most %d can be read", file->path,
-                                  (long long)n, MOST_ENTRIES)
+        st = file->npz
+                 ? cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: %lld entries, at most %d can be read",
+                            file->path, (long long)n, MOST_ENTRIES)
              : code == ZIP_ER_MEMORY
-                 ? cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: the archive does not fit memory", file->path)
-                 : cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: damaged archive (%s); make or download it again", file->path,
+                 ? cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: the archive does not fit memory",
+                            file->path)
+                 : cbe_fail(err, CBE_ERR_FORMAT, -1,
+                            "%s: damaged archive (%s); make or download it again", file->path,
                             zip_error_strerror(&why));
         zip_error_fini(&why);
         return st;
@@ -123,8 +130,8 @@ static cbe_status open_npz(cbe_array_file *file, cbe_error *err)
     if (!file->entries || !head) st = CBE_ERR_NOMEM;
     for (zip_int64_t i = 0; i < n && st == CBE_OK; i++) {
         zip_stat_t info;
-        if (zip_stat_index(file->npz, (zip_uint64_t)i, 0, &info) != 0 || !(info.valid & ZIP_STAT_NAME) ||
-            !(info.valid & ZIP_STAT_SIZE) || info.size > SIZE_MAX)
+        if (zip_stat_index(file->npz, (zip_uint64_t)i, 0, &info) != 0 ||
+            !(info.valid & ZIP_STAT_NAME) || !(info.valid & ZIP_STAT_SIZE) || info.size > SIZE_MAX)
             continue;
         const size_t length = strlen(info.name), size = sizeof ending - 1;
         if (length <= size || strcmp(info.name + length - size, ending) != 0) continue;
@@ -140,7 +147,8 @@ static cbe_status open_npz(cbe_array_file *file, cbe_error *err)
     return st;
 }
 
-cbe_status cbe_array_file_open(cbe_array_file **out, const char *path, const char *single_name, cbe_error *err)
+cbe_status cbe_array_file_open(cbe_array_file **out, const char *path, const char *single_name,
+                               cbe_error *err)
 {
     static const unsigned char zip_magic[][4] = {{'P', 'K', 3, 4}, {'P', 'K', 5, 6}};
     cbe_status st = CBE_ERR_NOMEM;
@@ -189,7 +197,8 @@ static const entry *find_entry(const cbe_array_file *file, const char *name)
 
 bool cbe_array_file_has(const cbe_array_file *file, const char *name)
 {
-    return file->safetensors ? cbe_safetensors_has(file->safetensors, name) : find_entry(file, name) != NULL;
+    return file->safetensors ? cbe_safetensors_has(file->safetensors, name)
+                             : find_entry(file, name) != NULL;
 }
 
 const char *cbe_array_file_metadata(const cbe_array_file *file, const char *key)
@@ -198,11 +207,13 @@ const char *cbe_array_file_metadata(const cbe_array_file *file, const char *key)
 }
 
 /* With its data, unless it comes from an archive. */
-static cbe_status find_array(const cbe_array_file *file, const char *name, cbe_tensor *out, cbe_error *err)
+static cbe_status find_array(const cbe_array_file *file, const char *name, cbe_tensor *out,
+                             cbe_error *err)
 {
     if (file->safetensors) return cbe_safetensors_get(file->safetensors, name, out, err);
     const entry *e = find_entry(file, name);
-    if (!e) return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: there is no array '%.80s'", file->path, name);
+    if (!e)
+        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: there is no array '%.80s'", file->path, name);
     if (e->status != CBE_OK) {
         if (err) *err = e->err;
         return e->status;
@@ -212,7 +223,8 @@ static cbe_status find_array(const cbe_array_file *file, const char *name, cbe_t
     return CBE_OK;
 }
 
-cbe_status cbe_array_file_describe(const cbe_array_file *file, const char *name, cbe_tensor *out, cbe_error *err)
+cbe_status cbe_array_file_describe(const cbe_array_file *file, const char *name, cbe_tensor *out,
+                                   cbe_error *err)
 {
     const cbe_status st = find_array(file, name, out, err);
     if (st == CBE_OK) out->data = NULL;
@@ -221,7 +233,8 @@ cbe_status cbe_array_file_describe(const cbe_array_file *file, const char *name,
 
 static cbe_status damaged(const cbe_array_reader *r, cbe_error *err)
 {
-    return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: '%.80s' ends too early: damaged archive, make or download it again",
+    return cbe_fail(err, CBE_ERR_FORMAT, -1,
+                    "%s: '%.80s' ends too early: damaged archive, make or download it again",
                     r->file->path, r->tensor.name);
 }
 
@@ -235,14 +248,16 @@ static cbe_status open_stream(cbe_array_reader *r, const char *name, cbe_error *
     if (!(r->part = cbe_alloc(PART, 1, "part of an array", err))) return CBE_ERR_NOMEM;
     if (!(r->stream = zip_fopen(r->file->npz, full, 0))) return damaged(r, err);
     for (size_t left = e->head_size; left > 0; left -= n) {
-        const cbe_status st = read_bytes(r->file, r->stream, r->part, left < PART ? left : PART, &n, err);
+        const cbe_status st =
+            read_bytes(r->file, r->stream, r->part, left < PART ? left : PART, &n, err);
         if (st != CBE_OK) return st;
         if (n == 0) return damaged(r, err);
     }
     return CBE_OK;
 }
 
-cbe_status cbe_array_reader_open(cbe_array_reader **out, const cbe_array_file *file, const char *name, cbe_error *err)
+cbe_status cbe_array_reader_open(cbe_array_reader **out, const cbe_array_file *file,
+                                 const char *name, cbe_error *err)
 {
     cbe_array_reader *made = cbe_alloc_zero(1, sizeof *made, "array", err);
     if (!made) return CBE_ERR_NOMEM;
@@ -270,7 +285,8 @@ static cbe_status next_bytes(cbe_array_reader *r, size_t size, unsigned char *ou
     size_t n;
     for (size_t done = 0; done < size; done += n) {
         const size_t part = size - done < PART ? size - done : PART;
-        const cbe_status st = read_bytes(r->file, r->stream, out ? out + done : r->part, part, &n, err);
+        const cbe_status st =
+            read_bytes(r->file, r->stream, out ? out + done : r->part, part, &n, err);
         if (st != CBE_OK) return st;
         if (n < part) return damaged(r, err);
     }
@@ -281,7 +297,9 @@ static cbe_status next_bytes(cbe_array_reader *r, size_t size, unsigned char *ou
 static cbe_status check_end(cbe_array_reader *r, cbe_error *err)
 {
     size_t n;
-    return r->stream && r->at == r->tensor.n_elements ? read_bytes(r->file, r->stream, r->part, 1, &n, err) : CBE_OK;
+    return r->stream && r->at == r->tensor.n_elements
+               ? read_bytes(r->file, r->stream, r->part, 1, &n, err)
+               : CBE_OK;
 }
 
 cbe_status cbe_array_reader_next(cbe_array_reader *reader, size_t count, float *out, cbe_error *err)
@@ -290,7 +308,8 @@ cbe_status cbe_array_reader_next(cbe_array_reader *reader, size_t count, float *
     cbe_status st = CBE_OK;
     const size_t item = cbe_dtype_get(r->tensor.dtype)->block_bytes;
     if (count > r->tensor.n_elements - r->at)
-        return cbe_fail(err, CBE_ERR_ARG, -1, "%s: '%.80s' has %zu numbers, %zu more than %zu were asked for",
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "%s: '%.80s' has %zu numbers, %zu more than %zu were asked for",
                         r->file->path, r->tensor.name, r->tensor.n_elements, count, r->at);
     if (!r->stream) {
         if (out) st = cbe_tensor_to_float(&r->tensor, r->at, count, out, err);
@@ -300,7 +319,8 @@ cbe_status cbe_array_reader_next(cbe_array_reader *reader, size_t count, float *
         const size_t most = PART / item;
         for (size_t done = 0; done < count && st == CBE_OK;) {
             const size_t n = count - done < most ? count - done : most;
-            cbe_tensor part = {.name = r->tensor.name, .dtype = r->tensor.dtype, .n_elements = n, .data = r->part};
+            cbe_tensor part = {
+                .name = r->tensor.name, .dtype = r->tensor.dtype, .n_elements = n, .data = r->part};
             st = next_bytes(r, n * item, r->part, err);
             if (st == CBE_OK) st = cbe_tensor_to_float(&part, 0, n, out + done, err);
             done += n;
@@ -325,8 +345,8 @@ static void widen(cbe_dtype dtype, const unsigned char *data, size_t n, int64_t 
     }
 }
 
-cbe_status cbe_array_file_integers(const cbe_array_file *file, const char *name, cbe_tensor *tensor, int64_t **out,
-                                   cbe_error *err)
+cbe_status cbe_array_file_integers(const cbe_array_file *file, const char *name, cbe_tensor *tensor,
+                                   int64_t **out, cbe_error *err)
 {
     cbe_array_reader *reader = NULL;
     int64_t *values = NULL;
@@ -335,8 +355,8 @@ cbe_status cbe_array_file_integers(const cbe_array_file *file, const char *name,
     const cbe_dtype dtype = reader->tensor.dtype;
     const size_t n = reader->tensor.n_elements, item = cbe_dtype_get(dtype)->block_bytes;
     if (dtype != CBE_I64 && dtype != CBE_I32 && dtype != CBE_U8) {
-        st = cbe_fail(err, CBE_ERR_SHAPE, -1, "%s: tensor '%.80s' is %s; integers are needed", file->path, name,
-                      cbe_dtype_get(dtype)->name);
+        st = cbe_fail(err, CBE_ERR_SHAPE, -1, "%s: tensor '%.80s' is %s; integers are needed",
+                      file->path, name, cbe_dtype_get(dtype)->name);
         goto done;
     }
     if (!(values = cbe_alloc(n, sizeof *values, name, err))) {
@@ -347,7 +367,8 @@ cbe_status cbe_array_file_integers(const cbe_array_file *file, const char *name,
     for (size_t at = 0; at < n && st == CBE_OK;) {
         const size_t part = n - at < PART / item ? n - at : PART / item;
         if (reader->stream) st = next_bytes(reader, part * item, reader->part, err);
-        if (st == CBE_OK) widen(dtype, reader->stream ? reader->part : data + at * item, part, values + at);
+        if (st == CBE_OK)
+            widen(dtype, reader->stream ? reader->part : data + at * item, part, values + at);
         at += part;
     }
     reader->at = n;

@@ -103,13 +103,13 @@ static cbe_status read_array_head(cursor *c, uint32_t *item_type, uint64_t *coun
                         c->map->path, *item_type, start);
     const size_t size = *item_type == CBE_GGUF_STRING  ? MIN_STRING_BYTES
                         : *item_type == CBE_GGUF_ARRAY ? MIN_ARRAY_BYTES
-                                                   : cbe_gguf_value_types[*item_type].size;
+                                                       : cbe_gguf_value_types[*item_type].size;
     if (*count <= bytes_left(c) / size) return CBE_OK;
-    return cbe_fail(c->err, CBE_ERR_FORMAT, (int64_t)start,
-                    "%s: truncated or damaged: array of %" PRIu64
-                    " %s items at byte %zu does not fit "
-                    "the file's %zu bytes; download it again",
-                    c->map->path, *count, cbe_gguf_value_types[*item_type].name, start, c->map->size);
+    return cbe_fail(
+        c->err, CBE_ERR_FORMAT, (int64_t)start,
+        "%s: truncated or damaged: array of %" PRIu64 " %s items at byte %zu does not fit "
+        "the file's %zu bytes; download it again",
+        c->map->path, *count, cbe_gguf_value_types[*item_type].name, start, c->map->size);
 }
 
 /* Moves past an array's items. Arrays of arrays are walked with a small stack of counts instead of
@@ -271,12 +271,14 @@ static cbe_status read_head(cursor *c, uint64_t *n_infos, uint64_t *n_pairs)
 
 static int compare_names(const void *a, const void *b)
 {
-    return strcmp((*(const cbe_gguf_info *const *)a)->name, (*(const cbe_gguf_info *const *)b)->name);
+    return strcmp((*(const cbe_gguf_info *const *)a)->name,
+                  (*(const cbe_gguf_info *const *)b)->name);
 }
 
 static int compare_offsets(const void *a, const void *b)
 {
-    const cbe_gguf_info *x = *(const cbe_gguf_info *const *)a, *y = *(const cbe_gguf_info *const *)b;
+    const cbe_gguf_info *x = *(const cbe_gguf_info *const *)a,
+                        *y = *(const cbe_gguf_info *const *)b;
     if (x->offset != y->offset) return x->offset < y->offset ? -1 : 1;
     return (x->n_bytes > y->n_bytes) - (x->n_bytes < y->n_bytes);
 }
@@ -357,7 +359,8 @@ static cbe_status check_data(cbe_gguf *file, const cursor *c)
         if (t->n_bytes == 0) continue;
         if (previous && t->offset - previous->offset < previous->n_bytes) {
             char what[CBE_MESSAGE_SIZE];
-            snprintf(what, sizeof what, "its data overlaps that of '%.*s'", CBE_GGUF_SHOWN, previous->name);
+            snprintf(what, sizeof what, "its data overlaps that of '%.*s'", CBE_GGUF_SHOWN,
+                     previous->name);
             return info_error(c, t, what);
         }
         previous = t;
@@ -408,6 +411,6 @@ const cbe_gguf_info *cbe_gguf_find_info(const cbe_gguf *part, const char *name)
     // compare_names only reads, but the field is not const because the file owns its names.
     const cbe_gguf_info key = {.name = (char *)(uintptr_t)name}, *wanted = &key;
     const cbe_gguf_info **found = bsearch(&wanted, part->infos_by_name, part->n_infos,
-                                 sizeof *part->infos_by_name, compare_names);
+                                          sizeof *part->infos_by_name, compare_names);
     return found ? *found : NULL;
 }

@@ -35,22 +35,25 @@ static int compare_spans(cbe_span a, cbe_span b)
 
 int cbe_gguf_compare_keys(const void *a, const void *b)
 {
-    return compare_spans((*(const cbe_gguf_pair *const *)a)->key, (*(const cbe_gguf_pair *const *)b)->key);
+    return compare_spans((*(const cbe_gguf_pair *const *)a)->key,
+                         (*(const cbe_gguf_pair *const *)b)->key);
 }
 
 const cbe_gguf_pair *cbe_gguf_find_pair(const cbe_gguf *file, const char *key)
 {
     const cbe_gguf_pair key_pair = {.key = {key, strlen(key)}}, *wanted = &key_pair;
     const cbe_gguf_pair **found = bsearch(&wanted, file->pairs_by_key, file->n_pairs,
-                                 sizeof *file->pairs_by_key, cbe_gguf_compare_keys);
+                                          sizeof *file->pairs_by_key, cbe_gguf_compare_keys);
     return found ? *found : NULL;
 }
 
-static cbe_status get_pair(const cbe_gguf *file, const char *key, const cbe_gguf_pair **out, cbe_error *err)
+static cbe_status get_pair(const cbe_gguf *file, const char *key, const cbe_gguf_pair **out,
+                           cbe_error *err)
 {
     *out = cbe_gguf_find_pair(file, key);
     if (*out) return CBE_OK;
-    return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: no metadata '%.*s'", file->map.path, CBE_GGUF_SHOWN, key);
+    return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: no metadata '%.*s'", file->map.path,
+                    CBE_GGUF_SHOWN, key);
 }
 
 static cbe_status wrong_type(const cbe_gguf *file, const cbe_gguf_pair *p, const char *expected,
@@ -152,8 +155,8 @@ cbe_status cbe_gguf_double(const cbe_gguf *file, const char *key, double *out, c
     if (value.kind == NOT_A_NUMBER_TYPE) return wrong_type(file, p, "a number", err);
     if (value.kind == FLOATING && !isfinite(value.d))
         return cbe_fail(err, CBE_ERR_FORMAT, (int64_t)p->value,
-                        "%s: metadata '%.*s' is not finite (byte %zu)", file->map.path, CBE_GGUF_SHOWN, key,
-                        p->value);
+                        "%s: metadata '%.*s' is not finite (byte %zu)", file->map.path,
+                        CBE_GGUF_SHOWN, key, p->value);
     *out = value.kind == FLOATING   ? value.d
            : value.kind == UNSIGNED ? (double)value.u
                                     : (double)value.i;

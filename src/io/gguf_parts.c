@@ -26,12 +26,13 @@ static cbe_status read_count(const cbe_gguf *part, const char *key, uint64_t *va
 /* "-00001-of-00003.gguf" */
 static void print_suffix(char text[SUFFIX_SIZE], uint64_t number, uint64_t count)
 {
-    snprintf(text, SUFFIX_SIZE, "-%0*" PRIu64 "-of-%0*" PRIu64 ".gguf", NUMBER_DIGITS, number, NUMBER_DIGITS, count);
+    snprintf(text, SUFFIX_SIZE, "-%0*" PRIu64 "-of-%0*" PRIu64 ".gguf", NUMBER_DIGITS, number,
+             NUMBER_DIGITS, count);
 }
 
 /* Opens part `number` (from 1) and checks that it is that part. path has room and the first part's name. */
-static cbe_status open_other(cbe_gguf *first, char *path, size_t stem, uint64_t number, uint64_t count,
-                             cbe_error *err)
+static cbe_status open_other(cbe_gguf *first, char *path, size_t stem, uint64_t number,
+                             uint64_t count, cbe_error *err)
 {
     struct stat info;
     uint64_t no, of;
@@ -39,7 +40,8 @@ static cbe_status open_other(cbe_gguf *first, char *path, size_t stem, uint64_t 
     print_suffix(path + stem, number, count);
     if (stat(path, &info) != 0)
         return cbe_fail(err, CBE_ERR_IO, -1,
-                        "%s: part %" PRIu64 " of %" PRIu64 " of the model is missing; all parts must lie in one folder",
+                        "%s: part %" PRIu64 " of %" PRIu64
+                        " of the model is missing; all parts must lie in one folder",
                         path, number, count);
     if ((st = cbe_gguf_open_part(&first->others[first->n_others], path, err)) != CBE_OK) return st;
     const cbe_gguf *part = first->others[first->n_others++];
@@ -47,8 +49,9 @@ static cbe_status open_other(cbe_gguf *first, char *path, size_t stem, uint64_t 
     if ((st = read_count(part, "split.count", &of, err)) != CBE_OK) return st;
     if (no + 1 != number || of != count)
         return cbe_fail(err, CBE_ERR_FORMAT, -1,
-                        "%s: is part %" PRIu64 " of %" PRIu64 " (split.no, split.count), not part %" PRIu64
-                        " of %" PRIu64 " as its name says",
+                        "%s: is part %" PRIu64 " of %" PRIu64
+                        " (split.no, split.count), not part %" PRIu64 " of %" PRIu64
+                        " as its name says",
                         path, no + 1, of, number, count);
     for (size_t i = 0; i < part->n_infos; i++) {
         const char *name = part->infos[i].name;
@@ -57,7 +60,8 @@ static cbe_status open_other(cbe_gguf *first, char *path, size_t stem, uint64_t 
             twice = cbe_gguf_find_info(first->others[p], name) != NULL;
         if (twice)
             return cbe_fail(err, CBE_ERR_FORMAT, (int64_t)part->infos[i].position,
-                            "%s: tensor '%.*s' is in an earlier part too", path, CBE_GGUF_SHOWN, name);
+                            "%s: tensor '%.*s' is in an earlier part too", path, CBE_GGUF_SHOWN,
+                            name);
     }
     return CBE_OK;
 }
@@ -72,7 +76,8 @@ static cbe_status check_total(const cbe_gguf *first, cbe_error *err)
     if (st != CBE_OK) return st;
     if (total == cbe_gguf_count(first)) return CBE_OK;
     return cbe_fail(err, CBE_ERR_FORMAT, -1,
-                    "%s: the parts hold %zu tensors, but %s is %" PRIu64 ": they are not of one model",
+                    "%s: the parts hold %zu tensors, but %s is %" PRIu64
+                    ": they are not of one model",
                     first->map.path, cbe_gguf_count(first), key, total);
 }
 
@@ -85,19 +90,22 @@ static cbe_status open_others(cbe_gguf *first, cbe_error *err)
     if (count <= 1) return CBE_OK;
     const char *path = first->map.path;
     if (count > MOST_PARTS || no >= count)
-        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: part %" PRIu64 " of %" PRIu64 " (split.no, split.count) cannot be",
+        return cbe_fail(err, CBE_ERR_FORMAT, -1,
+                        "%s: part %" PRIu64 " of %" PRIu64 " (split.no, split.count) cannot be",
                         path, no + 1, count);
     char suffix[SUFFIX_SIZE];
     const size_t length = strlen(path);
     print_suffix(suffix, no + 1, count);
     if (length < strlen(suffix) || strcmp(path + length - strlen(suffix), suffix) != 0)
         return cbe_fail(err, CBE_ERR_ARG, -1,
-                        "%s: is part %" PRIu64 " of %" PRIu64 " of a model, but its name does not end in %s; rename it, "
+                        "%s: is part %" PRIu64 " of %" PRIu64
+                        " of a model, but its name does not end in %s; rename it, "
                         "so that the others are found",
                         path, no + 1, count, suffix);
     if (no > 0) {
         print_suffix(suffix, 1, count);
-        return cbe_fail(err, CBE_ERR_ARG, -1, "%s: is part %" PRIu64 " of %" PRIu64 " of a model; name the first, ...%s",
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "%s: is part %" PRIu64 " of %" PRIu64 " of a model; name the first, ...%s",
                         path, no + 1, count, suffix);
     }
     char *name = NULL;
@@ -172,7 +180,8 @@ const size_t *cbe_gguf_shape(const cbe_gguf *file, size_t i, size_t *n_dims)
 }
 
 /* The tensor and the part that it lies in; NULL when there is none. */
-static const cbe_gguf_info *find_tensor(const cbe_gguf *file, const char *name, const cbe_gguf **part)
+static const cbe_gguf_info *find_tensor(const cbe_gguf *file, const char *name,
+                                        const cbe_gguf **part)
 {
     *part = file;
     const cbe_gguf_info *found = cbe_gguf_find_info(file, name);
@@ -194,8 +203,8 @@ cbe_status cbe_gguf_tensor(const cbe_gguf *file, const char *name, cbe_tensor *o
     const cbe_gguf *part;
     const cbe_gguf_info *t = find_tensor(file, name, &part);
     if (!t)
-        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: no tensor '%.*s'", file->map.path, CBE_GGUF_SHOWN,
-                        name);
+        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: no tensor '%.*s'", file->map.path,
+                        CBE_GGUF_SHOWN, name);
     const cbe_gguf_tensor_type *type = cbe_gguf_tensor_type_get(t->type);
     if (!type)
         return cbe_fail(err, CBE_ERR_UNSUPPORTED, (int64_t)t->position,

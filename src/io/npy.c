@@ -60,7 +60,9 @@ static bool take_size(literal *l, size_t *value)
     size_t digits = 0;
     skip_blanks(l);
     for (*value = 0; l->at < l->end && *l->at >= '0' && *l->at <= '9'; l->at++, digits++)
-        if (!cbe_mul_size(*value, 10, value) || !cbe_add_size(*value, (size_t)(*l->at - '0'), value)) return false;
+        if (!cbe_mul_size(*value, 10, value) ||
+            !cbe_add_size(*value, (size_t)(*l->at - '0'), value))
+            return false;
     return digits > 0;
 }
 
@@ -78,7 +80,8 @@ static bool take_shape(literal *l, cbe_tensor *out)
     return true;
 }
 
-static cbe_status read_type(const char *text, size_t length, const char *path, cbe_tensor *out, cbe_error *err)
+static cbe_status read_type(const char *text, size_t length, const char *path, cbe_tensor *out,
+                            cbe_error *err)
 {
     static const struct {
         const char *descr;
@@ -91,17 +94,19 @@ static cbe_status read_type(const char *text, size_t length, const char *path, c
             return CBE_OK;
         }
     return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
-                    "%s: arrays of type '%.*s' cannot be read; save it as float32, or ids as int64", path,
-                    (int)(length < SHOWN ? length : SHOWN), text);
+                    "%s: arrays of type '%.*s' cannot be read; save it as float32, or ids as int64",
+                    path, (int)(length < SHOWN ? length : SHOWN), text);
 }
 
 static cbe_status wrong(const char *path, cbe_error *err)
 {
-    return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: damaged head of a NumPy array; save it again with numpy.save", path);
+    return cbe_fail(err, CBE_ERR_FORMAT, -1,
+                    "%s: damaged head of a NumPy array; save it again with numpy.save", path);
 }
 
 /* The dictionary; *fortran: whether the order is Fortran's. */
-static cbe_status read_dictionary(literal *l, const char *path, cbe_tensor *out, bool *fortran, cbe_error *err)
+static cbe_status read_dictionary(literal *l, const char *path, cbe_tensor *out, bool *fortran,
+                                  cbe_error *err)
 {
     int keys = 0;
     if (!take(l, '{')) return wrong(path, err);
@@ -134,8 +139,8 @@ static cbe_status read_dictionary(literal *l, const char *path, cbe_tensor *out,
     return keys == ALL_KEYS && l->at == l->end ? CBE_OK : wrong(path, err);
 }
 
-cbe_status cbe_npy_read_head(const unsigned char *data, size_t size, size_t file_size, const char *path,
-                             cbe_tensor *out, size_t *head_size, cbe_error *err)
+cbe_status cbe_npy_read_head(const unsigned char *data, size_t size, size_t file_size,
+                             const char *path, cbe_tensor *out, size_t *head_size, cbe_error *err)
 {
     enum { SHORT_HEAD = CBE_NPY_MAGIC_SIZE + 2 + 2, LONG_HEAD = CBE_NPY_MAGIC_SIZE + 2 + 4 };
     if (!cbe_npy_is(data, size))
@@ -143,8 +148,8 @@ cbe_status cbe_npy_read_head(const unsigned char *data, size_t size, size_t file
     if (size < LONG_HEAD) return wrong(path, err);
     const unsigned major = data[CBE_NPY_MAGIC_SIZE];
     if (major < 1 || major > 3)
-        return cbe_fail(err, CBE_ERR_UNSUPPORTED, CBE_NPY_MAGIC_SIZE, "%s: version %u of NumPy's format cannot be read",
-                        path, major);
+        return cbe_fail(err, CBE_ERR_UNSUPPORTED, CBE_NPY_MAGIC_SIZE,
+                        "%s: version %u of NumPy's format cannot be read", path, major);
     const size_t begin = major == 1 ? SHORT_HEAD : LONG_HEAD;
     const unsigned char *l = data + CBE_NPY_MAGIC_SIZE + 2;
     size_t length = (size_t)l[0] | (size_t)l[1] << 8;
@@ -156,13 +161,16 @@ cbe_status cbe_npy_read_head(const unsigned char *data, size_t size, size_t file
     cbe_status st = read_dictionary(&text, path, &made, &fortran, err);
     if (st != CBE_OK) return st;
     if (fortran && made.n_dims > 1)
-        return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
-                        "%s: the array lies in Fortran's order; save it through numpy.ascontiguousarray", path);
+        return cbe_fail(
+            err, CBE_ERR_UNSUPPORTED, -1,
+            "%s: the array lies in Fortran's order; save it through numpy.ascontiguousarray", path);
     for (size_t i = 0; i < made.n_dims; i++)
         if (!cbe_mul_size(made.n_elements, made.dims[i], &made.n_elements)) return wrong(path, err);
-    if (!cbe_mul_size(made.n_elements, cbe_dtype_get(made.dtype)->block_bytes, &made.n_bytes)) return wrong(path, err);
+    if (!cbe_mul_size(made.n_elements, cbe_dtype_get(made.dtype)->block_bytes, &made.n_bytes))
+        return wrong(path, err);
     if (made.n_bytes > file_size - begin - length)
-        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: truncated: %zu bytes of numbers are missing; make it again", path,
+        return cbe_fail(err, CBE_ERR_FORMAT, -1,
+                        "%s: truncated: %zu bytes of numbers are missing; make it again", path,
                         made.n_bytes - (file_size - begin - length));
     made.name = out->name;
     *out = made;

@@ -24,7 +24,7 @@ bool cbe_npy_is(const unsigned char *data, size_t size);
  * @param path       named in messages
  * @param head_size  [out] bytes before the data
  * @return CBE_OK; CBE_ERR_FORMAT; CBE_ERR_UNSUPPORTED for big-endian, Fortran order and types that are not read */
-cbe_status cbe_npy_read_head(const unsigned char *data, size_t size, size_t file_size, const char *path,
-                             cbe_tensor *out, size_t *head_size, cbe_error *err);
+cbe_status cbe_npy_read_head(const unsigned char *data, size_t size, size_t file_size,
+                             const char *path, cbe_tensor *out, size_t *head_size, cbe_error *err);
 
 #endif

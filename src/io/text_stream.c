@@ -42,7 +42,8 @@ cbe_status cbe_text_stream_open(cbe_text_stream **out, const char *path, cbe_err
     if (!made) return CBE_ERR_NOMEM;
     cbe_status st = cbe_mapped_file_open(&made->file, path, err);
     if (st != CBE_OK) goto done;
-    if (made->file.size >= sizeof gzip_magic && memcmp(made->file.data, gzip_magic, sizeof gzip_magic) == 0) {
+    if (made->file.size >= sizeof gzip_magic &&
+        memcmp(made->file.data, gzip_magic, sizeof gzip_magic) == 0) {
         made->gzip.zalloc = zlib_alloc;
         made->gzip.zfree = zlib_free;
         if (inflateInit2(&made->gzip, GZIP_WINDOW) != Z_OK) {
@@ -50,7 +51,8 @@ cbe_status cbe_text_stream_open(cbe_text_stream **out, const char *path, cbe_err
             goto done;
         }
         made->kind = GZIP;
-    } else if (made->file.size >= sizeof zstd_magic && memcmp(made->file.data, zstd_magic, sizeof zstd_magic) == 0) {
+    } else if (made->file.size >= sizeof zstd_magic &&
+               memcmp(made->file.data, zstd_magic, sizeof zstd_magic) == 0) {
         made->kind = ZSTANDARD;
         if (!(made->zstandard = ZSTD_createDStream())) {
             st = cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: decompression: out of memory", path);
@@ -75,8 +77,9 @@ void cbe_text_stream_close(cbe_text_stream *stream)
 
 static cbe_status damaged(const cbe_text_stream *s, const char *what, cbe_error *err)
 {
-    return cbe_fail(err, CBE_ERR_FORMAT, (int64_t)s->at, "%s: damaged %s data at byte %zu: %s; make or download it again",
-                    s->file.path, s->kind == GZIP ? "gzip" : "zstd", s->at, what);
+    return cbe_fail(err, CBE_ERR_FORMAT, (int64_t)s->at,
+                    "%s: damaged %s data at byte %zu: %s; make or download it again", s->file.path,
+                    s->kind == GZIP ? "gzip" : "zstd", s->at, what);
 }
 
 static cbe_status read_gzip(cbe_text_stream *s, char *out, size_t size, size_t *n, cbe_error *err)
@@ -84,7 +87,8 @@ static cbe_status read_gzip(cbe_text_stream *s, char *out, size_t size, size_t *
     enum { MOST = 1 << 30 }; /* zlib counts in unsigned int */
     z_stream *z = &s->gzip;
     while (*n == 0 && s->at < s->file.size) {
-        if (s->ended && inflateReset(z) != Z_OK) return damaged(s, "a further part cannot be begun", err);
+        if (s->ended && inflateReset(z) != Z_OK)
+            return damaged(s, "a further part cannot be begun", err);
         s->ended = false;
         const size_t left = s->file.size - s->at, room = size < MOST ? size : MOST;
         /* zlib takes a pointer to what may be written, though it writes nothing. */
@@ -96,9 +100,12 @@ static cbe_status read_gzip(cbe_text_stream *s, char *out, size_t size, size_t *
         const int rc = inflate(z, Z_NO_FLUSH);
         s->at += given - z->avail_in;
         *n = room - z->avail_out;
-        if (rc == Z_MEM_ERROR) return cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: decompression: out of memory", s->file.path);
+        if (rc == Z_MEM_ERROR)
+            return cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: decompression: out of memory",
+                            s->file.path);
         if (rc != Z_OK && rc != Z_STREAM_END) {
-            if (rc == Z_BUF_ERROR && s->at == s->file.size) return damaged(s, "it ends too early", err);
+            if (rc == Z_BUF_ERROR && s->at == s->file.size)
+                return damaged(s, "it ends too early", err);
             return damaged(s, z->msg ? z->msg : "it cannot be read", err);
         }
         s->ended = rc == Z_STREAM_END;
@@ -117,7 +124,8 @@ static cbe_status read_gzip(cbe_text_stream *s, char *out, size_t size, size_t *
     return CBE_OK;
 }
 
-static cbe_status read_zstandard(cbe_text_stream *s, char *out, size_t size, size_t *n, cbe_error *err)
+static cbe_status read_zstandard(cbe_text_stream *s, char *out, size_t size, size_t *n,
+                                 cbe_error *err)
 {
     ZSTD_outBuffer to = {out, size, 0};
     while (to.pos == 0) {
@@ -127,11 +135,14 @@ static cbe_status read_zstandard(cbe_text_stream *s, char *out, size_t size, siz
         s->at = from.pos;
         if (ZSTD_isError(rc)) {
             if (ZSTD_getErrorCode(rc) == ZSTD_error_memory_allocation)
-                return cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: decompression: out of memory", s->file.path);
+                return cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: decompression: out of memory",
+                                s->file.path);
             return damaged(s, ZSTD_getErrorName(rc), err);
         }
-        if (rc == 0) s->ended = true;
-        else if (moved) s->ended = false;
+        if (rc == 0)
+            s->ended = true;
+        else if (moved)
+            s->ended = false;
         if (s->at == s->file.size && to.pos == 0) {
             if (s->ended) break;
             if (!moved) return damaged(s, "it ends too early", err);
@@ -141,7 +152,8 @@ static cbe_status read_zstandard(cbe_text_stream *s, char *out, size_t size, siz
     return CBE_OK;
 }
 
-cbe_status cbe_text_stream_read(cbe_text_stream *stream, char *out, size_t size, size_t *n, cbe_error *err)
+cbe_status cbe_text_stream_read(cbe_text_stream *stream, char *out, size_t size, size_t *n,
+                                cbe_error *err)
 {
     *n = 0;
     if (size == 0) return CBE_OK;

@@ -17,6 +17,7 @@ void cbe_text_stream_close(cbe_text_stream *stream); /* NULL is allowed */
 
 /** Reads up to size bytes; *n is 0 at the end alone.
  * @return CBE_OK; CBE_ERR_IO; CBE_ERR_FORMAT when compressed data is damaged or ends too early; CBE_ERR_NOMEM */
-cbe_status cbe_text_stream_read(cbe_text_stream *stream, char *out, size_t size, size_t *n, cbe_error *err);
+cbe_status cbe_text_stream_read(cbe_text_stream *stream, char *out, size_t size, size_t *n,
+                                cbe_error *err);
 
 #endif

@@ -64,7 +64,8 @@ static const cbe_added_token *longest_at(const cbe_added_tokens *added, const ch
 static int32_t character_at(const char *text, size_t length, size_t at)
 {
     utf8proc_int32_t character;
-    utf8proc_iterate((const utf8proc_uint8_t *)text + at, (utf8proc_ssize_t)(length - at), &character);
+    utf8proc_iterate((const utf8proc_uint8_t *)text + at, (utf8proc_ssize_t)(length - at),
+                     &character);
     return character;
 }
 
@@ -102,8 +103,8 @@ static bool stands_alone(const char *text, size_t length, size_t begin, size_t e
            (end == length || !is_word(character_at(text, length, end)));
 }
 
-cbe_added_place cbe_added_tokens_find(const cbe_added_tokens *added, const char *text, size_t length,
-                                      size_t from)
+cbe_added_place cbe_added_tokens_find(const cbe_added_tokens *added, const char *text,
+                                      size_t length, size_t from)
 {
     for (size_t at = from; at < length && added->n_tokens > 0; at++) {
         if (!added->begins[(unsigned char)text[at]]) continue;

@@ -31,7 +31,7 @@ typedef struct {
 /** Where an added token was found. */
 typedef struct {
     const cbe_added_token *token; /* NULL: none was */
-    size_t begin, end;            /* with the white space that it takes; both the text's length without one */
+    size_t begin, end; /* with the white space that it takes; both the text's length without one */
 } cbe_added_place;
 
 /** Sorts n_tokens tokens, none of them empty, and takes them over. */
@@ -39,7 +39,7 @@ void cbe_added_tokens_init(cbe_added_tokens *added, cbe_added_token *tokens, siz
 void cbe_added_tokens_free(cbe_added_tokens *added); /* zeroes it; a zeroed one is allowed */
 
 /** The first added token in text[from, length), which is well-formed UTF-8. */
-cbe_added_place cbe_added_tokens_find(const cbe_added_tokens *added, const char *text, size_t length,
-                                      size_t from);
+cbe_added_place cbe_added_tokens_find(const cbe_added_tokens *added, const char *text,
+                                      size_t length, size_t from);
 
 #endif

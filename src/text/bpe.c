@@ -82,14 +82,16 @@ static cbe_status create_empty(cbe_bpe **out, const cbe_vocabulary *vocabulary,
         char fallback[8];
         snprintf(fallback, sizeof fallback, "<0x%02X>", byte);
         made->byte_ids[byte] = byte < n_single ? find_id(vocabulary, &text, 1) : NO_ID;
-        made->fallback_ids[byte] = made->options.byte_fallback ? find_id(vocabulary, fallback, 6) : NO_ID;
+        made->fallback_ids[byte] =
+            made->options.byte_fallback ? find_id(vocabulary, fallback, 6) : NO_ID;
     }
     *out = made;
     return CBE_OK;
 }
 
 /* left and right of a merge into buffer, one after the other; false when they stand for no bytes. */
-static bool merge_bytes(const cbe_bpe *bpe, const cbe_span merge[2], char *buffer, size_t lengths[2])
+static bool merge_bytes(const cbe_bpe *bpe, const cbe_span merge[2], char *buffer,
+                        size_t lengths[2])
 {
     size_t end = 0;
     for (int side = 0; side < 2; side++) {
@@ -115,35 +117,38 @@ static cbe_status add_merge(cbe_bpe *bpe, const char *path, size_t rank, const c
         ids[2] = find_id(bpe->vocabulary, buffer, lengths[0] + lengths[1]);
     }
     if (ids[0] == NO_ID || ids[1] == NO_ID || ids[2] == NO_ID)
-        return cbe_fail(err, CBE_ERR_FORMAT, -1,
-                        "%s: merge %zu, '%.*s %.*s', does not join two tokens of the vocabulary to a "
-                        "third; the file is damaged or was converted wrongly",
-                        path, rank, CBE_SHOWN_SPAN(merge[0]), CBE_SHOWN_SPAN(merge[1]));
+        return cbe_fail(
+            err, CBE_ERR_FORMAT, -1,
+            "%s: merge %zu, '%.*s %.*s', does not join two tokens of the vocabulary to a "
+            "third; the file is damaged or was converted wrongly",
+            path, rank, CBE_SHOWN_SPAN(merge[0]), CBE_SHOWN_SPAN(merge[1]));
     merge_slot *slot = find_merge(bpe, ids[0], ids[1]);
     if (slot->pair != NO_PAIR)
-        return cbe_fail(err, CBE_ERR_FORMAT, -1,
-                        "%s: merges %u and %zu are the same, '%.*s %.*s'; the file is damaged or was "
-                        "converted wrongly",
-                        path, slot->rank, rank, CBE_SHOWN_SPAN(merge[0]), CBE_SHOWN_SPAN(merge[1]));
+        return cbe_fail(
+            err, CBE_ERR_FORMAT, -1,
+            "%s: merges %u and %zu are the same, '%.*s %.*s'; the file is damaged or was "
+            "converted wrongly",
+            path, slot->rank, rank, CBE_SHOWN_SPAN(merge[0]), CBE_SHOWN_SPAN(merge[1]));
     *slot = (merge_slot){pair_of(ids[0], ids[1]), (uint32_t)rank, ids[2]};
     return CBE_OK;
 }
 
 cbe_status cbe_bpe_create(cbe_bpe **out, const char *path, const cbe_vocabulary *vocabulary,
-                          const cbe_bpe_options *options, size_t n_merges, const cbe_span (*merges)[2],
-                          cbe_error *err)
+                          const cbe_bpe_options *options, size_t n_merges,
+                          const cbe_span (*merges)[2], cbe_error *err)
 {
     cbe_bpe *made = NULL;
     size_t longest = 0;
     if (n_merges > LAST)
-        return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1, "%s: %zu merges; %zu can be read", path, n_merges,
-                        LAST);
+        return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1, "%s: %zu merges; %zu can be read", path,
+                        n_merges, LAST);
     for (size_t i = 0; i < n_merges; i++) {
         const size_t length = merges[i][0].length + merges[i][1].length;
         if (length > longest) longest = length;
     }
     char *buffer = cbe_alloc(longest, 1, "merge", err);
-    cbe_status st = buffer ? create_empty(&made, vocabulary, options, n_merges, err) : CBE_ERR_NOMEM;
+    cbe_status st =
+        buffer ? create_empty(&made, vocabulary, options, n_merges, err) : CBE_ERR_NOMEM;
     for (size_t rank = 0; rank < n_merges && st == CBE_OK; rank++)
         st = add_merge(made, path, rank, merges[rank], buffer, err);
     cbe_free(buffer);
@@ -174,8 +179,8 @@ static bool takes_part(const int64_t *kinds, size_t id)
 }
 
 /* Every way to cut a token into two tokens; *n counts them, and they are added where bpe is not NULL. */
-static void visit_cuts(const cbe_vocabulary *vocabulary, const int64_t *kinds, uint32_t id, uint32_t rank,
-                       cbe_bpe *bpe, size_t *n)
+static void visit_cuts(const cbe_vocabulary *vocabulary, const int64_t *kinds, uint32_t id,
+                       uint32_t rank, cbe_bpe *bpe, size_t *n)
 {
     const cbe_span text = cbe_vocabulary_bytes(vocabulary, id);
     for (size_t cut = 1; cut < text.length; cut++) {
@@ -206,8 +211,8 @@ cbe_status cbe_bpe_create_scored(cbe_bpe **out, const cbe_vocabulary *vocabulary
     for (size_t i = 0; i < n; i++) visit_cuts(vocabulary, kinds, tokens[i].id, 0, NULL, &n_merges);
     cbe_bpe *made = NULL;
     cbe_status st = n_merges <= LAST ? create_empty(&made, vocabulary, options, n_merges, err)
-                                     : cbe_fail(err, CBE_ERR_UNSUPPORTED, -1, "%zu merges; %zu can be made",
-                                                n_merges, LAST);
+                                     : cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
+                                                "%zu merges; %zu can be made", n_merges, LAST);
     uint32_t rank = 0;
     for (size_t i = 0; i < n && st == CBE_OK; i++) {
         /* Equal scores have one rank: of such merges the leftmost is done first. */

@@ -24,8 +24,8 @@ typedef struct {
  * @param merges      n_merges pairs left, right as files write them, the one to be done first first
  * @return CBE_OK; CBE_ERR_FORMAT when a merge names no tokens or comes twice (named); CBE_ERR_NOMEM */
 cbe_status cbe_bpe_create(cbe_bpe **out, const char *path, const cbe_vocabulary *vocabulary,
-                          const cbe_bpe_options *options, size_t n_merges, const cbe_span (*merges)[2],
-                          cbe_error *err);
+                          const cbe_bpe_options *options, size_t n_merges,
+                          const cbe_span (*merges)[2], cbe_error *err);
 /** The same where merges are not listed: any two tokens whose texts make up a third may be merged to it, the one
  * of the highest score first (SentencePiece's BPE).
  * @param scores  one for each token, finite

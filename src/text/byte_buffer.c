@@ -25,7 +25,8 @@ cbe_status cbe_byte_buffer_reserve(cbe_byte_buffer *buffer, size_t more, cbe_err
     return CBE_OK;
 }
 
-cbe_status cbe_byte_buffer_put(cbe_byte_buffer *buffer, const void *bytes, size_t length, cbe_error *err)
+cbe_status cbe_byte_buffer_put(cbe_byte_buffer *buffer, const void *bytes, size_t length,
+                               cbe_error *err)
 {
     if (length == 0) return CBE_OK;
     const cbe_status st = cbe_byte_buffer_reserve(buffer, length, err);

@@ -14,6 +14,7 @@ typedef struct {
 
 /** Room for `more` further bytes; doubled, so that appending costs constant time a byte. */
 cbe_status cbe_byte_buffer_reserve(cbe_byte_buffer *buffer, size_t more, cbe_error *err);
-cbe_status cbe_byte_buffer_put(cbe_byte_buffer *buffer, const void *bytes, size_t length, cbe_error *err);
+cbe_status cbe_byte_buffer_put(cbe_byte_buffer *buffer, const void *bytes, size_t length,
+                               cbe_error *err);
 
 #endif

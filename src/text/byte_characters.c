@@ -20,7 +20,9 @@ int32_t cbe_byte_character(unsigned byte)
 static int byte_of(int32_t character)
 {
     if (character < FIRST_CHARACTER)
-        return character >= 0 && cbe_byte_character((unsigned)character) == character ? (int)character : -1;
+        return character >= 0 && cbe_byte_character((unsigned)character) == character
+                   ? (int)character
+                   : -1;
     const int32_t number = character - FIRST_CHARACTER;
     if (number < RUN1_END) return (int)number;
     if (number < RUN1_END + N_RUN2) return (int)(number - RUN1_END) + RUN2_BEGIN;
@@ -32,8 +34,9 @@ bool cbe_bytes_of_characters(cbe_span text, char *out, size_t *length)
     size_t n = 0;
     for (size_t i = 0; i < text.length;) {
         utf8proc_int32_t character;
-        const utf8proc_ssize_t read = utf8proc_iterate((const utf8proc_uint8_t *)text.data + i,
-                                                       (utf8proc_ssize_t)(text.length - i), &character);
+        const utf8proc_ssize_t read =
+            utf8proc_iterate((const utf8proc_uint8_t *)text.data + i,
+                             (utf8proc_ssize_t)(text.length - i), &character);
         const int byte = read > 0 ? byte_of(character) : -1;
         if (byte < 0) return false;
         out[n++] = (char)byte;

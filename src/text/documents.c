@@ -20,8 +20,8 @@ typedef struct {
     cbe_document_fn *visit;
     void *user;
     bool *stop;
-    size_t line;        /* number of the line that was read last, from 1 */
-    size_t first_line;  /* of the document that is gathered */
+    size_t line;       /* number of the line that was read last, from 1 */
+    size_t first_line; /* of the document that is gathered */
     cbe_byte_buffer document;
 } reading;
 
@@ -50,14 +50,16 @@ static cbe_status take_json(reading *r, const char *line, size_t length, cbe_err
     json_t *root = json_loadb(line, length, JSON_ALLOW_NUL, &why);
     const json_t *text = json_object_get(root, r->field);
     if (!root && json_error_code(&why) == json_error_out_of_memory)
-        st = cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: line %zu: does not fit memory", r->path, r->line);
+        st =
+            cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: line %zu: does not fit memory", r->path, r->line);
     else if (!root)
-        st = cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: line %zu: not JSON, at its byte %d: %s", r->path, r->line, why.position,
-                      why.text);
+        st = cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: line %zu: not JSON, at its byte %d: %s",
+                      r->path, r->line, why.position, why.text);
     else if (!json_is_string(text))
-        st = cbe_fail(err, CBE_ERR_FORMAT, -1,
-                      "%s: line %zu: no field '%.60s' that is a string; name the field with --text-field", r->path,
-                      r->line, r->field);
+        st = cbe_fail(
+            err, CBE_ERR_FORMAT, -1,
+            "%s: line %zu: no field '%.60s' that is a string; name the field with --text-field",
+            r->path, r->line, r->field);
     else
         st = visit(r, json_string_value(text), json_string_length(text), r->line, err);
     json_decref(root);
@@ -87,13 +89,15 @@ static cbe_status take_line(reading *r, const char *line, size_t length, cbe_err
 }
 
 /* Whole lines at the beginning of a buffer; the rest moves to the front. */
-static cbe_status take_lines(reading *r, cbe_byte_buffer *buffer, size_t searched, bool at_end, cbe_error *err)
+static cbe_status take_lines(reading *r, cbe_byte_buffer *buffer, size_t searched, bool at_end,
+                             cbe_error *err)
 {
     size_t at = 0;
     cbe_status st = CBE_OK;
     while (st == CBE_OK && !*r->stop && at < buffer->size) {
         const size_t from = at > searched ? at : searched;
-        const char *end = from < buffer->size ? memchr(buffer->bytes + from, '\n', buffer->size - from) : NULL;
+        const char *end =
+            from < buffer->size ? memchr(buffer->bytes + from, '\n', buffer->size - from) : NULL;
         if (!end && !at_end) break;
         const size_t length = end ? (size_t)(end - buffer->bytes) - at : buffer->size - at;
         st = take_line(r, buffer->bytes + at, length, err);
@@ -106,18 +110,21 @@ static cbe_status take_lines(reading *r, cbe_byte_buffer *buffer, size_t searche
 
 static cbe_documents_kind kind_of(const char *path, const cbe_documents_options *options)
 {
-    static const char *const endings[] = {".jsonl", ".jsonl.gz", ".jsonl.zst", ".ndjson", ".ndjson.gz", ".ndjson.zst"};
+    static const char *const endings[] = {".jsonl",  ".jsonl.gz",  ".jsonl.zst",
+                                          ".ndjson", ".ndjson.gz", ".ndjson.zst"};
     const size_t length = strlen(path);
     if (options && options->kind != CBE_DOCUMENTS_AUTO) return options->kind;
     for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
         const size_t size = strlen(endings[i]);
-        if (length > size && strcmp(path + length - size, endings[i]) == 0) return CBE_DOCUMENTS_JSONL;
+        if (length > size && strcmp(path + length - size, endings[i]) == 0)
+            return CBE_DOCUMENTS_JSONL;
     }
     return CBE_DOCUMENTS_FILE;
 }
 
-cbe_status cbe_documents_visit(const char *path, const cbe_documents_options *options, cbe_document_fn *visit_document,
-                               void *user, bool *stop, cbe_error *err)
+cbe_status cbe_documents_visit(const char *path, const cbe_documents_options *options,
+                               cbe_document_fn *visit_document, void *user, bool *stop,
+                               cbe_error *err)
 {
     reading r = {.path = path,
                  .kind = kind_of(path, options),
@@ -137,7 +144,8 @@ cbe_status cbe_documents_visit(const char *path, const cbe_documents_options *op
         if (r.kind != CBE_DOCUMENTS_FILE) st = take_lines(&r, &buffer, before, n == 0, err);
     }
     if (st == CBE_OK && !*stop)
-        st = r.kind == CBE_DOCUMENTS_FILE ? visit(&r, buffer.bytes, buffer.size, 0, err) : end_document(&r, err);
+        st = r.kind == CBE_DOCUMENTS_FILE ? visit(&r, buffer.bytes, buffer.size, 0, err)
+                                          : end_document(&r, err);
     cbe_text_stream_close(stream);
     cbe_free(buffer.bytes);
     cbe_free(r.document.bytes);

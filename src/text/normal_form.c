@@ -15,7 +15,7 @@
 #include "core/memory.h"
 
 enum {
-    FIRST_MARK_BYTE = 0xcc, /* U+0300, the first character that NFC may change, begins with it */
+    FIRST_MARK_BYTE = 0xcc,  /* U+0300, the first character that NFC may change, begins with it */
     FIRST_OTHER_BYTE = 0xc2, /* U+0080, below which no form changes anything */
     N_CLASSES = 256,
     BEFORE_FINALS = 0x11a7 /* the number before the first final consonant of Hangul */

@@ -66,7 +66,8 @@ cbe_status cbe_normaliser_add_strip_accents(cbe_normaliser *normaliser, cbe_erro
     return add(normaliser, (step){.kind = STRIP_ACCENTS}, err);
 }
 
-cbe_status cbe_normaliser_add_strip(cbe_normaliser *normaliser, bool left, bool right, cbe_error *err)
+cbe_status cbe_normaliser_add_strip(cbe_normaliser *normaliser, bool left, bool right,
+                                    cbe_error *err)
 {
     return add(normaliser, (step){.kind = STRIP, .left = left, .right = right}, err);
 }
@@ -79,23 +80,24 @@ cbe_status cbe_normaliser_add_prepend(cbe_normaliser *normaliser, const char *by
     return add(normaliser, (step){.kind = PREPEND, .bytes = copy, .length = length}, err);
 }
 
-cbe_status cbe_normaliser_add_replace(cbe_normaliser *normaliser, cbe_regex *regex, const char *bytes,
-                                      size_t length, cbe_error *err)
+cbe_status cbe_normaliser_add_replace(cbe_normaliser *normaliser, cbe_regex *regex,
+                                      const char *bytes, size_t length, cbe_error *err)
 {
     char *copy = cbe_copy_string(bytes, length, err);
     if (!copy) {
         cbe_regex_free(regex);
         return CBE_ERR_NOMEM;
     }
-    return add(normaliser, (step){.kind = REPLACE, .regex = regex, .bytes = copy, .length = length}, err);
+    return add(normaliser, (step){.kind = REPLACE, .regex = regex, .bytes = copy, .length = length},
+               err);
 }
 
 /* The character at text[i], and its size through *size. */
 static int32_t character_at(const char *text, size_t length, size_t i, size_t *size)
 {
     utf8proc_int32_t character;
-    *size = (size_t)utf8proc_iterate((const utf8proc_uint8_t *)text + i, (utf8proc_ssize_t)(length - i),
-                                     &character);
+    *size = (size_t)utf8proc_iterate((const utf8proc_uint8_t *)text + i,
+                                     (utf8proc_ssize_t)(length - i), &character);
     return character;
 }
 
@@ -108,21 +110,27 @@ static cbe_status put_character(cbe_byte_buffer *out, int32_t character, cbe_err
 
 static cbe_status lowercase(cbe_byte_buffer *out, const char *text, size_t length, cbe_error *err)
 {
-    enum { CAPITAL_I_DOT = 0x130, DOT_ABOVE = 0x307 }; /* the one letter that becomes two characters */
+    enum {
+        CAPITAL_I_DOT = 0x130,
+        DOT_ABOVE = 0x307
+    }; /* the one letter that becomes two characters */
     cbe_status st = CBE_OK;
     for (size_t i = 0, size; i < length && st == CBE_OK; i += size) {
         const int32_t character = character_at(text, length, i, &size);
-        st = put_character(out, character == CAPITAL_I_DOT ? 'i' : utf8proc_tolower(character), err);
+        st =
+            put_character(out, character == CAPITAL_I_DOT ? 'i' : utf8proc_tolower(character), err);
         if (st == CBE_OK && character == CAPITAL_I_DOT) st = put_character(out, DOT_ABOVE, err);
     }
     return st;
 }
 
-static cbe_status strip_accents(cbe_byte_buffer *out, const char *text, size_t length, cbe_error *err)
+static cbe_status strip_accents(cbe_byte_buffer *out, const char *text, size_t length,
+                                cbe_error *err)
 {
     cbe_status st = CBE_OK;
     for (size_t i = 0, size; i < length && st == CBE_OK; i += size) {
-        const utf8proc_category_t category = utf8proc_category(character_at(text, length, i, &size));
+        const utf8proc_category_t category =
+            utf8proc_category(character_at(text, length, i, &size));
         if (category == UTF8PROC_CATEGORY_MN || category == UTF8PROC_CATEGORY_MC ||
             category == UTF8PROC_CATEGORY_ME)
             continue;
@@ -135,7 +143,8 @@ static cbe_status strip(cbe_byte_buffer *out, const step *s, const char *text, s
                         cbe_error *err)
 {
     size_t begin = 0, end = length, size;
-    while (s->left && begin < end && cbe_utf8_is_space(character_at(text, length, begin, &size))) begin += size;
+    while (s->left && begin < end && cbe_utf8_is_space(character_at(text, length, begin, &size)))
+        begin += size;
     while (s->right && end > begin) {
         size_t last = end - 1;
         while (((unsigned char)text[last] & 0xc0) == 0x80) last--;
@@ -161,11 +170,13 @@ static cbe_status replace(cbe_byte_buffer *out, const step *s, const char *text,
 }
 
 /* Into *out, which becomes the text; a form that the text has leaves *out without bytes. */
-static cbe_status run(const step *s, const char *text, size_t length, cbe_byte_buffer *out, cbe_error *err)
+static cbe_status run(const step *s, const char *text, size_t length, cbe_byte_buffer *out,
+                      cbe_error *err)
 {
     switch (s->kind) {
     case FORM: {
-        const cbe_status st = cbe_normal_form_of(&out->bytes, s->form, text, length, &out->size, err);
+        const cbe_status st =
+            cbe_normal_form_of(&out->bytes, s->form, text, length, &out->size, err);
         out->capacity = out->size;
         return st;
     }
@@ -185,15 +196,16 @@ static cbe_status run(const step *s, const char *text, size_t length, cbe_byte_b
     return CBE_ERR_INTERNAL;
 }
 
-cbe_status cbe_normalise(const cbe_normaliser *normaliser, const char *text, size_t length, char **out,
-                         size_t *out_length, cbe_error *err)
+cbe_status cbe_normalise(const cbe_normaliser *normaliser, const char *text, size_t length,
+                         char **out, size_t *out_length, cbe_error *err)
 {
     char *current = NULL;
     for (size_t i = 0; i < normaliser->n_steps; i++) {
         cbe_byte_buffer next = {0};
         cbe_status st = run(&normaliser->steps[i], current ? current : text, length, &next, err);
         /* An empty result is a result. */
-        if (st == CBE_OK && !next.bytes && next.size < length) st = cbe_byte_buffer_reserve(&next, 1, err);
+        if (st == CBE_OK && !next.bytes && next.size < length)
+            st = cbe_byte_buffer_reserve(&next, 1, err);
         if (st != CBE_OK) {
             cbe_free(next.bytes);
             cbe_free(current);

@@ -40,10 +40,12 @@ static cbe_status add(cbe_pretokenizer *p, step made, cbe_error *err)
 {
     cbe_status st = CBE_OK;
     if (p->n_steps == MAX_STEPS)
-        st = cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
-                      "pre-tokenisation in more than %d steps cannot be read; give token ids with --tokens",
-                      MAX_STEPS);
-    if (st == CBE_OK && !p->steps && !(p->steps = cbe_alloc(MAX_STEPS, sizeof *p->steps, "pre-tokenisation", err)))
+        st = cbe_fail(
+            err, CBE_ERR_UNSUPPORTED, -1,
+            "pre-tokenisation in more than %d steps cannot be read; give token ids with --tokens",
+            MAX_STEPS);
+    if (st == CBE_OK && !p->steps &&
+        !(p->steps = cbe_alloc(MAX_STEPS, sizeof *p->steps, "pre-tokenisation", err)))
         st = CBE_ERR_NOMEM;
     if (st == CBE_OK) {
         p->steps[p->n_steps++] = made;
@@ -57,7 +59,9 @@ static cbe_status add(cbe_pretokenizer *p, step made, cbe_error *err)
 cbe_status cbe_pretokenizer_add_split(cbe_pretokenizer *pretokenizer, cbe_regex *regex,
                                       cbe_split_behaviour behaviour, bool invert, cbe_error *err)
 {
-    return add(pretokenizer, (step){.kind = SPLIT, .regex = regex, .behaviour = behaviour, .invert = invert}, err);
+    return add(pretokenizer,
+               (step){.kind = SPLIT, .regex = regex, .behaviour = behaviour, .invert = invert},
+               err);
 }
 
 cbe_status cbe_pretokenizer_add_prefix_space(cbe_pretokenizer *pretokenizer, cbe_error *err)
@@ -70,7 +74,9 @@ cbe_status cbe_pretokenizer_add_metaspace(cbe_pretokenizer *pretokenizer, const 
 {
     char *copy = cbe_copy_string(replacement, length, err);
     if (!copy) return CBE_ERR_NOMEM;
-    return add(pretokenizer, (step){.kind = METASPACE, .replacement = copy, .length = length, .scheme = scheme}, err);
+    return add(pretokenizer,
+               (step){.kind = METASPACE, .replacement = copy, .length = length, .scheme = scheme},
+               err);
 }
 
 /* One call of cbe_pretokenize. */
@@ -176,17 +182,20 @@ static cbe_status metaspace(const run *r, size_t stage, piece p, cbe_error *err)
     const step *s = &r->pretokenizer->steps[stage];
     cbe_byte_buffer changed = {0};
     cbe_status st = CBE_OK;
-    const bool wanted = s->scheme == CBE_PREPEND_ALWAYS || (s->scheme == CBE_PREPEND_FIRST && p.first);
+    const bool wanted =
+        s->scheme == CBE_PREPEND_ALWAYS || (s->scheme == CBE_PREPEND_FIRST && p.first);
     if (wanted && p.text[0] != ' ' && !begins_with(p, s->replacement, s->length))
         st = cbe_byte_buffer_put(&changed, s->replacement, s->length, err);
     for (size_t at = 0; at < p.length && st == CBE_OK;) {
         const char *space = memchr(p.text + at, ' ', p.length - at);
         const size_t end = space ? (size_t)(space - p.text) : p.length;
         st = cbe_byte_buffer_put(&changed, p.text + at, end - at, err);
-        if (st == CBE_OK && space) st = cbe_byte_buffer_put(&changed, s->replacement, s->length, err);
+        if (st == CBE_OK && space)
+            st = cbe_byte_buffer_put(&changed, s->replacement, s->length, err);
         at = end + 1;
     }
-    if (st == CBE_OK) st = visit_piece(r, stage + 1, (piece){changed.bytes, changed.size, p.first}, err);
+    if (st == CBE_OK)
+        st = visit_piece(r, stage + 1, (piece){changed.bytes, changed.size, p.first}, err);
     cbe_free(changed.bytes);
     return st;
 }

@@ -21,7 +21,11 @@ typedef enum {
 } cbe_split_behaviour;
 
 /** Where "▁" is put in front of a piece that does not begin with it. */
-typedef enum { CBE_PREPEND_NEVER = 0, CBE_PREPEND_FIRST /* of a text */, CBE_PREPEND_ALWAYS } cbe_prepend_scheme;
+typedef enum {
+    CBE_PREPEND_NEVER = 0,
+    CBE_PREPEND_FIRST /* of a text */,
+    CBE_PREPEND_ALWAYS
+} cbe_prepend_scheme;
 
 /** Begins as zeros, which cut nothing; ends by cbe_pretokenizer_free. */
 typedef struct {

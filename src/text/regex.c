@@ -58,16 +58,19 @@ static cbe_status compile(cbe_regex **out, const char *pattern, size_t length, u
     pcre2_set_newline(context, PCRE2_NEWLINE_LF);
     int code;
     size_t offset;
-    made->code = pcre2_compile((PCRE2_SPTR)pattern, length, PCRE2_UTF | options, &code, &offset, context);
+    made->code =
+        pcre2_compile((PCRE2_SPTR)pattern, length, PCRE2_UTF | options, &code, &offset, context);
     if (!made->code) {
         PCRE2_UCHAR why[120] = "";
         pcre2_get_error_message(code, why, sizeof why);
         st = code == PCRE2_ERROR_HEAP_FAILED || code == PCRE2_ERROR_NOMEMORY
                  ? out_of_memory(err)
                  : cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
-                            "%s: regular expression '%.*s' cannot be read (%s); give token ids with --tokens "
+                            "%s: regular expression '%.*s' cannot be read (%s); give token ids "
+                            "with --tokens "
                             "IDS.safetensors instead",
-                            path, (int)(shown_length < SHOWN ? shown_length : SHOWN), shown, (const char *)why);
+                            path, (int)(shown_length < SHOWN ? shown_length : SHOWN), shown,
+                            (const char *)why);
         goto done;
     }
     /* Machine code is refused where pages may not be executable: matching then interprets. */
@@ -92,7 +95,8 @@ cbe_status cbe_regex_create(cbe_regex **out, const char *pattern, size_t length,
     return st;
 }
 
-cbe_status cbe_regex_create_literal(cbe_regex **out, const char *text, size_t length, cbe_error *err)
+cbe_status cbe_regex_create_literal(cbe_regex **out, const char *text, size_t length,
+                                    cbe_error *err)
 {
     return compile(out, text, length, PCRE2_LITERAL, "literal", text, length, err);
 }
@@ -118,8 +122,9 @@ cbe_status cbe_regex_search_create(cbe_regex_search **out, const cbe_regex *rege
         return out_of_memory(err);
     }
     const size_t most = (UINT32_MAX - STEPS_AT_LEAST) / STEPS_A_BYTE;
-    pcre2_set_match_limit(made->limits, length < most ? (uint32_t)length * STEPS_A_BYTE + STEPS_AT_LEAST
-                                                      : UINT32_MAX);
+    pcre2_set_match_limit(made->limits, length < most
+                                            ? (uint32_t)length * STEPS_A_BYTE + STEPS_AT_LEAST
+                                            : UINT32_MAX);
     *out = made;
     return CBE_OK;
 }
@@ -137,18 +142,22 @@ cbe_status cbe_regex_find(cbe_regex_search *search, const char *text, size_t len
 {
     const pcre2_code *code = search->regex->code;
     uint32_t options = PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY;
-    int rc = pcre2_match(code, (PCRE2_SPTR)text, length, from, options, search->match, search->limits);
+    int rc =
+        pcre2_match(code, (PCRE2_SPTR)text, length, from, options, search->match, search->limits);
     /* Machine code has a small stack; the interpreter's grows. */
     if (rc == PCRE2_ERROR_JIT_STACKLIMIT) {
         options |= PCRE2_NO_JIT;
-        rc = pcre2_match(code, (PCRE2_SPTR)text, length, from, options, search->match, search->limits);
+        rc = pcre2_match(code, (PCRE2_SPTR)text, length, from, options, search->match,
+                         search->limits);
     }
     if (rc == PCRE2_ERROR_NOMEMORY) return out_of_memory(err);
     if (rc < 0 && rc != PCRE2_ERROR_NOMATCH)
-        return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
-                        "pre-tokenisation stopped at byte %zu of a piece of %zu (PCRE2 error %d): the tokenizer's "
-                        "regular expression takes too many steps; give token ids with --tokens instead",
-                        from, length, rc);
+        return cbe_fail(
+            err, CBE_ERR_UNSUPPORTED, -1,
+            "pre-tokenisation stopped at byte %zu of a piece of %zu (PCRE2 error %d): the "
+            "tokenizer's "
+            "regular expression takes too many steps; give token ids with --tokens instead",
+            from, length, rc);
     const size_t *found = pcre2_get_ovector_pointer(search->match);
     *begin = rc < 0 ? length : found[0];
     *end = rc < 0 ? length : found[1];

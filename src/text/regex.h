@@ -20,7 +20,8 @@ typedef struct cbe_regex cbe_regex;
 cbe_status cbe_regex_create(cbe_regex **out, const char *pattern, size_t length, const char *path,
                             cbe_error *err);
 /** Matches exactly these bytes. */
-cbe_status cbe_regex_create_literal(cbe_regex **out, const char *text, size_t length, cbe_error *err);
+cbe_status cbe_regex_create_literal(cbe_regex **out, const char *text, size_t length,
+                                    cbe_error *err);
 void cbe_regex_free(cbe_regex *regex); /* NULL is allowed */
 
 /** The state of one search; several threads may search by one regex, each with its own. */

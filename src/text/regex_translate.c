@@ -35,10 +35,11 @@ typedef struct {
 
 static cbe_status unsupported(const translation *t, const char *what)
 {
-    return cbe_fail(t->err, CBE_ERR_UNSUPPORTED, -1,
-                    "%s: regular expression '%.*s' has %s, which cannot be read; give token ids with --tokens "
-                    "IDS.safetensors instead",
-                    t->path, (int)(t->length < SHOWN ? t->length : SHOWN), t->pattern, what);
+    return cbe_fail(
+        t->err, CBE_ERR_UNSUPPORTED, -1,
+        "%s: regular expression '%.*s' has %s, which cannot be read; give token ids with --tokens "
+        "IDS.safetensors instead",
+        t->path, (int)(t->length < SHOWN ? t->length : SHOWN), t->pattern, what);
 }
 
 /* The buffer has room for GROWTH bytes for each of the pattern. */
@@ -73,11 +74,26 @@ static bool starts_with(const char *name, size_t length, const char *prefix)
 static cbe_status put_property(translation *t)
 {
     static const char *const words[][2] = {
-        {"Letter", "L"}, {"Number", "N"}, {"Punctuation", "P"}, {"Symbol", "S"}, {"Mark", "M"},
-        {"Separator", "Z"}, {"Other", "C"}, {"Alpha", "Alphabetic"}, {"Alphabetic", "Alphabetic"},
-        {"Upper", "Uppercase"}, {"Uppercase", "Uppercase"}, {"Lower", "Lowercase"},
-        {"Lowercase", "Lowercase"}, {"Emoji", "Emoji"}, {"White_Space", "White_Space"},
-        {"Space", "White_Space"}, {"Digit", "Nd"}, {"Punct", "P"}, {"Any", "Any"}, {"LC", "L&"},
+        {"Letter", "L"},
+        {"Number", "N"},
+        {"Punctuation", "P"},
+        {"Symbol", "S"},
+        {"Mark", "M"},
+        {"Separator", "Z"},
+        {"Other", "C"},
+        {"Alpha", "Alphabetic"},
+        {"Alphabetic", "Alphabetic"},
+        {"Upper", "Uppercase"},
+        {"Uppercase", "Uppercase"},
+        {"Lower", "Lowercase"},
+        {"Lowercase", "Lowercase"},
+        {"Emoji", "Emoji"},
+        {"White_Space", "White_Space"},
+        {"Space", "White_Space"},
+        {"Digit", "Nd"},
+        {"Punct", "P"},
+        {"Any", "Any"},
+        {"LC", "L&"},
     };
     const char *close = memchr(t->pattern + t->at, '}', t->length - t->at);
     if (!close) return unsupported(t, "\\p without }");
@@ -120,8 +136,14 @@ static cbe_status put_escape(translation *t, bool in_class)
         const char *members;
         bool negated;
     } sets[] = {
-        {'s', CBE_REGEX_SPACES, false}, {'S', CBE_REGEX_SPACES, true}, {'w', WORDS, false}, {'W', WORDS, true},
-        {'d', "\\p{Nd}", false},        {'D', "\\p{Nd}", true},        {'h', HEX, false},   {'H', HEX, true},
+        {'s', CBE_REGEX_SPACES, false},
+        {'S', CBE_REGEX_SPACES, true},
+        {'w', WORDS, false},
+        {'W', WORDS, true},
+        {'d', "\\p{Nd}", false},
+        {'D', "\\p{Nd}", true},
+        {'h', HEX, false},
+        {'H', HEX, true},
     };
     const int letter = peek(t, 1);
     if (letter < 0) return unsupported(t, "a backslash at its end");
@@ -153,7 +175,8 @@ static cbe_status put_escape(translation *t, bool in_class)
         t->at += 6;
         return CBE_OK;
     }
-    if (letter == 'Q' || letter == 'G' || letter == 'g' || letter == 'y' || letter == 'Y' || letter == 'O')
+    if (letter == 'Q' || letter == 'G' || letter == 'g' || letter == 'y' || letter == 'Y' ||
+        letter == 'O')
         return unsupported(t, "an escape of another kind");
     put(t, t->pattern + t->at, 2);
     t->at += 2;
@@ -284,7 +307,8 @@ cbe_status cbe_regex_translate(char **out, size_t *out_length, const char *patte
                                const char *path, cbe_error *err)
 {
     translation t = {.pattern = pattern, .length = length, .path = path, .err = err};
-    if (!cbe_mul_size(length, GROWTH, &t.capacity) || !cbe_add_size(t.capacity, GROWTH, &t.capacity))
+    if (!cbe_mul_size(length, GROWTH, &t.capacity) ||
+        !cbe_add_size(t.capacity, GROWTH, &t.capacity))
         return cbe_fail(err, CBE_ERR_NOMEM, -1, "regular expression: too long");
     if (!(t.out = cbe_alloc(t.capacity, 1, "regular expression", err))) return CBE_ERR_NOMEM;
     cbe_status st = CBE_OK;

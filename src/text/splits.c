@@ -26,7 +26,9 @@ enum { MAX_STAGES = 2 };
     "[^\\r\\n\\p{L}\\p{N}]?[" CAPITALS "]*[" SMALL "]+" ENDINGS                                    \
     "|[^\\r\\n\\p{L}\\p{N}]?[" CAPITALS "]+[" SMALL "]*" ENDINGS                                   \
     "|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]++[\\r\\n/]*+|\\s*[\\r\\n]++|" WHITE_SPACE
-#define BLOOM " ?[^(\\s|[.,!?\xe2\x80\xa6\xe3\x80\x82\xef\xbc\x8c\xe3\x80\x81\xe0\xa5\xa4\xdb\x94\xd8\x8c])]++"
+#define BLOOM                                                                                      \
+    " ?[^(\\s|[.,!?\xe2\x80\xa6\xe3\x80\x82\xef\xbc\x8c\xe3\x80\x81\xe0\xa5\xa4\xdb\x94\xd8\x8c])" \
+    "]++"
 
 static const struct {
     const char *patterns[MAX_STAGES]; /* NULL: no further one */
@@ -47,12 +49,12 @@ static const struct {
     const char *name;
     cbe_split split;
 } names[] = {
-    {"gpt-2", CBE_SPLIT_GPT2},       {"gpt2", CBE_SPLIT_GPT2},     {"default", CBE_SPLIT_GPT2},
-    {"phi-2", CBE_SPLIT_GPT2},       {"olmo", CBE_SPLIT_GPT2},     {"smollm", CBE_SPLIT_SMOLLM},
-    {"starcoder", CBE_SPLIT_SMOLLM}, {"refact", CBE_SPLIT_SMOLLM}, {"command-r", CBE_SPLIT_SMOLLM},
-    {"llama-bpe", CBE_SPLIT_LLAMA3}, {"llama3", CBE_SPLIT_LLAMA3}, {"llama-v3", CBE_SPLIT_LLAMA3},
+    {"gpt-2", CBE_SPLIT_GPT2},       {"gpt2", CBE_SPLIT_GPT2},      {"default", CBE_SPLIT_GPT2},
+    {"phi-2", CBE_SPLIT_GPT2},       {"olmo", CBE_SPLIT_GPT2},      {"smollm", CBE_SPLIT_SMOLLM},
+    {"starcoder", CBE_SPLIT_SMOLLM}, {"refact", CBE_SPLIT_SMOLLM},  {"command-r", CBE_SPLIT_SMOLLM},
+    {"llama-bpe", CBE_SPLIT_LLAMA3}, {"llama3", CBE_SPLIT_LLAMA3},  {"llama-v3", CBE_SPLIT_LLAMA3},
     {"dbrx", CBE_SPLIT_DBRX},        {"smaug-bpe", CBE_SPLIT_DBRX}, {"qwen2", CBE_SPLIT_QWEN2},
-    {"gpt-4o", CBE_SPLIT_GPT4O},     {"llama4", CBE_SPLIT_GPT4O},  {"bloom", CBE_SPLIT_BLOOM},
+    {"gpt-4o", CBE_SPLIT_GPT4O},     {"llama4", CBE_SPLIT_GPT4O},   {"bloom", CBE_SPLIT_BLOOM},
 };
 
 cbe_status cbe_split_find(cbe_split *out, const char *name, size_t length, const char *path,
@@ -68,7 +70,8 @@ cbe_status cbe_split_find(cbe_split *out, const char *name, size_t length, const
         strcat(known, names[i].name);
     }
     return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
-                    "%s: pre-tokenisation '%.*s' (tokenizer.ggml.pre) cannot be read; give token ids with --tokens "
+                    "%s: pre-tokenisation '%.*s' (tokenizer.ggml.pre) cannot be read; give token "
+                    "ids with --tokens "
                     "IDS.safetensors instead (known: %s)",
                     path, (int)(length < 64 ? length : 64), name, known);
 }
@@ -78,7 +81,8 @@ const cbe_split_traits *cbe_split_get(cbe_split split)
     return &splits[split].traits;
 }
 
-cbe_status cbe_pretokenizer_add_named(cbe_pretokenizer *pretokenizer, cbe_split split, cbe_error *err)
+cbe_status cbe_pretokenizer_add_named(cbe_pretokenizer *pretokenizer, cbe_split split,
+                                      cbe_error *err)
 {
     cbe_status st = CBE_OK;
     for (size_t i = 0; i < MAX_STAGES && splits[split].patterns[i] && st == CBE_OK; i++) {

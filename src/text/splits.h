@@ -32,6 +32,7 @@ cbe_status cbe_split_find(cbe_split *out, const char *name, size_t length, const
 /** Borrowed, static; split must be one of the enum. */
 const cbe_split_traits *cbe_split_get(cbe_split split);
 /** Adds the split's steps. */
-cbe_status cbe_pretokenizer_add_named(cbe_pretokenizer *pretokenizer, cbe_split split, cbe_error *err);
+cbe_status cbe_pretokenizer_add_named(cbe_pretokenizer *pretokenizer, cbe_split split,
+                                      cbe_error *err);
 
 #endif

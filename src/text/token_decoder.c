@@ -40,7 +40,8 @@ void cbe_token_decoder_free(cbe_token_decoder *decoder)
 static cbe_status add(cbe_token_decoder *d, step made, cbe_span from, cbe_span to, cbe_error *err)
 {
     if (d->n_steps == MAX_STEPS) return cbe_token_decoder_set_not_read(d, "of so many steps", err);
-    if (!d->steps && !(d->steps = cbe_alloc(MAX_STEPS, sizeof *d->steps, "decoder", err))) return CBE_ERR_NOMEM;
+    if (!d->steps && !(d->steps = cbe_alloc(MAX_STEPS, sizeof *d->steps, "decoder", err)))
+        return CBE_ERR_NOMEM;
     made.from = cbe_copy_string(from.length ? from.data : "", from.length, err);
     made.to = cbe_copy_string(to.length ? to.data : "", to.length, err);
     if (!made.from || !made.to) {
@@ -57,7 +58,8 @@ static cbe_status add(cbe_token_decoder *d, step made, cbe_span from, cbe_span t
 
 static const cbe_span nothing = {"", 0};
 
-cbe_status cbe_token_decoder_add_replace(cbe_token_decoder *decoder, cbe_span from, cbe_span to, cbe_error *err)
+cbe_status cbe_token_decoder_add_replace(cbe_token_decoder *decoder, cbe_span from, cbe_span to,
+                                         cbe_error *err)
 {
     return add(decoder, (step){.kind = REPLACE}, from, to, err);
 }
@@ -75,16 +77,19 @@ cbe_status cbe_token_decoder_add_fuse(cbe_token_decoder *decoder, cbe_error *err
 cbe_status cbe_token_decoder_add_strip(cbe_token_decoder *decoder, cbe_span character, size_t start,
                                        size_t stop, cbe_error *err)
 {
-    return add(decoder, (step){.kind = STRIP, .start = start, .stop = stop}, character, nothing, err);
+    return add(decoder, (step){.kind = STRIP, .start = start, .stop = stop}, character, nothing,
+               err);
 }
 
-cbe_status cbe_token_decoder_add_metaspace(cbe_token_decoder *decoder, cbe_span replacement, bool prepended,
-                                           cbe_error *err)
+cbe_status cbe_token_decoder_add_metaspace(cbe_token_decoder *decoder, cbe_span replacement,
+                                           bool prepended, cbe_error *err)
 {
-    return add(decoder, (step){.kind = METASPACE, .prepended = prepended}, replacement, nothing, err);
+    return add(decoder, (step){.kind = METASPACE, .prepended = prepended}, replacement, nothing,
+               err);
 }
 
-cbe_status cbe_token_decoder_set_not_read(cbe_token_decoder *decoder, const char *kind, cbe_error *err)
+cbe_status cbe_token_decoder_set_not_read(cbe_token_decoder *decoder, const char *kind,
+                                          cbe_error *err)
 {
     if (decoder->not_read) return CBE_OK;
     decoder->not_read = cbe_copy_string(kind, strlen(kind), err);
@@ -97,11 +102,13 @@ static bool same(const char *text, size_t length, const char *other, size_t othe
 }
 
 /* text with each `from` replaced. */
-static cbe_status replace(cbe_byte_buffer *out, cbe_span text, cbe_span from, cbe_span to, cbe_error *err)
+static cbe_status replace(cbe_byte_buffer *out, cbe_span text, cbe_span from, cbe_span to,
+                          cbe_error *err)
 {
     cbe_status st = CBE_OK;
     for (size_t i = 0; i < text.length && st == CBE_OK;) {
-        const bool found = from.length && same(text.data + i, text.length - i, from.data, from.length);
+        const bool found =
+            from.length && same(text.data + i, text.length - i, from.data, from.length);
         st = found ? cbe_byte_buffer_put(out, to.data, to.length, err)
                    : cbe_byte_buffer_put(out, text.data + i, 1, err);
         i += found ? from.length : 1;
@@ -111,13 +118,18 @@ static cbe_status replace(cbe_byte_buffer *out, cbe_span text, cbe_span from, cb
 
 static int hex_digit(char c)
 {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                  : -1;
 }
 
 /* The byte of a token "<0x0A>", else -1. */
 static int byte_of(cbe_span token)
 {
-    if (token.length != BYTE_TOKEN_SIZE || memcmp(token.data, "<0x", 3) != 0 || token.data[5] != '>') return -1;
+    if (token.length != BYTE_TOKEN_SIZE || memcmp(token.data, "<0x", 3) != 0 ||
+        token.data[5] != '>')
+        return -1;
     const int high = hex_digit(token.data[3]), low = hex_digit(token.data[4]);
     return high < 0 || low < 0 ? -1 : high << 4 | low;
 }
@@ -167,12 +179,15 @@ static cbe_status byte_fallback(const text_list *from, text_list *to, cbe_error 
 
 static cbe_span strip(const step *s, cbe_span text)
 {
-    for (size_t i = 0; i < s->start && s->from_length && same(text.data, text.length, s->from, s->from_length); i++) {
+    for (size_t i = 0;
+         i < s->start && s->from_length && same(text.data, text.length, s->from, s->from_length);
+         i++) {
         text.data += s->from_length;
         text.length -= s->from_length;
     }
-    for (size_t i = 0; i < s->stop && s->from_length && text.length >= s->from_length &&
-                       same(text.data + text.length - s->from_length, s->from_length, s->from, s->from_length);
+    for (size_t i = 0;
+         i < s->stop && s->from_length && text.length >= s->from_length &&
+         same(text.data + text.length - s->from_length, s->from_length, s->from, s->from_length);
          i++)
         text.length -= s->from_length;
     return text;
@@ -188,7 +203,8 @@ static cbe_status run(const step *s, const text_list *from, text_list *to, cbe_e
         if (s->kind == REPLACE) {
             st = replace(&to->text, text, old, (cbe_span){s->to, s->to_length}, err);
         } else if (s->kind == METASPACE) {
-            st = replace(&to->text, text, old, (cbe_span){" ", i == 0 && s->prepended ? 0 : 1}, err);
+            st =
+                replace(&to->text, text, old, (cbe_span){" ", i == 0 && s->prepended ? 0 : 1}, err);
         } else {
             const cbe_span left = s->kind == STRIP ? strip(s, text) : text;
             st = cbe_byte_buffer_put(&to->text, left.data, left.length, err);
@@ -206,18 +222,20 @@ static void free_list(text_list *list)
     *list = (text_list){0};
 }
 
-cbe_status cbe_token_decode(const cbe_token_decoder *decoder, size_t n, const cbe_span *tokens, char **out,
-                            size_t *length, cbe_error *err)
+cbe_status cbe_token_decode(const cbe_token_decoder *decoder, size_t n, const cbe_span *tokens,
+                            char **out, size_t *length, cbe_error *err)
 {
     text_list list = {0};
     cbe_status st = CBE_OK;
     if (decoder->not_read)
-        return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1, "ids cannot be decoded: the tokenizer's decoder '%s' is not read",
+        return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
+                        "ids cannot be decoded: the tokenizer's decoder '%s' is not read",
                         decoder->not_read);
     if (!(list.ends = cbe_alloc(n, sizeof *list.ends, "text", err))) return CBE_ERR_NOMEM;
     for (size_t i = 0; i < n && st == CBE_OK; i++) {
         if (i > 0 && !decoder->joined) st = cbe_byte_buffer_put(&list.text, " ", 1, err);
-        if (st == CBE_OK) st = cbe_byte_buffer_put(&list.text, tokens[i].data, tokens[i].length, err);
+        if (st == CBE_OK)
+            st = cbe_byte_buffer_put(&list.text, tokens[i].data, tokens[i].length, err);
         list.ends[list.n++] = list.text.size;
     }
     for (size_t i = 0; i < decoder->n_steps && st == CBE_OK; i++) {
@@ -228,7 +246,9 @@ cbe_status cbe_token_decode(const cbe_token_decoder *decoder, size_t n, const cb
         free_list(&list);
         list = next;
     }
-    if (st == CBE_OK) st = cbe_utf8_replace(out, list.text.bytes ? list.text.bytes : "", list.text.size, length, NULL, err);
+    if (st == CBE_OK)
+        st = cbe_utf8_replace(out, list.text.bytes ? list.text.bytes : "", list.text.size, length,
+                              NULL, err);
     free_list(&list);
     return st;
 }

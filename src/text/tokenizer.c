@@ -66,7 +66,8 @@ static cbe_status encode_word(void *user, const char *word, size_t length, cbe_e
 
 /* text holds no added token but those that are looked for in normalised text.
  * @param first  whether it begins the document */
-static cbe_status encode_plain(encoding *run, const char *text, size_t length, bool first, cbe_error *err)
+static cbe_status encode_plain(encoding *run, const char *text, size_t length, bool first,
+                               cbe_error *err)
 {
     const cbe_tokenizer *t = run->tokenizer;
     char *normal = NULL;
@@ -75,7 +76,8 @@ static cbe_status encode_plain(encoding *run, const char *text, size_t length, b
     if (normal) text = normal;
     for (size_t at = 0; at < length && st == CBE_OK;) {
         const cbe_added_place place = cbe_added_tokens_find(&t->normalised, text, length, at);
-        st = cbe_pretokenize(&t->pretokenizer, text + at, place.begin - at, first && at == 0, encode_word, run, err);
+        st = cbe_pretokenize(&t->pretokenizer, text + at, place.begin - at, first && at == 0,
+                             encode_word, run, err);
         if (st == CBE_OK && place.token) st = cbe_id_list_push(&run->ids, place.token->id, err);
         at = place.end;
     }
@@ -104,7 +106,8 @@ cbe_status cbe_tokenizer_encode(const cbe_tokenizer *tokenizer, const char *text
         if (st == CBE_OK && place.token) st = cbe_id_list_push(&run.ids, place.token->id, err);
         at = place.end;
     }
-    if (st == CBE_OK && add_special) st = cbe_id_list_append(&run.ids, after->ids, after->count, err);
+    if (st == CBE_OK && add_special)
+        st = cbe_id_list_append(&run.ids, after->ids, after->count, err);
     if (st != CBE_OK) goto done;
     if (!run.ids.ids && !(run.ids.ids = cbe_alloc(0, sizeof *run.ids.ids, "token ids", err))) {
         st = CBE_ERR_NOMEM;
@@ -126,12 +129,14 @@ void cbe_tokenizer_free_ids(int64_t *ids)
 }
 
 /* The bytes that the tokens of a byte-level vocabulary stand for, one after the other. */
-static cbe_status join_bytes(size_t n, const cbe_span *tokens, char **text, size_t *length, cbe_error *err)
+static cbe_status join_bytes(size_t n, const cbe_span *tokens, char **text, size_t *length,
+                             cbe_error *err)
 {
     size_t size = 0, end = 0;
     for (size_t i = 0; i < n; i++)
         if (!cbe_add_size(size, tokens[i].length, &size))
-            return cbe_fail(err, CBE_ERR_NOMEM, -1, "the text of %zu tokens does not fit a size_t", n);
+            return cbe_fail(err, CBE_ERR_NOMEM, -1, "the text of %zu tokens does not fit a size_t",
+                            n);
     char *bytes = cbe_alloc(size, 1, "text", err);
     if (!bytes) return CBE_ERR_NOMEM;
     for (size_t i = 0; i < n; i++) {
@@ -159,7 +164,8 @@ cbe_status cbe_tokenizer_decode(const cbe_tokenizer *tokenizer, const int64_t *i
     cbe_status st = tokens ? CBE_OK : CBE_ERR_NOMEM;
     for (size_t i = 0; i < n_ids && st == CBE_OK; i++) {
         if (ids[i] < 0 || (uint64_t)ids[i] >= n_tokens)
-            st = cbe_fail(err, CBE_ERR_ARG, -1, "token %zu is %lld, but the vocabulary has %zu tokens", i,
+            st = cbe_fail(err, CBE_ERR_ARG, -1,
+                          "token %zu is %lld, but the vocabulary has %zu tokens", i,
                           (long long)ids[i], n_tokens);
         else
             tokens[i] = text_of(tokenizer, ids[i]);

@@ -38,7 +38,8 @@ static cbe_status read_model(source *s, cbe_error *err)
             return CBE_OK;
         }
     return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
-                    "%s: a tokenizer of kind '%.*s' (tokenizer.ggml.model) cannot be read, only gpt2, llama and t5; "
+                    "%s: a tokenizer of kind '%.*s' (tokenizer.ggml.model) cannot be read, only "
+                    "gpt2, llama and t5; "
                     "give token ids with --tokens IDS.safetensors instead",
                     s->path, (int)(model.length < 64 ? model.length : 64), model.data);
 }
@@ -60,20 +61,23 @@ static cbe_status read_id(const source *s, const char *key, int64_t *id, cbe_err
     return CBE_OK;
 }
 
-static cbe_status read_bool(const source *s, const char *key, bool otherwise, bool *flag, cbe_error *err)
+static cbe_status read_bool(const source *s, const char *key, bool otherwise, bool *flag,
+                            cbe_error *err)
 {
     *flag = otherwise;
     return cbe_gguf_has(s->gguf, key) ? cbe_gguf_bool(s->gguf, key, flag, err) : CBE_OK;
 }
 
 /* Whether a token (named by id_key) is put at an end of the text; only where there is one. */
-static cbe_status read_end(const source *s, const char *key, const char *id_key, int64_t id, bool otherwise,
-                           cbe_id_list *list, cbe_error *err)
+static cbe_status read_end(const source *s, const char *key, const char *id_key, int64_t id,
+                           bool otherwise, cbe_id_list *list, cbe_error *err)
 {
     bool flag;
     cbe_status st = read_bool(s, key, otherwise && id >= 0, &flag, err);
     if (st != CBE_OK || !flag) return st;
-    if (id < 0) return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: %s is set, but %s is missing", s->path, key, id_key);
+    if (id < 0)
+        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: %s is set, but %s is missing", s->path, key,
+                        id_key);
     return cbe_id_list_push(list, id, err);
 }
 
@@ -81,13 +85,16 @@ static cbe_status read_ends(cbe_tokenizer *made, const source *s, cbe_error *err
 {
     static const char bos_key[] = "tokenizer.ggml.bos_token_id";
     static const char eos_key[] = "tokenizer.ggml.eos_token_id";
-    const bool add_bos = s->kind == SENTENCEPIECE_BPE || s->traits.add_bos, add_eos = s->kind == UNIGRAM;
+    const bool add_bos = s->kind == SENTENCEPIECE_BPE || s->traits.add_bos,
+               add_eos = s->kind == UNIGRAM;
     cbe_status st;
     if ((st = read_id(s, bos_key, &made->bos, err)) != CBE_OK) return st;
     if ((st = read_id(s, eos_key, &made->eos, err)) != CBE_OK) return st;
-    st = read_end(s, "tokenizer.ggml.add_bos_token", bos_key, made->bos, add_bos, &made->before, err);
+    st = read_end(s, "tokenizer.ggml.add_bos_token", bos_key, made->bos, add_bos, &made->before,
+                  err);
     if (st != CBE_OK) return st;
-    return read_end(s, "tokenizer.ggml.add_eos_token", eos_key, made->eos, add_eos, &made->after, err);
+    return read_end(s, "tokenizer.ggml.add_eos_token", eos_key, made->eos, add_eos, &made->after,
+                    err);
 }
 
 static cbe_status read_kinds(source *s, cbe_error *err)
@@ -98,12 +105,12 @@ static cbe_status read_kinds(source *s, cbe_error *err)
     cbe_status st = cbe_gguf_ints(s->gguf, key, &s->kinds, &n, err);
     if (st != CBE_OK) return st;
     if (n != s->n_tokens)
-        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: %s has %zu entries for %zu tokens", s->path, key, n,
-                        s->n_tokens);
+        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: %s has %zu entries for %zu tokens", s->path,
+                        key, n, s->n_tokens);
     for (size_t id = 0; id < n; id++)
         if (s->kinds[id] < 0 || s->kinds[id] >= CBE_N_TOKEN_KINDS)
-            return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: %s of token %zu is %lld, not 0 to %d", s->path, key, id,
-                            (long long)s->kinds[id], CBE_N_TOKEN_KINDS - 1);
+            return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: %s of token %zu is %lld, not 0 to %d",
+                            s->path, key, id, (long long)s->kinds[id], CBE_N_TOKEN_KINDS - 1);
     return CBE_OK;
 }
 
@@ -114,11 +121,12 @@ static cbe_status read_scores(source *s, cbe_error *err)
     cbe_status st = cbe_gguf_floats(s->gguf, key, &s->scores, &n, err);
     if (st != CBE_OK) return st;
     if (n != s->n_tokens)
-        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: %s has %zu entries for %zu tokens", s->path, key, n,
-                        s->n_tokens);
+        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: %s has %zu entries for %zu tokens", s->path,
+                        key, n, s->n_tokens);
     for (size_t id = 0; id < n; id++)
         if (!isfinite(s->scores[id]))
-            return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: %s of token %zu is not finite", s->path, key, id);
+            return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: %s of token %zu is not finite", s->path,
+                            key, id);
     return CBE_OK;
 }
 
@@ -130,9 +138,11 @@ static cbe_status collect_added(cbe_tokenizer *made, const source *s, cbe_error 
     if (!tokens) return CBE_ERR_NOMEM;
     for (size_t id = 0; id < s->n_tokens; id++) {
         const int64_t kind = s->kinds[id];
-        const bool added = kind == CBE_TOKEN_CONTROL || kind == CBE_TOKEN_USER_DEFINED || kind == CBE_TOKEN_UNKNOWN;
+        const bool added = kind == CBE_TOKEN_CONTROL || kind == CBE_TOKEN_USER_DEFINED ||
+                           kind == CBE_TOKEN_UNKNOWN;
         const cbe_span text = cbe_vocabulary_bytes(made->vocabulary, id);
-        if (added && text.length > 0) tokens[n++] = (cbe_added_token){.text = text, .id = (int64_t)id};
+        if (added && text.length > 0)
+            tokens[n++] = (cbe_added_token){.text = text, .id = (int64_t)id};
     }
     cbe_added_tokens_init(&made->added, tokens, n);
     return CBE_OK;
@@ -150,8 +160,8 @@ static cbe_status make_merges(cbe_tokenizer *made, const source *s, cbe_error *e
         pairs[i][0] = (cbe_span){text.data, cut};
         pairs[i][1] = space ? (cbe_span){space + 1, text.length - cut - 1} : (cbe_span){"", 0};
     }
-    const cbe_status st =
-        cbe_bpe_create(&made->bpe, s->path, made->vocabulary, NULL, s->n_merges, (const cbe_span(*)[2])pairs, err);
+    const cbe_status st = cbe_bpe_create(&made->bpe, s->path, made->vocabulary, NULL, s->n_merges,
+                                         (const cbe_span(*)[2])pairs, err);
     cbe_free(pairs);
     return st;
 }
@@ -162,7 +172,8 @@ static cbe_status check_bytes(const cbe_tokenizer *made, const source *s, cbe_er
     for (char byte = 0x20; byte < 0x7f; byte++)
         if (cbe_vocabulary_find(made->vocabulary, &byte, 1) < 0)
             return cbe_fail(err, CBE_ERR_FORMAT, -1,
-                            "%s: the vocabulary has no token for byte 0x%02x, so it is not one of byte-level BPE",
+                            "%s: the vocabulary has no token for byte 0x%02x, so it is not one of "
+                            "byte-level BPE",
                             s->path, byte);
     return CBE_OK;
 }
@@ -175,22 +186,26 @@ static cbe_status make_byte_level(cbe_tokenizer *made, source *s, cbe_error *err
     cbe_status st;
     if (cbe_gguf_has(s->gguf, "tokenizer.ggml.pre")) {
         if ((st = cbe_gguf_string(s->gguf, "tokenizer.ggml.pre", &name, err)) != CBE_OK) return st;
-        if ((st = cbe_split_find(&split, name.data, name.length, s->path, err)) != CBE_OK) return st;
+        if ((st = cbe_split_find(&split, name.data, name.length, s->path, err)) != CBE_OK)
+            return st;
     }
     s->traits = *cbe_split_get(split);
     made->ignore_merges = s->traits.ignore_merges;
     if ((st = cbe_pretokenizer_add_named(&made->pretokenizer, split, err)) != CBE_OK) return st;
-    if (s->traits.nfc && (st = cbe_normaliser_add_form(&made->normaliser, CBE_NFC, err)) != CBE_OK) return st;
+    if (s->traits.nfc && (st = cbe_normaliser_add_form(&made->normaliser, CBE_NFC, err)) != CBE_OK)
+        return st;
     if ((st = check_bytes(made, s, err)) != CBE_OK) return st;
     st = cbe_gguf_strings(s->gguf, "tokenizer.ggml.merges", &s->merges, &s->n_merges, err);
     return st == CBE_OK ? make_merges(made, s, err) : st;
 }
 
-static cbe_status add_replace(cbe_tokenizer *made, const char *pattern, const char *by, cbe_error *err)
+static cbe_status add_replace(cbe_tokenizer *made, const char *pattern, const char *by,
+                              cbe_error *err)
 {
     cbe_regex *regex = NULL;
     const cbe_status st = cbe_regex_create(&regex, pattern, strlen(pattern), "built in", err);
-    return st == CBE_OK ? cbe_normaliser_add_replace(&made->normaliser, regex, by, strlen(by), err) : st;
+    return st == CBE_OK ? cbe_normaliser_add_replace(&made->normaliser, regex, by, strlen(by), err)
+                        : st;
 }
 
 /* Spaces become marks, and one is put in front where the file does not say otherwise; and back. */
@@ -199,12 +214,14 @@ static cbe_status add_space_marks(cbe_tokenizer *made, const source *s, cbe_erro
     static const cbe_span mark = {SPACE_MARK, sizeof SPACE_MARK - 1}, space = {" ", 1};
     bool prefix, remove_extra;
     cbe_status st = read_bool(s, "tokenizer.ggml.add_space_prefix", true, &prefix, err);
-    if (st == CBE_OK) st = read_bool(s, "tokenizer.ggml.remove_extra_whitespaces", false, &remove_extra, err);
+    if (st == CBE_OK)
+        st = read_bool(s, "tokenizer.ggml.remove_extra_whitespaces", false, &remove_extra, err);
     if (st == CBE_OK && s->kind == UNIGRAM && remove_extra) {
         st = cbe_normaliser_add_strip(&made->normaliser, true, true, err);
         if (st == CBE_OK) st = add_replace(made, " {2,}", " ", err);
     }
-    if (st == CBE_OK && prefix) st = cbe_normaliser_add_prepend(&made->normaliser, mark.data, mark.length, err);
+    if (st == CBE_OK && prefix)
+        st = cbe_normaliser_add_prepend(&made->normaliser, mark.data, mark.length, err);
     if (st == CBE_OK) st = add_replace(made, " ", SPACE_MARK, err);
     cbe_token_decoder *d = &made->decoder;
     if (st == CBE_OK) st = cbe_token_decoder_add_replace(d, mark, space, err);
@@ -224,11 +241,13 @@ static cbe_status make_sentencepiece(cbe_tokenizer *made, source *s, cbe_error *
     if (st != CBE_OK) return st;
     if (s->kind == SENTENCEPIECE_BPE) {
         const cbe_bpe_options options = {.byte_fallback = true, .unknown = unknown};
-        return cbe_bpe_create_scored(&made->bpe, made->vocabulary, &options, s->scores, s->kinds, err);
+        return cbe_bpe_create_scored(&made->bpe, made->vocabulary, &options, s->scores, s->kinds,
+                                     err);
     }
     if (cbe_gguf_has(s->gguf, charsmap))
         return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
-                        "%s: a normaliser in the form of a table (%s) cannot be read; give token ids with --tokens "
+                        "%s: a normaliser in the form of a table (%s) cannot be read; give token "
+                        "ids with --tokens "
                         "IDS.safetensors instead",
                         s->path, charsmap);
     double *scores = cbe_alloc(s->n_tokens, sizeof *scores, "scores", err);
@@ -246,12 +265,15 @@ cbe_status cbe_tokenizer_from_gguf(cbe_tokenizer **out, const cbe_gguf *file, cb
     cbe_tokenizer *made = cbe_alloc_zero(1, sizeof *made, "tokenizer", err);
     if (!made) return CBE_ERR_NOMEM;
     if ((st = read_model(&s, err)) != CBE_OK) goto done;
-    if ((st = cbe_gguf_strings(file, "tokenizer.ggml.tokens", &s.tokens, &s.n_tokens, err)) != CBE_OK) goto done;
+    if ((st = cbe_gguf_strings(file, "tokenizer.ggml.tokens", &s.tokens, &s.n_tokens, err)) !=
+        CBE_OK)
+        goto done;
     if ((st = read_kinds(&s, err)) != CBE_OK) goto done;
     st = cbe_vocabulary_create(&made->vocabulary, s.path, s.n_tokens, s.tokens, s.kinds,
                                s.kind == BYTE_LEVEL_BPE, err);
     if (st != CBE_OK) goto done;
-    st = s.kind == BYTE_LEVEL_BPE ? make_byte_level(made, &s, err) : make_sentencepiece(made, &s, err);
+    st = s.kind == BYTE_LEVEL_BPE ? make_byte_level(made, &s, err)
+                                  : make_sentencepiece(made, &s, err);
     if (st != CBE_OK) goto done;
     if ((st = read_ends(made, &s, err)) != CBE_OK) goto done;
     if ((st = collect_added(made, &s, err)) != CBE_OK) goto done;

@@ -30,13 +30,13 @@ static cbe_status load_json(json_t **out, const char *path, cbe_error *err)
     cbe_status st = cbe_mapped_file_open(&file, path, err);
     if (st != CBE_OK) return st;
     json_error_t why;
-    *out = json_loadb(file.data ? (const char *)file.data : "", file.size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL,
-                      &why);
+    *out = json_loadb(file.data ? (const char *)file.data : "", file.size,
+                      JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &why);
     if (!*out)
         st = json_error_code(&why) == json_error_out_of_memory
                  ? cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: does not fit memory", path)
-                 : cbe_fail(err, CBE_ERR_FORMAT, why.position, "%s: line %d: %s; download it again", path, why.line,
-                            why.text);
+                 : cbe_fail(err, CBE_ERR_FORMAT, why.position, "%s: line %d: %s; download it again",
+                            path, why.line, why.text);
     cbe_mapped_file_close(&file);
     return st;
 }
@@ -51,7 +51,8 @@ static int64_t id_of(const json_t *value)
 static cbe_status raise_size(source *s, int64_t id, const char *token, cbe_error *err)
 {
     if (id < 0)
-        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: the id of token '%.60s' is not one from 0 to 2147483646", s->path,
+        return cbe_fail(err, CBE_ERR_FORMAT, -1,
+                        "%s: the id of token '%.60s' is not one from 0 to 2147483646", s->path,
                         token);
     if ((size_t)id >= s->n_tokens) s->n_tokens = (size_t)id + 1;
     return CBE_OK;
@@ -70,7 +71,8 @@ static cbe_status count_tokens(source *s, cbe_error *err)
     } else {
         const char *token;
         json_t *id;
-        if (!json_is_object(vocab)) return cbe_json_wrong(s->path, "model.vocab is not an object", err);
+        if (!json_is_object(vocab))
+            return cbe_json_wrong(s->path, "model.vocab is not an object", err);
         named += json_object_size(vocab);
         json_t *entries = json_object_get(s->model, "vocab");
         json_object_foreach(entries, token, id)
@@ -85,8 +87,9 @@ static cbe_status count_tokens(source *s, cbe_error *err)
         st = raise_size(s, id_of(json_object_get(token, "id")), content, err);
     }
     if (st == CBE_OK && s->n_tokens > named + MAX_GAPS)
-        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: %zu tokens have ids up to %zu: damaged, download it again",
-                        s->path, named, s->n_tokens - 1);
+        return cbe_fail(err, CBE_ERR_FORMAT, -1,
+                        "%s: %zu tokens have ids up to %zu: damaged, download it again", s->path,
+                        named, s->n_tokens - 1);
     return st;
 }
 
@@ -95,7 +98,8 @@ static cbe_status put_token(source *s, int64_t id, cbe_span text, int64_t kind, 
     const cbe_span old = s->tokens[id];
     const bool known = s->kinds[id] != CBE_TOKEN_UNUSED;
     if (known && (old.length != text.length || memcmp(old.data, text.data, text.length) != 0))
-        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: tokens '%.*s' and '%.*s' have the same id %lld", s->path,
+        return cbe_fail(err, CBE_ERR_FORMAT, -1,
+                        "%s: tokens '%.*s' and '%.*s' have the same id %lld", s->path,
                         CBE_SHOWN_SPAN(old), CBE_SHOWN_SPAN(text), (long long)id);
     s->tokens[id] = text;
     s->kinds[id] = kind;
@@ -114,7 +118,8 @@ static cbe_status gather_tokens(source *s, cbe_error *err)
     if (s->unigram) {
         for (size_t i = 0; i < json_array_size(vocab) && st == CBE_OK; i++) {
             const json_t *text = json_array_get(json_array_get(vocab, i), 0);
-            if (!json_is_string(text)) return cbe_json_wrong(s->path, "a token of model.vocab is not a string", err);
+            if (!json_is_string(text))
+                return cbe_json_wrong(s->path, "a token of model.vocab is not a string", err);
             const cbe_span span = {json_string_value(text), json_string_length(text)};
             st = put_token(s, (int64_t)i, span, CBE_TOKEN_NORMAL, err);
         }
@@ -131,14 +136,16 @@ static cbe_status gather_tokens(source *s, cbe_error *err)
         const json_t *token = json_array_get(s->added, i);
         cbe_span content = {"", 0};
         cbe_json_span(token, "content", &content);
-        const int64_t kind = cbe_json_bool(token, "special", false) ? CBE_TOKEN_CONTROL : CBE_TOKEN_USER_DEFINED;
+        const int64_t kind =
+            cbe_json_bool(token, "special", false) ? CBE_TOKEN_CONTROL : CBE_TOKEN_USER_DEFINED;
         st = put_token(s, id_of(json_object_get(token, "id")), content, kind, err);
     }
     return st;
 }
 
 /* Id of model.unk_token or model.unk_id; -1 when it names none. */
-static cbe_status read_unknown(const source *s, const cbe_vocabulary *vocabulary, int64_t *id, cbe_error *err)
+static cbe_status read_unknown(const source *s, const cbe_vocabulary *vocabulary, int64_t *id,
+                               cbe_error *err)
 {
     const json_t *value = json_object_get(s->model, s->unigram ? "unk_id" : "unk_token");
     *id = -1;
@@ -149,7 +156,9 @@ static cbe_status read_unknown(const source *s, const cbe_vocabulary *vocabulary
     } else if (json_is_string(value)) {
         *id = cbe_vocabulary_find(vocabulary, json_string_value(value), json_string_length(value));
     }
-    return *id >= 0 ? CBE_OK : cbe_json_wrong(s->path, "the model's unknown token is not in its vocabulary", err);
+    return *id >= 0
+               ? CBE_OK
+               : cbe_json_wrong(s->path, "the model's unknown token is not in its vocabulary", err);
 }
 
 /* Settings of BPE that change what it does, and are off in the models that are read. */
@@ -166,7 +175,8 @@ static cbe_status check_bpe(const source *s, cbe_error *err)
 }
 
 /* ["LEFT", "RIGHT"], or "LEFT RIGHT" in older files. */
-static cbe_status read_merge(const source *s, const json_t *value, cbe_span merge[2], cbe_error *err)
+static cbe_status read_merge(const source *s, const json_t *value, cbe_span merge[2],
+                             cbe_error *err)
 {
     if (json_is_string(value)) {
         const cbe_span text = {json_string_value(value), json_string_length(value)};
@@ -195,15 +205,17 @@ static cbe_status make_bpe(cbe_tokenizer *made, const source *s, cbe_error *err)
                                .fuse_unknown = cbe_json_bool(s->model, "fuse_unk", false)};
     if (!json_is_array(list)) return cbe_json_wrong(s->path, "model.merges is not a list", err);
     cbe_status st = check_bpe(s, err);
-    if (st == CBE_OK && !s->byte_level) st = read_unknown(s, made->vocabulary, &options.unknown, err);
+    if (st == CBE_OK && !s->byte_level)
+        st = read_unknown(s, made->vocabulary, &options.unknown, err);
     if (st != CBE_OK) return st;
     made->ignore_merges = cbe_json_bool(s->model, "ignore_merges", false);
     cbe_span(*merges)[2] = cbe_alloc(n, sizeof *merges, "merges", err);
     if (!merges) return CBE_ERR_NOMEM;
-    for (size_t i = 0; i < n && st == CBE_OK; i++) st = read_merge(s, json_array_get(list, i), merges[i], err);
+    for (size_t i = 0; i < n && st == CBE_OK; i++)
+        st = read_merge(s, json_array_get(list, i), merges[i], err);
     if (st == CBE_OK)
-        st = cbe_bpe_create(&made->bpe, s->path, made->vocabulary, s->byte_level ? NULL : &options, n,
-                            (const cbe_span(*)[2])merges, err);
+        st = cbe_bpe_create(&made->bpe, s->path, made->vocabulary, s->byte_level ? NULL : &options,
+                            n, (const cbe_span(*)[2])merges, err);
     cbe_free(merges);
     return st;
 }
@@ -224,7 +236,8 @@ static cbe_status make_unigram(cbe_tokenizer *made, const source *s, cbe_error *
     }
     if (st == CBE_OK) {
         /* Added tokens have no score; only the list's own are part of the model. */
-        for (size_t i = json_array_size(vocab); i < s->n_tokens; i++) s->kinds[i] = CBE_TOKEN_UNUSED;
+        for (size_t i = json_array_size(vocab); i < s->n_tokens; i++)
+            s->kinds[i] = CBE_TOKEN_UNUSED;
         st = cbe_unigram_create(&made->unigram, made->vocabulary, scores, s->kinds, unknown,
                                 cbe_json_bool(s->model, "byte_fallback", false), err);
     }
@@ -238,13 +251,16 @@ static cbe_status make_model(cbe_tokenizer *made, source *s, cbe_error *err)
     const char *type = cbe_json_type(s->model);
     const bool untyped = *type == 0; /* as older files are */
     s->unigram = strcmp(type, "Unigram") == 0 || (untyped && json_object_get(s->model, "unk_id"));
-    if (!s->unigram && strcmp(type, "BPE") != 0 && !(untyped && json_object_get(s->model, "merges")))
+    if (!s->unigram && strcmp(type, "BPE") != 0 &&
+        !(untyped && json_object_get(s->model, "merges")))
         return cbe_json_not_read(s->path, "a model of type", type, err);
-    if (s->unigram && s->byte_level) return cbe_json_not_read(s->path, "with ByteLevel, a model of type", type, err);
+    if (s->unigram && s->byte_level)
+        return cbe_json_not_read(s->path, "with ByteLevel, a model of type", type, err);
     cbe_status st = count_tokens(s, err);
     if (st == CBE_OK) st = gather_tokens(s, err);
     if (st == CBE_OK)
-        st = cbe_vocabulary_create(&made->vocabulary, s->path, s->n_tokens, s->tokens, s->kinds, s->byte_level, err);
+        st = cbe_vocabulary_create(&made->vocabulary, s->path, s->n_tokens, s->tokens, s->kinds,
+                                   s->byte_level, err);
     return st != CBE_OK ? st : s->unigram ? make_unigram(made, s, err) : make_bpe(made, s, err);
 }
 
@@ -253,7 +269,8 @@ static cbe_status normalise_token(cbe_tokenizer *made, cbe_added_token *token, c
 {
     char *text = NULL;
     size_t length;
-    cbe_status st = cbe_normalise(&made->normaliser, token->text.data, token->text.length, &text, &length, err);
+    cbe_status st =
+        cbe_normalise(&made->normaliser, token->text.data, token->text.length, &text, &length, err);
     if (st != CBE_OK || !text) return st;
     made->texts[made->n_texts++] = text;
     token->text = (cbe_span){text, length};
@@ -298,61 +315,72 @@ static cbe_status make_added(cbe_tokenizer *made, const source *s, cbe_error *er
 }
 
 /* Ids of a special token that a template names. */
-static cbe_status push_special(const cbe_tokenizer *made, const source *s, const json_t *processor, const json_t *item,
-                               cbe_id_list *list, cbe_error *err)
+static cbe_status push_special(const cbe_tokenizer *made, const source *s, const json_t *processor,
+                               const json_t *item, cbe_id_list *list, cbe_error *err)
 {
     const char *name = json_string_value(json_object_get(item, "id"));
     const json_t *ids = json_object_get(
         name ? json_object_get(json_object_get(processor, "special_tokens"), name) : NULL, "ids");
     cbe_status st = CBE_OK;
-    if (!json_is_array(ids)) return cbe_json_wrong(s->path, "the template names a special token that it does not list", err);
+    if (!json_is_array(ids))
+        return cbe_json_wrong(s->path, "the template names a special token that it does not list",
+                              err);
     for (size_t i = 0; i < json_array_size(ids) && st == CBE_OK; i++) {
         const int64_t id = id_of(json_array_get(ids, i));
         if (id < 0 || (size_t)id >= cbe_vocabulary_size(made->vocabulary))
-            return cbe_json_wrong(s->path, "the template names an id that is not in the vocabulary", err);
+            return cbe_json_wrong(s->path, "the template names an id that is not in the vocabulary",
+                                  err);
         st = cbe_id_list_push(list, id, err);
     }
     return st;
 }
 
-static cbe_status read_template(cbe_tokenizer *made, const source *s, const json_t *processor, cbe_error *err)
+static cbe_status read_template(cbe_tokenizer *made, const source *s, const json_t *processor,
+                                cbe_error *err)
 {
     const json_t *single = json_object_get(processor, "single");
     cbe_id_list *list = &made->before;
     cbe_status st = CBE_OK;
     for (size_t i = 0; i < json_array_size(single) && st == CBE_OK; i++) {
-        const json_t *item = json_array_get(single, i), *special = json_object_get(item, "SpecialToken");
+        const json_t *item = json_array_get(single, i),
+                     *special = json_object_get(item, "SpecialToken");
         if (special)
             st = push_special(made, s, processor, special, list, err);
         else if (json_object_get(item, "Sequence") && list == &made->before)
             list = &made->after;
         else
-            st = cbe_json_wrong(s->path, "the template has not one sequence and special tokens", err);
+            st = cbe_json_wrong(s->path, "the template has not one sequence and special tokens",
+                                err);
     }
     return st;
 }
 
 /* ["TOKEN", id] of the processors of BERT and RoBERTa. */
-static cbe_status push_pair(const cbe_tokenizer *made, const source *s, const json_t *pair, cbe_id_list *list,
-                            cbe_error *err)
+static cbe_status push_pair(const cbe_tokenizer *made, const source *s, const json_t *pair,
+                            cbe_id_list *list, cbe_error *err)
 {
     const int64_t id = id_of(json_array_get(pair, 1));
     if (id < 0 || (size_t)id >= cbe_vocabulary_size(made->vocabulary))
-        return cbe_json_wrong(s->path, "the post_processor names an id that is not in the vocabulary", err);
+        return cbe_json_wrong(s->path,
+                              "the post_processor names an id that is not in the vocabulary", err);
     return cbe_id_list_push(list, id, err);
 }
 
-static cbe_status read_processor(cbe_tokenizer *made, const source *s, const json_t *value, int depth, cbe_error *err)
+static cbe_status read_processor(cbe_tokenizer *made, const source *s, const json_t *value,
+                                 int depth, cbe_error *err)
 {
     cbe_status st = CBE_OK;
     const char *type = cbe_json_type(value);
-    if (!value || json_is_null(value) || strcmp(type, "ByteLevel") == 0) return CBE_OK; /* offsets only */
+    if (!value || json_is_null(value) || strcmp(type, "ByteLevel") == 0)
+        return CBE_OK; /* offsets only */
     if (strcmp(type, "TemplateProcessing") == 0) return read_template(made, s, value, err);
     if (strcmp(type, "RobertaProcessing") == 0 || strcmp(type, "BertProcessing") == 0) {
         st = push_pair(made, s, json_object_get(value, "cls"), &made->before, err);
-        return st == CBE_OK ? push_pair(made, s, json_object_get(value, "sep"), &made->after, err) : st;
+        return st == CBE_OK ? push_pair(made, s, json_object_get(value, "sep"), &made->after, err)
+                            : st;
     }
-    if (strcmp(type, "Sequence") != 0 || depth > 0) return cbe_json_not_read(s->path, "post_processor", type, err);
+    if (strcmp(type, "Sequence") != 0 || depth > 0)
+        return cbe_json_not_read(s->path, "post_processor", type, err);
     const json_t *list = json_object_get(value, "processors");
     for (size_t i = 0; i < json_array_size(list) && st == CBE_OK; i++)
         st = read_processor(made, s, json_array_get(list, i), depth + 1, err);
@@ -374,12 +402,15 @@ cbe_status cbe_tokenizer_from_json(cbe_tokenizer **out, const char *path, cbe_er
     s.added = json_object_get(root, "added_tokens");
     st = cbe_json_normaliser(json_object_get(root, "normalizer"), path, &made->normaliser, err);
     if (st != CBE_OK) goto done;
-    st = cbe_json_pretokenizer(json_object_get(root, "pre_tokenizer"), path, &made->pretokenizer, &s.byte_level, err);
+    st = cbe_json_pretokenizer(json_object_get(root, "pre_tokenizer"), path, &made->pretokenizer,
+                               &s.byte_level, err);
     if (st != CBE_OK) goto done;
     if ((st = make_model(made, &s, err)) != CBE_OK) goto done;
     if ((st = make_added(made, &s, err)) != CBE_OK) goto done;
-    if ((st = read_processor(made, &s, json_object_get(root, "post_processor"), 0, err)) != CBE_OK) goto done;
-    if ((st = cbe_json_decoder(json_object_get(root, "decoder"), s.byte_level, &made->decoder, err)) != CBE_OK)
+    if ((st = read_processor(made, &s, json_object_get(root, "post_processor"), 0, err)) != CBE_OK)
+        goto done;
+    if ((st = cbe_json_decoder(json_object_get(root, "decoder"), s.byte_level, &made->decoder,
+                               err)) != CBE_OK)
         goto done;
     made->bos = made->before.count ? made->before.ids[0] : -1;
     made->eos = -1;
@@ -403,7 +434,8 @@ static int64_t named_id(const cbe_tokenizer *tokenizer, const json_t *value)
     for (int list = 0; list < 2; list++) {
         const cbe_added_tokens *added = list ? &tokenizer->normalised : &tokenizer->added;
         for (size_t i = 0; i < added->n_tokens; i++)
-            if (added->tokens[i].text.length == length && memcmp(added->tokens[i].text.data, text, length) == 0)
+            if (added->tokens[i].text.length == length &&
+                memcmp(added->tokens[i].text.data, text, length) == 0)
                 return added->tokens[i].id;
     }
     const int64_t id = cbe_vocabulary_find(tokenizer->vocabulary, text, length);
@@ -418,7 +450,8 @@ static int64_t numbered_id(const cbe_tokenizer *tokenizer, const json_t *value)
 }
 
 /* What one more file of the folder says of the ends, where none before it did; a file that is not there says nothing. */
-static cbe_status read_ends(cbe_tokenizer *made, const char *folder, const char *name, cbe_error *err)
+static cbe_status read_ends(cbe_tokenizer *made, const char *folder, const char *name,
+                            cbe_error *err)
 {
     cbe_error unread;
     json_t *root = NULL;
@@ -443,7 +476,8 @@ static cbe_status read_ends(cbe_tokenizer *made, const char *folder, const char 
 
 cbe_status cbe_tokenizer_from_folder(cbe_tokenizer **out, const char *folder, cbe_error *err)
 {
-    static const char *const others[] = {"tokenizer_config.json", "special_tokens_map.json", "config.json"};
+    static const char *const others[] = {"tokenizer_config.json", "special_tokens_map.json",
+                                         "config.json"};
     const size_t size = strlen(folder) + sizeof "/tokenizer.json";
     cbe_tokenizer *made = NULL;
     char *path = cbe_alloc(size, 1, "path", err);
@@ -455,7 +489,8 @@ cbe_status cbe_tokenizer_from_folder(cbe_tokenizer **out, const char *folder, cb
         fclose(file);
     else
         st = cbe_fail(err, CBE_ERR_IO, -1,
-                      "%s: cannot be opened; save the tokenizer with transformers (AutoTokenizer, save_pretrained), or "
+                      "%s: cannot be opened; save the tokenizer with transformers (AutoTokenizer, "
+                      "save_pretrained), or "
                       "give token ids with --tokens IDS.safetensors",
                       path);
     if (st == CBE_OK) st = cbe_tokenizer_from_json(&made, path, err);

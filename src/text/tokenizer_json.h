@@ -18,10 +18,12 @@ bool cbe_json_span(const json_t *object, const char *key, cbe_span *out);
 bool cbe_json_bool(const json_t *object, const char *key, bool otherwise);
 
 /* Each adds steps to what is there; null adds none. */
-cbe_status cbe_json_normaliser(const json_t *value, const char *path, cbe_normaliser *out, cbe_error *err);
+cbe_status cbe_json_normaliser(const json_t *value, const char *path, cbe_normaliser *out,
+                               cbe_error *err);
 /** *byte_level is set when words are to be taken as bytes. */
-cbe_status cbe_json_pretokenizer(const json_t *value, const char *path, cbe_pretokenizer *out, bool *byte_level,
-                                 cbe_error *err);
-cbe_status cbe_json_decoder(const json_t *value, bool byte_level, cbe_token_decoder *out, cbe_error *err);
+cbe_status cbe_json_pretokenizer(const json_t *value, const char *path, cbe_pretokenizer *out,
+                                 bool *byte_level, cbe_error *err);
+cbe_status cbe_json_decoder(const json_t *value, bool byte_level, cbe_token_decoder *out,
+                            cbe_error *err);
 
 #endif

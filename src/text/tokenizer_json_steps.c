@@ -22,15 +22,16 @@ enum { MAX_DEPTH = 8 };
 
 cbe_status cbe_json_wrong(const char *path, const char *what, cbe_error *err)
 {
-    return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: %s; save the tokenizer again with tokenizers or transformers", path,
-                    what);
+    return cbe_fail(err, CBE_ERR_FORMAT, -1,
+                    "%s: %s; save the tokenizer again with tokenizers or transformers", path, what);
 }
 
 cbe_status cbe_json_not_read(const char *path, const char *what, const char *kind, cbe_error *err)
 {
-    return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
-                    "%s: %s '%.60s' cannot be read; give token ids with --tokens IDS.safetensors instead", path, what,
-                    kind);
+    return cbe_fail(
+        err, CBE_ERR_UNSUPPORTED, -1,
+        "%s: %s '%.60s' cannot be read; give token ids with --tokens IDS.safetensors instead", path,
+        what, kind);
 }
 
 const char *cbe_json_type(const json_t *value)
@@ -54,16 +55,19 @@ bool cbe_json_bool(const json_t *object, const char *key, bool otherwise)
 }
 
 /* {"String": text} or {"Regex": pattern}. */
-static cbe_status read_pattern(const json_t *value, const char *path, cbe_regex **out, cbe_error *err)
+static cbe_status read_pattern(const json_t *value, const char *path, cbe_regex **out,
+                               cbe_error *err)
 {
     cbe_span text;
     if (cbe_json_span(value, "String", &text) && text.length > 0)
         return cbe_regex_create_literal(out, text.data, text.length, err);
-    if (cbe_json_span(value, "Regex", &text)) return cbe_regex_create(out, text.data, text.length, path, err);
+    if (cbe_json_span(value, "Regex", &text))
+        return cbe_regex_create(out, text.data, text.length, path, err);
     return cbe_json_wrong(path, "a pattern is neither a String nor a Regex", err);
 }
 
-static cbe_status normaliser(const json_t *value, const char *path, int depth, cbe_normaliser *out, cbe_error *err)
+static cbe_status normaliser(const json_t *value, const char *path, int depth, cbe_normaliser *out,
+                             cbe_error *err)
 {
     static const struct {
         const char *type;
@@ -74,10 +78,12 @@ static cbe_status normaliser(const json_t *value, const char *path, int depth, c
     if (!value || json_is_null(value)) return CBE_OK;
     const char *type = cbe_json_type(value);
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
-        if (strcmp(type, forms[i].type) == 0) return cbe_normaliser_add_form(out, forms[i].form, err);
+        if (strcmp(type, forms[i].type) == 0)
+            return cbe_normaliser_add_form(out, forms[i].form, err);
     if (strcmp(type, "Sequence") == 0 && depth < MAX_DEPTH) {
         const json_t *list = json_object_get(value, "normalizers");
-        if (!json_is_array(list)) return cbe_json_wrong(path, "a sequence of normalizers is not a list", err);
+        if (!json_is_array(list))
+            return cbe_json_wrong(path, "a sequence of normalizers is not a list", err);
         for (size_t i = 0; i < json_array_size(list) && st == CBE_OK; i++)
             st = normaliser(json_array_get(list, i), path, depth + 1, out, err);
         return st;
@@ -92,18 +98,20 @@ static cbe_status normaliser(const json_t *value, const char *path, int depth, c
     if (strcmp(type, "Replace") == 0 && cbe_json_span(value, "content", &text)) {
         cbe_regex *regex = NULL;
         st = read_pattern(json_object_get(value, "pattern"), path, &regex, err);
-        return st == CBE_OK ? cbe_normaliser_add_replace(out, regex, text.data, text.length, err) : st;
+        return st == CBE_OK ? cbe_normaliser_add_replace(out, regex, text.data, text.length, err)
+                            : st;
     }
     return cbe_json_not_read(path, "normalizer", type, err);
 }
 
-cbe_status cbe_json_normaliser(const json_t *value, const char *path, cbe_normaliser *out, cbe_error *err)
+cbe_status cbe_json_normaliser(const json_t *value, const char *path, cbe_normaliser *out,
+                               cbe_error *err)
 {
     return normaliser(value, path, 0, out, err);
 }
 
-static cbe_status add_pattern(cbe_pretokenizer *out, const char *pattern, cbe_split_behaviour behaviour, bool invert,
-                              cbe_error *err)
+static cbe_status add_pattern(cbe_pretokenizer *out, const char *pattern,
+                              cbe_split_behaviour behaviour, bool invert, cbe_error *err)
 {
     cbe_regex *regex = NULL;
     const cbe_status st = cbe_regex_create(&regex, pattern, strlen(pattern), "built in", err);
@@ -111,9 +119,11 @@ static cbe_status add_pattern(cbe_pretokenizer *out, const char *pattern, cbe_sp
 }
 
 /* "Isolated" where it is not given. */
-static cbe_status read_behaviour(const json_t *value, const char *path, cbe_split_behaviour *out, cbe_error *err)
+static cbe_status read_behaviour(const json_t *value, const char *path, cbe_split_behaviour *out,
+                                 cbe_error *err)
 {
-    static const char *const names[] = {"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"};
+    static const char *const names[] = {"Removed", "Isolated", "MergedWithPrevious",
+                                        "MergedWithNext", "Contiguous"};
     const json_t *behaviour = json_object_get(value, "behavior");
     *out = CBE_SPLIT_ISOLATED;
     if (!behaviour) return CBE_OK;
@@ -129,14 +139,16 @@ static cbe_status read_behaviour(const json_t *value, const char *path, cbe_spli
 static cbe_status byte_level(const json_t *value, cbe_pretokenizer *out, cbe_error *err)
 {
     cbe_status st = CBE_OK;
-    if (cbe_json_bool(value, "add_prefix_space", true)) st = cbe_pretokenizer_add_prefix_space(out, err);
+    if (cbe_json_bool(value, "add_prefix_space", true))
+        st = cbe_pretokenizer_add_prefix_space(out, err);
     if (st == CBE_OK && cbe_json_bool(value, "use_regex", true))
         st = add_pattern(out, GPT2_SPLIT, CBE_SPLIT_ISOLATED, false, err);
     return st;
 }
 
 /* "prepend_scheme", or "add_prefix_space" in older files. */
-static cbe_status read_scheme(const json_t *value, const char *path, cbe_prepend_scheme *out, cbe_error *err)
+static cbe_status read_scheme(const json_t *value, const char *path, cbe_prepend_scheme *out,
+                              cbe_error *err)
 {
     const char *scheme = json_string_value(json_object_get(value, "prepend_scheme"));
     *out = CBE_PREPEND_ALWAYS;
@@ -151,7 +163,8 @@ static cbe_status read_scheme(const json_t *value, const char *path, cbe_prepend
     return CBE_OK;
 }
 
-static cbe_status metaspace(const json_t *value, const char *path, cbe_pretokenizer *out, cbe_error *err)
+static cbe_status metaspace(const json_t *value, const char *path, cbe_pretokenizer *out,
+                            cbe_error *err)
 {
     cbe_span mark;
     cbe_prepend_scheme scheme;
@@ -162,11 +175,13 @@ static cbe_status metaspace(const json_t *value, const char *path, cbe_pretokeni
     if (st == CBE_OK) st = cbe_pretokenizer_add_metaspace(out, mark.data, mark.length, scheme, err);
     if (st != CBE_OK || !cbe_json_bool(value, "split", true)) return st;
     st = cbe_regex_create_literal(&regex, mark.data, mark.length, err);
-    return st == CBE_OK ? cbe_pretokenizer_add_split(out, regex, CBE_SPLIT_MERGED_WITH_NEXT, false, err) : st;
+    return st == CBE_OK
+               ? cbe_pretokenizer_add_split(out, regex, CBE_SPLIT_MERGED_WITH_NEXT, false, err)
+               : st;
 }
 
-static cbe_status pretokenizer(const json_t *value, const char *path, int depth, cbe_pretokenizer *out,
-                               bool *is_byte_level, cbe_error *err)
+static cbe_status pretokenizer(const json_t *value, const char *path, int depth,
+                               cbe_pretokenizer *out, bool *is_byte_level, cbe_error *err)
 {
     static const struct {
         const char *type, *pattern;
@@ -183,13 +198,16 @@ static cbe_status pretokenizer(const json_t *value, const char *path, int depth,
     if (!value || json_is_null(value)) return CBE_OK;
     const char *type = cbe_json_type(value);
     /* Behind it text is characters that stand for bytes, which no other step is made for. */
-    if (*is_byte_level) return cbe_json_not_read(path, "behind ByteLevel, pre_tokenizer", type, err);
+    if (*is_byte_level)
+        return cbe_json_not_read(path, "behind ByteLevel, pre_tokenizer", type, err);
     for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++)
         if (strcmp(type, patterns[i].type) == 0)
-            return add_pattern(out, patterns[i].pattern, patterns[i].behaviour, patterns[i].invert, err);
+            return add_pattern(out, patterns[i].pattern, patterns[i].behaviour, patterns[i].invert,
+                               err);
     if (strcmp(type, "Sequence") == 0 && depth < MAX_DEPTH) {
         const json_t *list = json_object_get(value, "pretokenizers");
-        if (!json_is_array(list)) return cbe_json_wrong(path, "a sequence of pretokenizers is not a list", err);
+        if (!json_is_array(list))
+            return cbe_json_wrong(path, "a sequence of pretokenizers is not a list", err);
         for (size_t i = 0; i < json_array_size(list) && st == CBE_OK; i++)
             st = pretokenizer(json_array_get(list, i), path, depth + 1, out, is_byte_level, err);
         return st;
@@ -211,18 +229,21 @@ static cbe_status pretokenizer(const json_t *value, const char *path, int depth,
     if (strcmp(type, "CharDelimiterSplit") == 0 && cbe_json_span(value, "delimiter", &delimiter) &&
         delimiter.length > 0) {
         st = cbe_regex_create_literal(&regex, delimiter.data, delimiter.length, err);
-        return st == CBE_OK ? cbe_pretokenizer_add_split(out, regex, CBE_SPLIT_REMOVED, false, err) : st;
+        return st == CBE_OK ? cbe_pretokenizer_add_split(out, regex, CBE_SPLIT_REMOVED, false, err)
+                            : st;
     }
     if (strcmp(type, "Punctuation") != 0 && strcmp(type, "Split") != 0)
         return cbe_json_not_read(path, "pre_tokenizer", type, err);
     if ((st = read_behaviour(value, path, &behaviour, err)) != CBE_OK) return st;
     if (*type == 'P') return add_pattern(out, PUNCTUATION, behaviour, false, err);
-    if ((st = read_pattern(json_object_get(value, "pattern"), path, &regex, err)) != CBE_OK) return st;
-    return cbe_pretokenizer_add_split(out, regex, behaviour, cbe_json_bool(value, "invert", false), err);
+    if ((st = read_pattern(json_object_get(value, "pattern"), path, &regex, err)) != CBE_OK)
+        return st;
+    return cbe_pretokenizer_add_split(out, regex, behaviour, cbe_json_bool(value, "invert", false),
+                                      err);
 }
 
-cbe_status cbe_json_pretokenizer(const json_t *value, const char *path, cbe_pretokenizer *out, bool *byte_level,
-                                 cbe_error *err)
+cbe_status cbe_json_pretokenizer(const json_t *value, const char *path, cbe_pretokenizer *out,
+                                 bool *byte_level, cbe_error *err)
 {
     *byte_level = false;
     return pretokenizer(value, path, 0, out, byte_level, err);
@@ -234,7 +255,8 @@ static size_t count_of(const json_t *value, const char *key)
     return n > 0 ? (size_t)n : 0;
 }
 
-static cbe_status decoder(const json_t *value, bool byte_level, int depth, cbe_token_decoder *out, cbe_error *err)
+static cbe_status decoder(const json_t *value, bool byte_level, int depth, cbe_token_decoder *out,
+                          cbe_error *err)
 {
     cbe_span from, to;
     cbe_status st = CBE_OK;
@@ -246,16 +268,20 @@ static cbe_status decoder(const json_t *value, bool byte_level, int depth, cbe_t
             st = decoder(json_array_get(list, i), byte_level, depth + 1, out, err);
         return st;
     }
-    if (strcmp(type, "Fuse") == 0) return byte_level ? CBE_OK : cbe_token_decoder_add_fuse(out, err);
+    if (strcmp(type, "Fuse") == 0)
+        return byte_level ? CBE_OK : cbe_token_decoder_add_fuse(out, err);
     if (strcmp(type, "ByteLevel") == 0 && byte_level) return CBE_OK;
     if (byte_level) return cbe_token_decoder_set_not_read(out, type, err);
     if (strcmp(type, "ByteFallback") == 0) return cbe_token_decoder_add_byte_fallback(out, err);
-    if (strcmp(type, "Replace") == 0 && cbe_json_span(json_object_get(value, "pattern"), "String", &from) &&
+    if (strcmp(type, "Replace") == 0 &&
+        cbe_json_span(json_object_get(value, "pattern"), "String", &from) &&
         cbe_json_span(value, "content", &to) && from.length > 0)
         return cbe_token_decoder_add_replace(out, from, to, err);
     if (strcmp(type, "Strip") == 0 && cbe_json_span(value, "content", &from))
-        return cbe_token_decoder_add_strip(out, from, count_of(value, "start"), count_of(value, "stop"), err);
-    if (strcmp(type, "Metaspace") == 0 && cbe_json_span(value, "replacement", &from) && from.length > 0) {
+        return cbe_token_decoder_add_strip(out, from, count_of(value, "start"),
+                                           count_of(value, "stop"), err);
+    if (strcmp(type, "Metaspace") == 0 && cbe_json_span(value, "replacement", &from) &&
+        from.length > 0) {
         cbe_prepend_scheme scheme;
         if (read_scheme(value, "", &scheme, NULL) == CBE_OK)
             return cbe_token_decoder_add_metaspace(out, from, scheme != CBE_PREPEND_NEVER, err);
@@ -263,7 +289,8 @@ static cbe_status decoder(const json_t *value, bool byte_level, int depth, cbe_t
     return cbe_token_decoder_set_not_read(out, type, err);
 }
 
-cbe_status cbe_json_decoder(const json_t *value, bool byte_level, cbe_token_decoder *out, cbe_error *err)
+cbe_status cbe_json_decoder(const json_t *value, bool byte_level, cbe_token_decoder *out,
+                            cbe_error *err)
 {
     return decoder(value, byte_level, 0, out, err);
 }

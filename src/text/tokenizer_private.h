@@ -25,8 +25,9 @@ struct cbe_tokenizer {
     cbe_added_tokens added;      /* texts are the vocabulary's */
     cbe_added_tokens normalised; /* those that are looked for in the normalised text */
     size_t n_texts;
-    char **texts;              /* of these, normalised too */
-    cbe_token_decoder decoder; /* not used with a byte-level vocabulary, but for what it cannot read */
+    char **texts; /* of these, normalised too */
+    cbe_token_decoder
+        decoder; /* not used with a byte-level vocabulary, but for what it cannot read */
 };
 
 #endif

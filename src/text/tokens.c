@@ -19,18 +19,21 @@ typedef struct {
     size_t n_documents, n_replaced, max_tokens;
 } packing;
 
-static cbe_status take_document(void *user, const char *where, const char *text, size_t length, bool *stop,
-                                cbe_error *err)
+static cbe_status take_document(void *user, const char *where, const char *text, size_t length,
+                                bool *stop, cbe_error *err)
 {
     packing *p = user;
     int64_t *ids = NULL;
     size_t n_ids, replaced;
     const int64_t separator = cbe_tokenizer_eos(p->tokenizer);
-    cbe_status st = cbe_tokenizer_encode(p->tokenizer, text ? text : "", length, false, &ids, &n_ids, &replaced, err);
+    cbe_status st = cbe_tokenizer_encode(p->tokenizer, text ? text : "", length, false, &ids,
+                                         &n_ids, &replaced, err);
     if (st != CBE_OK) return st;
     if (n_ids == 0)
-        st = cbe_fail(err, CBE_ERR_ARG, -1, "%s: the document is empty, no tokens are in it; leave it out", where);
-    if (st == CBE_OK && p->n_documents > 0 && separator >= 0) st = cbe_id_list_push(&p->all, separator, err);
+        st = cbe_fail(err, CBE_ERR_ARG, -1,
+                      "%s: the document is empty, no tokens are in it; leave it out", where);
+    if (st == CBE_OK && p->n_documents > 0 && separator >= 0)
+        st = cbe_id_list_push(&p->all, separator, err);
     if (st == CBE_OK) st = cbe_id_list_append(&p->all, ids, n_ids, err);
     p->n_documents++;
     p->n_replaced += replaced;
@@ -53,13 +56,15 @@ cbe_status cbe_tokens_from_texts(cbe_tokens *out, const cbe_tokenizer *tokenizer
         /* Also what is not going to be read must be there. */
         struct stat info;
         if (stop && stat(paths[i], &info) != 0)
-            st = cbe_fail(err, CBE_ERR_IO, -1, "%s: cannot be opened: %s", paths[i], strerror(errno));
+            st = cbe_fail(err, CBE_ERR_IO, -1, "%s: cannot be opened: %s", paths[i],
+                          strerror(errno));
         else if (!stop)
             st = cbe_documents_visit(paths[i], documents, take_document, &p, &stop, err);
         if (st != CBE_OK) goto done;
     }
     if (p.all.count == 0) {
-        st = cbe_fail(err, CBE_ERR_ARG, -1, "%s: no documents%s, so no tokens; give a file that holds text", paths[0],
+        st = cbe_fail(err, CBE_ERR_ARG, -1,
+                      "%s: no documents%s, so no tokens; give a file that holds text", paths[0],
                       n_paths > 1 ? ", nor in the other texts" : "");
         goto done;
     }
@@ -80,8 +85,8 @@ done:
 }
 
 /* Copies tensor `name` of integers, with n_dims dimensions at most. */
-static cbe_status read_int64(const cbe_array_file *file, const char *name, size_t n_dims, cbe_tensor *tensor,
-                             int64_t **out, cbe_error *err)
+static cbe_status read_int64(const cbe_array_file *file, const char *name, size_t n_dims,
+                             cbe_tensor *tensor, int64_t **out, cbe_error *err)
 {
     cbe_status st = cbe_array_file_describe(file, name, tensor, err);
     if (st != CBE_OK) return st;
@@ -89,8 +94,8 @@ static cbe_status read_int64(const cbe_array_file *file, const char *name, size_
     if (!integers || tensor->n_dims == 0 || tensor->n_dims > n_dims)
         return cbe_fail(err, CBE_ERR_SHAPE, -1,
                         "%s: tensor '%s' is %s with %zu dimensions; I64 with 1%s is needed",
-                        cbe_array_file_path(file), name, cbe_dtype_get(tensor->dtype)->name, tensor->n_dims,
-                        n_dims == 2 ? " or 2" : "");
+                        cbe_array_file_path(file), name, cbe_dtype_get(tensor->dtype)->name,
+                        tensor->n_dims, n_dims == 2 ? " or 2" : "");
     return cbe_array_file_integers(file, name, tensor, out, err);
 }
 
@@ -132,7 +137,8 @@ static cbe_status check_mask(const cbe_array_file *file, cbe_error *err)
         for (size_t k = 0; k < t.n_elements && st == CBE_OK; k++)
             if (mask[k] == 0)
                 st = cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
-                              "%s: %s leaves tokens out, but a model is run on whole sequences; leave out the padding, or "
+                              "%s: %s leaves tokens out, but a model is run on whole sequences; "
+                              "leave out the padding, or "
                               "give --hidden-states with the mask",
                               cbe_array_file_path(file), names[i]);
         cbe_free(mask);

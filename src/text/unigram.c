@@ -26,9 +26,9 @@ typedef struct {
 struct cbe_unigram {
     const cbe_vocabulary *vocabulary;
     size_t n_entries;
-    entry *entries;              /* sorted by text */
-    size_t first[N_BYTES + 1];   /* of the entries that begin with each byte */
-    double *scores;              /* by id */
+    entry *entries;            /* sorted by text */
+    size_t first[N_BYTES + 1]; /* of the entries that begin with each byte */
+    double *scores;            /* by id */
     double unknown_score;
     int64_t unknown;
     int64_t fallback_ids[N_BYTES]; /* of "<0x00>" to "<0xFF>"; -1: none */
@@ -49,8 +49,9 @@ static int compare_entries(const void *a, const void *b)
     return order ? order : (x.length > y.length) - (x.length < y.length);
 }
 
-cbe_status cbe_unigram_create(cbe_unigram **out, const cbe_vocabulary *vocabulary, const double *scores,
-                              const int64_t *kinds, int64_t unknown, bool byte_fallback, cbe_error *err)
+cbe_status cbe_unigram_create(cbe_unigram **out, const cbe_vocabulary *vocabulary,
+                              const double *scores, const int64_t *kinds, int64_t unknown,
+                              bool byte_fallback, cbe_error *err)
 {
     const size_t n = cbe_vocabulary_size(vocabulary);
     cbe_unigram *made = cbe_alloc_zero(1, sizeof *made, "scores", err);
@@ -75,7 +76,8 @@ cbe_status cbe_unigram_create(cbe_unigram **out, const cbe_vocabulary *vocabular
             made->entries[made->n_entries++] = (entry){text, (uint32_t)id};
     }
     made->unknown_score = lowest - unknown_penalty;
-    if (made->n_entries) qsort(made->entries, made->n_entries, sizeof *made->entries, compare_entries);
+    if (made->n_entries)
+        qsort(made->entries, made->n_entries, sizeof *made->entries, compare_entries);
     for (size_t byte = 0, i = 0; byte <= N_BYTES; byte++) {
         while (i < made->n_entries && (unsigned char)made->entries[i].text.data[0] < byte) i++;
         made->first[byte] = i;
@@ -98,7 +100,8 @@ void cbe_unigram_free(cbe_unigram *unigram)
 }
 
 /* First of entries[low, high) whose byte at `depth` is not below `byte`; all are longer than depth. */
-static size_t first_not_below(const entry *entries, size_t low, size_t high, size_t depth, unsigned byte)
+static size_t first_not_below(const entry *entries, size_t low, size_t high, size_t depth,
+                              unsigned byte)
 {
     while (low < high) {
         const size_t middle = low + (high - low) / 2;
@@ -116,8 +119,8 @@ static void offer(best_way *way, double score, size_t begin, int64_t id)
 }
 
 /* Offers every token that begins at `at`; whether one of them is its first character alone. */
-static bool offer_tokens(const cbe_unigram *u, const char *word, size_t length, size_t at, size_t size,
-                         best_way *best)
+static bool offer_tokens(const cbe_unigram *u, const char *word, size_t length, size_t at,
+                         size_t size, best_way *best)
 {
     const unsigned byte = (unsigned char)word[at];
     size_t low = u->first[byte], high = u->first[byte + 1];
@@ -137,20 +140,21 @@ static bool offer_tokens(const cbe_unigram *u, const char *word, size_t length, 
 }
 
 /* The tokens of unknown text: those of its bytes, or one for all. */
-static cbe_status push_unknown(const cbe_unigram *u, const char *text, size_t length, cbe_id_list *ids,
-                               cbe_error *err)
+static cbe_status push_unknown(const cbe_unigram *u, const char *text, size_t length,
+                               cbe_id_list *ids, cbe_error *err)
 {
     cbe_status st = CBE_OK;
     bool bytes = true;
-    for (size_t i = 0; i < length && bytes; i++) bytes = u->fallback_ids[(unsigned char)text[i]] >= 0;
+    for (size_t i = 0; i < length && bytes; i++)
+        bytes = u->fallback_ids[(unsigned char)text[i]] >= 0;
     if (!bytes) return cbe_id_list_push(ids, u->unknown, err);
     for (size_t i = 0; i < length && st == CBE_OK; i++)
         st = cbe_id_list_push(ids, u->fallback_ids[(unsigned char)text[i]], err);
     return st;
 }
 
-cbe_status cbe_unigram_encode(const cbe_unigram *unigram, const char *word, size_t length, cbe_id_list *ids,
-                              cbe_error *err)
+cbe_status cbe_unigram_encode(const cbe_unigram *unigram, const char *word, size_t length,
+                              cbe_id_list *ids, cbe_error *err)
 {
     const cbe_unigram *u = unigram;
     cbe_status st = CBE_OK;
@@ -163,11 +167,12 @@ cbe_status cbe_unigram_encode(const cbe_unigram *unigram, const char *word, size
         if (offer_tokens(u, word, length, at, size, best)) continue;
         if (u->unknown < 0 && best[at + size].id < 0) {
             st = cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
-                          "'%.*s' has no token, and the tokenizer names none for what is unknown", (int)size,
-                          word + at);
+                          "'%.*s' has no token, and the tokenizer names none for what is unknown",
+                          (int)size, word + at);
             goto done;
         }
-        if (u->unknown >= 0) offer(&best[at + size], best[at].score + u->unknown_score, at, u->unknown);
+        if (u->unknown >= 0)
+            offer(&best[at + size], best[at].score + u->unknown_score, at, u->unknown);
     }
     for (size_t end = length; end > 0; end = best[end].begin) best[best[end].begin].next = end;
     for (size_t begin = 0, end; begin < length && st == CBE_OK; begin = end) {

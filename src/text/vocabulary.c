@@ -93,8 +93,9 @@ static cbe_status store_tokens(cbe_vocabulary *v, const cbe_span *tokens, const 
     for (size_t id = 0; id < v->n_tokens; id++) {
         size_t length = 0;
         v->offsets[id] = end;
-        const bool mapped = v->byte_level ? cbe_bytes_of_characters(tokens[id], v->bytes + end, &length)
-                                          : tokens[id].length > 0;
+        const bool mapped = v->byte_level
+                                ? cbe_bytes_of_characters(tokens[id], v->bytes + end, &length)
+                                : tokens[id].length > 0;
         reachable[id] = mapped && !(kinds && kinds[id] == CBE_TOKEN_UNUSED);
         if (!v->byte_level || is_added(kinds, id) || !mapped) {
             length = tokens[id].length;
@@ -139,8 +140,8 @@ cbe_status cbe_vocabulary_create(cbe_vocabulary **out, const char *path, size_t 
     bool *reachable = NULL;
     cbe_vocabulary *made = NULL;
     if (n_tokens > LAST_ID)
-        return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1, "%s: %zu tokens; %zu can be read", path, n_tokens,
-                        LAST_ID);
+        return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1, "%s: %zu tokens; %zu can be read", path,
+                        n_tokens, LAST_ID);
     if (!(made = cbe_alloc_zero(1, sizeof *made, "vocabulary", err))) goto done;
     made->n_tokens = n_tokens;
     made->byte_level = byte_level;

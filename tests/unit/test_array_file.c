@@ -31,8 +31,10 @@ static void arrays__of_numpy_hold_what_was_saved(void **state)
         size_t n_arrays;
         cbe_dtype dtype;
     } cases[] = {
-        {"states.npz", "hidden_states.2", 3, CBE_F32},     {"compressed.npz", "hidden_states.2", 4, CBE_F16},
-        {"masked.npz", "hidden_states.2", 4, CBE_F64},     {"hidden_states.2.npy", "single", 1, CBE_F32},
+        {"states.npz", "hidden_states.2", 3, CBE_F32},
+        {"compressed.npz", "hidden_states.2", 4, CBE_F16},
+        {"masked.npz", "hidden_states.2", 4, CBE_F64},
+        {"hidden_states.2.npy", "single", 1, CBE_F32},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         float part[N];
@@ -64,8 +66,11 @@ static void integers__of_every_width(void **state)
     static const struct {
         const char *file, *name;
         bool mask;
-    } cases[] = {{"states.npz", "input_ids", false}, {"compressed.npz", "input_ids", false}, {"ids.npy", "single", false},
-                 {"states.npz", "attention_mask", true}, {"masked.npz", "mask", true}};
+    } cases[] = {{"states.npz", "input_ids", false},
+                 {"compressed.npz", "input_ids", false},
+                 {"ids.npy", "single", false},
+                 {"states.npz", "attention_mask", true},
+                 {"masked.npz", "mask", true}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         cbe_error err;
         cbe_tensor t;
@@ -78,7 +83,8 @@ static void integers__of_every_width(void **state)
         cbe_free(values);
         values = NULL;
         if (cbe_array_file_has(file, "hidden_states.2"))
-            assert_int_equal(cbe_array_file_integers(file, "hidden_states.2", &t, &values, &err), CBE_ERR_SHAPE);
+            assert_int_equal(cbe_array_file_integers(file, "hidden_states.2", &t, &values, &err),
+                             CBE_ERR_SHAPE);
         cbe_array_file_close(file);
     }
 }
@@ -133,7 +139,12 @@ static void npy__literals_are_read_strictly(void **state)
         {" { 'descr' : '<f4' , 'fortran_order' : False , 'shape' : ( 2 , ) } ", 1, 2},
     };
     static const char *const bad[] = {
-        "", "{", "{}", "[]", "{'descr': '<f4'}", "{'descr': '<f4', 'fortran_order': False}",
+        "",
+        "{",
+        "{}",
+        "[]",
+        "{'descr': '<f4'}",
+        "{'descr': '<f4', 'fortran_order': False}",
         "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3)",
         "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3)} x",
         "{'descr': '<f4', 'fortran_order': False, 'shape': (2 3)}",
@@ -188,7 +199,8 @@ static void visit(const char *path)
         cbe_array_reader *reader = NULL;
         cbe_tensor t;
         float values[64];
-        if (cbe_array_reader_open(&reader, file, cbe_array_file_name(file, i), &err) != CBE_OK) continue;
+        if (cbe_array_reader_open(&reader, file, cbe_array_file_name(file, i), &err) != CBE_OK)
+            continue;
         cbe_assert_ok(cbe_array_file_describe(file, cbe_array_file_name(file, i), &t, &err), &err);
         for (size_t at = 0, n; at < t.n_elements; at += n) {
             n = t.n_elements - at < 64 ? t.n_elements - at : 64;
@@ -236,7 +248,8 @@ static void arrays__damaged_numbers_of_an_archive_are_noticed(void **state)
     temp_write(path, data, size);
     cbe_assert_ok(cbe_array_file_open(&file, path, "", &err), &err);
     cbe_assert_ok(cbe_array_reader_open(&reader, file, "hidden_states.2", &err), &err);
-    assert_int_equal(cbe_array_reader_next(reader, N, values, &err), CBE_ERR_FORMAT); /* its checksum */
+    assert_int_equal(cbe_array_reader_next(reader, N, values, &err),
+                     CBE_ERR_FORMAT); /* its checksum */
     assert_non_null(strstr(err.message, path));
     cbe_array_reader_close(reader);
     cbe_array_file_close(file);

@@ -25,18 +25,22 @@ static void destroy(model *m)
 
 static cbe_status create(model *out, cbe_error *err)
 {
-    static cbe_span tokens[CBE_TEST_MAX_TOKENS], merges[CBE_TEST_MAX_TOKENS], pairs[CBE_TEST_MAX_TOKENS][2];
+    static cbe_span tokens[CBE_TEST_MAX_TOKENS], merges[CBE_TEST_MAX_TOKENS],
+        pairs[CBE_TEST_MAX_TOKENS][2];
     cbe_test_spans(tokens, vocabulary.tokens, vocabulary.n_tokens);
     cbe_test_spans(merges, vocabulary.merges, vocabulary.n_merges);
     for (size_t i = 0; i < vocabulary.n_merges; i++) {
         const size_t cut = strcspn(merges[i].data, " "), length = merges[i].length;
         pairs[i][0] = (cbe_span){merges[i].data, cut};
-        pairs[i][1] = cut < length ? (cbe_span){merges[i].data + cut + 1, length - cut - 1} : (cbe_span){"", 0};
+        pairs[i][1] = cut < length ? (cbe_span){merges[i].data + cut + 1, length - cut - 1}
+                                   : (cbe_span){"", 0};
     }
     *out = (model){0};
-    cbe_status st = cbe_vocabulary_create(&out->words, "m.gguf", vocabulary.n_tokens, tokens, vocabulary.kinds, true, err);
+    cbe_status st = cbe_vocabulary_create(&out->words, "m.gguf", vocabulary.n_tokens, tokens,
+                                          vocabulary.kinds, true, err);
     if (st == CBE_OK)
-        st = cbe_bpe_create(&out->bpe, "m.gguf", out->words, NULL, vocabulary.n_merges, (const cbe_span(*)[2])pairs, err);
+        st = cbe_bpe_create(&out->bpe, "m.gguf", out->words, NULL, vocabulary.n_merges,
+                            (const cbe_span(*)[2])pairs, err);
     if (st != CBE_OK) destroy(out);
     return st;
 }
@@ -202,7 +206,8 @@ static void bpe__keeps_added_tokens_apart(void **state)
     model m = create_good();
     expect_word(m, "ab", 1, &ab);
     assert_int_equal(cbe_vocabulary_bytes(m.words, control).length, 2);
-    assert_int_equal(cbe_vocabulary_bytes(m.words, letter).length, 2); /* as it is written, not byte 0xe9 */
+    assert_int_equal(cbe_vocabulary_bytes(m.words, letter).length,
+                     2); /* as it is written, not byte 0xe9 */
     destroy(&m);
 }
 
@@ -244,18 +249,31 @@ static void bpe__takes_tokens_that_are_not_utf8_as_they_are(void **state)
 }
 
 /* A model of characters. */
-static const char *const characters[] = {"<unk>", "a", "b", "\xc3\xa9", "ab", "\xc3\xa9" "a", "<0xC3>", "<0xA8>", "abab"};
+static const char *const characters[] = {"<unk>",
+                                         "a",
+                                         "b",
+                                         "\xc3\xa9",
+                                         "ab",
+                                         "\xc3\xa9"
+                                         "a",
+                                         "<0xC3>",
+                                         "<0xA8>",
+                                         "abab"};
 enum { UNK, A, B, E_ACUTE, AB, EA, BYTE_C3, BYTE_A8, ABAB, N_CHARACTERS };
 
 static model create_characters(const cbe_bpe_options *options, const float *scores)
 {
-    static const cbe_span merges[][2] = {{{"a", 1}, {"b", 1}}, {{"\xc3\xa9", 2}, {"a", 1}}, {{"ab", 2}, {"ab", 2}}};
-    static const int64_t kinds[] = {CBE_TOKEN_UNKNOWN, 1, 1, 1, 1, 1, CBE_TOKEN_BYTE, CBE_TOKEN_BYTE, 1};
+    static const cbe_span merges[][2] = {
+        {{"a", 1}, {"b", 1}}, {{"\xc3\xa9", 2}, {"a", 1}}, {{"ab", 2}, {"ab", 2}}};
+    static const int64_t kinds[] = {CBE_TOKEN_UNKNOWN, 1, 1, 1, 1, 1, CBE_TOKEN_BYTE,
+                                    CBE_TOKEN_BYTE,    1};
     cbe_span tokens[N_CHARACTERS];
     cbe_error err;
     model m = {0};
-    for (size_t i = 0; i < N_CHARACTERS; i++) tokens[i] = (cbe_span){characters[i], strlen(characters[i])};
-    cbe_assert_ok(cbe_vocabulary_create(&m.words, "c.json", N_CHARACTERS, tokens, kinds, false, &err), &err);
+    for (size_t i = 0; i < N_CHARACTERS; i++)
+        tokens[i] = (cbe_span){characters[i], strlen(characters[i])};
+    cbe_assert_ok(
+        cbe_vocabulary_create(&m.words, "c.json", N_CHARACTERS, tokens, kinds, false, &err), &err);
     cbe_assert_ok(scores ? cbe_bpe_create_scored(&m.bpe, m.words, options, scores, kinds, &err)
                          : cbe_bpe_create(&m.bpe, "c.json", m.words, options, 3, merges, &err),
                   &err);
@@ -271,11 +289,22 @@ static void bpe__characters_without_a_token_fall_back_to_bytes_or_are_unknown(vo
         size_t n;
         int64_t want[8];
     } cases[] = {
-        {{.byte_fallback = true, .unknown = UNK}, "ab\xc3\xa8 \xc3\xa9", 5, {AB, BYTE_C3, BYTE_A8, UNK, E_ACUTE}},
+        {{.byte_fallback = true, .unknown = UNK},
+         "ab\xc3\xa8 \xc3\xa9",
+         5,
+         {AB, BYTE_C3, BYTE_A8, UNK, E_ACUTE}},
         {{.unknown = UNK}, "xy\xc3\xa8", 3, {UNK, UNK, UNK}},
         {{.unknown = UNK, .fuse_unknown = true}, "xya\xc3\xa8", 3, {UNK, A, UNK}},
-        {{.unknown = -1}, "xa\xc3\xa8" "b", 1, {AB}},
-        {{.unknown = -1}, "\xc3\xa9" "abab", 2, {E_ACUTE, ABAB}},
+        {{.unknown = -1},
+         "xa\xc3\xa8"
+         "b",
+         1,
+         {AB}},
+        {{.unknown = -1},
+         "\xc3\xa9"
+         "abab",
+         2,
+         {E_ACUTE, ABAB}},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         model m = create_characters(&cases[i].options, NULL);
@@ -291,17 +320,27 @@ static void bpe__scores_decide_where_no_merges_are_listed(void **state)
     const cbe_bpe_options options = {.byte_fallback = true, .unknown = UNK};
     float scores[N_CHARACTERS] = {[AB] = -1, [EA] = -2, [ABAB] = -3};
     model m = create_characters(&options, scores);
-    expect_word(m, "\xc3\xa9" "ab", 2, (int64_t[]){E_ACUTE, AB});
+    expect_word(m,
+                "\xc3\xa9"
+                "ab",
+                2, (int64_t[]){E_ACUTE, AB});
     expect_word(m, "ababab", 2, (int64_t[]){ABAB, AB});
     destroy(&m);
     scores[EA] = -0.5f;
     m = create_characters(&options, scores);
-    expect_word(m, "\xc3\xa9" "ab", 2, (int64_t[]){EA, B});
+    expect_word(m,
+                "\xc3\xa9"
+                "ab",
+                2, (int64_t[]){EA, B});
     destroy(&m);
     scores[EA] = scores[AB];
     m = create_characters(&options, scores);
-    expect_word(m, "\xc3\xa9" "ab", 2, (int64_t[]){EA, B});
-    expect_word(m, "<0xC3>", 6, (int64_t[]){UNK, UNK, UNK, UNK, UNK, UNK}); /* not the byte's token */
+    expect_word(m,
+                "\xc3\xa9"
+                "ab",
+                2, (int64_t[]){EA, B});
+    expect_word(m, "<0xC3>", 6,
+                (int64_t[]){UNK, UNK, UNK, UNK, UNK, UNK}); /* not the byte's token */
     destroy(&m);
 }
 

@@ -163,6 +163,9 @@ static void info__tells_what_each_kind_of_file_holds(void **state)
     static const char *const lines[][2] = {
         {"info %H", "hidden_states.1"},
         {"info %E", "norm: rmsnorm"},
+        {"info %G/npy/compressed.npz", "F16   [3, 4, 5]"},
+        {"info %G/npy/compressed.npz", "cannot be read"},
+        {"info %G/npy/ids.npy", "I32   [3, 4]"},
         {"info %G/models/llama", "hidden size: 64"},
         {"info %G/gguf/tiny-llama/llama-f32.gguf", "general.architecture: llama"},
         {"info %G/gguf/tiny-llama/llama-q5_0.gguf --tensors", "q5_0"},

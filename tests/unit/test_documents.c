@@ -20,7 +20,8 @@ typedef struct {
     size_t length, stop_after, n;
 } gathered;
 
-static cbe_status gather(void *user, const char *where, const char *text, size_t length, bool *stop, cbe_error *err)
+static cbe_status gather(void *user, const char *where, const char *text, size_t length, bool *stop,
+                         cbe_error *err)
 {
     gathered *g = user;
     (void)err;
@@ -34,7 +35,8 @@ static cbe_status gather(void *user, const char *where, const char *text, size_t
     return CBE_OK;
 }
 
-static cbe_status read_all(gathered *g, const char *path, cbe_documents_kind kind, const char *field, cbe_error *err)
+static cbe_status read_all(gathered *g, const char *path, cbe_documents_kind kind,
+                           const char *field, cbe_error *err)
 {
     const cbe_documents_options options = {kind, field};
     bool stop = false;
@@ -43,14 +45,16 @@ static cbe_status read_all(gathered *g, const char *path, cbe_documents_kind kin
     return cbe_documents_visit(path, &options, gather, g, &stop, err);
 }
 
-static void expect_documents(void **state, const char *name, cbe_documents_kind kind, const char *text, const char *want)
+static void expect_documents(void **state, const char *name, cbe_documents_kind kind,
+                             const char *text, const char *want)
 {
     static gathered g;
     cbe_error err;
     const char *path = temp_path(state, name);
     temp_write(path, text, strlen(text));
     cbe_assert_ok(read_all(&g, path, kind, NULL, &err), &err);
-    if (strcmp(g.text, want) != 0) fail_msg("'%s' has documents '%s', not '%s'", text, g.text, want);
+    if (strcmp(g.text, want) != 0)
+        fail_msg("'%s' has documents '%s', not '%s'", text, g.text, want);
 }
 
 static void documents__are_files_paragraphs_or_fields(void **state)
@@ -58,10 +62,13 @@ static void documents__are_files_paragraphs_or_fields(void **state)
     expect_documents(state, "a.txt", CBE_DOCUMENTS_AUTO, " one\n\n two\n", " one\n\n two\n|");
     expect_documents(state, "a.txt", CBE_DOCUMENTS_FILE, "", "|");
     expect_documents(state, "a.jsonl", CBE_DOCUMENTS_FILE, "{}", "{}|");
-    expect_documents(state, "a.txt", CBE_DOCUMENTS_BLANK_LINE, "one\ntwo\n\nthree", "one\ntwo|three|");
-    expect_documents(state, "a.txt", CBE_DOCUMENTS_BLANK_LINE, "\n \t\n one \n\r\n\n\ntwo\r\n\r\n", " one |two|");
+    expect_documents(state, "a.txt", CBE_DOCUMENTS_BLANK_LINE, "one\ntwo\n\nthree",
+                     "one\ntwo|three|");
+    expect_documents(state, "a.txt", CBE_DOCUMENTS_BLANK_LINE, "\n \t\n one \n\r\n\n\ntwo\r\n\r\n",
+                     " one |two|");
     expect_documents(state, "a.txt", CBE_DOCUMENTS_BLANK_LINE, "\n\n", "");
-    static const char lines[] = "{\"text\": \"a\\nb\", \"id\": 1}\n\n  \r\n{\"id\": 2, \"text\": \"\\u00e9\"}\r\n{\"text\": \"\"}";
+    static const char lines[] = "{\"text\": \"a\\nb\", \"id\": 1}\n\n  \r\n{\"id\": 2, \"text\": "
+                                "\"\\u00e9\"}\r\n{\"text\": \"\"}";
     expect_documents(state, "a.jsonl", CBE_DOCUMENTS_AUTO, lines, "a\nb|\xc3\xa9||");
     expect_documents(state, "a.ndjson", CBE_DOCUMENTS_AUTO, lines, "a\nb|\xc3\xa9||");
     expect_documents(state, "a.txt", CBE_DOCUMENTS_JSONL, lines, "a\nb|\xc3\xa9||");
@@ -98,7 +105,8 @@ static void documents__bad_lines_are_named(void **state)
         const char *text, *what;
     } cases[] = {
         {"{\"text\": \"a\"}\n{\"text\": \"b\"", "line 2: not JSON"},
-        {"{\"text\": \"a\"}\n\n[1]\n", "line 3: no field 'text' that is a string; name the field with --text-field"},
+        {"{\"text\": \"a\"}\n\n[1]\n",
+         "line 3: no field 'text' that is a string; name the field with --text-field"},
         {"{\"content\": \"a\"}", "line 1: no field 'text'"},
         {"{\"text\": 1}", "line 1: no field 'text' that is a string"},
         {"{\"text\": \"a\"} x", "line 1: not JSON"},
@@ -127,7 +135,10 @@ static size_t pack(bool zstd, const char *text, size_t length, unsigned char *ou
         ZSTD_freeCCtx(context);
         return n;
     }
-    z_stream z = {.next_in = (Bytef *)(uintptr_t)text, .avail_in = (uInt)length, .next_out = out, .avail_out = ROOM};
+    z_stream z = {.next_in = (Bytef *)(uintptr_t)text,
+                  .avail_in = (uInt)length,
+                  .next_out = out,
+                  .avail_out = ROOM};
     assert_int_equal(deflateInit2(&z, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
     assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
     deflateEnd(&z);
@@ -138,7 +149,8 @@ static size_t pack(bool zstd, const char *text, size_t length, unsigned char *ou
 static size_t fill_text(char *text, size_t n_lines)
 {
     size_t length = 0;
-    for (size_t i = 0; i < n_lines; i++) length += (size_t)sprintf(text + length, "line %zu of %zu\n", i * i, n_lines);
+    for (size_t i = 0; i < n_lines; i++)
+        length += (size_t)sprintf(text + length, "line %zu of %zu\n", i * i, n_lines);
     return length;
 }
 
@@ -175,7 +187,8 @@ static void stream__lines_cross_parts(void **state)
     char *text = malloc(N * 90), *want = malloc(N * 40);
     size_t length = 0, n = 0;
     for (size_t i = 0; i < N; i++) {
-        length += (size_t)sprintf(text + length, "{\"pad\": \"%0*d\", \"text\": \"%zu\"}\n", (int)(i * 7919 % 40), 1, i);
+        length += (size_t)sprintf(text + length, "{\"pad\": \"%0*d\", \"text\": \"%zu\"}\n",
+                                  (int)(i * 7919 % 40), 1, i);
         n += (size_t)sprintf(want + n, "%zu|", i);
     }
     const char *path = temp_path(state, "long.jsonl");
@@ -199,7 +212,8 @@ static void stream__damage_is_an_error(void **state)
         for (size_t cut = magic; cut < size; cut++) {
             temp_write(path, packed, cut);
             assert_int_equal(read_all(&g, path, CBE_DOCUMENTS_FILE, NULL, &err), CBE_ERR_FORMAT);
-            assert_true(strstr(err.message, path) && strstr(err.message, zstd ? "damaged zstd" : "damaged gzip"));
+            assert_true(strstr(err.message, path) &&
+                        strstr(err.message, zstd ? "damaged zstd" : "damaged gzip"));
         }
         for (size_t i = magic; i < size; i++) {
             packed[i] ^= 0x55;
@@ -207,7 +221,8 @@ static void stream__damage_is_an_error(void **state)
             const cbe_status st = read_all(&g, path, CBE_DOCUMENTS_FILE, NULL, &err);
             packed[i] ^= 0x55;
             /* Time, operating system and flags of the header are not protected; the text is. */
-            if (st == CBE_OK) assert_true(g.length == length + 1 && memcmp(g.text, text, length) == 0);
+            if (st == CBE_OK)
+                assert_true(g.length == length + 1 && memcmp(g.text, text, length) == 0);
         }
         temp_write(path, packed, size);
         cbe_assert_ok(read_all(&g, path, CBE_DOCUMENTS_FILE, NULL, &err), &err);
@@ -222,7 +237,8 @@ static void documents__survive_every_failing_allocation(void **state)
     static char text[ROOM];
     static unsigned char packed[ROOM];
     static gathered g;
-    const size_t length = (size_t)sprintf(text, "{\"text\": \"some words\"}\n{\"text\": \"others\"}\n");
+    const size_t length =
+        (size_t)sprintf(text, "{\"text\": \"some words\"}\n{\"text\": \"others\"}\n");
     const char *path = temp_path(state, "f.jsonl");
     for (int kind = 0; kind < 4; kind++) {
         const size_t size = kind < 2 ? length : pack(kind == 3, text, length, packed);
@@ -233,7 +249,8 @@ static void documents__survive_every_failing_allocation(void **state)
             cbe_error err = {0};
             assert_true(n_failed < 100);
             cbe_memory_fail_after(n_failed);
-            st = read_all(&g, path, kind == 1 ? CBE_DOCUMENTS_BLANK_LINE : CBE_DOCUMENTS_AUTO, NULL, &err);
+            st = read_all(&g, path, kind == 1 ? CBE_DOCUMENTS_BLANK_LINE : CBE_DOCUMENTS_AUTO, NULL,
+                          &err);
             cbe_memory_fail_after(-1);
             assert_true(st == CBE_OK || st == CBE_ERR_NOMEM);
             assert_int_equal(st, err.code);

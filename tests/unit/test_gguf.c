@@ -446,7 +446,8 @@ DAMAGED(array_2_60)
 }
 DAMAGED(array_of_u64_2_61)
 {
-    gguf_head(b, 0, 1), gguf_key(b, "k", ARRAY), gguf_array(b, U64, UINT64_C(1) << 61); // 2^64 bytes
+    gguf_head(b, 0, 1), gguf_key(b, "k", ARRAY),
+        gguf_array(b, U64, UINT64_C(1) << 61); // 2^64 bytes
 }
 DAMAGED(strings_2_61)
 {

@@ -60,7 +60,8 @@ static void parts__are_one_model(void **state)
     assert_false(cbe_gguf_has_tensor(file, "d"));
     cbe_gguf_close(file);
     assert_int_equal(cbe_gguf_open(&file, last, &err), CBE_ERR_ARG);
-    assert_non_null(strstr(err.message, "part 3 of 3 of a model; name the first, ...-00001-of-00003.gguf"));
+    assert_non_null(
+        strstr(err.message, "part 3 of 3 of a model; name the first, ...-00001-of-00003.gguf"));
 }
 
 static void expect_refused(const char *path, cbe_status status, const char *what)
@@ -77,14 +78,19 @@ static void parts__that_are_missing_or_do_not_belong_together_are_named(void **s
     const char *first = write_part(state, "n-00001-of-00002.gguf", 0, 2, "a", 1);
     expect_refused(first, CBE_ERR_IO, "n-00002-of-00002.gguf: part 2 of 2 of the model is missing");
     write_part(state, "n-00002-of-00002.gguf", 2, 3, "b", 1);
-    expect_refused(first, CBE_ERR_FORMAT, "is part 3 of 3 (split.no, split.count), not part 2 of 2");
+    expect_refused(first, CBE_ERR_FORMAT,
+                   "is part 3 of 3 (split.no, split.count), not part 2 of 2");
     write_part(state, "n-00002-of-00002.gguf", 1, 2, "a", 1);
-    expect_refused(first, CBE_ERR_FORMAT, "n-00002-of-00002.gguf: tensor 'a' is in an earlier part too");
+    expect_refused(first, CBE_ERR_FORMAT,
+                   "n-00002-of-00002.gguf: tensor 'a' is in an earlier part too");
     temp_write(temp_path(state, "n-00002-of-00002.gguf"), "GGUF", 4);
     expect_refused(first, CBE_ERR_FORMAT, "n-00002-of-00002.gguf: truncated");
-    expect_refused(write_part(state, "renamed.gguf", 0, 2, "a", 1), CBE_ERR_ARG, "-00001-of-00002.gguf; rename it");
-    expect_refused(write_part(state, "o-00004-of-00003.gguf", 3, 3, "a", 1), CBE_ERR_FORMAT, "part 4 of 3");
-    expect_refused(write_part(state, "o.gguf", 0, 4000000000u, "a", 1), CBE_ERR_FORMAT, "4000000000");
+    expect_refused(write_part(state, "renamed.gguf", 0, 2, "a", 1), CBE_ERR_ARG,
+                   "-00001-of-00002.gguf; rename it");
+    expect_refused(write_part(state, "o-00004-of-00003.gguf", 3, 3, "a", 1), CBE_ERR_FORMAT,
+                   "part 4 of 3");
+    expect_refused(write_part(state, "o.gguf", 0, 4000000000u, "a", 1), CBE_ERR_FORMAT,
+                   "4000000000");
 
     static bytes b; // split.tensors.count is that of all parts
     gguf_head(&b, 0, 3);

@@ -65,16 +65,17 @@ static void pretokenize__cuts_as_the_models_do(void **state)
         {CBE_SPLIT_LLAMA3, "!word'\xc5\xbf", "!word|'\xc5\xbf|"}, /* long s, a kind of s */
         {CBE_SPLIT_QWEN2, "x 123's", "x| |1|2|3|'s|"},
         {CBE_SPLIT_DBRX, "x 12345'S", "x| |123|45|'S|"},
-        {CBE_SPLIT_GPT4O, "helloWorld HTTPServer's 1234/\n", "hello|World| HTTPServer's| |123|4|/\n|"},
+        {CBE_SPLIT_GPT4O, "helloWorld HTTPServer's 1234/\n",
+         "hello|World| HTTPServer's| |123|4|/\n|"},
         {CBE_SPLIT_BLOOM, "so, (a|b) c!  d", "so|, (|a|||b|)| c|! | d|"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         cbe_error err;
         joined got = {.length = 0};
         cbe_pretokenizer pretokenizer = create(cases[i].split);
-        cbe_assert_ok(
-            cbe_pretokenize(&pretokenizer, cases[i].text, strlen(cases[i].text), true, join, &got, &err),
-            &err);
+        cbe_assert_ok(cbe_pretokenize(&pretokenizer, cases[i].text, strlen(cases[i].text), true,
+                                      join, &got, &err),
+                      &err);
         assert_string_equal(got.text, cases[i].want);
         cbe_pretokenizer_free(&pretokenizer);
     }
@@ -105,8 +106,11 @@ static void split__behaviours_are_those_of_tokenizers(void **state)
         cbe_pretokenizer pretokenizer = {0};
         joined got = {.length = 0};
         cbe_assert_ok(cbe_regex_create_literal(&regex, "-", 1, &err), &err);
-        cbe_assert_ok(cbe_pretokenizer_add_split(&pretokenizer, regex, cases[i].behaviour, cases[i].invert, &err), &err);
-        cbe_assert_ok(cbe_pretokenize(&pretokenizer, text, sizeof text - 1, true, join, &got, &err), &err);
+        cbe_assert_ok(cbe_pretokenizer_add_split(&pretokenizer, regex, cases[i].behaviour,
+                                                 cases[i].invert, &err),
+                      &err);
+        cbe_assert_ok(cbe_pretokenize(&pretokenizer, text, sizeof text - 1, true, join, &got, &err),
+                      &err);
         assert_string_equal(got.text, cases[i].want);
         cbe_pretokenizer_free(&pretokenizer);
     }
@@ -120,17 +124,18 @@ static void metaspace__prepends_as_its_scheme_says(void **state)
         bool first;
         const char *text, *want;
     } cases[] = {
-        {CBE_PREPEND_NEVER, true, "a b", "a_b|"},   {CBE_PREPEND_FIRST, true, "a  b", "_a__b|"},
-        {CBE_PREPEND_FIRST, false, "a b", "a_b|"},  {CBE_PREPEND_ALWAYS, false, "a ", "_a_|"},
-        {CBE_PREPEND_ALWAYS, true, " a", "_a|"},    {CBE_PREPEND_ALWAYS, true, "_a", "_a|"},
+        {CBE_PREPEND_NEVER, true, "a b", "a_b|"},  {CBE_PREPEND_FIRST, true, "a  b", "_a__b|"},
+        {CBE_PREPEND_FIRST, false, "a b", "a_b|"}, {CBE_PREPEND_ALWAYS, false, "a ", "_a_|"},
+        {CBE_PREPEND_ALWAYS, true, " a", "_a|"},   {CBE_PREPEND_ALWAYS, true, "_a", "_a|"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         cbe_error err;
         cbe_pretokenizer pretokenizer = {0};
         joined got = {.length = 0};
-        cbe_assert_ok(cbe_pretokenizer_add_metaspace(&pretokenizer, "_", 1, cases[i].scheme, &err), &err);
-        cbe_assert_ok(cbe_pretokenize(&pretokenizer, cases[i].text, strlen(cases[i].text), cases[i].first, join, &got,
-                                      &err),
+        cbe_assert_ok(cbe_pretokenizer_add_metaspace(&pretokenizer, "_", 1, cases[i].scheme, &err),
+                      &err);
+        cbe_assert_ok(cbe_pretokenize(&pretokenizer, cases[i].text, strlen(cases[i].text),
+                                      cases[i].first, join, &got, &err),
                       &err);
         assert_string_equal(got.text, cases[i].want);
         cbe_pretokenizer_free(&pretokenizer);
@@ -166,7 +171,8 @@ static void pretokenize__is_linear_on_long_runs(void **state)
         for (int split = 0; split < CBE_N_SPLITS; split++) {
             size_t n = 0;
             cbe_pretokenizer pretokenizer = create((cbe_split)split);
-            cbe_assert_ok(cbe_pretokenize(&pretokenizer, text, length, true, count, &n, &err), &err);
+            cbe_assert_ok(cbe_pretokenize(&pretokenizer, text, length, true, count, &n, &err),
+                          &err);
             assert_int_equal(n, length);
             cbe_pretokenizer_free(&pretokenizer);
         }
@@ -233,7 +239,8 @@ static void pretokenize__survives_every_failing_allocation(void **state)
         assert_true(n_failed < 1000);
         cbe_memory_fail_after(n_failed);
         st = cbe_pretokenizer_add_named(&pretokenizer, CBE_SPLIT_SMOLLM, &err);
-        if (st == CBE_OK) st = cbe_pretokenize(&pretokenizer, "one 2 three", 11, true, count, &n, &err);
+        if (st == CBE_OK)
+            st = cbe_pretokenize(&pretokenizer, "one 2 three", 11, true, count, &n, &err);
         cbe_memory_fail_after(-1);
         assert_true(st == CBE_OK || st == CBE_ERR_NOMEM);
         assert_int_equal(st, err.code);

@@ -33,8 +33,10 @@ static void regex__patterns_mean_what_they_mean_in_oniguruma(void **state)
     static const struct {
         const char *pattern, *text, *want;
     } cases[] = {
-        {"\\s", "a\xe1\xa0\x8e\xc2\x85z\xe3\x80\x80", "\xc2\x85|\xe3\x80\x80|"},  /* U+180E is none */
-        {"\\w+", "caf\xc3\xa9_1 \xd9\xa3\xc2\xbd-x\xe2\x81\xb4", "caf\xc3\xa9_1|\xd9\xa3\xc2\xbd|x|"},
+        {"\\s", "a\xe1\xa0\x8e\xc2\x85z\xe3\x80\x80",
+         "\xc2\x85|\xe3\x80\x80|"}, /* U+180E is none */
+        {"\\w+", "caf\xc3\xa9_1 \xd9\xa3\xc2\xbd-x\xe2\x81\xb4",
+         "caf\xc3\xa9_1|\xd9\xa3\xc2\xbd|x|"},
         {"\\d+", "12\xd9\xa3\xe2\x85\xa7", "12\xd9\xa3|"},
         {"\\h+", "xfF09g", "fF09|"},
         {"[\\h_]+", "a_g", "a_|"},
@@ -52,7 +54,10 @@ static void regex__patterns_mean_what_they_mean_in_oniguruma(void **state)
         {"[]a]+", "a]b", "a]|"},
         {"[[:alpha:]]+", "ab1", "ab|"},
         {"\\p{Han}+", "\xe4\xb8\x96\xe7\x95\x8c!\xe3\x80\x82", "\xe4\xb8\x96\xe7\x95\x8c|"},
-        {"\\p{Script=Cyrillic}+|\\p{^L}", "\xd0\x9f" "a1", "\xd0\x9f|1|"},
+        {"\\p{Script=Cyrillic}+|\\p{^L}",
+         "\xd0\x9f"
+         "a1",
+         "\xd0\x9f|1|"},
         {"\\p{Letter}\\P{Letter}", "a1b2", "a1|b2|"},
         {"\\u00e9", "e\xc3\xa9", "\xc3\xa9|"},
         {"^a|b$", "a\nab\n", "a|a|b|"}, /* ends of lines */
@@ -65,15 +70,17 @@ static void regex__patterns_mean_what_they_mean_in_oniguruma(void **state)
         cbe_error err;
         cbe_assert_ok(find_all(cases[i].pattern, cases[i].text, got, &err), &err);
         if (strcmp(got, cases[i].want) != 0)
-            fail_msg("'%s' in '%s' finds '%s', not '%s'", cases[i].pattern, cases[i].text, got, cases[i].want);
+            fail_msg("'%s' in '%s' finds '%s', not '%s'", cases[i].pattern, cases[i].text, got,
+                     cases[i].want);
     }
 }
 
 static void regex__what_cannot_be_translated_is_shown(void **state)
 {
     (void)state;
-    static const char *const patterns[] = {"[a&&b]",  "[a[^b]]", "[a",  "\\",   "(",        ")",     "[\\W]",
-                                           "\\p{L",   "\\u12",   "\\Qa\\E", "a**b[", "\\p{Nothing}", "(?<n", "[[:no:]]"};
+    static const char *const patterns[] = {"[a&&b]", "[a[^b]]",      "[a",    "\\",      "(",
+                                           ")",      "[\\W]",        "\\p{L", "\\u12",   "\\Qa\\E",
+                                           "a**b[",  "\\p{Nothing}", "(?<n",  "[[:no:]]"};
     for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) {
         char got[64];
         cbe_error err = {0};

@@ -36,13 +36,12 @@ static void dtype__table_has_names_and_block_sizes(void **state)
         const char *name;
         size_t items, bytes;
     } rows[] = {
-        {CBE_F32, "F32", 1, 4},     {CBE_F64, "F64", 1, 8},     {CBE_F16, "F16", 1, 2},
-        {CBE_BF16, "BF16", 1, 2},   {CBE_I64, "I64", 1, 8},     {CBE_I32, "I32", 1, 4},
-        {CBE_U8, "U8", 1, 1},       {CBE_Q4_0, "Q4_0", 32, 18},
-        {CBE_Q4_1, "Q4_1", 32, 20}, {CBE_Q5_0, "Q5_0", 32, 22}, {CBE_Q5_1, "Q5_1", 32, 24},
-        {CBE_Q8_0, "Q8_0", 32, 34}, {CBE_Q2_K, "Q2_K", 256, 84}, {CBE_Q3_K, "Q3_K", 256, 110},
-        {CBE_Q4_K, "Q4_K", 256, 144}, {CBE_Q5_K, "Q5_K", 256, 176}, {CBE_Q6_K, "Q6_K", 256, 210},
-        {CBE_IQ4_NL, "IQ4_NL", 32, 18},
+        {CBE_F32, "F32", 1, 4},       {CBE_F64, "F64", 1, 8},       {CBE_F16, "F16", 1, 2},
+        {CBE_BF16, "BF16", 1, 2},     {CBE_I64, "I64", 1, 8},       {CBE_I32, "I32", 1, 4},
+        {CBE_U8, "U8", 1, 1},         {CBE_Q4_0, "Q4_0", 32, 18},   {CBE_Q4_1, "Q4_1", 32, 20},
+        {CBE_Q5_0, "Q5_0", 32, 22},   {CBE_Q5_1, "Q5_1", 32, 24},   {CBE_Q8_0, "Q8_0", 32, 34},
+        {CBE_Q2_K, "Q2_K", 256, 84},  {CBE_Q3_K, "Q3_K", 256, 110}, {CBE_Q4_K, "Q4_K", 256, 144},
+        {CBE_Q5_K, "Q5_K", 256, 176}, {CBE_Q6_K, "Q6_K", 256, 210}, {CBE_IQ4_NL, "IQ4_NL", 32, 18},
     };
     _Static_assert(sizeof rows / sizeof *rows == CBE_N_DTYPES, "every dtype is tested");
     for (size_t i = 0; i < CBE_N_DTYPES; i++) {

@@ -133,8 +133,8 @@ static const struct {
 } goldens[] = {
     {"gpt2", 84, true, true},
     {"llama3", 84, true, true},
-    {"qwen2", 84, true, false}, /* NFC */
-    {"llama2", 84, true, false}, /* a space is put behind an added token */
+    {"qwen2", 84, true, false},    /* NFC */
+    {"llama2", 84, true, false},   /* a space is put behind an added token */
     {"mistral", 84, false, false}, /* a space after an added token is lost */
     {"gemma", 84, true, true},
     {"made-gpt2", 24, false, true},
@@ -207,10 +207,12 @@ static void tokenizer__lossless_ones_give_every_text_back(void **state)
                 const json_t *text = json_object_get(golden, "text");
                 int64_t *ids = NULL;
                 size_t n_ids;
-                cbe_assert_ok(cbe_tokenizer_encode(tokenizer, json_string_value(text), json_string_length(text),
-                                                   false, &ids, &n_ids, NULL, &err),
+                cbe_assert_ok(cbe_tokenizer_encode(tokenizer, json_string_value(text),
+                                                   json_string_length(text), false, &ids, &n_ids,
+                                                   NULL, &err),
                               &err);
-                expect_text(tokenizer, n_ids, ids, json_string_value(text), json_string_length(text));
+                expect_text(tokenizer, n_ids, ids, json_string_value(text),
+                            json_string_length(text));
                 cbe_tokenizer_free_ids(ids);
             }
             json_decref(cases);

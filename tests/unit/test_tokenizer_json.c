@@ -20,19 +20,22 @@ typedef struct {
     const char *normalizer, *pre_tokenizer, *post_processor, *decoder, *model, *added;
 } parts;
 
-#define BPE "{\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"b\": 1, \"ab\": 2, \"<unk>\": 3}, \"merges\": [[\"a\", \"b\"]]}"
+#define BPE                                                                                        \
+    "{\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"b\": 1, \"ab\": 2, \"<unk>\": 3}, \"merges\": "   \
+    "[[\"a\", \"b\"]]}"
 #define ADDED "[{\"id\": 4, \"content\": \"<s>\", \"special\": true}]"
 
 static const char *write_parts(void **state, parts p)
 {
     static char text[4096];
     const char *path = temp_path(state, "tokenizer.json");
-    const int n = snprintf(text, sizeof text,
-                           "{\"added_tokens\": %s, \"normalizer\": %s, \"pre_tokenizer\": %s, \"post_processor\": %s, "
-                           "\"decoder\": %s, \"model\": %s}",
-                           p.added ? p.added : ADDED, p.normalizer ? p.normalizer : "null",
-                           p.pre_tokenizer ? p.pre_tokenizer : "null", p.post_processor ? p.post_processor : "null",
-                           p.decoder ? p.decoder : "{\"type\": \"Fuse\"}", p.model ? p.model : BPE);
+    const int n = snprintf(
+        text, sizeof text,
+        "{\"added_tokens\": %s, \"normalizer\": %s, \"pre_tokenizer\": %s, \"post_processor\": %s, "
+        "\"decoder\": %s, \"model\": %s}",
+        p.added ? p.added : ADDED, p.normalizer ? p.normalizer : "null",
+        p.pre_tokenizer ? p.pre_tokenizer : "null", p.post_processor ? p.post_processor : "null",
+        p.decoder ? p.decoder : "{\"type\": \"Fuse\"}", p.model ? p.model : BPE);
     temp_write(path, text, (size_t)n);
     return path;
 }
@@ -44,45 +47,108 @@ static void json__parts_that_are_not_read_are_named(void **state)
         cbe_status status;
         const char *what;
     } cases[] = {
-        {{.normalizer = "{\"type\": \"Precompiled\", \"precompiled_charsmap\": \"AA\"}"}, CBE_ERR_UNSUPPORTED, "normalizer 'Precompiled'"},
-        {{.normalizer = "{\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"Nmt\"}]}"}, CBE_ERR_UNSUPPORTED, "'Nmt'"},
+        {{.normalizer = "{\"type\": \"Precompiled\", \"precompiled_charsmap\": \"AA\"}"},
+         CBE_ERR_UNSUPPORTED,
+         "normalizer 'Precompiled'"},
+        {{.normalizer = "{\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"Nmt\"}]}"},
+         CBE_ERR_UNSUPPORTED,
+         "'Nmt'"},
         {{.normalizer = "{\"type\": \"Sequence\"}"}, CBE_ERR_FORMAT, "normalizers"},
-        {{.normalizer = "{\"type\": \"Replace\", \"content\": \"\", \"pattern\": {\"Regex\": \"(a\"}}"}, CBE_ERR_UNSUPPORTED, "'(a'"},
-        {{.normalizer = "{\"type\": \"Replace\", \"content\": \"\", \"pattern\": 3}"}, CBE_ERR_FORMAT, "pattern"},
+        {{.normalizer =
+              "{\"type\": \"Replace\", \"content\": \"\", \"pattern\": {\"Regex\": \"(a\"}}"},
+         CBE_ERR_UNSUPPORTED,
+         "'(a'"},
+        {{.normalizer = "{\"type\": \"Replace\", \"content\": \"\", \"pattern\": 3}"},
+         CBE_ERR_FORMAT,
+         "pattern"},
         {{.normalizer = "[]"}, CBE_ERR_UNSUPPORTED, "normalizer ''"},
-        {{.pre_tokenizer = "{\"type\": \"UnicodeScripts\"}"}, CBE_ERR_UNSUPPORTED, "'UnicodeScripts'"},
-        {{.pre_tokenizer = "{\"type\": \"Split\", \"pattern\": {\"String\": \"-\"}, \"behavior\": \"Gone\"}"}, CBE_ERR_UNSUPPORTED, "'Gone'"},
-        {{.pre_tokenizer = "{\"type\": \"Split\", \"pattern\": {\"Regex\": \"[a&&[^b]]\"}}"}, CBE_ERR_UNSUPPORTED, "intersection"},
+        {{.pre_tokenizer = "{\"type\": \"UnicodeScripts\"}"},
+         CBE_ERR_UNSUPPORTED,
+         "'UnicodeScripts'"},
+        {{.pre_tokenizer =
+              "{\"type\": \"Split\", \"pattern\": {\"String\": \"-\"}, \"behavior\": \"Gone\"}"},
+         CBE_ERR_UNSUPPORTED,
+         "'Gone'"},
+        {{.pre_tokenizer = "{\"type\": \"Split\", \"pattern\": {\"Regex\": \"[a&&[^b]]\"}}"},
+         CBE_ERR_UNSUPPORTED,
+         "intersection"},
         {{.pre_tokenizer = "{\"type\": \"Metaspace\"}"}, CBE_ERR_FORMAT, "replacement"},
-        {{.pre_tokenizer = "{\"type\": \"Metaspace\", \"replacement\": \"_\", \"prepend_scheme\": \"last\"}"}, CBE_ERR_UNSUPPORTED, "'last'"},
-        {{.pre_tokenizer = "{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"ByteLevel\"}, {\"type\": \"Digits\"}]}"}, CBE_ERR_UNSUPPORTED, "'Digits'"},
+        {{.pre_tokenizer =
+              "{\"type\": \"Metaspace\", \"replacement\": \"_\", \"prepend_scheme\": \"last\"}"},
+         CBE_ERR_UNSUPPORTED,
+         "'last'"},
+        {{.pre_tokenizer = "{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": "
+                           "\"ByteLevel\"}, {\"type\": \"Digits\"}]}"},
+         CBE_ERR_UNSUPPORTED,
+         "'Digits'"},
         {{.post_processor = "{\"type\": \"Other\"}"}, CBE_ERR_UNSUPPORTED, "'Other'"},
-        {{.post_processor = "{\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": {\"id\": \"x\"}}], \"special_tokens\": {}}"}, CBE_ERR_FORMAT, "template"},
-        {{.post_processor = "{\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": {\"id\": \"x\"}}], \"special_tokens\": {\"x\": {\"ids\": [5]}}}"}, CBE_ERR_FORMAT, "not in the vocabulary"},
-        {{.post_processor = "{\"type\": \"BertProcessing\", \"sep\": [\"x\", 9], \"cls\": [\"x\", 0]}"}, CBE_ERR_FORMAT, "not in the vocabulary"},
+        {{.post_processor = "{\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": "
+                            "{\"id\": \"x\"}}], \"special_tokens\": {}}"},
+         CBE_ERR_FORMAT,
+         "template"},
+        {{.post_processor = "{\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": "
+                            "{\"id\": \"x\"}}], \"special_tokens\": {\"x\": {\"ids\": [5]}}}"},
+         CBE_ERR_FORMAT,
+         "not in the vocabulary"},
+        {{.post_processor =
+              "{\"type\": \"BertProcessing\", \"sep\": [\"x\", 9], \"cls\": [\"x\", 0]}"},
+         CBE_ERR_FORMAT,
+         "not in the vocabulary"},
         {{.model = "{\"type\": \"WordPiece\", \"vocab\": {}}"}, CBE_ERR_UNSUPPORTED, "'WordPiece'"},
         {{.model = "null"}, CBE_ERR_UNSUPPORTED, "model of type"},
-        {{.model = "{\"type\": \"BPE\", \"vocab\": [], \"merges\": []}"}, CBE_ERR_FORMAT, "model.vocab"},
+        {{.model = "{\"type\": \"BPE\", \"vocab\": [], \"merges\": []}"},
+         CBE_ERR_FORMAT,
+         "model.vocab"},
         {{.model = "{\"type\": \"BPE\", \"vocab\": {\"a\": 0}}"}, CBE_ERR_FORMAT, "model.merges"},
-        {{.model = "{\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": [\"ab\"]}"}, CBE_ERR_FORMAT, "pair of tokens"},
-        {{.model = "{\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": [[\"a\", 3]]}"}, CBE_ERR_FORMAT, "pair of tokens"},
-        {{.model = "{\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": [\"a c\"]}"}, CBE_ERR_FORMAT, "merge 0, 'a c'"},
-        {{.model = "{\"type\": \"BPE\", \"vocab\": {\"a\": -1}, \"merges\": []}"}, CBE_ERR_FORMAT, "'a'"},
-        {{.model = "{\"type\": \"BPE\", \"vocab\": {\"a\": 1.5}, \"merges\": []}"}, CBE_ERR_FORMAT, "'a'"},
-        {{.model = "{\"type\": \"BPE\", \"vocab\": {\"a\": 2000000000}, \"merges\": []}"}, CBE_ERR_FORMAT, "ids up to 2000000000"},
-        {{.model = "{\"type\": \"BPE\", \"vocab\": {\"a\": 9999999999}, \"merges\": []}"}, CBE_ERR_FORMAT, "'a'"},
-        {{.model = "{\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"b\": 0}, \"merges\": []}"}, CBE_ERR_FORMAT, "same id 0"},
-        {{.model = "{\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": [], \"unk_token\": \"u\"}"}, CBE_ERR_FORMAT, "unknown token"},
-        {{.model = "{\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": [], \"dropout\": 0.1}"}, CBE_ERR_UNSUPPORTED, "dropout"},
-        {{.model = "{\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": [], \"end_of_word_suffix\": \"</w>\"}"}, CBE_ERR_UNSUPPORTED, "'</w>'"},
+        {{.model = "{\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": [\"ab\"]}"},
+         CBE_ERR_FORMAT,
+         "pair of tokens"},
+        {{.model = "{\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": [[\"a\", 3]]}"},
+         CBE_ERR_FORMAT,
+         "pair of tokens"},
+        {{.model = "{\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": [\"a c\"]}"},
+         CBE_ERR_FORMAT,
+         "merge 0, 'a c'"},
+        {{.model = "{\"type\": \"BPE\", \"vocab\": {\"a\": -1}, \"merges\": []}"},
+         CBE_ERR_FORMAT,
+         "'a'"},
+        {{.model = "{\"type\": \"BPE\", \"vocab\": {\"a\": 1.5}, \"merges\": []}"},
+         CBE_ERR_FORMAT,
+         "'a'"},
+        {{.model = "{\"type\": \"BPE\", \"vocab\": {\"a\": 2000000000}, \"merges\": []}"},
+         CBE_ERR_FORMAT,
+         "ids up to 2000000000"},
+        {{.model = "{\"type\": \"BPE\", \"vocab\": {\"a\": 9999999999}, \"merges\": []}"},
+         CBE_ERR_FORMAT,
+         "'a'"},
+        {{.model = "{\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"b\": 0}, \"merges\": []}"},
+         CBE_ERR_FORMAT,
+         "same id 0"},
+        {{.model =
+              "{\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": [], \"unk_token\": \"u\"}"},
+         CBE_ERR_FORMAT,
+         "unknown token"},
+        {{.model = "{\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": [], \"dropout\": 0.1}"},
+         CBE_ERR_UNSUPPORTED,
+         "dropout"},
+        {{.model = "{\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": [], "
+                   "\"end_of_word_suffix\": \"</w>\"}"},
+         CBE_ERR_UNSUPPORTED,
+         "'</w>'"},
         {{.model = "{\"type\": \"Unigram\", \"vocab\": {}}"}, CBE_ERR_FORMAT, "model.vocab"},
         {{.model = "{\"type\": \"Unigram\", \"vocab\": [[1, 2]]}"}, CBE_ERR_FORMAT, "not a string"},
-        {{.model = "{\"type\": \"Unigram\", \"vocab\": [[\"a\", null]]}"}, CBE_ERR_FORMAT, "no score"},
-        {{.model = "{\"type\": \"Unigram\", \"vocab\": [[\"a\", -1]], \"unk_id\": 99}"}, CBE_ERR_FORMAT, "unknown token"},
+        {{.model = "{\"type\": \"Unigram\", \"vocab\": [[\"a\", null]]}"},
+         CBE_ERR_FORMAT,
+         "no score"},
+        {{.model = "{\"type\": \"Unigram\", \"vocab\": [[\"a\", -1]], \"unk_id\": 99}"},
+         CBE_ERR_FORMAT,
+         "unknown token"},
         {{.added = "[{\"id\": 4}]"}, CBE_ERR_FORMAT, "content"},
         {{.added = "[{\"content\": \"x\"}]"}, CBE_ERR_FORMAT, "'x'"},
         {{.added = "[{\"id\": 0, \"content\": \"x\"}]"}, CBE_ERR_FORMAT, "same id 0"},
-        {{.added = "[{\"id\": 9, \"content\": \"a\"}, {\"id\": 9, \"content\": \"a\"}]"}, CBE_OK, NULL},
+        {{.added = "[{\"id\": 9, \"content\": \"a\"}, {\"id\": 9, \"content\": \"a\"}]"},
+         CBE_OK,
+         NULL},
         {{0}, CBE_OK, NULL},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -90,10 +156,12 @@ static void json__parts_that_are_not_read_are_named(void **state)
         cbe_tokenizer *tokenizer = NULL;
         const char *path = write_parts(state, cases[i].p);
         const cbe_status st = cbe_tokenizer_from_json(&tokenizer, path, &err);
-        if (st != cases[i].status) fail_msg("case %zu: %s: %s", i, cbe_status_name(st), err.message);
+        if (st != cases[i].status)
+            fail_msg("case %zu: %s: %s", i, cbe_status_name(st), err.message);
         if (st != CBE_OK && (!strstr(err.message, cases[i].what) || !strstr(err.message, path)))
             fail_msg("case %zu: '%s' does not say '%s'", i, err.message, cases[i].what);
-        if (st == CBE_ERR_UNSUPPORTED) assert_non_null(strstr(err.message, "--tokens IDS.safetensors"));
+        if (st == CBE_ERR_UNSUPPORTED)
+            assert_non_null(strstr(err.message, "--tokens IDS.safetensors"));
         assert_true((tokenizer != NULL) == (st == CBE_OK));
         cbe_tokenizer_free(tokenizer);
     }
@@ -113,7 +181,8 @@ static void json__decoder_that_is_not_read_is_named_when_it_is_needed(void **sta
     assert_int_equal(n, 2);
     assert_int_equal(ids[0], 2);
     assert_int_equal(ids[1], 4);
-    assert_int_equal(cbe_tokenizer_decode(tokenizer, ids, n, &text, &length, &err), CBE_ERR_UNSUPPORTED);
+    assert_int_equal(cbe_tokenizer_decode(tokenizer, ids, n, &text, &length, &err),
+                     CBE_ERR_UNSUPPORTED);
     assert_non_null(strstr(err.message, "'WordPiece'"));
     cbe_tokenizer_free_ids(ids);
     cbe_tokenizer_free(tokenizer);
@@ -134,7 +203,8 @@ static void folder__the_first_file_that_names_the_ends_is_believed(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *const texts[] = {cases[i].tokenizer_config, cases[i].map, cases[i].config};
-        static const char *const names[] = {"tokenizer_config.json", "special_tokens_map.json", "config.json"};
+        static const char *const names[] = {"tokenizer_config.json", "special_tokens_map.json",
+                                            "config.json"};
         const char *path = write_parts(state, (parts){0});
         char folder[600];
         cbe_error err;
@@ -173,7 +243,8 @@ static void visit(const char *path)
         int64_t *ids = NULL;
         char *text = NULL;
         size_t n, length;
-        if (cbe_tokenizer_encode(tokenizer, "ab \xc3\xa9<s> 12 c", 13, true, &ids, &n, NULL, &err) == CBE_OK &&
+        if (cbe_tokenizer_encode(tokenizer, "ab \xc3\xa9<s> 12 c", 13, true, &ids, &n, NULL,
+                                 &err) == CBE_OK &&
             cbe_tokenizer_decode(tokenizer, ids, n, &text, &length, &err) == CBE_OK)
             cbe_tokenizer_free_text(text);
         cbe_tokenizer_free_ids(ids);
@@ -185,16 +256,24 @@ static void visit(const char *path)
 
 /* Files with one of everything. */
 static const parts full[] = {
-    {.normalizer = "{\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"NFKC\"}, {\"type\": \"Lowercase\"}, "
-                   "{\"type\": \"Replace\", \"pattern\": {\"Regex\": \"\\\\s+\"}, \"content\": \"_\"}]}",
-     .pre_tokenizer = "{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Split\", \"pattern\": {\"Regex\": "
-                      "\"[^\\\\p{L}[0-9]]{1,3}+\"}, \"behavior\": \"Contiguous\", \"invert\": true}, {\"type\": "
-                      "\"Metaspace\", \"replacement\": \"_\"}]}",
-     .post_processor = "{\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": {\"id\": \"<s>\"}}, "
-                       "{\"Sequence\": {\"id\": \"A\"}}], \"special_tokens\": {\"<s>\": {\"ids\": [4]}}}",
-     .decoder = "{\"type\": \"Sequence\", \"decoders\": [{\"type\": \"ByteFallback\"}, {\"type\": \"Strip\", "
-                "\"content\": \" \", \"start\": 1, \"stop\": 1}, {\"type\": \"Metaspace\", \"replacement\": \"_\"}]}"},
-    {.model = "{\"type\": \"Unigram\", \"unk_id\": 0, \"vocab\": [[\"<unk>\", 0], [\"a\", -1], [\"ab\", -2.5]]}",
+    {.normalizer =
+         "{\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"NFKC\"}, {\"type\": "
+         "\"Lowercase\"}, "
+         "{\"type\": \"Replace\", \"pattern\": {\"Regex\": \"\\\\s+\"}, \"content\": \"_\"}]}",
+     .pre_tokenizer =
+         "{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Split\", \"pattern\": "
+         "{\"Regex\": "
+         "\"[^\\\\p{L}[0-9]]{1,3}+\"}, \"behavior\": \"Contiguous\", \"invert\": true}, {\"type\": "
+         "\"Metaspace\", \"replacement\": \"_\"}]}",
+     .post_processor =
+         "{\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": {\"id\": \"<s>\"}}, "
+         "{\"Sequence\": {\"id\": \"A\"}}], \"special_tokens\": {\"<s>\": {\"ids\": [4]}}}",
+     .decoder = "{\"type\": \"Sequence\", \"decoders\": [{\"type\": \"ByteFallback\"}, {\"type\": "
+                "\"Strip\", "
+                "\"content\": \" \", \"start\": 1, \"stop\": 1}, {\"type\": \"Metaspace\", "
+                "\"replacement\": \"_\"}]}"},
+    {.model = "{\"type\": \"Unigram\", \"unk_id\": 0, \"vocab\": [[\"<unk>\", 0], [\"a\", -1], "
+              "[\"ab\", -2.5]]}",
      .pre_tokenizer = "{\"type\": \"Digits\"}"},
 };
 
@@ -242,10 +321,13 @@ static void json__every_failing_allocation_is_reported(void **state)
             assert_true(n_failed < 2000);
             cbe_memory_fail_after(n_failed);
             st = cbe_tokenizer_from_json(&tokenizer, path, &err);
-            if (st == CBE_OK) st = cbe_tokenizer_encode(tokenizer, "ab <s> \xef\xac\x81 1", 12, true, &ids, &n, NULL, &err);
+            if (st == CBE_OK)
+                st = cbe_tokenizer_encode(tokenizer, "ab <s> \xef\xac\x81 1", 12, true, &ids, &n,
+                                          NULL, &err);
             if (st == CBE_OK) st = cbe_tokenizer_decode(tokenizer, ids, n, &text, &length, &err);
             cbe_memory_fail_after(-1);
-            if (st != CBE_OK && st != CBE_ERR_NOMEM) fail_msg("after %ld: %s", n_failed, err.message);
+            if (st != CBE_OK && st != CBE_ERR_NOMEM)
+                fail_msg("after %ld: %s", n_failed, err.message);
             assert_int_equal(st, err.code);
             cbe_tokenizer_free_text(text);
             cbe_tokenizer_free_ids(ids);

@@ -123,20 +123,26 @@ static void tokens__texts_that_cannot_be_used_are_refused(void **state)
     const char *paths[] = {first, first};
     strcpy(first, cbe_test_temporary("empty.txt"));
     cbe_test_write(first, "", 0);
-    assert_int_equal(cbe_tokens_from_texts(&got, tokenizer, 2, paths, NULL, 4, 0, &err), CBE_ERR_ARG);
+    assert_int_equal(cbe_tokens_from_texts(&got, tokenizer, 2, paths, NULL, 4, 0, &err),
+                     CBE_ERR_ARG);
     assert_non_null(strstr(err.message, paths[0]));
-    assert_int_equal(cbe_tokens_from_texts(&got, tokenizer, 1, paths, NULL, 0, 0, &err), CBE_ERR_ARG);
+    assert_int_equal(cbe_tokens_from_texts(&got, tokenizer, 1, paths, NULL, 0, 0, &err),
+                     CBE_ERR_ARG);
     assert_non_null(strstr(err.message, "context length"));
-    assert_int_equal(cbe_tokens_from_texts(&got, tokenizer, 0, NULL, NULL, 4, 0, &err), CBE_ERR_ARG);
-    assert_int_equal(
-        cbe_tokens_from_texts(&got, tokenizer, 1, (const char *[]){"no/such.txt"}, NULL, 4, 0, &err),
-        CBE_ERR_IO);
+    assert_int_equal(cbe_tokens_from_texts(&got, tokenizer, 0, NULL, NULL, 4, 0, &err),
+                     CBE_ERR_ARG);
+    assert_int_equal(cbe_tokens_from_texts(&got, tokenizer, 1, (const char *[]){"no/such.txt"},
+                                           NULL, 4, 0, &err),
+                     CBE_ERR_IO);
     assert_non_null(strstr(err.message, "no/such.txt"));
     const char *const *texts = write_texts(2, (const char *[]){"ab", ""});
-    assert_int_equal(cbe_tokens_from_texts(&got, tokenizer, 2, texts, NULL, 4, 0, &err), CBE_ERR_ARG);
+    assert_int_equal(cbe_tokens_from_texts(&got, tokenizer, 2, texts, NULL, 4, 0, &err),
+                     CBE_ERR_ARG);
     assert_non_null(strstr(err.message, texts[1]));
     assert_non_null(strstr(err.message, "the document is empty"));
-    assert_int_equal(cbe_tokens_from_texts(&got, tokenizer, 2, (const char *[]){texts[0], "no/such.txt"}, NULL, 4, 1, &err),
+    assert_int_equal(cbe_tokens_from_texts(&got, tokenizer, 2,
+                                           (const char *[]){texts[0], "no/such.txt"}, NULL, 4, 1,
+                                           &err),
                      CBE_ERR_IO); /* though it would not be read */
     assert_int_equal(got.n_sequences, 77);
     remove_texts(2, texts);
