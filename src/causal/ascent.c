@@ -6,9 +6,6 @@
 #include "core/fail.h"
 #include "core/memory.h"
 
-/* Within this |cosine| of a higher point a climb is taken to lead to the same maximum. */
-static const double NEAR = 0.98;
-
 cbe_runner *cbe_runners_create(size_t n, size_t d, const cbe_lbfgs_options *options, cbe_error *err)
 {
     cbe_runner *runners = cbe_alloc_zero(n, sizeof *runners, "optimisers", err);
@@ -43,9 +40,9 @@ void cbe_runner_finish(const cbe_search *s, cbe_runner *r)
     r->energy = isfinite(f) ? -f : 0;
 }
 
-static bool is_near(size_t d, const double *a, const double *b)
+static bool is_near(const cbe_search *s, const double *a, const double *b)
 {
-    return fabs(cbe_search_dot(d, a, b)) > NEAR;
+    return fabs(cbe_search_dot(s->d, a, b)) > s->join_cosine;
 }
 
 /* Stops runner i where a known maximum or another runner is as high and near. */
@@ -53,12 +50,12 @@ static void join(const cbe_search *s, size_t n, cbe_runner *runners, size_t i, c
 {
     cbe_runner *r = &runners[i];
     for (size_t j = 0; j < known->n && !r->joined; j++)
-        r->joined = r->energy <= known->list[j].energy && is_near(s->d, r->v, known->list[j].v);
+        r->joined = r->energy <= known->list[j].energy && is_near(s, r->v, known->list[j].v);
     for (size_t j = 0; j < n && !r->joined; j++) {
         const cbe_runner *other = &runners[j];
         if (j == i || other->joined || cbe_lbfgs_evaluations(other->opt) == 0) continue;
         r->joined = (r->energy < other->energy || (r->energy == other->energy && j < i)) &&
-                    is_near(s->d, r->v, other->v);
+                    is_near(s, r->v, other->v);
     }
 }
 

@@ -13,9 +13,8 @@ cbe_status cbe_maxima_init(cbe_maxima *maxima, size_t d, cbe_error *err)
 {
     maxima->d = d;
     maxima->n = 0;
-    size_t size;
-    if (!cbe_mul_size(CBE_MAXIMA_MOST, d, &size)) size = (size_t)-1;
-    if (!(maxima->memory = cbe_alloc(size, sizeof(double), "maxima", err))) return CBE_ERR_NOMEM;
+    maxima->memory = cbe_alloc(d, CBE_MAXIMA_MOST * sizeof(double), "maxima", err);
+    if (!maxima->memory) return CBE_ERR_NOMEM;
     for (size_t i = 0; i < CBE_MAXIMA_MOST; i++) maxima->list[i].v = maxima->memory + i * d;
     return CBE_OK;
 }

@@ -17,6 +17,9 @@ static const double CONTENDER = 0.6;
 static const double CLOSE = 0.95;
 /* A candidate of which less than this share is left after projection is not one any more. */
 static const double GONE = 1e-3;
+/* Climbs that come as near as this to a higher point, as a |cosine|, end there. On all tokens they must be all but
+ * equal: two maxima can lie close to each other, and the way to the higher one pass by the other. */
+static const double NEAR_ON_SAMPLE = 0.98, NEAR = 0.999;
 /* Largest relative change of the energy in the last step. A sample's maximum need only be told from others. */
 static const double SAMPLE_STOP = 1e-3, LEFT_STOP = 1e-3, REFINE_STOP = 1e-5, POLISH_STOP = 1e-7;
 /* A point is a maximum when its tangent gradient is below this share of the energy. */
@@ -24,8 +27,8 @@ static const double MAXIMUM = 8e-5;
 /* Rounding of an energy, relative: float32 logits leave about 1e-7. */
 static const double NOISE = 1e-7;
 /* Without a number asked for, starts are enough when another would find an unknown maximum with less than this
- * probability, or when this much is spent on a vector, in the unit of evaluation_cost. */
-static const double UNSEEN = 2e-4, EFFORT = 3e8;
+ * probability, larger for vectors after the first, which have the runner-ups besides; or when this much is spent on a vector, in the unit of evaluation_cost. */
+static const double UNSEEN = 2e-4, UNSEEN_LATER = 1e-3, EFFORT = 3e8;
 enum {
     FIRST_STARTS = 16, /* of the first vector, at least */
     LATER_STARTS = 12, /* of the others, which have the runner-ups besides */
@@ -55,6 +58,7 @@ struct cbe_default_search {
 /* Restricts the objective, if the search is sampled. Energies before and after are not to be compared. */
 static void set_sample(cbe_search *s, const cbe_default_search *ds, size_t tokens)
 {
+    s->join_cosine = ds->sampled && tokens ? NEAR_ON_SAMPLE : NEAR;
     if (!ds->sampled) return;
     cbe_objective_set_sample(s->objective, tokens);
     s->best_energy = 0;
@@ -153,10 +157,11 @@ static cbe_status refine(cbe_search *s, cbe_default_search *ds, size_t n, cbe_er
 static bool enough_starts(const cbe_search *s, const cbe_default_search *ds)
 {
     const double n = (double)s->record.starts, w = (double)ds->fresh.n;
+    const double unseen = s->vector == 0 ? UNSEEN : UNSEEN_LATER;
     const double spent = (double)s->record.evaluations + (double)s->record.sample_evaluations * ds->sample_share;
     return s->options->n_starts > 0 || s->options->evaluation_cost == 0 || s->d - s->sphere.n_found < 2 ||
            !(ds->fresh.list[0].energy > 0) || s->record.starts >= MOST_STARTS ||
-           spent * s->options->evaluation_cost >= EFFORT || w * (w + 1) <= UNSEEN * n * (n - 1);
+           spent * s->options->evaluation_cost >= EFFORT || w * (w + 1) <= unseen * n * (n - 1);
 }
 
 /* The maxima of the sample and the runner-ups, with their energies on all tokens, into known. */

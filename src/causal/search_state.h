@@ -39,6 +39,7 @@ typedef struct {
 
     cbe_search_progress *progress;
     void *context;
+    double join_cosine; /* within this |cosine| of a higher point a climb is taken to lead to the same maximum */
     size_t vector;      /* in work */
     double best_energy; /* of it so far */
     cbe_vector_record record;

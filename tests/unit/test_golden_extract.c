@@ -322,7 +322,7 @@ static void default_search__is_met_by_none_of_200_random_starts(void **state)
     for (size_t c = 0; c < N_CASES; c++)
         for (size_t layer = 0; layer < N_LAYERS; layer++) {
             golden_case g = open_case(c, layer);
-            for (int ablation = 0; ablation < CBE_N_ABLATIONS; ablation++) {
+            for (int ablation = 0; ablation < CBE_ABLATE_OPTIMAL; ablation++) {
                 cbe_objective *o = make_objective(&g, (cbe_ablation)ablation, CBE_OBJECTIVE_KL);
                 cbe_search_options options;
                 cbe_search_options_init(&options);

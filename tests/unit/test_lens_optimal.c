@@ -9,7 +9,7 @@
 #include "support/assert_close.h"
 #include "support/random.h"
 
-enum { N = 400, D = 12, V = 90, M = 3, GRID = 400 };
+enum { N = 400, D = 12, V = 90, M = 3, GRID = 60 };
 
 typedef struct {
     float hidden[N * D], gamma[D], unembedding[V * D];
