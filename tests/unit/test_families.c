@@ -1,0 +1,205 @@
+/*
+ * Each family of models: PyTorch's golden values, the plain twin, names and keys of other writers.
+ *
+ * Tolerances: an entry is a sum of some hundred float32 products, each rounded to 6e-8, and every
+ * block multiplies what came before: 1e-6 of the largest entry is expected, and 1.3e-6 is the most
+ * that was measured; of logits 1.5e-5 (of 14).
+ */
+#include "support/assert_close.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "model/private.h"
+#include "ref/model_ref.h"
+#include "support/capture.h"
+#include "support/golden.h"
+
+static const double hidden_tolerance = 1e-5, logit_tolerance = 1.2e-4;
+
+static bool exists(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0;
+}
+
+static void copy_file(const char *from, const char *folder, const char *name)
+{
+    size_t size;
+    unsigned char *data = cbe_read_file(from, &size);
+    char *to = cbe_temp_path(folder, name);
+    cbe_write_file(to, data, size);
+    free(data);
+    free(to);
+}
+
+/* A folder with a golden model's weights, and the config file of that name as its config.json. */
+static char *make_folder(const char *name, const char *config, const cbe_copy_edit *edit)
+{
+    char *folder = cbe_temp_folder();
+    char *from = cbe_golden_path("models/%s/%s", name, config);
+    copy_file(from, folder, "config.json");
+    free(from);
+    from = cbe_golden_path("models/%s/model.safetensors", name);
+    char *to = cbe_temp_path(folder, "model.safetensors");
+    cbe_copy_safetensors(from, to, edit);
+    free(from);
+    free(to);
+    return folder;
+}
+
+static void compare_folder(const char *folder, const char *name)
+{
+    char *golden = cbe_golden_path("models/%s/golden.safetensors", name);
+    cbe_model *model = open_model(folder);
+    compare_with_golden(model, golden, "", hidden_tolerance, logit_tolerance);
+    cbe_model_close(model);
+    free(golden);
+}
+
+static void family__matches_golden(void **state)
+{
+    const char *name = *state;
+    char *folder = cbe_golden_path("models/%s", name);
+    compare_folder(folder, name);
+    free(folder);
+}
+
+static void family__matches_golden_with_keys_of_transformers_4(void **state)
+{
+    const char *name = *state;
+    char *config = cbe_golden_path("models/%s/config.v4.json", name);
+    if (exists(config)) {
+        char *folder = make_folder(name, "config.v4.json", &(cbe_copy_edit){0});
+        compare_folder(folder, name);
+        cbe_temp_remove(folder);
+    }
+    free(config);
+}
+
+/* As AutoModel rather than AutoModelForCausalLM writes them. */
+static void family__reads_names_without_the_prefix(void **state)
+{
+    const char *name = *state;
+    static const char *const prefixes[] = {"model.decoder.", "model.", "transformer.", "gpt_neox."};
+    char *path = cbe_golden_path("models/%s", name);
+    cbe_model *model = open_model(path);
+    const char *prefix = model->plan.prefix;
+    bool known = false;
+    for (size_t i = 0; i < 4; i++) known |= strcmp(prefix, prefixes[i]) == 0;
+    assert_true(known);
+    char *folder = make_folder(name, "config.json", &(cbe_copy_edit){.strip_prefix = prefix});
+    compare_folder(folder, name);
+    cbe_temp_remove(folder);
+    cbe_model_close(model);
+    free(path);
+}
+
+static void family__matches_the_plain_twin(void **state)
+{
+    const char *name = *state;
+    char *path = cbe_golden_path("models/%s", name);
+    cbe_model *model = open_model(path);
+    const cbe_model_config *c = cbe_model_get_config(model);
+    const bool learned = model->config.traits.positions == CBE_POSITIONS_LEARNED;
+    const size_t shapes[][2] = {{7, 39}, {1, learned ? 40 : 410}};
+    for (size_t i = 0; i < 2; i++) {
+        const size_t n = shapes[i][0] * shapes[i][1];
+        const size_t n_hidden = (c->n_layers + 1) * n * c->hidden_size,
+                     n_logits = n * c->vocab_size;
+        int64_t *ids = malloc(n * sizeof *ids);
+        double *want = malloc((n_hidden + n_logits) * sizeof *want);
+        float *rounded = malloc((n_hidden + n_logits) * sizeof *rounded);
+        assert_true(ids && want && rounded);
+        for (size_t k = 0; k < n; k++) ids[k] = (int64_t)(k * k * 7 % c->vocab_size);
+        capture got;
+        capture_run(&got, model, shapes[i][0], shapes[i][1], ids);
+        cbe_model_ref(model, shapes[i][0], shapes[i][1], ids, want, want + n_hidden);
+        for (size_t k = 0; k < n_hidden + n_logits; k++) rounded[k] = (float)want[k];
+        cbe_assert_close_f32(got.hidden, rounded, n_hidden,
+                             2 * hidden_tolerance * largest(rounded, n_hidden), 0,
+                             "%s, hidden states, %zu x %zu", name, shapes[i][0], shapes[i][1]);
+        cbe_assert_close_f32(got.logits, rounded + n_hidden, n_logits, 2 * logit_tolerance, 0,
+                             "%s, logits, %zu x %zu", name, shapes[i][0], shapes[i][1]);
+        capture_free(&got);
+        free(ids);
+        free(want);
+        free(rounded);
+    }
+    cbe_model_close(model);
+    free(path);
+}
+
+/* The least memory, and one with which some blocks are resident: the same bits. */
+static void family__has_the_same_bits_within_a_memory_budget(void **state)
+{
+    cbe_error err;
+    const char *name = *state;
+    char *path = cbe_golden_path("models/%s", name);
+    cbe_model *model = open_model(path);
+    const cbe_model_config *c = cbe_model_get_config(model);
+    const size_t matrix = c->vocab_size * c->hidden_size * sizeof(float);
+    const size_t block = model->block_floats * sizeof(float);
+    const size_t fixed = model->config.embedding_size == c->hidden_size ? matrix : 2 * matrix;
+    const size_t budgets[] = {fixed + block, fixed + 2 * block, fixed + c->n_layers * block};
+    const size_t resident[] = {0, c->n_layers == 2 ? 2 : 1, c->n_layers};
+    int64_t ids[2 * 30];
+    for (size_t k = 0; k < 60; k++) ids[k] = (int64_t)(k * 31 % c->vocab_size);
+    capture want;
+    capture_run(&want, model, 2, 30, ids);
+    for (size_t i = 0; i < 3; i++) {
+        const cbe_model_options options = {.memory = budgets[i]};
+        cbe_model *small = NULL;
+        cbe_assert_ok(cbe_model_open_with(&small, path, &options, &err), &err);
+        assert_int_equal(small->n_resident, resident[i]);
+        capture got;
+        capture_run(&got, small, 2, 30, ids);
+        assert_memory_equal(got.hidden, want.hidden,
+                            (c->n_layers + 1) * 60 * c->hidden_size * sizeof(float));
+        assert_memory_equal(got.logits, want.logits, 60 * c->vocab_size * sizeof(float));
+        capture_free(&got);
+        cbe_model_close(small);
+    }
+    const cbe_model_options options = {.memory = budgets[0] - 1};
+    cbe_model *none = NULL;
+    assert_int_equal(cbe_model_open_with(&none, path, &options, &err), CBE_ERR_ARG);
+    assert_null(none);
+    capture_free(&want);
+    cbe_model_close(model);
+    free(path);
+}
+
+int main(void)
+{
+    static char names[][24] = {
+        /* not const: cmocka's initial state is not */
+        "bloom", "gemma", "gemma2",      "gemma3",          "gpt2",    "gpt_neo", "gpt_neox",
+        "gptj",  "llama", "llama-bytes", "llama-tied-bf16", "mistral", "olmo2",   "opt",
+        "phi",   "qwen2", "qwen3",       "llama3-rope",
+    };
+    static const struct {
+        const char *name;
+        CMUnitTestFunction function;
+    } kinds[] = {
+        {"matches_golden", family__matches_golden},
+        {"matches_golden_with_keys_of_transformers_4",
+         family__matches_golden_with_keys_of_transformers_4},
+        {"reads_names_without_the_prefix", family__reads_names_without_the_prefix},
+        {"matches_the_plain_twin", family__matches_the_plain_twin},
+        {"has_the_same_bits_within_a_memory_budget",
+         family__has_the_same_bits_within_a_memory_budget},
+    };
+    enum { N_NAMES = sizeof names / sizeof *names, N_KINDS = sizeof kinds / sizeof *kinds };
+    static char titles[N_NAMES * N_KINDS][96];
+    static struct CMUnitTest tests[N_NAMES * N_KINDS];
+    for (size_t i = 0; i < N_NAMES * N_KINDS; i++) {
+        snprintf(titles[i], sizeof titles[i], "%s__%s", names[i / N_KINDS],
+                 kinds[i % N_KINDS].name);
+        tests[i] = (struct CMUnitTest){titles[i], kinds[i % N_KINDS].function, NULL, NULL,
+                                       names[i / N_KINDS]};
+    }
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
