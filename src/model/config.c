@@ -24,6 +24,8 @@ void cbe_config_init(cbe_config *config, const cbe_family *family)
     config->sizes.norm_eps = defaults->norm_eps;
     config->sizes.head_size = defaults->head_size;
     config->tied = defaults->tied;
+    config->attention_softcap = defaults->attention_softcap;
+    config->logit_softcap = defaults->logit_softcap;
     config->final_norm = true;
     config->window = defaults->window;
     config->rotary_size = defaults->rotary_size;

@@ -114,6 +114,15 @@ static cbe_status rope_kind(const reader *in, cbe_rope_kind *out, cbe_error *err
                     kind.data);
 }
 
+/* Metadata are float32. Where the attention's factor of longrope is the usual one, it is taken as
+ * that, so that the model is the same to the bit as in the folder it was made from. */
+static double exact_factor(double given, double context, double original)
+{
+    if (!(context > original && original > 1)) return given;
+    const double usual = sqrt(1 + log(context / original) / log(original));
+    return (float)usual == (float)given ? usual : given;
+}
+
 /* Scaling rules the global blocks; local ones have a base of their own in some architectures. */
 static cbe_status read_rope(const reader *in, cbe_config *config, cbe_error *err)
 {
@@ -135,6 +144,8 @@ static cbe_status read_rope(const reader *in, cbe_config *config, cbe_error *err
     };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         if ((st = read_double(in, numbers[i].key, numbers[i].out, err)) != CBE_OK) return st;
+    global->attention_factor = exact_factor(
+        global->attention_factor, (double)config->sizes.max_context, global->original_context);
     if ((st = rope_kind(in, &global->kind, err)) != CBE_OK) return st;
     if (global->kind == CBE_ROPE_YARN && global->attention_factor > 0 && global->factor > 1)
         global->attention_factor *= 0.1 * log(global->factor) + 1; /* theirs comes on top */
@@ -192,10 +203,6 @@ static cbe_status read_attention(const reader *in, cbe_config *config, cbe_error
         {"final_logit_softcapping", &config->logit_softcap},
         {"attention.scale", &config->query_scale},
     };
-    if (is_architecture(in, "gemma2")) { /* what the first files leave out */
-        config->attention_softcap = 50;
-        config->logit_softcap = 30;
-    }
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         if ((st = read_double(in, numbers[i].key, numbers[i].out, err)) != CBE_OK) return st;
     return read_windows(in, config, err);

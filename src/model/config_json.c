@@ -57,8 +57,6 @@ static cbe_status read_numbers(const json_t *root, const char *path, cbe_config 
         {"rms_norm_eps", &config->sizes.norm_eps},
         {"layer_norm_eps", &config->sizes.norm_eps},
         {"layer_norm_epsilon", &config->sizes.norm_eps},
-        {"attn_logit_softcapping", &config->attention_softcap},
-        {"final_logit_softcapping", &config->logit_softcap},
         {"query_pre_attn_scalar", &query_scalar},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
@@ -69,39 +67,63 @@ static cbe_status read_numbers(const json_t *root, const char *path, cbe_config 
     return CBE_OK;
 }
 
-/* Keys that rule one of the traits, where they are given. */
+/* A cap that the family has; null is a value of its own: none. */
+static cbe_status read_softcap(const json_t *root, const char *path, const char *key, double *out,
+                               cbe_error *err)
+{
+    if (json_is_null(json_object_get(root, key))) *out = 0;
+    return cbe_json_double(root, key, path, out, err);
+}
+
+static cbe_status read_softcaps(const json_t *root, const char *path, cbe_config *config,
+                                cbe_error *err)
+{
+    const cbe_family_defaults *defaults = &config->family->defaults;
+    if (defaults->attention_softcap > 0) {
+        const cbe_status st =
+            read_softcap(root, path, "attn_logit_softcapping", &config->attention_softcap, err);
+        if (st != CBE_OK) return st;
+    }
+    if (!(defaults->keys & CBE_KEY_LOGIT_SOFTCAP)) return CBE_OK;
+    return read_softcap(root, path, "final_logit_softcapping", &config->logit_softcap, err);
+}
+
+/* Keys that rule one of the traits, where the family has them and the file gives them. */
 static cbe_status read_flags(const json_t *root, const char *path, cbe_config *config,
                              cbe_error *err)
 {
-    cbe_status st;
     cbe_traits *traits = &config->traits;
+    const unsigned keys = config->family->defaults.keys;
     bool attention = traits->qkv_bias == CBE_BIAS_ALWAYS, mlp = traits->mlp_bias == CBE_BIAS_ALWAYS;
     bool all = true, before = true, affine = true, scaled = true, no_final_norm = false;
-    bool head_norms = traits->qk_norm == CBE_QK_NORM_HEAD;
+    bool head_norms = false;
     const struct {
-        const char *key;
+        unsigned key;
+        const char *name;
         bool *out;
     } flags[] = {
-        {"tie_word_embeddings", &config->tied},
-        {"use_parallel_residual", &traits->parallel},
-        {"attention_bias", &attention},
-        {"mlp_bias", &mlp},
-        {"enable_bias", &all},
-        {"do_layer_norm_before", &before},
-        {"layer_norm_elementwise_affine", &affine},
-        {"_remove_final_layer_norm", &no_final_norm},
-        {"scale_attn_weights", &scaled},
-        {"scale_attn_by_inverse_layer_idx", &config->scale_by_block},
-        {"qk_layernorm", &head_norms},
+        {0, "tie_word_embeddings", &config->tied},
+        {CBE_KEY_PARALLEL, "use_parallel_residual", &traits->parallel},
+        {CBE_KEY_ATTENTION_BIAS, "attention_bias", &attention},
+        {CBE_KEY_MLP_BIAS, "mlp_bias", &mlp},
+        {CBE_KEY_OPT, "enable_bias", &all},
+        {CBE_KEY_OPT, "do_layer_norm_before", &before},
+        {CBE_KEY_OPT, "layer_norm_elementwise_affine", &affine},
+        {CBE_KEY_OPT, "_remove_final_layer_norm", &no_final_norm},
+        {CBE_KEY_SCORE_SCALE, "scale_attn_weights", &scaled},
+        {CBE_KEY_SCORE_SCALE, "scale_attn_by_inverse_layer_idx", &config->scale_by_block},
+        {CBE_KEY_QK_NORM, "qk_layernorm", &head_norms},
     };
-    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
-        if ((st = cbe_json_bool(root, flags[i].key, path, flags[i].out, err)) != CBE_OK) return st;
-    if (config->family->defaults.attention_bias_key)
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
+        if (flags[i].key != (keys & flags[i].key)) continue;
+        const cbe_status st = cbe_json_bool(root, flags[i].name, path, flags[i].out, err);
+        if (st != CBE_OK) return st;
+    }
+    if (keys & CBE_KEY_ATTENTION_BIAS)
         traits->qkv_bias = traits->attention_out_bias = attention ? CBE_BIAS_ALWAYS : CBE_BIAS_NONE;
-    traits->mlp_bias = mlp ? CBE_BIAS_ALWAYS : CBE_BIAS_NONE;
+    if (keys & CBE_KEY_MLP_BIAS) traits->mlp_bias = mlp ? CBE_BIAS_ALWAYS : CBE_BIAS_NONE;
     if (!all) traits->qkv_bias = traits->attention_out_bias = traits->mlp_bias = CBE_BIAS_NONE;
-    if (traits->qk_norm != CBE_QK_NORM_WHOLE)
-        traits->qk_norm = head_norms ? CBE_QK_NORM_HEAD : CBE_QK_NORM_NONE;
+    if (head_norms) traits->qk_norm = CBE_QK_NORM_HEAD;
     traits->norms_of_sums = !before;
     traits->norms_no_gain = !affine;
     traits->unscaled_scores |= !scaled;
@@ -276,10 +298,12 @@ static cbe_status read_config(const json_t *root, const char *path, cbe_config *
     snprintf(c->architecture, sizeof c->architecture, "%s", family->name[CBE_FORMAT_HUGGING_FACE]);
     if ((st = read_sizes(root, path, c, err)) != CBE_OK) return st;
     if ((st = read_numbers(root, path, config, err)) != CBE_OK) return st;
+    if ((st = read_softcaps(root, path, config, err)) != CBE_OK) return st;
     if ((st = read_flags(root, path, config, err)) != CBE_OK) return st;
     if ((st = read_activation(root, path, config, err)) != CBE_OK) return st;
     if ((st = check_unsupported(root, path, err)) != CBE_OK) return st;
-    if ((st = cbe_json_size(root, "word_embed_proj_dim", CBE_CONFIG_SIZE_MAX, path,
+    if ((family->defaults.keys & CBE_KEY_OPT) &&
+        (st = cbe_json_size(root, "word_embed_proj_dim", CBE_CONFIG_SIZE_MAX, path,
                             &config->embedding_size, err)) != CBE_OK)
         return st;
     if (config->traits.positions == CBE_POSITIONS_ROTARY &&

@@ -271,7 +271,7 @@ static const cbe_family families[] = {
     {
         .name = {"llama", "llama"},
         .traits = {LLAMA_TRAITS},
-        .defaults = {.norm_eps = 1e-6, .attention_bias_key = true},
+        .defaults = {.norm_eps = 1e-6, .keys = CBE_KEY_ATTENTION_BIAS | CBE_KEY_MLP_BIAS},
         .tensors = {&gguf_llama, &hf_llama},
     }, {
         .name = {NULL, "mistral"},
@@ -287,19 +287,20 @@ static const cbe_family families[] = {
         .name = {"qwen3", "qwen3"},
         .traits = {LLAMA_TRAITS, .qk_norm = CBE_QK_NORM_HEAD},
         .defaults = {.norm_eps = 1e-6, .head_size = 128, .window_rule = CBE_WINDOW_FROM,
-                     .window = 4096, .attention_bias_key = true},
+                     .window = 4096, .keys = CBE_KEY_ATTENTION_BIAS},
         .tensors = {&gguf, &hf_llama},
     }, {
         .name = {"gemma", "gemma"},
         .traits = {GEMMA_TRAITS, .norms = CBE_NORMS_BEFORE},
-        .defaults = {.norm_eps = 1e-6, .head_size = 256, .tied = true, .attention_bias_key = true},
+        .defaults = {.norm_eps = 1e-6, .head_size = 256, .tied = true, .keys = CBE_KEY_ATTENTION_BIAS},
         .tensors = {&gguf, &hf_llama},
     }, {
         .name = {"gemma2", "gemma2"},
         .traits = {GEMMA_TRAITS, .norms = CBE_NORMS_BEFORE | CBE_NORMS_AFTER},
         .defaults = {.norm_eps = 1e-6, .head_size = 256, .window_rule = CBE_WINDOW_PERIOD,
                      .window = 4096, .window_period = 2, .query_scalar = 256, .tied = true,
-                     .attention_bias_key = true},
+                     .attention_softcap = 50, .logit_softcap = 30,
+                     .keys = CBE_KEY_ATTENTION_BIAS | CBE_KEY_LOGIT_SOFTCAP},
         .tensors = {&gguf, &hf_norms_after},
     }, {
         .name = {"gemma3", "gemma3_text"},
@@ -307,13 +308,13 @@ static const cbe_family families[] = {
                    .qk_norm = CBE_QK_NORM_HEAD},
         .defaults = {.norm_eps = 1e-6, .head_size = 256, .rope_base = 1e6, .local_rope_base = 1e4,
                      .window_rule = CBE_WINDOW_PERIOD, .window = 4096, .window_period = 6,
-                     .query_scalar = 256, .tied = true, .attention_bias_key = true},
+                     .query_scalar = 256, .tied = true, .keys = CBE_KEY_ATTENTION_BIAS | CBE_KEY_LOGIT_SOFTCAP},
         .tensors = {&gguf, &hf_norms_after},
     }, {
         .name = {"phi2", "phi"},
         .traits = {.norm = CBE_NORM_LAYER, .norms = CBE_NORM_BEFORE_ATTENTION, .parallel = true,
                    .activation = CBE_GELU_TANH, ALL_BIASES, .unembedding_bias = CBE_BIAS_ALWAYS},
-        .defaults = {.norm_eps = 1e-5, .rotary_share = 0.5},
+        .defaults = {.norm_eps = 1e-5, .rotary_share = 0.5, .keys = CBE_KEY_QK_NORM},
         .tensors = {&gguf, &hf_phi},
     }, {
         .name = {"phi3", "phi3"},
@@ -324,13 +325,14 @@ static const cbe_family families[] = {
         .name = {NULL, "olmo2"},
         .traits = {.norm = CBE_NORM_RMS, .norms = CBE_NORMS_AFTER, .qk_norm = CBE_QK_NORM_WHOLE,
                    .gated = true},
-        .defaults = {.norm_eps = 1e-5, .attention_bias_key = true},
+        .defaults = {.norm_eps = 1e-5, .keys = CBE_KEY_ATTENTION_BIAS},
         .tensors = {NULL, &hf_norms_after},
     }, {
         .name = {"gpt2", "gpt2"},
         .traits = {.norm = CBE_NORM_LAYER, .norms = CBE_NORMS_BEFORE,
                    .positions = CBE_POSITIONS_LEARNED, .activation = CBE_GELU_TANH, ALL_BIASES},
-        .defaults = {.norm_eps = 1e-5, .wide_mlp = true, .tied = true},
+        .defaults = {.norm_eps = 1e-5, .wide_mlp = true, .tied = true,
+                     .keys = CBE_KEY_SCORE_SCALE},
         .tensors = {&gguf, &hf_gpt2},
     }, {
         .name = {NULL, "gpt_neo"},
@@ -352,14 +354,15 @@ static const cbe_family families[] = {
         .name = {NULL, "gpt_neox"},
         .traits = {.norm = CBE_NORM_LAYER, .norms = CBE_NORMS_BEFORE, .parallel = true,
                    .activation = CBE_GELU, ALL_BIASES},
-        .defaults = {.norm_eps = 1e-5, .rotary_share = 0.25, .attention_bias_key = true},
+        .defaults = {.norm_eps = 1e-5, .rotary_share = 0.25,
+                     .keys = CBE_KEY_ATTENTION_BIAS | CBE_KEY_PARALLEL},
         .tensors = {NULL, &hf_gpt_neox},
     }, {
         .name = {NULL, "opt"},
         .traits = {.norm = CBE_NORM_LAYER, .norms = CBE_NORMS_BEFORE,
                    .positions = CBE_POSITIONS_LEARNED, .position_offset = 2,
                    .activation = CBE_RELU, ALL_BIASES},
-        .defaults = {.norm_eps = 1e-5, .tied = true},
+        .defaults = {.norm_eps = 1e-5, .tied = true, .keys = CBE_KEY_OPT},
         .tensors = {NULL, &hf_opt},
     }, {
         .name = {NULL, "bloom"},

@@ -78,6 +78,17 @@ typedef enum {
     CBE_WINDOW_LISTED  /* attention_layers or attention_types, block by block */
 } cbe_window_rule;
 
+/** Keys of config.json that some families have; in other families' files they mean nothing. */
+enum {
+    CBE_KEY_ATTENTION_BIAS = 1, /* attention_bias: of q, k, v and the output */
+    CBE_KEY_MLP_BIAS = 2,       /* mlp_bias */
+    CBE_KEY_PARALLEL = 4,       /* use_parallel_residual */
+    CBE_KEY_QK_NORM = 8,        /* qk_layernorm */
+    CBE_KEY_LOGIT_SOFTCAP = 16, /* final_logit_softcapping */
+    CBE_KEY_SCORE_SCALE = 32,   /* scale_attn_weights, scale_attn_by_inverse_layer_idx */
+    CBE_KEY_OPT = 64            /* enable_bias, do_layer_norm_before, word_embed_proj_dim.. */
+};
+
 /** Values of keys that a configuration leaves out. */
 typedef struct {
     double norm_eps;
@@ -89,10 +100,12 @@ typedef struct {
     double original_context; /* of rescaled rotary embeddings; 0: max_context */
     cbe_window_rule window_rule;
     size_t window, window_period;
-    double query_scalar;     /* scores are divided by its root; 0: the head size */
-    bool wide_mlp;           /* MLP size 4 d unless it is given */
-    bool tied;               /* the unembedding is the embedding */
-    bool attention_bias_key; /* "attention_bias" rules the biases of q, k, v and the output */
+    double query_scalar;                     /* scores are divided by its root; 0: the head size */
+    double attention_softcap, logit_softcap; /* 0: none, and the attention's key is not read */
+    bool logit_softcap_key;                  /* final_logit_softcapping is read */
+    bool wide_mlp;                           /* MLP size 4 d unless it is given */
+    bool tied;                               /* the unembedding is the embedding */
+    unsigned keys;                           /* CBE_KEY_ATTENTION_BIAS | ... */
 } cbe_family_defaults;
 
 /** What a tensor is for. Those from CBE_ROLE_ATTENTION_NORM on exist once for each block. */

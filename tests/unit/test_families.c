@@ -176,9 +176,40 @@ int main(void)
 {
     static char names[][24] = {
         /* not const: cmocka's initial state is not */
-        "bloom", "gemma", "gemma2",      "gemma3",          "gpt2",    "gpt_neo", "gpt_neox",
-        "gptj",  "llama", "llama-bytes", "llama-tied-bf16", "mistral", "olmo2",   "opt",
-        "phi",   "qwen2", "qwen3",       "llama3-rope",
+        "bloom",
+        "gemma",
+        "gemma2",
+        "gemma3",
+        "gpt2",
+        "gpt_neo",
+        "gpt_neox",
+        "gptj",
+        "llama",
+        "llama-bytes",
+        "llama-tied-bf16",
+        "llama3-rope",
+        "mistral",
+        "olmo2",
+        "opt",
+        "phi",
+        "phi3",
+        "qwen2",
+        "qwen3",
+        /* Variants, made by tests/tools/make_model_fixture.py. */
+        "bloom-six-heads",
+        "gemma3-linear",
+        "gpt2-scaled-by-layer",
+        "gpt_neox-sequential",
+        "llama-biases",
+        "llama-dynamic",
+        "llama-linear",
+        "llama-yarn",
+        "opt-no-bias",
+        "opt-post-norm",
+        "phi-norms",
+        "phi3-longrope",
+        "phi3-longrope-short",
+        "qwen2-window",
     };
     static const struct {
         const char *name;
