@@ -13,7 +13,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "cbe/objective.h"
+#include "model/norm.h"
 #include "model/private.h"
+#include "ref/lens_ref.h"
 #include "ref/model_ref.h"
 #include "support/capture.h"
 #include "support/golden.h"
@@ -172,6 +175,112 @@ static void family__has_the_same_bits_within_a_memory_budget(void **state)
     free(path);
 }
 
+static void expect_refusal(const char *folder, cbe_status status, const char *word)
+{
+    cbe_error err = {0};
+    cbe_model *model = NULL;
+    const cbe_status st = cbe_model_open(&model, folder, &err);
+    if (st != status || err.code != st || !strstr(err.message, word) || model)
+        fail_msg("%s \"%s\", expected %s with \"%s\"", cbe_status_name(st), err.message,
+                 cbe_status_name(status), word);
+}
+
+/* Each tensor outside of blocks and in block 1 left out, and each matrix turned; one model of each
+ * family, and those that have tensors of their own. */
+static void family__names_missing_tensors_and_wrong_shapes(void **state)
+{
+    cbe_error err;
+    const char *name = *state;
+    if (strchr(name, '-') && strcmp(name, "opt-post-norm") != 0 && strcmp(name, "phi-norms") != 0)
+        return;
+    char *path = cbe_golden_path("models/%s/model.safetensors", name);
+    char *folder = make_folder(name, "config.json", &(cbe_copy_edit){0});
+    char *to = cbe_temp_path(folder, "model.safetensors");
+    cbe_safetensors *file = open_golden(path);
+    for (size_t i = 0; i < cbe_safetensors_count(file); i++) {
+        cbe_tensor tensor;
+        const char *tensor_name = cbe_safetensors_name(file, i);
+        const bool in_block = strstr(tensor_name, "layers.") || strstr(tensor_name, "h.");
+        if (in_block && !strstr(tensor_name, ".1.")) continue;
+        cbe_copy_safetensors(path, to, &(cbe_copy_edit){.drop = tensor_name});
+        expect_refusal(folder, CBE_ERR_FORMAT, tensor_name);
+        cbe_assert_ok(cbe_safetensors_get(file, tensor_name, &tensor, &err), &err);
+        if (tensor.n_dims != 2 || tensor.dims[0] == tensor.dims[1]) continue;
+        cbe_copy_safetensors(path, to, &(cbe_copy_edit){.transpose = tensor_name});
+        expect_refusal(folder, CBE_ERR_SHAPE, tensor_name);
+    }
+    cbe_safetensors_close(file);
+    cbe_temp_remove(folder);
+    free(to);
+    free(path);
+}
+
+/* What old files hold besides weights. */
+static void buffers__of_old_files_are_ignored(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *from, *buffer;
+    } cases[] = {
+        {"gpt2", "transformer.h.1.attn.c_attn.bias", "transformer.h.1.attn.masked_bias"},
+        {"gpt2", "transformer.h.1.attn.c_attn.bias", "transformer.h.1.attn.bias"},
+        {"gpt_neo", "transformer.h.1.ln_2.bias", "transformer.h.1.attn.attention.masked_bias"},
+        {"gptj", "transformer.h.1.mlp.fc_in.bias", "transformer.h.1.attn.masked_bias"},
+        {"gpt_neox", "gpt_neox.layers.1.mlp.dense_h_to_4h.bias",
+         "gpt_neox.layers.1.attention.masked_bias"},
+        {"gpt_neox", "gpt_neox.layers.1.mlp.dense_h_to_4h.bias",
+         "gpt_neox.layers.1.attention.rotary_emb.inv_freq"},
+        {"phi", "model.layers.1.mlp.fc1.bias", "model.layers.1.self_attn.rotary_emb.inv_freq"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const cbe_copy_edit edit = {.rename_from = cases[i].from, .rename_to = cases[i].buffer};
+        char *folder = make_folder(cases[i].name, "config.json", &edit);
+        /* Not the buffer is complained about, but what was taken away for it. */
+        expect_refusal(folder, CBE_ERR_FORMAT, cases[i].from);
+        cbe_temp_remove(folder);
+    }
+}
+
+/* A model without a final norm: the decoder's norm leaves hidden states as they are, to the bit, and
+ * the lens objective reads it like any other. */
+static void decoder__stands_for_a_missing_final_norm(void **state)
+{
+    (void)state;
+    cbe_error err;
+    char *path = cbe_golden_path("models/opt-post-norm");
+    cbe_model *model = open_model(path);
+    const cbe_decoder *decoder = cbe_model_decoder(model);
+    enum { TOKENS = 20 };
+    const size_t d = decoder->hidden_size;
+    float *hidden = malloc(2 * TOKENS * d * sizeof *hidden), *normed = hidden + TOKENS * d;
+    double *v = malloc(3 * d * sizeof *v), *grad = v + d, *want_grad = grad + d, energy;
+    assert_true(hidden && v);
+    for (size_t i = 0; i < TOKENS * d; i++) hidden[i] = (float)(3 * sin(1.3 * (double)i * i));
+    cbe_norm_rows(decoder->norm, decoder->norm_eps, TOKENS, d, hidden, decoder->gamma,
+                  decoder->beta, normed);
+    assert_memory_equal(hidden, normed, TOKENS * d * sizeof *hidden);
+    for (size_t i = 0; i < d; i++) v[i] = 0.3 * cos((double)i);
+    const cbe_lens_options options = {TOKENS, CBE_ABLATE_MEAN, CBE_OBJECTIVE_KL, NULL, NULL, 1,
+                                      NULL};
+    cbe_objective *objective = NULL;
+    const cbe_translator none = {NULL, NULL};
+    cbe_assert_ok(cbe_lens_objective_create(&objective, decoder, &options, &err), &err);
+    cbe_assert_ok(cbe_lens_objective_set_layer(objective, hidden, none, &err), &err);
+    cbe_assert_ok(cbe_objective_eval(objective, 1, v, &energy, grad, NULL, &err), &err);
+    const double want = cbe_lens_energy_ref(decoder, &options, hidden, none, v, NULL, want_grad);
+    assert_true(want > 1e-3);
+    double top = 0;
+    for (size_t i = 0; i < d; i++) top = fmax(top, fabs(want_grad[i]));
+    /* Logits are float32, some tens: 1e-5. */
+    cbe_assert_close(&energy, &want, 1, 0, 1e-5, "energy");
+    cbe_assert_close(grad, want_grad, d, 1e-5 * top, 0, "gradient");
+    cbe_objective_free(objective);
+    cbe_model_close(model);
+    free(hidden);
+    free(v);
+    free(path);
+}
+
 int main(void)
 {
     static char names[][24] = {
@@ -222,10 +331,14 @@ int main(void)
         {"matches_the_plain_twin", family__matches_the_plain_twin},
         {"has_the_same_bits_within_a_memory_budget",
          family__has_the_same_bits_within_a_memory_budget},
+        {"names_missing_tensors_and_wrong_shapes", family__names_missing_tensors_and_wrong_shapes},
     };
     enum { N_NAMES = sizeof names / sizeof *names, N_KINDS = sizeof kinds / sizeof *kinds };
     static char titles[N_NAMES * N_KINDS][96];
-    static struct CMUnitTest tests[N_NAMES * N_KINDS];
+    static struct CMUnitTest tests[N_NAMES * N_KINDS + 2] = {
+        [N_NAMES * N_KINDS] = cmocka_unit_test(buffers__of_old_files_are_ignored),
+        [N_NAMES * N_KINDS + 1] = cmocka_unit_test(decoder__stands_for_a_missing_final_norm),
+    };
     for (size_t i = 0; i < N_NAMES * N_KINDS; i++) {
         snprintf(titles[i], sizeof titles[i], "%s__%s", names[i / N_KINDS],
                  kinds[i % N_KINDS].name);
