@@ -4,14 +4,17 @@ set -euo pipefail
 
 usage() {
     cat <<'END'
-usage: scripts/install-dependencies.sh [--list] SET...
+usage: scripts/install-dependencies.sh [--list | --names] SET...
 
 Installs what is missing of these sets of packages, as root or through sudo:
-  build   compiler, CMake and the libraries that cbe is built on
-  tests   what the tests need besides
-  model   what fetches the model
-  bench   what the comparison with PyTorch needs
-  --list  only prints the missing packages, one a line
+  build      compiler, CMake and the libraries that cbe is built on
+  libraries  the libraries alone
+  tests      what the tests need besides
+  cross      compiler and emulator for the preset aarch64
+  model      what fetches the model
+  bench      what the comparison with PyTorch needs
+  --list     only prints the missing packages, one a line
+  --names    only prints the packages, missing or not
 
 CBE_NO_INSTALL=1 installs nothing, for systems where these libraries come from elsewhere;
 CMake then says what it misses.
@@ -26,11 +29,13 @@ fail() {
 # libc6-dev is only recommended by gcc, and recommended packages are not installed here.
 packages_of() {
     case $1 in
-    build) echo gcc libc6-dev cmake make libopenblas-dev libjansson-dev libpcre2-dev libutf8proc-dev nettle-dev ;;
+    build) echo gcc cmake make && packages_of libraries ;;
+    libraries) echo libc6-dev libopenblas-dev libjansson-dev libpcre2-dev libutf8proc-dev nettle-dev ;;
+    cross) echo gcc-aarch64-linux-gnu qemu-user ;;
     tests) echo libcmocka-dev ;;
     model) echo python3-pip ca-certificates ;;
     bench) echo python3-venv ;;
-    *) fail "unknown set '$1': build, tests, model or bench" ;;
+    *) fail "unknown set '$1': build, libraries, tests, cross, model or bench" ;;
     esac
 }
 
@@ -40,14 +45,16 @@ is_installed() {
 }
 
 list=0
+names_only=0
 wanted=()
 for argument in "$@"; do
     case $argument in
     -h | --help) usage && exit ;;
     --list) list=1 ;;
+    --names) names_only=1 ;;
     *)
         names=$(packages_of "$argument")
-        read -ra names <<<"$names"
+        read -rd '' -a names <<<"$names" || true # ends at the end of the text
         wanted+=("${names[@]}")
         ;;
     esac
@@ -55,6 +62,10 @@ done
 if ((${#wanted[@]} == 0)); then
     usage >&2
     exit 2
+fi
+if ((names_only)); then
+    printf '%s\n' "${wanted[@]}"
+    exit 0
 fi
 if [[ ${CBE_NO_INSTALL:-0} == 1 ]]; then exit 0; fi
 

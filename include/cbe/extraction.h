@@ -29,6 +29,8 @@ typedef struct {
     cbe_site site;
     size_t skip_positions; /* first positions of every sequence left out */
     const char *kernels;   /* NULL: the best for this CPU */
+    double held_out;       /* share of the sequences, evenly spread, that the search does not see; 0: none */
+    size_t memory;         /* bytes that the objective may take; 0: no limit. Chooses how the logits are kept */
 } cbe_extraction_options;
 
 void cbe_extraction_options_init(cbe_extraction_options *options);
@@ -40,8 +42,10 @@ cbe_status cbe_choose_skip_positions(const cbe_hidden_states *states, cbe_site s
 /** What an extraction and a probe have in common: the objective of a run, set to one layer after another. */
 typedef struct cbe_layer_objective cbe_layer_objective;
 
-/** @param decoder, states borrowed until free
- * @return CBE_OK; CBE_ERR_ARG (too few tokens, no labels); CBE_ERR_SHAPE (decoder of another width); CBE_ERR_NOMEM */
+/** Logits are kept as float32 where options->memory allows it, else in half precision, else made anew in each evaluation.
+ * @param decoder, states borrowed until free
+ * @return CBE_OK; CBE_ERR_ARG (too few tokens or sequences, no labels, too little memory allowed); CBE_ERR_SHAPE
+ *         (decoder of another width); CBE_ERR_NOMEM */
 cbe_status cbe_layer_objective_create(cbe_layer_objective **out, const cbe_hidden_states *states,
                                       const cbe_decoder *decoder, const cbe_extraction_options *options,
                                       cbe_error *err);
@@ -51,16 +55,28 @@ cbe_status cbe_layer_objective_set(cbe_layer_objective *objective, size_t layer,
                                    cbe_error *err);
 /** Name of the instruction set in use; borrowed. */
 const char *cbe_layer_objective_kernels(const cbe_layer_objective *objective);
-/** True when a derangement was given that could not be used since positions are skipped. */
+/** How logits are kept, and the bytes of the objective's arrays. */
+cbe_logit_storage cbe_layer_objective_storage(const cbe_layer_objective *objective, size_t *bytes);
+/** Sequences that are held out. */
+size_t cbe_layer_objective_n_held_out(const cbe_layer_objective *objective);
+/** True when a derangement was given that could not be used since positions are skipped or sequences held out. */
 bool cbe_layer_objective_derangement_unused(const cbe_layer_objective *objective);
+
+/** What else is known of a vector, in nats. NaN where nothing was held out. */
+typedef struct {
+    double standard_error;                /* of the energy, over tokens */
+    double held_out_energy, held_out_error; /* on sequences that the search did not see, and its standard error */
+    double optimal_energy, optimal_constant; /* under optimal ablation: see cbe_objective_eval_optimal */
+} cbe_vector_report;
 
 typedef struct {
     size_t layer;
-    cbe_basis basis; /* owned */
-    double seconds;  /* setting the layer and searching it */
+    cbe_basis basis;            /* owned */
+    cbe_vector_report *reports; /* (n_vectors), owned */
+    double seconds;             /* setting the layer and searching it */
 } cbe_layer_result;
 
-/** Frees n results' bases (not the array). */
+/** Frees n results' bases and reports (not the array). */
 void cbe_layer_results_free(size_t n, cbe_layer_result *results);
 
 /** Called when a layer is done; false cancels. */
@@ -95,8 +111,8 @@ typedef struct {
     const cbe_run_option *options;
     size_t n_inputs;
     const cbe_run_input *inputs;
-    const char *kernels;
-    size_t n_sequences, context_length, n_tokens, skip_positions, hidden_size;
+    const char *kernels, *logits; /* instruction set; how logits were kept */
+    size_t n_sequences, context_length, n_tokens, n_held_out, skip_positions, hidden_size; /* n_held_out sequences */
     double seconds;
 } cbe_run_record;
 

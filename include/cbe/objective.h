@@ -12,6 +12,7 @@
 #ifndef CBE_OBJECTIVE_H
 #define CBE_OBJECTIVE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,6 +28,7 @@ typedef enum {
     CBE_ABLATE_MEAN = 0, /* D_n = h_n - mean of h over all tokens */
     CBE_ABLATE_RESAMPLE, /* D_n = h_n - h_derangement(n) */
     CBE_ABLATE_ZERO,     /* D_n = h_n */
+    CBE_ABLATE_OPTIMAL,  /* c_n = h_n . v - a, a the constant that makes the energy least (Li and Janson 2024) */
     CBE_N_ABLATIONS
 } cbe_ablation;
 
@@ -36,7 +38,7 @@ typedef enum {
     CBE_N_OBJECTIVES
 } cbe_objective_kind;
 
-/** Names as on the command line: "mean", "resample", "zero"; "kl", "ce". */
+/** Names as on the command line: "mean", "resample", "zero", "optimal"; "kl", "ce". */
 const char *cbe_ablation_name(cbe_ablation ablation);
 const char *cbe_objective_name(cbe_objective_kind kind);
 
@@ -50,9 +52,12 @@ size_t cbe_objective_max_batch(const cbe_objective *objective);
 /** Tokens over which the energy is a mean: all, or those with a label for ce. */
 size_t cbe_objective_n_tokens(const cbe_objective *objective);
 
-/** Restricts energies to about n tokens, evenly spread, for cheap comparisons; 0: all of them. What is
+/** Restricts energies to about n tokens, evenly spread, for cheap comparisons; 0: all that are not held out. What is
  * ablated stays the same: the mean and the resampling pool are those of all tokens. */
 void cbe_objective_set_sample(cbe_objective *objective, size_t n);
+/** Energies from here on are those of the tokens held out, until cbe_objective_set_sample is called. Only where
+ * some are. */
+void cbe_objective_set_held_out(cbe_objective *objective);
 
 /** Energies of m directions, each ablated alone. Not for several threads at once (it runs its own).
  * @param v         shape (m, d); norms need not be 1
@@ -64,11 +69,34 @@ void cbe_objective_set_sample(cbe_objective *objective, size_t n);
 cbe_status cbe_objective_eval(cbe_objective *objective, size_t m, const double *v, double *energy,
                               double *grad, double *per_token, cbe_error *err);
 
+/** Optimal ablation, whatever the objective's own: for each direction the constant a that makes the energy with
+ * c_n = h_n . v - a least, and that energy. Several starts, since there may be several minima. On held-out tokens the
+ * constants are still those of the others, when those were asked for last: see cbe_objective_eval_constant.
+ * @param constant [out] (m)
+ * @see Li and Janson 2024, arXiv:2409.09951 */
+cbe_status cbe_objective_eval_optimal(cbe_objective *objective, size_t m, const double *v, double *energy,
+                                      double *constant, double *grad, double *per_token, cbe_error *err);
+/** The same with the constants given. @param slope [out] d energy / d a (m); NULL: not wanted */
+cbe_status cbe_objective_eval_constant(cbe_objective *objective, size_t m, const double *v, const double *constant,
+                                       double *energy, double *slope, double *grad, double *per_token,
+                                       cbe_error *err);
+
 /** The lens x_n = h_n + A h_n + b of a layer, read by the decoder. */
 typedef struct {
     const float *weight; /* A (d, d), row-major; NULL: the logit lens, A = 0 and b = 0 */
     const float *bias;   /* b (d); NULL: 0 */
 } cbe_translator;
+
+/** How the logits Z (N, V) of a layer are kept. */
+typedef enum {
+    CBE_LOGITS_FLOAT32 = 0, /* 4 bytes for each token and vocabulary entry */
+    CBE_LOGITS_FLOAT16,     /* 2 bytes; relative error of a log-probability 2^-11, docs/maths.md */
+    CBE_LOGITS_RECOMPUTED,  /* none kept: a product N x V x d in each evaluation */
+    CBE_N_LOGIT_STORAGES
+} cbe_logit_storage;
+
+/** "float32", "float16", "recomputed". */
+const char *cbe_logit_storage_name(cbe_logit_storage storage);
 
 typedef struct {
     size_t n_tokens; /* N, of every layer that will be set */
@@ -78,13 +106,18 @@ typedef struct {
     const int64_t *labels;      /* (N), the next token or -1; ce only. Copied */
     size_t max_batch;           /* 0: 8 */
     const char *kernels;        /* instruction set by name ("avx2", "ref"); NULL: the best */
+    const bool *held_out;       /* (N): tokens that the mean and energies leave out; a derangement maps them among
+                                   themselves. NULL: none. Copied */
+    cbe_logit_storage storage;
 } cbe_lens_options;
 
+/** Bytes that cbe_lens_objective_create will allocate; SIZE_MAX when that overflows. */
+size_t cbe_lens_objective_bytes(const cbe_decoder *decoder, const cbe_lens_options *options);
+
 /** Creates the objective of a lens: the arrays of all layers to come. The decoder is borrowed until free.
- * Memory: 4 bytes for each of N x V and V x d, and max_batch x V for each of up to 64 parts of the tokens.
  * No layer is set yet: cbe_lens_objective_set_layer comes first.
  * @return CBE_OK; CBE_ERR_ARG (fewer than 2 tokens for mean and resample, a derangement that is none, no
- *         label, kernels that this CPU lacks); CBE_ERR_NOMEM */
+ *         label, no token that is not held out, kernels that this CPU lacks); CBE_ERR_NOMEM */
 cbe_status cbe_lens_objective_create(cbe_objective **out, const cbe_decoder *decoder,
                                      const cbe_lens_options *options, cbe_error *err);
 

@@ -33,14 +33,19 @@ typedef struct {
     cbe_preset preset;
     size_t n_vectors;      /* k; 0: hidden size */
     size_t max_iterations; /* L-BFGS iterations for one start; 100 */
-    size_t n_starts;       /* candidates refined for each vector, default search; 8 */
-    size_t n_polished;     /* distinct ones of them polished on all tokens; 2 */
-    size_t sample;         /* tokens of the sample; 256 */
-    uint64_t seed;         /* of random candidates; 0 */
+    size_t n_starts;       /* candidates refined for each vector, default search; 0: 16, or 12 after the first vector,
+                              and more at random where evaluation_cost is low (docs/search.md) */
+    size_t n_polished;     /* maxima polished on all tokens, at most; 6 */
+    size_t sample;         /* tokens of the sample; 512 */
+    double evaluation_cost; /* of one direction on all tokens, about, in multiplications; 0: not known, and too much for
+                               more starts than above */
+    uint64_t seed;         /* of random starts; 0 */
     double min_energy;     /* a vector below it is kept and ends the layer; 0: never */
 } cbe_search_options;
 
 void cbe_search_options_init(cbe_search_options *options);
+
+enum { CBE_MAXIMA_LISTED = 16 };
 
 /** What is known of a vector that was found. */
 typedef struct {
@@ -50,6 +55,10 @@ typedef struct {
     size_t starts;      /* candidates from which L-BFGS was run */
     double seconds;
     cbe_stop stop;      /* why the last optimiser stopped */
+    /* Distinct maxima that the default search met for this vector, and the energies of the highest of them, falling.
+     * On all tokens, the vector's own among them; and those of the sample, where there was one. */
+    size_t n_maxima, n_sample_maxima;
+    double maxima[CBE_MAXIMA_LISTED], sample_maxima[CBE_MAXIMA_LISTED];
 } cbe_vector_record;
 
 /** An orthonormal basis, energies falling. Owns its arrays. */

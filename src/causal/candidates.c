@@ -74,6 +74,14 @@ static cbe_status lens_gram(const cbe_candidate_input *in, double *f, cbe_error 
     return CBE_OK;
 }
 
+/* Adds the mean hidden state to mean (d). */
+static void mean_state(const cbe_candidate_input *in, double *mean)
+{
+    const size_t n = in->n_tokens, d = in->decoder->hidden_size;
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < d; k++) mean[k] += (double)in->hidden[i * d + k] / (double)n;
+}
+
 /* Second moment (d, d) of D_n / |h_n|: every token counts, however long. For resample, D_n is a difference
  * of two tokens: its second moment is twice that about the mean, and the factor does not matter. */
 static cbe_status delta_moment(const cbe_candidate_input *in, double *moment, cbe_error *err)
@@ -84,9 +92,7 @@ static cbe_status delta_moment(const cbe_candidate_input *in, double *moment, cb
     float *product = cbe_alloc(d * d, sizeof *product, "second moment", err);
     const cbe_status st = mean && rows && product ? CBE_OK : CBE_ERR_NOMEM;
     if (st == CBE_OK) {
-        if (in->ablation != CBE_ABLATE_ZERO)
-            for (size_t i = 0; i < n; i++)
-                for (size_t k = 0; k < d; k++) mean[k] += (double)in->hidden[i * d + k] / (double)n;
+        if (in->ablation != CBE_ABLATE_ZERO) mean_state(in, mean);
         memset(moment, 0, d * d * sizeof *moment);
         for (size_t first = 0; first < n; first += GRAM_ROWS) {
             const size_t count = min_size(GRAM_ROWS, n - first);
@@ -133,21 +139,72 @@ cbe_status cbe_candidates_singular(const cbe_candidate_input *input, size_t n, d
     return st;
 }
 
+/* D_n of tokens spread evenly; of resample, whose D_n are differences of any two tokens, those from the mean. */
+static cbe_status token_directions(const cbe_candidate_input *in, size_t n, double *out, cbe_error *err)
+{
+    const size_t d = in->decoder->hidden_size;
+    double *mean = cbe_alloc_zero(d, sizeof *mean, "candidates", err);
+    if (!mean) return CBE_ERR_NOMEM;
+    if (in->ablation != CBE_ABLATE_ZERO) mean_state(in, mean);
+    for (size_t i = 0; i < n; i++) {
+        const float *h = in->hidden + (size_t)(((double)i + 0.5) * (double)in->n_tokens / (double)n) * d;
+        for (size_t k = 0; k < d; k++) out[i * d + k] = (double)h[k] - mean[k];
+    }
+    cbe_free(mean);
+    return CBE_OK;
+}
+
+/* (I + A)' C W~_t of vocabulary entries spread evenly: what moves their logits most. */
+static cbe_status logit_directions(const cbe_candidate_input *in, size_t n, double *out, cbe_error *err)
+{
+    const cbe_decoder *decoder = in->decoder;
+    const size_t d = decoder->hidden_size;
+    for (size_t i = 0; i < n; i++) {
+        double *v = out + i * d, centre = 0;
+        const size_t t = (size_t)(((double)i + 0.5) * (double)decoder->vocab_size / (double)n);
+        for (size_t k = 0; k < d; k++) {
+            v[k] = (double)decoder->unembedding[t * d + k] * (double)decoder->gamma[k];
+            centre += v[k] / (double)d;
+        }
+        for (size_t k = 0; k < d && decoder->norm == CBE_NORM_LAYER; k++) v[k] -= centre;
+    }
+    const float *a = in->translator.weight;
+    double *row = a ? cbe_alloc(d, sizeof *row, "candidates", err) : NULL;
+    if (a && !row) return CBE_ERR_NOMEM;
+    for (size_t i = 0; i < n && a; i++) {
+        double *v = out + i * d;
+        memcpy(row, v, d * sizeof *row);
+        for (size_t j = 0; j < d; j++)
+            for (size_t k = 0; k < d; k++) v[k] += (double)a[j * d + k] * row[j];
+    }
+    cbe_free(row);
+    return CBE_OK;
+}
+
 cbe_status cbe_candidates_all(const cbe_candidate_input *input, size_t n, double *out, cbe_error *err)
 {
     const size_t d = input->decoder->hidden_size;
     double *f = cbe_alloc(3 * d * d + d, sizeof *f, "candidates", err);
-    if (!f) return CBE_ERR_NOMEM;
-    double *moment = f + d * d, *both = moment + d * d, *values = both + d * d;
-    cbe_status st = lens_gram(input, f, err);
-    if (st == CBE_OK) st = delta_moment(input, moment, err);
+    double *families = cbe_alloc(CBE_CANDIDATE_FAMILIES * n * d, sizeof *families, "candidates", err);
+    cbe_status st = f && families ? CBE_OK : CBE_ERR_NOMEM;
     if (st == CBE_OK) {
-        const double f_trace = trace(d, f), moment_trace = trace(d, moment);
-        for (size_t i = 0; i < d * d; i++) both[i] = f[i] / f_trace + moment[i] / moment_trace;
-        st = leading(d, f, n, values, out, err);
+        double *moment = f + d * d, *both = moment + d * d, *values = both + d * d;
+        st = lens_gram(input, f, err);
+        if (st == CBE_OK) st = delta_moment(input, moment, err);
+        if (st == CBE_OK) {
+            const double f_trace = trace(d, f), moment_trace = trace(d, moment);
+            for (size_t i = 0; i < d * d; i++) both[i] = f[i] / f_trace + moment[i] / moment_trace;
+            st = leading(d, both, n, values, families, err);
+        }
+        if (st == CBE_OK) st = leading(d, f, n, values, families + n * d, err);
+        if (st == CBE_OK) st = leading(d, moment, n, values, families + 2 * n * d, err);
     }
-    if (st == CBE_OK) st = leading(d, moment, n, values, out + n * d, err);
-    if (st == CBE_OK) st = leading(d, both, n, values, out + 2 * n * d, err);
+    if (st == CBE_OK) st = token_directions(input, n, families + 3 * n * d, err);
+    if (st == CBE_OK) st = logit_directions(input, n, families + 4 * n * d, err);
+    for (size_t i = 0; i < n && st == CBE_OK; i++)
+        for (size_t family = 0; family < CBE_CANDIDATE_FAMILIES; family++)
+            memcpy(out + (i * CBE_CANDIDATE_FAMILIES + family) * d, families + (family * n + i) * d, d * sizeof *out);
     cbe_free(f);
+    cbe_free(families);
     return st;
 }

@@ -1,11 +1,14 @@
 /*
  * candidates.h - directions from which a search through a lens starts.
  *
- * A direction matters when hidden states vary along it and logits answer to it. Three families, the leading
- * eigenvectors of each:
+ * A direction matters when hidden states vary along it and logits answer to it. Five families; the leading
+ * eigenvectors of
  *   the Gram matrix of the unembedding through the lens, F = (I + A)' C W~' W~ C (I + A)   (singular directions)
  *   the second moment of D_n / s_n                                                         (principal components)
  *   both, each divided by its trace, added
+ * and, since maxima may belong to a few tokens,
+ *   D_n of single tokens                                 (ablating such a direction takes that token's state away)
+ *   (I + A)' C W~_t of single vocabulary entries         (what moves one logit most)
  */
 #ifndef CBE_CAUSAL_CANDIDATES_H
 #define CBE_CAUSAL_CANDIDATES_H
@@ -26,7 +29,8 @@ typedef struct {
 
 /** The n leading singular directions alone (the preset tuned-lens starts there), rows of out (n, d). */
 cbe_status cbe_candidates_singular(const cbe_candidate_input *input, size_t n, double *out, cbe_error *err);
-/** n of each of the three families, rows of out (3 n, d), n <= d. */
+enum { CBE_CANDIDATE_FAMILIES = 5 };
+/** n of each family, rows of out (5 n, d), n <= d: the first of each family, the second of each, and so on. */
 cbe_status cbe_candidates_all(const cbe_candidate_input *input, size_t n, double *out, cbe_error *err);
 
 #endif

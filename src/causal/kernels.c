@@ -4,36 +4,79 @@
 #include <math.h>
 #include <string.h>
 
+static double exponent(const float *z, const float *u, const float *offset, size_t i, float a, float c)
+{
+    return (double)a * ((double)z[i] - (double)c * u[i]) + (offset ? (double)offset[i] : 0);
+}
+
 static double row_max_ref(size_t n, const float *z, const float *u, const float *offset, float a,
-                          float b)
+                          float c)
 {
     double top = -INFINITY;
-    for (size_t i = 0; i < n; i++)
-        top = fmax(top, (double)a * z[i] + (double)b * u[i] + (offset ? (double)offset[i] : 0));
+    for (size_t i = 0; i < n; i++) top = fmax(top, exponent(z, u, offset, i, a, c));
     return top;
 }
 
-static double row_sum_ref(size_t n, const float *z, const float *u, const float *offset, float a,
-                          float b, float k)
+static void range_ref(size_t n, const float *x, float *low, float *high)
 {
+    *low = INFINITY;
+    *high = -INFINITY;
+    for (size_t i = 0; i < n; i++) {
+        *low = fminf(*low, x[i]);
+        *high = fmaxf(*high, x[i]);
+    }
+}
+
+static double row_sum_ref(size_t n, const float *z, const float *u, const float *offset, float a, float c,
+                          float level, bool bounded)
+{
+    (void)bounded;
     double sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += exp2((double)a * z[i] + (double)b * u[i] + (offset ? (double)offset[i] : 0) + k);
+    for (size_t i = 0; i < n; i++) sum += exp2(exponent(z, u, offset, i, a, c) + level);
     return sum;
 }
 
 static cbe_row_sums row_exp_ref(size_t n, const float *z, const float *u, const float *offset, float a,
-                                float b, float k, float *e)
+                                float c, float level, bool bounded, float *e)
 {
+    (void)bounded;
     cbe_row_sums sum = {0, 0, 0};
     for (size_t i = 0; i < n; i++) {
-        const double x = exp2((double)a * z[i] + (double)b * u[i] + (offset ? (double)offset[i] : 0) + k);
-        e[i] = (float)x;
+        const double x = exp2(exponent(z, u, offset, i, a, c) + level);
+        if (e) e[i] = (float)x;
         sum.e += x;
-        sum.ez += x * z[i];
+        sum.ey += x * ((double)z[i] - (double)c * u[i]);
         sum.eu += x * u[i];
     }
     return sum;
+}
+
+static void subtract_ref(size_t n, float *z, double shift)
+{
+    for (size_t i = 0; i < n; i++) z[i] = (float)((double)z[i] - shift);
+}
+
+/* A half-precision number is m 2^e, |m| <= 2047 (ten bits and the hidden one), e >= -24. */
+static void to_half_ref(size_t n, const float *z, float scale, uint16_t *half)
+{
+    for (size_t i = 0; i < n; i++) {
+        const float x = z[i] * scale;
+        const double size = fmin(fabs((double)x), 65504);
+        int exponent = -24;
+        if (size > 0) frexp(size, &exponent);
+        const int unit = exponent - 11 > -24 ? exponent - 11 : -24;
+        const uint32_t mantissa = (uint32_t)nearbyint(ldexp(size, -unit)); /* 2048 carries into the exponent */
+        half[i] = (uint16_t)((uint32_t)(unit + 24) * 1024 + mantissa + (signbit(x) ? 0x8000 : 0));
+    }
+}
+
+static void from_half_ref(size_t n, const uint16_t *half, float scale, float *z)
+{
+    for (size_t i = 0; i < n; i++) {
+        const int exponent = half[i] >> 10 & 31, mantissa = half[i] & 1023;
+        const double size = exponent ? ldexp(1024 + mantissa, exponent - 25) : ldexp(mantissa, -24);
+        z[i] = (float)(half[i] & 0x8000 ? -size : size) * scale;
+    }
 }
 
 static void accumulate_ref(size_t n, size_t rows, const float *const *e, const float *w, int first,
@@ -54,7 +97,7 @@ static cbe_cap_sums row_cap_ref(size_t n, const float *z0, const float *z, const
     for (size_t i = 0; i < n; i++) {
         const double base = offset ? (double)offset[i] : 0;
         const double clean = cap * tanh((row->clean_scale * z0[i] + base) / cap);
-        const double tangent = tanh((row->scale * z[i] + row->u_scale * u[i] + base) / cap);
+        const double y = (double)z[i] - row->c * u[i], tangent = tanh((row->scale * y + base) / cap);
         const double p = exp(clean - row->clean_shift), e = exp(cap * tangent - row->shift);
         const double f = 1 - tangent * tangent;
         if (ef) {
@@ -62,9 +105,9 @@ static cbe_cap_sums row_cap_ref(size_t n, const float *z0, const float *z, const
             pf[i] = (float)(p * f);
         }
         sum.e += e;
-        sum.efz += e * f * z[i];
+        sum.efy += e * f * y;
         sum.efu += e * f * u[i];
-        sum.pfz += p * f * z[i];
+        sum.pfy += p * f * y;
         sum.pfu += p * f * u[i];
         sum.p_change += p * (cap * tangent - clean);
     }
@@ -118,8 +161,8 @@ static int always(void)
 }
 
 static const cbe_kernels kernels_ref = {
-    "ref",       always,       row_max_ref,  row_sum_ref,  row_exp_ref,      accumulate_ref,
-    row_cap_ref, rows_dot_ref, rows_sum_ref, rows_dot_f64_ref, rows_sum_f64_ref,
+    "ref",         always,         row_max_ref, range_ref,    row_sum_ref,  row_exp_ref,      subtract_ref,     to_half_ref,
+    from_half_ref, accumulate_ref, row_cap_ref, rows_dot_ref, rows_sum_ref, rows_dot_f64_ref, rows_sum_f64_ref,
 };
 
 /* Built from kernels_simd.c, once for each instruction set. */

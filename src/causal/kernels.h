@@ -1,15 +1,17 @@
 /*
  * kernels.h - the inner loops of the lens objective, one table row for each instruction set.
  *
- * All of them walk one row of V entries. Logits come scaled by log2(e), so that exponentials are powers
- * of two:  t(i) = a z(i) + b u(i) + offset(i) + k  with all of them already multiplied by log2(e). Sums over V are
- * taken in float over blocks of CBE_SUM_BLOCK entries and in double over the blocks.
+ * All of them walk one row of V entries: y(i) = z(i) - c u(i) is the ablated row before the norm's scale. Exponentials
+ * are powers of two:  t(i) = a y(i) + offset(i) + level  with a, offset and level already multiplied by log2(e). Sums
+ * over V are taken in float, a lane each, over blocks of CBE_SUM_BLOCK entries and in double over the blocks.
  * Maths: docs/maths.md. Plain twin: the row "ref" of the table. Tests: tests/unit/test_kernels.c.
  */
 #ifndef CBE_CAUSAL_KERNELS_H
 #define CBE_CAUSAL_KERNELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum {
     CBE_SUM_BLOCK = 1024, /* entries summed in float before the sum goes on in double */
@@ -18,22 +20,22 @@ enum {
 
 /** Weighted sums of e(i) = 2^t(i). */
 typedef struct {
-    double e, ez, eu; /* sum e, sum e z, sum e u */
+    double e, ey, eu; /* sum e, sum e y, sum e u */
 } cbe_row_sums;
 
-/** One row behind a final soft cap c: logit l = c tanh((a z + b u + offset) / c). */
+/** One row behind a final soft cap: logit l = softcap tanh((scale y + offset) / softcap). */
 typedef struct {
-    double clean_scale;    /* 1 / s: the clean row is clean_scale z0 + offset, natural units */
-    double clean_shift;    /* logsumexp of the clean capped row */
-    double scale, u_scale; /* the ablated row: scale z + u_scale u + offset */
-    double shift;          /* subtracted from ablated logits before exp */
-    double softcap;        /* c */
+    double clean_scale; /* 1 / s: the clean row is clean_scale z0 + offset, natural units */
+    double clean_shift; /* logsumexp of the clean capped row */
+    double scale, c;    /* the ablated row: scale (z - c u) + offset */
+    double shift;       /* subtracted from ablated logits before exp */
+    double softcap;
 } cbe_cap_row;
 
 typedef struct {
-    double e;      /* sum e(i), e = exp(l' - shift) */
-    double efz, efu; /* sum e f z, sum e f u; f = 1 - tanh^2 of the ablated row */
-    double pfz, pfu; /* sum p f z, sum p f u; p the clean probabilities */
+    double e;        /* sum e(i), e = exp(l' - shift) */
+    double efy, efu; /* sum e f y, sum e f u; f = 1 - tanh^2 of the ablated row */
+    double pfy, pfu; /* sum p f y, sum p f u; p the clean probabilities */
     double p_change; /* sum p (l' - l) */
 } cbe_cap_sums;
 
@@ -41,14 +43,21 @@ typedef struct {
     const char *name;
     int (*usable)(void);
 
-    /** Largest a z + b u + offset; offset may be NULL. */
-    double (*row_max)(size_t n, const float *z, const float *u, const float *offset, float a, float b);
-    /** sum over i of 2^t(i). */
-    double (*row_sum)(size_t n, const float *z, const float *u, const float *offset, float a, float b,
-                      float k);
-    /** The same, with the sums of a gradient; e(i) is stored. */
-    cbe_row_sums (*row_exp)(size_t n, const float *z, const float *u, const float *offset, float a,
-                            float b, float k, float *e);
+    /** Largest a y + offset; offset may be NULL. */
+    double (*row_max)(size_t n, const float *z, const float *u, const float *offset, float a, float c);
+    /** Smallest and largest of n numbers; NaN is passed over. */
+    void (*range)(size_t n, const float *x, float *low, float *high);
+    /** sum over i of 2^t(i). bounded: all t(i) are known to lie in [-126, 127]; otherwise they are clamped to it. */
+    double (*row_sum)(size_t n, const float *z, const float *u, const float *offset, float a, float c, float level,
+                      bool bounded);
+    /** The same, with the sums of a gradient; e(i) is stored unless e is NULL. */
+    cbe_row_sums (*row_exp)(size_t n, const float *z, const float *u, const float *offset, float a, float c, float level,
+                            bool bounded, float *e);
+    /** z(i) - shift in double, rounded. */
+    void (*subtract)(size_t n, float *z, double shift);
+    /** To half precision: scale z(i), to even, at most 65504 in size; and back: scale half(i). */
+    void (*to_half)(size_t n, const float *z, float scale, uint16_t *half);
+    void (*from_half)(size_t n, const uint16_t *half, float scale, float *z);
     /** g(i) = (first ? 0 : g(i)) + sum over r of w[r] e[r](i), 1 <= rows <= CBE_ROW_GROUP. */
     void (*accumulate)(size_t n, size_t rows, const float *const *e, const float *w, int first, float *g);
     /** Soft-capped row, its clean logits from z0; ef(i) = e f and pf(i) = p f are stored when ef is not

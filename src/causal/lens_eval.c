@@ -1,9 +1,12 @@
 /*
  * lens_eval.c - energies and gradients of a batch of directions, in one pass over N x V.
  *
+ * A column is a direction with a constant a: c_n = D_n . v - a. Only optimal ablation has constants other than 0, and then
+ * there may be several columns of one direction.
+ *
  * 1. for each direction: ac, u = W~ ac; for each token: h.v, x.ac; for each row: E.ac
- * 2. for each row and direction the rank-1 change; rows that cancel too much are set aside
- * 3. the pass: each row of Z is read once for all directions; parts of the rows run in parallel,
+ * 2. for each row and column the rank-1 change; rows that cancel too much are set aside
+ * 3. the pass: each row of Z is read once for all columns; parts of the rows run in parallel,
  *    each with its own gradient vector over V
  * 4. rows set aside: their logits anew from x - c a
  * 5. the gradient from sums over V and over tokens, in fixed blocks
@@ -23,6 +26,8 @@
 static const double EXACT_BELOW = 0.02;
 /* Sums of e within these bounds have neither overflowed nor lost terms. */
 static const double SUM_MIN = 1e-20, SUM_MAX = 1e20;
+/* Exponents of two between which kernels need not clamp; 2^126 may still be added up in float. */
+static const double LOW_EXPONENT = -125, HIGH_EXPONENT = 100;
 
 static size_t min_size(size_t a, size_t b)
 {
@@ -68,7 +73,7 @@ static void direction_products(cbe_lens_objective *o, size_t m, const double *v)
 #pragma omp for schedule(dynamic) nowait
         for (size_t t = 0; t < vocab; t += CBE_LENS_VOCAB_BLOCK)
             k->rows_dot(min_size(CBE_LENS_VOCAB_BLOCK, vocab - t), d, o->w + t * d, d, m, o->ac32,
-                        o->u + t, vocab);
+                        o->u + t, o->stride);
 #pragma omp for schedule(dynamic) nowait
         for (size_t i = 0; i < n; i += CBE_LENS_TOKEN_BLOCK) {
             const size_t count = min_size(CBE_LENS_TOKEN_BLOCK, n - i);
@@ -82,6 +87,7 @@ static void direction_products(cbe_lens_objective *o, size_t m, const double *v)
                             o->ac, o->e_dot + i, o->n_rows);
     }
     if (same) memcpy(o->x_dot, o->h_dot, m * n * sizeof *o->x_dot);
+    for (size_t j = 0; j < m; j++) k->range(vocab, o->u + j * o->stride, &o->u_low[j], &o->u_high[j]);
 }
 
 /* 2. The rank-1 change of each active row; returns the number of pairs set aside. */
@@ -92,15 +98,15 @@ static size_t row_shifts(cbe_lens_objective *o, size_t m)
 #pragma omp parallel for collapse(2) schedule(static) num_threads(o->n_threads)
     for (size_t j = 0; j < m; j++)
         for (size_t i = 0; i < active; i++) {
-            const size_t row = o->active[i], token = o->row_token[row];
-            const double *h_dot = o->h_dot + j * n;
-            double c = h_dot[token];
-            if (o->ablation == CBE_ABLATE_MEAN)
-                c -= o->mean_dot[j];
-            else if (o->ablation == CBE_ABLATE_RESAMPLE)
+            const size_t row = o->active[i], token = o->row_token[row], direction = o->direction[j];
+            const double *h_dot = o->h_dot + direction * n;
+            double c = h_dot[token] - o->constant[j];
+            if (o->replacement == CBE_ABLATE_MEAN)
+                c -= o->mean_dot[direction];
+            else if (o->replacement == CBE_ABLATE_RESAMPLE)
                 c -= h_dot[o->derangement[token]];
-            const double whole = o->norm2[row] + c * c * o->ac_norm2[j];
-            const double left = whole - 2 * c * o->x_dot[j * n + token];
+            const double whole = o->norm2[row] + c * c * o->ac_norm2[direction];
+            const double left = whole - 2 * c * o->x_dot[direction * n + token];
             const double s2 = left / d + eps;
             cbe_lens_shift *shift = &o->shifts[j * active + i];
             shift->c = c;
@@ -116,7 +122,7 @@ static size_t row_shifts(cbe_lens_objective *o, size_t m)
 
 /* From the sums over V of one row to its energy and the factors of its gradient.
  * p_*, q_*: expectations of y = Z - c u and of u under p and q, times the cap's slope when capped. */
-static void finish_row(const cbe_lens_objective *o, size_t j, size_t token, const cbe_lens_shift *shift,
+static void finish_row(const cbe_lens_objective *o, size_t direction, size_t token, const cbe_lens_shift *shift,
                        double energy, double p_y, double q_y, double p_u, double q_u,
                        cbe_lens_row *out)
 {
@@ -129,40 +135,55 @@ static void finish_row(const cbe_lens_objective *o, size_t j, size_t token, cons
         out->ac_coeff = 0; /* xc_coeff multiplies xc - c ac itself, see exact_pass */
         out->c_coeff = (p_u - q_u) * r - by_s * shift->left_ac * r / d;
     } else {
-        const double left_ac = o->x_dot[j * o->n_tokens + token] - c * o->ac_norm2[j];
+        const double left_ac = o->x_dot[direction * o->n_tokens + token] - c * o->ac_norm2[direction];
         out->ac_coeff = -out->xc_coeff * c;
         out->c_coeff = (p_u - q_u) * r - by_s * left_ac * r / d;
     }
 }
 
-/* A row of logits to work on: the stored one with its rank-1 change, or one recomputed. */
+/* A row of logits to work on, y = z - c u: the stored one with its rank-1 change, or one recomputed. */
 typedef struct {
-    const float *z;        /* stored row, or recomputed ablated logits less offset */
-    double scale, u_scale; /* logits' = scale z + u_scale u + offset */
-    const double *left;    /* recomputed: xc - c ac; NULL for a stored row */
+    const float *clean; /* stored row */
+    const float *z;     /* the same, or recomputed ablated logits less offset */
+    float low, high;    /* its smallest and largest entry */
+    double scale, c;    /* logits' = scale y + offset */
+    const double *left; /* recomputed: xc - c ac; NULL for a stored row */
 } row_source;
 
-/* 3, uncapped. One row: sums, energy, and when e is not NULL the exponentials; returns the sum of e. */
-static double plain_row(const cbe_lens_objective *o, size_t j, size_t i, row_source source, float *e)
+/* The kernel's sums, at a level where they neither overflow nor vanish: *log_sum is logsumexp of logits'. */
+static cbe_row_sums exp_sums(const cbe_lens_objective *o, size_t direction, const row_source *source, bool slopes,
+                             float *e, double *log_sum)
 {
     const cbe_kernels *k = o->kernels;
-    const size_t v = o->vocab_size, row = o->active[i], token = o->row_token[row];
-    const cbe_lens_shift *shift = &o->shifts[j * o->n_active + i];
-    const float *u = o->u + j * v, *z = source.z;
-    const float a = (float)(source.scale * CBE_LOG2E), b = (float)(source.u_scale * CBE_LOG2E);
+    const size_t v = o->vocab_size;
+    const float *u = o->u + direction * o->stride, a = (float)(source->scale * CBE_LOG2E), c = (float)source->c;
+    const double by_low = (double)c * o->u_low[direction], by_high = (double)c * o->u_high[direction];
+    const double highest = a * (source->high - fmin(by_low, by_high)) + o->offset_high;
+    const double lowest = a * (source->low - fmax(by_low, by_high)) + o->offset_low;
+    const bool bounded = lowest > LOW_EXPONENT && highest < HIGH_EXPONENT;
     cbe_row_sums sums = {0, 0, 0};
     float level = 0;
     for (int attempt = 0; attempt < 2; attempt++) {
-        if (e)
-            sums = k->row_exp(v, z, u, o->offset, a, b, level, e);
+        if (slopes)
+            sums = k->row_exp(v, source->z, u, o->offset, a, c, level, bounded && attempt == 0, e);
         else
-            sums.e = k->row_sum(v, z, u, o->offset, a, b, level);
+            sums.e = k->row_sum(v, source->z, u, o->offset, a, c, level, bounded && attempt == 0);
         if (sums.e > SUM_MIN && sums.e < SUM_MAX) break;
-        level = -(float)k->row_max(v, z, u, o->offset, a, b);
+        level = -(float)k->row_max(v, source->z, u, o->offset, a, c);
     }
-    const double log_sum = log(sums.e) - (double)level * CBE_LN2;
-    const double s = shift->s, c = shift->c;
-    double p_y, p_u, energy;
+    *log_sum = log(sums.e) - (double)level * CBE_LN2;
+    return sums;
+}
+
+/* 3, uncapped. One row: sums, energy, and when e is not NULL the exponentials; returns the sum of e. */
+static double plain_row(const cbe_lens_objective *o, size_t j, size_t i, row_source source, bool slopes, float *e)
+{
+    const size_t row = o->active[i], token = o->row_token[row], direction = o->direction[j];
+    const cbe_lens_shift *shift = &o->shifts[j * o->n_active + i];
+    const float *z = source.z, *u = o->u + direction * o->stride;
+    double log_sum, p_y, p_u, energy;
+    const cbe_row_sums sums = exp_sums(o, direction, &source, slopes, e, &log_sum);
+    double q_y = sums.ey / sums.e;
     if (shift->exact) {
         /* z holds logits' - offset: expectations of y are s' times those of z. */
         double p_logit = 0;
@@ -170,24 +191,22 @@ static double plain_row(const cbe_lens_objective *o, size_t j, size_t i, row_sou
             const float *expected = o->e + row * o->hidden_size;
             for (size_t t = 0; t < o->hidden_size; t++) p_logit += (double)expected[t] * source.left[t];
             p_logit *= shift->inverse_s;
-            p_u = o->e_dot[j * o->n_rows + row];
+            p_u = o->e_dot[direction * o->n_rows + row];
         } else {
             p_logit = (double)z[o->labels[token]];
             p_u = (double)u[o->labels[token]];
         }
         energy = log_sum - o->log_sum[row] - p_logit + o->p_z[row] * o->inverse_s[row];
-        p_y = s * p_logit;
-        sums.ez *= s;
+        p_y = shift->s * p_logit;
+        q_y *= shift->s;
     } else {
-        p_u = o->has_probs ? o->e_dot[j * o->n_rows + row] : (double)u[o->labels[token]];
+        p_u = o->has_probs ? o->e_dot[direction * o->n_rows + row] : (double)u[o->labels[token]];
         /* The factors as the kernel applied them: see cbe_lens_round. */
-        const double scale = (double)a * CBE_LN2, u_scale = (double)b * CBE_LN2;
-        energy = log_sum - o->log_sum[row] - o->p_z[row] * (scale - o->inverse_s[row]) - u_scale * p_u;
+        const double scale = cbe_lens_round(source.scale), c = (double)(float)source.c;
         p_y = o->p_z[row] - c * p_u;
-        sums.ez -= c * sums.eu;
+        energy = log_sum - o->log_sum[row] - (p_y * scale - o->p_z[row] * o->inverse_s[row]);
     }
-    finish_row(o, j, token, shift, energy, p_y, sums.ez / sums.e, p_u, sums.eu / sums.e,
-               &o->rows[j * o->n_active + i]);
+    finish_row(o, direction, token, shift, energy, p_y, q_y, p_u, sums.eu / sums.e, &o->rows[j * o->n_active + i]);
     return sums.e;
 }
 
@@ -196,33 +215,32 @@ static double capped_row(const cbe_lens_objective *o, size_t j, size_t i, row_so
                          float *pf)
 {
     const cbe_kernels *k = o->kernels;
-    const size_t v = o->vocab_size, row = o->active[i], token = o->row_token[row];
+    const size_t v = o->vocab_size, row = o->active[i], token = o->row_token[row], direction = o->direction[j];
     const cbe_lens_shift *shift = &o->shifts[j * o->n_active + i];
-    const float *u = o->u + j * v, *clean = o->z + row * v, *z = source.z;
+    const float *u = o->u + direction * o->stride, *clean = source.clean, *z = source.z;
     const double cap = o->decoder->logit_softcap, lse = o->log_sum[row];
-    cbe_cap_row in = {o->inverse_s[row], lse, source.scale, source.u_scale, lse, cap};
+    cbe_cap_row in = {o->inverse_s[row], lse, source.scale, source.c, lse, cap};
     cbe_cap_sums sums = {0, 0, 0, 0, 0, 0};
     for (int attempt = 0; attempt < 2; attempt++) {
         sums = k->row_cap(v, clean, z, u, o->offset, &in, ef, pf);
         if (sums.e > SUM_MIN && sums.e < SUM_MAX) break;
-        const double top =
-            k->row_max(v, z, u, o->offset, (float)source.scale, (float)source.u_scale);
+        const double top = k->row_max(v, z, u, o->offset, (float)source.scale, (float)source.c);
         in.shift = cap * tanh(top / cap);
     }
     const double log_sum = log(sums.e) + in.shift;
-    const double factor = shift->exact ? shift->s : 1, c = shift->exact ? 0 : shift->c;
-    double energy, p_z, p_u;
+    const double factor = shift->exact ? shift->s : 1;
+    double energy, p_y, p_u;
     if (o->labels) {
         const size_t label = (size_t)o->labels[token];
         const double base = o->offset ? (double)o->offset[label] : 0;
         /* The factors in float, as the kernel applies them. */
         const double scale0 = (double)(float)o->inverse_s[row], scale = (double)(float)source.scale,
-                     u_scale = (double)(float)source.u_scale;
+                     c = (double)(float)source.c;
+        const double y = (double)z[label] - c * (double)u[label];
         const double before = cap * tanh((scale0 * (double)clean[label] + base) / cap);
-        const double tangent =
-            tanh((scale * (double)z[label] + u_scale * (double)u[label] + base) / cap);
+        const double tangent = tanh((scale * y + base) / cap);
         energy = (log_sum - cap * tangent) - (lse - before);
-        p_z = (1 - tangent * tangent) * (double)z[label];
+        p_y = (1 - tangent * tangent) * y;
         p_u = (1 - tangent * tangent) * (double)u[label];
         if (pf) { /* p is one-hot */
             memset(pf, 0, v * sizeof *pf);
@@ -230,71 +248,82 @@ static double capped_row(const cbe_lens_objective *o, size_t j, size_t i, row_so
         }
     } else {
         energy = log_sum - lse - sums.p_change;
-        p_z = sums.pfz;
+        p_y = sums.pfy;
         p_u = sums.pfu;
     }
-    const double q_z = sums.efz / sums.e, q_u = sums.efu / sums.e;
-    finish_row(o, j, token, shift, energy, factor * (p_z - c * p_u), factor * (q_z - c * q_u), p_u,
-               q_u, &o->rows[j * o->n_active + i]);
+    finish_row(o, direction, token, shift, energy, factor * p_y, factor * sums.efy / sums.e, p_u, sums.efu / sums.e,
+               &o->rows[j * o->n_active + i]);
     return sums.e;
 }
 
-/* A group of rows of one direction: their results, and their share of the gradient over V.
- * buffer: CBE_ROW_GROUP times 1 or 2 rows of V; NULL when no gradient is wanted. */
+/* A group of rows of one column: their results, and their share of the gradient over V.
+ * work: CBE_ROW_GROUP times 1 or 2 rows of V; NULL when no gradient is wanted. */
 static void row_group(const cbe_lens_objective *o, size_t j, size_t n, const size_t *rows,
-                      const row_source *sources, float *buffer, bool first, float *g)
+                      const row_source *sources, bool slopes, float *work, bool first, float *g)
 {
     const size_t v = o->vocab_size;
     float *e[CBE_ROW_GROUP], weights[CBE_ROW_GROUP], p_weights[CBE_ROW_GROUP], *p[CBE_ROW_GROUP];
     for (size_t r = 0; r < n; r++) {
-        double sum;
-        e[r] = buffer ? buffer + r * v : NULL;
-        p[r] = buffer && o->capped ? buffer + (CBE_ROW_GROUP + r) * v : NULL;
-        if (o->capped)
-            sum = capped_row(o, j, rows[r], sources[r], e[r], p[r]);
-        else
-            sum = plain_row(o, j, rows[r], sources[r], e[r]);
+        e[r] = work ? work + r * o->stride : NULL;
+        p[r] = work && o->capped ? work + (CBE_ROW_GROUP + r) * o->stride : NULL;
+        const double sum = o->capped ? capped_row(o, j, rows[r], sources[r], e[r], p[r])
+                                     : plain_row(o, j, rows[r], sources[r], slopes, e[r]);
         const double weight = o->rows[j * o->n_active + rows[r]].weight;
         weights[r] = (float)(weight / sum);
         p_weights[r] = (float)-weight;
     }
-    if (!buffer) return;
+    if (!work) return;
     o->kernels->accumulate(v, n, (const float *const *)e, weights, first, g);
     if (o->capped)
         o->kernels->accumulate(v, n, (const float *const *)p, p_weights, 0, g);
     else if (o->labels)
         for (size_t r = 0; r < n; r++)
-            g[o->labels[o->row_token[o->active[rows[r]]]]] +=
-                p_weights[r];
+            g[o->labels[o->row_token[o->active[rows[r]]]]] += p_weights[r];
 }
 
-/* 3. The pass over Z: parts in parallel; in each, groups of rows, and for a group all directions. */
-static void pass(cbe_lens_objective *o, size_t m, bool want_grad)
+/* Active rows begin .. end - 1, fetched together, and columns j_begin .. j_end - 1. */
+static void pass_rows(cbe_lens_objective *o, size_t m, size_t part, size_t begin, size_t end, size_t j_begin, size_t j_end,
+                      cbe_lens_want want)
 {
-    const size_t v = o->vocab_size, active = o->n_active;
-    const size_t buffer_size = CBE_ROW_GROUP * (o->capped ? 2 : 1) * v;
-#pragma omp parallel for schedule(dynamic) num_threads(o->n_threads)
-    for (size_t part = 0; part < o->n_parts; part++) {
-        const size_t begin = active * part / o->n_parts, end = active * (part + 1) / o->n_parts;
-        float *buffer =
-            want_grad ? o->row_buffer + (size_t)omp_get_thread_num() * buffer_size : NULL;
-        bool *used = o->g_used + part * m;
-        memset(used, 0, m * sizeof *used);
-        for (size_t start = begin; start < end; start += CBE_ROW_GROUP)
-            for (size_t j = 0; j < m; j++) {
-                size_t n = 0, rows[CBE_ROW_GROUP];
-                row_source sources[CBE_ROW_GROUP];
-                for (size_t i = start; i < min_size(end, start + CBE_ROW_GROUP); i++) {
-                    const cbe_lens_shift *shift = &o->shifts[j * active + i];
-                    if (shift->exact) continue;
-                    sources[n] = (row_source){o->z + o->active[i] * v, shift->inverse_s,
-                                              -shift->c * shift->inverse_s, NULL};
-                    rows[n++] = i;
-                }
-                if (n == 0) continue;
-                row_group(o, j, n, rows, sources, buffer, !used[j], o->g + (part * m + j) * v);
-                used[j] = true;
+    const size_t thread = (size_t)omp_get_thread_num(), stride = o->stride;
+    float *work = want == CBE_LENS_GRADIENTS
+                      ? o->exp_work + thread * CBE_ROW_GROUP * (o->capped ? 2 : 1) * stride
+                      : NULL;
+    const float *z[CBE_LENS_BLOCK];
+    cbe_lens_get_rows(o, thread, end - begin, o->active + begin, z);
+    for (size_t start = begin; start < end; start += CBE_ROW_GROUP)
+        for (size_t j = j_begin; j < j_end; j++) {
+            size_t n = 0, rows[CBE_ROW_GROUP];
+            row_source sources[CBE_ROW_GROUP];
+            for (size_t i = start; i < min_size(end, start + CBE_ROW_GROUP); i++) {
+                const cbe_lens_shift *shift = &o->shifts[j * o->n_active + i];
+                if (shift->exact) continue;
+                const size_t row = o->active[i];
+                const float *zi = z[i - begin];
+                sources[n] = (row_source){zi, zi, o->z_low[row], o->z_high[row], shift->inverse_s, shift->c, NULL};
+                rows[n++] = i;
             }
+            if (n == 0) continue;
+            bool *used = &o->g_used[part * m + j];
+            row_group(o, j, n, rows, sources, want != CBE_LENS_ENERGIES, work, !*used,
+                      o->g + (part * m + j) * stride);
+            *used = true;
+        }
+}
+
+/* 3. The pass over Z: parts of the rows in parallel, and where there are more threads than parts, the columns too. */
+static void pass(cbe_lens_objective *o, size_t m, cbe_lens_want want)
+{
+    const size_t active = o->n_active, at_once = cbe_lens_rows_at_once(o), threads = (size_t)o->n_threads;
+    const size_t shares = min_size(m, (threads + o->n_parts - 1) / o->n_parts), tasks = o->n_parts * shares;
+#pragma omp parallel for schedule(dynamic) num_threads(o->n_threads)
+    for (size_t task = 0; task < tasks; task++) {
+        const size_t part = task / shares, share = task % shares;
+        const size_t begin = active * part / o->n_parts, end = active * (part + 1) / o->n_parts;
+        const size_t j_begin = m * share / shares, j_end = m * (share + 1) / shares;
+        memset(o->g_used + part * m + j_begin, 0, (j_end - j_begin) * sizeof *o->g_used);
+        for (size_t start = begin; start < end; start += at_once)
+            pass_rows(o, m, part, start, min_size(end, start + at_once), j_begin, j_end, want);
     }
 }
 
@@ -320,9 +349,10 @@ static double exact_state(cbe_lens_objective *o, size_t token, double c, const d
 
 /* 4. Rows set aside, CBE_LENS_EXACT_ROWS at a time: logits' - offset = W~ (xc - c ac) / s'. Their terms
  * in xc and ac, which cancel as well, go to o->exact_grad (m, d) as one. */
-static void exact_pass(cbe_lens_objective *o, size_t m, const double *v_m, size_t n_pairs, bool want_grad)
+static void exact_pass(cbe_lens_objective *o, size_t m, const double *v_m, size_t n_pairs, cbe_lens_want want)
 {
-    const size_t v = o->vocab_size, d = o->hidden_size, active = o->n_active;
+    const bool want_grad = want == CBE_LENS_GRADIENTS;
+    const size_t v = o->vocab_size, stride = o->stride, d = o->hidden_size, active = o->n_active;
     bool *used = o->g_used + (size_t)CBE_LENS_PARTS * m;
     memset(used, 0, m * sizeof *used);
     for (size_t first = 0; first < n_pairs; first += CBE_LENS_EXACT_ROWS) {
@@ -333,33 +363,36 @@ static void exact_pass(cbe_lens_objective *o, size_t m, const double *v_m, size_
             cbe_lens_shift *shift = &o->shifts[pairs[q]];
             double *left = o->exact_left + q * d;
             const double s2 =
-                exact_state(o, token, shift->c, v_m + j * d, left) / (double)d + o->decoder->norm_eps;
+                exact_state(o, token, shift->c, v_m + o->direction[j] * d, left) / (double)d + o->decoder->norm_eps;
             shift->s = sqrt(s2 > 1e-300 ? s2 : 1e-300);
             shift->inverse_s = 1 / shift->s;
             shift->left_ac = 0;
             for (size_t k = 0; k < d; k++) {
-                shift->left_ac += left[k] * o->ac[j * d + k];
+                shift->left_ac += left[k] * o->ac[o->direction[j] * d + k];
                 o->exact_x[q * d + k] = (float)(left[k] * shift->inverse_s);
             }
         }
-        cbe_gemm(false, true, count, v, d, 1, o->exact_x, d, o->w, d, 0, o->exact_rows, v);
-        float *results = o->exact_rows + (size_t)CBE_LENS_EXACT_ROWS * v;
+        cbe_gemm(false, true, count, v, d, 1, o->exact_x, d, o->w, d, 0, o->exact_rows, stride);
+        float *results = o->exact_rows + (size_t)CBE_LENS_EXACT_ROWS * stride;
         const size_t buffers = o->capped ? 2 : 1;
         double sums[CBE_LENS_EXACT_ROWS];
 #pragma omp parallel for schedule(dynamic) num_threads(o->n_threads)
         for (size_t q = 0; q < count; q++) {
-            float *e = want_grad ? results + q * buffers * v : NULL;
-            const row_source source = {o->exact_rows + q * v, 1, 0, o->exact_left + q * d};
             const size_t j = pairs[q] / active, i = pairs[q] % active;
-            sums[q] = o->capped ? capped_row(o, j, i, source, e, e ? e + v : NULL)
-                                : plain_row(o, j, i, source, e);
+            float *e = want_grad ? results + q * buffers * stride : NULL;
+            row_source source = {NULL, o->exact_rows + q * stride, 0, 0, 1, 0, o->exact_left + q * d};
+            o->kernels->range(v, source.z, &source.low, &source.high);
+            if (o->capped)
+                cbe_lens_get_rows(o, (size_t)omp_get_thread_num(), 1, &o->active[i], &source.clean);
+            sums[q] = o->capped ? capped_row(o, j, i, source, e, e ? e + stride : NULL)
+                                : plain_row(o, j, i, source, want != CBE_LENS_ENERGIES, e);
         }
         for (size_t q = 0; q < count && want_grad; q++) {
             const size_t j = pairs[q] / active, token = o->row_token[o->active[pairs[q] % active]];
-            const float *e = results + q * buffers * v, *p = e + v;
+            const float *e = results + q * buffers * stride, *p = e + stride;
             const double weight = o->rows[pairs[q]].weight;
             const float e_weight = (float)(weight / sums[q]), p_weight = (float)-weight;
-            float *g = o->g + ((size_t)CBE_LENS_PARTS * m + j) * v;
+            float *g = o->g + ((size_t)CBE_LENS_PARTS * m + j) * stride;
 #pragma omp parallel for schedule(static) num_threads(o->n_threads)
             for (size_t t = 0; t < v; t += CBE_LENS_VOCAB_BLOCK) {
                 const size_t n = min_size(CBE_LENS_VOCAB_BLOCK, v - t);
@@ -389,14 +422,14 @@ static void vocab_gradient(cbe_lens_objective *o, size_t m, bool exact, double *
             for (size_t part = 0; part <= CBE_LENS_PARTS; part++) {
                 if (part < CBE_LENS_PARTS ? part >= o->n_parts : !exact) continue;
                 if (!o->g_used[part * m + j]) continue;
-                const float *g = o->g + (part * m + j) * v + start;
+                const float *g = o->g + (part * m + j) * o->stride + start;
                 for (size_t t = 0; t < n; t++) total[t] += (double)g[t];
             }
-            for (size_t t = 0; t < n; t++) o->g_total[j * v + start + t] = (float)total[t];
+            for (size_t t = 0; t < n; t++) o->g_total[j * o->stride + start + t] = (float)total[t];
         }
         double *out = o->block_sums + b * m * d;
         memset(out, 0, m * d * sizeof *out);
-        o->kernels->rows_sum(n, d, o->w + start * d, d, m, o->g_total + start, v,
+        o->kernels->rows_sum(n, d, o->w + start * d, d, m, o->g_total + start, o->stride,
                              o->sum_scratch + (size_t)omp_get_thread_num() * d, out);
     }
     memset(sums, 0, m * d * sizeof *sums);
@@ -406,23 +439,21 @@ static void vocab_gradient(cbe_lens_objective *o, size_t m, bool exact, double *
 
 /* 5 b. Sums over tokens of hidden states, lens states and expected unembeddings, by the rows' factors;
  * each (m, d), one after the other in sums. */
-static void token_gradient(cbe_lens_objective *o, size_t m, double *c_total, double *sums)
+static void token_gradient(cbe_lens_objective *o, size_t m, double *sums)
 {
     const size_t n = o->n_tokens, d = o->hidden_size, active = o->n_active;
     const size_t longest = n > o->n_rows ? n : o->n_rows;
     double *by_hidden = o->coeff, *by_x = by_hidden + m * longest, *by_e = by_x + m * longest;
     memset(o->coeff, 0, 3 * m * longest * sizeof *o->coeff);
     for (size_t j = 0; j < m; j++) {
-        c_total[j] = 0;
         for (size_t i = 0; i < active; i++) {
             const cbe_lens_row *r = &o->rows[j * active + i];
             const size_t row = o->active[i], token = o->row_token[row];
             by_hidden[j * longest + token] += r->c_coeff;
-            if (o->derangement)
+            if (o->replacement == CBE_ABLATE_RESAMPLE)
                 by_hidden[j * longest + (size_t)o->derangement[token]] -= r->c_coeff;
             by_x[j * longest + token] = o->shifts[j * active + i].exact ? 0 : r->xc_coeff;
             by_e[j * longest + row] = r->weight;
-            c_total[j] += r->c_coeff;
         }
     }
     const size_t blocks = (longest + CBE_LENS_TOKEN_BLOCK - 1) / CBE_LENS_TOKEN_BLOCK;
@@ -449,7 +480,7 @@ static void gradient(cbe_lens_objective *o, size_t m, bool exact, double *grad)
 {
     const size_t d = o->hidden_size, active = o->n_active;
     vocab_gradient(o, m, exact, o->grad_sums);
-    token_gradient(o, m, o->c_total, o->grad_sums + m * d);
+    token_gradient(o, m, o->grad_sums + m * d);
     const double *by_g = o->grad_sums, *by_hidden = by_g + m * d, *by_x = by_hidden + m * d,
                  *by_e = by_x + m * d;
     for (size_t j = 0; j < m; j++) {
@@ -457,7 +488,7 @@ static void gradient(cbe_lens_objective *o, size_t m, bool exact, double *grad)
         for (size_t i = 0; i < active; i++) ac_total += o->rows[j * active + i].ac_coeff;
         double *out = grad + j * d, *lens = o->lens_grad;
         for (size_t k = 0; k < d; k++) {
-            lens[k] = by_e[j * d + k] - by_g[j * d + k] + by_x[j * d + k] + ac_total * o->ac[j * d + k] +
+            lens[k] = by_e[j * d + k] - by_g[j * d + k] + by_x[j * d + k] + ac_total * o->ac[o->direction[j] * d + k] +
                       o->exact_grad[j * d + k];
             centre += lens[k];
         }
@@ -467,32 +498,76 @@ static void gradient(cbe_lens_objective *o, size_t m, bool exact, double *grad)
         if (o->translator.weight)
             o->kernels->rows_sum_f64(d, d, o->translator.weight, d, 1, lens, d, out);
         for (size_t k = 0; k < d; k++) {
-            const double mean = o->ablation == CBE_ABLATE_MEAN ? o->mean[k] * o->c_total[j] : 0;
+            const double mean = o->replacement == CBE_ABLATE_MEAN ? o->mean[k] * o->c_total[j] : 0;
             out[k] = (out[k] + by_hidden[j * d + k] - mean) / (double)active;
         }
     }
+}
+
+void cbe_lens_set_directions(cbe_lens_objective *o, size_t m, const double *v)
+{
+    lens_directions(o, m, v);
+    direction_products(o, m, v);
+}
+
+void cbe_lens_eval_columns(cbe_lens_objective *o, size_t m, const double *v, cbe_lens_want want, double *energy,
+                           double *slope, double *grad, double *per_token)
+{
+    const size_t n_pairs = row_shifts(o, m), active = o->n_active;
+    pass(o, m, want);
+    memset(o->exact_grad, 0, m * o->hidden_size * sizeof *o->exact_grad);
+    if (n_pairs) exact_pass(o, m, v, n_pairs, want);
+    for (size_t j = 0; j < m; j++) {
+        double sum = 0;
+        o->c_total[j] = 0;
+        for (size_t i = 0; i < active; i++) {
+            const cbe_lens_row *row = &o->rows[j * active + i];
+            sum += row->energy;
+            o->c_total[j] += row->c_coeff;
+            if (per_token) per_token[j * active + i] = row->energy;
+        }
+        energy[j] = sum / (double)active;
+        if (slope) slope[j] = -o->c_total[j] / (double)active; /* dc_n / da = -1 */
+    }
+    if (want == CBE_LENS_GRADIENTS) gradient(o, m, n_pairs > 0, grad);
+}
+
+/* Column j is direction j with the constant given, NULL: 0. */
+static void one_column_each(cbe_lens_objective *o, size_t m, const double *constant)
+{
+    for (size_t j = 0; j < m; j++) {
+        o->direction[j] = j;
+        o->constant[j] = constant ? constant[j] : 0;
+    }
+}
+
+static cbe_status no_layer(cbe_error *err)
+{
+    return cbe_fail(err, CBE_ERR_ARG, -1, "the lens objective has no layer set");
 }
 
 cbe_status cbe_lens_eval(cbe_objective *self, size_t m, const double *v, double *energy, double *grad,
                          double *per_token, cbe_error *err)
 {
     cbe_lens_objective *o = (cbe_lens_objective *)self;
-    if (!o->layer_set) return cbe_fail(err, CBE_ERR_ARG, -1, "the lens objective has no layer set");
-    lens_directions(o, m, v);
-    direction_products(o, m, v);
-    const size_t n_pairs = row_shifts(o, m);
-    pass(o, m, grad != NULL);
-    memset(o->exact_grad, 0, m * o->hidden_size * sizeof *o->exact_grad);
-    if (n_pairs) exact_pass(o, m, v, n_pairs, grad != NULL);
-    for (size_t j = 0; j < m; j++) {
-        double sum = 0;
-        for (size_t i = 0; i < o->n_active; i++) {
-            const double e = o->rows[j * o->n_active + i].energy;
-            sum += e;
-            if (per_token) per_token[j * o->n_active + i] = e;
-        }
-        energy[j] = sum / (double)o->n_active;
-    }
-    if (grad) gradient(o, m, n_pairs > 0, grad);
+    if (o->ablation == CBE_ABLATE_OPTIMAL) return cbe_lens_eval_optimal(self, m, v, energy, NULL, grad, per_token, err);
+    if (!o->layer_set) return no_layer(err);
+    o->replacement = o->ablation;
+    one_column_each(o, m, NULL);
+    cbe_lens_set_directions(o, m, v);
+    cbe_lens_eval_columns(o, m, v, grad ? CBE_LENS_GRADIENTS : CBE_LENS_ENERGIES, energy, NULL, grad, per_token);
+    return CBE_OK;
+}
+
+cbe_status cbe_lens_eval_constant(cbe_objective *self, size_t m, const double *v, const double *constant, double *energy,
+                                  double *slope, double *grad, double *per_token, cbe_error *err)
+{
+    cbe_lens_objective *o = (cbe_lens_objective *)self;
+    if (!o->layer_set) return no_layer(err);
+    o->replacement = CBE_ABLATE_OPTIMAL;
+    one_column_each(o, m, constant);
+    cbe_lens_set_directions(o, m, v);
+    cbe_lens_eval_columns(o, m, v, grad ? CBE_LENS_GRADIENTS : slope ? CBE_LENS_SLOPES : CBE_LENS_ENERGIES, energy, slope,
+                          grad, per_token);
     return CBE_OK;
 }

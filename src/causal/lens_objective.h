@@ -10,7 +10,8 @@
  *   s'_n^2 = (|xc_n|^2 - 2 c_n xc_n.ac + c_n^2 |ac|^2) / d + eps      logits'_n = cap((Z_n - c_n u) / s'_n + offset)
  *
  * Maths and derivatives: docs/maths.md. Float64 twin: tests/ref/lens_ref.c.
- * lens_layer.c makes what is the same for all directions; lens_eval.c evaluates.
+ * lens_objective.c owns the arrays; lens_rows.c keeps Z; lens_layer.c makes what is the same for all directions;
+ * lens_eval.c evaluates; lens_optimal.c finds the constants of optimal ablation.
  *
  * N tokens, d hidden size, V vocabulary; a row is a token that has an energy (for ce: a label).
  */
@@ -27,7 +28,10 @@ enum {
     CBE_LENS_MIN_PART = 64,      /* rows in a part, at least: a part costs a pass over V floats */
     CBE_LENS_TOKEN_BLOCK = 256,  /* tokens of one task in sums over d */
     CBE_LENS_VOCAB_BLOCK = 1024, /* vocabulary entries of one task in products with W~ */
-    CBE_LENS_EXACT_ROWS = 32     /* cancelled rows recomputed together */
+    CBE_LENS_EXACT_ROWS = 32,    /* cancelled rows recomputed together */
+    CBE_LENS_BLOCK = 64,         /* rows of Z made together */
+    CBE_LENS_TRACKS = 2,         /* minima in the constant followed for each direction */
+    CBE_LENS_P_COLUMNS = 4096    /* probabilities made together, for the product with W~ */
 };
 
 /** What one row and one direction give, before the sums over rows. */
@@ -46,56 +50,90 @@ typedef struct {
     double left_ac;         /* (xc_n - c_n ac) . ac, set for exact rows */
 } cbe_lens_shift;
 
+/** A minimum of the energy in the constant, being closed in on: see lens_optimal.c. */
+typedef struct {
+    size_t direction;
+    double low, high, energy_low, energy_high, slope_low, slope_high; /* slope_low < 0 < slope_high */
+    double next;               /* constant to evaluate */
+    double energy;             /* the least so far */
+    double constant, curvature; /* where, and d slope / d constant there */
+    bool open_low, open_high;  /* that side has not been found yet */
+} cbe_lens_track;
+
 typedef struct {
     cbe_objective head;
     const cbe_decoder *decoder;
     const cbe_kernels *kernels;
     cbe_ablation ablation;
+    cbe_ablation replacement; /* what D_n is in the evaluation in work: `ablation`, or OPTIMAL (D_n = h_n, a constant) */
     cbe_objective_kind kind;
+    cbe_logit_storage storage;
     size_t n_tokens, hidden_size, vocab_size;
+    size_t stride;       /* V, made whole vectors: rows of V begin at multiples of it */
     size_t n_rows, *row_token;
+    size_t n_held_out;   /* of the rows: they come last */
+    size_t n_mean;       /* tokens that are not held out */
+    bool *held_out;      /* (N); NULL: none */
     int64_t *derangement, *labels;
     bool capped, layernorm, has_probs; /* has_probs: E is kept (kl without cap) */
     int n_threads;
 
     float *w;      /* (V, d) W~ */
     float *offset; /* (V) W beta + bias, times log2(e) unless capped; NULL: zero */
+    float offset_low, offset_high; /* its smallest and largest entry */
 
     /* The layer. */
     const float *hidden;
     cbe_translator translator;
     float *x_buffer; /* (N, d), only with a translator */
     const float *x;  /* hidden or x_buffer */
-    double *mean;    /* (d) of hidden */
-    float *z;        /* (rows, V): Z_n - shift_n, shift_n = s_n lse_n (0 when capped) */
+    double *mean;    /* (d) of hidden, over tokens that are not held out */
+    float *z;        /* (rows, stride): Z_n - shift_n, shift_n = s_n lse_n (0 when capped); or */
+    uint16_t *z16;   /* (rows, stride): the same over s_n in half precision; or neither, see lens_rows.c */
     float *e;        /* (rows, d): W~' p_n */
     double *norm2, *inverse_s; /* (rows): |xc_n|^2, 1 / s_n */
+    double *shift;   /* (rows): shift_n */
     double *log_sum; /* (rows): logsumexp of the stored row, about 0; when capped the row's lse */
     double *p_z;     /* (rows): sum p z, or z at the label; not when capped */
+    float *z_low, *z_high; /* (rows): smallest and largest stored logit */
     bool layer_set;
 
     /* The sample in force. */
-    size_t n_active, *active; /* rows, rising */
+    size_t n_active, *active; /* rows, rising: evenly spread over active_span of them from active_first on */
+    size_t active_first, active_span;
     size_t n_parts;
 
-    /* Scratch of an evaluation, sized for max_batch directions. */
+    /* Scratch of threads. */
+    float *row_work; /* (n_threads, CBE_LENS_BLOCK, stride): rows not kept as float; NULL where they are */
+    float *xc_work;  /* (n_threads, CBE_LENS_BLOCK, d) */
+    float *p_work;   /* (n_threads, CBE_LENS_BLOCK, CBE_LENS_P_COLUMNS) */
+    float *exp_work; /* (n_threads, CBE_ROW_GROUP, 1 or 2, stride) */
+
+    /* Scratch of an evaluation, sized for max_batch columns: a column is a direction with a constant. */
+    size_t *direction;                    /* (m): of each column */
+    double *constant;                     /* (m): a of c_n = D_n . v - a */
     double *a, *ac, *mean_dot, *ac_norm2; /* (m, d), (m, d), (m), (m) */
     float *ac32;                          /* (m, d) */
     double *h_dot, *x_dot, *e_dot;        /* (m, N), (m, N), (m, rows) */
-    float *u;                             /* (m, V) */
-    float *g;                             /* (CBE_LENS_PARTS + 1, m, V) */
+    float *u;                             /* (m, stride) */
+    float *u_low, *u_high;                /* (m): smallest and largest entry of u */
+    float *g;                             /* (CBE_LENS_PARTS + 1, m, stride) */
     bool *g_used;                         /* (CBE_LENS_PARTS + 1, m) */
-    float *g_total;                       /* (m, V) */
-    float *row_buffer;                    /* (n_threads, CBE_ROW_GROUP, 1 or 2, V) */
+    float *g_total;                       /* (m, stride) */
     cbe_lens_shift *shifts;               /* (m, rows) */
     cbe_lens_row *rows;                   /* (m, rows) */
-    size_t *exact_pairs;                  /* (m rows): direction * n_active + active row */
-    float *exact_x, *exact_rows;          /* (CBE_LENS_EXACT_ROWS, d), (.., 2 or 3, V) */
+    size_t *exact_pairs;                  /* (m rows): column * n_active + active row */
+    float *exact_x, *exact_rows;          /* (CBE_LENS_EXACT_ROWS, d), (.., 2 or 3, stride) */
     double *exact_left, *exact_grad;      /* (CBE_LENS_EXACT_ROWS, d), (m, d) */
     double *coeff;                        /* (3, m, max(N, rows)) */
     double *block_sums;                   /* (3 token blocks or vocabulary blocks, m, d) */
     float *sum_scratch;                   /* (n_threads, d) */
     double *grad_sums, *c_total, *lens_grad; /* (4, m, d), (m), (d) */
+
+    /* Scratch of optimal ablation. */
+    cbe_lens_track *tracks;                               /* (CBE_LENS_TRACKS, m) */
+    double *column_energy, *column_slope, *column_range, *column_grad; /* (m), (m), (m), (m, d) */
+    size_t *pending; /* (m): directions whose constant is not settled */
 } cbe_lens_objective;
 
 /** 1 / ln 2: kernels take exponents of two. */
@@ -109,8 +147,44 @@ static inline double cbe_lens_round(double x)
     return (double)(float)(x * CBE_LOG2E) * CBE_LN2;
 }
 
-/** Evaluation, see lens_eval.c; the cbe_objective's own call. */
+/* lens_rows.c */
+
+/** Makes rows of Z anew: n of them, at most CBE_LENS_BLOCK, into out (n, stride), less their shifts when these are known.
+ * For a thread of a parallel region. */
+void cbe_lens_make_rows(const cbe_lens_objective *o, size_t thread, size_t n, const size_t *rows, bool shifted, float *out);
+/** Puts a row away (z (V), shifted), and brings back into z what will be read from there. */
+void cbe_lens_keep_row(cbe_lens_objective *o, size_t row, float *z);
+/** Rows that cbe_lens_get_rows may be asked for at once. */
+size_t cbe_lens_rows_at_once(const cbe_lens_objective *o);
+/** Stored rows, wherever they are: pointers good until the thread's next call. */
+void cbe_lens_get_rows(const cbe_lens_objective *o, size_t thread, size_t n, const size_t *rows, const float **out);
+
+/* lens_eval.c, the cbe_objective's own calls. */
 cbe_status cbe_lens_eval(cbe_objective *self, size_t m, const double *v, double *energy, double *grad,
                          double *per_token, cbe_error *err);
+cbe_status cbe_lens_eval_constant(cbe_objective *self, size_t m, const double *v, const double *constant, double *energy,
+                                  double *slope, double *grad, double *per_token, cbe_error *err);
+
+/** What a pass over the rows has to bring. */
+typedef enum {
+    CBE_LENS_ENERGIES,
+    CBE_LENS_SLOPES, /* and factors of rows, from which the slope in the constant follows */
+    CBE_LENS_GRADIENTS
+} cbe_lens_want;
+
+/** Products of m directions with vocabulary and tokens; evaluations of columns with these directions may follow. */
+void cbe_lens_set_directions(cbe_lens_objective *o, size_t m, const double *v);
+/** Evaluates columns 0 .. m - 1, whose o->direction and o->constant are filled in.
+ * @param slope d energy / d constant (m), NULL unless slopes or gradients are wanted; grad (m, d) NULL unless gradients are */
+void cbe_lens_eval_columns(cbe_lens_objective *o, size_t m, const double *v, cbe_lens_want want, double *energy,
+                           double *slope, double *grad, double *per_token);
+
+/* lens_optimal.c */
+cbe_status cbe_lens_eval_optimal(cbe_objective *self, size_t m, const double *v, double *energy, double *constant,
+                                 double *grad, double *per_token, cbe_error *err);
+/* lens_objective.c */
+void cbe_lens_set_sample(cbe_objective *self, size_t n);
+/** Takes count rows, evenly spread over span of them from first on. */
+void cbe_lens_activate(cbe_lens_objective *o, size_t first, size_t span, size_t count);
 
 #endif

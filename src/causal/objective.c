@@ -28,18 +28,44 @@ void cbe_objective_set_sample(cbe_objective *objective, size_t n)
     objective->set_sample(objective, n);
 }
 
-cbe_status cbe_objective_eval(cbe_objective *objective, size_t m, const double *v, double *energy,
-                              double *grad, double *per_token, cbe_error *err)
+void cbe_objective_set_held_out(cbe_objective *objective)
+{
+    objective->set_held_out(objective);
+}
+
+static cbe_status check_batch(const cbe_objective *objective, size_t m, cbe_error *err)
 {
     if (m == 0 || m > objective->max_batch)
         return cbe_fail(err, CBE_ERR_ARG, -1, "%zu directions in one evaluation; 1 to %zu can be given",
                         m, objective->max_batch);
-    return objective->eval(objective, m, v, energy, grad, per_token, err);
+    return CBE_OK;
+}
+
+cbe_status cbe_objective_eval(cbe_objective *objective, size_t m, const double *v, double *energy,
+                              double *grad, double *per_token, cbe_error *err)
+{
+    const cbe_status st = check_batch(objective, m, err);
+    return st == CBE_OK ? objective->eval(objective, m, v, energy, grad, per_token, err) : st;
+}
+
+cbe_status cbe_objective_eval_optimal(cbe_objective *objective, size_t m, const double *v, double *energy,
+                                      double *constant, double *grad, double *per_token, cbe_error *err)
+{
+    const cbe_status st = check_batch(objective, m, err);
+    return st == CBE_OK ? objective->eval_optimal(objective, m, v, energy, constant, grad, per_token, err) : st;
+}
+
+cbe_status cbe_objective_eval_constant(cbe_objective *objective, size_t m, const double *v, const double *constant,
+                                       double *energy, double *slope, double *grad, double *per_token,
+                                       cbe_error *err)
+{
+    const cbe_status st = check_batch(objective, m, err);
+    return st == CBE_OK ? objective->eval_constant(objective, m, v, constant, energy, slope, grad, per_token, err) : st;
 }
 
 const char *cbe_ablation_name(cbe_ablation ablation)
 {
-    static const char *const names[] = {"mean", "resample", "zero"};
+    static const char *const names[] = {"mean", "resample", "zero", "optimal"};
     _Static_assert(sizeof names / sizeof *names == CBE_N_ABLATIONS, "one name for each ablation");
     return names[ablation];
 }
@@ -49,4 +75,11 @@ const char *cbe_objective_name(cbe_objective_kind kind)
     static const char *const names[] = {"kl", "ce"};
     _Static_assert(sizeof names / sizeof *names == CBE_N_OBJECTIVES, "one name for each objective");
     return names[kind];
+}
+
+const char *cbe_logit_storage_name(cbe_logit_storage storage)
+{
+    static const char *const names[] = {"float32", "float16", "recomputed"};
+    _Static_assert(sizeof names / sizeof *names == CBE_N_LOGIT_STORAGES, "one name for each storage");
+    return names[storage];
 }

@@ -41,39 +41,48 @@ cbe_status cbe_result_folder_prepare(const char *folder, cbe_error *err)
     return st;
 }
 
-/* layers.<i>.basis (d, k), columns, and layers.<i>.energies (k). */
+/* layers.<i>.basis (d, k), columns, and layers.<i>.energies and .constants (k). */
 static cbe_status start_tensors(cbe_safetensors_writer **out, const char *path, size_t n,
                                 const cbe_layer_result *results, cbe_error *err)
 {
     cbe_status st = CBE_ERR_NOMEM;
     cbe_safetensors_writer *writer = NULL;
     float *numbers = NULL;
-    cbe_tensor_spec *specs = cbe_alloc(2 * n, sizeof *specs, "result", err);
-    char(*names)[48] = cbe_alloc(2 * n, sizeof *names, "result", err);
+    cbe_tensor_spec *specs = cbe_alloc(3 * n, sizeof *specs, "result", err);
+    char(*names)[48] = cbe_alloc(3 * n, sizeof *names, "result", err);
     if (!specs || !names) goto done;
     for (size_t i = 0; i < n; i++) {
         const cbe_basis *b = &results[i].basis;
-        snprintf(names[2 * i], sizeof names[0], "layers.%zu.basis", results[i].layer);
-        snprintf(names[2 * i + 1], sizeof names[0], "layers.%zu.energies", results[i].layer);
-        specs[2 * i] = (cbe_tensor_spec){names[2 * i], CBE_F32, 2, {b->hidden_size, b->n_vectors}};
-        specs[2 * i + 1] = (cbe_tensor_spec){names[2 * i + 1], CBE_F32, 1, {b->n_vectors}};
+        static const char *const parts[] = {"basis", "energies", "constants"};
+        for (size_t part = 0; part < 3; part++) {
+            char *name = names[3 * i + part];
+            snprintf(name, sizeof names[0], "layers.%zu.%s", results[i].layer, parts[part]);
+            specs[3 * i + part] = (cbe_tensor_spec){name, CBE_F32, 1, {b->n_vectors}};
+        }
+        specs[3 * i].n_dims = 2;
+        specs[3 * i].dims[0] = b->hidden_size;
+        specs[3 * i].dims[1] = b->n_vectors;
     }
     const char *metadata[] = {"format", "causal basis", "version", CBE_VERSION};
-    if ((st = cbe_safetensors_writer_create(&writer, path, 2 * n, specs, 2, metadata, err)) != CBE_OK)
+    if ((st = cbe_safetensors_writer_create(&writer, path, 3 * n, specs, 2, metadata, err)) != CBE_OK)
         goto done;
     for (size_t i = 0; i < n; i++) {
         const cbe_basis *b = &results[i].basis;
         const size_t d = b->hidden_size, k = b->n_vectors;
         cbe_free(numbers);
-        if (!(numbers = cbe_alloc(d * k + k, sizeof *numbers, "result", err))) {
+        if (!(numbers = cbe_alloc(d * k + 2 * k, sizeof *numbers, "result", err))) {
             st = CBE_ERR_NOMEM;
             goto done;
         }
         for (size_t row = 0; row < d; row++)
             for (size_t j = 0; j < k; j++) numbers[row * k + j] = (float)b->vectors[j * d + row];
-        for (size_t j = 0; j < k; j++) numbers[d * k + j] = (float)b->records[j].energy;
-        if ((st = cbe_safetensors_writer_put(writer, 2 * i, 0, d * k, numbers, err)) != CBE_OK ||
-            (st = cbe_safetensors_writer_put(writer, 2 * i + 1, 0, k, numbers + d * k, err)) != CBE_OK)
+        for (size_t j = 0; j < k; j++) {
+            numbers[d * k + j] = (float)b->records[j].energy;
+            numbers[d * k + k + j] = (float)results[i].reports[j].optimal_constant;
+        }
+        if ((st = cbe_safetensors_writer_put(writer, 3 * i, 0, d * k, numbers, err)) != CBE_OK ||
+            (st = cbe_safetensors_writer_put(writer, 3 * i + 1, 0, k, numbers + d * k, err)) != CBE_OK ||
+            (st = cbe_safetensors_writer_put(writer, 3 * i + 2, 0, k, numbers + d * k + k, err)) != CBE_OK)
             goto done;
     }
     *out = writer;
@@ -152,17 +161,36 @@ static json_t *number(double x)
     return isfinite(x) ? json_real(x) : json_null();
 }
 
-static json_t *layer_json(const cbe_layer_result *result)
+/* How many distinct maxima were met, and the energies of the highest. */
+static json_t *maxima_json(size_t n, const double *energies)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < n && i < CBE_MAXIMA_LISTED; i++) json_array_append_new(list, number(energies[i]));
+    return json_pack("{s:I, s:o}", "count", (json_int_t)n, "energies", list);
+}
+
+static json_t *layer_json(const cbe_layer_result *result, bool held_out)
 {
     json_t *vectors = json_array();
     const cbe_basis *b = &result->basis;
     for (size_t j = 0; j < b->n_vectors; j++) {
         const cbe_vector_record *r = &b->records[j];
-        json_array_append_new(
-            vectors, json_pack("{s:o, s:I, s:I, s:I, s:f, s:s}", "energy", number(r->energy), "evaluations",
-                               (json_int_t)r->evaluations, "sample_evaluations",
-                               (json_int_t)r->sample_evaluations, "starts", (json_int_t)r->starts, "seconds",
-                               r->seconds, "stop", cbe_stop_name(r->stop)));
+        const cbe_vector_report *more = &result->reports[j];
+        json_t *vector = json_pack("{s:o, s:o, s:o, s:o}", "energy", number(r->energy), "standard_error",
+                                   number(more->standard_error), "optimal_energy", number(more->optimal_energy),
+                                   "optimal_constant", number(more->optimal_constant));
+        if (held_out) {
+            json_object_set_new(vector, "held_out_energy", number(more->held_out_energy));
+            json_object_set_new(vector, "held_out_standard_error", number(more->held_out_error));
+        }
+        json_t *search = json_pack("{s:I, s:I, s:I, s:f, s:s, s:o, s:o}", "evaluations", (json_int_t)r->evaluations,
+                                   "sample_evaluations", (json_int_t)r->sample_evaluations, "starts",
+                                   (json_int_t)r->starts, "seconds", r->seconds, "stop", cbe_stop_name(r->stop), "maxima",
+                                   maxima_json(r->n_maxima, r->maxima), "sample_maxima",
+                                   maxima_json(r->n_sample_maxima, r->sample_maxima));
+        json_object_update(vector, search);
+        json_decref(search);
+        json_array_append_new(vectors, vector);
     }
     return json_pack("{s:I, s:f, s:b, s:o}", "layer", (json_int_t)result->layer, "seconds", result->seconds,
                      "stopped_below_min_energy", b->below_min_energy, "vectors", vectors);
@@ -183,13 +211,13 @@ static cbe_status record_json(char **text, size_t n, const cbe_layer_result *res
     }
     for (size_t i = 0; i < record->n_options; i++)
         json_object_set_new(options, record->options[i].name, text_json(record->options[i].value));
-    for (size_t i = 0; i < n; i++) json_array_append_new(layers, layer_json(&results[i]));
+    for (size_t i = 0; i < n; i++) json_array_append_new(layers, layer_json(&results[i], record->n_held_out > 0));
     json_t *root = json_pack(
-        "{s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:s, s:f, s:o}", "format", "causal basis", "version",
+        "{s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:f, s:o}", "format", "causal basis", "version",
         CBE_VERSION, "inputs", inputs, "options", options, "n_sequences", (json_int_t)record->n_sequences,
         "context_length", (json_int_t)record->context_length, "n_tokens", (json_int_t)record->n_tokens,
-        "skip_positions", (json_int_t)record->skip_positions, "hidden_size",
-        (json_int_t)record->hidden_size, "kernels", record->kernels, "seconds", record->seconds, "layers",
+        "n_held_out_sequences", (json_int_t)record->n_held_out, "skip_positions", (json_int_t)record->skip_positions,
+        "hidden_size", (json_int_t)record->hidden_size, "kernels", record->kernels, "logits", record->logits, "seconds", record->seconds, "layers",
         layers);
     if (st == CBE_OK) {
         *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;

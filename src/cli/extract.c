@@ -14,7 +14,7 @@ typedef struct {
     cli_run run;
     size_t starts, max_iterations;
     int preset;
-    double min_energy;
+    double min_energy, held_out;
 } extract_options;
 
 static const char *const presets[] = {"default", "seed", "tuned-lens", NULL};
@@ -25,9 +25,10 @@ static const cli_option options[] = {
     CLI_INPUT_OPTIONS(extract_options, NULL),
     {"vectors", 'k', OPT_COUNT, AT(run.vectors), "4", "K", "vectors of each layer; 0: as many as the hidden size", NULL, 0},
     {"preset", 0, OPT_CHOICE, AT(preset), "default", "NAME", "default, seed or tuned-lens: how is searched (docs/search.md)", presets, 0},
-    {"starts", 0, OPT_COUNT, AT(starts), "8", "S", "candidates refined for each vector, preset default", NULL, 1},
+    {"starts", 0, OPT_COUNT, AT(starts), NULL, "S", "candidates refined for each vector, preset default; not given: 16 and more (docs/search.md)", NULL, 1},
     {"max-iter", 0, OPT_COUNT, AT(max_iterations), "100", "M", "L-BFGS iterations of one start", NULL, 1},
     {"min-energy", 0, OPT_NUMBER, AT(min_energy), "0", "E", "a vector below E nats is kept and ends its layer; 0: never", NULL, 0},
+    {"held-out", 0, OPT_NUMBER, AT(held_out), "0", "FRACTION", "of the sequences, left out of the search; energies are reported on them too", NULL, 0},
     {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
 };
 
@@ -162,6 +163,7 @@ int cli_extract(int argc, char **argv)
     search->n_starts = given.starts;
     search->max_iterations = given.max_iterations;
     search->min_energy = given.min_energy;
+    in.options.held_out = given.held_out;
     const size_t d = in.decoder->hidden_size;
     if ((st = record_options(&given, &in, &recorded, &n_recorded, &recorded_text, &err)) != CBE_OK) goto done;
     st = CBE_ERR_NOMEM;
@@ -169,7 +171,8 @@ int cli_extract(int argc, char **argv)
     if ((st = cbe_layer_objective_create(&objective, in.states, in.decoder, &in.options, &err)) != CBE_OK)
         goto done;
     if (cbe_layer_objective_derangement_unused(objective))
-        cli_warn(&progress, "the derangement given is one of all tokens; with positions skipped one from --seed is used");
+        cli_warn(&progress, "the derangement given is one of all tokens; with some left out one from --seed is used");
+    cli_say_storage(&progress, objective, &in);
     watcher watch = {&progress, in.layers, in.n_layers, 0, false};
     const cbe_extraction_progress hooks = {vector_progress, layer_done, &watch};
     st = cbe_extract(objective, in.n_layers, in.layers, in.decoder, &in.options, &hooks, results, &err);
@@ -180,9 +183,11 @@ int cli_extract(int argc, char **argv)
                                    in.n_inputs,
                                    in.inputs,
                                    cbe_layer_objective_kernels(objective),
+                                   cbe_logit_storage_name(cbe_layer_objective_storage(objective, NULL)),
                                    cbe_hidden_states_n_sequences(in.states),
                                    cbe_hidden_states_context_length(in.states),
                                    cbe_hidden_states_n_tokens(in.states, skip),
+                                   cbe_layer_objective_n_held_out(objective),
                                    skip,
                                    d,
                                    now() - began};

@@ -4,10 +4,11 @@
 #include <omp.h>
 #include <string.h>
 
+#include "cli/memory.h"
 #include "core/fail.h"
 #include "core/memory.h"
 
-const char *const cli_ablations[] = {"mean", "resample", "zero", NULL};
+const char *const cli_ablations[] = {"mean", "resample", "zero", "optimal", NULL};
 const char *const cli_objectives[] = {"kl", "ce", NULL};
 const char *const cli_sites[] = {"pre", "post", NULL};
 _Static_assert(sizeof cli_ablations / sizeof *cli_ablations == CBE_N_ABLATIONS + 1, "in the order of the enum");
@@ -193,11 +194,28 @@ static cbe_status open_files(cli_inputs *in, const cli_run *run, cli_progress *p
     return CBE_OK;
 }
 
+/* What the objective may take beside the model and its hidden states, and beside what a search needs. */
+static cbe_status leave_memory(const cli_inputs *in, size_t *left, cbe_error *err)
+{
+    enum { SEARCH_VECTORS = 4000 }; /* of the hidden size in double: histories of optimisers, candidates, matrices */
+    const size_t used = cli_memory_in_use() + SEARCH_VECTORS * in->decoder->hidden_size * sizeof(double);
+    *left = 0;
+    if (!in->memory) return CBE_OK; /* not known, not limited */
+    if (used >= in->memory)
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "--memory: %.4g MB are in use for the model and its hidden states, %.4g MB are allowed; give more, or "
+                        "fewer tokens or layers",
+                        1e-6 * (double)used, 1e-6 * (double)in->memory);
+    *left = in->memory - used;
+    return CBE_OK;
+}
+
 cbe_status cli_inputs_open(cli_inputs *in, const cli_run *run, cli_progress *progress, cbe_error *err)
 {
     cbe_status st;
     cli_set_threads(run->threads);
     if ((st = check_usage(run, err)) != CBE_OK) return st;
+    in->memory = run->memory ? run->memory : cli_memory_available() / 10 * 7;
     if ((st = record_inputs(in, run, err)) != CBE_OK) return st;
     st = run->hidden_states ? open_files(in, run, progress, err) : run_model(in, run, progress, err);
     if (st != CBE_OK) return st;
@@ -208,6 +226,7 @@ cbe_status cli_inputs_open(cli_inputs *in, const cli_run *run, cli_progress *pro
     o->site = (cbe_site)run->site;
     o->skip_positions = run->skip.positions;
     o->search.seed = run->seed;
+    if ((st = leave_memory(in, &o->memory, err)) != CBE_OK) return st;
     if (run->skip.automatic) {
         st = cbe_choose_skip_positions(in->states, o->site, in->n_layers, in->layers, &o->skip_positions, err);
         if (st != CBE_OK) return st;
@@ -217,4 +236,12 @@ cbe_status cli_inputs_open(cli_inputs *in, const cli_run *run, cli_progress *pro
                                   : "no position has a huge norm");
     }
     return CBE_OK;
+}
+
+void cli_say_storage(cli_progress *progress, const cbe_layer_objective *objective, const cli_inputs *in)
+{
+    size_t bytes;
+    const cbe_logit_storage storage = cbe_layer_objective_storage(objective, &bytes);
+    cli_say(progress, "memory: logits kept as %s, %.2f GB for the objective, %.2f GB allowed in all",
+            cbe_logit_storage_name(storage), 1e-9 * (double)bytes, 1e-9 * (double)in->memory);
 }

@@ -17,7 +17,7 @@ typedef struct {
     cli_skip skip;
     int ablation, objective, site;
     size_t vectors; /* asked for, of each layer; 0: does not matter */
-    size_t context_length, max_tokens, threads;
+    size_t context_length, max_tokens, threads, memory; /* memory: bytes; 0: not given */
     uint64_t seed;
     bool quiet, verbose;
 } cli_run;
@@ -31,7 +31,7 @@ typedef struct {
     {"output", 'o', OPT_STRING, offsetof(type, run.output), NULL, "PATH", "where results go", NULL, 0},                \
     {"lens", 0, OPT_STRING, offsetof(type, run.lens), "logit", "LENS", "where the output is read: logit", NULL, 0},    \
     {"layers", 'l', OPT_LAYERS, offsetof(type, run.layers), "all", "LIST", "layers, as in 0-29,31, or all", NULL, 0},  \
-    {"ablation", 'a', OPT_CHOICE, offsetof(type, run.ablation), "mean", "KIND", "mean, resample or zero", cli_ablations, 0}, \
+    {"ablation", 'a', OPT_CHOICE, offsetof(type, run.ablation), "mean", "KIND", "mean, resample, zero or optimal", cli_ablations, 0}, \
     {"objective", 0, OPT_CHOICE, offsetof(type, run.objective), "kl", "KIND", "kl (to the clean output) or ce (of the next token)", cli_objectives, 0}, \
     {"site", 0, OPT_CHOICE, offsetof(type, run.site), "pre", "SITE", "pre: the input of block i, post: its output", cli_sites, 0}, \
     {"context-length", 0, OPT_COUNT, offsetof(type, run.context_length), "256", "S", "tokens in one sequence", NULL, 1}, \
@@ -39,6 +39,7 @@ typedef struct {
     {"skip-positions", 0, OPT_SKIP, offsetof(type, run.skip), skip_default, "P|auto", "first positions of each sequence left out; auto: 1 where their norms are huge", NULL, 0}, \
     {"seed", 0, OPT_SEED, offsetof(type, run.seed), "0", "N", "of random candidates and of the derangement", NULL, 0}, \
     {"threads", 't', OPT_COUNT, offsetof(type, run.threads), "0", "T", "threads; 0: one for each core", NULL, 0},       \
+    {"memory", 0, OPT_SIZE, offsetof(type, run.memory), NULL, "SIZE", "memory that may be used, as in 500M or 4G; not given: 70% of what is free", NULL, 0}, \
     {"quiet", 'q', OPT_FLAG, offsetof(type, run.quiet), NULL, NULL, "no progress", NULL, 0},                           \
     {"verbose", 'v', OPT_FLAG, offsetof(type, run.verbose), NULL, NULL, "say more about inputs and choices", NULL, 0}
 
@@ -55,11 +56,15 @@ typedef struct {
     cbe_run_input *inputs;
     cbe_extraction_options options; /* ablation, objective, site, skip, seed and kernels filled in */
     bool skip_chosen;               /* by auto */
+    size_t memory;                  /* bytes that the run may use, all in all */
 } cli_inputs;
 
-/** Opens everything and runs the model where there is one. What was chosen is told on the progress stream. */
+/** Opens everything and runs the model where there is one; options.memory is what is left of --memory after that. What was chosen is told on the progress stream. */
 cbe_status cli_inputs_open(cli_inputs *inputs, const cli_run *run, cli_progress *progress, cbe_error *err);
 void cli_inputs_close(cli_inputs *inputs); /* a zeroed one is allowed */
+
+/** Says how logits are kept, and what of the memory allowed is taken. */
+void cli_say_storage(cli_progress *progress, const cbe_layer_objective *objective, const cli_inputs *inputs);
 
 /** Token sequences of a model's text or token file. */
 cbe_status cli_read_tokens(cbe_tokens *tokens, const cbe_model *model, const char *model_path,

@@ -31,6 +31,25 @@ static bool parse_uint(const char *text, uint64_t *out)
     return true;
 }
 
+/* Bytes: 1073741824, 500M, 1.5G, 2GiB. */
+static bool parse_size(const char *text, size_t *out)
+{
+    static const char units[] = "KMGT";
+    char *end;
+    double x = text[0] >= '0' && text[0] <= '9' ? strtod(text, &end) : 0;
+    if (!(x > 0) || !isfinite(x)) return false;
+    const char *unit = *end ? strchr(units, *end >= 'a' ? *end - 'a' + 'A' : *end) : NULL;
+    if (unit) {
+        for (const char *u = units; u <= unit; u++) x *= 1024;
+        end++;
+        if (*end == 'i') end++;
+    }
+    if (*end == 'B') end++;
+    if (*end || x < 1 || x >= (double)(SIZE_MAX / 2)) return false;
+    *out = (size_t)x;
+    return true;
+}
+
 static cbe_status parse_layers(const cli_option *option, const char *value, cli_ranges *out, cbe_error *err)
 {
     static const char wanted[] = "layers such as 0-29,31 or all";
@@ -121,6 +140,9 @@ static cbe_status set_value(const cli_option *option, const char *value, void *f
         *(double *)field = x;
         return CBE_OK;
     }
+    case OPT_SIZE:
+        if (!parse_size(value, field)) return bad_value(option, value, "a size in bytes, or one such as 500M or 1.5G,", err);
+        return CBE_OK;
     case OPT_STRING:
         *(const char **)field = value;
         return CBE_OK;
@@ -252,6 +274,11 @@ bool cli_value(const cli_option *option, const void *fields, char *text, size_t 
         snprintf(text, size, "%s", *(const bool *)field ? "true" : "false");
         return true;
     case OPT_COUNT:
+        if (!option->preset && *(const size_t *)field == 0) return false; /* not given */
+        snprintf(text, size, "%zu", *(const size_t *)field);
+        return true;
+    case OPT_SIZE:
+        if (*(const size_t *)field == 0) return false;
         snprintf(text, size, "%zu", *(const size_t *)field);
         return true;
     case OPT_NUMBER:

@@ -17,6 +17,7 @@ typedef enum {
     OPT_FLAG,   /* bool */
     OPT_COUNT,  /* size_t */
     OPT_NUMBER, /* double, finite */
+    OPT_SIZE,   /* size_t: bytes, as in 500M or 1.5G (powers of 1024); 0: not given */
     OPT_SEED,   /* uint64_t */
     OPT_STRING, /* const char * */
     OPT_CHOICE, /* int: index into choices */

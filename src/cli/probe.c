@@ -29,7 +29,7 @@ static const cli_command command = {
     "energies and gradients of given directions",
     "Writes, float64, for each layer: layers.<i>.energy (m), layers.<i>.energy_per_token (m, N; for ce the tokens\n"
     "that have a next one) and layers.<i>.grad (m, d), the gradient at v as a free vector. Directions are used as they\n"
-    "are: unit norm is not assumed. A table of the energies on standard output.",
+    "are: unit norm is not assumed. With --ablation optimal also layers.<i>.constant (m). A table of the energies on standard output.",
     options,
     1,
     {AT(run.model)},
@@ -77,50 +77,61 @@ done:
     return st;
 }
 
-/* Declares energy, energy_per_token and grad of each layer; tensors of layer i start at 3 i. */
+/* Tensors of a layer: energy, energy_per_token, grad, and with optimal ablation constant. */
+static size_t tensors_each(const cli_inputs *in)
+{
+    return in->options.ablation == CBE_ABLATE_OPTIMAL ? 4 : 3;
+}
+
+/* Declares the tensors of each layer; those of layer i start at tensors_each i. */
 static cbe_status declare(cbe_safetensors_writer **out, const char *path, const cli_inputs *in, size_t m,
                           size_t n_tokens, cbe_error *err)
 {
-    const size_t n = in->n_layers, d = in->decoder->hidden_size;
-    static const char *const parts[] = {"energy", "energy_per_token", "grad"};
+    const size_t each = tensors_each(in), n = each * in->n_layers, d = in->decoder->hidden_size;
+    const struct {
+        const char *name;
+        size_t n_dims, last;
+    } parts[] = {{"energy", 1, 0}, {"energy_per_token", 2, n_tokens}, {"grad", 2, d}, {"constant", 1, 0}};
     cbe_status st = CBE_ERR_NOMEM;
-    cbe_tensor_spec *specs = cbe_alloc(3 * n, sizeof *specs, "result", err);
-    char(*names)[64] = cbe_alloc(3 * n, sizeof *names, "result", err);
+    cbe_tensor_spec *specs = cbe_alloc(n, sizeof *specs, "result", err);
+    char(*names)[64] = cbe_alloc(n, sizeof *names, "result", err);
     if (specs && names) {
-        for (size_t i = 0; i < 3 * n; i++) {
-            snprintf(names[i], sizeof names[i], "layers.%zu.%s", in->layers[i / 3], parts[i % 3]);
-            specs[i] = (cbe_tensor_spec){names[i], CBE_F64, 2, {m, i % 3 == 1 ? n_tokens : d}};
-            if (i % 3 == 0) specs[i].n_dims = 1;
+        for (size_t i = 0; i < n; i++) {
+            snprintf(names[i], sizeof names[i], "layers.%zu.%s", in->layers[i / each], parts[i % each].name);
+            specs[i] = (cbe_tensor_spec){names[i], CBE_F64, parts[i % each].n_dims, {m, parts[i % each].last}};
         }
         char skip[24];
         snprintf(skip, sizeof skip, "%zu", in->options.skip_positions);
         const char *metadata[] = {"ablation", cbe_ablation_name(in->options.ablation), "objective",
                                   cbe_objective_name(in->options.objective), "site",
                                   cbe_site_name(in->options.site), "skip_positions", skip};
-        st = cbe_safetensors_writer_create(out, path, 3 * n, specs, 4, metadata, err);
+        st = cbe_safetensors_writer_create(out, path, n, specs, 4, metadata, err);
     }
     cbe_free(specs);
     cbe_free(names);
     return st;
 }
 
-/* All directions at one layer, a batch at a time. */
-static cbe_status probe_layer(cbe_objective *layer, size_t index, size_t m, const double *v,
-                              cbe_safetensors_writer *writer, double *energy, double *grad, double *per_token,
-                              cbe_error *err)
+/* All directions at one layer, a batch at a time; tensor: the layer's first. constant NULL: not wanted. */
+static cbe_status probe_layer(cbe_objective *layer, size_t tensor, size_t m, const double *v,
+                              cbe_safetensors_writer *writer, double *energy, double *constant, double *grad,
+                              double *per_token, cbe_error *err)
 {
     const size_t d = cbe_objective_hidden_size(layer), n = cbe_objective_n_tokens(layer);
     const size_t batch = cbe_objective_max_batch(layer);
     for (size_t first = 0; first < m; first += batch) {
         const size_t count = m - first < batch ? m - first : batch;
-        cbe_status st = cbe_objective_eval(layer, count, v + first * d, energy + first, grad, per_token, err);
+        const double *vs = v + first * d;
+        cbe_status st = constant ? cbe_objective_eval_optimal(layer, count, vs, energy + first, constant + first, grad, per_token, err)
+                                 : cbe_objective_eval(layer, count, vs, energy + first, grad, per_token, err);
         if (st == CBE_OK)
-            st = cbe_safetensors_writer_put(writer, 3 * index + 1, first * n, count * n, per_token, err);
-        if (st == CBE_OK)
-            st = cbe_safetensors_writer_put(writer, 3 * index + 2, first * d, count * d, grad, err);
+            st = cbe_safetensors_writer_put(writer, tensor + 1, first * n, count * n, per_token, err);
+        if (st == CBE_OK) st = cbe_safetensors_writer_put(writer, tensor + 2, first * d, count * d, grad, err);
         if (st != CBE_OK) return st;
     }
-    return cbe_safetensors_writer_put(writer, 3 * index, 0, m, energy, err);
+    cbe_status st = cbe_safetensors_writer_put(writer, tensor, 0, m, energy, err);
+    if (st == CBE_OK && constant) st = cbe_safetensors_writer_put(writer, tensor + 3, 0, m, constant, err);
+    return st;
 }
 
 int cli_probe(int argc, char **argv)
@@ -133,7 +144,7 @@ int cli_probe(int argc, char **argv)
     cli_progress progress;
     cbe_layer_objective *objective = NULL;
     cbe_safetensors_writer *writer = NULL;
-    double *v = NULL, *energies = NULL, *grad = NULL, *per_token = NULL;
+    double *v = NULL, *energies = NULL, *constants = NULL, *grad = NULL, *per_token = NULL;
     size_t m = 0, width = 0;
 
     if ((st = cli_parse(&command, argc, argv, &given, &help, &err)) != CBE_OK) goto done;
@@ -157,7 +168,8 @@ int cli_probe(int argc, char **argv)
     if ((st = cbe_layer_objective_create(&objective, in.states, in.decoder, &in.options, &err)) != CBE_OK)
         goto done;
     if (cbe_layer_objective_derangement_unused(objective))
-        cli_warn(&progress, "the derangement given is one of all tokens; with positions skipped one from --seed is used");
+        cli_warn(&progress, "the derangement given is one of all tokens; with some left out one from --seed is used");
+    cli_say_storage(&progress, objective, &in);
     for (size_t i = 0; i < in.n_layers; i++) {
         cbe_objective *layer = NULL;
         cli_status_line(&progress, "layer %zu (%zu of %zu)", in.layers[i], i + 1, in.n_layers);
@@ -167,11 +179,12 @@ int cli_probe(int argc, char **argv)
             if ((st = declare(&writer, given.run.output, &in, m, n, &err)) != CBE_OK) goto done;
             st = CBE_ERR_NOMEM;
             if (!(energies = cbe_alloc(in.n_layers * m, sizeof *energies, "energies", &err)) ||
+                (tensors_each(&in) > 3 && !(constants = cbe_alloc(m, sizeof *constants, "constants", &err))) ||
                 !(grad = cbe_alloc(batch * d, sizeof *grad, "gradients", &err)) ||
                 !(per_token = cbe_alloc(batch * n, sizeof *per_token, "energies", &err)))
                 goto done;
         }
-        st = probe_layer(layer, i, m, v, writer, energies + i * m, grad, per_token, &err);
+        st = probe_layer(layer, i * tensors_each(&in), m, v, writer, energies + i * m, constants, grad, per_token, &err);
         if (st != CBE_OK) goto done;
     }
     cli_progress_release(&progress);
@@ -189,6 +202,7 @@ done:
     cbe_safetensors_writer_abandon(writer);
     cbe_free(v);
     cbe_free(energies);
+    cbe_free(constants);
     cbe_free(grad);
     cbe_free(per_token);
     cbe_layer_objective_free(objective);

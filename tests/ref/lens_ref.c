@@ -100,7 +100,7 @@ void cbe_lens_logits_ref(const cbe_decoder *decoder, cbe_translator translator, 
 }
 
 double cbe_lens_energy_ref(const cbe_decoder *decoder, const cbe_lens_options *options,
-                           const float *hidden, cbe_translator translator, const double *v,
+                           const float *hidden, cbe_translator translator, const double *v, double constant,
                            double *energy_per_token, double *grad)
 {
     const size_t n = options->n_tokens, d = decoder->hidden_size, vocab = decoder->vocab_size;
@@ -116,7 +116,7 @@ double cbe_lens_energy_ref(const cbe_decoder *decoder, const cbe_lens_options *o
     for (size_t i = 0; i < n; i++) {
         const int64_t label = options->kind == CBE_OBJECTIVE_CE ? options->labels[i] : 0;
         if (label < 0) continue;
-        double c = 0;
+        double c = -constant;
         for (size_t k = 0; k < d; k++) {
             h[k] = (double)hidden[i * d + k];
             delta[k] = h[k];

@@ -10,9 +10,10 @@
 #include "cbe/objective.h"
 
 /** Arrays as in cbe/objective.h; energy_per_token (tokens with a label for ce) and grad (d) may be NULL.
+ * constant: a of c_n = D_n . v - a, with D_n = h_n for CBE_ABLATE_OPTIMAL; 0 otherwise
  * @return the energy in nats */
 double cbe_lens_energy_ref(const cbe_decoder *decoder, const cbe_lens_options *options,
-                           const float *hidden, cbe_translator translator, const double *v,
+                           const float *hidden, cbe_translator translator, const double *v, double constant,
                            double *energy_per_token, double *grad);
 
 /** Logits (V) of one hidden state behind the translator. */

@@ -1,24 +1,25 @@
-"""Coefficients of the polynomial for 2^f, f in [-1/2, 1/2], in src/causal/kernels_simd.c.
+"""Coefficients of the polynomial for 2^f, f in [-1/(2 STEPS), 1/(2 STEPS)], in src/causal/simd.h.
 
 Minimises the largest relative error by Remez exchange, then rounds to float32 one coefficient at a
 time, highest first, fitting the rest again. Prints C hexadecimal floats and the error that a
 float64 evaluation of the rounded polynomial has.
 
-Usage: exp2_coefficients.py [DEGREE]        needs numpy
+Usage: exp2_coefficients.py [DEGREE [STEPS]]     6 and 1 without a table, 3 and 8 with one; needs numpy
 """
 import sys
 
 import numpy as np
 
 degree = int(sys.argv[1]) if len(sys.argv) > 1 else 6
-grid = np.cos(np.linspace(0, np.pi, 20001)) / 2
+half = 0.5 / (int(sys.argv[2]) if len(sys.argv) > 2 else 1)
+grid = half * np.cos(np.linspace(0, np.pi, 20001))
 
 
 def remez(fixed):
     """Best coefficients (lowest power first) with those in `fixed` (power -> value) kept."""
     free = [k for k in range(degree + 1) if k not in fixed]
     count = len(free) + 1
-    points = np.cos(np.linspace(0, np.pi, count)) / 2
+    points = half * np.cos(np.linspace(0, np.pi, count))
     for _ in range(60):
         target = 1 - sum(v * points**k for k, v in fixed.items()) / 2**points
         rows = np.stack([points**k / 2**points for k in free] + [(-1.0) ** np.arange(count)], 1)

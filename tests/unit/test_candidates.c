@@ -144,22 +144,53 @@ static void singular__see_through_the_translator(void **state)
     assert_leading(out, EACH, both, "translator");
 }
 
-static void all__has_three_families(void **state)
+/* The vectors of one family, which come in turn. */
+static void take_family(const double *all, size_t family, double *out)
+{
+    for (size_t i = 0; i < EACH; i++)
+        memcpy(out + i * D, all + (i * CBE_CANDIDATE_FAMILIES + family) * D, D * sizeof *out);
+}
+
+static void all__has_five_families(void **state)
 {
     (void)state;
     static fixture f;
     for (int ablation = 0; ablation < CBE_N_ABLATIONS; ablation++) {
-        double out[3 * EACH * D], gram[D * D], moment[D * D], both[D * D];
+        double all[CBE_CANDIDATE_FAMILIES * EACH * D], out[EACH * D], gram[D * D], moment[D * D], both[D * D];
         fill(&f, CBE_NORM_RMS);
         cbe_assert_ok(cbe_unembedding_gram(&f.decoder, f.gram, &err), &err);
-        const cbe_candidate_input input = {&f.decoder, f.gram, {NULL, NULL}, N, f.hidden, (cbe_ablation)ablation};
-        cbe_assert_ok(cbe_candidates_all(&input, EACH, out, &err), &err);
+        const cbe_candidate_input input = {&f.decoder, f.gram, {f.weight, NULL}, N, f.hidden, (cbe_ablation)ablation};
+        const cbe_candidate_input plain = {&f.decoder, f.gram, {NULL, NULL}, N, f.hidden, (cbe_ablation)ablation};
+        cbe_assert_ok(cbe_candidates_all(&plain, EACH, all, &err), &err);
         gram_ref(&f, gram);
         moment_ref(&f, (cbe_ablation)ablation, moment);
         for (size_t i = 0; i < D * D; i++) both[i] = gram[i] / trace(gram) + moment[i] / trace(moment);
+        take_family(all, 0, out);
+        assert_leading(out, EACH, both, "both");
+        take_family(all, 1, out);
         assert_leading(out, EACH, gram, "Gram matrix");
-        assert_leading(out + EACH * D, EACH, moment, cbe_ablation_name((cbe_ablation)ablation));
-        assert_leading(out + 2 * EACH * D, EACH, both, "both");
+        take_family(all, 2, out);
+        assert_leading(out, EACH, moment, cbe_ablation_name((cbe_ablation)ablation));
+        /* Four tokens and entries in the middle of four parts. */
+        cbe_assert_ok(cbe_candidates_all(&input, EACH, all, &err), &err);
+        for (size_t i = 0; i < EACH; i++) {
+            const size_t token = (2 * i + 1) * N / (2 * EACH), entry = (2 * i + 1) * V / (2 * EACH);
+            double want[D], row[D];
+            for (size_t k = 0; k < D; k++) {
+                double mean = 0;
+                for (size_t n = 0; n < N && ablation != CBE_ABLATE_ZERO; n++) mean += (double)f.hidden[n * D + k] / N;
+                want[k] = (double)f.hidden[token * D + k] - mean;
+                row[k] = (double)f.unembedding[entry * D + k] * (double)f.gamma[k];
+            }
+            take_family(all, 3, out);
+            cbe_assert_close(out + i * D, want, D, 1e-9, 0, "token %zu", token); /* sums of 1,050 doubles */
+            for (size_t k = 0; k < D; k++) {
+                want[k] = row[k];
+                for (size_t j = 0; j < D; j++) want[k] += (double)f.weight[j * D + k] * row[j];
+            }
+            take_family(all, 4, out);
+            cbe_assert_close(out + i * D, want, D, 1e-12, 1e-12, "entry %zu", entry);
+        }
     }
 }
 
@@ -167,13 +198,13 @@ static void all__takes_hidden_states_of_zeros(void **state)
 {
     (void)state;
     static fixture f;
-    double out[3 * EACH * D];
+    double out[CBE_CANDIDATE_FAMILIES * EACH * D];
     fill(&f, CBE_NORM_RMS);
     memset(f.hidden, 0, sizeof f.hidden);
     cbe_assert_ok(cbe_unembedding_gram(&f.decoder, f.gram, &err), &err);
     const cbe_candidate_input input = {&f.decoder, f.gram, {NULL, NULL}, N, f.hidden, CBE_ABLATE_MEAN};
     cbe_assert_ok(cbe_candidates_all(&input, EACH, out, &err), &err);
-    for (size_t i = 0; i < 3 * EACH * D; i++) assert_true(isfinite(out[i]));
+    for (size_t i = 0; i < CBE_CANDIDATE_FAMILIES * EACH * D; i++) assert_true(isfinite(out[i]));
 }
 
 int main(void)
@@ -182,7 +213,7 @@ int main(void)
         cmocka_unit_test(gram__meets_plain_loops),
         cmocka_unit_test(singular__are_the_leading_eigenvectors_of_the_gram_matrix),
         cmocka_unit_test(singular__see_through_the_translator),
-        cmocka_unit_test(all__has_three_families),
+        cmocka_unit_test(all__has_five_families),
         cmocka_unit_test(all__takes_hidden_states_of_zeros),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -35,7 +35,7 @@ static const struct {
     {"extract --hidden-states %H -o %F/x", "--hidden-states needs --decoder"},
     {"extract --hidden-states %H --decoder %E", "-o is missing"},
     {"extract --hidden-states %H --decoder %E --lens model -o %F/x", "--lens model"},
-    {"extract --hidden-states %H --decoder %E --ablation median -o %F/x", "mean, resample or zero"},
+    {"extract --hidden-states %H --decoder %E --ablation median -o %F/x", "mean, resample, zero or optimal"},
     {"extract --hidden-states %H --decoder %E --starts 0 -o %F/x", "--starts 0"},
     {"capture %G/models/llama --tokens %F/ids", "-o FILE is missing"},
     {"capture -o %F/x", "MODEL is missing"},

@@ -8,9 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "causal/sphere.h"
 #include "cbe/safetensors.h"
 #include "cbe/search.h"
 #include "support/assert_close.h"
+#include "support/random.h"
 
 static const struct {
     const char *name;
@@ -112,11 +114,30 @@ static void close_case(golden_case *g)
 
 static cbe_objective *make_objective(const golden_case *g, cbe_ablation ablation, cbe_objective_kind kind)
 {
-    const cbe_lens_options options = {g->n_tokens, ablation, kind, g->derangement, g->labels, 0, NULL};
+    const cbe_lens_options options = {g->n_tokens, ablation, kind, g->derangement, g->labels, 0, NULL, NULL, CBE_LOGITS_FLOAT32};
     cbe_objective *o = NULL;
     cbe_assert_ok(cbe_lens_objective_create(&o, g->decoder, &options, &err), &err);
     cbe_assert_ok(cbe_lens_objective_set_layer(o, g->states, (cbe_translator){g->weight, g->bias}, &err), &err);
     return o;
+}
+
+/* The constant is PyTorch's to 1e-4 of the range of the coefficients, and its energy the one of the evaluation. */
+static void check_constant(cbe_objective *o, const golden_case *g, const char *where, const double *v, double energy)
+{
+    char name[96];
+    double constant, again, low = HUGE_VAL, high = -HUGE_VAL;
+    snprintf(name, sizeof name, "%s.constant", where);
+    double *want = read_f64(g->golden, name, NULL);
+    for (size_t i = 0; i < g->n_tokens; i++) {
+        double coefficient = 0;
+        for (size_t k = 0; k < g->hidden_size; k++) coefficient += v[k] * (double)g->states[i * g->hidden_size + k];
+        low = fmin(low, coefficient);
+        high = fmax(high, coefficient);
+    }
+    cbe_assert_ok(cbe_objective_eval_optimal(o, 1, v, &again, &constant, NULL, NULL, &err), &err);
+    cbe_assert_close(&constant, want, 1, 1e-4 * (high - low), 0, "%s", name);
+    cbe_assert_close(&again, &energy, 1, 1e-9, 1e-6, "%s", where);
+    free(want);
 }
 
 static void eval__meets_pytorch_in_every_case_mode_and_objective(void **state)
@@ -133,6 +154,7 @@ static void eval__meets_pytorch_in_every_case_mode_and_objective(void **state)
             for (size_t k = 0; k < g.hidden_size; k++) v[k] = (double)v32[k];
             for (int ablation = 0; ablation < CBE_N_ABLATIONS; ablation++)
                 for (int kind = 0; kind < CBE_N_OBJECTIVES; kind++) {
+                    if (ablation == CBE_ABLATE_OPTIMAL && kind != CBE_OBJECTIVE_KL) continue; /* not in the data */
                     cbe_objective *o = make_objective(&g, (cbe_ablation)ablation, (cbe_objective_kind)kind);
                     cbe_assert_ok(cbe_objective_eval(o, 1, v, &energy, grad, per_token, &err), &err);
                     char where[64];
@@ -153,6 +175,7 @@ static void eval__meets_pytorch_in_every_case_mode_and_objective(void **state)
                     cbe_assert_close(per_token, want_token, count, 5e-5, 1e-5, "%s %s", cases[c].name, where);
                     cbe_assert_close(grad, want_grad, g.hidden_size, 1e-4 * largest, 0, "%s %s grad",
                                      cases[c].name, where);
+                    if (ablation == CBE_ABLATE_OPTIMAL) check_constant(o, &g, where, v, energy);
                     free(want);
                     free(want_grad);
                     free(want_token);
@@ -203,7 +226,7 @@ static void seed_preset__follows_pytorch(void **state)
     for (size_t c = 0; c < N_CASES; c++)
         for (size_t layer = 0; layer < N_LAYERS; layer++) {
             golden_case g = open_case(c, layer);
-            for (int ablation = 0; ablation < CBE_N_ABLATIONS; ablation++) {
+            for (int ablation = 0; ablation < CBE_ABLATE_OPTIMAL; ablation++) { /* the original has no optimal */
                 char name[96];
                 size_t k;
                 snprintf(name, sizeof name, "layers.%zu.%s.energies", layer,
@@ -244,11 +267,88 @@ static void seed_preset__follows_pytorch(void **state)
     assert_int_equal(maxima, vectors - equal);
 }
 
+/* Highest of n maxima to which L-BFGS leads from random starts, each run to full convergence. */
+static double highest_from_random_starts(cbe_objective *o, size_t n, cbe_test_random *random)
+{
+    enum { SIDE_BY_SIDE = 8 };
+    const size_t d = cbe_objective_hidden_size(o);
+    const cbe_sphere sphere = {d, 0, NULL, 0};
+    cbe_lbfgs *runs[SIDE_BY_SIDE];
+    double *v = malloc(SIDE_BY_SIDE * d * sizeof *v), *grad = malloc(SIDE_BY_SIDE * d * sizeof *grad);
+    double energy[SIDE_BY_SIDE], length[SIDE_BY_SIDE], highest = 0;
+    cbe_lbfgs_options options;
+    cbe_lbfgs_options_init(&options);
+    options.max_iterations = options.max_evaluations = 1000;
+    options.change_stop = 1e-12;
+    options.relative_stop = 1e-9;
+    options.relative_gradient_stop = 1e-6;
+    options.noise = 1e-7; /* float32 logits */
+    for (size_t i = 0; i < SIDE_BY_SIDE; i++) cbe_assert_ok(cbe_lbfgs_create(&runs[i], d, &options, &err), &err);
+    for (size_t started = 0; started < n; started += SIDE_BY_SIDE) {
+        for (size_t i = 0; i < SIDE_BY_SIDE; i++) {
+            for (size_t k = 0; k < d; k++) v[k] = cbe_test_normal(random);
+            cbe_sphere_point(&sphere, v, v);
+            cbe_lbfgs_start(runs[i], v);
+        }
+        for (;;) {
+            size_t m = 0, run[SIDE_BY_SIDE];
+            for (size_t i = 0; i < SIDE_BY_SIDE; i++) {
+                const double *x = cbe_lbfgs_ask(runs[i]);
+                if (!x) continue;
+                length[m] = cbe_sphere_point(&sphere, x, v + m * d);
+                run[m++] = i;
+            }
+            if (m == 0) break;
+            cbe_assert_ok(cbe_objective_eval(o, m, v, energy, grad, NULL, &err), &err);
+            for (size_t b = 0; b < m; b++) {
+                double *g = grad + b * d;
+                highest = fmax(highest, energy[b]);
+                cbe_sphere_gradient(&sphere, v + b * d, length[b], g, g);
+                for (size_t k = 0; k < d; k++) g[k] = -g[k];
+                cbe_lbfgs_tell(runs[run[b]], -energy[b], g);
+            }
+        }
+    }
+    for (size_t i = 0; i < SIDE_BY_SIDE; i++) cbe_lbfgs_free(runs[i]);
+    free(v);
+    free(grad);
+    return highest;
+}
+
+static void default_search__is_met_by_none_of_200_random_starts(void **state)
+{
+    (void)state;
+    cbe_test_random random = {11};
+    for (size_t c = 0; c < N_CASES; c++)
+        for (size_t layer = 0; layer < N_LAYERS; layer++) {
+            golden_case g = open_case(c, layer);
+            for (int ablation = 0; ablation < CBE_ABLATE_OPTIMAL; ablation++) {
+                cbe_objective *o = make_objective(&g, (cbe_ablation)ablation, CBE_OBJECTIVE_KL);
+                cbe_search_options options;
+                cbe_search_options_init(&options);
+                options.n_vectors = 1;
+                options.evaluation_cost = (double)g.n_tokens * (double)g.decoder->vocab_size;
+                cbe_basis basis = {0};
+                /* No candidates: what hidden states and unembedding suggest must not be needed. */
+                cbe_assert_ok(cbe_search_layer(&basis, o, &options, 0, NULL, NULL, NULL, &err), &err);
+                const double found = basis.records[0].energy, random_best = highest_from_random_starts(o, 200, &random);
+                if (random_best > found * 1.001)
+                    fail_msg("%s layer %zu %s: %.6f, from random starts %.6f", cases[c].name, layer,
+                             cbe_ablation_name((cbe_ablation)ablation), found, random_best);
+                assert_true(basis.records[0].maxima[0] == found && basis.records[0].n_maxima >= 1);
+                cbe_basis_free(&basis);
+                cbe_objective_free(o);
+            }
+            close_case(&g);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(eval__meets_pytorch_in_every_case_mode_and_objective),
         cmocka_unit_test(seed_preset__follows_pytorch),
+        cmocka_unit_test(default_search__is_met_by_none_of_200_random_starts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

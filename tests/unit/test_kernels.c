@@ -49,10 +49,10 @@ static void row_sum__every_impl_matches_ref_at_every_tail(void **state)
         const cbe_kernels *impl = cbe_kernels_table[k];
         if (!impl->usable()) continue;
         for (size_t n = 1; n; n = next_length(n))
-            for (int with = 0; with < 2; with++) {
-                const float *o = with ? offset : NULL;
-                const double r = reference()->row_sum(n, z, u, o, 1.3f, -0.7f, 0.25f);
-                const double s = impl->row_sum(n, z, u, o, 1.3f, -0.7f, 0.25f);
+            for (int with = 0; with < 8; with++) { /* offset, level, clamping */
+                const float *o = with & 1 ? offset : NULL, level = with & 2 ? 0.25f : 0;
+                const double r = reference()->row_sum(n, z, u, o, 1.3f, 0.54f, level, with & 4);
+                const double s = impl->row_sum(n, z, u, o, 1.3f, 0.54f, level, with & 4);
                 /* t up to 30: its rounding, 2^-20, and the polynomial's, in each term */
                 cbe_assert_close(&s, &r, 1, 0, 3e-6, "%s, %zu entries", impl->name, n);
             }
@@ -67,12 +67,12 @@ static void row_exp__every_impl_matches_ref_at_every_tail(void **state)
         const cbe_kernels *impl = cbe_kernels_table[k];
         if (!impl->usable()) continue;
         for (size_t n = 1; n; n = next_length(n))
-            for (int with = 0; with < 2; with++) {
-                const float *o = with ? offset : NULL;
-                const cbe_row_sums r = reference()->row_exp(n, z, u, o, 1.3f, -0.7f, 0.25f, want);
-                const cbe_row_sums s = impl->row_exp(n, z, u, o, 1.3f, -0.7f, 0.25f, got);
+            for (int with = 0; with < 8; with++) {
+                const float *o = with & 1 ? offset : NULL, level = with & 2 ? 0.25f : 0;
+                const cbe_row_sums r = reference()->row_exp(n, z, u, o, 1.3f, 0.54f, level, with & 4, want);
+                const cbe_row_sums s = impl->row_exp(n, z, u, o, 1.3f, 0.54f, level, with & 4, got);
                 cbe_assert_close(&s.e, &r.e, 1, 0, 3e-6, "%s, %zu entries", impl->name, n);
-                cbe_assert_close(&s.ez, &r.ez, 1, 6e-5 * r.e, 0, "%s, %zu entries", impl->name, n);
+                cbe_assert_close(&s.ey, &r.ey, 1, 6e-5 * r.e, 0, "%s, %zu entries", impl->name, n);
                 cbe_assert_close(&s.eu, &r.eu, 1, 3e-6 * r.e, 0, "%s, %zu entries", impl->name, n);
                 cbe_assert_close_f32(got, want, n, 0, 4e-6, "%s, %zu entries", impl->name, n);
             }
@@ -87,7 +87,7 @@ static void row_sum__is_accurate_to_the_polynomial_for_small_exponents(void **st
         const cbe_kernels *impl = cbe_kernels_table[k];
         if (!impl->usable()) continue;
         for (size_t i = 0; i < LONGEST; i++) {
-            const double r = exp2((double)z[i]), s = impl->row_sum(1, z + i, u, NULL, 1, 0, 0);
+            const double r = exp2((double)z[i]), s = impl->row_sum(1, z + i, u, NULL, 1, 0, 0, true);
             /* minimax error 2e-8, two roundings of 6e-8 */
             cbe_assert_close(&s, &r, 1, 0, 1.5e-7, "%s, 2^%g", impl->name, (double)z[i]);
         }
@@ -104,8 +104,8 @@ static void row_max__every_impl_finds_the_largest_exponent(void **state)
         for (size_t n = 1; n; n = next_length(n))
             for (int with = 0; with < 2; with++) {
                 const float *o = with ? offset : NULL;
-                const double r = reference()->row_max(n, z, u, o, 1.3f, -0.7f);
-                const double s = impl->row_max(n, z, u, o, 1.3f, -0.7f);
+                const double r = reference()->row_max(n, z, u, o, 1.3f, 0.54f);
+                const double s = impl->row_max(n, z, u, o, 1.3f, 0.54f);
                 cbe_assert_close(&s, &r, 1, 4e-6, 0, "%s, %zu entries", impl->name, n);
             }
     }
@@ -118,9 +118,54 @@ static void row_sum__lets_out_of_range_rows_be_seen(void **state)
     for (size_t k = 0; cbe_kernels_table[k]; k++) {
         const cbe_kernels *impl = cbe_kernels_table[k];
         if (!impl->usable()) continue;
-        assert_true(impl->row_sum(1, &large, &zero, NULL, 1, 0, 0) > 1e38);
-        assert_true(impl->row_sum(1, &small, &zero, NULL, 1, 0, 0) < 1e-37);
-        assert_true(isnan(impl->row_sum(1, &not_a_number, &zero, NULL, 1, 0, 0)));
+        assert_true(impl->row_sum(1, &large, &zero, NULL, 1, 0, 0, false) > 1e38);
+        assert_true(impl->row_sum(1, &small, &zero, NULL, 1, 0, 0, false) < 1e-37);
+        assert_true(isnan(impl->row_sum(1, &not_a_number, &zero, NULL, 1, 0, 0, false)));
+    }
+}
+
+static void range__is_the_smallest_and_the_largest(void **state)
+{
+    (void)state;
+    fill(20);
+    for (size_t k = 0; cbe_kernels_table[k]; k++) {
+        const cbe_kernels *impl = cbe_kernels_table[k];
+        if (!impl->usable()) continue;
+        for (size_t n = 1; n; n = next_length(n)) {
+            float low, high, want_low, want_high;
+            impl->range(n, z, &low, &high);
+            reference()->range(n, z, &want_low, &want_high);
+            assert_true(low == want_low && high == want_high);
+        }
+    }
+}
+
+static void half__every_impl_rounds_alike(void **state)
+{
+    (void)state;
+    static uint16_t half[LONGEST], want_half[LONGEST];
+    fill(1);
+    for (size_t i = 0; i < LONGEST; i++) z[i] = ldexpf(z[i], (int)(i % 50) - 30); /* below half precision to above it */
+    z[3] = 0, z[5] = 65519, z[6] = -1e9f, z[7] = 0x1.002p0f, z[8] = 0x1.006p0f, z[9] = 0x1p-25f;
+    for (size_t k = 0; cbe_kernels_table[k]; k++) {
+        const cbe_kernels *impl = cbe_kernels_table[k];
+        if (!impl->usable()) continue;
+        for (size_t n = 1; n; n = next_length(n)) {
+            impl->to_half(n, z, 0.75f, half);
+            reference()->to_half(n, z, 0.75f, want_half);
+            for (size_t i = 0; i < n; i++)
+                if ((half[i] & 0x7fff) | (want_half[i] & 0x7fff)) assert_int_equal(half[i], want_half[i]);
+            impl->from_half(n, want_half, 3, got);
+            reference()->from_half(n, want_half, 3, want);
+            for (size_t i = 0; i < n; i++) {
+                const double x = (double)(z[i] * 0.75f), limit = fmax(fabs(x) / 2048, 0x1p-25);
+                assert_true(got[i] == want[i]);
+                if (fabs(x) < 65504) assert_true(fabs((double)got[i] / 3 - x) <= limit * 1.000001);
+            }
+            impl->subtract(n, got, 0.3);
+            reference()->subtract(n, want, 0.3);
+            assert_memory_equal(got, want, n * sizeof *got);
+        }
     }
 }
 
@@ -149,7 +194,7 @@ static void row_cap__every_impl_matches_ref(void **state)
 {
     (void)state;
     fill(30);
-    const cbe_cap_row row = {0.5, 7, 0.6, -0.8, 6.5, 6};
+    const cbe_cap_row row = {0.5, 7, 0.6, 1.3, 6.5, 6};
     for (size_t k = 0; cbe_kernels_table[k]; k++) {
         const cbe_kernels *impl = cbe_kernels_table[k];
         if (!impl->usable()) continue;
@@ -158,9 +203,9 @@ static void row_cap__every_impl_matches_ref(void **state)
             const cbe_cap_sums s = impl->row_cap(n, z, z, u, offset, &row, got, got2);
             const double tolerance = 3e-6 * (r.e + 1);
             cbe_assert_close(&s.e, &r.e, 1, 0, 2e-6, "%s, %zu", impl->name, n);
-            cbe_assert_close(&s.efz, &r.efz, 1, 30 * tolerance, 0, "%s, %zu", impl->name, n);
+            cbe_assert_close(&s.efy, &r.efy, 1, 30 * tolerance, 0, "%s, %zu", impl->name, n);
             cbe_assert_close(&s.efu, &r.efu, 1, tolerance, 0, "%s, %zu", impl->name, n);
-            cbe_assert_close(&s.pfz, &r.pfz, 1, 30 * tolerance, 0, "%s, %zu", impl->name, n);
+            cbe_assert_close(&s.pfy, &r.pfy, 1, 30 * tolerance, 0, "%s, %zu", impl->name, n);
             cbe_assert_close(&s.pfu, &r.pfu, 1, tolerance, 0, "%s, %zu", impl->name, n);
             cbe_assert_close(&s.p_change, &r.p_change, 1, tolerance, 0, "%s, %zu", impl->name, n);
             cbe_assert_close_f32(got, want, n, 1e-6, 3e-6, "%s ef, %zu", impl->name, n);
@@ -212,6 +257,8 @@ int main(void)
         cmocka_unit_test(row_sum__is_accurate_to_the_polynomial_for_small_exponents),
         cmocka_unit_test(row_max__every_impl_finds_the_largest_exponent),
         cmocka_unit_test(row_sum__lets_out_of_range_rows_be_seen),
+        cmocka_unit_test(range__is_the_smallest_and_the_largest),
+        cmocka_unit_test(half__every_impl_rounds_alike),
         cmocka_unit_test(accumulate__every_impl_matches_ref_for_every_row_count),
         cmocka_unit_test(row_cap__every_impl_matches_ref),
         cmocka_unit_test(rows_products__are_exact_on_small_integers),

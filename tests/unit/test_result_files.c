@@ -24,6 +24,7 @@ static char input_path[256];
 typedef struct {
     double vectors[2][K * D];
     cbe_vector_record records[2][K];
+    cbe_vector_report reports[2][K];
     cbe_layer_result results[2];
     cbe_run_option options[2];
     cbe_run_input inputs[1];
@@ -36,7 +37,13 @@ static void fill(run *r)
     for (size_t l = 0; l < 2; l++) {
         for (size_t i = 0; i < K * D; i++) r->vectors[l][i] = sin((double)(i + 100 * l));
         for (size_t j = 0; j < K; j++)
-            r->records[l][j] = (cbe_vector_record){5.25 - (double)j, 11 + j, 22, 8, 0.5, CBE_STOP_CHANGE};
+            r->records[l][j] = (cbe_vector_record){
+                .energy = 5.25 - (double)j, .evaluations = 11 + j, .sample_evaluations = 22, .starts = 8,
+                .seconds = 0.5, .stop = CBE_STOP_CHANGE, .n_maxima = 2, .n_sample_maxima = 20,
+                .maxima = {5.25 - (double)j, 1.5}, .sample_maxima = {4.5, 0.75}};
+        for (size_t j = 0; j < K; j++)
+            r->reports[l][j] = (cbe_vector_report){0.125, l ? 4.5 : NAN, 0.25, 1.5 - (double)j, -2.5 + (double)j};
+        r->results[l].reports = r->reports[l];
         r->results[l].layer = l ? 7 : 3;
         r->results[l].seconds = 1.5;
         r->results[l].basis = (cbe_basis){D, l ? FEWER : K, r->vectors[l], r->records[l], l == 1};
@@ -44,7 +51,7 @@ static void fill(run *r)
     r->options[0] = (cbe_run_option){"ablation", "mean"};
     r->options[1] = (cbe_run_option){"vectors", "3"};
     r->inputs[0] = (cbe_run_input){"text", input_path};
-    r->record = (cbe_run_record){2, r->options, 1, r->inputs, "plain", 4, 6, 20, 1, D, 12.5};
+    r->record = (cbe_run_record){2, r->options, 1, r->inputs, "plain", "float32", 4, 6, 20, 1, 1, D, 12.5};
 }
 
 static char *folder_of(void **state, const char *name)
@@ -80,7 +87,7 @@ static void save__writes_the_numbers_that_it_was_given(void **state)
     cbe_assert_ok(cbe_result_save(folder, 2, r.results, &r.record, &err), &err);
     cbe_safetensors *file = NULL;
     cbe_assert_ok(cbe_safetensors_open(&file, path, &err), &err);
-    assert_int_equal(cbe_safetensors_count(file), 4);
+    assert_int_equal(cbe_safetensors_count(file), 6);
     for (size_t l = 0; l < 2; l++) {
         const size_t k = l ? FEWER : K;
         char name[40];
@@ -99,6 +106,10 @@ static void save__writes_the_numbers_that_it_was_given(void **state)
         cbe_assert_ok(cbe_tensor_expect(&t, path, 1, &k, &err), &err);
         cbe_assert_ok(cbe_tensor_to_float(&t, 0, k, numbers, &err), &err);
         for (size_t j = 0; j < k; j++) assert_true(numbers[j] == 5.25f - (float)j);
+        snprintf(name, sizeof name, "layers.%d.constants", l ? 7 : 3);
+        cbe_assert_ok(cbe_safetensors_get(file, name, &t, &err), &err);
+        cbe_assert_ok(cbe_tensor_to_float(&t, 0, k, numbers, &err), &err);
+        for (size_t j = 0; j < k; j++) assert_true(numbers[j] == -2.5f + (float)j);
     }
     cbe_safetensors_close(file);
     free(path);
@@ -151,6 +162,14 @@ static void save__records_inputs_with_digests_and_every_vector(void **state)
                                  &evaluations, "starts", &starts, "stop", &stop), 0);
     assert_true(energy == 5.25 && evaluations == 11 && starts == 8);
     assert_string_equal(stop, "change");
+    int maxima, of_sample;
+    double highest, next, sample_highest;
+    assert_int_equal(json_unpack(json_array_get(vectors, 0), "{s:{s:i, s:[F, F!]}, s:{s:i, s:[F]}}", "maxima", "count",
+                                 &maxima, "energies", &highest, &next, "sample_maxima", "count", &of_sample,
+                                 "energies", &sample_highest), 0);
+    assert_true(maxima == 2 && highest == 5.25 && next == 1.5 && of_sample == 20 && sample_highest == 4.5);
+    assert_int_equal(json_array_size(json_object_get(json_object_get(json_array_get(vectors, 0), "sample_maxima"),
+                                                     "energies")), CBE_MAXIMA_LISTED);
     /* JSON has no NaN. */
     assert_true(json_is_null(json_object_get(json_array_get(vectors, 1), "energy")));
     json_decref(root);

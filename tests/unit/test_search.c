@@ -162,7 +162,7 @@ static void search__finds_the_highest_of_many_maxima(void **state)
     const cbe_search_options options = make_options(D);
     cbe_basis b = search(&q, &options, D, candidates);
     assert_is_known(&q, &b, "many maxima");
-    for (size_t j = 0; j < D; j++) assert_in_range(b.records[j].starts, 1, options.n_starts);
+    for (size_t j = 0; j < D; j++) assert_int_equal(b.records[j].starts, 16); /* what an evaluation costs is unknown */
     cbe_basis_free(&b);
     /* One start alone, from the identity's column, does not find them: the objective tells them apart. */
     cbe_search_options seed = make_options(1);
@@ -173,11 +173,48 @@ static void search__finds_the_highest_of_many_maxima(void **state)
     cbe_basis_free(&b);
 }
 
+static void search__lists_the_maxima_it_met(void **state)
+{
+    (void)state;
+    known q = make(4);
+    cbe_search_options options = make_options(1);
+    for (size_t i = 0; i < D; i++) q.values[i] = 1 + 0.1 * (double)(D - i);
+    options.evaluation_cost = 1; /* cheap: all nine are found from random starts */
+    cbe_basis b = search(&q, &options, 0, NULL);
+    const cbe_vector_record *r = &b.records[0];
+    assert_is_known(&q, &b, "random starts");
+    assert_int_equal(r->n_maxima, D);
+    assert_int_equal(r->n_sample_maxima, 0);
+    assert_true(r->maxima[0] == r->energy);
+    /* Maxima that were not polished are known to the coarser stop of their climbs. */
+    cbe_assert_close(r->maxima, q.values, D, 0, 1e-3, "maxima");
+    /* 9 x 10 / (n (n - 1)) <= 2e-4: 672 starts, in sixteens. */
+    assert_int_equal(r->starts, 672);
+    cbe_basis_free(&b);
+    /* A number asked for is kept, and so is what an evaluation may cost. */
+    options.n_starts = 5;
+    b = search(&q, &options, 0, NULL);
+    assert_int_equal(b.records[0].starts, 5);
+    cbe_basis_free(&b);
+    options.n_starts = 0;
+    options.evaluation_cost = 1e9;
+    b = search(&q, &options, 0, NULL);
+    assert_int_equal(b.records[0].starts, 16);
+    cbe_basis_free(&b);
+    /* With a sample the list of its maxima comes besides. */
+    q.tokens = 2000;
+    b = search(&q, &options, 0, NULL);
+    assert_in_range(b.records[0].n_sample_maxima, 1, D);
+    assert_in_range(b.records[0].n_maxima, 1, options.n_polished);
+    assert_true(b.records[0].maxima[0] == b.records[0].energy);
+    cbe_basis_free(&b);
+}
+
 static void search__with_a_sample_returns_energies_of_all_tokens(void **state)
 {
     (void)state;
     known q = make(2);
-    q.tokens = 1000;
+    q.tokens = 2000;
     q.sample_error = 0.1;
     const cbe_search_options options = make_options(4);
     cbe_basis b = search(&q, &options, 0, NULL);
@@ -223,6 +260,7 @@ static void search__of_a_flat_objective_ends_with_zeros(void **state)
         memset(q.values, 0, sizeof q.values);
         cbe_search_options options = make_options(D);
         options.preset = (cbe_preset)preset;
+        options.evaluation_cost = 1; /* cheap, and yet there is nothing to look for */
         cbe_basis b = search(&q, &options, 0, NULL);
         assert_int_equal(b.n_vectors, D);
         assert_orthonormal_and_falling(&b);
@@ -307,7 +345,7 @@ static void search__can_be_cancelled(void **state)
     (void)state;
     for (int preset = 0; preset < CBE_N_PRESETS; preset++) {
         known q = make(2);
-        q.tokens = 1000;
+        q.tokens = 2000;
         cbe_search_options options = make_options(D);
         options.preset = (cbe_preset)preset;
         cbe_basis b = {0};
@@ -329,9 +367,6 @@ static void search__refuses_what_it_cannot_do(void **state)
         options.preset = (cbe_preset)preset;
         assert_int_equal(cbe_search_layer(&b, &q.head, &options, 0, NULL, NULL, NULL, &err), CBE_ERR_ARG);
     }
-    options = make_options(1);
-    options.n_starts = 0;
-    assert_int_equal(cbe_search_layer(&b, &q.head, &options, 0, NULL, NULL, NULL, &err), CBE_ERR_ARG);
     options = make_options(1);
     options.n_polished = 0;
     assert_int_equal(cbe_search_layer(&b, &q.head, &options, 0, NULL, NULL, NULL, &err), CBE_ERR_ARG);
@@ -374,6 +409,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(search__finds_the_eigenvectors_of_a_quadratic_form),
         cmocka_unit_test(search__finds_the_highest_of_many_maxima),
+        cmocka_unit_test(search__lists_the_maxima_it_met),
         cmocka_unit_test(search__with_a_sample_returns_energies_of_all_tokens),
         cmocka_unit_test(search__is_the_same_in_two_runs_and_another_with_another_seed),
         cmocka_unit_test(search__of_a_flat_objective_ends_with_zeros),

@@ -1,0 +1,212 @@
+/*
+ * layer_objective.c - from hidden states to the objective of a layer: which tokens count, what they are ablated with, and how much
+ * memory that takes (cbe/extraction.h).
+ */
+#include "causal/layer_objective.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "core/fail.h"
+#include "core/memory.h"
+#include "core/random.h"
+
+const char *cbe_site_name(cbe_site site)
+{
+    static const char *const names[] = {"pre", "post"};
+    _Static_assert(sizeof names / sizeof *names == CBE_N_SITES, "one name for each site");
+    return names[site];
+}
+
+/* hidden_states index of a layer. */
+static size_t state_of(cbe_site site, size_t layer)
+{
+    return site == CBE_SITE_POST ? layer + 1 : layer;
+}
+
+cbe_status cbe_choose_skip_positions(const cbe_hidden_states *states, cbe_site site, size_t n_layers,
+                                     const size_t *layers, size_t *skip, cbe_error *err)
+{
+    *skip = 0;
+    if (cbe_hidden_states_context_length(states) < 2) return CBE_OK;
+    for (size_t i = 0; i < n_layers && *skip == 0; i++) {
+        double ratio;
+        const cbe_status st =
+            cbe_hidden_states_first_norm_ratio(states, state_of(site, layers[i]), &ratio, err);
+        if (st != CBE_OK) return st;
+        if (ratio > 10) *skip = 1;
+    }
+    return CBE_OK;
+}
+
+
+/* Sequence s of n is held out where the count of those up to it, evenly spread, steps. */
+static bool is_held_out(size_t s, size_t n_held_out, size_t n)
+{
+    return n_held_out && (s + 1) * n_held_out / n > s * n_held_out / n;
+}
+
+/* Marks the tokens of sequences held out; *out is NULL when there are none. */
+static cbe_status hold_out(cbe_layer_objective *o, double share, bool **out, cbe_error *err)
+{
+    const size_t n = cbe_hidden_states_n_sequences(o->states), tokens = o->n_tokens / n;
+    if (share == 0) return CBE_OK;
+    if (!(share > 0 && share < 1))
+        return cbe_fail(err, CBE_ERR_ARG, -1, "a share of %g of the sequences cannot be held out; give 0 or more, less than 1",
+                        share);
+    o->n_held_out = (size_t)(share * (double)n + 0.5);
+    if (o->n_held_out == 0) o->n_held_out = 1;
+    if (o->n_held_out >= n)
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "holding out %g of %zu sequence%s leaves none to search; give more tokens or a smaller share", share, n,
+                        n == 1 ? "" : "s");
+    if (!(*out = cbe_alloc(o->n_tokens, sizeof **out, "tokens held out", err))) return CBE_ERR_NOMEM;
+    for (size_t i = 0; i < o->n_tokens; i++) (*out)[i] = is_held_out(i / tokens, o->n_held_out, n);
+    return CBE_OK;
+}
+
+/* A random derangement of the tokens that are held out, or of those that are not, within themselves. */
+static cbe_status derange(cbe_rng *rng, size_t n_tokens, const bool *held_out, bool which, int64_t *out, cbe_error *err)
+{
+    size_t *tokens = cbe_alloc(n_tokens, sizeof *tokens, "derangement", err), n = 0;
+    int64_t *order = cbe_alloc(n_tokens, sizeof *order, "derangement", err);
+    cbe_status st = tokens && order ? CBE_OK : CBE_ERR_NOMEM;
+    for (size_t i = 0; i < n_tokens && st == CBE_OK; i++)
+        if ((held_out && held_out[i]) == which) tokens[n++] = i;
+    if (st == CBE_OK && n == 1)
+        st = cbe_fail(err, CBE_ERR_ARG, -1, "resample ablation needs at least 2 tokens%s, there is 1",
+                      which ? " held out" : "");
+    if (st == CBE_OK && n > 0) {
+        cbe_rng_derangement(rng, n, order);
+        for (size_t i = 0; i < n; i++) out[tokens[i]] = (int64_t)tokens[order[i]];
+    }
+    cbe_free(tokens);
+    cbe_free(order);
+    return st;
+}
+
+/* The most precise way of keeping logits that fits, with batches as large as fit. */
+static cbe_status choose_storage(cbe_layer_objective *o, const cbe_decoder *decoder, cbe_lens_options *lens, size_t memory,
+                                 cbe_error *err)
+{
+    static const size_t batches[] = {8, 2};
+    size_t least = SIZE_MAX, states;
+    if (!cbe_mul_size(o->n_tokens, decoder->hidden_size * sizeof(float), &states)) states = SIZE_MAX;
+    for (int storage = 0; storage < CBE_N_LOGIT_STORAGES; storage++)
+        for (size_t b = 0; b < sizeof batches / sizeof *batches; b++) {
+            lens->storage = (cbe_logit_storage)storage;
+            lens->max_batch = batches[b];
+            size_t bytes = cbe_lens_objective_bytes(decoder, lens);
+            if (!cbe_add_size(bytes, states, &bytes)) bytes = SIZE_MAX;
+            if (bytes < least) least = bytes;
+            if (bytes == SIZE_MAX || (memory && bytes > memory)) continue;
+            o->storage = lens->storage;
+            o->bytes = bytes;
+            return CBE_OK;
+        }
+    return cbe_fail(err, CBE_ERR_ARG, -1,
+                    "%zu tokens need %.4g MB at least for the objective, and %.4g MB are left for it; give more --memory or "
+                    "less --max-tokens",
+                    o->n_tokens, 1e-6 * (double)least, 1e-6 * (double)memory);
+}
+
+cbe_status cbe_layer_objective_create(cbe_layer_objective **out, const cbe_hidden_states *states,
+                                      const cbe_decoder *decoder, const cbe_extraction_options *options,
+                                      cbe_error *err)
+{
+    const size_t d = cbe_hidden_states_hidden_size(states), skip = options->skip_positions;
+    const size_t n = cbe_hidden_states_n_tokens(states, skip);
+    if (decoder->hidden_size != d)
+        return cbe_fail(err, CBE_ERR_SHAPE, -1,
+                        "the hidden states have %zu numbers a token, the decoder takes %zu; they belong to different models",
+                        d, decoder->hidden_size);
+    if (n == 0)
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "no token is left: sequences have %zu tokens and %zu positions are skipped",
+                        cbe_hidden_states_context_length(states), skip);
+    cbe_status st = CBE_ERR_NOMEM;
+    int64_t *labels = NULL, *derangement = NULL;
+    bool *held_out = NULL;
+    cbe_layer_objective *o = cbe_alloc_zero(1, sizeof *o, "objective", err);
+    if (!o) return CBE_ERR_NOMEM;
+    o->states = states;
+    o->site = options->site;
+    o->skip = skip;
+    o->n_tokens = n;
+    cbe_lens_options lens = {
+        .n_tokens = n, .ablation = options->ablation, .kind = options->objective, .kernels = options->kernels};
+    if ((st = hold_out(o, options->held_out, &held_out, err)) != CBE_OK) goto done;
+    lens.held_out = held_out;
+    st = CBE_ERR_NOMEM;
+    if (options->objective == CBE_OBJECTIVE_CE) {
+        if (!(labels = cbe_alloc(n, sizeof *labels, "labels", err))) goto done;
+        if ((st = cbe_hidden_states_labels(states, skip, labels, err)) != CBE_OK) goto done;
+        lens.labels = labels;
+    }
+    if (options->ablation == CBE_ABLATE_RESAMPLE && n > 1) {
+        /* A derangement given is one of all tokens; without some of them it is none. */
+        const bool whole = skip == 0 && !held_out;
+        lens.derangement = whole ? cbe_hidden_states_derangement(states) : NULL;
+        o->derangement_unused = !whole && cbe_hidden_states_derangement(states);
+        if (!lens.derangement) {
+            cbe_rng rng;
+            cbe_rng_seed(&rng, options->search.seed);
+            st = CBE_ERR_NOMEM;
+            if (!(derangement = cbe_alloc(n, sizeof *derangement, "derangement", err))) goto done;
+            st = derange(&rng, n, held_out, false, derangement, err);
+            if (st == CBE_OK) st = derange(&rng, n, held_out, true, derangement, err);
+            if (st != CBE_OK) goto done;
+            lens.derangement = derangement;
+        }
+    }
+    if ((st = choose_storage(o, decoder, &lens, options->memory, err)) != CBE_OK) goto done;
+    st = CBE_ERR_NOMEM;
+    if (!(o->hidden = cbe_alloc(n, d * sizeof(float), "hidden states of a layer", err))) goto done;
+    if ((st = cbe_lens_objective_create(&o->objective, decoder, &lens, err)) != CBE_OK) goto done;
+    *out = o;
+    o = NULL;
+done:
+    cbe_free(labels);
+    cbe_free(derangement);
+    cbe_free(held_out);
+    cbe_layer_objective_free(o);
+    return st;
+}
+
+void cbe_layer_objective_free(cbe_layer_objective *objective)
+{
+    if (!objective) return;
+    cbe_objective_free(objective->objective);
+    cbe_free(objective->hidden);
+    cbe_free(objective);
+}
+
+cbe_status cbe_layer_objective_set(cbe_layer_objective *o, size_t layer, cbe_objective **out, cbe_error *err)
+{
+    cbe_status st = cbe_hidden_states_read(o->states, state_of(o->site, layer), o->skip, o->hidden, err);
+    if (st == CBE_OK)
+        st = cbe_lens_objective_set_layer(o->objective, o->hidden, (cbe_translator){NULL, NULL}, err);
+    if (st == CBE_OK) *out = o->objective;
+    return st;
+}
+
+const char *cbe_layer_objective_kernels(const cbe_layer_objective *objective)
+{
+    return cbe_lens_objective_kernels(objective->objective);
+}
+
+bool cbe_layer_objective_derangement_unused(const cbe_layer_objective *objective)
+{
+    return objective->derangement_unused;
+}
+
+cbe_logit_storage cbe_layer_objective_storage(const cbe_layer_objective *objective, size_t *bytes)
+{
+    if (bytes) *bytes = objective->bytes;
+    return objective->storage;
+}
+
+size_t cbe_layer_objective_n_held_out(const cbe_layer_objective *objective)
+{
+    return objective->n_held_out;
+}

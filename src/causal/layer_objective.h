@@ -1,0 +1,18 @@
+/* layer_objective.h - the objective of a run, set to one layer after another: what layer_objective.c makes and extraction.c uses. */
+#ifndef CBE_CAUSAL_LAYER_OBJECTIVE_H
+#define CBE_CAUSAL_LAYER_OBJECTIVE_H
+
+#include "cbe/extraction.h"
+
+struct cbe_layer_objective {
+    const cbe_hidden_states *states;
+    cbe_site site;
+    size_t skip, n_tokens, n_held_out; /* n_held_out: sequences */
+    cbe_objective *objective;
+    cbe_logit_storage storage;
+    size_t bytes;
+    float *hidden; /* (N, d) of the layer that is set */
+    bool derangement_unused;
+};
+
+#endif

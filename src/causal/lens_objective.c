@@ -1,0 +1,315 @@
+/*
+ * lens_objective.c - the lens objective's arrays: their sizes, their owner, and which rows are in force.
+ *
+ * See lens_objective.h for the names.
+ */
+#include "causal/lens_objective.h"
+
+#include <math.h>
+#include <omp.h>
+#include <string.h>
+
+#include "core/fail.h"
+#include "core/memory.h"
+
+static size_t blocks_of(size_t n, size_t block)
+{
+    return (n + block - 1) / block;
+}
+
+static size_t lens_n_tokens(const cbe_objective *self)
+{
+    return ((const cbe_lens_objective *)self)->n_active;
+}
+
+void cbe_lens_activate(cbe_lens_objective *o, size_t first, size_t span, size_t count)
+{
+    for (size_t i = 0; i < count; i++) o->active[i] = first + (size_t)((double)i * (double)span / (double)count);
+    o->active_first = first;
+    o->active_span = span;
+    o->n_active = count;
+    const size_t part = blocks_of(count, CBE_LENS_PARTS);
+    o->n_parts = blocks_of(count, part > CBE_LENS_MIN_PART ? part : CBE_LENS_MIN_PART);
+}
+
+void cbe_lens_set_sample(cbe_objective *self, size_t n)
+{
+    cbe_lens_objective *o = (cbe_lens_objective *)self;
+    const size_t searched = o->n_rows - o->n_held_out;
+    cbe_lens_activate(o, 0, searched, n == 0 || n > searched ? searched : n);
+}
+
+static void lens_set_held_out(cbe_objective *self)
+{
+    cbe_lens_objective *o = (cbe_lens_objective *)self;
+    cbe_lens_activate(o, o->n_rows - o->n_held_out, o->n_held_out, o->n_held_out);
+}
+
+/* An array of the objective: where its pointer goes and how large it is. */
+typedef struct {
+    void *slot; /* address of the pointer */
+    size_t count, size;
+    const char *what;
+} array_spec;
+
+enum { MAX_ARRAYS = 64 };
+
+/* a b c, or SIZE_MAX when that overflows: no memory has as much. */
+static size_t times(size_t a, size_t b, size_t c)
+{
+    size_t product;
+    if (!cbe_mul_size(a, b, &product) || !cbe_mul_size(product, c, &product)) return SIZE_MAX;
+    return product;
+}
+
+/* Every array, its size by the fields that are set; returns their number. */
+static size_t list_arrays(cbe_lens_objective *o, array_spec *list)
+{
+    const size_t n = o->n_tokens, d = o->hidden_size, v = o->vocab_size, rows = o->n_rows, m = o->head.max_batch;
+    const size_t longest = rows > n ? rows : n, parts = CBE_LENS_PARTS + 1, stride = o->stride;
+    const size_t threads = (size_t)o->n_threads, buffers = o->capped ? 2 : 1;
+    const size_t token_blocks = blocks_of(n, CBE_LENS_TOKEN_BLOCK), vocab_blocks = blocks_of(v, CBE_LENS_VOCAB_BLOCK);
+    const size_t sums = 3 * token_blocks > vocab_blocks ? 3 * token_blocks : vocab_blocks;
+    const bool f32 = o->storage == CBE_LOGITS_FLOAT32, f16 = o->storage == CBE_LOGITS_FLOAT16;
+    const array_spec arrays[] = {
+        {&o->row_token, n, sizeof(size_t), "rows"},
+        {&o->labels, o->kind == CBE_OBJECTIVE_CE ? n : 0, sizeof(int64_t), "labels"},
+        {&o->derangement, o->ablation == CBE_ABLATE_RESAMPLE ? n : 0, sizeof(int64_t), "derangement"},
+        {&o->held_out, o->n_mean < n ? n : 0, sizeof(bool), "tokens held out"},
+        {&o->w, times(v, d, 1), sizeof(float), "unembedding with the norm's gain"},
+        {&o->offset, o->decoder->beta || o->decoder->bias ? v : 0, sizeof(float), "logit offset"},
+        {&o->mean, d, sizeof(double), "mean hidden state"},
+        {&o->z, f32 ? times(rows, stride, 1) : 0, sizeof(float), "logits of all tokens"},
+        {&o->z16, f16 ? times(rows, stride, 1) : 0, sizeof(uint16_t), "logits of all tokens"},
+        {&o->e, o->has_probs ? times(rows, d, 1) : 0, sizeof(float), "expected unembedding"},
+        {&o->norm2, rows, sizeof(double), "norms"},
+        {&o->inverse_s, rows, sizeof(double), "norms"},
+        {&o->shift, rows, sizeof(double), "logsumexp"},
+        {&o->log_sum, rows, sizeof(double), "logsumexp"},
+        {&o->p_z, rows, sizeof(double), "expected logits"},
+        {&o->z_low, rows, sizeof(float), "ranges of logits"},
+        {&o->z_high, rows, sizeof(float), "ranges of logits"},
+        {&o->active, rows, sizeof(size_t), "sample"},
+        {&o->row_work, f32 ? 0 : times(threads, CBE_LENS_BLOCK, stride), sizeof(float), "rows in work"},
+        {&o->xc_work, times(threads, CBE_LENS_BLOCK, d), sizeof(float), "rows in work"},
+        {&o->p_work, o->has_probs ? times(threads, CBE_LENS_BLOCK, CBE_LENS_P_COLUMNS) : 0, sizeof(float),
+         "probabilities"},
+        {&o->exp_work, times(threads * buffers, CBE_ROW_GROUP, stride), sizeof(float), "rows in work"},
+        {&o->direction, m, sizeof(size_t), "directions"},
+        {&o->constant, m, sizeof(double), "directions"},
+        {&o->a, times(m, d, 1), sizeof(double), "directions"},
+        {&o->ac, times(m, d, 1), sizeof(double), "directions"},
+        {&o->mean_dot, m, sizeof(double), "directions"},
+        {&o->ac_norm2, m, sizeof(double), "directions"},
+        {&o->ac32, times(m, d, 1), sizeof(float), "directions"},
+        {&o->h_dot, times(m, longest, 1), sizeof(double), "coefficients"},
+        {&o->x_dot, times(m, longest, 1), sizeof(double), "coefficients"},
+        {&o->e_dot, times(m, longest, 1), sizeof(double), "coefficients"},
+        {&o->u, times(m, stride, 1), sizeof(float), "logit directions"},
+        {&o->u_low, m, sizeof(float), "ranges of logits"},
+        {&o->u_high, m, sizeof(float), "ranges of logits"},
+        {&o->g, times(parts, m, stride), sizeof(float), "gradient of the logits"},
+        {&o->g_used, parts * m, sizeof(bool), "gradient of the logits"},
+        {&o->g_total, times(m, stride, 1), sizeof(float), "gradient of the logits"},
+        {&o->shifts, times(m, longest, 1), sizeof(cbe_lens_shift), "row results"},
+        {&o->rows, times(m, longest, 1), sizeof(cbe_lens_row), "row results"},
+        {&o->exact_pairs, times(m, longest, 1), sizeof(size_t), "row results"},
+        {&o->exact_x, CBE_LENS_EXACT_ROWS * d, sizeof(float), "exact rows"},
+        {&o->exact_rows, times(CBE_LENS_EXACT_ROWS, 1 + buffers, stride), sizeof(float), "exact rows"},
+        {&o->exact_left, CBE_LENS_EXACT_ROWS * d, sizeof(double), "exact rows"},
+        {&o->exact_grad, times(m, d, 1), sizeof(double), "exact rows"},
+        {&o->coeff, times(m, longest, 3), sizeof(double), "coefficients"},
+        {&o->block_sums, times(sums, m, d), sizeof(double), "partial sums"},
+        {&o->sum_scratch, times(threads, d, 1), sizeof(float), "partial sums"},
+        {&o->grad_sums, times(m, d, 4), sizeof(double), "gradient sums"},
+        {&o->c_total, m, sizeof(double), "gradient sums"},
+        {&o->lens_grad, d, sizeof(double), "gradient sums"},
+        {&o->tracks, times(m, CBE_LENS_TRACKS, 1), sizeof(cbe_lens_track), "constants"},
+        {&o->column_energy, m, sizeof(double), "constants"},
+        {&o->column_slope, m, sizeof(double), "constants"},
+        {&o->column_range, m, sizeof(double), "constants"},
+        {&o->pending, m, sizeof(size_t), "constants"},
+        {&o->column_grad, times(m, d, 1), sizeof(double), "constants"},
+    };
+    _Static_assert(sizeof arrays / sizeof *arrays <= MAX_ARRAYS, "room for the list");
+    memcpy(list, arrays, sizeof arrays);
+    return sizeof arrays / sizeof *arrays;
+}
+
+static void lens_destroy(cbe_objective *self)
+{
+    cbe_lens_objective *o = (cbe_lens_objective *)self;
+    array_spec arrays[MAX_ARRAYS];
+    const size_t count = list_arrays(o, arrays);
+    for (size_t i = 0; i < count; i++) {
+        void *memory;
+        memcpy(&memory, arrays[i].slot, sizeof memory);
+        cbe_free(memory);
+    }
+    cbe_free(o->x_buffer);
+    cbe_free(o);
+}
+
+static bool is_row(const cbe_lens_options *options, size_t token)
+{
+    return options->kind != CBE_OBJECTIVE_CE || options->labels[token] >= 0;
+}
+
+/* Sizes and choices, as far as they follow from the options alone. */
+static void describe(cbe_lens_objective *o, const cbe_decoder *decoder, const cbe_lens_options *options)
+{
+    const size_t d = decoder->hidden_size, m = options->max_batch ? options->max_batch : 8;
+    o->head = (cbe_objective){d, m, cbe_lens_eval, lens_n_tokens, cbe_lens_set_sample, lens_set_held_out,
+                              cbe_lens_eval_optimal, cbe_lens_eval_constant, lens_destroy};
+    o->decoder = decoder;
+    o->ablation = options->ablation;
+    o->kind = options->kind;
+    o->storage = options->storage;
+    o->n_tokens = options->n_tokens;
+    o->hidden_size = d;
+    o->vocab_size = decoder->vocab_size;
+    o->stride = blocks_of(o->vocab_size, CBE_ALIGNMENT / sizeof(float)) * (CBE_ALIGNMENT / sizeof(float));
+    o->capped = decoder->logit_softcap > 0;
+    o->layernorm = decoder->norm == CBE_NORM_LAYER;
+    o->has_probs = o->kind == CBE_OBJECTIVE_KL && !o->capped;
+    o->n_threads = omp_get_max_threads();
+    for (size_t n = 0; n < o->n_tokens; n++) {
+        const bool out = options->held_out && options->held_out[n];
+        o->n_mean += !out;
+        if (!is_row(options, n)) continue;
+        o->n_rows++;
+        o->n_held_out += out;
+    }
+}
+
+size_t cbe_lens_objective_bytes(const cbe_decoder *decoder, const cbe_lens_options *options)
+{
+    cbe_lens_objective o = {0};
+    array_spec arrays[MAX_ARRAYS];
+    describe(&o, decoder, options);
+    const size_t count = list_arrays(&o, arrays);
+    size_t total = sizeof o;
+    for (size_t i = 0; i < count; i++) {
+        size_t bytes;
+        if (!cbe_mul_size(arrays[i].count, arrays[i].size, &bytes) || !cbe_add_size(total, bytes, &total)) return SIZE_MAX;
+    }
+    return total;
+}
+
+/* Rows are the tokens that have an energy, those held out last. */
+static cbe_status choose_rows(cbe_lens_objective *o, const cbe_lens_options *options, cbe_error *err)
+{
+    size_t next[2] = {0, o->n_rows - o->n_held_out};
+    for (size_t n = 0; n < o->n_tokens; n++) {
+        if (o->kind == CBE_OBJECTIVE_CE) {
+            const int64_t label = options->labels[n];
+            if (label >= 0 && (uint64_t)label >= o->vocab_size)
+                return cbe_fail(err, CBE_ERR_ARG, -1,
+                                "label %lld of token %zu is not below the vocabulary size %zu",
+                                (long long)label, n, o->vocab_size);
+            o->labels[n] = label;
+        }
+        if (o->held_out) o->held_out[n] = options->held_out[n];
+        if (is_row(options, n)) o->row_token[next[options->held_out && options->held_out[n]]++] = n;
+    }
+    return CBE_OK;
+}
+
+static cbe_status copy_derangement(cbe_lens_objective *o, const int64_t *derangement, cbe_error *err)
+{
+    const size_t n = o->n_tokens;
+    bool *taken = cbe_alloc_zero(n, sizeof *taken, "derangement check", err);
+    if (!taken) return CBE_ERR_NOMEM;
+    cbe_status st = CBE_OK;
+    for (size_t i = 0; i < n && st == CBE_OK; i++) {
+        const int64_t to = derangement[i];
+        if (to >= 0 && (uint64_t)to < n && o->held_out && o->held_out[i] != o->held_out[to])
+            st = cbe_fail(err, CBE_ERR_ARG, -1, "derangement[%zu] = %lld mixes tokens held out with others", i,
+                          (long long)to);
+        else if (to < 0 || (uint64_t)to >= n || (size_t)to == i || taken[to])
+            st = cbe_fail(err, CBE_ERR_ARG, -1,
+                          "derangement[%zu] = %lld: resample needs a permutation of the %zu tokens "
+                          "without fixed points",
+                          i, (long long)to, n);
+        else
+            taken[to] = true, o->derangement[i] = to;
+    }
+    cbe_free(taken);
+    return st;
+}
+
+/* W~ and the offset W beta + bias: the decoder's share, the same for all layers. */
+static void fold_decoder(cbe_lens_objective *o)
+{
+    const cbe_decoder *decoder = o->decoder;
+    const size_t d = o->hidden_size;
+#pragma omp parallel for schedule(static) num_threads(o->n_threads)
+    for (size_t t = 0; t < o->vocab_size; t++) {
+        const float *row = decoder->unembedding + t * d;
+        double dot = decoder->bias ? (double)decoder->bias[t] : 0;
+        for (size_t k = 0; k < d; k++) {
+            o->w[t * d + k] = row[k] * decoder->gamma[k];
+            if (decoder->beta) dot += (double)row[k] * (double)decoder->beta[k];
+        }
+        if (o->offset) o->offset[t] = (float)(o->capped ? dot : dot * CBE_LOG2E);
+    }
+}
+
+static cbe_status check_options(const cbe_lens_options *options, const cbe_lens_objective *o, cbe_error *err)
+{
+    const size_t n = o->n_mean;
+    if (options->n_tokens == 0) return cbe_fail(err, CBE_ERR_ARG, -1, "there are no tokens");
+    if (n == 0) return cbe_fail(err, CBE_ERR_ARG, -1, "all tokens are held out");
+    if (options->ablation != CBE_ABLATE_ZERO && n < 2)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "%s ablation needs at least 2 tokens, there is 1",
+                        cbe_ablation_name(options->ablation));
+    if (options->ablation == CBE_ABLATE_RESAMPLE && !options->derangement)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "resample ablation needs a derangement");
+    if (o->n_rows == o->n_held_out)
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "objective ce: no token has a next token; sequences of 2 or more are needed");
+    return CBE_OK;
+}
+
+cbe_status cbe_lens_objective_create(cbe_objective **out, const cbe_decoder *decoder,
+                                     const cbe_lens_options *options, cbe_error *err)
+{
+    cbe_status st;
+    if (options->kind == CBE_OBJECTIVE_CE && !options->labels)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "objective ce needs labels, the next tokens");
+    const cbe_kernels *kernels = cbe_kernels_choose(options->kernels);
+    if (!kernels)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "kernels '%s' are not built in or not usable on this CPU",
+                        options->kernels);
+    cbe_lens_objective *o = cbe_alloc_zero(1, sizeof *o, "lens objective", err);
+    if (!o) return CBE_ERR_NOMEM;
+    describe(o, decoder, options);
+    o->kernels = kernels;
+    if ((st = check_options(options, o, err)) != CBE_OK) goto done;
+    array_spec arrays[MAX_ARRAYS];
+    const size_t count = list_arrays(o, arrays);
+    for (size_t i = 0; i < count; i++) {
+        if (arrays[i].count == 0) continue;
+        void *memory = cbe_alloc(arrays[i].count, arrays[i].size, arrays[i].what, err);
+        if (!memory) {
+            st = CBE_ERR_NOMEM;
+            goto done;
+        }
+        memcpy(arrays[i].slot, &memory, sizeof memory);
+    }
+    if ((st = choose_rows(o, options, err)) != CBE_OK) goto done;
+    if (o->derangement && (st = copy_derangement(o, options->derangement, err)) != CBE_OK) goto done;
+    fold_decoder(o);
+    if (o->offset) kernels->range(o->vocab_size, o->offset, &o->offset_low, &o->offset_high);
+    cbe_lens_set_sample(&o->head, 0);
+    *out = &o->head;
+    return CBE_OK;
+done:
+    lens_destroy(&o->head);
+    return st;
+}
+
+const char *cbe_lens_objective_kernels(const cbe_objective *objective)
+{
+    return ((const cbe_lens_objective *)objective)->kernels->name;
+}

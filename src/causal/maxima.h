@@ -1,0 +1,33 @@
+/* maxima.h - a list of distinct maxima on a sphere, the highest first, of bounded length. */
+#ifndef CBE_CAUSAL_MAXIMA_H
+#define CBE_CAUSAL_MAXIMA_H
+
+#include <stddef.h>
+
+#include "cbe/status.h"
+
+enum { CBE_MAXIMA_MOST = 64 };
+
+typedef struct {
+    double *v; /* (d), unit */
+    double energy;
+} cbe_maximum;
+
+typedef struct {
+    size_t d, n;
+    cbe_maximum list[CBE_MAXIMA_MOST];
+    double *memory; /* (CBE_MAXIMA_MOST, d), owned: the directions */
+} cbe_maxima;
+
+cbe_status cbe_maxima_init(cbe_maxima *maxima, size_t d, cbe_error *err);
+void cbe_maxima_free(cbe_maxima *maxima); /* a zeroed one is allowed */
+
+/** Adds a maximum, v copied. One that is there already, up to its sign, keeps the higher of both energies and its
+ * direction. A full list loses its lowest. */
+void cbe_maxima_add(cbe_maxima *maxima, const double *v, double energy);
+/** Adds all of another list. */
+void cbe_maxima_add_all(cbe_maxima *maxima, const cbe_maxima *other);
+/** Removes one by its place. */
+void cbe_maxima_remove(cbe_maxima *maxima, size_t place);
+
+#endif

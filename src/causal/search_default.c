@@ -1,0 +1,364 @@
+/*
+ * search_default.c - one vector by the default search: candidates, starts refined on a sample, the best maxima polished
+ * on all tokens (search_state.h, docs/search.md).
+ */
+#include <math.h>
+#include <string.h>
+
+#include "causal/maxima.h"
+#include "causal/search_state.h"
+#include "core/memory.h"
+
+/* Candidates with a |cosine| above share a start. */
+static const double SIMILAR = 0.95;
+/* A maximum below this share of the best one is not worth a polish. */
+static const double CONTENDER = 0.6;
+/* A maximum at least this share of the highest may be taken for it when it leaves more to the next vector. */
+static const double CLOSE = 0.95;
+/* A candidate of which less than this share is left after projection is not one any more. */
+static const double GONE = 1e-3;
+/* Climbs that come as near as this to a higher point, as a |cosine|, end there. On all tokens they must be all but
+ * equal: two maxima can lie close to each other, and the way to the higher one pass by the other. */
+static const double NEAR_ON_SAMPLE = 0.98, NEAR = 0.999;
+/* Largest relative change of the energy in the last step. A sample's maximum need only be told from others. */
+static const double SAMPLE_STOP = 1e-3, LEFT_STOP = 1e-3, REFINE_STOP = 1e-5, POLISH_STOP = 1e-7;
+/* A point is a maximum when its tangent gradient is below this share of the energy. */
+static const double MAXIMUM = 8e-5;
+/* Rounding of an energy, relative: float32 logits leave about 1e-7. */
+static const double NOISE = 1e-7;
+/* Without a number asked for, starts are enough when another would find an unknown maximum with less than this
+ * probability, larger for vectors after the first, which have the runner-ups besides; or when this much is spent on a vector, in the unit of evaluation_cost. */
+static const double UNSEEN = 2e-4, UNSEEN_LATER = 1e-3, EFFORT = 3e8;
+enum {
+    FIRST_STARTS = 16, /* of the first vector, at least */
+    LATER_STARTS = 12, /* of the others, which have the runner-ups besides */
+    MOST_STARTS = 1024,
+    SAMPLE_ITERATIONS = 30,
+    RANDOM_CANDIDATES = 8,
+    SCORE_SAMPLE = 128, /* tokens that tell candidates apart */
+    RUNNER_UPS = 16,
+    LOOK_AHEAD = 3,   /* maxima compared by what they leave */
+    LEFT_STARTS = 6   /* climbs that tell how much that is */
+};
+
+struct cbe_default_search {
+    bool sampled;
+    double sample_share; /* of the tokens */
+    size_t n_refined, n_polished;
+    cbe_runner *refined, *polished, *left; /* left: (LEFT_STARTS) */
+    size_t n_candidates, max_candidates;
+    double *candidates, *scores; /* (max_candidates, d), (max_candidates) */
+    size_t *order;               /* (max_candidates) */
+    cbe_maxima fresh;            /* of this vector's starts, on the sample if there is one */
+    cbe_maxima known;            /* with energies on all tokens, not polished */
+    cbe_maxima peaks;            /* polished */
+    cbe_maxima runner_ups;       /* what the vector before did not take */
+};
+
+/* Restricts the objective, if the search is sampled. Energies before and after are not to be compared. */
+static void set_sample(cbe_search *s, const cbe_default_search *ds, size_t tokens)
+{
+    s->join_cosine = ds->sampled && tokens ? NEAR_ON_SAMPLE : NEAR;
+    if (!ds->sampled) return;
+    cbe_objective_set_sample(s->objective, tokens);
+    s->best_energy = 0;
+}
+
+/* Energies of the candidates, in batches, without gradients. What is not finite counts as nothing. */
+static cbe_status score_candidates(cbe_search *s, cbe_default_search *ds, cbe_error *err)
+{
+    const size_t n = ds->n_candidates;
+    for (size_t first = 0; first < n; first += s->batch) {
+        const size_t m = n - first < s->batch ? n - first : s->batch;
+        const cbe_status st = cbe_objective_eval(s->objective, m, ds->candidates + first * s->d, ds->scores + first,
+                                                 NULL, NULL, err);
+        if (st != CBE_OK) return st;
+    }
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(ds->scores[i])) ds->scores[i] = -1;
+    return CBE_OK;
+}
+
+static void add_candidate(cbe_search *s, cbe_default_search *ds, const double *x)
+{
+    double *c = ds->candidates + ds->n_candidates * s->d;
+    const double before = sqrt(cbe_search_dot(s->d, x, x));
+    const double left = cbe_sphere_point(&s->sphere, x, c);
+    if (left > GONE * before) ds->n_candidates++;
+}
+
+/* Runner-ups first, then the caller's, then random ones. With a sample, runner-ups are no candidates for starts: they
+ * are maxima of all tokens, or nearly, and go on from there. */
+static void gather_candidates(cbe_search *s, cbe_default_search *ds)
+{
+    ds->n_candidates = 0;
+    for (size_t i = 0; i < ds->runner_ups.n && i < RUNNER_UPS && !ds->sampled; i++)
+        add_candidate(s, ds, ds->runner_ups.list[i].v);
+    for (size_t i = 0; i < s->n_given; i++) add_candidate(s, ds, s->given + i * s->d);
+    for (size_t i = 0; i < RANDOM_CANDIDATES; i++) {
+        cbe_search_random_direction(s, s->batch_v);
+        add_candidate(s, ds, s->batch_v);
+    }
+}
+
+/* Takes a candidate for the next of n starts unless a similar one is there. */
+static bool add_start(const cbe_search *s, cbe_default_search *ds, size_t candidate, size_t *n)
+{
+    const double *v = ds->candidates + candidate * s->d;
+    for (size_t j = 0; j < *n; j++)
+        if (fabs(cbe_search_dot(s->d, v, ds->refined[j].start)) > SIMILAR) return false;
+    memcpy(ds->refined[(*n)++].start, v, s->d * sizeof *v);
+    return true;
+}
+
+/* Starts are, in turn, the best scored candidate that is left, the first in the list, and the last in it. A score says
+ * little about the maximum that a start leads to, and candidates of different kinds lead to different ones. What is
+ * missing is random. */
+static void choose_starts(cbe_search *s, cbe_default_search *ds, size_t wanted)
+{
+    const size_t n_candidates = ds->n_candidates;
+    for (size_t i = 0; i < n_candidates; i++) {
+        size_t j = i;
+        for (; j > 0 && ds->scores[ds->order[j - 1]] < ds->scores[i]; j--) ds->order[j] = ds->order[j - 1];
+        ds->order[j] = i;
+    }
+    size_t n = 0, best = 0, first = 0, last = n_candidates;
+    for (size_t turn = 0; n < wanted && best < n_candidates && first < last; turn++) {
+        bool added = false;
+        while (!added && best < n_candidates && first < last)
+            added = add_start(s, ds, turn % 3 == 0   ? ds->order[best++]
+                                     : turn % 3 == 1 ? first++
+                                                     : --last, &n);
+    }
+    for (; n < wanted; n++) {
+        cbe_search_random_direction(s, s->batch_v);
+        cbe_sphere_point(&s->sphere, s->batch_v, ds->refined[n].start);
+    }
+}
+
+/* Climbs from n starts, into fresh. */
+static cbe_status refine(cbe_search *s, cbe_default_search *ds, size_t n, cbe_error *err)
+{
+    size_t *counter = ds->sampled ? &s->record.sample_evaluations : &s->record.evaluations;
+    for (size_t i = 0; i < n; i++) cbe_lbfgs_start(ds->refined[i].opt, ds->refined[i].start);
+    const cbe_status st = cbe_ascend(s, n, ds->refined, &ds->fresh, counter, err);
+    if (st != CBE_OK) return st;
+    for (size_t i = 0; i < n; i++) {
+        if (ds->refined[i].joined) continue;
+        cbe_runner_finish(s, &ds->refined[i]);
+        cbe_maxima_add(&ds->fresh, ds->refined[i].v, ds->refined[i].energy);
+    }
+    s->record.starts += n;
+    return CBE_OK;
+}
+
+/* Boender and Rinnooy Kan 1987, Mathematical Programming 37, 59-80: after n starts that found w maxima, the share of
+ * starts that lead to others is expected to be w (w + 1) / (n (n - 1)). */
+static bool enough_starts(const cbe_search *s, const cbe_default_search *ds)
+{
+    const double n = (double)s->record.starts, w = (double)ds->fresh.n;
+    const double unseen = s->vector == 0 ? UNSEEN : UNSEEN_LATER;
+    const double spent = (double)s->record.evaluations + (double)s->record.sample_evaluations * ds->sample_share;
+    return s->options->n_starts > 0 || s->options->evaluation_cost == 0 || s->d - s->sphere.n_found < 2 ||
+           !(ds->fresh.list[0].energy > 0) || s->record.starts >= MOST_STARTS ||
+           spent * s->options->evaluation_cost >= EFFORT || w * (w + 1) <= unseen * n * (n - 1);
+}
+
+/* The maxima of the sample and the runner-ups, with their energies on all tokens, into known. */
+static cbe_status rescore(cbe_search *s, cbe_default_search *ds, cbe_error *err)
+{
+    ds->n_candidates = 0;
+    for (size_t i = 0; i < ds->runner_ups.n && i < RUNNER_UPS; i++)
+        add_candidate(s, ds, ds->runner_ups.list[i].v);
+    for (size_t i = 0; i < ds->fresh.n && i < RUNNER_UPS; i++) add_candidate(s, ds, ds->fresh.list[i].v);
+    const cbe_status st = score_candidates(s, ds, err);
+    if (st != CBE_OK) return st;
+    for (size_t i = 0; i < ds->n_candidates; i++)
+        cbe_maxima_add(&ds->known, ds->candidates + i * s->d, ds->scores[i]);
+    return CBE_OK;
+}
+
+/* Climbs on all tokens from the starts of n runners. */
+static cbe_status climb(cbe_search *s, size_t n, cbe_runner *runners, cbe_error *err)
+{
+    static const cbe_maxima none = {0};
+    for (size_t i = 0; i < n; i++) cbe_lbfgs_start(runners[i].opt, runners[i].start);
+    const cbe_status st = cbe_ascend(s, n, runners, &none, &s->record.evaluations, err);
+    for (size_t i = 0; st == CBE_OK && i < n; i++)
+        if (!runners[i].joined) cbe_runner_finish(s, &runners[i]);
+    return st;
+}
+
+/* Polishes the best known maxima, which move to peaks. */
+static cbe_status polish_best(cbe_search *s, cbe_default_search *ds, cbe_error *err)
+{
+    const double worth = CONTENDER * ds->known.list[0].energy;
+    size_t n = 0;
+    while (n < ds->n_polished && ds->known.n && (n == 0 || ds->known.list[0].energy > worth)) {
+        memcpy(ds->polished[n++].start, ds->known.list[0].v, s->d * sizeof(double));
+        cbe_maxima_remove(&ds->known, 0);
+    }
+    const cbe_status st = climb(s, n, ds->polished, err);
+    for (size_t i = 0; st == CBE_OK && i < n; i++) {
+        const cbe_runner *r = &ds->polished[i];
+        if (r->joined) continue;
+        cbe_maxima_add(&ds->peaks, r->v, r->energy);
+        if (ds->peaks.list[0].energy == r->energy) s->record.stop = cbe_lbfgs_stopped(r->opt);
+    }
+    return st;
+}
+
+/* The highest energy left to the next vector when a peak is taken for this one, as far as the maxima known now lead
+ * to it. */
+static cbe_status energy_left(cbe_search *s, cbe_default_search *ds, size_t peak, double *energy, cbe_error *err)
+{
+    const cbe_sphere sphere = s->sphere;
+    size_t n = 0;
+    memcpy(s->found + s->vector * s->d, ds->peaks.list[peak].v, s->d * sizeof(double));
+    s->sphere.n_found = s->vector + 1;
+    for (int known = 0; known < 2; known++) {
+        const cbe_maxima *from = known ? &ds->known : &ds->peaks;
+        for (size_t i = 0; i < from->n && n < LEFT_STARTS; i++)
+            if (known || i != peak)
+                n += cbe_sphere_point(&s->sphere, from->list[i].v, ds->left[n].start) > GONE;
+    }
+    const cbe_status st = climb(s, n, ds->left, err);
+    *energy = 0;
+    for (size_t i = 0; st == CBE_OK && i < n; i++)
+        if (!ds->left[i].joined) *energy = fmax(*energy, ds->left[i].energy);
+    s->sphere = sphere;
+    return st;
+}
+
+/* Which peak to take. The first vector is the highest. For later ones, of peaks of nearly the same energy, the one that
+ * together with the best it leaves to the next vector has the highest sum. */
+static cbe_status choose_peak(cbe_search *s, cbe_default_search *ds, size_t *peak, cbe_error *err)
+{
+    const cbe_maxima *peaks = &ds->peaks;
+    size_t n = 1;
+    *peak = 0;
+    if (s->vector == 0 || s->vector + 1 >= s->n_vectors) return CBE_OK;
+    while (n < peaks->n && n < LOOK_AHEAD && peaks->list[n].energy >= CLOSE * peaks->list[0].energy) n++;
+    double highest = -HUGE_VAL;
+    for (size_t i = 0; i < n && n > 1; i++) {
+        double left;
+        const cbe_status st = energy_left(s, ds, i, &left, err);
+        if (st != CBE_OK) return st;
+        if (peaks->list[i].energy + left > highest) {
+            highest = peaks->list[i].energy + left;
+            *peak = i;
+        }
+    }
+    return CBE_OK;
+}
+
+static size_t list_energies(const cbe_maxima *maxima, double *energies)
+{
+    for (size_t i = 0; i < maxima->n && i < CBE_MAXIMA_LISTED; i++) energies[i] = maxima->list[i].energy;
+    return maxima->n;
+}
+
+/* The starts of this vector, refined, and what they found scored on all tokens. */
+static cbe_status find_maxima(cbe_search *s, cbe_default_search *ds, cbe_error *err)
+{
+    const size_t least = s->vector == 0 || !ds->sampled ? FIRST_STARTS : LATER_STARTS;
+    size_t n = s->options->n_starts ? s->options->n_starts : least;
+    cbe_status st;
+    gather_candidates(s, ds);
+    set_sample(s, ds, SCORE_SAMPLE < s->options->sample ? SCORE_SAMPLE : s->options->sample);
+    if ((st = score_candidates(s, ds, err)) != CBE_OK) return st;
+    choose_starts(s, ds, n);
+    set_sample(s, ds, s->options->sample);
+    if ((st = refine(s, ds, n, err)) != CBE_OK) return st;
+    while (!enough_starts(s, ds)) {
+        for (n = 0; n < ds->n_refined; n++) {
+            cbe_search_random_direction(s, s->batch_v);
+            cbe_sphere_point(&s->sphere, s->batch_v, ds->refined[n].start);
+        }
+        if ((st = refine(s, ds, n, err)) != CBE_OK) return st;
+    }
+    if (!ds->sampled) {
+        cbe_maxima_add_all(&ds->known, &ds->fresh);
+        return CBE_OK;
+    }
+    s->record.n_sample_maxima = list_energies(&ds->fresh, s->record.sample_maxima);
+    set_sample(s, ds, 0);
+    return rescore(s, ds, err);
+}
+
+cbe_status cbe_default_search_vector(cbe_search *s, cbe_default_search *ds, cbe_error *err)
+{
+    ds->fresh.n = ds->known.n = ds->peaks.n = 0;
+    cbe_status st = find_maxima(s, ds, err);
+    size_t peak = 0;
+    if (st == CBE_OK) st = polish_best(s, ds, err);
+    if (st == CBE_OK) st = choose_peak(s, ds, &peak, err);
+    if (st != CBE_OK) {
+        set_sample(s, ds, 0);
+        return st;
+    }
+    s->record.energy = ds->peaks.list[peak].energy;
+    memcpy(s->found + s->vector * s->d, ds->peaks.list[peak].v, s->d * sizeof(double));
+    if (ds->sampled) s->record.n_maxima = list_energies(&ds->peaks, s->record.maxima);
+    cbe_maxima_add_all(&ds->peaks, &ds->known);
+    if (!ds->sampled) s->record.n_maxima = list_energies(&ds->peaks, s->record.maxima);
+    ds->runner_ups.n = 0;
+    cbe_maxima_add_all(&ds->runner_ups, &ds->peaks);
+    cbe_maxima_remove(&ds->runner_ups, peak);
+    return CBE_OK;
+}
+
+cbe_status cbe_default_search_create(cbe_default_search **out, const cbe_search *s, cbe_error *err)
+{
+    const cbe_search_options *o = s->options;
+    const size_t d = s->d, n_tokens = cbe_objective_n_tokens(s->objective);
+    cbe_default_search *ds = cbe_alloc_zero(1, sizeof *ds, "search", err);
+    if (!ds) return CBE_ERR_NOMEM;
+    ds->sampled = o->sample > 0 && n_tokens >= 2 * o->sample;
+    ds->sample_share = ds->sampled ? (double)o->sample / (double)n_tokens : 1;
+    ds->n_refined = o->n_starts ? o->n_starts : FIRST_STARTS;
+    ds->n_polished = o->n_polished;
+    ds->max_candidates = s->n_given + RANDOM_CANDIDATES + 2 * RUNNER_UPS;
+    cbe_lbfgs_options options;
+    cbe_lbfgs_options_init(&options);
+    options.history = 40;
+    options.max_iterations = o->max_iterations;
+    options.max_evaluations = o->max_iterations + o->max_iterations / 4;
+    options.change_stop = 1e-12;
+    options.gradient_stop = 1e-10;
+    options.relative_stop = POLISH_STOP;
+    options.relative_gradient_stop = MAXIMUM;
+    options.noise = NOISE;
+    ds->polished = cbe_runners_create(ds->n_polished, d, &options, err);
+    options.relative_stop = LEFT_STOP;
+    ds->left = ds->polished ? cbe_runners_create(LEFT_STARTS, d, &options, err) : NULL;
+    options.relative_stop = ds->sampled ? SAMPLE_STOP : REFINE_STOP;
+    if (ds->sampled && options.max_iterations > SAMPLE_ITERATIONS) options.max_iterations = SAMPLE_ITERATIONS;
+    ds->refined = ds->left ? cbe_runners_create(ds->n_refined, d, &options, err) : NULL;
+    ds->candidates = cbe_alloc(ds->max_candidates * d, sizeof(double), "search", err);
+    ds->scores = cbe_alloc(ds->max_candidates, sizeof(double), "search", err);
+    ds->order = cbe_alloc(ds->max_candidates, sizeof(size_t), "search", err);
+    cbe_maxima *lists[] = {&ds->fresh, &ds->known, &ds->peaks, &ds->runner_ups};
+    bool ok = ds->polished && ds->left && ds->refined && ds->candidates && ds->scores && ds->order;
+    for (size_t i = 0; i < sizeof lists / sizeof *lists && ok; i++) ok = cbe_maxima_init(lists[i], d, err) == CBE_OK;
+    if (!ok) {
+        cbe_default_search_free(ds);
+        return CBE_ERR_NOMEM;
+    }
+    *out = ds;
+    return CBE_OK;
+}
+
+void cbe_default_search_free(cbe_default_search *ds)
+{
+    if (!ds) return;
+    cbe_runners_free(ds->n_refined, ds->refined);
+    cbe_runners_free(ds->n_polished, ds->polished);
+    cbe_runners_free(LEFT_STARTS, ds->left);
+    cbe_maxima *lists[] = {&ds->fresh, &ds->known, &ds->peaks, &ds->runner_ups};
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) cbe_maxima_free(lists[i]);
+    cbe_free(ds->candidates);
+    cbe_free(ds->scores);
+    cbe_free(ds->order);
+    cbe_free(ds);
+}

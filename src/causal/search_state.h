@@ -1,0 +1,84 @@
+/*
+ * search_state.h - what the parts of a layer's search share.
+ *
+ * ascent.c climbs from many starts side by side; search_default.c and search_presets.c find one vector after
+ * another with it; search.c owns the state, calls them and orders the result.
+ */
+#ifndef CBE_CAUSAL_SEARCH_STATE_H
+#define CBE_CAUSAL_SEARCH_STATE_H
+
+#include <stdbool.h>
+
+#include "causal/maxima.h"
+#include "causal/sphere.h"
+#include "cbe/search.h"
+#include "core/random.h"
+
+/** An optimiser, where it starts, and the point of the sphere it asked for last, or ended at. */
+typedef struct {
+    cbe_lbfgs *opt;
+    double *start, *v, *grad; /* (d) each */
+    double length, energy;    /* |P x| of the point asked; energy of the point */
+    bool joined;              /* stopped because another one was there already */
+} cbe_runner;
+
+typedef struct cbe_default_search cbe_default_search;
+
+typedef struct {
+    cbe_objective *objective;
+    const cbe_search_options *options;
+    size_t d, batch, n_vectors;
+    cbe_sphere sphere;
+    double *found; /* (n_vectors, d) */
+    cbe_rng rng;
+    double *batch_v, *batch_energy, *batch_grad; /* (batch, d), (batch), (batch, d) */
+    size_t *batch_runner;                        /* (batch) */
+
+    size_t n_given;
+    const double *given; /* (n_given, d), the caller's candidates */
+
+    cbe_search_progress *progress;
+    void *context;
+    double join_cosine; /* within this |cosine| of a higher point a climb is taken to lead to the same maximum */
+    size_t vector;      /* in work */
+    double best_energy; /* of it so far */
+    cbe_vector_record record;
+} cbe_search;
+
+double cbe_search_dot(size_t n, const double *a, const double *b);
+double cbe_search_now(void); /* seconds */
+void cbe_search_random_direction(cbe_search *s, double *v);
+
+/* ascent.c */
+
+/** n runners with optimisers of the same options; NULL when memory is short. */
+cbe_runner *cbe_runners_create(size_t n, size_t d, const cbe_lbfgs_options *options, cbe_error *err);
+void cbe_runners_free(size_t n, cbe_runner *runners); /* NULL is allowed */
+
+/** Runs n optimisers that have been started, in batches, the first ones first, until all have stopped.
+ * @param known NULL: each runs to its own end. Otherwise one that comes near a known maximum, or near another
+ *              runner, and is no higher, stops there and is marked as joined
+ * @param evaluations [in, out] counts directions evaluated */
+cbe_status cbe_ascend(cbe_search *s, size_t n, cbe_runner *runners, const cbe_maxima *known, size_t *evaluations,
+                      cbe_error *err);
+/** Result of a runner as a unit vector in v, and its energy: where the gradient vanished, else the best point;
+ * between the two there is only rounding. */
+void cbe_runner_finish(const cbe_search *s, cbe_runner *runner);
+
+/* search_default.c */
+
+cbe_status cbe_default_search_create(cbe_default_search **out, const cbe_search *s, cbe_error *err);
+void cbe_default_search_free(cbe_default_search *d); /* NULL is allowed */
+/** Finds vector s->vector: into s->found and s->record. */
+cbe_status cbe_default_search_vector(cbe_search *s, cbe_default_search *d, cbe_error *err);
+
+/* search_presets.c */
+
+/** The options of PyTorch's optimiser as a preset runs it. */
+cbe_lbfgs_options cbe_preset_lbfgs_options(const cbe_search_options *options);
+/** Finds vector s->vector by the presets seed and tuned-lens, with one runner. */
+cbe_status cbe_preset_search_vector(cbe_search *s, cbe_runner *runner, cbe_error *err);
+/** What the preset seed does at the end with the n vectors found (docs/search.md, the finishing pass). */
+cbe_status cbe_preset_finish(cbe_search *s, cbe_vector_record *records, size_t n, cbe_error *err);
+
+#endif
