@@ -260,14 +260,14 @@ static void decoder__stands_for_a_missing_final_norm(void **state)
                   decoder->beta, normed);
     assert_memory_equal(hidden, normed, TOKENS * d * sizeof *hidden);
     for (size_t i = 0; i < d; i++) v[i] = 0.3 * cos((double)i);
-    const cbe_lens_options options = {TOKENS, CBE_ABLATE_MEAN, CBE_OBJECTIVE_KL, NULL, NULL, 1,
-                                      NULL};
+    const cbe_lens_options options = {
+        .n_tokens = TOKENS, .ablation = CBE_ABLATE_MEAN, .kind = CBE_OBJECTIVE_KL, .max_batch = 1};
     cbe_objective *objective = NULL;
     const cbe_translator none = {NULL, NULL};
     cbe_assert_ok(cbe_lens_objective_create(&objective, decoder, &options, &err), &err);
     cbe_assert_ok(cbe_lens_objective_set_layer(objective, hidden, none, &err), &err);
     cbe_assert_ok(cbe_objective_eval(objective, 1, v, &energy, grad, NULL, &err), &err);
-    const double want = cbe_lens_energy_ref(decoder, &options, hidden, none, v, NULL, want_grad);
+    const double want = cbe_lens_energy_ref(decoder, &options, hidden, none, v, 0, NULL, want_grad);
     assert_true(want > 1e-3);
     double top = 0;
     for (size_t i = 0; i < d; i++) top = fmax(top, fabs(want_grad[i]));
