@@ -27,6 +27,7 @@ typedef struct {
     size_t n_heads, n_kv_heads, head_size, mlp_size;
     size_t max_context; /* positions the model was made for; 0: not known */
     double norm_eps, rope_base;
+    bool gated_mlp; /* activation(gate) * up, three matrices; else two */
 } cbe_model_config;
 
 /** Opens a .gguf file, or a Hugging Face folder (config.json and *.safetensors), and reads its
@@ -35,6 +36,18 @@ typedef struct {
  *         (architecture, rotary scaling or tensor type named); CBE_ERR_NUMERIC (tensor named);
  *         CBE_ERR_NOMEM */
 cbe_status cbe_model_open(cbe_model **out, const char *path, cbe_error *err);
+
+/** Start with {0}. */
+typedef struct {
+    /* Bytes that float32 copies of weights may take; 0: no limit. What does not fit stays in its
+     * own type in the mapped file and is expanded a block at a time in each forward pass, with the
+     * same results to the bit. The unembedding and one block are the least. */
+    size_t memory;
+} cbe_model_options;
+
+/** The same with options. @return besides: CBE_ERR_ARG, memory is too small for the least */
+cbe_status cbe_model_open_with(cbe_model **out, const char *path, const cbe_model_options *options,
+                               cbe_error *err);
 void cbe_model_close(cbe_model *model); /* NULL is allowed */
 
 const cbe_model_config *cbe_model_get_config(const cbe_model *model); /* borrowed */
@@ -68,9 +81,11 @@ typedef struct {
  * Blocks past the last layer asked for are not run. Memory: hidden state, query, key and value
  * of each token of a batch (up to 8,192 tokens or 256 MB, or one sequence), a few MB a thread,
  * 32 MB of logits; nothing is allocated after the start. Threads: OpenMP; the result has the
- * same bits for any number of them. Sequences may be longer than max_context.
+ * same bits for any number of them. Sequences may be longer than max_context, except
+ * with learned positions.
  * @param ids (n_sequences, context_length), each below vocab_size
- * @return CBE_OK, CBE_ERR_ARG (id named), CBE_ERR_NOMEM, CBE_ERR_CANCELLED, or what a sink
+ * @return CBE_OK, CBE_ERR_ARG (id named, or too long a sequence), CBE_ERR_NOMEM,
+ *         CBE_ERR_NUMERIC (a tensor that was expanded only now), CBE_ERR_CANCELLED, or what a sink
  *         returned */
 cbe_status cbe_model_forward(const cbe_model *model, size_t n_sequences, size_t context_length,
                              const int64_t *ids, const cbe_forward_sink *sink, cbe_error *err);

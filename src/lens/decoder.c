@@ -12,7 +12,7 @@
 #include "core/gemm.h"
 #include "core/memory.h"
 #include "lens/decode.h"
-#include "model/elementwise.h"
+#include "model/norm.h"
 #include "model/read_tensor.h"
 
 static const char *const norm_names[] = {"rmsnorm", "layernorm"};
@@ -62,7 +62,7 @@ static cbe_status read_floats(const cbe_safetensors *file, const char *name, siz
     if ((st = cbe_tensor_expect(&tensor, path, n_dims, dims, err)) != CBE_OK) return st;
     float *values = cbe_alloc(tensor.n_elements, sizeof(float), name, err);
     if (!values) return CBE_ERR_NOMEM;
-    if ((st = cbe_read_tensor(&tensor, 0, path, values, err)) != CBE_OK) {
+    if ((st = cbe_read_tensor(&tensor, NULL, path, values, err)) != CBE_OK) {
         cbe_free(values);
         return st;
     }

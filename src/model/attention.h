@@ -6,18 +6,29 @@
 
 #include <stddef.h>
 
-#include "cbe/model.h"
+typedef struct {
+    size_t n_heads, n_kv_heads, head_size;
+    size_t window;       /* a token sees so many, itself included; 0: all before it */
+    double scale;        /* of scores q . k */
+    double softcap;      /* c of c tanh(score / c); 0: none */
+    const float *slopes; /* (n_heads) ALiBi (Press et al. 2021, arXiv:2108.12409): a score falls by
+                            slope times the distance; NULL: none */
+} cbe_attention_spec;
+
+/** Slopes of ALiBi for n_heads heads: a geometric sequence, with every other term of the next finer
+ * one added when n_heads is no power of two. @param slopes [out] (n_heads) */
+void cbe_alibi_slopes(size_t n_heads, float *slopes);
 
 /** Floats that cbe_attention needs at scratch for sequences of context_length tokens; 0 when the
  * size overflows. */
-size_t cbe_attention_scratch(const cbe_model_config *config, size_t context_length);
+size_t cbe_attention_scratch(const cbe_attention_spec *spec, size_t context_length);
 
-/** out_t = for each head, softmax over keys 0..t of q_t . k / sqrt(head size), times the values,
- * for the tokens first .. last - 1 of a sequence.
+/** out_t = for each head, softmax over the keys that token t sees of their scores, times the
+ * values, for the tokens first .. last - 1 of a sequence.
  * @param qkv  (at least last, stride): rows q | k | v of the sequence from its first token,
  *             rotated
  * @param out  [out] (last - first, n_heads head_size), token `first` in its first row */
-void cbe_attention(const cbe_model_config *config, size_t context_length, size_t first, size_t last,
+void cbe_attention(const cbe_attention_spec *spec, size_t context_length, size_t first, size_t last,
                    const float *qkv, size_t stride, float *scratch, float *out);
 
 #endif

@@ -9,11 +9,26 @@
 #include "model/family.h"
 #include "model/rope.h"
 
+/** What a block's attention reaches: every earlier token, or a window of them. */
+typedef enum { CBE_REACH_GLOBAL = 0, CBE_REACH_LOCAL, CBE_N_REACHES } cbe_reach;
+
+enum { CBE_MAX_LOCAL_BLOCKS = 1024 }; /* blocks of a model that has local ones */
+
 typedef struct {
     cbe_model_config sizes;
     const cbe_family *family;
-    cbe_rope rope;
-    bool tied; /* the unembedding is the embedding */
+    cbe_traits traits;   /* the family's, with what the metadata change in them */
+    size_t rotary_size;  /* leading dimensions of a head that are rotated; even */
+    double rotary_share; /* the same as a share of the head; used while rotary_size is 0 */
+    cbe_rope rope[CBE_N_REACHES];
+    size_t window; /* tokens that a local block sees, the current one included */
+    bool local[CBE_MAX_LOCAL_BLOCKS];
+    double query_scale;                      /* scores are q . k times this, */
+    bool scale_by_block;                     /* divided by the block's number from 1 on */
+    double attention_softcap, logit_softcap; /* 0: none */
+    size_t embedding_size;                   /* e: d, or what is projected to it */
+    bool tied;                               /* the unembedding is the embedding */
+    bool final_norm;
 } cbe_config;
 
 /** @return CBE_OK; CBE_ERR_FORMAT for a key that is missing, of the wrong type or out of range
@@ -26,17 +41,18 @@ cbe_status cbe_config_from_gguf(cbe_config *out, const cbe_gguf *file, cbe_error
 cbe_status cbe_config_from_json(cbe_config *out, const char *text, size_t length, const char *path,
                                 cbe_error *err);
 
-/* For the two readers above: the sizes that both have, under their two names. */
+cbe_reach cbe_config_reach(const cbe_config *config, size_t block);
 
-typedef struct {
-    const char *key[CBE_N_FORMATS]; /* GGUF: after the architecture's name and a dot */
-    size_t offset;                  /* of a size_t in cbe_model_config */
-    bool required; /* otherwise 0 when absent, and cbe_config_finish may fill it in */
-} cbe_config_size;
+/* For the two readers above. */
 
-enum { CBE_N_CONFIG_SIZES = 8, CBE_CONFIG_SIZE_MAX = 1 << 24 };
-extern const cbe_config_size cbe_config_sizes[CBE_N_CONFIG_SIZES];
+enum { CBE_CONFIG_SIZE_MAX = 1 << 24 };
 
+/** A configuration with all that the family says, and no sizes. */
+void cbe_config_init(cbe_config *config, const cbe_family *family);
+/** Which blocks are local, by a rule that needs no list: all but the last of each `period` (not 0), or those
+ * not before `from`. None when there is no window. CBE_ERR_UNSUPPORTED: too many blocks. */
+cbe_status cbe_config_set_windows(cbe_config *config, cbe_window_rule rule, size_t period,
+                                  size_t from, const char *path, cbe_error *err);
 /** Fills in the sizes that have defaults and checks that all fit together.
  * @param path  named in messages, with the keys of that format */
 cbe_status cbe_config_finish(cbe_config *config, cbe_model_format format, const char *path,

@@ -1,4 +1,5 @@
 /* config_gguf.c - see config.h. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -19,7 +20,19 @@ static const char *full_key(const reader *in, const char *key, char out[KEY_SIZE
     return out;
 }
 
-/* *out keeps its value when the key is absent. */
+static bool has(const reader *in, const char *key)
+{
+    char name[KEY_SIZE];
+    return cbe_gguf_has(in->file, full_key(in, key, name));
+}
+
+static bool is_architecture(const reader *in, const char *name)
+{
+    return strcmp(in->architecture, name) == 0;
+}
+
+/* Where a key may be absent *out then keeps its value. */
+
 static cbe_status read_size(const reader *in, const char *key, bool required, size_t *out,
                             cbe_error *err)
 {
@@ -37,40 +50,162 @@ static cbe_status read_size(const reader *in, const char *key, bool required, si
     return CBE_OK;
 }
 
-static cbe_status read_double(const reader *in, const char *key, bool required, double *out,
-                              cbe_error *err)
+static cbe_status read_double(const reader *in, const char *key, double *out, cbe_error *err)
 {
     char name[KEY_SIZE];
     full_key(in, key, name);
-    if (!required && !cbe_gguf_has(in->file, name)) return CBE_OK;
+    if (!cbe_gguf_has(in->file, name)) return CBE_OK;
     return cbe_gguf_double(in->file, name, out, err);
 }
 
-static cbe_status read_rope(const reader *in, cbe_rope *rope, cbe_error *err)
+static cbe_status read_sizes(const reader *in, cbe_model_config *c, cbe_error *err)
 {
-    cbe_status st;
-    char key[KEY_SIZE];
-    if ((st = read_double(in, "rope.freq_base", false, &rope->base, err)) != CBE_OK) return st;
-    full_key(in, "rope.scaling.type", key);
-    if (cbe_gguf_has(in->file, key)) {
-        cbe_span kind;
-        if ((st = cbe_gguf_string(in->file, key, &kind, err)) != CBE_OK) return st;
-        if (kind.length == 6 && memcmp(kind.data, "linear", 6) == 0) {
-            rope->kind = CBE_ROPE_LINEAR;
-            return read_double(in, "rope.scaling.factor", true, &rope->factor, err);
-        }
-        if (kind.length != 4 || memcmp(kind.data, "none", 4) != 0)
-            return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
-                            "%s: %s '%.*s' is not supported (known: none, linear)",
-                            cbe_gguf_path(in->file), key,
-                            (int)(kind.length < 40 ? kind.length : 40), kind.data);
+    const struct {
+        const char *key;
+        bool required;
+        size_t *out;
+    } sizes[] = {
+        {"embedding_length", true, &c->hidden_size},
+        {"block_count", true, &c->n_layers},
+        {"attention.head_count", true, &c->n_heads},
+        {"feed_forward_length", true, &c->mlp_size},
+        {"vocab_size", false, &c->vocab_size},
+        {"attention.head_count_kv", false, &c->n_kv_heads},
+        {"attention.key_length", false, &c->head_size},
+        {"context_length", false, &c->max_context},
+    };
+    c->head_size = 0; /* without the key it is the hidden size by heads in every architecture */
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        const cbe_status st = read_size(in, sizes[i].key, sizes[i].required, sizes[i].out, err);
+        if (st != CBE_OK) return st;
+    }
+    return CBE_OK;
+}
+
+static cbe_status rope_kind(const reader *in, cbe_rope_kind *out, cbe_error *err)
+{
+    static const char key[] = "rope.scaling.type";
+    static const struct {
+        const char *name;
+        cbe_rope_kind kind;
+    } kinds[] = {{"none", CBE_ROPE_DEFAULT},
+                 {"linear", CBE_ROPE_LINEAR},
+                 {"yarn", CBE_ROPE_YARN},
+                 /* What it does is in tensors (weights.c). */
+                 {"longrope", CBE_ROPE_DEFAULT}};
+    char name[KEY_SIZE];
+    cbe_span kind;
+    if (!has(in, key)) {
+        /* What files said before scaling had a type. */
+        if (has(in, "rope.scale_linear")) *out = CBE_ROPE_LINEAR;
         return CBE_OK;
     }
-    /* What files said before scaling had a type. */
-    full_key(in, "rope.scale_linear", key);
-    if (!cbe_gguf_has(in->file, key)) return CBE_OK;
-    rope->kind = CBE_ROPE_LINEAR;
-    return cbe_gguf_double(in->file, key, &rope->factor, err);
+    const cbe_status st = cbe_gguf_string(in->file, full_key(in, key, name), &kind, err);
+    if (st != CBE_OK) return st;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (kind.length == strlen(kinds[i].name) &&
+            memcmp(kind.data, kinds[i].name, kind.length) == 0) {
+            *out = kinds[i].kind;
+            return CBE_OK;
+        }
+    return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
+                    "%s: %s '%.*s' is not supported (known: none, linear, yarn, longrope)",
+                    cbe_gguf_path(in->file), name, (int)(kind.length < 40 ? kind.length : 40),
+                    kind.data);
+}
+
+/* Metadata are float32. Where the attention's factor of longrope is the usual one, it is taken as
+ * that, so that the model is the same to the bit as in the folder it was made from. */
+static double exact_factor(double given, double context, double original)
+{
+    if (!(context > original && original > 1)) return given;
+    const double usual = sqrt(1 + log(context / original) / log(original));
+    return (float)usual == (float)given ? usual : given;
+}
+
+/* Scaling rules the global blocks; local ones have a base of their own in some architectures. */
+static cbe_status read_rope(const reader *in, cbe_config *config, cbe_error *err)
+{
+    cbe_status st;
+    cbe_rope *global = &config->rope[CBE_REACH_GLOBAL], *local = &config->rope[CBE_REACH_LOCAL];
+    const bool apart = config->family->defaults.local_rope_base > 0;
+    const struct {
+        const char *key;
+        double *out;
+    } numbers[] = {
+        {"rope.freq_base", &global->base},
+        {"rope.scale_linear", &global->factor},
+        {"rope.scaling.factor", &global->factor},
+        {"rope.scaling.original_context_length", &global->original_context},
+        {"rope.scaling.attn_factor", &global->attention_factor},
+        {"rope.scaling.yarn_beta_fast", &global->beta_fast},
+        {"rope.scaling.yarn_beta_slow", &global->beta_slow},
+        {"rope.freq_base_swa", &local->base},
+    };
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if ((st = read_double(in, numbers[i].key, numbers[i].out, err)) != CBE_OK) return st;
+    global->attention_factor = exact_factor(
+        global->attention_factor, (double)config->sizes.max_context, global->original_context);
+    if ((st = rope_kind(in, &global->kind, err)) != CBE_OK) return st;
+    if (global->kind == CBE_ROPE_YARN && global->attention_factor > 0 && global->factor > 1)
+        global->attention_factor *= 0.1 * log(global->factor) + 1; /* theirs comes on top */
+    if (!apart) *local = *global;
+    return read_size(in, "rope.dimension_count", false, &config->rotary_size, err);
+}
+
+/* Gemma's largest models scale scores by d / heads instead of the head size; the files do not say
+ * so, the number of blocks tells. */
+static double query_scale(const reader *in, const cbe_model_config *c)
+{
+    const bool largest = (is_architecture(in, "gemma2") && c->n_layers == 46) ||
+                         (is_architecture(in, "gemma3") && c->n_layers == 62);
+    return largest ? 1 / sqrt((double)c->hidden_size / (double)c->n_heads) : 0;
+}
+
+/* The pattern is a number in files that have one: every so many blocks one is global. */
+static cbe_status read_windows(const reader *in, cbe_config *config, cbe_error *err)
+{
+    cbe_status st;
+    char name[KEY_SIZE];
+    cbe_window_rule rule = config->family->defaults.window_rule;
+    size_t period = config->family->defaults.window_period;
+    uint64_t window = rule == CBE_WINDOW_PERIOD ? config->window : 0;
+    full_key(in, "attention.sliding_window", name);
+    if (cbe_gguf_has(in->file, name) &&
+        (st = cbe_gguf_uint(in->file, name, &window, err)) != CBE_OK)
+        return st;
+    if (window > CBE_CONFIG_SIZE_MAX)
+        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: key '%s' is %llu, at most %d",
+                        cbe_gguf_path(in->file), name, (unsigned long long)window,
+                        (int)CBE_CONFIG_SIZE_MAX);
+    config->window = (size_t)window;
+    if (window == 0) return CBE_OK;
+    if (rule == CBE_WINDOW_FROM)
+        return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
+                        "%s: key '%s' is %llu; it is not supported for this model, whose file does "
+                        "not say which blocks it rules",
+                        cbe_gguf_path(in->file), name, (unsigned long long)window);
+    st = read_size(in, "attention.sliding_window_pattern", false, &period, err);
+    if (st != CBE_OK) return st;
+    return cbe_config_set_windows(config, rule == CBE_WINDOW_PERIOD ? rule : CBE_WINDOW_ALL, period,
+                                  0, cbe_gguf_path(in->file), err);
+}
+
+static cbe_status read_attention(const reader *in, cbe_config *config, cbe_error *err)
+{
+    cbe_status st;
+    config->query_scale = query_scale(in, &config->sizes);
+    const struct {
+        const char *key;
+        double *out;
+    } numbers[] = {
+        {"attn_logit_softcapping", &config->attention_softcap},
+        {"final_logit_softcapping", &config->logit_softcap},
+        {"attention.scale", &config->query_scale},
+    };
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if ((st = read_double(in, numbers[i].key, numbers[i].out, err)) != CBE_OK) return st;
+    return read_windows(in, config, err);
 }
 
 /* Keys that change the computation in a way we do not follow: they must be absent or have the
@@ -81,10 +216,8 @@ static cbe_status check_expected(const reader *in, const cbe_model_config *sizes
         const char *key;
         uint64_t expected;
     } keys[] = {
-        {"rope.dimension_count", sizes->head_size},
         {"attention.value_length", sizes->head_size},
         {"expert_count", 0},
-        {"attention.sliding_window", 0},
     };
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         char name[KEY_SIZE];
@@ -99,57 +232,67 @@ static cbe_status check_expected(const reader *in, const cbe_model_config *sizes
                             cbe_gguf_path(in->file), name, (unsigned long long)value,
                             (unsigned long long)keys[i].expected);
     }
-    if (cbe_gguf_has(in->file, "split.count")) {
-        uint64_t parts;
-        const cbe_status st = cbe_gguf_uint(in->file, "split.count", &parts, err);
-        if (st != CBE_OK) return st;
-        if (parts > 1)
-            return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
-                            "%s: one of %llu parts of a split model; join them first "
-                            "(llama-gguf-split --merge)",
-                            cbe_gguf_path(in->file), (unsigned long long)parts);
-    }
     return CBE_OK;
+}
+
+/* Files do not say which biases there are, and hold gains as they are applied. */
+static void set_traits(cbe_traits *traits)
+{
+    cbe_bias *const biases[] = {&traits->qkv_bias, &traits->attention_out_bias, &traits->mlp_bias,
+                                &traits->unembedding_bias};
+    for (size_t i = 0; i < sizeof biases / sizeof *biases; i++)
+        if (*biases[i] == CBE_BIAS_NONE) *biases[i] = CBE_BIAS_IF_PRESENT;
+    traits->gain_offset = false;
+}
+
+static cbe_status find_family(const cbe_gguf *file, const cbe_family **out, cbe_error *err)
+{
+    cbe_span name;
+    const cbe_status st = cbe_gguf_string(file, "general.architecture", &name, err);
+    if (st != CBE_OK) return st;
+    *out = cbe_family_find(CBE_FORMAT_GGUF, name.data, name.length);
+    if (*out) return CBE_OK;
+    char known[256];
+    cbe_family_list(CBE_FORMAT_GGUF, known, sizeof known);
+    return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
+                    "%s: general.architecture '%.*s' is not supported (known: %s)",
+                    cbe_gguf_path(file), (int)(name.length < 60 ? name.length : 60), name.data,
+                    known);
 }
 
 cbe_status cbe_config_from_gguf(cbe_config *out, const cbe_gguf *file, cbe_error *err)
 {
     cbe_status st;
-    cbe_config config = {.rope = {.kind = CBE_ROPE_DEFAULT, .base = 10000}};
-    cbe_span name;
-    if ((st = cbe_gguf_string(file, "general.architecture", &name, err)) != CBE_OK) return st;
-    config.family = cbe_family_find(CBE_FORMAT_GGUF, name.data, name.length);
-    if (!config.family) {
-        char known[128];
-        cbe_family_list(CBE_FORMAT_GGUF, known, sizeof known);
-        return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
-                        "%s: general.architecture '%.*s' is not supported (known: %s)",
-                        cbe_gguf_path(file), (int)(name.length < 60 ? name.length : 60), name.data,
-                        known);
-    }
-    const reader in = {file, config.family->name[CBE_FORMAT_GGUF]};
-    snprintf(config.sizes.architecture, sizeof config.sizes.architecture, "%s", in.architecture);
-    for (size_t i = 0; i < CBE_N_CONFIG_SIZES; i++) {
-        const cbe_config_size *size = &cbe_config_sizes[i];
-        size_t *field = (size_t *)(void *)((char *)&config.sizes + size->offset);
-        st = read_size(&in, size->key[CBE_FORMAT_GGUF], size->required, field, err);
-        if (st != CBE_OK) return st;
-    }
-    const cbe_tensor_names *names = &config.family->tensors[CBE_FORMAT_GGUF];
-    if (config.sizes.vocab_size == 0) { /* the key came late to the format; the tensor has it */
+    cbe_config config;
+    const cbe_family *family;
+    char key[KEY_SIZE], tensor[64];
+    if ((st = find_family(file, &family, err)) != CBE_OK) return st;
+    const reader in = {file, family->name[CBE_FORMAT_GGUF]};
+    const cbe_tensor_names *names = family->tensors[CBE_FORMAT_GGUF];
+    cbe_config_init(&config, family);
+    set_traits(&config.traits);
+    cbe_model_config *c = &config.sizes;
+    snprintf(c->architecture, sizeof c->architecture, "%s", in.architecture);
+    if ((st = read_sizes(&in, c, err)) != CBE_OK) return st;
+    if (c->vocab_size == 0) { /* the key came late to the format; the tensor has it */
         cbe_tensor embedding;
-        st = cbe_gguf_tensor(file, names->roles[CBE_ROLE_EMBEDDING], &embedding, err);
-        if (st != CBE_OK) return st;
+        snprintf(tensor, sizeof tensor, "%s.weight", names->roles[CBE_ROLE_EMBEDDING]);
+        if ((st = cbe_gguf_tensor(file, tensor, &embedding, err)) != CBE_OK) return st;
         if (embedding.n_dims > 0 && embedding.dims[0] <= CBE_CONFIG_SIZE_MAX)
-            config.sizes.vocab_size = embedding.dims[0];
+            c->vocab_size = embedding.dims[0];
     }
-    st = read_double(&in, "attention.layer_norm_rms_epsilon", true, &config.sizes.norm_eps, err);
-    if (st != CBE_OK) return st;
-    if ((st = read_rope(&in, &config.rope, err)) != CBE_OK) return st;
-    config.tied = !cbe_gguf_has_tensor(file, names->roles[CBE_ROLE_UNEMBEDDING]);
+    full_key(&in,
+             config.traits.norm == CBE_NORM_RMS ? "attention.layer_norm_rms_epsilon"
+                                                : "attention.layer_norm_epsilon",
+             key);
+    if ((st = cbe_gguf_double(file, key, &c->norm_eps, err)) != CBE_OK) return st;
+    if ((st = read_rope(&in, &config, err)) != CBE_OK) return st;
+    if ((st = read_attention(&in, &config, err)) != CBE_OK) return st;
+    snprintf(tensor, sizeof tensor, "%s.weight", names->roles[CBE_ROLE_UNEMBEDDING]);
+    config.tied = !cbe_gguf_has_tensor(file, tensor);
     st = cbe_config_finish(&config, CBE_FORMAT_GGUF, cbe_gguf_path(file), err);
     if (st != CBE_OK) return st;
-    if ((st = check_expected(&in, &config.sizes, err)) != CBE_OK) return st;
+    if ((st = check_expected(&in, c, err)) != CBE_OK) return st;
     *out = config;
     return CBE_OK;
 }

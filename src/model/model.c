@@ -12,6 +12,12 @@
 
 cbe_status cbe_model_open(cbe_model **out, const char *path, cbe_error *err)
 {
+    return cbe_model_open_with(out, path, &(cbe_model_options){0}, err);
+}
+
+cbe_status cbe_model_open_with(cbe_model **out, const char *path, const cbe_model_options *options,
+                               cbe_error *err)
+{
     cbe_status st;
     cbe_source *source = NULL;
     cbe_model *model = NULL;
@@ -21,7 +27,7 @@ cbe_status cbe_model_open(cbe_model **out, const char *path, cbe_error *err)
         goto done;
     }
     if ((st = cbe_source_config(source, &model->config, err)) != CBE_OK) goto done;
-    if ((st = cbe_weights_load(model, source, err)) != CBE_OK) goto done;
+    if ((st = cbe_weights_load(model, &source, options->memory, err)) != CBE_OK) goto done;
     *out = model;
     model = NULL;
 done:
@@ -33,20 +39,17 @@ done:
 void cbe_model_close(cbe_model *model)
 {
     if (!model) return;
-    for (size_t i = 0; model->blocks && i < model->config.sizes.n_layers; i++) {
-        cbe_block *block = &model->blocks[i];
-        cbe_free(block->attention_norm);
-        cbe_free(block->qkv);
-        cbe_free(block->attention_out);
-        cbe_free(block->mlp_norm);
-        cbe_free(block->gate_up);
-        cbe_free(block->down);
-    }
+    for (size_t i = 0; model->block_memory && i < model->n_resident; i++)
+        cbe_free(model->block_memory[i]);
+    cbe_free(model->block_memory);
     cbe_free(model->blocks);
     if (!model->decoder || model->embedding != model->decoder->unembedding)
         cbe_free(model->embedding);
     cbe_decoder_free(model->decoder);
-    cbe_free(model->rope_frequencies);
+    cbe_free(model->positions);
+    cbe_free(model->embedding_gamma);
+    cbe_free(model->embedding_beta);
+    cbe_source_close(model->source);
     cbe_free(model);
 }
 

@@ -1,215 +1,324 @@
 /*
- * weights.c - see weights.h.
+ * weights.c - see weights.h. Blocks: block_weights.c.
  *
  * All tensors are found and their shapes checked before anything is allocated for them, so that a
  * false configuration cannot ask for more memory than the files' own size explains.
  */
 #include "model/weights.h"
 
-#include <stdio.h>
+#include <math.h>
 #include <string.h>
 
 #include "core/fail.h"
+#include "core/gemm.h"
 #include "core/memory.h"
+#include "model/block_weights.h"
 #include "model/read_tensor.h"
 
-enum { NAME_SIZE = 128 };
+/* A norm that leaves x as it is: RMSNorm divides by sqrt(mean square + eps), and beside this eps
+ * the mean square of any hidden state vanishes in float32; the gain takes the division back.
+ * Powers of two: nothing is rounded. */
+static const double identity_eps = 0x1p64;
+static const float identity_gain = 0x1p32f;
 
 typedef struct {
+    cbe_model *model;
     const cbe_source *source;
-    const cbe_config *config;
-    const cbe_tensor_names *names;
-    const char *prefix; /* the optional one, or "" */
 } loader;
 
-/* One tensor in its place: rows first_row .. of a matrix that may hold several. */
-typedef struct {
-    cbe_tensor_role role;
-    size_t rows, columns; /* rows 0: a vector of `columns` numbers */
-} part;
-
-static void tensor_name(const loader *in, cbe_tensor_role role, size_t block, char out[NAME_SIZE])
+/* The tensor of a role outside of blocks; rows 0: a vector. */
+static cbe_status find(const loader *in, cbe_tensor_role role, const char *ending, size_t rows,
+                       size_t columns, cbe_tensor *tensor, const char **path, cbe_error *err)
 {
-    const char *name = in->names->roles[role];
-    if (role >= CBE_FIRST_BLOCK_ROLE)
-        snprintf(out, NAME_SIZE, "%s%s%zu.%s", in->prefix, in->names->block_prefix, block, name);
-    else if (role == CBE_ROLE_UNEMBEDDING) /* beside the model proper: no prefix */
-        snprintf(out, NAME_SIZE, "%s", name);
-    else
-        snprintf(out, NAME_SIZE, "%s%s", in->prefix, name);
-}
-
-static cbe_status find(const loader *in, const part *p, size_t block, cbe_tensor *tensor,
-                       const char **path, cbe_error *err)
-{
-    char name[NAME_SIZE];
-    tensor_name(in, p->role, block, name);
+    char name[CBE_TENSOR_NAME_SIZE];
+    cbe_tensor_name(&in->model->plan, role, 0, ending, name);
     const cbe_status st = cbe_source_get(in->source, name, tensor, path, err);
     if (st != CBE_OK) return st;
-    const size_t dims[] = {p->rows, p->columns};
-    return p->rows ? cbe_tensor_expect(tensor, *path, 2, dims, err)
-                   : cbe_tensor_expect(tensor, *path, 1, dims + 1, err);
+    const size_t dims[] = {rows, columns};
+    return rows ? cbe_tensor_expect(tensor, *path, 2, dims, err)
+                : cbe_tensor_expect(tensor, *path, 1, dims + 1, err);
 }
 
-/* *out: the parts below one another, allocated. */
-static cbe_status load(const loader *in, size_t n_parts, const part *parts, size_t block,
-                       float **out, cbe_error *err)
+static bool has(const loader *in, cbe_tensor_role role, const char *ending)
 {
-    cbe_status st;
+    char name[CBE_TENSOR_NAME_SIZE];
+    if (!in->model->plan.names->roles[role]) return false;
+    cbe_tensor_name(&in->model->plan, role, 0, ending, name);
+    return cbe_source_has(in->source, name);
+}
+
+/* *out: the tensor as floats, allocated. */
+static cbe_status load(const loader *in, cbe_tensor_role role, const char *ending, size_t rows,
+                       size_t columns, float **out, cbe_error *err)
+{
     cbe_tensor tensor;
     const char *path;
-    size_t rows = 0;
-    for (size_t i = 0; i < n_parts; i++) {
-        if ((st = find(in, &parts[i], block, &tensor, &path, err)) != CBE_OK) return st;
-        rows += parts[i].rows ? parts[i].rows : 1;
+    cbe_status st = find(in, role, ending, rows, columns, &tensor, &path, err);
+    if (st != CBE_OK) return st;
+    float *values = cbe_alloc(tensor.n_elements, sizeof(float), "weights", err);
+    if (!values) return CBE_ERR_NOMEM;
+    st = cbe_read_tensor(&tensor, NULL, path, values, err);
+    if (st != CBE_OK)
+        cbe_free(values);
+    else
+        *out = values;
+    return st;
+}
+
+/* Gain and offset of a norm (d) outside of blocks. */
+static cbe_status load_norm(const loader *in, cbe_tensor_role role, float **gamma, float **beta,
+                            cbe_error *err)
+{
+    cbe_status st;
+    const cbe_traits *traits = &in->model->config.traits;
+    const size_t d = in->model->config.sizes.hidden_size;
+    if (traits->norms_no_gain) {
+        if (!(*gamma = cbe_alloc(d, sizeof(float), "gain", err))) return CBE_ERR_NOMEM;
+        for (size_t i = 0; i < d; i++) (*gamma)[i] = 1;
+        return CBE_OK;
     }
-    float *matrix = cbe_alloc(rows, parts[0].columns * sizeof(float), "weights", err);
-    if (!matrix) return CBE_ERR_NOMEM;
-    float *to = matrix;
-    for (size_t i = 0; i < n_parts; i++) {
-        const bool rotary = parts[i].role == CBE_ROLE_QUERY || parts[i].role == CBE_ROLE_KEY;
-        const size_t interleaved =
-            rotary && in->names->interleaved_rotary ? in->config->sizes.head_size : 0;
-        if ((st = find(in, &parts[i], block, &tensor, &path, err)) != CBE_OK ||
-            (st = cbe_read_tensor(&tensor, interleaved, path, to, err)) != CBE_OK) {
-            cbe_free(matrix);
-            return st;
-        }
-        to += tensor.n_elements;
-    }
-    *out = matrix;
+    if ((st = load(in, role, "weight", 0, d, gamma, err)) != CBE_OK) return st;
+    for (size_t i = 0; i < d && traits->gain_offset; i++) (*gamma)[i] += 1;
+    return traits->norm == CBE_NORM_LAYER ? load(in, role, "bias", 0, d, beta, err) : CBE_OK;
+}
+
+static cbe_status load_final_norm(const loader *in, cbe_decoder *decoder, cbe_error *err)
+{
+    const cbe_config *config = &in->model->config;
+    decoder->norm = config->traits.norm;
+    decoder->norm_eps = config->sizes.norm_eps;
+    if (config->final_norm)
+        return load_norm(in, CBE_ROLE_FINAL_NORM, &decoder->gamma, &decoder->beta, err);
+    decoder->norm = CBE_NORM_RMS;
+    decoder->norm_eps = identity_eps;
+    const size_t d = decoder->hidden_size;
+    if (!(decoder->gamma = cbe_alloc(d, sizeof(float), "gain", err))) return CBE_ERR_NOMEM;
+    for (size_t i = 0; i < d; i++) decoder->gamma[i] = identity_gain;
     return CBE_OK;
 }
 
-static cbe_status load_block(const loader *in, size_t i, cbe_block *block, cbe_error *err)
+/* rows (V, e) times a projection, which then stands for both: out (V, d), allocated.
+ * @param transposed  the projection is (d, e) rather than (e, d) */
+static cbe_status project(const loader *in, const float *rows, cbe_tensor_role role,
+                          bool transposed, float **out, cbe_error *err)
 {
-    const cbe_model_config *c = &in->config->sizes;
-    const size_t d = c->hidden_size, m = c->mlp_size;
-    const size_t q = c->n_heads * c->head_size, kv = c->n_kv_heads * c->head_size;
-    const part attention_norm = {CBE_ROLE_ATTENTION_NORM, 0, d};
-    const part qkv[] = {{CBE_ROLE_QUERY, q, d}, {CBE_ROLE_KEY, kv, d}, {CBE_ROLE_VALUE, kv, d}};
-    const part attention_out = {CBE_ROLE_ATTENTION_OUT, d, q};
-    const part mlp_norm = {CBE_ROLE_MLP_NORM, 0, d};
-    const part gate_up[] = {{CBE_ROLE_GATE, m, d}, {CBE_ROLE_UP, m, d}};
-    const part down = {CBE_ROLE_DOWN, d, m};
-    const struct {
-        size_t n_parts;
-        const part *parts;
-        float **out;
-    } matrices[] = {
-        {1, &attention_norm, &block->attention_norm},
-        {3, qkv, &block->qkv},
-        {1, &attention_out, &block->attention_out},
-        {1, &mlp_norm, &block->mlp_norm},
-        {2, gate_up, &block->gate_up},
-        {1, &down, &block->down},
-    };
-    for (size_t j = 0; j < sizeof matrices / sizeof *matrices; j++) {
+    cbe_status st;
+    const cbe_config *config = &in->model->config;
+    const size_t d = config->sizes.hidden_size, e = config->embedding_size;
+    const size_t vocab = config->sizes.vocab_size;
+    float *projection = NULL;
+    st = load(in, role, "weight", transposed ? d : e, transposed ? e : d, &projection, err);
+    if (st != CBE_OK) return st;
+    float *product = cbe_alloc(vocab, d * sizeof(float), "projected embeddings", err);
+    if (product) {
+        cbe_gemm(false, transposed, vocab, d, e, 1, rows, e, projection, transposed ? e : d, 0,
+                 product, d);
+        *out = product;
+    }
+    cbe_free(projection);
+    return product ? CBE_OK : CBE_ERR_NOMEM;
+}
+
+/* Embedding and unembedding of a model whose embedding is not as wide as its stream: the
+ * projections are folded into them. */
+static cbe_status load_projected(const loader *in, cbe_error *err)
+{
+    cbe_status st;
+    cbe_model *model = in->model;
+    const size_t vocab = model->config.sizes.vocab_size, e = model->config.embedding_size;
+    float *embedding = NULL, *unembedding = NULL;
+    st = load(in, CBE_ROLE_EMBEDDING, "weight", vocab, e, &embedding, err);
+    if (st == CBE_OK && !model->config.tied)
+        st = load(in, CBE_ROLE_UNEMBEDDING, "weight", vocab, e, &unembedding, err);
+    if (st == CBE_OK)
+        st = project(in, embedding, CBE_ROLE_PROJECT_IN, true, &model->embedding, err);
+    if (st == CBE_OK)
+        st = project(in, unembedding ? unembedding : embedding, CBE_ROLE_PROJECT_OUT, false,
+                     &model->decoder->unembedding, err);
+    cbe_free(embedding);
+    cbe_free(unembedding);
+    return st;
+}
+
+/* Embedding and unembedding. @param keep  whether the embedding is expanded too, if it is apart */
+static cbe_status load_embeddings(const loader *in, bool keep, cbe_error *err)
+{
+    cbe_status st;
+    const char *path;
+    cbe_model *model = in->model;
+    const size_t vocab = model->config.sizes.vocab_size, d = model->config.sizes.hidden_size;
+    if (model->config.embedding_size != d) return load_projected(in, err);
+    if (model->config.tied) {
+        st = load(in, CBE_ROLE_EMBEDDING, "weight", vocab, d, &model->embedding, err);
+        model->decoder->unembedding = model->embedding;
+        return st;
+    }
+    st = find(in, CBE_ROLE_EMBEDDING, "weight", vocab, d, &model->embedding_rows, &path, err);
+    if (st != CBE_OK) return st;
+    st = load(in, CBE_ROLE_UNEMBEDDING, "weight", vocab, d, &model->decoder->unembedding, err);
+    if (st != CBE_OK || !keep) return st;
+    return load(in, CBE_ROLE_EMBEDDING, "weight", vocab, d, &model->embedding, err);
+}
+
+/* Everything but blocks, embedding and unembedding. */
+static cbe_status load_small(const loader *in, cbe_error *err)
+{
+    cbe_status st;
+    cbe_model *model = in->model;
+    const cbe_config *config = &model->config;
+    const size_t d = config->sizes.hidden_size, vocab = config->sizes.vocab_size;
+    cbe_decoder *decoder = model->decoder;
+    decoder->hidden_size = d;
+    decoder->vocab_size = vocab;
+    decoder->logit_softcap = config->logit_softcap;
+    if ((st = load_final_norm(in, decoder, err)) != CBE_OK) return st;
+    const bool bias = has(in, CBE_ROLE_UNEMBEDDING, "bias");
+    if (bias && config->traits.unembedding_bias == CBE_BIAS_NONE)
+        return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
+                        "%s: tensor '%s.bias' has no place in a %s model; leaving it out would "
+                        "give wrong results",
+                        cbe_source_path(in->source), model->plan.names->roles[CBE_ROLE_UNEMBEDDING],
+                        config->sizes.architecture);
+    if (bias || config->traits.unembedding_bias == CBE_BIAS_ALWAYS) {
+        st = load(in, CBE_ROLE_UNEMBEDDING, "bias", 0, vocab, &decoder->bias, err);
+        if (st != CBE_OK) return st;
+    }
+    if (config->traits.embedding_norm) {
+        st = load_norm(in, CBE_ROLE_EMBEDDING_NORM, &model->embedding_gamma, &model->embedding_beta,
+                       err);
+        if (st != CBE_OK) return st;
+    }
+    if (config->traits.positions != CBE_POSITIONS_LEARNED) return CBE_OK;
+    const size_t offset = config->traits.position_offset;
+    st = load(in, CBE_ROLE_POSITION, "weight", config->sizes.max_context + offset, d,
+              &model->positions, err);
+    if (st != CBE_OK) return st;
+    memmove(model->positions, model->positions + offset * d,
+            config->sizes.max_context * d * sizeof(float));
+    return CBE_OK;
+}
+
+/* GGUF files of models with rescaled rotary embeddings carry divisors of the frequencies: one list,
+ * or one for short and one for long sequences. */
+static cbe_status load_divisors(const loader *in, cbe_error *err)
+{
+    static const char *const names[2][2] = {
+        {"rope_freqs.weight", "rope_freqs.weight"},
+        {"rope_factors_short.weight", "rope_factors_long.weight"}};
+    cbe_config *config = &in->model->config;
+    const size_t half = config->rotary_size / 2;
+    if (cbe_source_format(in->source) != CBE_FORMAT_GGUF) return CBE_OK;
+    const size_t kind = cbe_source_has(in->source, names[1][0]);
+    if (!cbe_source_has(in->source, names[kind][0])) return CBE_OK;
+    for (size_t list = 0; list < 2; list++) {
+        cbe_status st;
+        cbe_tensor tensor;
+        const char *path, *name = names[kind][list];
+        float divisors[CBE_MAX_ROTARY_PAIRS];
+        if ((st = cbe_source_get(in->source, name, &tensor, &path, err)) != CBE_OK) return st;
+        if ((st = cbe_tensor_expect(&tensor, path, 1, &half, err)) != CBE_OK) return st;
+        if ((st = cbe_read_tensor(&tensor, NULL, path, divisors, err)) != CBE_OK) return st;
+        for (size_t i = 0; i < half; i++) {
+            if (!(divisors[i] > 0))
+                return cbe_fail(err, CBE_ERR_FORMAT, -1,
+                                "%s: tensor '%s': element %zu is %g, must be positive", path, name,
+                                i, (double)divisors[i]);
+            for (size_t r = 0; r < CBE_N_REACHES; r++)
+                config->rope[r].divisors[list][i] = (double)divisors[i];
+        }
+    }
+    for (size_t r = 0; r < CBE_N_REACHES; r++)
+        if (r == CBE_REACH_GLOBAL || config->family->defaults.local_rope_base == 0)
+            config->rope[r].n_divisors = half;
+    return CBE_OK;
+}
+
+/* How much is expanded: *n_resident blocks, and the embedding where it is apart. A block that is
+ * not needs room for one while it is used. */
+static cbe_status share_memory(const loader *in, size_t memory, bool *embedding, cbe_error *err)
+{
+    cbe_model *model = in->model;
+    const cbe_model_config *c = &model->config.sizes;
+    const size_t matrix = c->vocab_size * c->hidden_size * sizeof(float);
+    const size_t block = model->block_floats * sizeof(float);
+    const bool projected = model->config.embedding_size != c->hidden_size;
+    const size_t fixed = projected ? 2 * matrix : matrix;
+    const size_t apart = projected || model->config.tied ? 0 : matrix;
+    *embedding = true;
+    model->n_resident = c->n_layers;
+    if (memory == 0 || memory >= fixed + apart + c->n_layers * block) return CBE_OK;
+    *embedding = false;
+    if (memory >= fixed + c->n_layers * block) return CBE_OK;
+    if (memory < fixed + block)
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "%s: %zu MB of memory are too few for the weights: the unembedding takes "
+                        "%zu MB and a block %zu MB",
+                        cbe_source_path(in->source), memory >> 20, (fixed >> 20) + 1,
+                        (block >> 20) + 1);
+    model->n_resident = (memory - fixed - block) / block;
+    return CBE_OK;
+}
+
+static cbe_status load_blocks(const loader *in, cbe_error *err)
+{
+    cbe_model *model = in->model;
+    const size_t n = model->n_resident;
+    model->blocks = cbe_alloc_zero(n, sizeof *model->blocks, "blocks", err);
+    model->block_memory = cbe_alloc_zero(n, sizeof *model->block_memory, "blocks", err);
+    if (!model->blocks || !model->block_memory) return CBE_ERR_NOMEM;
+    for (size_t i = 0; i < n; i++) {
+        float *memory = cbe_alloc(model->block_floats, sizeof(float), "weights", err);
+        if (!memory) return CBE_ERR_NOMEM;
+        model->block_memory[i] = memory;
         const cbe_status st =
-            load(in, matrices[j].n_parts, matrices[j].parts, i, matrices[j].out, err);
+            cbe_block_expand(model, in->source, i, memory, &model->blocks[i], err);
         if (st != CBE_OK) return st;
     }
     return CBE_OK;
 }
 
-static cbe_status load_ends(const loader *in, cbe_model *model, cbe_error *err)
+cbe_status cbe_weights_load(cbe_model *model, cbe_source **source, size_t memory, cbe_error *err)
 {
     cbe_status st;
-    const size_t d = in->config->sizes.hidden_size, vocab = in->config->sizes.vocab_size;
-    const part embedding = {CBE_ROLE_EMBEDDING, vocab, d}, norm = {CBE_ROLE_FINAL_NORM, 0, d};
-    const part unembedding = {CBE_ROLE_UNEMBEDDING, vocab, d};
-    cbe_decoder *decoder = model->decoder;
-    *decoder = (cbe_decoder){.hidden_size = d,
-                             .vocab_size = vocab,
-                             .norm = CBE_NORM_RMS,
-                             .norm_eps = in->config->sizes.norm_eps};
-    if ((st = load(in, 1, &norm, 0, &decoder->gamma, err)) != CBE_OK) return st;
-    if ((st = load(in, 1, &embedding, 0, &model->embedding, err)) != CBE_OK) return st;
-    if (in->config->tied) {
-        decoder->unembedding = model->embedding;
-        return CBE_OK;
+    bool embedding;
+    const cbe_tensor_names *names = model->config.family->tensors[cbe_source_format(*source)];
+    const loader in = {model, *source};
+    model->plan = (cbe_block_plan){.names = names};
+    for (size_t i = 0; i < CBE_MAX_PREFIXES && names->prefixes[i]; i++) {
+        model->plan.prefix = names->prefixes[i];
+        if (has(&in, CBE_ROLE_EMBEDDING, "weight")) break;
+        model->plan.prefix = names->prefixes[0]; /* for messages, when there is none */
     }
-    return load(in, 1, &unembedding, 0, &decoder->unembedding, err);
-}
-
-/* Tensors inside blocks that we would leave out change the result: better to stop. */
-static cbe_status check_block_tensor(const loader *in, const char *name, cbe_error *err)
-{
-    char start[NAME_SIZE];
-    const int length = snprintf(start, sizeof start, "%s%s", in->prefix, in->names->block_prefix);
-    if (strncmp(name, start, (size_t)length) != 0) return CBE_OK;
-    size_t block = 0;
-    const char *rest = name + length;
-    for (; *rest >= '0' && *rest <= '9'; rest++)
-        if (block < in->config->sizes.n_layers) block = block * 10 + (size_t)(*rest - '0');
-    if (*rest != '.') return CBE_OK;
-    if (block >= in->config->sizes.n_layers)
-        return cbe_fail(err, CBE_ERR_SHAPE, -1,
-                        "%s: tensor '%s' is in a block past the %zu that the configuration names",
-                        cbe_source_path(in->source), name, in->config->sizes.n_layers);
-    for (size_t role = CBE_FIRST_BLOCK_ROLE; role < CBE_N_ROLES; role++)
-        if (strcmp(rest + 1, in->names->roles[role]) == 0) return CBE_OK;
-    for (size_t i = 0; in->names->ignored[i]; i++)
-        if (strcmp(rest + 1, in->names->ignored[i]) == 0) return CBE_OK;
-    return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
-                    "%s: tensor '%s' has no place in a %s model; leaving it out would give wrong "
-                    "results",
-                    cbe_source_path(in->source), name, in->config->sizes.architecture);
-}
-
-/* GGUF files of models with rescaled rotary embeddings carry divisors of the frequencies. */
-static cbe_status load_rope(const loader *in, cbe_model *model, cbe_error *err)
-{
-    cbe_status st;
-    const size_t half = in->config->sizes.head_size / 2;
-    cbe_tensor tensor;
-    const char *path, *name = "rope_freqs.weight";
-    model->rope_frequencies = cbe_alloc(half, sizeof(double), "rotary frequencies", err);
-    if (!model->rope_frequencies) return CBE_ERR_NOMEM;
-    cbe_rope_frequencies(&in->config->rope, 2 * half, model->rope_frequencies);
-    if (cbe_source_format(in->source) != CBE_FORMAT_GGUF || !cbe_source_has(in->source, name))
-        return CBE_OK;
-    if ((st = cbe_source_get(in->source, name, &tensor, &path, err)) != CBE_OK) return st;
-    if ((st = cbe_tensor_expect(&tensor, path, 1, &half, err)) != CBE_OK) return st;
-    float *divisors = cbe_alloc(half, sizeof(float), "rotary frequencies", err);
-    if (!divisors) return CBE_ERR_NOMEM;
-    st = cbe_read_tensor(&tensor, 0, path, divisors, err);
-    for (size_t i = 0; i < half && st == CBE_OK; i++) {
-        if (divisors[i] > 0)
-            model->rope_frequencies[i] /= (double)divisors[i];
-        else
-            st = cbe_fail(err, CBE_ERR_FORMAT, -1,
-                          "%s: tensor '%s': element %zu is %g, must be positive", path, name, i,
-                          (double)divisors[i]);
-    }
-    cbe_free(divisors);
-    return st;
-}
-
-cbe_status cbe_weights_load(cbe_model *model, const cbe_source *source, cbe_error *err)
-{
-    cbe_status st;
-    const cbe_model_config *c = &model->config.sizes;
-    loader in = {source, &model->config, &model->config.family->tensors[cbe_source_format(source)],
-                 ""};
-    char name[NAME_SIZE];
-    snprintf(name, sizeof name, "%s%s", in.names->optional_prefix,
-             in.names->roles[CBE_ROLE_EMBEDDING]);
-    if (cbe_source_has(source, name)) in.prefix = in.names->optional_prefix;
-    const size_t count = cbe_source_count(source);
-    if (c->n_layers > count)
-        return cbe_fail(err, CBE_ERR_SHAPE, -1,
-                        "%s: %zu blocks in the configuration, but only %zu tensors in the files",
-                        cbe_source_path(source), c->n_layers, count);
-    for (size_t i = 0; i < count; i++)
-        if ((st = check_block_tensor(&in, cbe_source_name(source, i), err)) != CBE_OK) return st;
-
+    if ((st = cbe_blocks_check(model, *source, err)) != CBE_OK) return st;
     model->decoder = cbe_alloc_zero(1, sizeof *model->decoder, "decoder", err);
-    model->blocks = cbe_alloc_zero(c->n_layers, sizeof *model->blocks, "blocks", err);
-    if (!model->decoder || !model->blocks) return CBE_ERR_NOMEM;
-    if ((st = load_rope(&in, model, err)) != CBE_OK) return st;
-    if ((st = load_ends(&in, model, err)) != CBE_OK) return st;
-    for (size_t i = 0; i < c->n_layers; i++)
-        if ((st = load_block(&in, i, &model->blocks[i], err)) != CBE_OK) return st;
+    if (!model->decoder) return CBE_ERR_NOMEM;
+    if (model->config.traits.positions == CBE_POSITIONS_ROTARY &&
+        (st = load_divisors(&in, err)) != CBE_OK)
+        return st;
+    if ((st = load_small(&in, err)) != CBE_OK) return st;
+    if ((st = share_memory(&in, memory, &embedding, err)) != CBE_OK) return st;
+    if ((st = load_embeddings(&in, embedding, err)) != CBE_OK) return st;
+    if ((st = load_blocks(&in, err)) != CBE_OK) return st;
+    if (!model->embedding || model->n_resident < model->config.sizes.n_layers) {
+        model->source = *source;
+        *source = NULL;
+    }
     return CBE_OK;
+}
+
+cbe_status cbe_weights_embedding(const cbe_model *model, size_t id, float *out, cbe_error *err)
+{
+    const size_t d = model->config.sizes.hidden_size;
+    if (model->embedding) {
+        memcpy(out, model->embedding + id * d, d * sizeof(float));
+        return CBE_OK;
+    }
+    const cbe_status st = cbe_tensor_to_float(&model->embedding_rows, id * d, d, out, err);
+    for (size_t i = 0; i < d && st == CBE_OK; i++)
+        if (!isfinite(out[i]))
+            return cbe_fail(err, CBE_ERR_NUMERIC, -1,
+                            "%s: tensor '%s': element %zu is %g; a model needs finite weights",
+                            cbe_source_path(model->source), model->embedding_rows.name, id * d + i,
+                            (double)out[i]);
+    return st;
 }

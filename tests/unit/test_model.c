@@ -97,9 +97,9 @@ static void expect_same_weights(fixture *f)
     assert_memory_equal(f->model->decoder->gamma, golden->decoder->gamma, d * sizeof(float));
     for (size_t i = 0; i < 3; i++) {
         const cbe_block *a = &f->model->blocks[i], *b = &golden->blocks[i];
-        assert_memory_equal(a->qkv, b->qkv, qkv * d * sizeof(float));
-        assert_memory_equal(a->gate_up, b->gate_up, 2 * m * d * sizeof(float));
-        assert_memory_equal(a->down, b->down, m * d * sizeof(float));
+        assert_memory_equal(a->qkv.weight, b->qkv.weight, qkv * d * sizeof(float));
+        assert_memory_equal(a->up.weight, b->up.weight, 2 * m * d * sizeof(float));
+        assert_memory_equal(a->down.weight, b->down.weight, m * d * sizeof(float));
     }
     cbe_model_close(golden);
     free(path);
@@ -217,7 +217,7 @@ static void model__names_tensors_of_wrong_shape(void **state)
         const char *from, *to, *word;
     } configs[] = {
         {"\"vocab_size\": 139", "\"vocab_size\": 140", "embed_tokens"},
-        {"\"hidden_size\": 64", "\"hidden_size\": 128", "model.norm.weight"},
+        {"\"hidden_size\": 64", "\"hidden_size\": 128", "model.layers.0.input_layernorm.weight"},
         {"\"intermediate_size\": 144", "\"intermediate_size\": 16777216", "gate_proj"},
         {"\"num_hidden_layers\": 3", "\"num_hidden_layers\": 2", "model.layers.2."},
         {"\"num_hidden_layers\": 3", "\"num_hidden_layers\": 16777216", "16777216 blocks"},
@@ -345,7 +345,7 @@ static void model__gguf_puts_rotary_rows_in_order(void **state)
     cbe_assert_ok(cbe_model_open(&f->model, gguf_path, &err), &err);
     cbe_assert_ok(cbe_model_open(&folder, folder_path, &err), &err);
     for (size_t i = 0; i < 2; i++)
-        assert_memory_equal(f->model->blocks[i].qkv, folder->blocks[i].qkv,
+        assert_memory_equal(f->model->blocks[i].qkv.weight, folder->blocks[i].qkv.weight,
                             (64 + 32 + 32) * 64 * sizeof(float));
     cbe_model_close(folder);
     free(gguf_path);

@@ -66,7 +66,7 @@ static void config__fills_in_the_defaults_of_transformers(void **state)
     cbe_assert_ok(read_with("num_key_value_heads", NULL, &config, &err), &err);
     assert_int_equal(config.sizes.n_kv_heads, 8);
     cbe_assert_ok(read_with("rope_theta", NULL, &config, &err), &err);
-    assert_true(config.rope.base == 10000);
+    assert_true(config.rope[0].base == 10000);
     cbe_assert_ok(read_with("rms_norm_eps", NULL, &config, &err), &err);
     assert_true(config.sizes.norm_eps == 1e-6);
     cbe_assert_ok(read_with("max_position_embeddings", NULL, &config, &err), &err);
@@ -84,8 +84,8 @@ static void config__reads_rotary_scaling_of_either_transformers(void **state)
                             "{\"rope_type\": \"linear\", \"factor\": 4}"};
     for (size_t i = 0; i < 2; i++) {
         cbe_assert_ok(read_with("rope_scaling", linear[i], &config, &err), &err);
-        assert_int_equal(config.rope.kind, CBE_ROPE_LINEAR);
-        assert_true(config.rope.factor == 4 && config.rope.base == 5000);
+        assert_int_equal(config.rope[0].kind, CBE_ROPE_LINEAR);
+        assert_true(config.rope[0].factor == 4 && config.rope[0].base == 5000);
     }
     cbe_assert_ok(read_with("rope_parameters",
                             "{\"rope_type\": \"llama3\", \"rope_theta\": 7, \"factor\": 8,"
@@ -93,9 +93,9 @@ static void config__reads_rotary_scaling_of_either_transformers(void **state)
                             " \"original_max_position_embeddings\": 32}",
                             &config, &err),
                   &err);
-    assert_int_equal(config.rope.kind, CBE_ROPE_LLAMA3);
-    assert_true(config.rope.base == 7 && config.sizes.rope_base == 7);
-    assert_true(config.rope.original_context == 32 && config.rope.high_frequency == 4);
+    assert_int_equal(config.rope[0].kind, CBE_ROPE_LLAMA3);
+    assert_true(config.rope[0].base == 7 && config.sizes.rope_base == 7);
+    assert_true(config.rope[0].original_context == 32 && config.rope[0].high_frequency == 4);
 }
 
 static void config__refuses_bad_json_values_by_key(void **state)
@@ -106,7 +106,7 @@ static void config__refuses_bad_json_values_by_key(void **state)
         cbe_status status;
         const char *word; /* in the message; NULL: the key */
     } cases[] = {
-        {"model_type", "\"gpt2\"", CBE_ERR_UNSUPPORTED, "'gpt2'"},
+        {"model_type", "\"mamba\"", CBE_ERR_UNSUPPORTED, "'mamba'"},
         {"model_type", NULL, CBE_ERR_FORMAT, NULL},
         {"model_type", "3", CBE_ERR_FORMAT, NULL},
         {"hidden_size", NULL, CBE_ERR_FORMAT, NULL},
@@ -134,19 +134,31 @@ static void config__refuses_bad_json_values_by_key(void **state)
         {"rope_scaling", "\"linear\"", CBE_ERR_FORMAT, NULL},
         {"rope_scaling", "{\"type\": \"linear\"}", CBE_ERR_FORMAT, "factor"},
         {"rope_scaling", "{\"type\": \"linear\", \"factor\": -2}", CBE_ERR_FORMAT, "factor"},
-        {"rope_scaling", "{\"rope_type\": \"yarn\", \"factor\": 2}", CBE_ERR_UNSUPPORTED, "'yarn'"},
-        {"rope_scaling", "{\"type\": \"dynamic\", \"factor\": 2}", CBE_ERR_UNSUPPORTED,
-         "'dynamic'"},
+        {"rope_scaling", "{\"rope_type\": \"mrope\", \"factor\": 2}", CBE_ERR_UNSUPPORTED,
+         "'mrope'"},
+        {"rope_scaling", "{\"type\": \"dynamic\"}", CBE_ERR_FORMAT, "factor"},
+        {"rope_scaling", "{\"type\": \"yarn\", \"factor\": 2, \"beta_fast\": 0}", CBE_ERR_FORMAT,
+         "beta_fast"},
+        {"rope_scaling", "{\"type\": \"longrope\", \"short_factor\": [1, 1, 1, 1]}",
+         CBE_ERR_FORMAT, "long_factor"},
+        {"rope_scaling",
+         "{\"type\": \"longrope\", \"short_factor\": [1, 1], \"long_factor\": [1, 2]}",
+         CBE_ERR_FORMAT, "must have 4"},
+        {"rope_scaling",
+         "{\"type\": \"longrope\", \"short_factor\": [1, 1, 1, 1], \"long_factor\": [1, 0, 1, 2]}",
+         CBE_ERR_FORMAT, "number 1 of long_factor"},
+        {"rope_scaling",
+         "{\"type\": \"longrope\", \"short_factor\": \"all\", \"long_factor\": [1, 0, 1, 2]}",
+         CBE_ERR_FORMAT, "short_factor"},
         {"rope_parameters",
          "{\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 4, \"high_freq_factor\": "
          "4,"
          " \"original_max_position_embeddings\": 32}",
          CBE_ERR_FORMAT, "low_freq_factor"},
-        {"rope_parameters", "{\"partial_rotary_factor\": 0.5}", CBE_ERR_UNSUPPORTED,
+        {"rope_parameters", "{\"partial_rotary_factor\": 1.5}", CBE_ERR_FORMAT,
          "partial_rotary_factor"},
-        {"hidden_act", "\"gelu\"", CBE_ERR_UNSUPPORTED, NULL},
-        {"attention_bias", "true", CBE_ERR_UNSUPPORTED, NULL},
-        {"mlp_bias", "true", CBE_ERR_UNSUPPORTED, NULL},
+        {"hidden_act", "\"mish\"", CBE_ERR_UNSUPPORTED, NULL},
+        {"use_bidirectional_attention", "true", CBE_ERR_UNSUPPORTED, NULL},
         {"mlp_bias", "1", CBE_ERR_FORMAT, NULL},
         {"tie_word_embeddings", "\"yes\"", CBE_ERR_FORMAT, NULL},
         {"quantization_config", "{\"bits\": 4}", CBE_ERR_UNSUPPORTED, NULL},
@@ -251,7 +263,7 @@ static void config__refuses_bad_gguf_values_by_key(void **state)
         {"llama.attention.head_count", 3, CBE_ERR_FORMAT, "attention.head_count"},
         {"llama.attention.head_count_kv", 3, CBE_ERR_FORMAT, "attention.head_count_kv"},
         {"llama.attention.head_count_kv", 0, CBE_ERR_FORMAT, NULL},
-        {"llama.rope.dimension_count", 8, CBE_ERR_UNSUPPORTED, NULL},
+        {"llama.rope.dimension_count", 18, CBE_ERR_FORMAT, "18 of a head's 16"},
         {"llama.vocab_size", 0, CBE_ERR_FORMAT, NULL},
         {"llama.rope.freq_base", 0xc2c80000 /* -100 */, CBE_ERR_FORMAT, "freq_base"},
         {"llama.rope.freq_base", 0x7fc00000 /* NaN */, CBE_ERR_FORMAT, NULL},
@@ -287,10 +299,10 @@ static void rope__frequencies_follow_their_definitions(void **state)
     (void)state;
     double got[4];
     const cbe_rope plain = {.kind = CBE_ROPE_DEFAULT, .base = 16};
-    cbe_rope_frequencies(&plain, 8, got);
+    cbe_rope_frequencies(&plain, 8, 1, got);
     cbe_assert_close(got, ((double[]){1, 0.5, 0.25, 0.125}), 4, 1e-15, 0, "default");
     const cbe_rope linear = {.kind = CBE_ROPE_LINEAR, .base = 16, .factor = 4};
-    cbe_rope_frequencies(&linear, 8, got);
+    cbe_rope_frequencies(&linear, 8, 1, got);
     cbe_assert_close(got, ((double[]){0.25, 0.125, 0.0625, 0.03125}), 4, 1e-15, 0, "linear");
     /* With an original context of 2 pi 16 the frequencies are 16, 8, 4, 2 turns: the first is
      * kept, the last divided by the factor, 8 and 4 lie a half and a tenth of the way from 3 to
@@ -301,9 +313,39 @@ static void rope__frequencies_follow_their_definitions(void **state)
                              .low_frequency = 3,
                              .high_frequency = 13,
                              .original_context = 100.53096491487338};
-    cbe_rope_frequencies(&llama3, 8, got);
+    cbe_rope_frequencies(&llama3, 8, 1, got);
     cbe_assert_close(got, ((double[]){1, 0.5 * (0.5 + 0.5 / 4), 0.25 * (0.1 + 0.9 / 4), 0.125 / 4}),
                      4, 1e-14, 0, "llama3");
+    /* Turns in the same context as above: 8 at pair 1, 2 at pair 3: a ramp between them. */
+    const cbe_rope yarn = {.kind = CBE_ROPE_YARN,
+                           .base = 16,
+                           .factor = 4,
+                           .beta_fast = 8,
+                           .beta_slow = 2,
+                           .fractional = true,
+                           .original_context = 100.53096491487338};
+    cbe_rope_frequencies(&yarn, 8, 1, got);
+    cbe_assert_close(got, ((double[]){1, 0.5, 0.25 * (0.5 + 0.5 / 4), 0.125 / 4}), 4, 1e-13, 0,
+                     "yarn");
+    /* Up to the model's context nothing changes; at 2.5 times that the base is (2 * 2.5 - 1)^(8/6)
+     * times as large: 4^(8/6) 16. */
+    const cbe_rope dynamic = {
+        .kind = CBE_ROPE_DYNAMIC, .base = 16, .factor = 2, .max_context = 100};
+    cbe_rope_frequencies(&dynamic, 8, 100, got);
+    cbe_assert_close(got, ((double[]){1, 0.5, 0.25, 0.125}), 4, 1e-15, 0, "dynamic, short");
+    cbe_rope_frequencies(&dynamic, 8, 250, got);
+    const double base = 16 * pow(4, 8.0 / 6);
+    cbe_assert_close(got, ((double[]){1, pow(base, -0.25), pow(base, -0.5), pow(base, -0.75)}), 4,
+                     1e-15, 0, "dynamic, long");
+    const cbe_rope longrope = {.kind = CBE_ROPE_LONGROPE,
+                               .base = 16,
+                               .original_context = 100,
+                               .n_divisors = 4,
+                               .divisors = {{1, 1, 2, 2}, {1, 2, 4, 8}}};
+    cbe_rope_frequencies(&longrope, 8, 100, got);
+    cbe_assert_close(got, ((double[]){1, 0.5, 0.125, 0.0625}), 4, 1e-15, 0, "longrope, short");
+    cbe_rope_frequencies(&longrope, 8, 101, got);
+    cbe_assert_close(got, ((double[]){1, 0.25, 0.0625, 0.015625}), 4, 1e-15, 0, "longrope, long");
 }
 
 static void rope__angles_stay_exact_at_far_positions(void **state)
@@ -314,7 +356,7 @@ static void rope__angles_stay_exact_at_far_positions(void **state)
     enum { FAR = 100000 };
     float *table = malloc((FAR + 1) * 2 * sizeof *table);
     assert_non_null(table);
-    cbe_rope_table(FAR + 1, 1, &frequency, table);
+    cbe_rope_table(FAR + 1, 1, &frequency, 1, table);
     const double got[] = {(double)table[2 * FAR], (double)table[2 * FAR + 1]};
     const double want[] = {cos(70000.0), sin(70000.0)};
     cbe_assert_close(got, want, 2, 1e-7, 0, "cosine, sine");

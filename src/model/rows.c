@@ -1,5 +1,5 @@
-/* elementwise.c - see elementwise.h. Plain twins: tests/ref/llama_ref.c. */
-#include "model/elementwise.h"
+/* rows.c - see rows.h. Plain twins: tests/ref/model_ref.c. */
+#include "model/rows.h"
 
 /* Nobody reads the exception flags; while compilers must keep them right, the clamps inside
  * cbe_expf stay out of vector loops. NaN and infinity behave as ever. */
@@ -7,56 +7,8 @@
 #pragma GCC optimize("no-trapping-math")
 #endif
 
-#include <math.h>
-
 #include "core/exp.h"
 #include "model/clones.h"
-
-CBE_CLONES static double sum_row(size_t d, const float *x)
-{
-    double sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (size_t i = 0; i < d; i++) sum += (double)x[i];
-    return sum;
-}
-
-CBE_CLONES static double sum_squares(size_t d, const float *x, float mean)
-{
-    double sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (size_t i = 0; i < d; i++) {
-        const double centred = (double)x[i] - (double)mean;
-        sum += centred * centred;
-    }
-    return sum;
-}
-
-CBE_CLONES static void scale_and_gain(size_t d, const float *x, float mean, float scale,
-                                      const float *gamma, float *out)
-{
-#pragma omp simd
-    for (size_t i = 0; i < d; i++) out[i] = (x[i] - mean) * scale * gamma[i];
-}
-
-void cbe_norm_rows(cbe_norm norm, double eps, size_t n, size_t d, const float *x,
-                   const float *gamma, const float *beta, float *out)
-{
-    for (size_t r = 0; r < n; r++) {
-        const float *row = x + r * d;
-        float *to = out + r * d;
-        const float mean = norm == CBE_NORM_LAYER ? (float)(sum_row(d, row) / (double)d) : 0;
-        const double variance = sum_squares(d, row, mean) / (double)d;
-        scale_and_gain(d, row, mean, (float)(1 / sqrt(variance + eps)), gamma, to);
-        if (beta)
-            for (size_t i = 0; i < d; i++) to[i] += beta[i];
-    }
-}
-
-CBE_CLONES void cbe_silu_product(size_t n, float *restrict a, const float *restrict b)
-{
-#pragma omp simd
-    for (size_t i = 0; i < n; i++) a[i] = a[i] / (1.0f + cbe_expf(-a[i])) * b[i];
-}
 
 /* Partial sums of SUM_BLOCK terms are float, the sum of them is double. */
 enum { SUM_BLOCK = 256, MAX_LANES = 32 };
@@ -96,4 +48,31 @@ CBE_CLONES void cbe_scale_row(size_t n, float scale, const float *restrict x, fl
 {
 #pragma omp simd
     for (size_t i = 0; i < n; i++) out[i] = scale * x[i];
+}
+
+CBE_CLONES void cbe_add_row(size_t n, const float *restrict x, float *restrict out)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) out[i] += x[i];
+}
+
+/* Near 0, where 1 - 2 / (exp(2 x) + 1) would cancel, a polynomial in x^2
+ * (tests/tools/activation_coefficients.py). */
+static inline float tanh_of(float x)
+{
+    const float t = x < 0 ? -x : x, square = x * x;
+    const float far = 1.0f - 2.0f / (cbe_expf(2.0f * t) + 1.0f);
+    float p = -0.005717036779969931f;
+    p = p * square + 0.020650578662753105f;
+    p = p * square - 0.05374349653720856f;
+    p = p * square + 0.13331490755081177f;
+    p = p * square - 0.3333328366279602f;
+    const float near = x + x * square * p;
+    return t < 0.625f ? near : x < 0 ? -far : far;
+}
+
+CBE_CLONES void cbe_softcap_row(size_t n, float cap, float *x)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) x[i] = cap * tanh_of(x[i] / cap);
 }

@@ -1,0 +1,124 @@
+/*
+ * activation.c - see activation.h. Plain twins: tests/ref/model_ref.c.
+ *
+ * Each function is one inline of floats, so that the loops over it become vector code.
+ */
+#include "model/activation.h"
+
+/* Nobody reads the exception flags; while compilers must keep them right, the clamps inside
+ * cbe_expf stay out of vector loops. NaN and infinity behave as ever. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("no-trapping-math")
+#endif
+
+#include <math.h>
+#include <string.h>
+
+#include "core/exp.h"
+#include "model/clones.h"
+
+static inline float silu(float z)
+{
+    return z / (1.0f + cbe_expf(-z));
+}
+
+static inline float quick_gelu(float z)
+{
+    return z / (1.0f + cbe_expf(-1.702f * z));
+}
+
+/* (1 + tanh(u)) / 2 = 1 / (1 + exp(-2 u)): nothing cancels. */
+static inline float gelu_tanh(float z)
+{
+    const float twice_root = 1.5957691216057308f; /* 2 sqrt(2 / pi) */
+    return z / (1.0f + cbe_expf(-twice_root * (z + 0.044715f * z * z * z)));
+}
+
+/* With Q the upper tail of the normal distribution: z (1 - Q(z)), or z Q(-z) below 0.
+ * -log Q(t) is nearly a parabola; the polynomial (tests/tools/activation_coefficients.py) leaves
+ * |z| Q within 4e-8 in float32 arithmetic. Past 9 Q is below 1e-18 and counts as constant. */
+static inline float gelu(float z)
+{
+    float t = z < 0 ? -z : z;
+    t = t > 9.0f ? 9.0f : t;
+    float p = 1.1462743643164686e-8f;
+    p = p * t - 3.982633813848224e-7f;
+    p = p * t + 5.725267783418531e-6f;
+    p = p * t - 4.331735544838011e-5f;
+    p = p * t + 1.640829723328352e-4f;
+    p = p * t + 5.621097807306796e-5f;
+    p = p * t - 4.879346117377281e-3f;
+    p = p * t + 3.639104589819908e-2f;
+    p = p * t + 3.182942271232605e-1f;
+    p = p * t + 7.978862524032593e-1f;
+    p = p * t + 6.931471228599548e-1f;
+    const float tail = z * cbe_expf(-p);
+    return z < 0 ? tail : z - tail;
+}
+
+static inline float relu(float z)
+{
+    return z > 0 ? z : 0;
+}
+
+/* Two loops for each function: alone, and times b. */
+#define DEFINE_LOOPS(f)                                                                            \
+    CBE_CLONES static void f##_row(size_t n, float *restrict a)                                    \
+    {                                                                                              \
+        _Pragma("omp simd") for (size_t i = 0; i < n; i++) a[i] = f(a[i]);                         \
+    }                                                                                              \
+    CBE_CLONES static void f##_gated_row(size_t n, float *restrict a, const float *restrict b)     \
+    {                                                                                              \
+        _Pragma("omp simd") for (size_t i = 0; i < n; i++) a[i] = f(a[i]) * b[i];                  \
+    }
+
+DEFINE_LOOPS(silu)
+DEFINE_LOOPS(gelu)
+DEFINE_LOOPS(gelu_tanh)
+DEFINE_LOOPS(quick_gelu)
+DEFINE_LOOPS(relu)
+
+static const struct {
+    void (*row)(size_t n, float *a);
+    void (*gated_row)(size_t n, float *a, const float *b);
+} loops[] = {
+    [CBE_SILU] = {silu_row, silu_gated_row},
+    [CBE_GELU] = {gelu_row, gelu_gated_row},
+    [CBE_GELU_TANH] = {gelu_tanh_row, gelu_tanh_gated_row},
+    [CBE_QUICK_GELU] = {quick_gelu_row, quick_gelu_gated_row},
+    [CBE_RELU] = {relu_row, relu_gated_row},
+};
+_Static_assert(sizeof loops / sizeof *loops == CBE_N_ACTIVATIONS, "one row for each activation");
+
+static const struct {
+    const char *name;
+    cbe_activation activation;
+} names[] = {
+    {"silu", CBE_SILU},
+    {"swish", CBE_SILU},
+    {"gelu", CBE_GELU},
+    {"gelu_python", CBE_GELU},
+    {"gelu_new", CBE_GELU_TANH},
+    {"gelu_fast", CBE_GELU_TANH},
+    {"gelu_pytorch_tanh", CBE_GELU_TANH},
+    {"gelu_accurate", CBE_GELU_TANH},
+    {"quick_gelu", CBE_QUICK_GELU},
+    {"relu", CBE_RELU},
+};
+
+cbe_activation cbe_activation_find(const char *name)
+{
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(name, names[i].name) == 0) return names[i].activation;
+    return CBE_N_ACTIVATIONS;
+}
+
+void cbe_activate(cbe_activation activation, size_t n, float *a)
+{
+    loops[activation].row(n, a);
+}
+
+void cbe_activate_gated(cbe_activation activation, size_t n, float *a, const float *b)
+{
+    loops[activation].gated_row(n, a, b);
+}

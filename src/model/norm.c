@@ -1,0 +1,46 @@
+/* norm.c - see norm.h. Plain twin: tests/ref/model_ref.c. */
+#include "model/norm.h"
+
+#include <math.h>
+
+#include "model/clones.h"
+
+CBE_CLONES static double sum_row(size_t d, const float *x)
+{
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (size_t i = 0; i < d; i++) sum += (double)x[i];
+    return sum;
+}
+
+CBE_CLONES static double sum_squares(size_t d, const float *x, float mean)
+{
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (size_t i = 0; i < d; i++) {
+        const double centred = (double)x[i] - (double)mean;
+        sum += centred * centred;
+    }
+    return sum;
+}
+
+CBE_CLONES static void scale_and_gain(size_t d, const float *x, float mean, float scale,
+                                      const float *gamma, float *out)
+{
+#pragma omp simd
+    for (size_t i = 0; i < d; i++) out[i] = (x[i] - mean) * scale * gamma[i];
+}
+
+void cbe_norm_rows(cbe_norm norm, double eps, size_t n, size_t d, const float *x,
+                   const float *gamma, const float *beta, float *out)
+{
+    for (size_t r = 0; r < n; r++) {
+        const float *row = x + r * d;
+        float *to = out + r * d;
+        const float mean = norm == CBE_NORM_LAYER ? (float)(sum_row(d, row) / (double)d) : 0;
+        const double variance = sum_squares(d, row, mean) / (double)d;
+        scale_and_gain(d, row, mean, (float)(1 / sqrt(variance + eps)), gamma, to);
+        if (beta)
+            for (size_t i = 0; i < d; i++) to[i] += beta[i];
+    }
+}

@@ -1,0 +1,20 @@
+/*
+ * model_ref.h - the forward pass in float64 and plain loops: the twin of src/model/forward.c.
+ *
+ * It follows the description and the expanded weights of an open model, so it says nothing about
+ * how they were read; golden files do.
+ */
+#ifndef CBE_TESTS_MODEL_REF_H
+#define CBE_TESTS_MODEL_REF_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cbe/model.h"
+
+/** @param hidden [out] (n_layers + 1, N, d), N = n_sequences context_length
+ *  @param logits [out] (N, V); NULL: not wanted */
+void cbe_model_ref(const cbe_model *model, size_t n_sequences, size_t context_length,
+                   const int64_t *ids, double *hidden, double *logits);
+
+#endif
