@@ -137,7 +137,7 @@ static cbe_status gather_tokens(source *s, cbe_error *err)
         cbe_span content = {"", 0};
         cbe_json_span(token, "content", &content);
         const int64_t kind =
-            cbe_json_bool(token, "special", false) ? CBE_TOKEN_CONTROL : CBE_TOKEN_USER_DEFINED;
+            cbe_json_flag(token, "special", false) ? CBE_TOKEN_CONTROL : CBE_TOKEN_USER_DEFINED;
         st = put_token(s, id_of(json_object_get(token, "id")), content, kind, err);
     }
     return st;
@@ -201,14 +201,14 @@ static cbe_status make_bpe(cbe_tokenizer *made, const source *s, cbe_error *err)
 {
     const json_t *list = json_object_get(s->model, "merges");
     const size_t n = json_array_size(list);
-    cbe_bpe_options options = {.byte_fallback = cbe_json_bool(s->model, "byte_fallback", false),
-                               .fuse_unknown = cbe_json_bool(s->model, "fuse_unk", false)};
+    cbe_bpe_options options = {.byte_fallback = cbe_json_flag(s->model, "byte_fallback", false),
+                               .fuse_unknown = cbe_json_flag(s->model, "fuse_unk", false)};
     if (!json_is_array(list)) return cbe_json_wrong(s->path, "model.merges is not a list", err);
     cbe_status st = check_bpe(s, err);
     if (st == CBE_OK && !s->byte_level)
         st = read_unknown(s, made->vocabulary, &options.unknown, err);
     if (st != CBE_OK) return st;
-    made->ignore_merges = cbe_json_bool(s->model, "ignore_merges", false);
+    made->ignore_merges = cbe_json_flag(s->model, "ignore_merges", false);
     cbe_span(*merges)[2] = cbe_alloc(n, sizeof *merges, "merges", err);
     if (!merges) return CBE_ERR_NOMEM;
     for (size_t i = 0; i < n && st == CBE_OK; i++)
@@ -239,7 +239,7 @@ static cbe_status make_unigram(cbe_tokenizer *made, const source *s, cbe_error *
         for (size_t i = json_array_size(vocab); i < s->n_tokens; i++)
             s->kinds[i] = CBE_TOKEN_UNUSED;
         st = cbe_unigram_create(&made->unigram, made->vocabulary, scores, s->kinds, unknown,
-                                cbe_json_bool(s->model, "byte_fallback", false), err);
+                                cbe_json_flag(s->model, "byte_fallback", false), err);
     }
     cbe_free(scores);
     return st;
@@ -292,12 +292,12 @@ static cbe_status make_added(cbe_tokenizer *made, const source *s, cbe_error *er
         cbe_added_token token = {
             .text = cbe_vocabulary_bytes(made->vocabulary, (size_t)id),
             .id = id,
-            .single_word = cbe_json_bool(value, "single_word", false),
-            .lstrip = cbe_json_bool(value, "lstrip", false),
-            .rstrip = cbe_json_bool(value, "rstrip", false),
+            .single_word = cbe_json_flag(value, "single_word", false),
+            .lstrip = cbe_json_flag(value, "lstrip", false),
+            .rstrip = cbe_json_flag(value, "rstrip", false),
         };
-        const bool special = cbe_json_bool(value, "special", false);
-        if (!cbe_json_bool(value, "normalized", !special)) {
+        const bool special = cbe_json_flag(value, "special", false);
+        if (!cbe_json_flag(value, "normalized", !special)) {
             if (token.text.length) raw[n_raw++] = token;
             continue;
         }

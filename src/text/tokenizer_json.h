@@ -15,7 +15,7 @@ const char *cbe_json_type(const json_t *value);
 /** A string of an object as a span, borrowed; false when it is not there. */
 bool cbe_json_span(const json_t *object, const char *key, cbe_span *out);
 /** A bool of an object; `otherwise` when it is not there. */
-bool cbe_json_bool(const json_t *object, const char *key, bool otherwise);
+bool cbe_json_flag(const json_t *object, const char *key, bool otherwise);
 
 /* Each adds steps to what is there; null adds none. */
 cbe_status cbe_json_normaliser(const json_t *value, const char *path, cbe_normaliser *out,

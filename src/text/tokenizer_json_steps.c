@@ -48,7 +48,7 @@ bool cbe_json_span(const json_t *object, const char *key, cbe_span *out)
     return true;
 }
 
-bool cbe_json_bool(const json_t *object, const char *key, bool otherwise)
+bool cbe_json_flag(const json_t *object, const char *key, bool otherwise)
 {
     const json_t *value = json_object_get(object, key);
     return json_is_boolean(value) ? json_is_true(value) : otherwise;
@@ -91,8 +91,8 @@ static cbe_status normaliser(const json_t *value, const char *path, int depth, c
     if (strcmp(type, "Lowercase") == 0) return cbe_normaliser_add_lowercase(out, err);
     if (strcmp(type, "StripAccents") == 0) return cbe_normaliser_add_strip_accents(out, err);
     if (strcmp(type, "Strip") == 0)
-        return cbe_normaliser_add_strip(out, cbe_json_bool(value, "strip_left", true),
-                                        cbe_json_bool(value, "strip_right", true), err);
+        return cbe_normaliser_add_strip(out, cbe_json_flag(value, "strip_left", true),
+                                        cbe_json_flag(value, "strip_right", true), err);
     if (strcmp(type, "Prepend") == 0 && cbe_json_span(value, "prepend", &text))
         return cbe_normaliser_add_prepend(out, text.data, text.length, err);
     if (strcmp(type, "Replace") == 0 && cbe_json_span(value, "content", &text)) {
@@ -139,9 +139,9 @@ static cbe_status read_behaviour(const json_t *value, const char *path, cbe_spli
 static cbe_status byte_level(const json_t *value, cbe_pretokenizer *out, cbe_error *err)
 {
     cbe_status st = CBE_OK;
-    if (cbe_json_bool(value, "add_prefix_space", true))
+    if (cbe_json_flag(value, "add_prefix_space", true))
         st = cbe_pretokenizer_add_prefix_space(out, err);
-    if (st == CBE_OK && cbe_json_bool(value, "use_regex", true))
+    if (st == CBE_OK && cbe_json_flag(value, "use_regex", true))
         st = add_pattern(out, GPT2_SPLIT, CBE_SPLIT_ISOLATED, false, err);
     return st;
 }
@@ -153,7 +153,7 @@ static cbe_status read_scheme(const json_t *value, const char *path, cbe_prepend
     const char *scheme = json_string_value(json_object_get(value, "prepend_scheme"));
     *out = CBE_PREPEND_ALWAYS;
     if (!scheme) {
-        if (!cbe_json_bool(value, "add_prefix_space", true)) *out = CBE_PREPEND_NEVER;
+        if (!cbe_json_flag(value, "add_prefix_space", true)) *out = CBE_PREPEND_NEVER;
         return CBE_OK;
     }
     if (strcmp(scheme, "always") == 0) return CBE_OK;
@@ -173,7 +173,7 @@ static cbe_status metaspace(const json_t *value, const char *path, cbe_pretokeni
         return cbe_json_wrong(path, "Metaspace has no replacement", err);
     cbe_status st = read_scheme(value, path, &scheme, err);
     if (st == CBE_OK) st = cbe_pretokenizer_add_metaspace(out, mark.data, mark.length, scheme, err);
-    if (st != CBE_OK || !cbe_json_bool(value, "split", true)) return st;
+    if (st != CBE_OK || !cbe_json_flag(value, "split", true)) return st;
     st = cbe_regex_create_literal(&regex, mark.data, mark.length, err);
     return st == CBE_OK
                ? cbe_pretokenizer_add_split(out, regex, CBE_SPLIT_MERGED_WITH_NEXT, false, err)
@@ -223,7 +223,7 @@ static cbe_status pretokenizer(const json_t *value, const char *path, int depth,
     }
     if (strcmp(type, "Digits") == 0)
         return add_pattern(out, "\\p{N}",
-                           cbe_json_bool(value, "individual_digits", false) ? CBE_SPLIT_ISOLATED
+                           cbe_json_flag(value, "individual_digits", false) ? CBE_SPLIT_ISOLATED
                                                                             : CBE_SPLIT_CONTIGUOUS,
                            false, err);
     if (strcmp(type, "CharDelimiterSplit") == 0 && cbe_json_span(value, "delimiter", &delimiter) &&
@@ -238,7 +238,7 @@ static cbe_status pretokenizer(const json_t *value, const char *path, int depth,
     if (*type == 'P') return add_pattern(out, PUNCTUATION, behaviour, false, err);
     if ((st = read_pattern(json_object_get(value, "pattern"), path, &regex, err)) != CBE_OK)
         return st;
-    return cbe_pretokenizer_add_split(out, regex, behaviour, cbe_json_bool(value, "invert", false),
+    return cbe_pretokenizer_add_split(out, regex, behaviour, cbe_json_flag(value, "invert", false),
                                       err);
 }
 
