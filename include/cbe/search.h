@@ -35,8 +35,8 @@ typedef struct {
     size_t max_iterations; /* L-BFGS iterations for one start; 100 */
     size_t n_starts;       /* candidates refined for each vector, default search; 0: 16, or 12 after the first vector,
                               and more at random where evaluation_cost is low (docs/search.md) */
-    size_t n_polished;     /* maxima polished on all tokens, at most; 6 */
-    size_t sample;         /* tokens of the sample; 512 */
+    size_t n_polished;     /* maxima polished on all tokens, at most; 3 */
+    size_t sample;         /* tokens of the sample; 256 */
     double evaluation_cost; /* of one direction on all tokens, about, in multiplications; 0: not known, and too much for
                                more starts than above */
     uint64_t seed;         /* of random starts; 0 */

@@ -68,7 +68,7 @@ typedef struct {
     void (*rows_dot)(size_t n, size_t d, const float *w, size_t ldw, size_t m, const float *a,
                      float *out, size_t ldo);
     /** out[j * d ..] += sum over n rows of coeff[j * ldc + i] * row i of w, in float over a few rows,
-     * in double over the rest. scratch: d floats. */
+     * in double over the rest. scratch: m d floats. */
     void (*rows_sum)(size_t n, size_t d, const float *w, size_t ldw, size_t m, const float *coeff,
                      size_t ldc, float *scratch, double *out);
     /** The two with double vectors and coefficients, in double throughout. */

@@ -253,74 +253,83 @@ static cbe_cap_sums row_cap(size_t n, const float *z0, const float *z, const flo
                           sum_lanes(total[3]), sum_lanes(total[4]), sum_lanes(total[5])};
 }
 
-/* Four products that share a pass: of one row with four vectors, or of four rows with one. */
-static inline void dot_four(size_t d, const float *x, const float *const y[4], float out[4])
+SIMD float sum_floats(vfloat v)
 {
-    float s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-    const float *y0 = y[0], *y1 = y[1], *y2 = y[2], *y3 = y[3];
-#pragma omp simd reduction(+ : s0, s1, s2, s3)
-    for (size_t k = 0; k < d; k++) {
-        s0 += x[k] * y0[k];
-        s1 += x[k] * y1[k];
-        s2 += x[k] * y2[k];
-        s3 += x[k] * y3[k];
-    }
-    out[0] = s0;
-    out[1] = s1;
-    out[2] = s2;
-    out[3] = s3;
+    float sum = 0;
+    for (size_t i = 0; i < LANES; i++) sum += v[i];
+    return sum;
 }
 
+/* Products of two rows with four vectors, or of four rows with one: eight or four sums that share their loads. Each is added up
+ * in the same order, so that a product has the same bits whatever it is made with. */
+SIMD void dot_block(size_t d, size_t n_x, const float *const *x, size_t n_y, const float *const *y, float *out)
+{
+    vfloat sum[8];
+    for (size_t i = 0; i < n_x * n_y; i++) sum[i] = splat(0);
+    for (size_t k = 0; k < d; k += LANES) {
+        const size_t left = d - k;
+        vfloat ys[4];
+        for (size_t j = 0; j < n_y; j++) ys[j] = left >= LANES ? load(y[j] + k) : load_some(y[j] + k, left);
+        for (size_t i = 0; i < n_x; i++) {
+            const vfloat xs = left >= LANES ? load(x[i] + k) : load_some(x[i] + k, left);
+            for (size_t j = 0; j < n_y; j++) sum[i * n_y + j] = multiply_add(xs, ys[j], sum[i * n_y + j]);
+        }
+    }
+    for (size_t i = 0; i < n_x * n_y; i++) out[i] = sum_floats(sum[i]);
+}
+
+/* What is missing of a block repeats the last row or vector. */
 static void rows_dot(size_t n, size_t d, const float *w, size_t ldw, size_t m, const float *a,
                      float *out, size_t ldo)
 {
-    float four[4];
-    const size_t in_fours = m / 4 * 4;
-    for (size_t j = in_fours; j < m; j++)
-        for (size_t i = 0; i < n; i += 4) {
-            const size_t last = n - 1;
-            const float *rows[4];
-            for (size_t r = 0; r < 4; r++) rows[r] = w + (i + r < n ? i + r : last) * ldw;
-            dot_four(d, a + j * d, rows, four);
-            for (size_t r = 0; r < 4 && i + r < n; r++) out[j * ldo + i + r] = four[r];
+    const float *x[4], *y[4];
+    float block[8];
+    for (size_t j = 0; j < m; j += 4) {
+        const size_t vectors = m - j < 4 ? m - j : 4;
+        for (size_t r = 0; r < 4; r++) y[r] = a + (j + (r < vectors ? r : vectors - 1)) * d;
+        for (size_t i = 0; i < n && vectors == 1; i += 4) {
+            for (size_t r = 0; r < 4; r++) x[r] = w + (i + r < n ? i + r : n - 1) * ldw;
+            dot_block(d, 4, x, 1, y, block);
+            for (size_t r = 0; r < 4 && i + r < n; r++) out[j * ldo + i + r] = block[r];
         }
-    for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; j < in_fours; j += 4) {
-            const float *vectors[4];
-            for (size_t r = 0; r < 4; r++) vectors[r] = a + (j + r) * d;
-            dot_four(d, w + i * ldw, vectors, four);
-            for (size_t r = 0; r < 4; r++) out[(j + r) * ldo + i] = four[r];
+        for (size_t i = 0; i < n && vectors > 1; i += 2) {
+            for (size_t r = 0; r < 2; r++) x[r] = w + (i + r < n ? i + r : n - 1) * ldw;
+            dot_block(d, 2, x, 4, y, block);
+            for (size_t r = 0; r < 2 && i + r < n; r++)
+                for (size_t c = 0; c < vectors; c++) out[(j + c) * ldo + i + r] = block[r * 4 + c];
         }
+    }
 }
 
 enum { SUM_ROWS = 64 }; /* rows summed in float before the sum goes on in double */
 
+/* s += sum over four rows of c[r] * row r. */
+SIMD void add_four_rows(size_t d, const float *const w[4], const float c[4], float *s)
+{
+    const float *w0 = w[0], *w1 = w[1], *w2 = w[2], *w3 = w[3];
+    const float c0 = c[0], c1 = c[1], c2 = c[2], c3 = c[3];
+#pragma omp simd
+    for (size_t k = 0; k < d; k++) s[k] += (c0 * w0[k] + c1 * w1[k]) + (c2 * w2[k] + c3 * w3[k]);
+}
+
+/* Four rows at a time stay in the first cache while all vectors take them up. */
 static void rows_sum(size_t n, size_t d, const float *w, size_t ldw, size_t m, const float *coeff,
                      size_t ldc, float *scratch, double *out)
 {
     for (size_t start = 0; start < n; start += SUM_ROWS) {
         const size_t end = n - start < SUM_ROWS ? n : start + SUM_ROWS;
-        for (size_t j = 0; j < m; j++) {
-            const float *c = coeff + j * ldc;
-            memset(scratch, 0, d * sizeof *scratch);
-            size_t i = start;
-            for (; i + 4 <= end; i += 4) {
-                const float *w0 = w + i * ldw, *w1 = w0 + ldw, *w2 = w1 + ldw, *w3 = w2 + ldw;
-                const float c0 = c[i], c1 = c[i + 1], c2 = c[i + 2], c3 = c[i + 3];
-#pragma omp simd
-                for (size_t k = 0; k < d; k++)
-                    scratch[k] += (c0 * w0[k] + c1 * w1[k]) + (c2 * w2[k] + c3 * w3[k]);
+        memset(scratch, 0, m * d * sizeof *scratch);
+        for (size_t i = start; i < end; i += 4) {
+            const float *rows[4];
+            for (size_t r = 0; r < 4; r++) rows[r] = w + (i + r < end ? i + r : i) * ldw;
+            for (size_t j = 0; j < m; j++) {
+                float c[4];
+                for (size_t r = 0; r < 4; r++) c[r] = i + r < end ? coeff[j * ldc + i + r] : 0;
+                add_four_rows(d, rows, c, scratch + j * d);
             }
-            for (; i < end; i++) {
-                const float *w0 = w + i * ldw;
-                const float c0 = c[i];
-#pragma omp simd
-                for (size_t k = 0; k < d; k++) scratch[k] += c0 * w0[k];
-            }
-            double *o = out + j * d;
-#pragma omp simd
-            for (size_t k = 0; k < d; k++) o[k] += (double)scratch[k];
         }
+#pragma omp simd
+        for (size_t k = 0; k < m * d; k++) out[k] += (double)scratch[k];
     }
 }
 

@@ -62,11 +62,28 @@ static void lens_directions(cbe_lens_objective *o, size_t m, const double *v)
     }
 }
 
+/* Products of the directions with one row in force, and with the token that it is ablated with. */
+static void token_products(cbe_lens_objective *o, size_t m, const double *v, bool same, size_t row)
+{
+    const cbe_kernels *k = o->kernels;
+    const size_t d = o->hidden_size, n = o->n_tokens, token = o->row_token[row];
+    k->rows_dot_f64(1, d, o->hidden + token * d, d, m, v, o->h_dot + token, n);
+    if (o->replacement == CBE_ABLATE_RESAMPLE) {
+        const size_t other = (size_t)o->derangement[token];
+        k->rows_dot_f64(1, d, o->hidden + other * d, d, m, v, o->other_dot + token, n);
+    }
+    if (same)
+        for (size_t j = 0; j < m; j++) o->x_dot[j * n + token] = o->h_dot[j * n + token];
+    else
+        k->rows_dot_f64(1, d, o->x + token * d, d, m, o->ac, o->x_dot + token, n);
+    if (o->has_probs) k->rows_dot_f64(1, d, o->e + row * d, d, m, o->ac, o->e_dot + row, o->n_rows);
+}
+
 /* 1 b. Products of the directions with the vocabulary and with the tokens. */
 static void direction_products(cbe_lens_objective *o, size_t m, const double *v)
 {
     const cbe_kernels *k = o->kernels;
-    const size_t d = o->hidden_size, vocab = o->vocab_size, n = o->n_tokens;
+    const size_t d = o->hidden_size, vocab = o->vocab_size;
     const bool same = o->x == o->hidden && !o->layernorm; /* then x.ac = h.v */
 #pragma omp parallel num_threads(o->n_threads)
     {
@@ -74,20 +91,11 @@ static void direction_products(cbe_lens_objective *o, size_t m, const double *v)
         for (size_t t = 0; t < vocab; t += CBE_LENS_VOCAB_BLOCK)
             k->rows_dot(min_size(CBE_LENS_VOCAB_BLOCK, vocab - t), d, o->w + t * d, d, m, o->ac32,
                         o->u + t, o->stride);
-#pragma omp for schedule(dynamic) nowait
-        for (size_t i = 0; i < n; i += CBE_LENS_TOKEN_BLOCK) {
-            const size_t count = min_size(CBE_LENS_TOKEN_BLOCK, n - i);
-            k->rows_dot_f64(count, d, o->hidden + i * d, d, m, v, o->h_dot + i, n);
-            if (!same)
-                k->rows_dot_f64(count, d, o->x + i * d, d, m, o->ac, o->x_dot + i, n);
-        }
+#pragma omp for schedule(dynamic, CBE_LENS_TOKEN_CHUNK)
+        for (size_t i = 0; i < o->n_active; i++) token_products(o, m, v, same, o->active[i]);
 #pragma omp for schedule(dynamic)
-        for (size_t i = 0; i < (o->has_probs ? o->n_rows : 0); i += CBE_LENS_TOKEN_BLOCK)
-            k->rows_dot_f64(min_size(CBE_LENS_TOKEN_BLOCK, o->n_rows - i), d, o->e + i * d, d, m,
-                            o->ac, o->e_dot + i, o->n_rows);
+        for (size_t j = 0; j < m; j++) k->range(vocab, o->u + j * o->stride, &o->u_low[j], &o->u_high[j]);
     }
-    if (same) memcpy(o->x_dot, o->h_dot, m * n * sizeof *o->x_dot);
-    for (size_t j = 0; j < m; j++) k->range(vocab, o->u + j * o->stride, &o->u_low[j], &o->u_high[j]);
 }
 
 /* 2. The rank-1 change of each active row; returns the number of pairs set aside. */
@@ -104,7 +112,7 @@ static size_t row_shifts(cbe_lens_objective *o, size_t m)
             if (o->replacement == CBE_ABLATE_MEAN)
                 c -= o->mean_dot[direction];
             else if (o->replacement == CBE_ABLATE_RESAMPLE)
-                c -= h_dot[o->derangement[token]];
+                c -= o->other_dot[direction * n + token];
             const double whole = o->norm2[row] + c * c * o->ac_norm2[direction];
             const double left = whole - 2 * c * o->x_dot[direction * n + token];
             const double s2 = left / d + eps;
@@ -430,7 +438,7 @@ static void vocab_gradient(cbe_lens_objective *o, size_t m, bool exact, double *
         double *out = o->block_sums + b * m * d;
         memset(out, 0, m * d * sizeof *out);
         o->kernels->rows_sum(n, d, o->w + start * d, d, m, o->g_total + start, o->stride,
-                             o->sum_scratch + (size_t)omp_get_thread_num() * d, out);
+                             o->sum_scratch + (size_t)omp_get_thread_num() * m * d, out);
     }
     memset(sums, 0, m * d * sizeof *sums);
     for (size_t b = 0; b < blocks; b++)
@@ -441,34 +449,34 @@ static void vocab_gradient(cbe_lens_objective *o, size_t m, bool exact, double *
  * each (m, d), one after the other in sums. */
 static void token_gradient(cbe_lens_objective *o, size_t m, double *sums)
 {
-    const size_t n = o->n_tokens, d = o->hidden_size, active = o->n_active;
-    const size_t longest = n > o->n_rows ? n : o->n_rows;
-    double *by_hidden = o->coeff, *by_x = by_hidden + m * longest, *by_e = by_x + m * longest;
-    memset(o->coeff, 0, 3 * m * longest * sizeof *o->coeff);
-    for (size_t j = 0; j < m; j++) {
+    const cbe_kernels *kernels = o->kernels;
+    const size_t d = o->hidden_size, active = o->n_active;
+    double *by_hidden = o->coeff, *by_x = by_hidden + m * active, *by_e = by_x + m * active;
+    for (size_t j = 0; j < m; j++)
         for (size_t i = 0; i < active; i++) {
             const cbe_lens_row *r = &o->rows[j * active + i];
-            const size_t row = o->active[i], token = o->row_token[row];
-            by_hidden[j * longest + token] += r->c_coeff;
-            if (o->replacement == CBE_ABLATE_RESAMPLE)
-                by_hidden[j * longest + (size_t)o->derangement[token]] -= r->c_coeff;
-            by_x[j * longest + token] = o->shifts[j * active + i].exact ? 0 : r->xc_coeff;
-            by_e[j * longest + row] = r->weight;
+            by_hidden[j * active + i] = r->c_coeff;
+            by_x[j * active + i] = o->shifts[j * active + i].exact ? 0 : r->xc_coeff;
+            by_e[j * active + i] = r->weight;
         }
-    }
-    const size_t blocks = (longest + CBE_LENS_TOKEN_BLOCK - 1) / CBE_LENS_TOKEN_BLOCK;
+    const size_t blocks = (active + CBE_LENS_TOKEN_BLOCK - 1) / CBE_LENS_TOKEN_BLOCK;
     memset(o->block_sums, 0, blocks * 3 * m * d * sizeof *o->block_sums);
 #pragma omp parallel for schedule(dynamic) num_threads(o->n_threads)
     for (size_t b = 0; b < blocks; b++) {
-        const size_t start = b * CBE_LENS_TOKEN_BLOCK;
+        const size_t end = min_size((b + 1) * CBE_LENS_TOKEN_BLOCK, active);
         double *out = o->block_sums + b * 3 * m * d;
-        const size_t tokens = start < n ? min_size(CBE_LENS_TOKEN_BLOCK, n - start) : 0;
-        const size_t rows = start < o->n_rows ? min_size(CBE_LENS_TOKEN_BLOCK, o->n_rows - start) : 0;
-        o->kernels->rows_sum_f64(tokens, d, o->hidden + start * d, d, m, by_hidden + start, longest, out);
-        o->kernels->rows_sum_f64(tokens, d, o->x + start * d, d, m, by_x + start, longest, out + m * d);
-        if (o->has_probs)
-            o->kernels->rows_sum_f64(rows, d, o->e + start * d, d, m, by_e + start, longest,
-                                     out + 2 * m * d);
+        for (size_t i = b * CBE_LENS_TOKEN_BLOCK; i < end; i++) {
+            const size_t row = o->active[i], token = o->row_token[row];
+            kernels->rows_sum_f64(1, d, o->hidden + token * d, d, m, by_hidden + i, active, out);
+            kernels->rows_sum_f64(1, d, o->x + token * d, d, m, by_x + i, active, out + m * d);
+            if (o->has_probs) kernels->rows_sum_f64(1, d, o->e + row * d, d, m, by_e + i, active, out + 2 * m * d);
+        }
+        if (o->replacement != CBE_ABLATE_RESAMPLE) continue;
+        for (size_t i = b * CBE_LENS_TOKEN_BLOCK; i < end; i++) { /* D_n = h_n - h_other */
+            for (size_t j = 0; j < m; j++) by_hidden[j * active + i] = -by_hidden[j * active + i];
+            const size_t other = (size_t)o->derangement[o->row_token[o->active[i]]];
+            kernels->rows_sum_f64(1, d, o->hidden + other * d, d, m, by_hidden + i, active, out);
+        }
     }
     memset(sums, 0, 3 * m * d * sizeof *sums);
     for (size_t b = 0; b < blocks; b++)

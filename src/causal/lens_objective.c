@@ -68,7 +68,7 @@ static size_t list_arrays(cbe_lens_objective *o, array_spec *list)
     const size_t n = o->n_tokens, d = o->hidden_size, v = o->vocab_size, rows = o->n_rows, m = o->head.max_batch;
     const size_t longest = rows > n ? rows : n, parts = CBE_LENS_PARTS + 1, stride = o->stride;
     const size_t threads = (size_t)o->n_threads, buffers = o->capped ? 2 : 1;
-    const size_t token_blocks = blocks_of(n, CBE_LENS_TOKEN_BLOCK), vocab_blocks = blocks_of(v, CBE_LENS_VOCAB_BLOCK);
+    const size_t token_blocks = blocks_of(longest, CBE_LENS_TOKEN_BLOCK), vocab_blocks = blocks_of(v, CBE_LENS_VOCAB_BLOCK);
     const size_t sums = 3 * token_blocks > vocab_blocks ? 3 * token_blocks : vocab_blocks;
     const bool f32 = o->storage == CBE_LOGITS_FLOAT32, f16 = o->storage == CBE_LOGITS_FLOAT16;
     const array_spec arrays[] = {
@@ -103,6 +103,7 @@ static size_t list_arrays(cbe_lens_objective *o, array_spec *list)
         {&o->ac_norm2, m, sizeof(double), "directions"},
         {&o->ac32, times(m, d, 1), sizeof(float), "directions"},
         {&o->h_dot, times(m, longest, 1), sizeof(double), "coefficients"},
+        {&o->other_dot, o->ablation == CBE_ABLATE_RESAMPLE ? times(m, longest, 1) : 0, sizeof(double), "coefficients"},
         {&o->x_dot, times(m, longest, 1), sizeof(double), "coefficients"},
         {&o->e_dot, times(m, longest, 1), sizeof(double), "coefficients"},
         {&o->u, times(m, stride, 1), sizeof(float), "logit directions"},
@@ -120,7 +121,7 @@ static size_t list_arrays(cbe_lens_objective *o, array_spec *list)
         {&o->exact_grad, times(m, d, 1), sizeof(double), "exact rows"},
         {&o->coeff, times(m, longest, 3), sizeof(double), "coefficients"},
         {&o->block_sums, times(sums, m, d), sizeof(double), "partial sums"},
-        {&o->sum_scratch, times(threads, d, 1), sizeof(float), "partial sums"},
+        {&o->sum_scratch, times(threads, m, d), sizeof(float), "partial sums"},
         {&o->grad_sums, times(m, d, 4), sizeof(double), "gradient sums"},
         {&o->c_total, m, sizeof(double), "gradient sums"},
         {&o->lens_grad, d, sizeof(double), "gradient sums"},

@@ -27,6 +27,7 @@ enum {
     CBE_LENS_PARTS = 32,         /* parts of the rows, each with a gradient vector of its own */
     CBE_LENS_MIN_PART = 64,      /* rows in a part, at least: a part costs a pass over V floats */
     CBE_LENS_TOKEN_BLOCK = 256,  /* tokens of one task in sums over d */
+    CBE_LENS_TOKEN_CHUNK = 32,   /* tokens taken at a time in products with d */
     CBE_LENS_VOCAB_BLOCK = 1024, /* vocabulary entries of one task in products with W~ */
     CBE_LENS_EXACT_ROWS = 32,    /* cancelled rows recomputed together */
     CBE_LENS_BLOCK = 64,         /* rows of Z made together */
@@ -114,7 +115,8 @@ typedef struct {
     double *constant;                     /* (m): a of c_n = D_n . v - a */
     double *a, *ac, *mean_dot, *ac_norm2; /* (m, d), (m, d), (m), (m) */
     float *ac32;                          /* (m, d) */
-    double *h_dot, *x_dot, *e_dot;        /* (m, N), (m, N), (m, rows) */
+    double *h_dot, *x_dot, *e_dot;        /* (m, N), (m, N), (m, rows): of rows in force */
+    double *other_dot;                    /* (m, N), resample: h . v of the token that it is ablated with */
     float *u;                             /* (m, stride) */
     float *u_low, *u_high;                /* (m): smallest and largest entry of u */
     float *g;                             /* (CBE_LENS_PARTS + 1, m, stride) */
@@ -125,9 +127,9 @@ typedef struct {
     size_t *exact_pairs;                  /* (m rows): column * n_active + active row */
     float *exact_x, *exact_rows;          /* (CBE_LENS_EXACT_ROWS, d), (.., 2 or 3, stride) */
     double *exact_left, *exact_grad;      /* (CBE_LENS_EXACT_ROWS, d), (m, d) */
-    double *coeff;                        /* (3, m, max(N, rows)) */
+    double *coeff;                        /* (3, m, active) */
     double *block_sums;                   /* (3 token blocks or vocabulary blocks, m, d) */
-    float *sum_scratch;                   /* (n_threads, d) */
+    float *sum_scratch;                   /* (n_threads, m, d) */
     double *grad_sums, *c_total, *lens_grad; /* (4, m, d), (m), (d) */
 
     /* Scratch of optimal ablation. */

@@ -37,8 +37,8 @@ enum {
     RANDOM_CANDIDATES = 8,
     SCORE_SAMPLE = 128, /* tokens that tell candidates apart */
     RUNNER_UPS = 16,
-    LOOK_AHEAD = 3,   /* maxima compared by what they leave */
-    LEFT_STARTS = 6   /* climbs that tell how much that is */
+    LOOK_AHEAD = 2,   /* maxima compared by what they leave */
+    LEFT_STARTS = 3   /* climbs that tell how much that is */
 };
 
 struct cbe_default_search {

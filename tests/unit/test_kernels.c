@@ -219,7 +219,7 @@ static void rows_products__are_exact_on_small_integers(void **state)
 {
     (void)state;
     enum { N = 71, D = 19, M = 7, LD = 23 };
-    static float w[N * LD], a[M * D], coeff[M * N], scratch[D], dot[M * N], dot_want[M * N];
+    static float w[N * LD], a[M * D], coeff[M * N], scratch[M * D], dot[M * N], dot_want[M * N];
     static double a64[M * D], coeff64[M * N], sum[M * D], sum_want[M * D], dot64[M * N];
     sequence = 5;
     for (size_t i = 0; i < N * LD; i++) w[i] = roundf(next(8));
