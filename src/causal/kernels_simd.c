@@ -255,50 +255,74 @@ static cbe_cap_sums row_cap(size_t n, const float *z0, const float *z, const flo
 
 SIMD float sum_floats(vfloat v)
 {
-    float sum = 0;
-    for (size_t i = 0; i < LANES; i++) sum += v[i];
+    float lanes[LANES], sum = 0;
+    store(lanes, v);
+    for (size_t i = 0; i < LANES / 4; i++) sum += (lanes[4 * i] + lanes[4 * i + 1]) + (lanes[4 * i + 2] + lanes[4 * i + 3]);
     return sum;
 }
 
-/* Products of two rows with four vectors, or of four rows with one: eight or four sums that share their loads. Each is added up
- * in the same order, so that a product has the same bits whatever it is made with. */
-SIMD void dot_block(size_t d, size_t n_x, const float *const *x, size_t n_y, const float *const *y, float *out)
+/* The next LANES entries of two rows and four vectors (or of four rows and one), or `left` of them. */
+SIMD vfloat load_left(const float *p, size_t left)
 {
-    vfloat sum[8];
-    for (size_t i = 0; i < n_x * n_y; i++) sum[i] = splat(0);
-    for (size_t k = 0; k < d; k += LANES) {
-        const size_t left = d - k;
-        vfloat ys[4];
-        for (size_t j = 0; j < n_y; j++) ys[j] = left >= LANES ? load(y[j] + k) : load_some(y[j] + k, left);
-        for (size_t i = 0; i < n_x; i++) {
-            const vfloat xs = left >= LANES ? load(x[i] + k) : load_some(x[i] + k, left);
-            for (size_t j = 0; j < n_y; j++) sum[i * n_y + j] = multiply_add(xs, ys[j], sum[i * n_y + j]);
-        }
-    }
-    for (size_t i = 0; i < n_x * n_y; i++) out[i] = sum_floats(sum[i]);
+    return left >= LANES ? load(p) : load_some(p, left);
 }
 
-/* What is missing of a block repeats the last row or vector. */
+/* Products of two rows with four vectors: eight sums that share six loads. out: those of the first row, then of the second. */
+static inline void dot_two_by_four(size_t d, const float *const x[2], const float *const y[4], float out[8])
+{
+    vfloat a0 = {0}, a1 = {0}, a2 = {0}, a3 = {0}, b0 = {0}, b1 = {0}, b2 = {0}, b3 = {0};
+    for (size_t k = 0; k < d; k += LANES) {
+        const size_t left = d - k;
+        const vfloat x0 = load_left(x[0] + k, left), x1 = load_left(x[1] + k, left);
+        const vfloat y0 = load_left(y[0] + k, left), y1 = load_left(y[1] + k, left);
+        a0 = multiply_add(x0, y0, a0), b0 = multiply_add(x1, y0, b0);
+        a1 = multiply_add(x0, y1, a1), b1 = multiply_add(x1, y1, b1);
+        const vfloat y2 = load_left(y[2] + k, left), y3 = load_left(y[3] + k, left);
+        a2 = multiply_add(x0, y2, a2), b2 = multiply_add(x1, y2, b2);
+        a3 = multiply_add(x0, y3, a3), b3 = multiply_add(x1, y3, b3);
+    }
+    const vfloat sums[8] = {a0, a1, a2, a3, b0, b1, b2, b3};
+    for (size_t i = 0; i < 8; i++) out[i] = sum_floats(sums[i]);
+}
+
+/* Of four rows with one vector. Every product is added up in the same order as above: its bits are the same whatever it is made
+ * with. */
+static inline void dot_four_by_one(size_t d, const float *const x[4], const float *y, float out[4])
+{
+    vfloat s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0};
+    for (size_t k = 0; k < d; k += LANES) {
+        const size_t left = d - k;
+        const vfloat ys = load_left(y + k, left);
+        s0 = multiply_add(load_left(x[0] + k, left), ys, s0);
+        s1 = multiply_add(load_left(x[1] + k, left), ys, s1);
+        s2 = multiply_add(load_left(x[2] + k, left), ys, s2);
+        s3 = multiply_add(load_left(x[3] + k, left), ys, s3);
+    }
+    const vfloat sums[4] = {s0, s1, s2, s3};
+    for (size_t i = 0; i < 4; i++) out[i] = sum_floats(sums[i]);
+}
+
+/* Two rows stay in the first cache while all vectors are multiplied with them; what is missing of a block repeats the last row
+ * or vector. */
 static void rows_dot(size_t n, size_t d, const float *w, size_t ldw, size_t m, const float *a,
                      float *out, size_t ldo)
 {
     const float *x[4], *y[4];
     float block[8];
-    for (size_t j = 0; j < m; j += 4) {
-        const size_t vectors = m - j < 4 ? m - j : 4;
-        for (size_t r = 0; r < 4; r++) y[r] = a + (j + (r < vectors ? r : vectors - 1)) * d;
-        for (size_t i = 0; i < n && vectors == 1; i += 4) {
-            for (size_t r = 0; r < 4; r++) x[r] = w + (i + r < n ? i + r : n - 1) * ldw;
-            dot_block(d, 4, x, 1, y, block);
-            for (size_t r = 0; r < 4 && i + r < n; r++) out[j * ldo + i + r] = block[r];
-        }
-        for (size_t i = 0; i < n && vectors > 1; i += 2) {
+    for (size_t i = 0; i < n && m == 1; i += 4) {
+        for (size_t r = 0; r < 4; r++) x[r] = w + (i + r < n ? i + r : n - 1) * ldw;
+        dot_four_by_one(d, x, a, block);
+        for (size_t r = 0; r < 4 && i + r < n; r++) out[i + r] = block[r];
+    }
+    for (size_t i = 0; i < n && m > 1; i += 2)
+        for (size_t j = 0; j < m; j += 4) {
+            const size_t vectors = m - j < 4 ? m - j : 4;
             for (size_t r = 0; r < 2; r++) x[r] = w + (i + r < n ? i + r : n - 1) * ldw;
-            dot_block(d, 2, x, 4, y, block);
+            for (size_t c = 0; c < 4; c++) y[c] = a + (j + (c < vectors ? c : vectors - 1)) * d;
+            dot_two_by_four(d, x, y, block);
             for (size_t r = 0; r < 2 && i + r < n; r++)
                 for (size_t c = 0; c < vectors; c++) out[(j + c) * ldo + i + r] = block[r * 4 + c];
         }
-    }
 }
 
 enum { SUM_ROWS = 64 }; /* rows summed in float before the sum goes on in double */
