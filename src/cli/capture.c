@@ -1,6 +1,7 @@
 /* capture.c - cbe capture: hidden states of a text, to a file; and cbe decoder: what reads them. */
 #include "cli/commands.h"
 #include "cli/inputs.h"
+#include "cli/memory.h"
 #include "cli/options.h"
 #include "cli/progress.h"
 #include "core/fail.h"
@@ -65,7 +66,7 @@ int cli_capture(int argc, char **argv)
                       command.usage);
         goto done;
     }
-    if ((st = cbe_model_open(&model, given.model, &err)) != CBE_OK) goto done;
+    if ((st = cli_open_model(&model, given.model, cli_memory_available() / 10 * 7, &err)) != CBE_OK) goto done;
     const size_t n_states = cbe_model_get_config(model)->n_layers + 1;
     if ((st = cli_choose_layers(&given.layers, n_states, &layers, &n_layers, &err)) != CBE_OK) goto done;
     const cbe_documents_options documents = {(cbe_documents_kind)given.documents, given.text_field};

@@ -2,7 +2,10 @@
 #include "cli/inputs.h"
 
 #include <omp.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "cli/memory.h"
 #include "core/fail.h"
@@ -145,6 +148,46 @@ static cbe_status check_vectors(const cli_run *run, size_t hidden_size, cbe_erro
                     hidden_size, hidden_size);
 }
 
+cbe_status cli_open_model(cbe_model **out, const char *path, size_t memory, cbe_error *err)
+{
+    const cbe_model_options options = {memory / 2};
+    return cbe_model_open_with(out, path, &options, err);
+}
+
+/* Where hidden states go that memory has no room for: beside the result. */
+static char *spill_path(const char *output, cbe_error *err)
+{
+    struct stat info;
+    const bool folder = stat(output, &info) == 0 && S_ISDIR(info.st_mode);
+    static const char suffix[] = ".hidden-states.safetensors";
+    const size_t size = strlen(output) + sizeof suffix + 1;
+    char *path = cbe_alloc(size, 1, "path", err);
+    if (path) snprintf(path, size, "%s%s%s", output, folder ? "/" : "", suffix);
+    return path;
+}
+
+/* Hidden states of the layers asked for, in memory; or, where more than half of what is left would go for them, in a file that
+ * is mapped and has no name any more. */
+static cbe_status capture_states(cli_inputs *in, const cli_run *run, const cbe_tokens *tokens, const bool *wanted,
+                                 cli_progress *progress, cbe_error *err)
+{
+    const size_t used = cli_memory_in_use(), left = in->memory > used ? in->memory - used : 0;
+    const double bytes = (double)tokens->n_sequences * (double)tokens->context_length * (double)in->n_layers *
+                         (double)in->decoder->hidden_size * sizeof(float);
+    if (in->memory == 0 || bytes <= (double)left / 2)
+        return cbe_hidden_states_capture(&in->states, in->model, tokens, wanted, cli_forward_progress, progress, err);
+    char *path = spill_path(run->output, err);
+    if (!path) return CBE_ERR_NOMEM;
+    cli_say(progress, "memory: hidden states of %zu layers, %.2f GB, go to a file beside the result", in->n_layers,
+            1e-9 * bytes);
+    cbe_status st =
+        cbe_hidden_states_save(path, in->model, tokens, wanted, false, cli_forward_progress, progress, err);
+    if (st == CBE_OK) st = cbe_hidden_states_open(&in->states, path, err);
+    unlink(path);
+    cbe_free(path);
+    return st;
+}
+
 /* A model is run on its text; only the hidden states of the layers asked for are kept. */
 static cbe_status run_model(cli_inputs *in, const cli_run *run, cli_progress *progress, cbe_error *err)
 {
@@ -152,7 +195,7 @@ static cbe_status run_model(cli_inputs *in, const cli_run *run, cli_progress *pr
     cbe_tokens tokens = {0};
     bool *wanted = NULL;
     cli_status_line(progress, "reading %s", run->model);
-    if ((st = cbe_model_open(&in->model, run->model, err)) != CBE_OK) goto done;
+    if ((st = cli_open_model(&in->model, run->model, in->memory, err)) != CBE_OK) goto done;
     const cbe_model_config *config = cbe_model_get_config(in->model);
     in->decoder = cbe_model_decoder(in->model);
     cli_say(progress, "model: %s, %zu blocks, hidden size %zu, vocabulary %zu", config->architecture,
@@ -167,7 +210,7 @@ static cbe_status run_model(cli_inputs *in, const cli_run *run, cli_progress *pr
     st = CBE_ERR_NOMEM;
     if (!(wanted = cbe_alloc_zero(config->n_layers + 1, sizeof *wanted, "layers", err))) goto done;
     for (size_t i = 0; i < in->n_layers; i++) wanted[state_of(run, in->layers[i])] = true;
-    st = cbe_hidden_states_capture(&in->states, in->model, &tokens, wanted, cli_forward_progress, progress, err);
+    st = capture_states(in, run, &tokens, wanted, progress, err);
     cli_status_clear(progress);
 done:
     cbe_free(wanted);
@@ -209,8 +252,9 @@ static cbe_status open_files(cli_inputs *in, const cli_run *run, cli_progress *p
 /* What the objective may take beside the model and its hidden states, and beside what a search needs. */
 static cbe_status leave_memory(const cli_inputs *in, size_t *left, cbe_error *err)
 {
-    enum { SEARCH_VECTORS = 4000 }; /* of the hidden size in double: histories of optimisers, candidates, matrices */
-    const size_t used = cli_memory_in_use() + SEARCH_VECTORS * in->decoder->hidden_size * sizeof(double);
+    /* Of the hidden size in double: histories of optimisers, candidates, matrices. And what a BLAS packs matrices into. */
+    enum { SEARCH_VECTORS = 4000, BLAS_BYTES = 96 << 20 };
+    const size_t used = cli_memory_in_use() + SEARCH_VECTORS * in->decoder->hidden_size * sizeof(double) + BLAS_BYTES;
     *left = 0;
     if (!in->memory) return CBE_OK; /* not known, not limited */
     if (used >= in->memory)

@@ -71,6 +71,8 @@ typedef struct {
 cbe_status cli_inputs_open(cli_inputs *inputs, const cli_run *run, cli_progress *progress, cbe_error *err);
 void cli_inputs_close(cli_inputs *inputs); /* a zeroed one is allowed */
 
+/** Opens a model whose float32 weights may take half of so many bytes; 0: no limit. What does not fit is expanded block by block. */
+cbe_status cli_open_model(cbe_model **out, const char *path, size_t memory, cbe_error *err);
 /** Says how logits are kept, and what of the memory allowed is taken. */
 void cli_say_storage(cli_progress *progress, const cbe_layer_objective *objective, const cli_inputs *inputs);
 

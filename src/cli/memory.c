@@ -47,5 +47,5 @@ size_t cli_memory_available(void)
 
 size_t cli_memory_in_use(void)
 {
-    return read_kilobytes("/proc/self/status", "RssAnon:");
+    return read_kilobytes("/proc/self/status", "VmRSS:");
 }

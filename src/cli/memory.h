@@ -6,7 +6,7 @@
 
 /** Bytes that can be had without swapping: of the machine and of the process's control group. 0: not known. */
 size_t cli_memory_available(void);
-/** Bytes of this process that are in memory and belong to no file. 0: not known. */
+/** Bytes of this process that are in memory, mapped files included. 0: not known. */
 size_t cli_memory_in_use(void);
 
 #endif
