@@ -178,6 +178,36 @@ static void extract__records_options_and_digests(void **state)
     json_decref(root);
 }
 
+static void extract__reports_held_out_and_optimal_energies(void **state)
+{
+    (void)state;
+    static const char *const ablations[] = {"mean", "resample", "optimal"};
+    for (size_t a = 0; a < 3; a++) {
+        char line[200];
+        snprintf(line, sizeof line,
+                 "extract --hidden-states %%H --decoder %%E -k 2 -l 0 --held-out 0.3 --ablation %s --quiet -o %%F/held",
+                 ablations[a]);
+        program_done(line);
+        json_error_t problem;
+        json_t *root = json_load_file(program_expand("%F/held/basis.json"), 0, &problem);
+        if (!root) fail_msg("%s", problem.text);
+        int held_out, n_sequences;
+        const char *logits;
+        double energy, error, optimal, constant, held_energy, held_error;
+        assert_int_equal(json_unpack(root, "{s:i, s:i, s:s, s:[{s:[{s:F, s:F, s:F, s:F, s:F, s:F}]}]}", "n_held_out_sequences",
+                                     &held_out, "n_sequences", &n_sequences, "logits", &logits, "layers", "vectors",
+                                     "energy", &energy, "standard_error", &error, "optimal_energy", &optimal,
+                                     "optimal_constant", &constant, "held_out_energy", &held_energy,
+                                     "held_out_standard_error", &held_error), 0);
+        assert_true(held_out >= 1 && held_out < n_sequences);
+        assert_string_equal(logits, "float32");
+        assert_true(error > 0 && held_error > 0 && held_energy > 0);
+        assert_true(optimal <= energy * (1 + 1e-5));
+        if (a == 2) cbe_assert_close(&optimal, &energy, 1, 1e-7, 1e-5, "found under optimal ablation");
+        json_decref(root);
+    }
+}
+
 static void extract__of_odd_text_warns_with_a_count(void **state)
 {
     temp_write(temp_path(state, "odd.txt"), "some words \xff\xfe and some more", 28);
@@ -229,6 +259,7 @@ int main(void)
         cmocka_unit_test(extract__has_the_same_bits_for_any_number_of_threads),
         cmocka_unit_test(extract__with_min_energy_keeps_fewer_columns),
         cmocka_unit_test(extract__records_options_and_digests),
+        cmocka_unit_test(extract__reports_held_out_and_optimal_energies),
         cmocka_unit_test(extract__of_odd_text_warns_with_a_count),
         cmocka_unit_test(failed_run__leaves_earlier_results_as_they_were),
         cmocka_unit_test(failed_save__is_told_and_leaves_the_other_file),

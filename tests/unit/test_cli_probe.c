@@ -15,7 +15,7 @@ static cbe_error err;
 
 static const char *const cases[] = {"layernorm-logit", "massive-logit", "rmsnorm-logit", "sharp-logit",
                                     "softcap-logit"};
-static const char *const modes[] = {"mean", "resample", "zero"}, *const objectives[] = {"kl", "ce"};
+static const char *const modes[] = {"mean", "resample", "zero", "optimal"}, *const objectives[] = {"kl", "ce"};
 
 static cbe_safetensors *open_file(const char *line)
 {
@@ -71,8 +71,8 @@ static void probe__meets_pytorch_in_every_mode_and_objective(void **state)
         snprintf(line, sizeof line, "%%G/extract/%s/golden.safetensors", cases[c]);
         cbe_safetensors *golden = open_file(line);
         write_directions(golden, temp_path(state, "v.safetensors"));
-        for (size_t m = 0; m < 3; m++)
-            for (size_t o = 0; o < 2; o++) {
+        for (size_t m = 0; m < 4; m++)
+            for (size_t o = 0; o < (m == 3 ? 1 : 2); o++) { /* optimal: kl alone is in the data */
                 snprintf(line, sizeof line,
                          "probe --hidden-states %%G/extract/%s/hidden.safetensors --decoder "
                          "%%G/extract/%s/decoder.safetensors --vectors-file %%F/v.safetensors --ablation %s "
@@ -80,7 +80,7 @@ static void probe__meets_pytorch_in_every_mode_and_objective(void **state)
                          cases[c], cases[c], modes[m], objectives[o]);
                 program_done(line);
                 cbe_safetensors *got = open_file("%F/out.safetensors");
-                assert_int_equal(cbe_safetensors_count(got), 3 * N_LAYERS);
+                assert_int_equal(cbe_safetensors_count(got), (m == 3 ? 4 : 3) * N_LAYERS);
                 char mode[32];
                 snprintf(mode, sizeof mode, "%s.%s", modes[m], objectives[o]);
                 for (size_t layer = 0; layer < N_LAYERS; layer++) {
@@ -88,6 +88,8 @@ static void probe__meets_pytorch_in_every_mode_and_objective(void **state)
                     compare(got, golden, layer, mode, "grad", 0, 0, 1e-4);
                     /* sharp-logit has logits of hundreds, whose float32 steps are 3e-5. */
                     compare(got, golden, layer, mode, "energy_per_token", 5e-5, 1e-5, 0);
+                    /* more exactly, by the coefficients' range: test_golden_extract.c */
+                    if (m == 3) compare(got, golden, layer, mode, "constant", 1e-2, 1e-3, 0);
                 }
                 cbe_safetensors_close(got);
             }
