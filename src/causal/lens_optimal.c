@@ -50,22 +50,6 @@ static void sorted_coefficients(const cbe_lens_objective *o, size_t direction, d
     qsort(x, o->n_active, sizeof *x, compare);
 }
 
-/* Evaluates the constants `next` of n tracks, as many columns at once as there is room for; answers in column_energy and
- * column_slope, told to each track by `tell`. */
-static void evaluate_tracks(cbe_lens_objective *o, const double *v, size_t n, cbe_lens_track *const *tracks,
-                            void (*tell)(cbe_lens_track *track, double energy, double slope))
-{
-    for (size_t first = 0; first < n; first += o->head.max_batch) {
-        const size_t m = min_size(o->head.max_batch, n - first);
-        for (size_t j = 0; j < m; j++) {
-            o->direction[j] = tracks[first + j]->direction;
-            o->constant[j] = tracks[first + j]->next;
-        }
-        cbe_lens_eval_columns(o, m, v, CBE_LENS_SLOPES, o->column_energy, o->column_slope, NULL, NULL);
-        for (size_t j = 0; j < m; j++) tell(tracks[first + j], o->column_energy[j], o->column_slope[j]);
-    }
-}
-
 /* Where the cubic through both ends, with their slopes, is least. (Nocedal and Wright, equation 3.59) */
 static double cubic_minimum(const cbe_lens_track *t)
 {
@@ -113,6 +97,20 @@ static void tell_bracket(cbe_lens_track *t, double energy, double slope)
         t->high = t->next, t->energy_high = energy, t->slope_high = slope;
     }
     choose_next(t);
+}
+
+/* Evaluates the constants `next` of n tracks, as many columns at once as there is room for, and moves their brackets. */
+static void evaluate_tracks(cbe_lens_objective *o, const double *v, size_t n, cbe_lens_track *const *tracks)
+{
+    for (size_t first = 0; first < n; first += o->head.max_batch) {
+        const size_t m = min_size(o->head.max_batch, n - first);
+        for (size_t j = 0; j < m; j++) {
+            o->direction[j] = tracks[first + j]->direction;
+            o->constant[j] = tracks[first + j]->next;
+        }
+        cbe_lens_eval_columns(o, m, v, CBE_LENS_SLOPES, o->column_energy, o->column_slope, NULL, NULL);
+        for (size_t j = 0; j < m; j++) tell_bracket(tracks[first + j], o->column_energy[j], o->column_slope[j]);
+    }
 }
 
 /* Energies and slopes at n rising constants a: the brackets with the lowest ends become tracks; returns their number. */
@@ -185,7 +183,7 @@ static void sample_minima(cbe_lens_objective *o, size_t m, const double *v, doub
             size_t n_open = 0;
             for (size_t i = 0; i < n; i++)
                 if (found[i].high > found[i].low && isfinite(found[i].energy)) open[n_open++] = &found[i];
-            evaluate_tracks(o, v, n_open, open, tell_bracket);
+            evaluate_tracks(o, v, n_open, open);
         }
         for (size_t i = 1; i < n; i++)
             if (found[i].energy < found[0].energy) found[0] = found[i];
