@@ -126,9 +126,8 @@ static void rows_dot_ref(size_t n, size_t d, const float *w, size_t ldw, size_t 
 }
 
 static void rows_sum_ref(size_t n, size_t d, const float *w, size_t ldw, size_t m, const float *coeff,
-                         size_t ldc, float *scratch, double *out)
+                         size_t ldc, double *out)
 {
-    (void)scratch;
     for (size_t j = 0; j < m; j++)
         for (size_t i = 0; i < n; i++)
             for (size_t k = 0; k < d; k++)

@@ -68,9 +68,9 @@ typedef struct {
     void (*rows_dot)(size_t n, size_t d, const float *w, size_t ldw, size_t m, const float *a,
                      float *out, size_t ldo);
     /** out[j * d ..] += sum over n rows of coeff[j * ldc + i] * row i of w, in float over a few rows,
-     * in double over the rest. scratch: m d floats. */
+     * in double over the rest. */
     void (*rows_sum)(size_t n, size_t d, const float *w, size_t ldw, size_t m, const float *coeff,
-                     size_t ldc, float *scratch, double *out);
+                     size_t ldc, double *out);
     /** The two with double vectors and coefficients, in double throughout. */
     void (*rows_dot_f64)(size_t n, size_t d, const float *w, size_t ldw, size_t m, const double *a,
                          double *out, size_t ldo);

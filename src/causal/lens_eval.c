@@ -437,8 +437,7 @@ static void vocab_gradient(cbe_lens_objective *o, size_t m, bool exact, double *
         }
         double *out = o->block_sums + b * m * d;
         memset(out, 0, m * d * sizeof *out);
-        o->kernels->rows_sum(n, d, o->w + start * d, d, m, o->g_total + start, o->stride,
-                             o->sum_scratch + (size_t)omp_get_thread_num() * m * d, out);
+        o->kernels->rows_sum(n, d, o->w + start * d, d, m, o->g_total + start, o->stride, out);
     }
     memset(sums, 0, m * d * sizeof *sums);
     for (size_t b = 0; b < blocks; b++)

@@ -121,7 +121,6 @@ static size_t list_arrays(cbe_lens_objective *o, array_spec *list)
         {&o->exact_grad, times(m, d, 1), sizeof(double), "exact rows"},
         {&o->coeff, times(m, longest, 3), sizeof(double), "coefficients"},
         {&o->block_sums, times(sums, m, d), sizeof(double), "partial sums"},
-        {&o->sum_scratch, times(threads, m, d), sizeof(float), "partial sums"},
         {&o->grad_sums, times(m, d, 4), sizeof(double), "gradient sums"},
         {&o->c_total, m, sizeof(double), "gradient sums"},
         {&o->lens_grad, d, sizeof(double), "gradient sums"},

@@ -24,7 +24,7 @@
 #include "causal/objective.h"
 
 enum {
-    CBE_LENS_PARTS = 32,         /* parts of the rows, each with a gradient vector of its own */
+    CBE_LENS_PARTS = 16,         /* parts of the rows, each with a gradient vector of its own */
     CBE_LENS_MIN_PART = 64,      /* rows in a part, at least: a part costs a pass over V floats */
     CBE_LENS_TOKEN_BLOCK = 256,  /* tokens of one task in sums over d */
     CBE_LENS_TOKEN_CHUNK = 32,   /* tokens taken at a time in products with d */
@@ -129,7 +129,6 @@ typedef struct {
     double *exact_left, *exact_grad;      /* (CBE_LENS_EXACT_ROWS, d), (m, d) */
     double *coeff;                        /* (3, m, active) */
     double *block_sums;                   /* (3 token blocks or vocabulary blocks, m, d) */
-    float *sum_scratch;                   /* (n_threads, m, d) */
     double *grad_sums, *c_total, *lens_grad; /* (4, m, d), (m), (d) */
 
     /* Scratch of optimal ablation. */
