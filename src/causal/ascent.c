@@ -6,6 +6,9 @@
 #include "core/fail.h"
 #include "core/memory.h"
 
+/* Iterations like the last one that a climb is granted to come near the highest. */
+static const double PATIENCE = 3;
+
 cbe_runner *cbe_runners_create(size_t n, size_t d, const cbe_lbfgs_options *options, cbe_error *err)
 {
     cbe_runner *runners = cbe_alloc_zero(n, sizeof *runners, "optimisers", err);
@@ -59,6 +62,28 @@ static void join(const cbe_search *s, size_t n, cbe_runner *runners, size_t i, c
     }
 }
 
+/* The answer to a runner's question. */
+static void tell(const cbe_search *s, cbe_runner *r, double energy, const double *gradient)
+{
+    const size_t before = cbe_lbfgs_iterations(r->opt);
+    r->energy = energy;
+    cbe_sphere_gradient(&s->sphere, r->v, r->length, gradient, r->grad);
+    for (size_t k = 0; k < s->d; k++) r->grad[k] = -r->grad[k];
+    cbe_lbfgs_tell(r->opt, -energy, r->grad);
+    if (cbe_lbfgs_iterations(r->opt) == before) return;
+    r->gain = energy - r->reached;
+    r->reached = energy;
+}
+
+/* Whether runner i, after an iteration or two, is too far below the highest to come near it. */
+static bool is_hopeless(size_t n, const cbe_runner *runners, size_t i, double share)
+{
+    double highest = 0;
+    for (size_t j = 0; j < n; j++) highest = fmax(highest, runners[j].reached);
+    return cbe_lbfgs_iterations(runners[i].opt) >= 2 &&
+           runners[i].reached + PATIENCE * runners[i].gain < share * highest;
+}
+
 static cbe_status tell_progress(cbe_search *s, cbe_error *err)
 {
     if (s->progress && !s->progress(s->context, s->vector, s->n_vectors, s->best_energy,
@@ -67,33 +92,43 @@ static cbe_status tell_progress(cbe_search *s, cbe_error *err)
     return CBE_OK;
 }
 
-cbe_status cbe_ascend(cbe_search *s, size_t n, cbe_runner *runners, const cbe_maxima *known, size_t *evaluations,
+/* Runners that still climb, at most as many as a batch has, into batch_runner, and their points. */
+static size_t ask(cbe_search *s, size_t n, cbe_runner *runners)
+{
+    size_t m = 0;
+    for (size_t i = 0; i < n && m < s->batch; i++) {
+        cbe_runner *r = &runners[i];
+        const double *x = r->joined || r->given_up ? NULL : cbe_lbfgs_ask(r->opt);
+        if (!x) continue;
+        r->length = cbe_sphere_point(&s->sphere, x, r->v);
+        memcpy(s->batch_v + m * s->d, r->v, s->d * sizeof *x);
+        s->batch_runner[m++] = i;
+    }
+    return m;
+}
+
+cbe_status cbe_ascend(cbe_search *s, size_t n, cbe_runner *runners, const cbe_ascent *rules, size_t *evaluations,
                       cbe_error *err)
 {
-    const size_t d = s->d;
-    for (size_t i = 0; i < n; i++) runners[i].joined = false;
+    for (size_t i = 0; i < n; i++) {
+        runners[i].joined = runners[i].given_up = false;
+        runners[i].reached = runners[i].gain = 0;
+    }
     for (;;) {
-        size_t m = 0;
-        for (size_t i = 0; i < n && m < s->batch; i++) {
-            const double *x = runners[i].joined ? NULL : cbe_lbfgs_ask(runners[i].opt);
-            if (!x) continue;
-            runners[i].length = cbe_sphere_point(&s->sphere, x, runners[i].v);
-            memcpy(s->batch_v + m * d, runners[i].v, d * sizeof *x);
-            s->batch_runner[m++] = i;
-        }
-        if (m == 0) return CBE_OK;
+        const size_t m = ask(s, n, runners);
+        if (m < rules->fewest)
+            for (size_t b = 0; b < m; b++) runners[s->batch_runner[b]].given_up = true;
+        if (m == 0 || m < rules->fewest) return CBE_OK;
         cbe_status st = cbe_objective_eval(s->objective, m, s->batch_v, s->batch_energy, s->batch_grad, NULL, err);
         if (st != CBE_OK) return st;
         *evaluations += m;
         for (size_t b = 0; b < m; b++) {
-            cbe_runner *r = &runners[s->batch_runner[b]];
-            r->energy = s->batch_energy[b];
-            cbe_sphere_gradient(&s->sphere, r->v, r->length, s->batch_grad + b * d, r->grad);
-            for (size_t k = 0; k < d; k++) r->grad[k] = -r->grad[k];
-            cbe_lbfgs_tell(r->opt, -r->energy, r->grad);
-            if (r->energy > s->best_energy) s->best_energy = r->energy;
+            tell(s, &runners[s->batch_runner[b]], s->batch_energy[b], s->batch_grad + b * s->d);
+            if (s->batch_energy[b] > s->best_energy) s->best_energy = s->batch_energy[b];
         }
-        for (size_t b = 0; known && b < m; b++) join(s, n, runners, s->batch_runner[b], known);
+        for (size_t b = 0; rules->known && b < m; b++) join(s, n, runners, s->batch_runner[b], rules->known);
+        for (size_t b = 0; rules->share > 0 && b < m; b++)
+            runners[s->batch_runner[b]].given_up = is_hopeless(n, runners, s->batch_runner[b], rules->share);
         if ((st = tell_progress(s, err)) != CBE_OK) return st;
     }
 }

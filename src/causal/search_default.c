@@ -19,7 +19,7 @@ static const double CLOSE = 0.95;
 static const double GONE = 1e-3;
 /* Climbs that come as near as this to a higher point, as a |cosine|, end there. On all tokens they must be all but
  * equal: two maxima can lie close to each other, and the way to the higher one pass by the other. */
-static const double NEAR_ON_SAMPLE = 0.98, NEAR = 0.999;
+static const double NEAR_ON_SAMPLE = 0.9, NEAR = 0.999;
 /* Largest relative change of the energy in the last step. A sample's maximum need only be told from others. */
 static const double SAMPLE_STOP = 1e-3, LEFT_STOP = 1e-3, REFINE_STOP = 1e-5, POLISH_STOP = 1e-7;
 /* A point is a maximum when its tangent gradient is below this share of the energy. */
@@ -37,6 +37,7 @@ enum {
     RANDOM_CANDIDATES = 8,
     SCORE_SAMPLE = 128, /* tokens that tell candidates apart */
     RUNNER_UPS = 16,
+    FEWEST = 4,       /* climbs on the sample, when starts outnumber them: the others are finished on all tokens */
     LOOK_AHEAD = 2,   /* maxima compared by what they leave */
     LEFT_STARTS = 3   /* climbs that tell how much that is */
 };
@@ -140,13 +141,14 @@ static void choose_starts(cbe_search *s, cbe_default_search *ds, size_t wanted)
 static cbe_status refine(cbe_search *s, cbe_default_search *ds, size_t n, cbe_error *err)
 {
     size_t *counter = ds->sampled ? &s->record.sample_evaluations : &s->record.evaluations;
+    const cbe_ascent rules = {.known = &ds->fresh, .fewest = ds->sampled && n > 2 * FEWEST ? FEWEST : 0};
     for (size_t i = 0; i < n; i++) cbe_lbfgs_start(ds->refined[i].opt, ds->refined[i].start);
-    const cbe_status st = cbe_ascend(s, n, ds->refined, &ds->fresh, counter, err);
+    const cbe_status st = cbe_ascend(s, n, ds->refined, &rules, counter, err);
     if (st != CBE_OK) return st;
     for (size_t i = 0; i < n; i++) {
         if (ds->refined[i].joined) continue;
         cbe_runner_finish(s, &ds->refined[i]);
-        cbe_maxima_add(&ds->fresh, ds->refined[i].v, ds->refined[i].energy);
+        if (!ds->refined[i].given_up) cbe_maxima_add(&ds->fresh, ds->refined[i].v, ds->refined[i].energy);
     }
     s->record.starts += n;
     return CBE_OK;
@@ -178,18 +180,19 @@ static cbe_status rescore(cbe_search *s, cbe_default_search *ds, cbe_error *err)
     return CBE_OK;
 }
 
-/* Climbs on all tokens from the starts of n runners. */
-static cbe_status climb(cbe_search *s, size_t n, cbe_runner *runners, cbe_error *err)
+/* Climbs on all tokens from the starts of n runners; what will not come to a share of the highest is given up. */
+static cbe_status climb(cbe_search *s, size_t n, cbe_runner *runners, double share, cbe_error *err)
 {
     static const cbe_maxima none = {0};
+    const cbe_ascent rules = {.known = &none, .share = share};
     for (size_t i = 0; i < n; i++) cbe_lbfgs_start(runners[i].opt, runners[i].start);
-    const cbe_status st = cbe_ascend(s, n, runners, &none, &s->record.evaluations, err);
+    const cbe_status st = cbe_ascend(s, n, runners, &rules, &s->record.evaluations, err);
     for (size_t i = 0; st == CBE_OK && i < n; i++)
         if (!runners[i].joined) cbe_runner_finish(s, &runners[i]);
     return st;
 }
 
-/* Polishes the best known maxima, which move to peaks. */
+/* Polishes the best known maxima, which move to peaks, or stay known where they are given up. */
 static cbe_status polish_best(cbe_search *s, cbe_default_search *ds, cbe_error *err)
 {
     const double worth = CONTENDER * ds->known.list[0].energy;
@@ -198,12 +201,12 @@ static cbe_status polish_best(cbe_search *s, cbe_default_search *ds, cbe_error *
         memcpy(ds->polished[n++].start, ds->known.list[0].v, s->d * sizeof(double));
         cbe_maxima_remove(&ds->known, 0);
     }
-    const cbe_status st = climb(s, n, ds->polished, err);
+    const cbe_status st = climb(s, n, ds->polished, CLOSE, err);
     for (size_t i = 0; st == CBE_OK && i < n; i++) {
         const cbe_runner *r = &ds->polished[i];
         if (r->joined) continue;
-        cbe_maxima_add(&ds->peaks, r->v, r->energy);
-        if (ds->peaks.list[0].energy == r->energy) s->record.stop = cbe_lbfgs_stopped(r->opt);
+        cbe_maxima_add(r->given_up ? &ds->known : &ds->peaks, r->v, r->energy);
+        if (ds->peaks.n && ds->peaks.list[0].energy == r->energy) s->record.stop = cbe_lbfgs_stopped(r->opt);
     }
     return st;
 }
@@ -222,7 +225,7 @@ static cbe_status energy_left(cbe_search *s, cbe_default_search *ds, size_t peak
             if (known || i != peak)
                 n += cbe_sphere_point(&s->sphere, from->list[i].v, ds->left[n].start) > GONE;
     }
-    const cbe_status st = climb(s, n, ds->left, err);
+    const cbe_status st = climb(s, n, ds->left, 1, err);
     *energy = 0;
     for (size_t i = 0; st == CBE_OK && i < n; i++)
         if (!ds->left[i].joined) *energy = fmax(*energy, ds->left[i].energy);
@@ -282,6 +285,8 @@ static cbe_status find_maxima(cbe_search *s, cbe_default_search *ds, cbe_error *
         return CBE_OK;
     }
     s->record.n_sample_maxima = list_energies(&ds->fresh, s->record.sample_maxima);
+    for (size_t i = 0; i < n; i++)
+        if (ds->refined[i].given_up) cbe_maxima_add(&ds->fresh, ds->refined[i].v, ds->refined[i].energy);
     set_sample(s, ds, 0);
     return rescore(s, ds, err);
 }

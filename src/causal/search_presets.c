@@ -10,6 +10,7 @@ static const double MAXIMUM = 8e-5;
 /* Rounding of an energy, relative: float32 logits leave about 1e-7. */
 static const double NOISE = 1e-7;
 enum { FINISH_ROUNDS = 5 };
+static const cbe_ascent to_the_end = {0};
 
 cbe_lbfgs_options cbe_preset_lbfgs_options(const cbe_search_options *o)
 {
@@ -37,7 +38,7 @@ cbe_status cbe_preset_search_vector(cbe_search *s, cbe_runner *r, cbe_error *err
     double before = HUGE_VAL;
     for (;;) {
         cbe_lbfgs_start(r->opt, r->start);
-        const cbe_status st = cbe_ascend(s, 1, r, NULL, &s->record.evaluations, err);
+        const cbe_status st = cbe_ascend(s, 1, r, &to_the_end, &s->record.evaluations, err);
         if (st != CBE_OK) return st;
         cbe_sphere_point(&s->sphere, cbe_lbfgs_x(r->opt, NULL), r->v);
         s->record.energy = -cbe_lbfgs_last(r->opt);
@@ -82,7 +83,7 @@ cbe_status cbe_preset_finish(cbe_search *s, cbe_vector_record *records, size_t n
             s->record = records[j];
             s->best_energy = records[j].energy;
             cbe_lbfgs_start(r->opt, s->found + j * d);
-            if ((st = cbe_ascend(s, 1, r, NULL, &s->record.evaluations, err)) != CBE_OK) goto done;
+            if ((st = cbe_ascend(s, 1, r, &to_the_end, &s->record.evaluations, err)) != CBE_OK) goto done;
             if (cbe_lbfgs_iterations(r->opt) == 0) continue; /* a maximum already */
             cbe_runner_finish(s, r);
             moved = true;

@@ -19,7 +19,9 @@ typedef struct {
     cbe_lbfgs *opt;
     double *start, *v, *grad; /* (d) each */
     double length, energy;    /* |P x| of the point asked; energy of the point */
+    double reached, gain;     /* energy after the last iteration, and what that added */
     bool joined;              /* stopped because another one was there already */
+    bool given_up;            /* stopped on its way: see cbe_ascent */
 } cbe_runner;
 
 typedef struct cbe_default_search cbe_default_search;
@@ -55,11 +57,19 @@ void cbe_search_random_direction(cbe_search *s, double *v);
 cbe_runner *cbe_runners_create(size_t n, size_t d, const cbe_lbfgs_options *options, cbe_error *err);
 void cbe_runners_free(size_t n, cbe_runner *runners); /* NULL is allowed */
 
+/** Which climbs end before their own end. Zero: none. */
+typedef struct {
+    const cbe_maxima *known; /* not NULL: one that comes near one of these, or near another runner, and is no higher, has
+                                joined that */
+    double share;            /* one that a few more iterations like its last leave below this share of the highest runner is
+                                given up; 0: none */
+    size_t fewest;           /* when fewer than this still climb, they are given up: evaluated alone they cost more than in
+                                a batch */
+} cbe_ascent;
+
 /** Runs n optimisers that have been started, in batches, the first ones first, until all have stopped.
- * @param known NULL: each runs to its own end. Otherwise one that comes near a known maximum, or near another
- *              runner, and is no higher, stops there and is marked as joined
  * @param evaluations [in, out] counts directions evaluated */
-cbe_status cbe_ascend(cbe_search *s, size_t n, cbe_runner *runners, const cbe_maxima *known, size_t *evaluations,
+cbe_status cbe_ascend(cbe_search *s, size_t n, cbe_runner *runners, const cbe_ascent *rules, size_t *evaluations,
                       cbe_error *err);
 /** Result of a runner as a unit vector in v, and its energy: where the gradient vanished, else the best point;
  * between the two there is only rounding. */
