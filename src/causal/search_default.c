@@ -36,7 +36,7 @@ enum {
     SAMPLE_ITERATIONS = 30,
     RANDOM_CANDIDATES = 8,
     SCORE_SAMPLE = 128, /* tokens that tell candidates apart */
-    RUNNER_UPS = 16,
+    RUNNER_UPS = 8,
     FEWEST = 4,       /* climbs on the sample, when starts outnumber them: the others are finished on all tokens */
     LOOK_AHEAD = 2,   /* maxima compared by what they leave */
     LEFT_STARTS = 3   /* climbs that tell how much that is */
