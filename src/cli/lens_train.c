@@ -1,0 +1,8 @@
+#include "cli/commands.h"
+
+int cli_lens_train(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    return CLI_FAILED;
+}
