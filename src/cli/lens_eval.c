@@ -145,7 +145,7 @@ static void print_row(size_t layer, const cbe_lens_figures *f, double bits)
     for (int m = 0; m < CBE_N_LENS_MEASURES; m++) {
         print_number(f->mean[m], m == CBE_LENS_TOP1 ? 9 : 10, 4);
         print_number(f->error[m], 8, 4);
-        if (m == CBE_LENS_CE || m == CBE_LENS_KL) print_number(bits * f->mean[m], 10, 4);
+        if (m == CBE_LENS_CE || m == CBE_LENS_KL) print_number(bits * f->mean[m], 11, 4);
     }
     printf("\n");
 }

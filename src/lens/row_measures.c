@@ -42,8 +42,9 @@ void cbe_row_measure(const cbe_row_reference *reference, const cbe_kernels *kern
     const float *log2_probs = reference->log2_probs;
     const double logsumexp = measure_alone(kernels, n, logits, label, out);
     out[CBE_LENS_TOP1] = logits[reference->top] == 0 && first_top(n, logits) == reference->top;
-    /* Weights 2^(log2 p); what they weigh: z - ln 2 log2 p = log q - log p + logsumexp. */
+    kernels->subtract(n, logits, logsumexp);
+    /* Weights 2^(log2 p); what they weigh: log q - ln 2 log2 p, small where the two are alike. */
     const cbe_row_sums sums =
         kernels->row_exp(n, logits, log2_probs, log2_probs, 0, (float)LN2, 0, false, NULL);
-    out[CBE_LENS_KL] = logsumexp - sums.ey / sums.e;
+    out[CBE_LENS_KL] = -sums.ey / sums.e;
 }

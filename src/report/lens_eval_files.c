@@ -221,6 +221,7 @@ static cbe_status save_chart(const cbe_lens_eval *eval, const char *folder, cbe_
     const cbe_chart chart = {.title = "Divergence of the model's output from the lens's",
                              .x_label = "layer",
                              .y_label = "KL(final || lens), nats a token",
+                             .log_y = true,
                              .n_series = eval->n_lenses,
                              .series = series};
     st = cbe_chart_save(&chart, path, err);
@@ -254,6 +255,7 @@ static cbe_status save_transfer_chart(const cbe_lens_eval *eval, size_t lens, co
     const cbe_chart chart = {.title = eval->names[lens],
                              .x_label = "layer of the hidden states",
                              .y_label = "KL(final || lens), nats a token",
+                             .log_y = true,
                              .n_series = lines,
                              .series = series};
     st = cbe_chart_save(&chart, path, err);
