@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cbe/lens_fit.h"
 #include "cli/memory.h"
 #include "core/fail.h"
 #include "core/memory.h"
@@ -16,6 +17,8 @@ const char *const cli_ablations[] = {"mean", "resample", "zero", "optimal", NULL
 const char *const cli_objectives[] = {"kl", "ce", NULL};
 const char *const cli_sites[] = {"pre", "post", NULL};
 const char *const cli_documents[] = {"auto", "file", "blank-line", "jsonl", NULL};
+const char *const cli_lens_formats[] = {"pt", "safetensors", NULL};
+_Static_assert(sizeof cli_lens_formats / sizeof *cli_lens_formats == CBE_N_LENS_FORMATS + 1, "in the order of the enum");
 _Static_assert(sizeof cli_ablations / sizeof *cli_ablations == CBE_N_ABLATIONS + 1, "in the order of the enum");
 _Static_assert(sizeof cli_objectives / sizeof *cli_objectives == CBE_N_OBJECTIVES + 1, "in the order of the enum");
 _Static_assert(sizeof cli_documents / sizeof *cli_documents == CBE_N_DOCUMENTS_KINDS + 1, "in the order of the enum");
@@ -28,7 +31,7 @@ void cli_set_threads(size_t threads)
 
 cbe_status cli_parse_lens(cli_lens_choice *out, const char *text, cbe_error *err)
 {
-    static const char *const kinds[] = {"logit", "tuned="}; /* what ends in = has a path behind it */
+    static const char *const kinds[] = {"logit", "tuned=", "affine"}; /* what ends in = has a path behind it */
     _Static_assert(sizeof kinds / sizeof *kinds == CLI_N_LENSES, "in the order of the enum");
     for (int i = 0; i < CLI_N_LENSES; i++) {
         const size_t length = strlen(kinds[i]);
@@ -239,6 +242,27 @@ static cbe_status open_lens(cli_inputs *in, const cli_lens_choice *lens, size_t 
     return st;
 }
 
+/* The affine lens of the run's own text: the first --lens-tokens of it, in whole sequences. */
+static cbe_status fit_lens(cli_inputs *in, const cli_run *run, cli_progress *progress, cbe_error *err)
+{
+    const double held_out = 0.1;
+    cbe_tokens tokens = {0};
+    const cbe_documents_options documents = {(cbe_documents_kind)run->documents, run->text_field};
+    cli_progress silent = {.quiet = true};
+    cbe_status st = cli_read_tokens(&tokens, in->model, run->model, run->tokens, &run->text, &documents, run->context_length,
+                                    run->lens_tokens, &silent, err);
+    if (st != CBE_OK) return st;
+    size_t n = tokens.n_sequences; /* of a file of tokens all were read */
+    if (run->lens_tokens && n > run->lens_tokens / tokens.context_length) n = run->lens_tokens / tokens.context_length;
+    st = cbe_affine_fit(&in->lens, in->model, n, tokens.context_length, tokens.ids, held_out, NULL, cli_forward_progress,
+                        progress, err);
+    cli_status_clear(progress);
+    if (st == CBE_OK)
+        cli_say(progress, "lens: affine, fitted on the first %zu tokens", n * tokens.context_length);
+    cbe_tokens_free(&tokens);
+    return st;
+}
+
 /* A model is run on its text; only the hidden states of the layers asked for are kept. */
 static cbe_status run_model(cli_inputs *in, const cli_run *run, const cli_lens_choice *lens, cli_progress *progress, cbe_error *err)
 {
@@ -259,6 +283,7 @@ static cbe_status run_model(cli_inputs *in, const cli_run *run, const cli_lens_c
     st = cli_read_tokens(&tokens, in->model, run->model, run->tokens, &run->text, &documents, run->context_length,
                          run->max_tokens, progress, err);
     if (st != CBE_OK) goto done;
+    if (lens->kind == CLI_LENS_AFFINE && (st = fit_lens(in, run, progress, err)) != CBE_OK) goto done;
     st = CBE_ERR_NOMEM;
     if (!(wanted = cbe_alloc_zero(config->n_layers + 1, sizeof *wanted, "layers", err))) goto done;
     for (size_t i = 0; i < in->n_layers; i++) wanted[state_of(run, in->layers[i])] = true;
@@ -332,6 +357,10 @@ cbe_status cli_inputs_open(cli_inputs *in, const cli_run *run, cli_progress *pro
     cli_lens_choice lens;
     if ((st = cli_parse_lens(&lens, run->lens, err)) != CBE_OK) return st;
     if ((st = check_usage(run, err)) != CBE_OK) return st;
+    if (lens.kind == CLI_LENS_AFFINE && run->hidden_states)
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "--lens affine is fitted on a model's text: give MODEL and --text in place of --hidden-states, or a lens of "
+                        "cbe lens fit as --lens tuned=FOLDER");
     in->memory = run->memory ? run->memory : cli_memory_available() / 10 * 7;
     if ((st = record_inputs(in, run, &lens, err)) != CBE_OK) return st;
     st = run->hidden_states ? open_files(in, run, &lens, progress, err) : run_model(in, run, &lens, progress, err);

@@ -19,7 +19,7 @@ typedef struct {
     cli_skip skip;
     int ablation, objective, site;
     size_t vectors; /* asked for, of each layer; 0: does not matter */
-    size_t context_length, max_tokens, threads, memory; /* memory: bytes; 0: not given */
+    size_t context_length, max_tokens, lens_tokens, threads, memory; /* memory: bytes; 0: not given */
     uint64_t seed;
     bool quiet, verbose;
 } cli_run;
@@ -37,7 +37,8 @@ typedef struct {
     {"hidden-states", 0, OPT_STRING, offsetof(type, run.hidden_states), NULL, "FILE", "hidden states made elsewhere, instead of MODEL", NULL, 0}, \
     {"decoder", 0, OPT_STRING, offsetof(type, run.decoder), NULL, "FILE", "their final norm and unembedding", NULL, 0}, \
     {"output", 'o', OPT_STRING, offsetof(type, run.output), NULL, "PATH", "where results go", NULL, 0},                \
-    {"lens", 0, OPT_STRING, offsetof(type, run.lens), "logit", "LENS", "where the output is read: logit, or tuned=FOLDER (a tuned lens)", NULL, 0},    \
+    {"lens", 0, OPT_STRING, offsetof(type, run.lens), "logit", "LENS", "where the output is read: logit, tuned=FOLDER (a tuned lens), or affine (fitted on the text first)", NULL, 0}, \
+    {"lens-tokens", 0, OPT_COUNT, offsetof(type, run.lens_tokens), "40000", "N", "tokens of the text, whatever --max-tokens says, that --lens affine is fitted on; 0: all", NULL, 0}, \
     {"layers", 'l', OPT_LAYERS, offsetof(type, run.layers), "all", "LIST", "layers, as in 0-29,31, or all", NULL, 0},  \
     {"ablation", 'a', OPT_CHOICE, offsetof(type, run.ablation), "mean", "KIND", "mean, resample, zero or optimal", cli_ablations, 0}, \
     {"objective", 0, OPT_CHOICE, offsetof(type, run.objective), "kl", "KIND", "kl (to the clean output) or ce (of the next token)", cli_objectives, 0}, \
@@ -54,7 +55,8 @@ typedef struct {
 /** What --lens says. */
 typedef enum {
     CLI_LENS_LOGIT,
-    CLI_LENS_TUNED, /* a lens folder */
+    CLI_LENS_TUNED,  /* a lens folder */
+    CLI_LENS_AFFINE, /* fitted on the run's own text, before anything else */
     CLI_N_LENSES
 } cli_lens_kind;
 
@@ -66,6 +68,8 @@ typedef struct {
 cbe_status cli_parse_lens(cli_lens_choice *out, const char *text, cbe_error *err);
 
 extern const char *const cli_ablations[], *const cli_objectives[], *const cli_sites[], *const cli_documents[];
+/** Of lens folders that are written. */
+extern const char *const cli_lens_formats[];
 
 /** All that a run needs, opened. */
 typedef struct {

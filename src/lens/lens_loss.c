@@ -9,6 +9,7 @@
 #include "core/gemm.h"
 #include "core/memory.h"
 #include "lens/decode.h"
+#include "lens/translate.h"
 #include "model/clones.h"
 #include "model/norm.h"
 
@@ -212,21 +213,12 @@ static double row_loss(const cbe_decoder *decoder, const cbe_lens_target *target
     return loss;
 }
 
-static void translate(cbe_translator translator, size_t n, size_t d, const float *hidden, float *x)
-{
-    for (size_t i = 0; i < n; i++) {
-        memcpy(x + i * d, hidden + i * d, d * sizeof *x);
-        for (size_t k = 0; translator.bias && k < d; k++) x[i * d + k] += translator.bias[k];
-    }
-    if (translator.weight) cbe_gemm(false, true, n, d, d, 1, hidden, d, translator.weight, d, 1, x, d);
-}
-
 double cbe_lens_loss(const cbe_decoder *decoder, const cbe_lens_target *target, cbe_translator translator, size_t n,
                      const float *hidden, cbe_loss_room *room, float *gradient, float *sampled, cbe_rng *rng)
 {
     const size_t d = decoder->hidden_size, vocab = decoder->vocab_size;
     double loss = 0;
-    translate(translator, n, d, hidden, room->translated);
+    cbe_translate(translator, n, d, hidden, room->translated);
     cbe_decode(decoder, n, room->translated, room->normalised, room->logits);
     for (size_t i = 0; i < n; i++) {
         size_t drawn = 0;
