@@ -44,8 +44,8 @@ static cbe_status add_chunk(void *context, size_t first, size_t n, const float *
 }
 
 cbe_status cbe_affine_sum_text(cbe_affine_sums **fitted, cbe_affine_sums **held_out, const cbe_model *model,
-                               size_t n_sequences, size_t context_length, const int64_t *ids, size_t n_held_out,
-                               bool (*progress)(void *context, size_t done, size_t total), void *context,
+                               size_t n_sequences, size_t context_length, const int64_t *ids, const size_t *order,
+                               size_t n_held_out, bool (*progress)(void *context, size_t done, size_t total), void *context,
                                cbe_error *err)
 {
     cbe_status st;
@@ -57,6 +57,7 @@ cbe_status cbe_affine_sum_text(cbe_affine_sums **fitted, cbe_affine_sums **held_
                                       .n_sequences = n_sequences,
                                       .context_length = context_length,
                                       .ids = ids,
+                                      .order = order,
                                       .chunk = add_chunk,
                                       .chunk_context = &s,
                                       .progress = progress,
@@ -72,8 +73,8 @@ cbe_status cbe_affine_fit(cbe_tuned_lens **out, const cbe_model *model, size_t n
     size_t n_held_out = 0;
     cbe_status st = cbe_hold_out_count(held_out, n_sequences, &n_held_out, err);
     if (st == CBE_OK)
-        st = cbe_affine_sum_text(&sums, &held, model, n_sequences, context_length, ids, n_held_out, progress, context,
-                                 err);
+        st = cbe_affine_sum_text(&sums, &held, model, n_sequences, context_length, ids, NULL, n_held_out, progress,
+                                 context, err);
     if (st == CBE_OK) st = cbe_affine_solve(out, sums, held, layers, err);
     cbe_affine_sums_free(held);
     cbe_affine_sums_free(sums);

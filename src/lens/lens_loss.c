@@ -226,7 +226,10 @@ double cbe_lens_loss(const cbe_decoder *decoder, const cbe_lens_target *target, 
         if (!sampled) continue;
         /* W'(q - e_drawn) = W'(q - p) + W'p - W_drawn; the first term comes below. */
         const float *w = decoder->unembedding + drawn * d;
-        for (size_t k = 0; k < d; k++) sampled[i * d + k] = target->expected[i * d + k] - w[k];
+        const float *expected = target->kind == CBE_OBJECTIVE_KL
+                                    ? target->expected + i * d
+                                    : decoder->unembedding + (size_t)target->labels[i] * d;
+        for (size_t k = 0; k < d; k++) sampled[i * d + k] = expected[k] - w[k];
     }
     if (!gradient) return loss;
     cbe_gemm(false, false, n, d, vocab, 1, room->logits, vocab, decoder->unembedding, d, 0, gradient, d);

@@ -48,7 +48,8 @@ void cbe_loss_room_free(cbe_loss_room *room);
  * @param hidden (n, d)
  * @param gradient [out] d loss / d x of each token (n, d); NULL: the second product is left out
  * @param sampled  [out] the same gradient for a token drawn from q in place of the target (n, d): what its products have
- *        as a mean is the curvature of the divergence, Fisher's information. NULL: not wanted; needs gradient and kl
+ *        as a mean is the loss's curvature in l, Fisher's information (but for a final cap's slope). NULL: not wanted;
+ *        needs gradient
  * @param rng of the tokens drawn */
 double cbe_lens_loss(const cbe_decoder *decoder, const cbe_lens_target *target, cbe_translator translator, size_t n,
                      const float *hidden, cbe_loss_room *room, float *gradient, float *sampled, cbe_rng *rng);

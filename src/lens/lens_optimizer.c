@@ -2,6 +2,8 @@
 #include "lens/lens_optimizer.h"
 
 #include <math.h>
+#include <omp.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "core/cholesky.h"
@@ -11,17 +13,34 @@
 
 static const char what[] = "optimizer of a lens";
 
-/* The input side: (S + ridge diag S)^-1 and the mean. Components that never change get no step. */
-static cbe_status invert_inputs(cbe_lens_optimizer *o, const cbe_affine_sums *sums, size_t layer, double ridge,
-                                cbe_error *err)
+/* Of the curvature's running mean, a step: it follows the lens, over some 50 steps. */
+static const double curvature_decay = 0.98;
+
+cbe_status cbe_lens_optimizer_create(cbe_lens_optimizer *o, const cbe_lens_train_options *options, size_t hidden_size,
+                                     cbe_error *err)
+{
+    const size_t d = hidden_size;
+    *o = (cbe_lens_optimizer){.hidden_size = d};
+    if (!(o->momentum = cbe_alloc_zero(d + 1, d * sizeof(float), what, err))) return CBE_ERR_NOMEM;
+    if (options->optimizer == CBE_OPTIMIZER_ADAM &&
+        !(o->second = cbe_alloc_zero(d + 1, d * sizeof(float), what, err)))
+        return CBE_ERR_NOMEM;
+    if (options->optimizer != CBE_OPTIMIZER_NATURAL) return CBE_OK;
+    o->inverse = cbe_alloc_zero(d, d * sizeof(float), what, err);
+    o->mean = cbe_alloc_zero(d, sizeof(float), what, err);
+    o->curvature = cbe_alloc_zero(d, d * sizeof(double), what, err);
+    return o->inverse && o->mean && o->curvature ? CBE_OK : CBE_ERR_NOMEM;
+}
+
+/* (S + ridge diag S)^-1 and the mean; s and inverse are room for (d, d). Components that never change get no step. */
+static bool invert_inputs(cbe_lens_optimizer *o, const cbe_affine_sums *sums, size_t layer, double ridge, double *s,
+                          double *inverse)
 {
     const size_t d = o->hidden_size;
     const double n = (double)sums->n_tokens;
-    cbe_status st = CBE_ERR_NOMEM;
-    double *s = cbe_alloc(d * d, sizeof *s, what, err), *inverse = cbe_alloc_zero(d * d, sizeof *inverse, what, err);
-    if (!s || !inverse) goto done;
     cbe_affine_covariance(sums, layer, s);
     o->bias_scale = sums->weight / n;
+    memset(inverse, 0, d * d * sizeof *inverse);
     for (size_t i = 0; i < d; i++) {
         o->mean[i] = (float)(sums->layers[layer].x[i] / sums->weight);
         const bool varies = s[i * d + i] > 0;
@@ -29,35 +48,29 @@ static cbe_status invert_inputs(cbe_lens_optimizer *o, const cbe_affine_sums *su
         s[i * d + i] = varies ? s[i * d + i] * (1 + ridge) : 1;
         inverse[i * d + i] = varies ? 1 : 0;
     }
-    if (!cbe_cholesky(d, s)) {
-        st = cbe_fail(err, CBE_ERR_NUMERIC, -1,
-                      "layer %zu: the covariance of its hidden states cannot be inverted; give a larger --ridge", layer);
-        goto done;
-    }
+    if (!cbe_cholesky(d, s)) return false;
     cbe_cholesky_solve(d, s, d, inverse);
     for (size_t i = 0; i < d * d; i++) o->inverse[i] = (float)inverse[i];
-    st = CBE_OK;
-done:
-    cbe_free(inverse);
-    cbe_free(s);
-    return st;
+    return true;
 }
 
-cbe_status cbe_lens_optimizer_create(cbe_lens_optimizer *o, const cbe_lens_train_options *options,
-                                     const cbe_affine_sums *sums, size_t layer, cbe_error *err)
+cbe_status cbe_lens_optimizers_prepare(size_t n_layers, cbe_lens_optimizer *optimizers, const cbe_affine_sums *sums,
+                                       double ridge, cbe_error *err)
 {
     const size_t d = sums->hidden_size;
-    *o = (cbe_lens_optimizer){.hidden_size = d};
-    if (!(o->momentum = cbe_alloc_zero(d + 1, d * sizeof(float), what, err))) return CBE_ERR_NOMEM;
-    if (options->optimizer == CBE_OPTIMIZER_ADAM &&
-        !(o->second = cbe_alloc_zero(d + 1, d * sizeof(float), what, err)))
-        return CBE_ERR_NOMEM;
-    if (!options->precondition) return CBE_OK;
-    o->inverse = cbe_alloc(d, d * sizeof(float), what, err);
-    o->mean = cbe_alloc(d, sizeof(float), what, err);
-    o->curvature = cbe_alloc_zero(d, d * sizeof(double), what, err);
-    if (!o->inverse || !o->mean || !o->curvature) return CBE_ERR_NOMEM;
-    return invert_inputs(o, sums, layer, options->ridge, err);
+    const size_t threads = (size_t)omp_get_max_threads() < n_layers ? (size_t)omp_get_max_threads() : n_layers;
+    double *room = cbe_alloc(2 * threads, d * d * sizeof *room, what, err);
+    if (!room) return CBE_ERR_NOMEM;
+    size_t failed = SIZE_MAX;
+#pragma omp parallel for schedule(dynamic) num_threads((int)threads) reduction(min : failed)
+    for (size_t i = 0; i < n_layers; i++) {
+        double *own = room + 2 * (size_t)omp_get_thread_num() * d * d;
+        if (!invert_inputs(&optimizers[i], sums, i, ridge, own, own + d * d) && i < failed) failed = i;
+    }
+    cbe_free(room);
+    if (failed == SIZE_MAX) return CBE_OK;
+    return cbe_fail(err, CBE_ERR_NUMERIC, -1,
+                    "layer %zu: the covariance of its hidden states cannot be inverted; give a larger --ridge", failed);
 }
 
 void cbe_lens_optimizer_free(cbe_lens_optimizer *o)
@@ -113,9 +126,9 @@ static bool update_curvature(cbe_lens_optimizer *o, const cbe_lens_train_options
         const double scale = weights[i] > 0 ? 1 / weights[i] : 0;
         for (size_t k = 0; k < d; k++) room->samples[i * d + k] = scale * (double)sampled[i * d + k];
     }
-    for (size_t i = 0; i < d * d; i++) o->curvature[i] *= options->decay;
+    for (size_t i = 0; i < d * d; i++) o->curvature[i] *= curvature_decay;
     cbe_gram_f64(d, n, room->samples, o->curvature);
-    o->curvature_weight = options->decay * o->curvature_weight + (double)n;
+    o->curvature_weight = curvature_decay * o->curvature_weight + (double)n;
     double trace = 0;
     for (size_t i = 0; i < d; i++) trace += o->curvature[i * d + i] / o->curvature_weight;
     for (size_t i = 0; i < d; i++)
@@ -184,7 +197,7 @@ bool cbe_lens_optimizer_step(cbe_lens_optimizer *o, const cbe_lens_train_options
         room->direction[i] = g + m * o->momentum[i];
     }
     const double scaled = rate * (1 - options->momentum);
-    if (options->precondition)
+    if (options->optimizer == CBE_OPTIMIZER_NATURAL)
         return preconditioned_step(o, options, scaled, n, weights, sampled, room, weight, bias);
     bool finite = true;
     for (size_t i = 0; i < (d + 1) * d; i++) {

@@ -4,10 +4,10 @@
  * G = mean over a step's tokens of g h', g = d loss / d x: the gradient by A; that by b is the mean of g. With momentum m
  * and rate r, each step:
  *
- *   sgd   M <- m M + G;  A <- A - r (1 - m) D,  D = G + m M (Nesterov; PyTorch's rule, its rate times 1 - m)
- *   adam  Kingma and Ba 2015, betas m and 0.999
+ *   sgd      M <- m M + G;  A <- A - r (1 - m) D,  D = G + m M (Nesterov; PyTorch's rule, its rate times 1 - m)
+ *   adam     Kingma and Ba 2015, betas m and 0.999
  *
- * sgd may be preconditioned as in K-FAC (Martens and Grosse 2015, arXiv:1503.05671). The divergence's curvature in A is the
+ * natural is sgd behind the preconditioner of K-FAC (Martens and Grosse 2015, arXiv:1503.05671). The divergence's curvature in A is the
  * mean of F_n x h_n h_n', F_n that in x; taken as a product of means,
  *
  *   A <- A - r (1 - m) (F + damping tr F / d)^-1 D (S + ridge diag S)^-1
@@ -41,8 +41,13 @@ typedef struct {
     double *samples;         /* (tokens of a step, d) */
 } cbe_optimizer_room;
 
+/** At rest. A natural one needs cbe_lens_optimizers_prepare too. */
 cbe_status cbe_lens_optimizer_create(cbe_lens_optimizer *optimizer, const cbe_lens_train_options *options,
-                                     const cbe_affine_sums *sums, size_t layer, cbe_error *err);
+                                     size_t hidden_size, cbe_error *err);
+/** Input sides of all layers' preconditioners. Threads: OpenMP, a layer each.
+ * @return CBE_OK; CBE_ERR_NUMERIC (layer named); CBE_ERR_NOMEM */
+cbe_status cbe_lens_optimizers_prepare(size_t n_layers, cbe_lens_optimizer *optimizers, const cbe_affine_sums *sums,
+                                       double ridge, cbe_error *err);
 void cbe_lens_optimizer_free(cbe_lens_optimizer *optimizer);
 cbe_status cbe_optimizer_room_create(cbe_optimizer_room *room, size_t hidden_size, size_t max_tokens, cbe_error *err);
 void cbe_optimizer_room_free(cbe_optimizer_room *room);
