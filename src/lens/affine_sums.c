@@ -71,7 +71,7 @@ void cbe_rms_weights(size_t n, size_t d, const float *rows, double *weights)
     for (size_t i = 0; i < n; i++) {
         double squares = 0;
         for (size_t k = 0; k < d; k++) squares += (double)rows[i * d + k] * (double)rows[i * d + k];
-        weights[i] = squares > 0 ? 1 / sqrt(squares / (double)d) : 0;
+        weights[i] = squares == 0 ? 0 : isfinite(squares) ? 1 / sqrt(squares / (double)d) : NAN;
     }
 }
 

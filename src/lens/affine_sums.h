@@ -18,7 +18,7 @@ struct cbe_affine_sums {
     cbe_layer_sums *layers;
 };
 
-/** Of n rows (n, d): 1 / rms, 0 for a row of zeros. */
+/** Of n rows (n, d): 1 / rms, 0 for a row of zeros, NaN where a number is not finite. */
 void cbe_rms_weights(size_t n, size_t d, const float *rows, double *weights);
 
 /** xx of a layer about the weighted mean: the whole matrix, (d, d). Variances that are rounding alone become 0. */
