@@ -4,9 +4,10 @@
  * It hashes numpy.array_str(W, precision=1), so NumPy's text must be met to the character (numpy/_core/arrayprint.py,
  * NumPy 2; older versions differ only for entries of a million and more):
  * - of more than 1000 elements, only the first and last 3 of each dimension longer than 6, with "..." between them;
- * - scientific notation where, among the elements shown, the largest is 10^6 or more, the smallest but 0 below 10^-4, or
- *   their ratio above 1000; one digit after the point, none where no element has one;
- * - all elements as wide as the widest before the point; lines of at most 75 characters.
+ * - one digit after the point, none where no element has one; scientific notation where, among the elements shown, the
+ *   largest is 10^6 or more, the smallest but 0 below 10^-4, or their ratio above 1000;
+ * - otherwise each element without a 0 behind its point, but as wide as the widest on both sides of it;
+ * - lines of at most 75 characters.
  */
 #include <math.h>
 #include <nettle/base16.h>
@@ -128,6 +129,7 @@ static void put_row(printer *p, size_t i)
         }
         format(p, element(p, i, j), p->digits, word);
         const size_t before = (size_t)(strchr(word, '.') - word);
+        if (!p->scientific && word[before + 1] == '0') word[before + 1] = ' ';
         snprintf(padded, sizeof padded, "%*s%s", (int)(p->before > before ? p->before - before : 0), "", word);
         add_word(p, line, &length, padded);
         if (j + 1 < columns) line[length++] = ' ';
