@@ -26,11 +26,11 @@ enum {
     PADDING_ID = 0x4246,       /* "FB", as torch.save */
     ZIP64_ID = 1,
     VERSION_PLAIN = 20, VERSION_64 = 45,
+    MOST_TENSORS = 50000, /* with the other entries fewer than 16 bits count */
     UTF8_NAMES = 0x800,
 };
 
 static const uint32_t ESCAPE32 = UINT32_MAX;
-static const uint16_t ESCAPE16 = UINT16_MAX;
 
 typedef struct {
     unsigned char *data;
@@ -208,7 +208,7 @@ static cbe_status add_end(archive *a, uint64_t start, cbe_error *err)
     unsigned char bytes[END64_BYTES + LOCATOR_BYTES + END_BYTES];
     output o = {bytes, 0, sizeof bytes};
     const uint64_t size = a->at - start;
-    if (start >= ESCAPE32 || size >= ESCAPE32 || a->n >= ESCAPE16) {
+    if (start >= ESCAPE32 || size >= ESCAPE32) {
         put_code(&o, "PK\6\6");
         put_number(&o, END64_BYTES - 12, 8);
         put_number(&o, VERSION_64, 2);
@@ -225,8 +225,8 @@ static cbe_status add_end(archive *a, uint64_t start, cbe_error *err)
     }
     put_code(&o, "PK\5\6");
     put_number(&o, 0, 4); /* disks */
-    put_number(&o, a->n < ESCAPE16 ? a->n : ESCAPE16, 2);
-    put_number(&o, a->n < ESCAPE16 ? a->n : ESCAPE16, 2);
+    put_number(&o, a->n, 2);
+    put_number(&o, a->n, 2);
     put_number(&o, size < ESCAPE32 ? size : ESCAPE32, 4);
     put_number(&o, start < ESCAPE32 ? start : ESCAPE32, 4);
     put_number(&o, 0, 2); /* no comment */
@@ -258,6 +258,8 @@ cbe_status cbe_torch_zip_save(const char *path, size_t n_tensors, const cbe_torc
     cbe_status st;
     archive a = {0};
     output pickle = {0};
+    if (n_tensors > MOST_TENSORS)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "%s: %zu tensors, at most %d can be written", path, n_tensors, MOST_TENSORS);
     if ((st = make_pickle(&pickle, n_tensors, tensors, err)) != CBE_OK) goto done;
     st = CBE_ERR_NOMEM;
     if (!(a.entries = cbe_alloc(n_tensors + OTHER_ENTRIES, sizeof *a.entries, "archive", err))) goto done;

@@ -12,7 +12,7 @@
 #include "model/json_keys.h"
 #include "text/utf8.h"
 
-enum { MOST_LAYERS = 100000, MOST_HIDDEN_SIZE = 1 << 24 };
+enum { MOST_LAYERS = 10000, MOST_HIDDEN_SIZE = 1 << 24 };
 
 static const char lens_type[] = "linear_tuned_lens";
 
