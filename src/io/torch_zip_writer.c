@@ -17,15 +17,20 @@
 
 enum {
     ALIGNMENT = 64,
-    NAME_SPACE = 40,           /* of entries: "archive/data/" and a number */
-    PICKLE_FIXED = 256,        /* bytes of the pickle's start and end */
-    PICKLE_TENSOR = 200,       /* of a tensor, without its name and dimensions */
-    PICKLE_DIMENSION = 20,     /* a size and a stride */
-    LOCAL_BYTES = 30, DIRECTORY_BYTES = 46, END64_BYTES = 56, LOCATOR_BYTES = 20, END_BYTES = 22,
+    NAME_SPACE = 40,       /* of entries: "archive/data/" and a number */
+    PICKLE_FIXED = 256,    /* bytes of the pickle's start and end */
+    PICKLE_TENSOR = 200,   /* of a tensor, without its name and dimensions */
+    PICKLE_DIMENSION = 20, /* a size and a stride */
+    LOCAL_BYTES = 30,
+    DIRECTORY_BYTES = 46,
+    END64_BYTES = 56,
+    LOCATOR_BYTES = 20,
+    END_BYTES = 22,
     EXTRA_HEADER = 4,
-    PADDING_ID = 0x4246,       /* "FB", as torch.save */
+    PADDING_ID = 0x4246, /* "FB", as torch.save */
     ZIP64_ID = 1,
-    VERSION_PLAIN = 20, VERSION_64 = 45,
+    VERSION_PLAIN = 20,
+    VERSION_64 = 45,
     MOST_TENSORS = 50000, /* with the other entries fewer than 16 bits count */
     UTF8_NAMES = 0x800,
 };
@@ -105,15 +110,18 @@ static void put_tensor(output *o, const cbe_torch_tensor *t, size_t key)
     for (size_t i = 0; i < t->n_dims; i++) put_integer(o, t->dims[i]);
     put_code(o, "t(");
     for (size_t i = 0; i < t->n_dims; i++) put_integer(o, strides[i]);
-    put_code(o, "t\x89" "ccollections\nOrderedDict\n)RtR");
+    put_code(o, "t\x89"
+                "ccollections\nOrderedDict\n)RtR");
 }
 
 static cbe_status make_pickle(output *o, size_t n, const cbe_torch_tensor *tensors, cbe_error *err)
 {
     *o = (output){NULL, 0, PICKLE_FIXED};
-    for (size_t i = 0; i < n; i++) o->capacity += PICKLE_TENSOR + strlen(tensors[i].name) + tensors[i].n_dims * PICKLE_DIMENSION;
+    for (size_t i = 0; i < n; i++)
+        o->capacity += PICKLE_TENSOR + strlen(tensors[i].name) + tensors[i].n_dims * PICKLE_DIMENSION;
     if (!(o->data = cbe_alloc(o->capacity, 1, "pickle", err))) return CBE_ERR_NOMEM;
-    put_code(o, "\x80\x02" "ccollections\nOrderedDict\n)R(");
+    put_code(o, "\x80\x02"
+                "ccollections\nOrderedDict\n)R(");
     for (size_t i = 0; i < n; i++) {
         put_text(o, tensors[i].name);
         put_tensor(o, &tensors[i], i);
@@ -139,8 +147,8 @@ static void put_common(output *o, const entry *e, bool large)
 {
     put_number(o, large ? VERSION_64 : VERSION_PLAIN, 2);
     put_number(o, UTF8_NAMES, 2);
-    put_number(o, 0, 2);           /* stored */
-    put_number(o, 0x00210000, 4);  /* 1 January 1980: the same file for the same lens */
+    put_number(o, 0, 2);          /* stored */
+    put_number(o, 0x00210000, 4); /* 1 January 1980: the same file for the same lens */
     put_number(o, e->crc, 4);
     put_number(o, large ? ESCAPE32 : e->size, 4);
     put_number(o, large ? ESCAPE32 : e->size, 4);
@@ -259,7 +267,8 @@ cbe_status cbe_torch_zip_save(const char *path, size_t n_tensors, const cbe_torc
     archive a = {0};
     output pickle = {0};
     if (n_tensors > MOST_TENSORS)
-        return cbe_fail(err, CBE_ERR_ARG, -1, "%s: %zu tensors, at most %d can be written", path, n_tensors, MOST_TENSORS);
+        return cbe_fail(err, CBE_ERR_ARG, -1, "%s: %zu tensors, at most %d can be written", path, n_tensors,
+                        MOST_TENSORS);
     if ((st = make_pickle(&pickle, n_tensors, tensors, err)) != CBE_OK) goto done;
     st = CBE_ERR_NOMEM;
     if (!(a.entries = cbe_alloc(n_tensors + OTHER_ENTRIES, sizeof *a.entries, "archive", err))) goto done;

@@ -25,7 +25,8 @@ static cbe_safetensors *open_file(const char *line)
 }
 
 /* A copy of some tensors, from -> to, of two files. */
-static void write_tensors(const char *path, const cbe_safetensors *a, const cbe_safetensors *b, const char *const (*names)[2], size_t n)
+static void write_tensors(const char *path, const cbe_safetensors *a, const cbe_safetensors *b,
+                          const char *const (*names)[2], size_t n)
 {
     cbe_tensor_spec specs[8];
     cbe_tensor t[8];
@@ -36,7 +37,8 @@ static void write_tensors(const char *path, const cbe_safetensors *a, const cbe_
         memcpy(specs[i].dims, t[i].dims, sizeof t[i].dims);
     }
     cbe_assert_ok(cbe_safetensors_writer_create(&writer, path, n, specs, 0, NULL, &err), &err);
-    for (size_t i = 0; i < n; i++) cbe_assert_ok(cbe_safetensors_writer_put(writer, i, 0, t[i].n_elements, t[i].data, &err), &err);
+    for (size_t i = 0; i < n; i++)
+        cbe_assert_ok(cbe_safetensors_writer_put(writer, i, 0, t[i].n_elements, t[i].data, &err), &err);
     cbe_assert_ok(cbe_safetensors_writer_commit(writer, &err), &err);
 }
 
@@ -48,9 +50,10 @@ static void write_inputs(void **state, const char *model)
     cbe_safetensors *states = open_file(line);
     snprintf(line, sizeof line, "%%G/lens/%s/golden.safetensors", model);
     cbe_safetensors *golden = open_file(line);
-    static const char *const names[][2] = {{"ablate.perm", "derangement"},        {"input_ids", "input_ids"},
-                                           {"hidden_states.0", "hidden_states.0"}, {"hidden_states.1", "hidden_states.1"},
-                                           {"hidden_states.2", "hidden_states.2"}, {"hidden_states.3", "hidden_states.3"}};
+    static const char *const names[][2] = {
+        {"ablate.perm", "derangement"},         {"input_ids", "input_ids"},
+        {"hidden_states.0", "hidden_states.0"}, {"hidden_states.1", "hidden_states.1"},
+        {"hidden_states.2", "hidden_states.2"}, {"hidden_states.3", "hidden_states.3"}};
     static const char *const direction[][2] = {{"ablate.v", "v"}};
     write_tensors(temp_path(state, "tokens"), states, golden, names, 2);
     write_tensors(temp_path(state, "hidden"), states, golden, names, 6);
@@ -60,8 +63,8 @@ static void write_inputs(void **state, const char *model)
 }
 
 /* layers.<layer>.<part> against the golden tensor. */
-static void compare(const cbe_safetensors *got, const cbe_safetensors *golden, size_t layer, const char *wanted, const char *part,
-                    double absolute, double relative, double of_largest)
+static void compare(const cbe_safetensors *got, const cbe_safetensors *golden, size_t layer, const char *wanted,
+                    const char *part, double absolute, double relative, double of_largest)
 {
     char name[700];
     cbe_tensor g, w;
@@ -95,7 +98,8 @@ static void probe__meets_pytorch_through_the_lenses_of_both_models(void **state)
                 snprintf(inputs, sizeof inputs, "%%G/models/%s --tokens %%F/tokens", models[m]);
             else
                 snprintf(inputs, sizeof inputs, "--hidden-states %%F/hidden --decoder %%F/decoder");
-            snprintf(line, sizeof line, "probe %s --lens tuned=%%G/lens/%s --vectors-file %%F/v --ablation %s --objective %s -o %%F/out",
+            snprintf(line, sizeof line,
+                     "probe %s --lens tuned=%%G/lens/%s --vectors-file %%F/v --ablation %s --objective %s -o %%F/out",
                      inputs, models[m], mode, objective);
             program_done(line);
             assert_null(strstr(program_err, "unembed_hash"));
@@ -121,7 +125,8 @@ static void probe__meets_pytorch_in_the_tuned_extractions(void **state)
         cbe_safetensors *golden = open_file(line);
         for (size_t run = 0; run < 28; run++) { /* modes and optimal, objectives; layers; both formats of the lens */
             const bool optimal = run % 7 == 6;
-            const char *mode = optimal ? "optimal" : modes[run % 7 % 3], *objective = objectives[optimal ? 0 : run % 7 / 3];
+            const char *mode = optimal ? "optimal" : modes[run % 7 % 3],
+                       *objective = objectives[optimal ? 0 : run % 7 / 3];
             const size_t layer = run / 7 % 2;
             char from[40];
             snprintf(from, sizeof from, "layers.%zu.v", layer);
@@ -133,7 +138,8 @@ static void probe__meets_pytorch_in_the_tuned_extractions(void **state)
             else
                 snprintf(lens, sizeof lens, "%%G/extract/%s-tuned/lens", cases[c]);
             snprintf(line, sizeof line,
-                     "probe --hidden-states %%G/extract/%s-tuned/hidden.safetensors --decoder %%G/extract/%s-tuned/decoder.safetensors "
+                     "probe --hidden-states %%G/extract/%s-tuned/hidden.safetensors --decoder "
+                     "%%G/extract/%s-tuned/decoder.safetensors "
                      "--lens tuned=%s --vectors-file %%F/v --ablation %s --objective %s -l %zu -o %%F/out",
                      cases[c], cases[c], lens, mode, objective, layer);
             program_done(line);
@@ -180,8 +186,9 @@ static void extract__through_a_lens_in_both_formats(void **state)
         char line[600];
         program_done(format ? "lens convert %G/lens/extract-rmsnorm -o %F/lens --format safetensors"
                             : "lens convert %G/lens/extract-rmsnorm -o %F/lens --format pt");
-        snprintf(line, sizeof line, "extract --hidden-states %%G/extract/rmsnorm-tuned/hidden.safetensors --decoder "
-                                    "%%G/extract/rmsnorm-tuned/decoder.safetensors --lens tuned=%%F/lens -k 2 --starts 4 -o %%F/result");
+        snprintf(line, sizeof line,
+                 "extract --hidden-states %%G/extract/rmsnorm-tuned/hidden.safetensors --decoder "
+                 "%%G/extract/rmsnorm-tuned/decoder.safetensors --lens tuned=%%F/lens -k 2 --starts 4 -o %%F/result");
         program_done(line);
         assert_lens_recorded(format ? "params.safetensors" : "params.pt");
         char *basis = temp_read(program_expand("%F/result/basis.safetensors"), &n);
@@ -197,7 +204,8 @@ static void extract__through_a_lens_in_both_formats(void **state)
     free(first);
     write_inputs(state, "gpt2");
     program_done("decoder %G/models/gpt2 -o %F/decoder");
-    program_done("probe --hidden-states %F/hidden --decoder %F/decoder --lens tuned=%G/lens/gpt2 --site post --vectors-file %F/v -o %F/tuned");
+    program_done("probe --hidden-states %F/hidden --decoder %F/decoder --lens tuned=%G/lens/gpt2 --site post "
+                 "--vectors-file %F/v -o %F/tuned");
     program_done("probe --hidden-states %F/hidden --decoder %F/decoder --site post --vectors-file %F/v -o %F/logit");
     cbe_safetensors *tuned = open_file("%F/tuned"), *logit = open_file("%F/logit");
     double a, b;
@@ -220,7 +228,8 @@ static void convert__goes_both_ways_and_info_tells_of_both(void **state)
     (void)state;
     size_t n, m;
     program_done("lens convert %G/lens/gpt2 -o %F/safetensors");
-    assert_string_equal(program_expand("3 layers of hidden size 48 in %F/safetensors/params.safetensors\n"), program_out);
+    assert_string_equal(program_expand("3 layers of hidden size 48 in %F/safetensors/params.safetensors\n"),
+                        program_out);
     program_done("info %F/safetensors");
     assert_string_equal(program_out, "tuned lens, in params.safetensors\nlayers: 3\nhidden size: 48\nbias: yes\n"
                                      "base_model_name_or_path: models/gpt2\n"
@@ -230,7 +239,8 @@ static void convert__goes_both_ways_and_info_tells_of_both(void **state)
     program_done("info %F/pt");
     assert_non_null(strstr(program_out, "tuned lens, in params.pt\n"));
     program_done("lens convert --format safetensors -o %F/again %F/pt");
-    char *a = temp_read(program_expand("%F/safetensors/params.safetensors"), &n), *b = temp_read(program_expand("%F/again/params.safetensors"), &m);
+    char *a = temp_read(program_expand("%F/safetensors/params.safetensors"), &n),
+         *b = temp_read(program_expand("%F/again/params.safetensors"), &m);
     assert_int_equal(n, m);
     assert_memory_equal(a, b, n);
     free(a);
@@ -251,7 +261,8 @@ static void another_unembedding__is_a_warning(void **state)
     json_dump_file(config, path, 0);
     json_decref(config);
     write_inputs(state, "llama");
-    program_done("probe %G/models/llama --tokens %F/tokens --lens tuned=%F/other --vectors-file %F/v --quiet -o %F/out");
+    program_done(
+        "probe %G/models/llama --tokens %F/tokens --lens tuned=%F/other --vectors-file %F/v --quiet -o %F/out");
     assert_non_null(strstr(program_err, "its unembed_hash is not that of this model's unembedding"));
 }
 
@@ -265,14 +276,18 @@ static void bad_lenses__are_answered_by_one_line(void **state)
         {"extract %G/models/llama --tokens %F/tokens --lens tuned= -o %F/x", "--lens tuned=: give logit, tuned=FOLDER"},
         {"extract %G/models/llama --tokens %F/tokens --lens logits -o %F/x", "--lens logits: give logit"},
         {"extract %G/models/llama --tokens %F/tokens --lens tuned=%F/none -o %F/x", "none: cannot be opened"},
-        {"extract %G/models/llama --tokens %F/tokens --lens tuned=%G/models/llama -o %F/x", "neither params.pt nor params.safetensors"},
+        {"extract %G/models/llama --tokens %F/tokens --lens tuned=%G/models/llama -o %F/x",
+         "neither params.pt nor params.safetensors"},
         {"extract %G/models/llama --tokens %F/tokens --lens tuned=%G/lens/gpt2 -o %F/x",
          "3 layers of hidden size 48, but %G/models/llama has 3 layers of hidden size 64"},
-        {"probe %G/models/llama --tokens %F/tokens --lens tuned=%G/lens/gpt2 --vectors-file %F/v -o %F/x", "made for another model"},
-        {"extract --hidden-states %F/hidden --decoder %F/decoder --lens tuned=%G/lens/gpt2 -o %F/x", "but %F/hidden has hidden size 64"},
+        {"probe %G/models/llama --tokens %F/tokens --lens tuned=%G/lens/gpt2 --vectors-file %F/v -o %F/x",
+         "made for another model"},
+        {"extract --hidden-states %F/hidden --decoder %F/decoder --lens tuned=%G/lens/gpt2 -o %F/x",
+         "but %F/hidden has hidden size 64"},
         {"extract --hidden-states %F/hidden --decoder %F/decoder --lens tuned=%F/short -o %F/x",
          "the lens is one for 1 layers, but %F/hidden holds hidden_states.3"},
-        {"extract --hidden-states %F/hidden --decoder %F/decoder --lens tuned=%G/lens/llama -l 3 -o %F/x", "no layer 3; layers 0 to 2"},
+        {"extract --hidden-states %F/hidden --decoder %F/decoder --lens tuned=%G/lens/llama -l 3 -o %F/x",
+         "no layer 3; layers 0 to 2"},
         {"lens convert", "LENS is missing"},
         {"lens convert %G/lens/gpt2", "-o FOLDER is missing"},
         {"lens convert %G/lens/gpt2 -o %F/x --format onnx", "other, pt or safetensors"},
@@ -281,7 +296,8 @@ static void bad_lenses__are_answered_by_one_line(void **state)
         {"lens convert %F/short -o %F/short", "holds params.safetensors already"},
         {"lens convert %F/evil -o %F/x", "refused: the pickle names 'os.system'"},
         {"info %F/evil", "refused: the pickle names 'os.system'"},
-        {"extract %G/models/llama --tokens %F/tokens --lens tuned=%F/evil -o %F/x", "refused: the pickle names 'os.system'"},
+        {"extract %G/models/llama --tokens %F/tokens --lens tuned=%F/evil -o %F/x",
+         "refused: the pickle names 'os.system'"},
     };
     write_inputs(state, "llama");
     program_done("decoder %G/models/llama -o %F/decoder");
@@ -297,7 +313,9 @@ static void bad_lenses__are_answered_by_one_line(void **state)
     const cbe_tensor_spec spec = {"0.weight", CBE_F32, 2, {64, 64}};
     static const float zeros[64 * 64];
     cbe_safetensors_writer *writer = NULL;
-    cbe_assert_ok(cbe_safetensors_writer_create(&writer, program_expand("%F/short/params.safetensors"), 1, &spec, 0, NULL, &err), &err);
+    cbe_assert_ok(
+        cbe_safetensors_writer_create(&writer, program_expand("%F/short/params.safetensors"), 1, &spec, 0, NULL, &err),
+        &err);
     cbe_assert_ok(cbe_safetensors_writer_put(writer, 0, 0, 64 * 64, zeros, &err), &err);
     cbe_assert_ok(cbe_safetensors_writer_commit(writer, &err), &err);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -22,8 +22,23 @@ static cbe_error err;
 
 /* All that torch.save has written, in PyTorch 1.6 or later; the first is read in other tests too. */
 static const char *const good[] = {
-    "plain", "dict", "protocol3", "protocol4", "protocol5", "parameters", "float64", "float16", "bfloat16", "transposed",
-    "columns", "shared", "every_second", "no_byteorder", "pytorch_1_6", "no_crc", "named_after_its_file",
+    "plain",
+    "dict",
+    "protocol3",
+    "protocol4",
+    "protocol5",
+    "parameters",
+    "float64",
+    "float16",
+    "bfloat16",
+    "transposed",
+    "columns",
+    "shared",
+    "every_second",
+    "no_byteorder",
+    "pytorch_1_6",
+    "no_crc",
+    "named_after_its_file",
 };
 
 static const struct {
@@ -99,9 +114,11 @@ static const struct {
     {"not_zip", CBE_ERR_FORMAT, "is not a zip archive, as torch.save writes"},
     {"numpy_reconstruct", CBE_ERR_FORMAT, "refused: the pickle names 'numpy.core.multiarray._reconstruct'"},
     {"obj", CBE_ERR_FORMAT, "refused: opcode OBJ "},
-    {"offset_huge", CBE_ERR_FORMAT, "tensor '0.weight' leaves its storage: its last element is number 9223372036854775807 + 8, the storage has 9"},
+    {"offset_huge", CBE_ERR_FORMAT,
+     "tensor '0.weight' leaves its storage: its last element is number 9223372036854775807 + 8, the storage has 9"},
     {"offset_negative", CBE_ERR_FORMAT, "tensor '0.weight': a negative offset or length of its storage"},
-    {"offset_out", CBE_ERR_FORMAT, "tensor '0.weight' leaves its storage: its last element is number 1 + 8, the storage has 9"},
+    {"offset_out", CBE_ERR_FORMAT,
+     "tensor '0.weight' leaves its storage: its last element is number 1 + 8, the storage has 9"},
     {"open_mark", CBE_ERR_FORMAT, "the pickle does not end with one value"},
     {"ordered_dict_of_items", CBE_ERR_FORMAT, "OrderedDict with arguments"},
     {"os_system", CBE_ERR_FORMAT, "refused: the pickle names 'os.system'"},
@@ -128,18 +145,25 @@ static const struct {
     {"size_negative", CBE_ERR_FORMAT, "tensor '0.weight': a size or stride that is negative or no integer"},
     {"size_of_text", CBE_ERR_FORMAT, "tensor '0.weight': a size or stride that is negative or no integer"},
     {"size_overflows", CBE_ERR_FORMAT, "tensor '0.weight': its size or strides overflow"},
-    {"spread", CBE_ERR_FORMAT, "tensor '0.weight' is spread over 2000 elements of its storage: save it with .contiguous()"},
+    {"spread", CBE_ERR_FORMAT,
+     "tensor '0.weight' is spread over 2000 elements of its storage: save it with .contiguous()"},
     {"stack_global_of_numbers", CBE_ERR_FORMAT, "STACK_GLOBAL needs two strings"},
-    {"storage_huge", CBE_ERR_FORMAT, "tensor '0.weight': its storage has 36 bytes, its pickle says 4611686018427387904 elements of 4"},
+    {"storage_huge", CBE_ERR_FORMAT,
+     "tensor '0.weight': its storage has 36 bytes, its pickle says 4611686018427387904 elements of 4"},
     {"storage_missing", CBE_ERR_FORMAT, "has no entry 'archive/data/1'"},
     {"storage_negative", CBE_ERR_FORMAT, "tensor '0.weight': a negative offset or length of its storage"},
     {"storage_of_another_folder", CBE_ERR_FORMAT, "tensor '0.weight': '../data.pkl' cannot be the key of a storage"},
-    {"storage_of_doubles_too_short", CBE_ERR_FORMAT, "tensor '0.weight': its storage has 36 bytes, its pickle says 9 elements of 8"},
-    {"storage_of_integers", CBE_ERR_UNSUPPORTED, "tensor '0.weight' is a LongStorage: convert it to float32, float64, float16 or bfloat16"},
-    {"storage_too_short", CBE_ERR_FORMAT, "tensor '0.weight': its storage has 35 bytes, its pickle says 9 elements of 4"},
-    {"storage_untyped", CBE_ERR_UNSUPPORTED, "tensor '0.weight' is a UntypedStorage: convert it to float32, float64, float16 or bfloat16"},
+    {"storage_of_doubles_too_short", CBE_ERR_FORMAT,
+     "tensor '0.weight': its storage has 36 bytes, its pickle says 9 elements of 8"},
+    {"storage_of_integers", CBE_ERR_UNSUPPORTED,
+     "tensor '0.weight' is a LongStorage: convert it to float32, float64, float16 or bfloat16"},
+    {"storage_too_short", CBE_ERR_FORMAT,
+     "tensor '0.weight': its storage has 35 bytes, its pickle says 9 elements of 4"},
+    {"storage_untyped", CBE_ERR_UNSUPPORTED,
+     "tensor '0.weight' is a UntypedStorage: convert it to float32, float64, float16 or bfloat16"},
     {"stride_negative", CBE_ERR_FORMAT, "tensor '0.weight': a size or stride that is negative or no integer"},
-    {"stride_out", CBE_ERR_FORMAT, "tensor '0.weight' leaves its storage: its last element is number 0 + 10, the storage has 9"},
+    {"stride_out", CBE_ERR_FORMAT,
+     "tensor '0.weight' leaves its storage: its last element is number 0 + 10, the storage has 9"},
     {"stride_overflows", CBE_ERR_FORMAT, "tensor '0.weight': its size or strides overflow"},
     {"strides_too_few", CBE_ERR_FORMAT, "tensor '0.weight': 2 dimensions and 1 strides"},
     {"subprocess_popen", CBE_ERR_FORMAT, "refused: the pickle names 'subprocess.Popen'"},
@@ -227,8 +251,8 @@ static void every_bad_file__is_refused_with_its_reason_and_runs_nothing(void **s
     for (size_t i = 0; i < N_BAD; i++) {
         char *path = cbe_golden_path("torch/bad/%s.pt", bad[i].name);
         const cbe_status st = read_all(path);
-        if (st != bad[i].status || !strstr(err.message, bad[i].message) || strncmp(err.message, path, strlen(path)) != 0 ||
-            strchr(err.message, '\n'))
+        if (st != bad[i].status || !strstr(err.message, bad[i].message) ||
+            strncmp(err.message, path, strlen(path)) != 0 || strchr(err.message, '\n'))
             fail_msg("%s: %s: %s", bad[i].name, cbe_status_name(st), st == CBE_OK ? "read" : err.message);
         free(path);
         assert_int_not_equal(access("cbe-was-executed", F_OK), 0);
@@ -333,7 +357,8 @@ static size_t check_entries(const unsigned char *data, size_t size)
     size_t at = 0, n = 0;
     while (at + 30 <= size && memcmp(data + at, "PK\3\4", 4) == 0) {
         assert_int_equal(number(data + at + 8, 2), 0);
-        const size_t length = number(data + at + 22, 4), start = at + 30 + number(data + at + 26, 2) + number(data + at + 28, 2);
+        const size_t length = number(data + at + 22, 4),
+                     start = at + 30 + number(data + at + 26, 2) + number(data + at + 28, 2);
         assert_int_equal(number(data + at + 18, 4), length);
         assert_int_equal(start % 64, 0);
         assert_true(start + length <= size);
@@ -358,7 +383,8 @@ static void what_is_written__is_an_aligned_zip_and_read_back(void **state)
         size_t count;
         const char *name = cbe_safetensors_name(expected, i);
         cbe_assert_ok(cbe_safetensors_get(expected, name, &t, &err), &err);
-        tensors[i] = (cbe_torch_tensor){name, t.n_dims, {t.dims[0], t.n_dims > 1 ? t.dims[1] : 0}, cbe_golden_floats(expected, name, &count)};
+        tensors[i] = (cbe_torch_tensor){
+            name, t.n_dims, {t.dims[0], t.n_dims > 1 ? t.dims[1] : 0}, cbe_golden_floats(expected, name, &count)};
     }
     const char *path = temp_path(state, "params.pt");
     cbe_assert_ok(cbe_torch_zip_save(path, n, tensors, &err), &err);

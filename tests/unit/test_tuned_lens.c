@@ -32,8 +32,10 @@ static void logits_and_hash__are_those_of_tuned_lens(void **state)
 {
     (void)state;
     for (size_t m = 0; m < 2; m++) {
-        char *folder = cbe_golden_path("lens/%s", models[m]), *golden_path = cbe_golden_path("lens/%s/golden.safetensors", models[m]);
-        char *model_path = cbe_golden_path("models/%s", models[m]), *states_path = cbe_golden_path("models/%s/golden.safetensors", models[m]);
+        char *folder = cbe_golden_path("lens/%s", models[m]),
+             *golden_path = cbe_golden_path("lens/%s/golden.safetensors", models[m]);
+        char *model_path = cbe_golden_path("models/%s", models[m]),
+             *states_path = cbe_golden_path("models/%s/golden.safetensors", models[m]);
         cbe_model *model = NULL;
         cbe_tuned_lens *lens = NULL;
         cbe_tuned_lens_config *config = NULL;
@@ -109,9 +111,9 @@ static const char *write_folder(void **state, const char *name, const char *conf
 
 static void both_formats__keep_numbers_and_every_key(void **state)
 {
-    static const char config_text[] =
-        "{\"zeta\": [1, {\"deep\": null}], \"d_model\": 5, \"num_hidden_layers\": 12, \"base_model_name_or_path\": \"a \\u00e9 b\","
-        " \"unemebd_hash\": 12345678901234, \"rate\": 0.1, \"bias\": false}";
+    static const char config_text[] = "{\"zeta\": [1, {\"deep\": null}], \"d_model\": 5, \"num_hidden_layers\": 12, "
+                                      "\"base_model_name_or_path\": \"a \\u00e9 b\","
+                                      " \"unemebd_hash\": 12345678901234, \"rate\": 0.1, \"bias\": false}";
     for (int bias = 0; bias < 2; bias++)
         for (int format = 0; format < CBE_N_LENS_FORMATS; format++) {
             char name[40], path[600];
@@ -128,7 +130,8 @@ static void both_formats__keep_numbers_and_every_key(void **state)
             assert_int_equal(found, format);
             cbe_assert_ok(cbe_tuned_lens_load(&again, &config, folder, &err), &err);
             assert_equal(lens, again);
-            assert_string_equal(cbe_tuned_lens_config_get(config, "base_model_name_or_path"), "model \xef\xbf\xbd name");
+            assert_string_equal(cbe_tuned_lens_config_get(config, "base_model_name_or_path"),
+                                "model \xef\xbf\xbd name");
             assert_string_equal(cbe_tuned_lens_config_get(config, "lens_type"), "linear_tuned_lens");
             assert_null(cbe_tuned_lens_config_get(config, "unembed_hash"));
             cbe_tuned_lens_free(again);
@@ -177,15 +180,18 @@ static void shapes_and_keys__that_do_not_fit_are_named(void **state)
         {"{\"d_model\": 4, \"num_hidden_layers\": 2}", CBE_ERR_SHAPE, "has shape [3"},
         {"{\"d_model\": 3, \"num_hidden_layers\": 3}", CBE_ERR_SHAPE, "tensor '2.weight' is missing"},
         {"{\"d_model\": 3, \"num_hidden_layers\": 1}", CBE_ERR_SHAPE, "has no place in a lens of 1 layers"},
-        {"{\"d_model\": 3, \"num_hidden_layers\": 2, \"bias\": false}", CBE_ERR_SHAPE, "bias' has no place in a lens of 2 layers without bias"},
+        {"{\"d_model\": 3, \"num_hidden_layers\": 2, \"bias\": false}", CBE_ERR_SHAPE,
+         "bias' has no place in a lens of 2 layers without bias"},
         {"{\"d_model\": 3}", CBE_ERR_FORMAT, "key 'num_hidden_layers' is missing"},
         {"{\"num_hidden_layers\": 3}", CBE_ERR_FORMAT, "key 'd_model' is missing"},
         {"{\"d_model\": \"3\", \"num_hidden_layers\": 2}", CBE_ERR_FORMAT, "'d_model' must be an integer"},
         {"{\"d_model\": 0, \"num_hidden_layers\": 2}", CBE_ERR_FORMAT, "'d_model' is 0"},
         {"{\"d_model\": 3, \"num_hidden_layers\": 99999999999}", CBE_ERR_FORMAT, "'num_hidden_layers' is 99999999999"},
-        {"{\"d_model\": 16777216, \"num_hidden_layers\": 10000}", CBE_ERR_SHAPE, "has shape [3"}, /* nothing is allocated for it */
+        {"{\"d_model\": 16777216, \"num_hidden_layers\": 10000}", CBE_ERR_SHAPE,
+         "has shape [3"}, /* nothing is allocated for it */
         {"{\"d_model\": 3, \"num_hidden_layers\": 2, \"bias\": 1}", CBE_ERR_FORMAT, "'bias' must be true or false"},
-        {"{\"d_model\": 3, \"num_hidden_layers\": 2, \"unembed_hash\": 7}", CBE_ERR_FORMAT, "'unembed_hash' must be a string"},
+        {"{\"d_model\": 3, \"num_hidden_layers\": 2, \"unembed_hash\": 7}", CBE_ERR_FORMAT,
+         "'unembed_hash' must be a string"},
         {"{\"d_model\": 3, \"num_hidden_layers\": 2, \"lens_type\": \"mlp\"}", CBE_ERR_UNSUPPORTED, "lens_type 'mlp'"},
         {"{\"d_model\": 3, \"d_model\": 3, \"num_hidden_layers\": 2}", CBE_ERR_FORMAT, "line 1"},
         {"[3, 2]", CBE_ERR_FORMAT, "is not a JSON object"},
@@ -263,7 +269,8 @@ static void shapes__of_lens_and_model_are_both_named(void **state)
     cbe_assert_ok(cbe_tuned_lens_check(lens, "lens", 2, 3, "model", &err), &err);
     cbe_assert_ok(cbe_tuned_lens_check(lens, "lens", 0, 3, "model", &err), &err);
     assert_int_equal(cbe_tuned_lens_check(lens, "lens", 4, 3, "model", &err), CBE_ERR_SHAPE);
-    assert_non_null(strstr(err.message, "lens: the lens is one for 2 layers of hidden size 3, but model has 4 layers of hidden size 3"));
+    assert_non_null(strstr(
+        err.message, "lens: the lens is one for 2 layers of hidden size 3, but model has 4 layers of hidden size 3"));
     assert_int_equal(cbe_tuned_lens_check(lens, "lens", 0, 5, "model", &err), CBE_ERR_SHAPE);
     assert_non_null(strstr(err.message, "but model has hidden size 5"));
     cbe_tuned_lens_free(lens);
