@@ -102,7 +102,7 @@ typedef struct {
 } cbe_lens_eval_record;
 
 /** Writes eval.json, eval.csv and eval.svg to a folder that exists, and with a transfer transfer.csv and transfer.svg
- * (transfer-<i>.svg of the i-th lens from the second on).
+ * (transfer-<i>.svg for the i-th tuned lens, from the second on).
  * @return CBE_OK, CBE_ERR_IO, CBE_ERR_NOMEM */
 cbe_status cbe_lens_eval_save(const cbe_lens_eval *eval, const cbe_lens_eval_record *record, const char *folder,
                               cbe_error *err);

@@ -71,7 +71,8 @@ cbe_status cbe_tuned_lens_find(const char *folder, cbe_lens_format *format, cbe_
  * @return CBE_OK; CBE_ERR_IO; CBE_ERR_FORMAT; CBE_ERR_SHAPE (a tensor that is missing, one too many, or of another shape
  *         than config.json says); CBE_ERR_UNSUPPORTED (another type of lens or of tensor); CBE_ERR_NUMERIC (NaN or
  *         infinity, tensor named); CBE_ERR_NOMEM */
-cbe_status cbe_tuned_lens_load(cbe_tuned_lens **out, cbe_tuned_lens_config **config, const char *folder, cbe_error *err);
+cbe_status cbe_tuned_lens_load(cbe_tuned_lens **out, cbe_tuned_lens_config **config, const char *folder,
+                               cbe_error *err);
 
 /** Makes the folder where there is none, and finds out whether a lens can be written in it: before the work that makes one.
  * @return CBE_OK; CBE_ERR_IO; CBE_ERR_ARG (the folder holds a lens of the other format, or a model); CBE_ERR_NOMEM */

@@ -73,7 +73,7 @@ static void close_inputs(eval_inputs *in)
     cbe_model_close(in->model);
 }
 
-static cbe_status open_lenses(eval_inputs *in, const eval_options *given, cbe_error *err)
+static cbe_status open_lenses(eval_inputs *in, const eval_options *given, cli_progress *progress, cbe_error *err)
 {
     const size_t n = given->lenses.n + 1;
     in->lenses = cbe_alloc_zero(n, sizeof *in->lenses, "lenses", err);
@@ -81,7 +81,19 @@ static cbe_status open_lenses(eval_inputs *in, const eval_options *given, cbe_er
     if (!in->lenses || !in->owned) return CBE_ERR_NOMEM;
     in->lenses[in->n_lenses++] = (cbe_named_lens){"logit lens", NULL};
     for (size_t i = 0; i < given->lenses.n; i++) {
-        return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1, "%s: lens folders cannot be read by this version", given->lenses.paths[i]);
+        const char *path = given->lenses.paths[i];
+        cbe_tuned_lens_config *config = NULL;
+        cbe_status st = cbe_tuned_lens_load(&in->owned[in->n_lenses], &config, path, err);
+        if (st != CBE_OK) return st;
+        const bool differs = cbe_tuned_lens_config_differs(config, cbe_model_decoder(in->model));
+        cbe_tuned_lens_config_free(config);
+        in->lenses[in->n_lenses] = (cbe_named_lens){path, in->owned[in->n_lenses]};
+        const cbe_model_config *model = cbe_model_get_config(in->model);
+        st = cbe_tuned_lens_check(in->owned[in->n_lenses++], path, model->n_layers, model->hidden_size, given->model, err);
+        if (st != CBE_OK) return st;
+        if (differs)
+            cli_warn(progress, "%s: the lens was made for another unembedding than that of %s (unembed_hash differs)", path,
+                     given->model);
     }
     return CBE_OK;
 }
@@ -99,7 +111,7 @@ static cbe_status open_inputs(eval_inputs *in, const eval_options *given, cli_pr
     if ((st = cli_open_model(&in->model, given->model, memory, err)) != CBE_OK) return st;
     st = cli_choose_layers(&given->layers, cbe_model_get_config(in->model)->n_layers, &in->layers, &in->n_layers, err);
     if (st != CBE_OK) return st;
-    if ((st = open_lenses(in, given, err)) != CBE_OK) return st;
+    if ((st = open_lenses(in, given, progress, err)) != CBE_OK) return st;
     const cbe_documents_options documents = {(cbe_documents_kind)given->documents, given->text_field};
     return cli_read_tokens(&in->tokens, in->model, given->model, given->tokens, &given->text, &documents,
                            given->context_length, given->max_tokens, progress, err);

@@ -23,8 +23,8 @@ typedef uint32_t value_index;
 static const value_index NO_VALUE = UINT32_MAX;
 
 typedef enum { V_NONE, V_BOOL, V_INTEGER, V_TEXT, V_TUPLE, V_DICT, V_GLOBAL, V_STORAGE, V_TENSOR } value_kind;
-static const char *const kind_names[] = {"None", "a boolean", "an integer", "a string", "a tuple",
-                                         "a dict", "a global", "a storage", "a tensor"};
+static const char *const kind_names[] = {"None",   "a boolean", "an integer", "a string", "a tuple",
+                                         "a dict", "a global",  "a storage",  "a tensor"};
 _Static_assert(sizeof kind_names / sizeof *kind_names == V_TENSOR + 1, "one name for each kind");
 
 typedef enum { G_ORDERED_DICT, G_REBUILD_TENSOR, G_REBUILD_PARAMETER, G_STORAGE } global_role;
@@ -109,18 +109,74 @@ static const char *opcode_name(unsigned char code)
         unsigned char code;
         const char *name;
     } names[] = {
-        {'(', "MARK"}, {'.', "STOP"}, {'0', "POP"}, {'1', "POP_MARK"}, {'2', "DUP"}, {'F', "FLOAT"}, {'I', "INT"},
-        {'J', "BININT"}, {'K', "BININT1"}, {'L', "LONG"}, {'M', "BININT2"}, {'N', "NONE"}, {'P', "PERSID"},
-        {'Q', "BINPERSID"}, {'R', "REDUCE"}, {'S', "STRING"}, {'T', "BINSTRING"}, {'U', "SHORT_BINSTRING"},
-        {'V', "UNICODE"}, {'X', "BINUNICODE"}, {'a', "APPEND"}, {'b', "BUILD"}, {'c', "GLOBAL"}, {'d', "DICT"},
-        {'}', "EMPTY_DICT"}, {'e', "APPENDS"}, {'g', "GET"}, {'h', "BINGET"}, {'i', "INST"}, {'j', "LONG_BINGET"},
-        {'l', "LIST"}, {']', "EMPTY_LIST"}, {'o', "OBJ"}, {'p', "PUT"}, {'q', "BINPUT"}, {'r', "LONG_BINPUT"},
-        {'s', "SETITEM"}, {'t', "TUPLE"}, {')', "EMPTY_TUPLE"}, {'u', "SETITEMS"}, {'G', "BINFLOAT"}, {0x80, "PROTO"},
-        {0x81, "NEWOBJ"}, {0x82, "EXT1"}, {0x83, "EXT2"}, {0x84, "EXT4"}, {0x85, "TUPLE1"}, {0x86, "TUPLE2"},
-        {0x87, "TUPLE3"}, {0x88, "NEWTRUE"}, {0x89, "NEWFALSE"}, {0x8a, "LONG1"}, {0x8b, "LONG4"}, {'B', "BINBYTES"},
-        {'C', "SHORT_BINBYTES"}, {0x8c, "SHORT_BINUNICODE"}, {0x8d, "BINUNICODE8"}, {0x8e, "BINBYTES8"},
-        {0x8f, "EMPTY_SET"}, {0x90, "ADDITEMS"}, {0x91, "FROZENSET"}, {0x92, "NEWOBJ_EX"}, {0x93, "STACK_GLOBAL"},
-        {0x94, "MEMOIZE"}, {0x95, "FRAME"}, {0x96, "BYTEARRAY8"}, {0x97, "NEXT_BUFFER"}, {0x98, "READONLY_BUFFER"},
+        {'(', "MARK"},
+        {'.', "STOP"},
+        {'0', "POP"},
+        {'1', "POP_MARK"},
+        {'2', "DUP"},
+        {'F', "FLOAT"},
+        {'I', "INT"},
+        {'J', "BININT"},
+        {'K', "BININT1"},
+        {'L', "LONG"},
+        {'M', "BININT2"},
+        {'N', "NONE"},
+        {'P', "PERSID"},
+        {'Q', "BINPERSID"},
+        {'R', "REDUCE"},
+        {'S', "STRING"},
+        {'T', "BINSTRING"},
+        {'U', "SHORT_BINSTRING"},
+        {'V', "UNICODE"},
+        {'X', "BINUNICODE"},
+        {'a', "APPEND"},
+        {'b', "BUILD"},
+        {'c', "GLOBAL"},
+        {'d', "DICT"},
+        {'}', "EMPTY_DICT"},
+        {'e', "APPENDS"},
+        {'g', "GET"},
+        {'h', "BINGET"},
+        {'i', "INST"},
+        {'j', "LONG_BINGET"},
+        {'l', "LIST"},
+        {']', "EMPTY_LIST"},
+        {'o', "OBJ"},
+        {'p', "PUT"},
+        {'q', "BINPUT"},
+        {'r', "LONG_BINPUT"},
+        {'s', "SETITEM"},
+        {'t', "TUPLE"},
+        {')', "EMPTY_TUPLE"},
+        {'u', "SETITEMS"},
+        {'G', "BINFLOAT"},
+        {0x80, "PROTO"},
+        {0x81, "NEWOBJ"},
+        {0x82, "EXT1"},
+        {0x83, "EXT2"},
+        {0x84, "EXT4"},
+        {0x85, "TUPLE1"},
+        {0x86, "TUPLE2"},
+        {0x87, "TUPLE3"},
+        {0x88, "NEWTRUE"},
+        {0x89, "NEWFALSE"},
+        {0x8a, "LONG1"},
+        {0x8b, "LONG4"},
+        {'B', "BINBYTES"},
+        {'C', "SHORT_BINBYTES"},
+        {0x8c, "SHORT_BINUNICODE"},
+        {0x8d, "BINUNICODE8"},
+        {0x8e, "BINBYTES8"},
+        {0x8f, "EMPTY_SET"},
+        {0x90, "ADDITEMS"},
+        {0x91, "FROZENSET"},
+        {0x92, "NEWOBJ_EX"},
+        {0x93, "STACK_GLOBAL"},
+        {0x94, "MEMOIZE"},
+        {0x95, "FRAME"},
+        {0x96, "BYTEARRAY8"},
+        {0x97, "NEXT_BUFFER"},
+        {0x98, "READONLY_BUFFER"},
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (names[i].code == code) return names[i].name;
@@ -129,17 +185,19 @@ static const char *opcode_name(unsigned char code)
 
 static cbe_status fail(const machine *m, const char *what)
 {
-    return cbe_fail(m->err, CBE_ERR_FORMAT, (int64_t)m->opcode, "%s: %s (byte %zu of its pickle)", m->path, what, m->opcode);
+    return cbe_fail(m->err, CBE_ERR_FORMAT, (int64_t)m->opcode, "%s: %s (byte %zu of its pickle)", m->path, what,
+                    m->opcode);
 }
 
 static cbe_status fail_opcode(const machine *m, unsigned char code)
 {
     const char *name = opcode_name(code);
     if (!name)
-        return cbe_fail(m->err, CBE_ERR_FORMAT, (int64_t)m->opcode, "%s: 0x%02x is no opcode of a pickle (byte %zu of its pickle)",
-                        m->path, code, m->opcode);
+        return cbe_fail(m->err, CBE_ERR_FORMAT, (int64_t)m->opcode,
+                        "%s: 0x%02x is no opcode of a pickle (byte %zu of its pickle)", m->path, code, m->opcode);
     return cbe_fail(m->err, CBE_ERR_FORMAT, (int64_t)m->opcode,
-                    "%s: refused: opcode %s (byte %zu of its pickle) has no place in a state dict; only tensors are read, nothing is executed",
+                    "%s: refused: opcode %s (byte %zu of its pickle) has no place in a state dict; only tensors are "
+                    "read, nothing is executed",
                     m->path, name, m->opcode);
 }
 
@@ -244,10 +302,11 @@ static cbe_status push_global(machine *m, text module, text name)
         if (text_is(module, globals[i].module) && text_is(name, globals[i].name))
             return push(m, (value){V_GLOBAL, {.global = i}});
     const int shown[2] = {module.length < 100 ? (int)module.length : 100, name.length < 100 ? (int)name.length : 100};
-    return cbe_fail(m->err, CBE_ERR_FORMAT, (int64_t)m->opcode,
-                    "%s: refused: the pickle names '%.*s.%.*s' (byte %zu), which has no place in a state dict; only tensors are "
-                    "read, nothing is executed",
-                    m->path, shown[0], module.start, shown[1], name.start, m->opcode);
+    return cbe_fail(
+        m->err, CBE_ERR_FORMAT, (int64_t)m->opcode,
+        "%s: refused: the pickle names '%.*s.%.*s' (byte %zu), which has no place in a state dict; only tensors are "
+        "read, nothing is executed",
+        m->path, shown[0], module.start, shown[1], name.start, m->opcode);
 }
 
 /* A line of GLOBAL, without its end. */
@@ -311,7 +370,8 @@ static cbe_status get_numbered(machine *m, size_t bytes)
 /* Keys and values from `from` to the top of the stack go to the dict below them. */
 static cbe_status set_items(machine *m, size_t from)
 {
-    if (from <= floor_of(m) || m->values[m->stack[from - 1]].kind != V_DICT) return fail(m, "items are set of something that is no dict");
+    if (from <= floor_of(m) || m->values[m->stack[from - 1]].kind != V_DICT)
+        return fail(m, "items are set of something that is no dict");
     if ((m->height - from) % 2 != 0) return fail(m, "a key without a value");
     value *dict = &m->values[m->stack[from - 1]];
     for (size_t i = from; i < m->height; i += 2) {
@@ -360,13 +420,14 @@ static cbe_status rebuild_tensor(machine *m, const value *arguments)
 {
     const size_t n = arguments->as.tuple.count;
     static const value_kind kinds[] = {V_STORAGE, V_INTEGER, V_TUPLE, V_TUPLE, V_BOOL, V_DICT, V_DICT};
-    static const char *const wanted[] = {"the storage", "the offset", "the size", "the strides", "requires_grad",
-                                         "backward_hooks", "metadata"};
+    static const char *const wanted[] = {"the storage",   "the offset",     "the size", "the strides",
+                                         "requires_grad", "backward_hooks", "metadata"};
     if (n != 6 && n != 7) return fail(m, "_rebuild_tensor_v2 with a wrong number of arguments");
     for (size_t i = 0; i < n; i++)
         if (item(m, arguments, i)->kind != kinds[i])
-            return cbe_fail(m->err, CBE_ERR_FORMAT, (int64_t)m->opcode, "%s: _rebuild_tensor_v2: %s is %s (byte %zu of its pickle)",
-                            m->path, wanted[i], kind_names[item(m, arguments, i)->kind], m->opcode);
+            return cbe_fail(m->err, CBE_ERR_FORMAT, (int64_t)m->opcode,
+                            "%s: _rebuild_tensor_v2: %s is %s (byte %zu of its pickle)", m->path, wanted[i],
+                            kind_names[item(m, arguments, i)->kind], m->opcode);
     for (size_t i = 5; i < n; i++)
         if (item(m, arguments, i)->as.dict.first != NO_VALUE)
             return fail(m, "_rebuild_tensor_v2: a tensor with hooks or metadata cannot be read");
@@ -382,25 +443,25 @@ static cbe_status reduce(machine *m)
     const value *arguments = &m->values[a], *function = &m->values[f];
     if (arguments->kind != V_TUPLE) return fail(m, "REDUCE without a tuple of arguments");
     if (function->kind != V_GLOBAL)
-        return cbe_fail(m->err, CBE_ERR_FORMAT, (int64_t)m->opcode, "%s: refused: REDUCE calls %s (byte %zu of its pickle)", m->path,
-                        kind_names[function->kind], m->opcode);
+        return cbe_fail(m->err, CBE_ERR_FORMAT, (int64_t)m->opcode,
+                        "%s: refused: REDUCE calls %s (byte %zu of its pickle)", m->path, kind_names[function->kind],
+                        m->opcode);
     const size_t n = arguments->as.tuple.count;
     switch (globals[function->as.global].role) {
     case G_ORDERED_DICT:
         if (n != 0) return fail(m, "OrderedDict with arguments");
         return push_dict(m, true);
-    case G_REBUILD_TENSOR:
-        return rebuild_tensor(m, arguments);
+    case G_REBUILD_TENSOR: return rebuild_tensor(m, arguments);
     case G_REBUILD_PARAMETER: /* (tensor, requires_grad, backward_hooks) */
         if (n != 3 || item(m, arguments, 0)->kind != V_TENSOR || item(m, arguments, 1)->kind != V_BOOL ||
             item(m, arguments, 2)->kind != V_DICT)
             return fail(m, "_rebuild_parameter with wrong arguments");
         m->stack[m->height++] = m->items[arguments->as.tuple.first];
         return CBE_OK;
-    case G_STORAGE:
-        break;
+    case G_STORAGE: break;
     }
-    return cbe_fail(m->err, CBE_ERR_FORMAT, (int64_t)m->opcode, "%s: refused: REDUCE calls %s.%s (byte %zu of its pickle)", m->path,
+    return cbe_fail(m->err, CBE_ERR_FORMAT, (int64_t)m->opcode,
+                    "%s: refused: REDUCE calls %s.%s (byte %zu of its pickle)", m->path,
                     globals[function->as.global].module, globals[function->as.global].name, m->opcode);
 }
 
@@ -436,7 +497,9 @@ static cbe_status check_protocol(machine *m)
     uint64_t protocol;
     if (!take_number(m, 1, &protocol)) return CBE_ERR_FORMAT;
     if (m->opcode != 0) return fail(m, "PROTO stands elsewhere than at the start");
-    return protocol >= LOWEST_PROTOCOL && protocol <= HIGHEST_PROTOCOL ? CBE_OK : fail(m, "the pickle's protocol is not one of 2 to 5");
+    return protocol >= LOWEST_PROTOCOL && protocol <= HIGHEST_PROTOCOL
+               ? CBE_OK
+               : fail(m, "the pickle's protocol is not one of 2 to 5");
 }
 
 /* Everything but STOP. */
@@ -451,7 +514,8 @@ static cbe_status step(machine *m, unsigned char code)
     case 'N': return push(m, (value){V_NONE, {0}});
     case 0x88: return push(m, (value){V_BOOL, {.integer = 1}});
     case 0x89: return push(m, (value){V_BOOL, {.integer = 0}});
-    case 'J': return take_number(m, 4, &n) ? push_integer(m, (int64_t)n - (n >> 31 ? INT64_C(1) << 32 : 0)) : CBE_ERR_FORMAT;
+    case 'J':
+        return take_number(m, 4, &n) ? push_integer(m, (int64_t)n - (n >> 31 ? INT64_C(1) << 32 : 0)) : CBE_ERR_FORMAT;
     case 'K': return take_number(m, 1, &n) ? push_integer(m, (int64_t)n) : CBE_ERR_FORMAT;
     case 'M': return take_number(m, 2, &n) ? push_integer(m, (int64_t)n) : CBE_ERR_FORMAT;
     case 0x8a: return push_long(m);
@@ -463,7 +527,9 @@ static cbe_status step(machine *m, unsigned char code)
     case 0x87: return push_short_tuple(m, 3);
     case 't': return pop_mark(m, &from) == CBE_OK ? push_tuple(m, from) : CBE_ERR_FORMAT;
     case '}': return push_dict(m, false);
-    case 's': return m->height - floor_of(m) < 2 ? fail(m, "an opcode takes a value from an empty stack") : set_items(m, m->height - 2);
+    case 's':
+        return m->height - floor_of(m) < 2 ? fail(m, "an opcode takes a value from an empty stack")
+                                           : set_items(m, m->height - 2);
     case 'u': return pop_mark(m, &from) == CBE_OK ? set_items(m, from) : CBE_ERR_FORMAT;
     case 'q': return put_numbered(m, 1);
     case 'r': return put_numbered(m, 4);
@@ -505,8 +571,9 @@ static cbe_status copy_text(const machine *m, const value *v, const char *what, 
     bool plain = v->kind == V_TEXT && t.length > 0 && t.length <= MOST_TEXT;
     for (size_t i = 0; plain && i < t.length; i++) plain = (unsigned char)t.start[i] > 0x20 && t.start[i] != 0x7f;
     if (!plain)
-        return cbe_fail(m->err, CBE_ERR_FORMAT, -1, "%s: %s of its pickle is not a string of 1 to %d characters without blanks",
-                        m->path, what, MOST_TEXT);
+        return cbe_fail(m->err, CBE_ERR_FORMAT, -1,
+                        "%s: %s of its pickle is not a string of 1 to %d characters without blanks", m->path, what,
+                        MOST_TEXT);
     *out = cbe_copy_string(t.start, t.length, m->err);
     return *out ? CBE_OK : CBE_ERR_NOMEM;
 }
@@ -522,30 +589,35 @@ static cbe_status place(const machine *m, const value *v, cbe_pickle_tensor *t)
     const value *storage = &m->values[v->as.tensor.storage], *dims = &m->values[v->as.tensor.dims],
                 *strides = &m->values[v->as.tensor.strides];
     if (v->as.tensor.offset < 0 || storage->as.storage.n_elements < 0)
-        return cbe_fail(m->err, CBE_ERR_FORMAT, -1, "%s: tensor '%s': a negative offset or length of its storage", m->path, t->name);
+        return cbe_fail(m->err, CBE_ERR_FORMAT, -1, "%s: tensor '%s': a negative offset or length of its storage",
+                        m->path, t->name);
     t->offset = (size_t)v->as.tensor.offset;
     t->storage_elements = (size_t)storage->as.storage.n_elements;
     t->n_dims = dims->as.tuple.count;
     if (t->n_dims > CBE_MAX_DIMS || strides->as.tuple.count != t->n_dims)
-        return cbe_fail(m->err, CBE_ERR_FORMAT, -1, "%s: tensor '%s': %zu dimensions and %zu strides; as many of both, at most %d, can be read",
+        return cbe_fail(m->err, CBE_ERR_FORMAT, -1,
+                        "%s: tensor '%s': %zu dimensions and %zu strides; as many of both, at most %d, can be read",
                         m->path, t->name, t->n_dims, (size_t)strides->as.tuple.count, CBE_MAX_DIMS);
     size_t last = 0, product;
     bool fits = true;
     t->n_elements = 1;
     for (size_t i = 0; i < t->n_dims; i++) {
         if (!is_size(item(m, dims, i)) || !is_size(item(m, strides, i)))
-            return cbe_fail(m->err, CBE_ERR_FORMAT, -1, "%s: tensor '%s': a size or stride that is negative or no integer", m->path, t->name);
+            return cbe_fail(m->err, CBE_ERR_FORMAT, -1,
+                            "%s: tensor '%s': a size or stride that is negative or no integer", m->path, t->name);
         t->dims[i] = (size_t)item(m, dims, i)->as.integer;
         t->strides[i] = (size_t)item(m, strides, i)->as.integer;
         fits = fits && cbe_mul_size(t->n_elements, t->dims[i], &t->n_elements);
-        if (t->dims[i] > 0) fits = fits && cbe_mul_size(t->dims[i] - 1, t->strides[i], &product) && cbe_add_size(last, product, &last);
+        if (t->dims[i] > 0)
+            fits = fits && cbe_mul_size(t->dims[i] - 1, t->strides[i], &product) && cbe_add_size(last, product, &last);
     }
-    if (!fits) return cbe_fail(m->err, CBE_ERR_FORMAT, -1, "%s: tensor '%s': its size or strides overflow", m->path, t->name);
+    if (!fits)
+        return cbe_fail(m->err, CBE_ERR_FORMAT, -1, "%s: tensor '%s': its size or strides overflow", m->path, t->name);
     if (t->n_elements == 0) return CBE_OK;
     if (t->offset >= t->storage_elements || last >= t->storage_elements - t->offset)
         return cbe_fail(m->err, CBE_ERR_FORMAT, -1,
-                        "%s: tensor '%s' leaves its storage: its last element is number %zu + %zu, the storage has %zu", m->path,
-                        t->name, t->offset, last, t->storage_elements);
+                        "%s: tensor '%s' leaves its storage: its last element is number %zu + %zu, the storage has %zu",
+                        m->path, t->name, t->offset, last, t->storage_elements);
     t->extent = last + 1;
     return CBE_OK;
 }
@@ -556,16 +628,18 @@ static cbe_status record(const machine *m, const pair *p, cbe_pickle_tensor *t)
     const value *v = &m->values[p->value];
     if ((st = copy_text(m, &m->values[p->key], "a key", &t->name)) != CBE_OK) return st;
     if (v->kind != V_TENSOR)
-        return cbe_fail(m->err, CBE_ERR_FORMAT, -1, "%s: entry '%s' is %s, a state dict holds tensors only", m->path, t->name,
-                        kind_names[v->kind]);
+        return cbe_fail(m->err, CBE_ERR_FORMAT, -1, "%s: entry '%s' is %s, a state dict holds tensors only", m->path,
+                        t->name, kind_names[v->kind]);
     const value *storage = &m->values[v->as.tensor.storage];
     t->dtype = storage->as.storage.dtype;
     if (t->dtype == CBE_N_DTYPES)
-        return cbe_fail(m->err, CBE_ERR_UNSUPPORTED, -1, "%s: tensor '%s' is a %s: convert it to float32, float64, float16 or bfloat16",
-                        m->path, t->name, globals[storage->as.storage.global].name);
+        return cbe_fail(m->err, CBE_ERR_UNSUPPORTED, -1,
+                        "%s: tensor '%s' is a %s: convert it to float32, float64, float16 or bfloat16", m->path,
+                        t->name, globals[storage->as.storage.global].name);
     if ((st = copy_text(m, &m->values[storage->as.storage.key], "a storage's key", &t->storage)) != CBE_OK) return st;
     if (strspn(t->storage, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz") != strlen(t->storage))
-        return cbe_fail(m->err, CBE_ERR_FORMAT, -1, "%s: tensor '%s': '%.80s' cannot be the key of a storage", m->path, t->name, t->storage);
+        return cbe_fail(m->err, CBE_ERR_FORMAT, -1, "%s: tensor '%s': '%.80s' cannot be the key of a storage", m->path,
+                        t->name, t->storage);
     return place(m, v, t);
 }
 
@@ -579,7 +653,8 @@ static cbe_status collect(const machine *m, value_index result, cbe_pickle_tenso
     cbe_status st;
     const value *dict = &m->values[result];
     if (dict->kind != V_DICT)
-        return cbe_fail(m->err, CBE_ERR_FORMAT, -1, "%s: holds %s, not a state dict of tensors", m->path, kind_names[dict->kind]);
+        return cbe_fail(m->err, CBE_ERR_FORMAT, -1, "%s: holds %s, not a state dict of tensors", m->path,
+                        kind_names[dict->kind]);
     size_t n = 0;
     for (uint32_t i = dict->as.dict.first; i != NO_VALUE; i = m->pairs[i].next) n++;
     if (!(out->tensors = cbe_alloc_zero(n, sizeof *out->tensors, "list of tensors", m->err))) return CBE_ERR_NOMEM;
@@ -588,21 +663,27 @@ static cbe_status collect(const machine *m, value_index result, cbe_pickle_tenso
     qsort(out->tensors, n, sizeof *out->tensors, compare_names);
     for (size_t i = 1; i < n; i++)
         if (compare_names(&out->tensors[i - 1], &out->tensors[i]) == 0)
-            return cbe_fail(m->err, CBE_ERR_FORMAT, -1, "%s: tensor '%s' is there twice", m->path, out->tensors[i].name);
+            return cbe_fail(m->err, CBE_ERR_FORMAT, -1, "%s: tensor '%s' is there twice", m->path,
+                            out->tensors[i].name);
     return CBE_OK;
 }
 
-cbe_status cbe_pickle_tensors_read(cbe_pickle_tensors *out, const unsigned char *data, size_t size, const char *path, cbe_error *err)
+cbe_status cbe_pickle_tensors_read(cbe_pickle_tensors *out, const unsigned char *data, size_t size, const char *path,
+                                   cbe_error *err)
 {
     cbe_status st = CBE_ERR_NOMEM;
     cbe_pickle_tensors made = {0};
     machine m = {.path = path, .data = data, .size = size, .err = err};
     value_index result = 0;
     if (size > CBE_PICKLE_MOST)
-        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: its pickle has %zu bytes, at most %d are read", path, size, CBE_PICKLE_MOST);
-    if (!(m.values = cbe_alloc(size, sizeof *m.values, "pickle", err)) || !(m.stack = cbe_alloc(size, sizeof *m.stack, "pickle", err)) ||
-        !(m.items = cbe_alloc(size, sizeof *m.items, "pickle", err)) || !(m.memo = cbe_alloc(size, sizeof *m.memo, "pickle", err)) ||
-        !(m.marks = cbe_alloc(size, sizeof *m.marks, "pickle", err)) || !(m.pairs = cbe_alloc(size, sizeof *m.pairs, "pickle", err)))
+        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: its pickle has %zu bytes, at most %d are read", path, size,
+                        CBE_PICKLE_MOST);
+    if (!(m.values = cbe_alloc(size, sizeof *m.values, "pickle", err)) ||
+        !(m.stack = cbe_alloc(size, sizeof *m.stack, "pickle", err)) ||
+        !(m.items = cbe_alloc(size, sizeof *m.items, "pickle", err)) ||
+        !(m.memo = cbe_alloc(size, sizeof *m.memo, "pickle", err)) ||
+        !(m.marks = cbe_alloc(size, sizeof *m.marks, "pickle", err)) ||
+        !(m.pairs = cbe_alloc(size, sizeof *m.pairs, "pickle", err)))
         goto done;
     for (size_t i = 0; i < size; i++) m.memo[i] = NO_VALUE;
     if ((st = run(&m, &result)) != CBE_OK) goto done;

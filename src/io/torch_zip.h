@@ -39,7 +39,7 @@ typedef struct {
 
 /** Writes an OrderedDict of float32 tensors, which torch.load(weights_only=True) reads and can map: storages begin at
  * multiples of 64 bytes. Written to a temporary name, synced and renamed.
- * @return CBE_OK, CBE_ERR_IO, CBE_ERR_NOMEM */
+ * @return CBE_OK, CBE_ERR_IO, CBE_ERR_NOMEM, CBE_ERR_ARG (more than 50,000 tensors) */
 cbe_status cbe_torch_zip_save(const char *path, size_t n_tensors, const cbe_torch_tensor *tensors, cbe_error *err);
 
 #endif

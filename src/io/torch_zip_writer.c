@@ -17,20 +17,25 @@
 
 enum {
     ALIGNMENT = 64,
-    NAME_SPACE = 40,           /* of entries: "archive/data/" and a number */
-    PICKLE_FIXED = 256,        /* bytes of the pickle's start and end */
-    PICKLE_TENSOR = 200,       /* of a tensor, without its name and dimensions */
-    PICKLE_DIMENSION = 20,     /* a size and a stride */
-    LOCAL_BYTES = 30, DIRECTORY_BYTES = 46, END64_BYTES = 56, LOCATOR_BYTES = 20, END_BYTES = 22,
+    NAME_SPACE = 40,       /* of entries: "archive/data/" and a number */
+    PICKLE_FIXED = 256,    /* bytes of the pickle's start and end */
+    PICKLE_TENSOR = 200,   /* of a tensor, without its name and dimensions */
+    PICKLE_DIMENSION = 20, /* a size and a stride */
+    LOCAL_BYTES = 30,
+    DIRECTORY_BYTES = 46,
+    END64_BYTES = 56,
+    LOCATOR_BYTES = 20,
+    END_BYTES = 22,
     EXTRA_HEADER = 4,
-    PADDING_ID = 0x4246,       /* "FB", as torch.save */
+    PADDING_ID = 0x4246, /* "FB", as torch.save */
     ZIP64_ID = 1,
-    VERSION_PLAIN = 20, VERSION_64 = 45,
+    VERSION_PLAIN = 20,
+    VERSION_64 = 45,
+    MOST_TENSORS = 50000, /* with the other entries fewer than 16 bits count */
     UTF8_NAMES = 0x800,
 };
 
 static const uint32_t ESCAPE32 = UINT32_MAX;
-static const uint16_t ESCAPE16 = UINT16_MAX;
 
 typedef struct {
     unsigned char *data;
@@ -105,15 +110,18 @@ static void put_tensor(output *o, const cbe_torch_tensor *t, size_t key)
     for (size_t i = 0; i < t->n_dims; i++) put_integer(o, t->dims[i]);
     put_code(o, "t(");
     for (size_t i = 0; i < t->n_dims; i++) put_integer(o, strides[i]);
-    put_code(o, "t\x89" "ccollections\nOrderedDict\n)RtR");
+    put_code(o, "t\x89"
+                "ccollections\nOrderedDict\n)RtR");
 }
 
 static cbe_status make_pickle(output *o, size_t n, const cbe_torch_tensor *tensors, cbe_error *err)
 {
     *o = (output){NULL, 0, PICKLE_FIXED};
-    for (size_t i = 0; i < n; i++) o->capacity += PICKLE_TENSOR + strlen(tensors[i].name) + tensors[i].n_dims * PICKLE_DIMENSION;
+    for (size_t i = 0; i < n; i++)
+        o->capacity += PICKLE_TENSOR + strlen(tensors[i].name) + tensors[i].n_dims * PICKLE_DIMENSION;
     if (!(o->data = cbe_alloc(o->capacity, 1, "pickle", err))) return CBE_ERR_NOMEM;
-    put_code(o, "\x80\x02" "ccollections\nOrderedDict\n)R(");
+    put_code(o, "\x80\x02"
+                "ccollections\nOrderedDict\n)R(");
     for (size_t i = 0; i < n; i++) {
         put_text(o, tensors[i].name);
         put_tensor(o, &tensors[i], i);
@@ -139,8 +147,8 @@ static void put_common(output *o, const entry *e, bool large)
 {
     put_number(o, large ? VERSION_64 : VERSION_PLAIN, 2);
     put_number(o, UTF8_NAMES, 2);
-    put_number(o, 0, 2);           /* stored */
-    put_number(o, 0x00210000, 4);  /* 1 January 1980: the same file for the same lens */
+    put_number(o, 0, 2);          /* stored */
+    put_number(o, 0x00210000, 4); /* 1 January 1980: the same file for the same lens */
     put_number(o, e->crc, 4);
     put_number(o, large ? ESCAPE32 : e->size, 4);
     put_number(o, large ? ESCAPE32 : e->size, 4);
@@ -208,7 +216,7 @@ static cbe_status add_end(archive *a, uint64_t start, cbe_error *err)
     unsigned char bytes[END64_BYTES + LOCATOR_BYTES + END_BYTES];
     output o = {bytes, 0, sizeof bytes};
     const uint64_t size = a->at - start;
-    if (start >= ESCAPE32 || size >= ESCAPE32 || a->n >= ESCAPE16) {
+    if (start >= ESCAPE32 || size >= ESCAPE32) {
         put_code(&o, "PK\6\6");
         put_number(&o, END64_BYTES - 12, 8);
         put_number(&o, VERSION_64, 2);
@@ -225,8 +233,8 @@ static cbe_status add_end(archive *a, uint64_t start, cbe_error *err)
     }
     put_code(&o, "PK\5\6");
     put_number(&o, 0, 4); /* disks */
-    put_number(&o, a->n < ESCAPE16 ? a->n : ESCAPE16, 2);
-    put_number(&o, a->n < ESCAPE16 ? a->n : ESCAPE16, 2);
+    put_number(&o, a->n, 2);
+    put_number(&o, a->n, 2);
     put_number(&o, size < ESCAPE32 ? size : ESCAPE32, 4);
     put_number(&o, start < ESCAPE32 ? start : ESCAPE32, 4);
     put_number(&o, 0, 2); /* no comment */
@@ -258,6 +266,9 @@ cbe_status cbe_torch_zip_save(const char *path, size_t n_tensors, const cbe_torc
     cbe_status st;
     archive a = {0};
     output pickle = {0};
+    if (n_tensors > MOST_TENSORS)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "%s: %zu tensors, at most %d can be written", path, n_tensors,
+                        MOST_TENSORS);
     if ((st = make_pickle(&pickle, n_tensors, tensors, err)) != CBE_OK) goto done;
     st = CBE_ERR_NOMEM;
     if (!(a.entries = cbe_alloc(n_tensors + OTHER_ENTRIES, sizeof *a.entries, "archive", err))) goto done;

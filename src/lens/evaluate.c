@@ -86,11 +86,11 @@ static cbe_status check_options(const evaluation *e, cbe_error *err)
         if (o->layers[i] >= e->n_blocks || (i && o->layers[i] <= o->layers[i - 1]))
             return cbe_fail(err, CBE_ERR_ARG, -1, "layer %zu: layers must rise and lie below %zu", o->layers[i], e->n_blocks);
     for (size_t i = 0; i < o->n_lenses; i++) {
-        const cbe_tuned_lens *lens = o->lenses[i].lens;
-        if (lens && (lens->n_layers != e->n_blocks || lens->hidden_size != e->hidden_size))
-            return cbe_fail(err, CBE_ERR_SHAPE, -1,
-                            "%s: the lens has %zu layers of width %zu, the model %zu of width %zu: it was made for another model",
-                            o->lenses[i].name, lens->n_layers, lens->hidden_size, e->n_blocks, e->hidden_size);
+        const cbe_named_lens *lens = &o->lenses[i];
+        const cbe_status st = lens->lens ? cbe_tuned_lens_check(lens->lens, lens->name, e->n_blocks, e->hidden_size,
+                                                                "the model", err)
+                                         : CBE_OK;
+        if (st != CBE_OK) return st;
     }
     return CBE_OK;
 }

@@ -42,7 +42,8 @@ size_t cbe_lens_params_count(const cbe_lens_params *params)
 
 cbe_status cbe_lens_params_tensor(const cbe_lens_params *params, size_t i, cbe_tensor *out, cbe_error *err)
 {
-    if (!params->zip) return cbe_safetensors_get(params->safetensors, cbe_safetensors_name(params->safetensors, i), out, err);
+    if (!params->zip)
+        return cbe_safetensors_get(params->safetensors, cbe_safetensors_name(params->safetensors, i), out, err);
     *out = cbe_torch_zip_tensor(params->zip, i);
     return CBE_OK;
 }
@@ -52,7 +53,8 @@ static cbe_status check_finite(const cbe_lens_params *params, const cbe_tensor *
     const char *path = params->zip ? cbe_torch_zip_path(params->zip) : cbe_safetensors_path(params->safetensors);
     for (size_t i = 0; i < t->n_elements; i++)
         if (!isfinite(x[i]))
-            return cbe_fail(err, CBE_ERR_NUMERIC, -1, "%s: tensor '%.80s': element %zu is NaN or infinite in float32", path, t->name, i);
+            return cbe_fail(err, CBE_ERR_NUMERIC, -1, "%s: tensor '%.80s': element %zu is NaN or infinite in float32",
+                            path, t->name, i);
     return CBE_OK;
 }
 
@@ -61,7 +63,8 @@ cbe_status cbe_lens_params_read(const cbe_lens_params *params, size_t i, float *
     cbe_tensor t;
     cbe_status st = cbe_lens_params_tensor(params, i, &t, err);
     if (st != CBE_OK) return st;
-    st = params->zip ? cbe_torch_zip_read(params->zip, i, out, err) : cbe_tensor_to_float(&t, 0, t.n_elements, out, err);
+    st =
+        params->zip ? cbe_torch_zip_read(params->zip, i, out, err) : cbe_tensor_to_float(&t, 0, t.n_elements, out, err);
     return st == CBE_OK ? check_finite(params, &t, out, err) : st;
 }
 
@@ -71,7 +74,8 @@ static cbe_status save_safetensors(const char *path, size_t n, const cbe_torch_t
     cbe_tensor_spec *specs = cbe_alloc(n, sizeof *specs, "parameters of a lens", err);
     if (!specs) return CBE_ERR_NOMEM;
     for (size_t i = 0; i < n; i++)
-        specs[i] = (cbe_tensor_spec){tensors[i].name, CBE_F32, tensors[i].n_dims, {tensors[i].dims[0], tensors[i].dims[1]}};
+        specs[i] =
+            (cbe_tensor_spec){tensors[i].name, CBE_F32, tensors[i].n_dims, {tensors[i].dims[0], tensors[i].dims[1]}};
     static const char *const metadata[] = {"format", "pt"}; /* as safetensors.torch writes */
     cbe_status st = cbe_safetensors_writer_create(&writer, path, n, specs, 1, metadata, err);
     for (size_t i = 0; i < n && st == CBE_OK; i++) {

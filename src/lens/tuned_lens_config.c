@@ -12,7 +12,7 @@
 #include "model/json_keys.h"
 #include "text/utf8.h"
 
-enum { MOST_LAYERS = 100000, MOST_HIDDEN_SIZE = 1 << 24 };
+enum { MOST_LAYERS = 10000, MOST_HIDDEN_SIZE = 1 << 24 };
 
 static const char lens_type[] = "linear_tuned_lens";
 
@@ -48,11 +48,13 @@ cbe_status cbe_tuned_lens_config_set(cbe_tuned_lens_config *config, const char *
 /* The keys of tuned-lens, in its order. */
 static json_t *new_root(const char *base_model, const char *hash)
 {
-    return json_pack("{s:s, s:i, s:i, s:b, s:n, s:s?, s:s}", "base_model_name_or_path", base_model, "d_model", 0, "num_hidden_layers",
-                     0, "bias", 1, "base_model_revision", "unembed_hash", hash, "lens_type", lens_type);
+    return json_pack("{s:s, s:i, s:i, s:b, s:n, s:s?, s:s}", "base_model_name_or_path", base_model, "d_model", 0,
+                     "num_hidden_layers", 0, "bias", 1, "base_model_revision", "unembed_hash", hash, "lens_type",
+                     lens_type);
 }
 
-cbe_status cbe_tuned_lens_config_create(cbe_tuned_lens_config **out, const char *base_model, const cbe_decoder *decoder, cbe_error *err)
+cbe_status cbe_tuned_lens_config_create(cbe_tuned_lens_config **out, const char *base_model, const cbe_decoder *decoder,
+                                        cbe_error *err)
 {
     char hash[CBE_UNEMBED_HASH_SIZE], *name = NULL;
     size_t length;
@@ -87,10 +89,12 @@ static cbe_status check_type(const json_t *root, const char *path, cbe_error *er
     const char *type = lens_type;
     const cbe_status st = cbe_json_string(root, "lens_type", path, &type, err);
     if (st != CBE_OK || strcmp(type, lens_type) == 0) return st;
-    return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1, "%s: lens_type '%.80s' is not known; %s is read", path, type, lens_type);
+    return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1, "%s: lens_type '%.80s' is not known; %s is read", path, type,
+                    lens_type);
 }
 
-static cbe_status read_keys(const json_t *root, const char *path, size_t *n_layers, size_t *hidden_size, bool *bias, cbe_error *err)
+static cbe_status read_keys(const json_t *root, const char *path, size_t *n_layers, size_t *hidden_size, bool *bias,
+                            cbe_error *err)
 {
     cbe_status st;
     const char *text = NULL;
@@ -98,7 +102,8 @@ static cbe_status read_keys(const json_t *root, const char *path, size_t *n_laye
     static const char *const needed[] = {"d_model", "num_hidden_layers"};
     for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
         if (!cbe_json_get(root, needed[i]))
-            return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: key '%s' is missing: not the config.json of a tuned lens", path, needed[i]);
+            return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: key '%s' is missing: not the config.json of a tuned lens",
+                            path, needed[i]);
     if ((st = check_type(root, path, err)) != CBE_OK) return st;
     if ((st = cbe_json_string(root, "base_model_name_or_path", path, &text, err)) != CBE_OK) return st;
     if ((st = cbe_json_string(root, "base_model_revision", path, &text, err)) != CBE_OK) return st;
@@ -109,8 +114,8 @@ static cbe_status read_keys(const json_t *root, const char *path, size_t *n_laye
     return cbe_json_bool(root, "bias", path, bias, err);
 }
 
-cbe_status cbe_tuned_lens_config_read(cbe_tuned_lens_config **out, const char *path, size_t *n_layers, size_t *hidden_size, bool *bias,
-                                      cbe_error *err)
+cbe_status cbe_tuned_lens_config_read(cbe_tuned_lens_config **out, const char *path, size_t *n_layers,
+                                      size_t *hidden_size, bool *bias, cbe_error *err)
 {
     cbe_status st;
     cbe_mapped_file map = {0};
@@ -132,7 +137,8 @@ done:
     return st;
 }
 
-cbe_status cbe_tuned_lens_config_write(const cbe_tuned_lens_config *config, const cbe_tuned_lens *lens, const char *path, cbe_error *err)
+cbe_status cbe_tuned_lens_config_write(const cbe_tuned_lens_config *config, const cbe_tuned_lens *lens,
+                                       const char *path, cbe_error *err)
 {
     cbe_status st = CBE_OK;
     char *text = NULL;

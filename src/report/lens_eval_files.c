@@ -10,23 +10,16 @@
 #include "core/fail.h"
 #include "core/memory.h"
 #include "io/atomic_file.h"
+#include "io/path.h"
 #include "report/chart.h"
 #include "text/byte_buffer.h"
 #include "text/utf8.h"
 
 enum { TRANSFER_LINES = 7 };
 
-static char *path_in(const char *folder, const char *name, cbe_error *err)
-{
-    const size_t size = strlen(folder) + strlen(name) + 2;
-    char *path = cbe_alloc(size, 1, "path", err);
-    if (path) snprintf(path, size, "%s/%s", folder, name);
-    return path;
-}
-
 static cbe_status save(const char *folder, const char *name, const char *text, size_t size, cbe_error *err)
 {
-    char *path = path_in(folder, name, err);
+    char *path = cbe_path_join(folder, name, err);
     if (!path) return CBE_ERR_NOMEM;
     const cbe_status st = cbe_atomic_file_save(path, text, size, err);
     cbe_free(path);
@@ -209,7 +202,7 @@ static cbe_status save_chart(const cbe_lens_eval *eval, const char *folder, cbe_
 {
     const size_t n = eval->n_layers;
     cbe_status st = CBE_ERR_NOMEM;
-    char *path = path_in(folder, "eval.svg", err);
+    char *path = cbe_path_join(folder, "eval.svg", err);
     cbe_series *series = cbe_alloc(eval->n_lenses, sizeof *series, "chart", err);
     double *x = cbe_alloc(n, sizeof *x, "chart", err), *y = cbe_alloc(eval->n_lenses, n * sizeof *y, "chart", err);
     if (!path || !series || !x || !y) goto done;
@@ -234,15 +227,13 @@ done:
 }
 
 /* For translators of some layers, evenly spread, their divergences over the layers of hidden states. */
-static cbe_status save_transfer_chart(const cbe_lens_eval *eval, size_t lens, const char *folder, cbe_error *err)
+static cbe_status save_transfer_chart(const cbe_lens_eval *eval, size_t lens, const char *file, const char *folder, cbe_error *err)
 {
     const size_t n = eval->n_layers, lines = n < TRANSFER_LINES ? n : TRANSFER_LINES;
     cbe_status st = CBE_ERR_NOMEM;
-    char number[24], name[48], labels[TRANSFER_LINES][48];
+    char labels[TRANSFER_LINES][48];
     cbe_series series[TRANSFER_LINES];
-    snprintf(number, sizeof number, "-%zu", lens + 1);
-    snprintf(name, sizeof name, "transfer%s.svg", lens ? number : "");
-    char *path = path_in(folder, name, err);
+    char *path = cbe_path_join(folder, file, err);
     double *x = cbe_alloc(n, sizeof *x, "chart", err), *y = cbe_alloc(lines, n * sizeof *y, "chart", err);
     if (!path || !x || !y) goto done;
     for (size_t i = 0; i < n; i++) x[i] = (double)eval->layers[i];
@@ -272,7 +263,11 @@ cbe_status cbe_lens_eval_save(const cbe_lens_eval *eval, const cbe_lens_eval_rec
     cbe_status st = save_csv(eval, folder, err);
     if (st == CBE_OK) st = save_transfer_csv(eval, folder, err);
     if (st == CBE_OK) st = save_chart(eval, folder, err);
-    for (size_t i = 0; i < eval->n_lenses && st == CBE_OK; i++)
-        if (eval->transfer[i]) st = save_transfer_chart(eval, i, folder, err);
+    char file[48] = "transfer.svg";
+    for (size_t i = 0, n = 1; i < eval->n_lenses && st == CBE_OK; i++) {
+        if (!eval->transfer[i]) continue;
+        st = save_transfer_chart(eval, i, file, folder, err);
+        snprintf(file, sizeof file, "transfer-%zu.svg", ++n);
+    }
     return st == CBE_OK ? save_json(eval, record, folder, err) : st;
 }
