@@ -8,6 +8,7 @@
 #include "cbe/hidden_states.h"
 #include "cbe/objective.h"
 #include "cbe/search.h"
+#include "cbe/tuned_lens.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -27,6 +28,7 @@ typedef struct {
     cbe_ablation ablation;
     cbe_objective_kind objective;
     cbe_site site;
+    const cbe_tuned_lens *lens; /* borrowed; NULL: the logit lens */
     size_t skip_positions; /* first positions of every sequence left out */
     const char *kernels;   /* NULL: the best for this CPU */
     double held_out;       /* share of the sequences, evenly spread, that the search does not see; 0: none */

@@ -104,7 +104,7 @@ cbe_status cbe_extract(cbe_layer_objective *objective, size_t n_layers, const si
         const double began = now();
         cbe_objective *layer = NULL;
         if ((st = cbe_layer_objective_set(objective, layers[i], &layer, err)) != CBE_OK) break;
-        const cbe_candidate_input input = {decoder, gram, {NULL, NULL}, objective->n_tokens,
+        const cbe_candidate_input input = {decoder, gram, objective->translator, objective->n_tokens,
                                            objective->hidden, options->ablation};
         if (preset == CBE_PRESET_DEFAULT)
             st = cbe_candidates_all(&input, each, candidates, err);

@@ -131,6 +131,7 @@ cbe_status cbe_layer_objective_create(cbe_layer_objective **out, const cbe_hidde
     if (!o) return CBE_ERR_NOMEM;
     o->states = states;
     o->site = options->site;
+    o->lens = options->lens;
     o->skip = skip;
     o->n_tokens = n;
     cbe_lens_options lens = {
@@ -183,9 +184,11 @@ void cbe_layer_objective_free(cbe_layer_objective *objective)
 
 cbe_status cbe_layer_objective_set(cbe_layer_objective *o, size_t layer, cbe_objective **out, cbe_error *err)
 {
-    cbe_status st = cbe_hidden_states_read(o->states, state_of(o->site, layer), o->skip, o->hidden, err);
+    const size_t state = state_of(o->site, layer);
+    o->translator = cbe_tuned_lens_translator(o->lens, state);
+    cbe_status st = cbe_hidden_states_read(o->states, state, o->skip, o->hidden, err);
     if (st == CBE_OK)
-        st = cbe_lens_objective_set_layer(o->objective, o->hidden, (cbe_translator){NULL, NULL}, err);
+        st = cbe_lens_objective_set_layer(o->objective, o->hidden, o->translator, err);
     if (st == CBE_OK) *out = o->objective;
     return st;
 }

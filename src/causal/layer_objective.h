@@ -7,11 +7,13 @@
 struct cbe_layer_objective {
     const cbe_hidden_states *states;
     cbe_site site;
+    const cbe_tuned_lens *lens;
     size_t skip, n_tokens, n_held_out; /* n_held_out: sequences */
     cbe_objective *objective;
     cbe_logit_storage storage;
     size_t bytes;
-    float *hidden; /* (N, d) of the layer that is set */
+    float *hidden;             /* (N, d) of the layer that is set */
+    cbe_translator translator; /* of that layer */
     bool derangement_unused;
 };
 

@@ -13,6 +13,7 @@
 #include "core/fail.h"
 #include "core/gemm.h"
 #include "core/memory.h"
+#include "lens/translate.h"
 
 static size_t min_size(size_t a, size_t b)
 {
@@ -68,11 +69,7 @@ static cbe_status set_lens_states(cbe_lens_objective *o, cbe_error *err)
         o->x_buffer = cbe_alloc(count, sizeof(float), "hidden states behind the translator", err);
         if (!o->x_buffer) return CBE_ERR_NOMEM;
     }
-    memcpy(o->x_buffer, o->hidden, n * d * sizeof(float));
-    cbe_gemm(false, true, n, d, d, 1, o->hidden, d, o->translator.weight, d, 1, o->x_buffer, d);
-    if (o->translator.bias)
-        for (size_t i = 0; i < n; i++)
-            for (size_t k = 0; k < d; k++) o->x_buffer[i * d + k] += o->translator.bias[k];
+    cbe_translate(o->translator, n, d, o->hidden, o->x_buffer);
     o->x = o->x_buffer;
     return CBE_OK;
 }

@@ -14,16 +14,9 @@
 #include "core/fail.h"
 #include "core/memory.h"
 #include "io/atomic_file.h"
+#include "io/path.h"
 #include "io/sha256_file.h"
 #include "text/utf8.h"
-
-static char *join(const char *folder, const char *name, cbe_error *err)
-{
-    const size_t size = strlen(folder) + strlen(name) + 2;
-    char *path = cbe_alloc(size, 1, "path", err);
-    if (path) snprintf(path, size, "%s/%s", folder, name);
-    return path;
-}
 
 cbe_status cbe_result_folder_prepare(const char *folder, cbe_error *err)
 {
@@ -33,7 +26,7 @@ cbe_status cbe_result_folder_prepare(const char *folder, cbe_error *err)
                         strerror(errno));
     if (stat(folder, &info) != 0 || !S_ISDIR(info.st_mode))
         return cbe_fail(err, CBE_ERR_IO, -1, "%s: is not a folder; name another one with -o", folder);
-    char *path = join(folder, "basis.safetensors", err);
+    char *path = cbe_path_join(folder, "basis.safetensors", err);
     if (!path) return CBE_ERR_NOMEM;
     cbe_atomic_file *file = NULL;
     const cbe_status st = cbe_atomic_file_create(&file, path, err);
@@ -142,7 +135,7 @@ static cbe_status add_folder(json_t *list, const cbe_run_input *input, cbe_error
     char **names = cbe_alloc(MOST, sizeof *names, "file names", err);
     if (!names) st = CBE_ERR_NOMEM;
     for (const struct dirent *entry; st == CBE_OK && n < MOST && (entry = readdir(folder));)
-        if (is_model_file(entry->d_name) && !(names[n++] = join(input->path, entry->d_name, err))) {
+        if (is_model_file(entry->d_name) && !(names[n++] = cbe_path_join(input->path, entry->d_name, err))) {
             n--;
             st = CBE_ERR_NOMEM;
         }
@@ -249,8 +242,8 @@ cbe_status cbe_result_save(const char *folder, size_t n, const cbe_layer_result 
     cbe_safetensors_writer *tensors = NULL;
     cbe_atomic_file *json = NULL;
     char *text = NULL;
-    char *tensor_path = join(folder, "basis.safetensors", err);
-    char *json_path = join(folder, "basis.json", err);
+    char *tensor_path = cbe_path_join(folder, "basis.safetensors", err);
+    char *json_path = cbe_path_join(folder, "basis.json", err);
     if (!tensor_path || !json_path) goto done;
     if ((st = record_json(&text, n, results, record, err)) != CBE_OK) goto done;
     /* Both are complete under temporary names before either takes the place of an earlier one. */

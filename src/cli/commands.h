@@ -19,7 +19,14 @@ int cli_extract(int argc, char **argv);
 int cli_probe(int argc, char **argv);
 int cli_capture(int argc, char **argv);
 int cli_decoder(int argc, char **argv);
+int cli_lens(int argc, char **argv);
 int cli_tokenize(int argc, char **argv);
 int cli_info(int argc, char **argv);
+
+/* Of cbe lens; each gets the arguments after its own name. */
+int cli_lens_fit(int argc, char **argv);
+int cli_lens_train(int argc, char **argv);
+int cli_lens_eval(int argc, char **argv);
+int cli_lens_convert(int argc, char **argv);
 
 #endif

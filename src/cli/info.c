@@ -1,14 +1,16 @@
-/* info.c - cbe info: what a model, tensor file or result holds. */
+/* info.c - cbe info: what a model, lens, tensor file or result holds. */
 #include <string.h>
 #include <sys/stat.h>
 
 #include "cbe/gguf.h"
 #include "cbe/model.h"
 #include "cbe/safetensors.h"
+#include "cbe/tuned_lens.h"
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "core/fail.h"
 #include "io/array_file.h"
+#include "io/path.h"
 
 typedef struct {
     const char *path;
@@ -23,9 +25,10 @@ static const cli_option options[] = {
 
 static const cli_command command = {
     "info",
-    "FILE|MODEL [--tensors]",
-    "what a model, tensor file or result holds",
-    "FILE is a .safetensors, .gguf, .npz or .npy file, MODEL a .gguf file or a Hugging Face folder.",
+    "FILE|MODEL|LENS [--tensors]",
+    "what a model, lens, tensor file or result holds",
+    "FILE is a .safetensors, .gguf, .npz or .npy file, MODEL a .gguf file or a Hugging Face folder,\n"
+    "LENS a folder with a tuned lens.",
     options,
     1,
     {AT(path)},
@@ -116,6 +119,34 @@ static cbe_status info_model(const char *path, cbe_error *err)
     return CBE_OK;
 }
 
+static cbe_status info_lens(const char *path, cbe_error *err)
+{
+    cbe_lens_format format;
+    cbe_tuned_lens *lens = NULL;
+    cbe_tuned_lens_config *config = NULL;
+    cbe_status st = cbe_tuned_lens_find(path, &format, err);
+    if (st == CBE_OK) st = cbe_tuned_lens_load(&lens, &config, path, err);
+    if (st != CBE_OK) return st;
+    printf("tuned lens, in %s\nlayers: %zu\nhidden size: %zu\nbias: %s\n", cbe_lens_format_file(format), lens->n_layers,
+           lens->hidden_size, lens->bias ? "yes" : "no");
+    static const char *const keys[] = {"base_model_name_or_path", "base_model_revision", "unembed_hash", "lens_type"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const char *value = cbe_tuned_lens_config_get(config, keys[i]);
+        if (value) printf("%s: %s\n", keys[i], value);
+    }
+    cbe_tuned_lens_config_free(config);
+    cbe_tuned_lens_free(lens);
+    return CBE_OK;
+}
+
+/* A folder with parameters of a lens; a model folder has none of these names. */
+static bool is_lens(const char *folder)
+{
+    bool pt = false, safetensors = false;
+    return cbe_path_has(folder, cbe_lens_format_file(CBE_LENS_PT), &pt, NULL) == CBE_OK &&
+           cbe_path_has(folder, cbe_lens_format_file(CBE_LENS_SAFETENSORS), &safetensors, NULL) == CBE_OK && (pt || safetensors);
+}
+
 static bool ends_with(const char *text, const char *end)
 {
     const size_t n = strlen(text), m = strlen(end);
@@ -137,7 +168,7 @@ int cli_info(int argc, char **argv)
         st = cbe_fail(&err, CBE_ERR_ARG, -1, "usage: cbe info %s", command.usage);
     if (st == CBE_OK) {
         if (stat(given.path, &info) == 0 && S_ISDIR(info.st_mode))
-            st = info_model(given.path, &err);
+            st = is_lens(given.path) ? info_lens(given.path, &err) : info_model(given.path, &err);
         else if (ends_with(given.path, ".gguf"))
             st = info_gguf(given.path, given.tensors, &err);
         else if (ends_with(given.path, ".npz") || ends_with(given.path, ".npy"))

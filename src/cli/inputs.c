@@ -7,14 +7,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cbe/lens_fit.h"
 #include "cli/memory.h"
 #include "core/fail.h"
 #include "core/memory.h"
+#include "io/path.h"
 
 const char *const cli_ablations[] = {"mean", "resample", "zero", "optimal", NULL};
 const char *const cli_objectives[] = {"kl", "ce", NULL};
 const char *const cli_sites[] = {"pre", "post", NULL};
 const char *const cli_documents[] = {"auto", "file", "blank-line", "jsonl", NULL};
+const char *const cli_lens_formats[] = {"pt", "safetensors", NULL};
+_Static_assert(sizeof cli_lens_formats / sizeof *cli_lens_formats == CBE_N_LENS_FORMATS + 1, "in the order of the enum");
 _Static_assert(sizeof cli_ablations / sizeof *cli_ablations == CBE_N_ABLATIONS + 1, "in the order of the enum");
 _Static_assert(sizeof cli_objectives / sizeof *cli_objectives == CBE_N_OBJECTIVES + 1, "in the order of the enum");
 _Static_assert(sizeof cli_documents / sizeof *cli_documents == CBE_N_DOCUMENTS_KINDS + 1, "in the order of the enum");
@@ -23,6 +27,20 @@ _Static_assert(sizeof cli_sites / sizeof *cli_sites == CBE_N_SITES + 1, "in the 
 void cli_set_threads(size_t threads)
 {
     if (threads) omp_set_num_threads((int)(threads < 4096 ? threads : 4096));
+}
+
+cbe_status cli_parse_lens(cli_lens_choice *out, const char *text, cbe_error *err)
+{
+    static const char *const kinds[] = {"logit", "tuned=", "affine"}; /* what ends in = has a path behind it */
+    _Static_assert(sizeof kinds / sizeof *kinds == CLI_N_LENSES, "in the order of the enum");
+    for (int i = 0; i < CLI_N_LENSES; i++) {
+        const size_t length = strlen(kinds[i]);
+        const bool has_path = kinds[i][length - 1] == '=';
+        if (strncmp(text, kinds[i], length) != 0 || (text[length] != 0) != has_path) continue;
+        *out = (cli_lens_choice){(cli_lens_kind)i, has_path ? text + length : NULL};
+        return CBE_OK;
+    }
+    return cbe_fail(err, CBE_ERR_ARG, -1, "--lens %s: give logit, tuned=FOLDER (a tuned lens) or affine", text);
 }
 
 cbe_status cli_choose_layers(const cli_ranges *ranges, size_t end, size_t **layers, size_t *n_layers,
@@ -93,6 +111,8 @@ done:
 void cli_inputs_close(cli_inputs *inputs)
 {
     cbe_hidden_states_close(inputs->states);
+    cbe_tuned_lens_free(inputs->lens);
+    for (size_t i = 0; i < sizeof inputs->lens_files / sizeof *inputs->lens_files; i++) cbe_free(inputs->lens_files[i]);
     cbe_decoder_free(inputs->loaded_decoder);
     cbe_model_close(inputs->model);
     cbe_free(inputs->layers);
@@ -102,8 +122,6 @@ void cli_inputs_close(cli_inputs *inputs)
 
 static cbe_status check_usage(const cli_run *run, cbe_error *err)
 {
-    if (strcmp(run->lens, "logit") != 0)
-        return cbe_fail(err, CBE_ERR_ARG, -1, "--lens %s: only the logit lens can be read by this version", run->lens);
     if (run->hidden_states) {
         if (run->model || run->text.n || run->tokens)
             return cbe_fail(err, CBE_ERR_ARG, -1,
@@ -121,9 +139,23 @@ static cbe_status check_usage(const cli_run *run, cbe_error *err)
     return CBE_OK;
 }
 
-static cbe_status record_inputs(cli_inputs *in, const cli_run *run, cbe_error *err)
+/* The files of a lens folder. */
+static cbe_status record_lens(cli_inputs *in, const char *folder, cbe_error *err)
 {
-    in->inputs = cbe_alloc(run->text.n + 2, sizeof *in->inputs, "inputs", err);
+    cbe_lens_format format;
+    const cbe_status st = cbe_tuned_lens_find(folder, &format, err);
+    if (st != CBE_OK) return st;
+    const char *const names[] = {"config.json", cbe_lens_format_file(format)};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (!(in->lens_files[i] = cbe_path_join(folder, names[i], err))) return CBE_ERR_NOMEM;
+        in->inputs[in->n_inputs++] = (cbe_run_input){"lens", in->lens_files[i]};
+    }
+    return CBE_OK;
+}
+
+static cbe_status record_inputs(cli_inputs *in, const cli_run *run, const cli_lens_choice *lens, cbe_error *err)
+{
+    in->inputs = cbe_alloc(run->text.n + 4, sizeof *in->inputs, "inputs", err);
     if (!in->inputs) return CBE_ERR_NOMEM;
     if (run->model) in->inputs[in->n_inputs++] = (cbe_run_input){"model", run->model};
     if (run->tokens) in->inputs[in->n_inputs++] = (cbe_run_input){"tokens", run->tokens};
@@ -132,7 +164,7 @@ static cbe_status record_inputs(cli_inputs *in, const cli_run *run, cbe_error *e
     if (run->decoder) in->inputs[in->n_inputs++] = (cbe_run_input){"decoder", run->decoder};
     for (size_t i = 0; i < run->text.n; i++)
         in->inputs[in->n_inputs++] = (cbe_run_input){"text", run->text.paths[i]};
-    return CBE_OK;
+    return lens->kind == CLI_LENS_TUNED ? record_lens(in, lens->path, err) : CBE_OK;
 }
 
 static size_t state_of(const cli_run *run, size_t layer)
@@ -188,8 +220,51 @@ static cbe_status capture_states(cli_inputs *in, const cli_run *run, const cbe_t
     return st;
 }
 
+/* A lens must be of the model's shape, and should be made for its unembedding.
+ * @param n_blocks  of the model; 0: not known */
+static cbe_status open_lens(cli_inputs *in, const cli_lens_choice *lens, size_t n_blocks, size_t hidden_size, const char *model,
+                            cli_progress *progress, cbe_error *err)
+{
+    cbe_tuned_lens_config *config = NULL;
+    if (lens->kind != CLI_LENS_TUNED) return CBE_OK;
+    cbe_status st = cbe_tuned_lens_load(&in->lens, &config, lens->path, err);
+    if (st == CBE_OK) st = cbe_tuned_lens_check(in->lens, lens->path, n_blocks, hidden_size, model, err);
+    if (st == CBE_OK && cbe_tuned_lens_config_differs(config, in->decoder))
+        cli_warn(progress,
+                 "%s: its unembed_hash is not that of this model's unembedding: the lens was made for another model, or for "
+                 "other weights of it",
+                 lens->path);
+    const char *base = st == CBE_OK ? cbe_tuned_lens_config_get(config, "base_model_name_or_path") : NULL;
+    if (st == CBE_OK)
+        cli_say(progress, "lens: %zu layers%s%s%s", in->lens->n_layers, in->lens->bias ? "" : ", no bias", base ? ", made for " : "",
+                base ? base : "");
+    cbe_tuned_lens_config_free(config);
+    return st;
+}
+
+/* The affine lens of the run's own text: the first --lens-tokens of it, in whole sequences. */
+static cbe_status fit_lens(cli_inputs *in, const cli_run *run, cli_progress *progress, cbe_error *err)
+{
+    const double held_out = 0.1;
+    cbe_tokens tokens = {0};
+    const cbe_documents_options documents = {(cbe_documents_kind)run->documents, run->text_field};
+    cli_progress silent = {.quiet = true};
+    cbe_status st = cli_read_tokens(&tokens, in->model, run->model, run->tokens, &run->text, &documents, run->context_length,
+                                    run->lens_tokens, &silent, err);
+    if (st != CBE_OK) return st;
+    size_t n = tokens.n_sequences; /* of a file of tokens all were read */
+    if (run->lens_tokens && n > run->lens_tokens / tokens.context_length) n = run->lens_tokens / tokens.context_length;
+    st = cbe_affine_fit(&in->lens, in->model, n, tokens.context_length, tokens.ids, held_out, NULL, cli_forward_progress,
+                        progress, err);
+    cli_status_clear(progress);
+    if (st == CBE_OK)
+        cli_say(progress, "lens: affine, fitted on the first %zu tokens", n * tokens.context_length);
+    cbe_tokens_free(&tokens);
+    return st;
+}
+
 /* A model is run on its text; only the hidden states of the layers asked for are kept. */
-static cbe_status run_model(cli_inputs *in, const cli_run *run, cli_progress *progress, cbe_error *err)
+static cbe_status run_model(cli_inputs *in, const cli_run *run, const cli_lens_choice *lens, cli_progress *progress, cbe_error *err)
 {
     cbe_status st;
     cbe_tokens tokens = {0};
@@ -203,10 +278,12 @@ static cbe_status run_model(cli_inputs *in, const cli_run *run, cli_progress *pr
     if ((st = check_vectors(run, config->hidden_size, err)) != CBE_OK) goto done;
     if ((st = cli_choose_layers(&run->layers, config->n_layers, &in->layers, &in->n_layers, err)) != CBE_OK)
         goto done;
+    if ((st = open_lens(in, lens, config->n_layers, config->hidden_size, run->model, progress, err)) != CBE_OK) goto done;
     const cbe_documents_options documents = {(cbe_documents_kind)run->documents, run->text_field};
     st = cli_read_tokens(&tokens, in->model, run->model, run->tokens, &run->text, &documents, run->context_length,
                          run->max_tokens, progress, err);
     if (st != CBE_OK) goto done;
+    if (lens->kind == CLI_LENS_AFFINE && (st = fit_lens(in, run, progress, err)) != CBE_OK) goto done;
     st = CBE_ERR_NOMEM;
     if (!(wanted = cbe_alloc_zero(config->n_layers + 1, sizeof *wanted, "layers", err))) goto done;
     for (size_t i = 0; i < in->n_layers; i++) wanted[state_of(run, in->layers[i])] = true;
@@ -218,7 +295,7 @@ done:
     return st;
 }
 
-static cbe_status open_files(cli_inputs *in, const cli_run *run, cli_progress *progress, cbe_error *err)
+static cbe_status open_files(cli_inputs *in, const cli_run *run, const cli_lens_choice *lens, cli_progress *progress, cbe_error *err)
 {
     cbe_status st;
     size_t *layers = NULL, n_layers = 0;
@@ -226,7 +303,14 @@ static cbe_status open_files(cli_inputs *in, const cli_run *run, cli_progress *p
     in->decoder = in->loaded_decoder;
     if ((st = check_vectors(run, in->decoder->hidden_size, err)) != CBE_OK) return st;
     if ((st = cbe_hidden_states_open(&in->states, run->hidden_states, err)) != CBE_OK) return st;
-    const size_t last = cbe_hidden_states_end(in->states), blocks = cbe_hidden_states_n_blocks(in->states);
+    const size_t last = cbe_hidden_states_end(in->states);
+    size_t blocks = cbe_hidden_states_n_blocks(in->states);
+    st = open_lens(in, lens, blocks, cbe_hidden_states_hidden_size(in->states), run->hidden_states, progress, err);
+    if (st != CBE_OK) return st;
+    if (in->lens) blocks = in->lens->n_layers;
+    if (in->lens && last > blocks + 1)
+        return cbe_fail(err, CBE_ERR_SHAPE, -1, "%s: the lens is one for %zu layers, but %s holds hidden_states.%zu", lens->path, blocks,
+                        run->hidden_states, last - 1);
     /* The last state of a model is the input of no block. */
     size_t end = run->site == CBE_SITE_POST ? last - 1 : last;
     if (blocks && end > blocks) end = blocks;
@@ -270,16 +354,23 @@ cbe_status cli_inputs_open(cli_inputs *in, const cli_run *run, cli_progress *pro
 {
     cbe_status st;
     cli_set_threads(run->threads);
+    cli_lens_choice lens;
+    if ((st = cli_parse_lens(&lens, run->lens, err)) != CBE_OK) return st;
     if ((st = check_usage(run, err)) != CBE_OK) return st;
+    if (lens.kind == CLI_LENS_AFFINE && run->hidden_states)
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "--lens affine is fitted on a model's text: give MODEL and --text in place of --hidden-states, or a lens of "
+                        "cbe lens fit as --lens tuned=FOLDER");
     in->memory = run->memory ? run->memory : cli_memory_available() / 10 * 7;
-    if ((st = record_inputs(in, run, err)) != CBE_OK) return st;
-    st = run->hidden_states ? open_files(in, run, progress, err) : run_model(in, run, progress, err);
+    if ((st = record_inputs(in, run, &lens, err)) != CBE_OK) return st;
+    st = run->hidden_states ? open_files(in, run, &lens, progress, err) : run_model(in, run, &lens, progress, err);
     if (st != CBE_OK) return st;
     cbe_extraction_options *o = &in->options;
     cbe_extraction_options_init(o);
     o->ablation = (cbe_ablation)run->ablation;
     o->objective = (cbe_objective_kind)run->objective;
     o->site = (cbe_site)run->site;
+    o->lens = in->lens;
     o->skip_positions = run->skip.positions;
     o->search.seed = run->seed;
     if ((st = leave_memory(in, &o->memory, err)) != CBE_OK) return st;

@@ -19,7 +19,7 @@ typedef struct {
     cli_skip skip;
     int ablation, objective, site;
     size_t vectors; /* asked for, of each layer; 0: does not matter */
-    size_t context_length, max_tokens, threads, memory; /* memory: bytes; 0: not given */
+    size_t context_length, max_tokens, lens_tokens, threads, memory; /* memory: bytes; 0: not given */
     uint64_t seed;
     bool quiet, verbose;
 } cli_run;
@@ -37,7 +37,8 @@ typedef struct {
     {"hidden-states", 0, OPT_STRING, offsetof(type, run.hidden_states), NULL, "FILE", "hidden states made elsewhere, instead of MODEL", NULL, 0}, \
     {"decoder", 0, OPT_STRING, offsetof(type, run.decoder), NULL, "FILE", "their final norm and unembedding", NULL, 0}, \
     {"output", 'o', OPT_STRING, offsetof(type, run.output), NULL, "PATH", "where results go", NULL, 0},                \
-    {"lens", 0, OPT_STRING, offsetof(type, run.lens), "logit", "LENS", "where the output is read: logit", NULL, 0},    \
+    {"lens", 0, OPT_STRING, offsetof(type, run.lens), "logit", "LENS", "where the output is read: logit, tuned=FOLDER (a tuned lens), or affine (fitted on the text first)", NULL, 0}, \
+    {"lens-tokens", 0, OPT_COUNT, offsetof(type, run.lens_tokens), "40000", "N", "tokens of the text, whatever --max-tokens says, that --lens affine is fitted on; 0: all", NULL, 0}, \
     {"layers", 'l', OPT_LAYERS, offsetof(type, run.layers), "all", "LIST", "layers, as in 0-29,31, or all", NULL, 0},  \
     {"ablation", 'a', OPT_CHOICE, offsetof(type, run.ablation), "mean", "KIND", "mean, resample, zero or optimal", cli_ablations, 0}, \
     {"objective", 0, OPT_CHOICE, offsetof(type, run.objective), "kl", "KIND", "kl (to the clean output) or ce (of the next token)", cli_objectives, 0}, \
@@ -51,7 +52,24 @@ typedef struct {
     {"quiet", 'q', OPT_FLAG, offsetof(type, run.quiet), NULL, NULL, "no progress", NULL, 0},                           \
     {"verbose", 'v', OPT_FLAG, offsetof(type, run.verbose), NULL, NULL, "say more about inputs and choices", NULL, 0}
 
+/** What --lens says. */
+typedef enum {
+    CLI_LENS_LOGIT,
+    CLI_LENS_TUNED,  /* a lens folder */
+    CLI_LENS_AFFINE, /* fitted on the run's own text, before anything else */
+    CLI_N_LENSES
+} cli_lens_kind;
+
+typedef struct {
+    cli_lens_kind kind;
+    const char *path; /* borrowed from the text; NULL where the kind has none */
+} cli_lens_choice;
+
+cbe_status cli_parse_lens(cli_lens_choice *out, const char *text, cbe_error *err);
+
 extern const char *const cli_ablations[], *const cli_objectives[], *const cli_sites[], *const cli_documents[];
+/** Of lens folders that are written. */
+extern const char *const cli_lens_formats[];
 
 /** All that a run needs, opened. */
 typedef struct {
@@ -59,10 +77,12 @@ typedef struct {
     cbe_decoder *loaded_decoder;  /* owned; NULL with a model */
     const cbe_decoder *decoder;   /* one of the two */
     cbe_hidden_states *states;
+    cbe_tuned_lens *lens;         /* owned; NULL: the logit lens */
+    char *lens_files[2];          /* owned: what was read of a lens folder */
     size_t n_layers, *layers;     /* chosen, rising */
     size_t n_inputs;
     cbe_run_input *inputs;
-    cbe_extraction_options options; /* ablation, objective, site, skip, seed and kernels filled in */
+    cbe_extraction_options options; /* ablation, objective, site, lens, skip, seed and kernels filled in */
     bool skip_chosen;               /* by auto */
     size_t memory;                  /* bytes that the run may use, all in all */
 } cli_inputs;

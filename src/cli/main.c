@@ -14,8 +14,9 @@ static const struct {
     {"probe", "energies and gradients of given directions", cli_probe},
     {"capture", "hidden states of a text, to a file", cli_capture},
     {"decoder", "final norm and unembedding of a model, to a file", cli_decoder},
+    {"lens", "tuned lenses: fit, train, eval, convert", cli_lens},
     {"tokenize", "text to token ids, and back", cli_tokenize},
-    {"info", "what a model, tensor file or result holds", cli_info},
+    {"info", "what a model, lens, tensor file or result holds", cli_info},
 };
 
 static void print_help(void)

@@ -18,4 +18,10 @@
 void cbe_gemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha, const float *a,
               size_t lda, const float *b, size_t ldb, float beta, float *c, size_t ldc);
 
+/** The same in float64, on the calling thread alone and in one piece: for threads that have a problem each. */
+void cbe_gemm_f64(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, double alpha, const double *a, size_t lda,
+                  const double *b, size_t ldb, double beta, double *c, size_t ldc);
+/** C += A'A of A (k, n), float64, on the calling thread alone: the upper triangle of C (n, n). */
+void cbe_gram_f64(size_t n, size_t k, const double *a, double *c);
+
 #endif

@@ -1,0 +1,100 @@
+/*
+ * lens_train.h - training the translators of a tuned lens to the model's own output.
+ *
+ * Every layer's loss is KL(final || lens), or the cross-entropy of the next token, at some positions of each sequence, the
+ * same ones for all layers, so that the final distribution is computed once. One pass over the text feeds all layers;
+ * memory holds the hidden states of a chunk of sequences and of one step's positions. A pass before it sums what the affine
+ * lens needs (cbe/lens_fit.h): the start, and the input side of the preconditioner.
+ *
+ * Maths and measurements: docs/tuned-lenses.md. Source: Belrose et al. 2023, arXiv:2303.08112, section 2.
+ */
+#ifndef CBE_LENS_TRAIN_H
+#define CBE_LENS_TRAIN_H
+
+#include "cbe/lens_fit.h"
+#include "cbe/objective.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum {
+    CBE_OPTIMIZER_NATURAL = 0, /* sgd behind a preconditioner: see src/lens/lens_optimizer.h */
+    CBE_OPTIMIZER_SGD,         /* Nesterov momentum */
+    CBE_OPTIMIZER_ADAM,
+    CBE_N_OPTIMIZERS
+} cbe_optimizer_kind;
+
+typedef enum {
+    CBE_START_AFFINE = 0, /* the affine lens of the same text */
+    CBE_START_ZERO,       /* the logit lens */
+    CBE_START_GIVEN,      /* cbe_lens_train's init */
+    CBE_N_STARTS
+} cbe_lens_start;
+
+/** "natural", "sgd", "adam"; "affine", "zero", "given". */
+const char *cbe_optimizer_name(cbe_optimizer_kind kind);
+const char *cbe_lens_start_name(cbe_lens_start start);
+
+typedef struct {
+    cbe_objective_kind loss;
+    cbe_lens_start start;
+    cbe_optimizer_kind optimizer;
+    double rate;        /* of the first step; falls linearly to 0. 0: 0.3, 1.0 or 0.001 by optimizer */
+    double momentum;    /* 0.9; Adam's first beta */
+    double damping;     /* natural: of the output side, relative to its mean eigenvalue */
+    double ridge;       /* natural: of the input side, relative to the diagonal */
+    double positions;   /* share of each sequence's positions that is trained on; 1: all */
+    size_t step_tokens; /* positions in one step */
+    double held_out;    /* share of the sequences that nothing is learned from */
+    size_t held_out_tokens; /* measured of them, at most */
+    uint64_t seed;      /* of the order of the sequences, and of the positions */
+    const char *checkpoint; /* a file, replaced as training goes on; NULL: none */
+    size_t checkpoint_steps; /* between two checkpoints, about */
+    bool resume;            /* go on from the checkpoint if there is one */
+} cbe_lens_train_options;
+
+void cbe_lens_train_options_init(cbe_lens_train_options *options);
+
+/** Hooks; each may be NULL. false cancels. */
+typedef struct {
+    /* Of tokens times blocks of the pass before training. */
+    bool (*fitting)(void *context, size_t done, size_t total);
+    /* After each step: losses of the layers (n_layers), means over its tokens. */
+    bool (*step)(void *context, size_t step, size_t n_steps, size_t n_layers, const double *losses);
+    void *context;
+} cbe_lens_train_hooks;
+
+/** What happened; owns its arrays. */
+typedef struct {
+    size_t n_layers, n_steps, step_tokens;
+    size_t n_sequences, n_held_out, n_measured; /* sequences trained on and held out; tokens measured of those held out */
+    size_t resumed_at;                          /* step; 0: from the beginning */
+    double *losses;                             /* (n_steps, n_layers): of each step, before it was taken */
+    double *logit, *start, *trained;            /* (n_layers): on held-out tokens, nats */
+} cbe_lens_training;
+
+void cbe_lens_training_free(cbe_lens_training *training); /* a zeroed one is allowed */
+
+/** Trains. The same bits for any number of threads, and whether or not it was interrupted and resumed.
+ * Memory, besides a chunk's hidden states: for each layer a lens, its momentum and, natural, 3 d^2 floats more; for each
+ * thread, and once more, step_tokens V floats.
+ * @param init  for CBE_START_GIVEN, of the model's shape with a bias; else NULL
+ * @return CBE_OK; CBE_ERR_ARG (options; too few tokens for one step); CBE_ERR_SHAPE (init); CBE_ERR_FORMAT or CBE_ERR_ARG
+ *         (a checkpoint that is damaged, or of another run: what differs is named); CBE_ERR_NUMERIC (a layer diverged:
+ *         named); CBE_ERR_CANCELLED; CBE_ERR_IO; CBE_ERR_NOMEM */
+cbe_status cbe_lens_train(cbe_tuned_lens **out, cbe_lens_training *training, const cbe_model *model, size_t n_sequences,
+                          size_t context_length, const int64_t *ids, const cbe_tuned_lens *init,
+                          const cbe_lens_train_options *options, const cbe_lens_train_hooks *hooks, cbe_error *err);
+
+/** Learning curves: FOLDER/train.csv (step, tokens, each layer's loss, and in rows "logit", "start" and "trained" what was
+ * measured on held-out tokens) and FOLDER/train.svg (groups of layers).
+ * @return CBE_OK, CBE_ERR_IO, CBE_ERR_NOMEM */
+cbe_status cbe_lens_training_save(const cbe_lens_training *training, const char *folder, cbe_error *err);
+/** Layers of group g of the groups in which curves are drawn: first to last. @return how many groups there are */
+size_t cbe_lens_training_group(size_t n_layers, size_t g, size_t *first, size_t *last);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,41 @@
+/* lens.c - cbe lens: chooses what is done with a tuned lens. */
+#include <string.h>
+
+#include "cli/commands.h"
+#include "core/fail.h"
+
+static const struct {
+    const char *name, *summary;
+    int (*run)(int argc, char **argv);
+} commands[] = {
+    {"fit", "the affine lens of a model, in closed form", cli_lens_fit},
+    {"train", "a lens trained to the model's own output", cli_lens_train},
+    {"eval", "how close a lens is to the model, layer by layer", cli_lens_eval},
+    {"convert", "params.pt to params.safetensors, and back", cli_lens_convert},
+};
+
+static void print_help(void)
+{
+    printf("cbe lens - tuned lenses: x = h + A h + b for each layer, then the model's own decoder\n\n"
+           "Usage: cbe lens COMMAND ...\n\nCommands:\n");
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        printf("  %-10s %s\n", commands[i].name, commands[i].summary);
+    printf("\ncbe lens COMMAND --help documents each option.\n");
+}
+
+int cli_lens(int argc, char **argv)
+{
+    cbe_error err;
+    if (argc >= 1) {
+        for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+            if (strcmp(argv[0], commands[i].name) == 0) return commands[i].run(argc - 1, argv + 1);
+        if (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0) {
+            print_help();
+            return cli_finish_output();
+        }
+        cbe_fail(&err, CBE_ERR_ARG, -1, "'%s' is not a command of cbe lens; cbe lens --help lists them", argv[0]);
+    } else {
+        cbe_fail(&err, CBE_ERR_ARG, -1, "a command of cbe lens is missing; cbe lens --help lists them");
+    }
+    return cli_report(&err);
+}

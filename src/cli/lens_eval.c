@@ -1,0 +1,219 @@
+/* lens_eval.c - cbe lens eval: how close lenses come to the model's output, layer by layer. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cbe/lens_eval.h"
+#include "cli/commands.h"
+#include "cli/inputs.h"
+#include "cli/memory.h"
+#include "cli/options.h"
+#include "cli/progress.h"
+#include "core/fail.h"
+#include "core/memory.h"
+
+typedef struct {
+    const char *model, *tokens, *output;
+    cli_files text, lenses;
+    int documents;
+    const char *text_field;
+    cli_ranges layers;
+    size_t context_length, max_tokens, skip_positions, threads, memory;
+    bool transfer, quiet, verbose;
+} eval_options;
+
+#define AT(field) offsetof(eval_options, field)
+static const cli_option options[] = {
+    {"lens", 0, OPT_FILES, AT(lenses), NULL, "FOLDER...", "tuned lenses, beside the logit lens", NULL, 0},
+    {"text", 0, OPT_FILES, AT(text), NULL, "FILE...", "texts, plain or .gz or .zst, that the lenses were not made from", NULL, 0},
+    CLI_DOCUMENT_OPTIONS(AT(documents), AT(text_field)),
+    {"tokens", 0, OPT_STRING, AT(tokens), NULL, "FILE", "token ids instead of texts (input_ids, safetensors)", NULL, 0},
+    {"output", 'o', OPT_STRING, AT(output), NULL, "FOLDER", "where eval.json, eval.csv and eval.svg go; not given: the table alone", NULL, 0},
+    {"layers", 'l', OPT_LAYERS, AT(layers), "all", "LIST", "layers, as in 0-29,31, or all", NULL, 0},
+    {"layer-transfer", 0, OPT_FLAG, AT(transfer), NULL, NULL, "each translator on the hidden states of every layer too", NULL, 0},
+    {"context-length", 0, OPT_COUNT, AT(context_length), "256", "S", "tokens in one sequence", NULL, 1},
+    {"max-tokens", 0, OPT_COUNT, AT(max_tokens), "0", "N", "tokens used, in whole sequences; 0: all", NULL, 0},
+    {"skip-positions", 0, OPT_COUNT, AT(skip_positions), "0", "P", "first positions of each sequence left out of the means", NULL, 0},
+    {"threads", 't', OPT_COUNT, AT(threads), "0", "T", "threads; 0: one for each core", NULL, 0},
+    {"memory", 0, OPT_SIZE, AT(memory), NULL, "SIZE", "memory for weights and hidden states, as in 500M or 4G; not given: 70% of what is free", NULL, 0},
+    {"quiet", 'q', OPT_FLAG, AT(quiet), NULL, NULL, "no progress", NULL, 0},
+    {"verbose", 'v', OPT_FLAG, AT(verbose), NULL, NULL, "say more about inputs", NULL, 0},
+    {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
+};
+
+static const cli_command command = {
+    "lens eval",
+    "MODEL (--text FILE... | --tokens FILE) [--lens FOLDER...] [-o FOLDER] [options]",
+    "how close a lens is to the model, layer by layer",
+    "Prints for the logit lens, each lens given and the model itself: cross-entropy of the next token (CE), divergence\n"
+    "of the model's output from the lens's (KL), entropy, and how often both find the same token most probable (top-1).\n"
+    "Means over tokens in nats, CE and KL in bits per byte of text too; +-: standard errors over sequences.",
+    options,
+    1,
+    {AT(model)},
+};
+
+/* What is opened for a run. */
+typedef struct {
+    cbe_model *model;
+    cbe_tokens tokens;
+    size_t n_layers, *layers;
+    size_t n_lenses;
+    cbe_named_lens *lenses; /* the logit lens first */
+    cbe_tuned_lens **owned; /* (n_lenses) */
+} eval_inputs;
+
+static void close_inputs(eval_inputs *in)
+{
+    for (size_t i = 0; i < in->n_lenses; i++) cbe_tuned_lens_free(in->owned[i]);
+    cbe_free(in->owned);
+    cbe_free(in->lenses);
+    cbe_free(in->layers);
+    cbe_tokens_free(&in->tokens);
+    cbe_model_close(in->model);
+}
+
+static cbe_status open_lenses(eval_inputs *in, const eval_options *given, cli_progress *progress, cbe_error *err)
+{
+    const size_t n = given->lenses.n + 1;
+    in->lenses = cbe_alloc_zero(n, sizeof *in->lenses, "lenses", err);
+    in->owned = cbe_alloc_zero(n, sizeof *in->owned, "lenses", err);
+    if (!in->lenses || !in->owned) return CBE_ERR_NOMEM;
+    in->lenses[in->n_lenses++] = (cbe_named_lens){"logit lens", NULL};
+    for (size_t i = 0; i < given->lenses.n; i++) {
+        const char *path = given->lenses.paths[i];
+        cbe_tuned_lens_config *config = NULL;
+        cbe_status st = cbe_tuned_lens_load(&in->owned[in->n_lenses], &config, path, err);
+        if (st != CBE_OK) return st;
+        const bool differs = cbe_tuned_lens_config_differs(config, cbe_model_decoder(in->model));
+        cbe_tuned_lens_config_free(config);
+        in->lenses[in->n_lenses] = (cbe_named_lens){path, in->owned[in->n_lenses]};
+        const cbe_model_config *model = cbe_model_get_config(in->model);
+        st = cbe_tuned_lens_check(in->owned[in->n_lenses++], path, model->n_layers, model->hidden_size, given->model, err);
+        if (st != CBE_OK) return st;
+        if (differs)
+            cli_warn(progress, "%s: the lens was made for another unembedding than that of %s (unembed_hash differs)", path,
+                     given->model);
+    }
+    return CBE_OK;
+}
+
+static cbe_status open_inputs(eval_inputs *in, const eval_options *given, cli_progress *progress, cbe_error *err)
+{
+    cbe_status st;
+    const size_t memory = given->memory ? given->memory : cli_memory_available() / 10 * 7;
+    if (!given->model)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "MODEL is missing; usage: cbe lens eval %s", command.usage);
+    if (given->transfer && given->lenses.n == 0)
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "--layer-transfer needs a tuned lens: the logit lens is the same at every layer; give --lens FOLDER");
+    if (given->output && (st = cbe_result_folder_prepare(given->output, err)) != CBE_OK) return st;
+    if ((st = cli_open_model(&in->model, given->model, memory, err)) != CBE_OK) return st;
+    st = cli_choose_layers(&given->layers, cbe_model_get_config(in->model)->n_layers, &in->layers, &in->n_layers, err);
+    if (st != CBE_OK) return st;
+    if ((st = open_lenses(in, given, progress, err)) != CBE_OK) return st;
+    const cbe_documents_options documents = {(cbe_documents_kind)given->documents, given->text_field};
+    return cli_read_tokens(&in->tokens, in->model, given->model, given->tokens, &given->text, &documents,
+                           given->context_length, given->max_tokens, progress, err);
+}
+
+/* Bytes of the text, for bits per byte; 0 where the model's tokenizer cannot be read, which is said. */
+static cbe_status count_bytes(cbe_lens_eval *eval, const eval_options *given, const cbe_tokens *tokens,
+                              cli_progress *progress, cbe_error *err)
+{
+    cbe_tokenizer *tokenizer = NULL;
+    cbe_error why;
+    cbe_status st = cbe_model_tokenizer(&tokenizer, given->model, &why);
+    if (st == CBE_OK) st = cbe_lens_eval_text_bytes(&eval->text_bytes, tokenizer, tokens, given->skip_positions, &why);
+    cbe_tokenizer_free(tokenizer);
+    if (st == CBE_OK) return CBE_OK;
+    if (st == CBE_ERR_NOMEM) {
+        *err = why;
+        return st;
+    }
+    cli_warn(progress, "bits per byte are not known: %s", why.message);
+    return CBE_OK;
+}
+
+static bool show_progress(void *context, size_t done, size_t total)
+{
+    cli_progress_release(context);
+    cli_status_line(context, "measuring: %.0f%%", total ? 100.0 * (double)done / (double)total : 100.0);
+    return true;
+}
+
+/* A number in so many columns; a dash where it is not known. */
+static void print_number(double value, int width, int decimals)
+{
+    if (isfinite(value))
+        printf("%*.*f", width, decimals, value);
+    else
+        printf("%*s", width, "-");
+}
+
+static void print_row(size_t layer, const cbe_lens_figures *f, double bits)
+{
+    printf("%5zu", layer);
+    for (int m = 0; m < CBE_N_LENS_MEASURES; m++) {
+        print_number(f->mean[m], m == CBE_LENS_TOP1 ? 9 : 10, 4);
+        print_number(f->error[m], 8, 4);
+        if (m == CBE_LENS_CE || m == CBE_LENS_KL) print_number(bits * f->mean[m], 11, 4);
+    }
+    printf("\n");
+}
+
+static void print_table(const cbe_lens_eval *eval)
+{
+    const double bits = cbe_lens_eval_bits_per_byte(eval);
+    printf("layer        CE      +-  bits/byte        KL      +-  bits/byte   entropy      +-    top-1      +-\n");
+    for (size_t l = 0; l < eval->n_lenses; l++) {
+        printf("%s\n", eval->names[l]);
+        for (size_t i = 0; i < eval->n_layers; i++) print_row(eval->layers[i], &eval->figures[l * eval->n_layers + i], bits);
+    }
+    printf("the model itself\n");
+    print_row(eval->n_blocks, &eval->final, bits);
+    printf("%zu sequences of %zu, %zu tokens measured", eval->n_sequences, eval->context_length, eval->n_tokens);
+    if (eval->text_bytes) printf(", %zu bytes", eval->text_bytes);
+    printf("\n");
+}
+
+int cli_lens_eval(int argc, char **argv)
+{
+    eval_options given = {0};
+    eval_inputs in = {0};
+    cbe_error err = {0};
+    cbe_status st;
+    bool help;
+    cli_progress progress;
+    cbe_lens_eval *eval = NULL;
+
+    if ((st = cli_parse(&command, argc, argv, &given, &help, &err)) != CBE_OK) goto done;
+    if (help) {
+        cli_print_help(&command);
+        return cli_finish_output();
+    }
+    cli_progress_init(&progress, given.quiet, given.verbose);
+    cli_set_threads(given.threads);
+    if ((st = open_inputs(&in, &given, &progress, &err)) != CBE_OK) goto done;
+    const cbe_lens_eval_options run = {.n_layers = in.n_layers,
+                                       .n_lenses = in.n_lenses,
+                                       .layers = in.layers,
+                                       .lenses = in.lenses,
+                                       .transfer = given.transfer,
+                                       .skip_positions = given.skip_positions,
+                                       .memory = given.memory / 4, /* weights may take half */
+                                       .progress = show_progress,
+                                       .context = &progress};
+    st = cbe_lens_eval_run(&eval, in.model, &in.tokens, &run, &err);
+    cli_status_clear(&progress);
+    if (st != CBE_OK) goto done;
+    if ((st = count_bytes(eval, &given, &in.tokens, &progress, &err)) != CBE_OK) goto done;
+    print_table(eval);
+    const cbe_lens_eval_record record = {given.model, given.tokens, given.text.n, given.text.paths};
+    if (given.output) st = cbe_lens_eval_save(eval, &record, given.output, &err);
+done:
+    cbe_lens_eval_free(eval);
+    close_inputs(&in);
+    cli_free(&command, &given);
+    return st == CBE_OK ? cli_finish_output() : cli_report(&err);
+}

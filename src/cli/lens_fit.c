@@ -1,0 +1,110 @@
+/* lens_fit.c - cbe lens fit: the affine lens of a model, in closed form. */
+#include "cbe/lens_fit.h"
+#include "cli/commands.h"
+#include "cli/inputs.h"
+#include "cli/memory.h"
+#include "cli/options.h"
+#include "cli/progress.h"
+#include "core/fail.h"
+#include "core/memory.h"
+
+typedef struct {
+    const char *model, *tokens, *output;
+    cli_files text;
+    int documents, format;
+    const char *text_field;
+    double held_out;
+    size_t context_length, max_tokens, threads, memory;
+    bool quiet, verbose;
+} fit_options;
+
+#define AT(field) offsetof(fit_options, field)
+static const cli_option options[] = {
+    {"text", 0, OPT_FILES, AT(text), NULL, "FILE...", "texts, plain or .gz or .zst", NULL, 0},
+    CLI_DOCUMENT_OPTIONS(AT(documents), AT(text_field)),
+    {"tokens", 0, OPT_STRING, AT(tokens), NULL, "FILE", "token ids instead of texts (input_ids, safetensors)", NULL, 0},
+    {"output", 'o', OPT_STRING, AT(output), NULL, "FOLDER", "the lens folder to write", NULL, 0},
+    {"format", 0, OPT_CHOICE, AT(format), "pt", "NAME", "pt: params.pt, for PyTorch; safetensors: params.safetensors", cli_lens_formats, 0},
+    {"held-out", 0, OPT_NUMBER, AT(held_out), "0.1", "FRACTION", "of the sequences, by whose error the ridge is chosen", NULL, 0},
+    {"context-length", 0, OPT_COUNT, AT(context_length), "256", "S", "tokens in one sequence", NULL, 1},
+    {"max-tokens", 0, OPT_COUNT, AT(max_tokens), "0", "N", "tokens used, in whole sequences; 0: all", NULL, 0},
+    {"threads", 't', OPT_COUNT, AT(threads), "0", "T", "threads; 0: one for each core", NULL, 0},
+    {"memory", 0, OPT_SIZE, AT(memory), NULL, "SIZE", "of which float32 weights may take half, as in 500M or 4G; not given: 70% of what is free", NULL, 0},
+    {"quiet", 'q', OPT_FLAG, AT(quiet), NULL, NULL, "no progress", NULL, 0},
+    {"verbose", 'v', OPT_FLAG, AT(verbose), NULL, NULL, "say more about inputs", NULL, 0},
+    {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
+};
+
+static const cli_command command = {
+    "lens fit",
+    "MODEL (--text FILE... | --tokens FILE) -o FOLDER [options]",
+    "the affine lens of a model, in closed form",
+    "Every layer's translator is the ridge regression of the last hidden state on the layer's, in one pass over the text\n"
+    "(docs/tuned-lenses.md). Prints for each layer the ridge, relative to the diagonal, and the mean squared error on\n"
+    "the sequences held out, in units of the last hidden state's own mean square: without a lens and with it.",
+    options,
+    1,
+    {AT(model)},
+};
+
+static void print_table(size_t n_layers, const cbe_affine_layer *layers)
+{
+    printf("layer    ridge  logit lens  affine lens  reduction\n");
+    for (size_t i = 0; i < n_layers; i++)
+        printf("%5zu  %7.1e  %10.5f  %11.5f  %8.1f%%\n", i, layers[i].ridge, layers[i].error_logit, layers[i].error_affine,
+               100 * (1 - layers[i].error_affine / layers[i].error_logit));
+}
+
+int cli_lens_fit(int argc, char **argv)
+{
+    fit_options given = {0};
+    cbe_error err = {0};
+    cbe_status st;
+    bool help;
+    cli_progress progress;
+    cbe_model *model = NULL;
+    cbe_tokens tokens = {0};
+    cbe_tuned_lens *lens = NULL;
+    cbe_tuned_lens_config *config = NULL;
+    cbe_affine_layer *layers = NULL;
+
+    if ((st = cli_parse(&command, argc, argv, &given, &help, &err)) != CBE_OK) goto done;
+    if (help) {
+        cli_print_help(&command);
+        return cli_finish_output();
+    }
+    cli_progress_init(&progress, given.quiet, given.verbose);
+    cli_set_threads(given.threads);
+    if (!given.model || !given.output) {
+        st = cbe_fail(&err, CBE_ERR_ARG, -1, "%s is missing; usage: cbe lens fit %s", given.model ? "-o FOLDER" : "MODEL",
+                      command.usage);
+        goto done;
+    }
+    const cbe_lens_format format = (cbe_lens_format)given.format;
+    const size_t memory = given.memory ? given.memory : cli_memory_available() / 10 * 7;
+    if ((st = cbe_tuned_lens_prepare(given.output, format, &err)) != CBE_OK) goto done;
+    if ((st = cli_open_model(&model, given.model, memory, &err)) != CBE_OK) goto done;
+    const cbe_documents_options documents = {(cbe_documents_kind)given.documents, given.text_field};
+    st = cli_read_tokens(&tokens, model, given.model, given.tokens, &given.text, &documents, given.context_length,
+                         given.max_tokens, &progress, &err);
+    if (st != CBE_OK) goto done;
+    const size_t n_layers = cbe_model_get_config(model)->n_layers;
+    st = CBE_ERR_NOMEM;
+    if (!(layers = cbe_alloc(n_layers, sizeof *layers, "report of the fit", &err))) goto done;
+    st = cbe_affine_fit(&lens, model, tokens.n_sequences, tokens.context_length, tokens.ids, given.held_out, layers,
+                        cli_forward_progress, &progress, &err);
+    cli_status_clear(&progress);
+    if (st != CBE_OK) goto done;
+    if ((st = cbe_tuned_lens_config_create(&config, given.model, cbe_model_decoder(model), &err)) != CBE_OK) goto done;
+    if ((st = cbe_tuned_lens_save(lens, config, given.output, format, &err)) != CBE_OK) goto done;
+    print_table(n_layers, layers);
+    cli_say(&progress, "lens: %zu layers in %s/%s", n_layers, given.output, cbe_lens_format_file(format));
+done:
+    cbe_free(layers);
+    cbe_tuned_lens_config_free(config);
+    cbe_tuned_lens_free(lens);
+    cbe_tokens_free(&tokens);
+    cbe_model_close(model);
+    cli_free(&command, &given);
+    return st == CBE_OK ? cli_finish_output() : cli_report(&err);
+}

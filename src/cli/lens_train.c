@@ -1,0 +1,201 @@
+/* lens_train.c - cbe lens train: a lens trained to the model's own output. */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cbe/lens_train.h"
+#include "cli/commands.h"
+#include "cli/inputs.h"
+#include "cli/memory.h"
+#include "cli/options.h"
+#include "cli/progress.h"
+#include "core/fail.h"
+#include "core/memory.h"
+#include "io/path.h"
+
+typedef struct {
+    const char *model, *tokens, *output, *text_field, *init;
+    cli_files text;
+    int documents, format, loss, start, optimizer;
+    double rate, momentum, damping, ridge, positions, held_out;
+    size_t step_tokens, held_out_tokens, checkpoint_steps;
+    size_t context_length, max_tokens, threads, memory;
+    uint64_t seed;
+    bool resume, quiet, verbose;
+} train_options;
+
+static const char *const starts[] = {"affine", "zero", NULL};
+static const char *const optimizers[] = {"natural", "sgd", "adam", NULL};
+_Static_assert(sizeof starts / sizeof *starts == CBE_N_STARTS, "in the order of the enum; the last one is --init");
+_Static_assert(sizeof optimizers / sizeof *optimizers == CBE_N_OPTIMIZERS + 1, "in the order of the enum");
+
+#define AT(field) offsetof(train_options, field)
+static const cli_option options[] = {
+    {"text", 0, OPT_FILES, AT(text), NULL, "FILE...", "texts, plain or .gz or .zst", NULL, 0},
+    CLI_DOCUMENT_OPTIONS(AT(documents), AT(text_field)),
+    {"tokens", 0, OPT_STRING, AT(tokens), NULL, "FILE", "token ids instead of texts (input_ids, safetensors)", NULL, 0},
+    {"output", 'o', OPT_STRING, AT(output), NULL, "FOLDER", "the lens folder to write, with train.csv and train.svg", NULL, 0},
+    {"format", 0, OPT_CHOICE, AT(format), "pt", "NAME", "pt: params.pt, for PyTorch; safetensors: params.safetensors", cli_lens_formats, 0},
+    {"loss", 0, OPT_CHOICE, AT(loss), "kl", "KIND", "kl (to the model's own output) or ce (of the next token)", cli_objectives, 0},
+    {"start", 0, OPT_CHOICE, AT(start), "affine", "NAME", "affine (fitted on the same text) or zero (the logit lens)", starts, 0},
+    {"init", 0, OPT_STRING, AT(init), NULL, "FOLDER", "a lens to begin with, instead of --start", NULL, 0},
+    {"optimizer", 0, OPT_CHOICE, AT(optimizer), "natural", "NAME", "natural (preconditioned sgd), sgd (Nesterov momentum) or adam", optimizers, 0},
+    {"rate", 0, OPT_NUMBER, AT(rate), "0", "R", "learning rate, falling linearly to 0; 0: 0.3, 1 or 0.001 by optimizer", NULL, 0},
+    {"momentum", 0, OPT_NUMBER, AT(momentum), "0.9", "M", "of sgd; the first beta of adam", NULL, 0},
+    {"damping", 0, OPT_NUMBER, AT(damping), "30", "D", "natural: of the curvature, relative to its mean eigenvalue", NULL, 0},
+    {"ridge", 0, OPT_NUMBER, AT(ridge), "0.001", "R", "natural: of the covariance, relative to its diagonal", NULL, 0},
+    {"positions", 0, OPT_NUMBER, AT(positions), "0.15", "FRACTION", "of each sequence's positions, drawn at random, that are trained on; 1: all", NULL, 0},
+    {"step-tokens", 0, OPT_COUNT, AT(step_tokens), "256", "N", "positions in one step", NULL, 1},
+    {"held-out", 0, OPT_NUMBER, AT(held_out), "0.05", "FRACTION", "of the sequences, only measured on", NULL, 0},
+    {"held-out-tokens", 0, OPT_COUNT, AT(held_out_tokens), "512", "N", "of them that are measured, evenly spread", NULL, 1},
+    {"checkpoint-steps", 0, OPT_COUNT, AT(checkpoint_steps), "20", "N", "steps between checkpoints; 0: none", NULL, 0},
+    {"resume", 0, OPT_FLAG, AT(resume), NULL, NULL, "go on from FOLDER/checkpoint.safetensors where there is one", NULL, 0},
+    {"context-length", 0, OPT_COUNT, AT(context_length), "256", "S", "tokens in one sequence", NULL, 1},
+    {"max-tokens", 0, OPT_COUNT, AT(max_tokens), "0", "N", "tokens used, in whole sequences; 0: all", NULL, 0},
+    {"seed", 0, OPT_SEED, AT(seed), "0", "N", "of the order of sequences and of the positions", NULL, 0},
+    {"threads", 't', OPT_COUNT, AT(threads), "0", "T", "threads; 0: one for each core", NULL, 0},
+    {"memory", 0, OPT_SIZE, AT(memory), NULL, "SIZE", "of which float32 weights may take half, as in 500M or 4G; not given: 70% of what is free", NULL, 0},
+    {"quiet", 'q', OPT_FLAG, AT(quiet), NULL, NULL, "no progress", NULL, 0},
+    {"verbose", 'v', OPT_FLAG, AT(verbose), NULL, NULL, "say more about inputs", NULL, 0},
+    {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
+};
+
+static const cli_command command = {
+    "lens train",
+    "MODEL (--text FILE... | --tokens FILE) -o FOLDER [options]",
+    "a lens trained to the model's own output",
+    "All layers are trained at once, from the affine lens, on some positions of each sequence (docs/tuned-lenses.md).\n"
+    "Prints for each layer the loss on held-out tokens, in nats: of the logit lens, of the start and of the lens trained.\n"
+    "FOLDER/checkpoint.safetensors lets an interrupted run go on with --resume, to the same result; it is removed at the end.",
+    options,
+    1,
+    {AT(model)},
+};
+
+/* What is opened for a run. */
+typedef struct {
+    cbe_model *model;
+    cbe_tokens tokens;
+    cbe_tuned_lens *init;
+    char *checkpoint;
+} train_inputs;
+
+static bool show_step(void *context, size_t step, size_t n_steps, size_t n_layers, const double *losses)
+{
+    enum { EVERY = 20, TEXT = 256 };
+    cli_progress *progress = context;
+    char text[TEXT];
+    size_t used = 0, first, last;
+    const size_t groups = cbe_lens_training_group(n_layers, 0, &first, &last);
+    for (size_t g = 0; g < groups; g++) {
+        double sum = 0;
+        cbe_lens_training_group(n_layers, g, &first, &last);
+        for (size_t i = first; i <= last; i++) sum += losses[i];
+        used += (size_t)snprintf(text + used, TEXT - used, "  %zu-%zu: %.3f", first, last, sum / (double)(last - first + 1));
+    }
+    cli_progress_release(progress);
+    cli_status_line(progress, "step %zu of %zu, loss of layers%s", step, n_steps, text);
+    if (!progress->terminal && (step % EVERY == 0 || step == n_steps))
+        cli_say(progress, "step %zu of %zu, loss of layers%s", step, n_steps, text);
+    return true;
+}
+
+static cbe_status open_inputs(train_inputs *in, const train_options *given, cli_progress *progress, cbe_error *err)
+{
+    cbe_status st;
+    const size_t memory = given->memory ? given->memory : cli_memory_available() / 10 * 7;
+    if (!given->model || !given->output)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "%s is missing; usage: cbe lens train %s", given->model ? "-o FOLDER" : "MODEL",
+                        command.usage);
+    if (given->rate < 0) return cbe_fail(err, CBE_ERR_ARG, -1, "--rate %g: a rate cannot be negative", given->rate);
+    if (given->resume && !given->checkpoint_steps)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "--resume needs checkpoints: leave out --checkpoint-steps 0");
+    if ((st = cbe_tuned_lens_prepare(given->output, (cbe_lens_format)given->format, err)) != CBE_OK) return st;
+    if (given->checkpoint_steps && !(in->checkpoint = cbe_path_join(given->output, "checkpoint.safetensors", err)))
+        return CBE_ERR_NOMEM;
+    if ((st = cli_open_model(&in->model, given->model, memory, err)) != CBE_OK) return st;
+    const cbe_model_config *config = cbe_model_get_config(in->model);
+    if (given->init) {
+        if ((st = cbe_tuned_lens_load(&in->init, NULL, given->init, err)) != CBE_OK) return st;
+        st = cbe_tuned_lens_check(in->init, given->init, config->n_layers, config->hidden_size, given->model, err);
+        if (st != CBE_OK) return st;
+    }
+    const cbe_documents_options documents = {(cbe_documents_kind)given->documents, given->text_field};
+    return cli_read_tokens(&in->tokens, in->model, given->model, given->tokens, &given->text, &documents,
+                           given->context_length, given->max_tokens, progress, err);
+}
+
+static void print_table(const cbe_lens_training *t)
+{
+    double logit = 0, start = 0, trained = 0;
+    printf("layer  logit lens     start   trained\n");
+    for (size_t i = 0; i < t->n_layers; i++) {
+        printf("%5zu  %10.4f  %8.4f  %8.4f\n", i, t->logit[i], t->start[i], t->trained[i]);
+        logit += t->logit[i] / (double)t->n_layers;
+        start += t->start[i] / (double)t->n_layers;
+        trained += t->trained[i] / (double)t->n_layers;
+    }
+    printf(" mean  %10.4f  %8.4f  %8.4f\n", logit, start, trained);
+    printf("%zu steps of %zu positions of %zu sequences; measured on %zu tokens of %zu others\n", t->n_steps, t->step_tokens,
+           t->n_sequences, t->n_measured, t->n_held_out);
+}
+
+int cli_lens_train(int argc, char **argv)
+{
+    train_options given = {0};
+    train_inputs in = {0};
+    cbe_error err = {0};
+    cbe_status st;
+    bool help;
+    cli_progress progress;
+    cbe_tuned_lens *lens = NULL;
+    cbe_tuned_lens_config *config = NULL;
+    cbe_lens_training training = {0};
+
+    if ((st = cli_parse(&command, argc, argv, &given, &help, &err)) != CBE_OK) goto done;
+    if (help) {
+        cli_print_help(&command);
+        return cli_finish_output();
+    }
+    cli_progress_init(&progress, given.quiet, given.verbose);
+    cli_set_threads(given.threads);
+    if ((st = open_inputs(&in, &given, &progress, &err)) != CBE_OK) goto done;
+    const cbe_lens_train_options run = {.loss = (cbe_objective_kind)given.loss,
+                                        .start = in.init ? CBE_START_GIVEN : (cbe_lens_start)given.start,
+                                        .optimizer = (cbe_optimizer_kind)given.optimizer,
+                                        .rate = given.rate,
+                                        .momentum = given.momentum,
+                                        .damping = given.damping,
+                                        .ridge = given.ridge,
+                                        .positions = given.positions,
+                                        .step_tokens = given.step_tokens,
+                                        .held_out = given.held_out,
+                                        .held_out_tokens = given.held_out_tokens,
+                                        .seed = given.seed,
+                                        .checkpoint = in.checkpoint,
+                                        .checkpoint_steps = given.checkpoint_steps,
+                                        .resume = given.resume};
+    const cbe_lens_train_hooks hooks = {cli_forward_progress, show_step, &progress};
+    st = cbe_lens_train(&lens, &training, in.model, in.tokens.n_sequences, in.tokens.context_length, in.tokens.ids, in.init,
+                        &run, &hooks, &err);
+    cli_status_clear(&progress);
+    if (st != CBE_OK) goto done;
+    if (training.resumed_at) cli_say(&progress, "gone on from step %zu", training.resumed_at);
+    if ((st = cbe_tuned_lens_config_create(&config, given.model, cbe_model_decoder(in.model), &err)) != CBE_OK) goto done;
+    if ((st = cbe_tuned_lens_save(lens, config, given.output, (cbe_lens_format)given.format, &err)) != CBE_OK) goto done;
+    if ((st = cbe_lens_training_save(&training, given.output, &err)) != CBE_OK) goto done;
+    if (in.checkpoint) unlink(in.checkpoint);
+    print_table(&training);
+    cli_say(&progress, "lens: %zu layers in %s/%s", training.n_layers, given.output,
+            cbe_lens_format_file((cbe_lens_format)given.format));
+done:
+    cbe_lens_training_free(&training);
+    cbe_tuned_lens_config_free(config);
+    cbe_tuned_lens_free(lens);
+    cbe_tuned_lens_free(in.init);
+    cbe_free(in.checkpoint);
+    cbe_tokens_free(&in.tokens);
+    cbe_model_close(in.model);
+    cli_free(&command, &given);
+    return st == CBE_OK ? cli_finish_output() : cli_report(&err);
+}

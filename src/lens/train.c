@@ -1,0 +1,484 @@
+/*
+ * train.c - the loop of a training; see cbe/lens_train.h.
+ *
+ * Sequences go through the model in chunks; of each sequence some positions are taken, and whenever step_tokens of them
+ * are there a step is taken: the target once, then each layer's loss, gradient and step by a thread of its own, with BLAS
+ * single-threaded inside, so that bits do not depend on their number. Random numbers are functions of the seed and of the
+ * sequence, or of the step and layer: there is no generator to keep in a checkpoint.
+ */
+#include <math.h>
+#include <omp.h>
+#include <string.h>
+
+#include "core/fail.h"
+#include "core/memory.h"
+#include "core/random.h"
+#include "lens/affine_fit.h"
+#include "lens/hidden_chunks.h"
+#include "lens/lens_loss.h"
+#include "lens/train_state.h"
+
+static const char *const optimizer_names[] = {"natural", "sgd", "adam"};
+static const char *const start_names[] = {"affine", "zero", "given"};
+static const double default_rates[] = {0.3, 1.0, 1e-3};
+_Static_assert(sizeof optimizer_names / sizeof *optimizer_names == CBE_N_OPTIMIZERS, "one name for each");
+_Static_assert(sizeof start_names / sizeof *start_names == CBE_N_STARTS, "one name for each");
+_Static_assert(sizeof default_rates / sizeof *default_rates == CBE_N_OPTIMIZERS, "one rate for each");
+
+/* Of the sequences trained on, those by which the affine start's ridge is chosen. */
+static const double ridge_share = 0.1;
+
+/* What the steps of one run share, besides the state. */
+typedef struct {
+    cbe_train_state *state;
+    const cbe_lens_train_hooks *hooks;
+    cbe_lens_target target;
+    size_t n_threads;
+    cbe_loss_room *loss_rooms;           /* (n_threads) */
+    cbe_optimizer_room *optimizer_rooms; /* (n_threads) */
+    float *gradients, *sampled;          /* (n_threads) of (step_tokens, d) */
+    double *weights;                     /* (step_tokens) */
+    size_t *shuffled;                    /* (context_length) positions of a sequence */
+    size_t last_checkpoint;              /* step */
+    /* A measurement's: */
+    const cbe_tuned_lens *measured;
+    double *sums;                        /* (L) */
+    size_t n_measured, wanted, available;
+} trainer;
+
+const char *cbe_optimizer_name(cbe_optimizer_kind kind)
+{
+    return optimizer_names[kind];
+}
+
+const char *cbe_lens_start_name(cbe_lens_start start)
+{
+    return start_names[start];
+}
+
+void cbe_lens_train_options_init(cbe_lens_train_options *options)
+{
+    *options = (cbe_lens_train_options){.momentum = 0.9,
+                                        .damping = 30,
+                                        .ridge = 1e-3,
+                                        .positions = 0.15,
+                                        .step_tokens = 256,
+                                        .held_out = 0.05,
+                                        .held_out_tokens = 512,
+                                        .checkpoint_steps = 20};
+}
+
+void cbe_lens_training_free(cbe_lens_training *training)
+{
+    cbe_free(training->losses);
+    cbe_free(training->logit);
+    cbe_free(training->start);
+    cbe_free(training->trained);
+    *training = (cbe_lens_training){0};
+}
+
+static size_t min_size(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Another stream of random numbers for each use, and each index of it. */
+static cbe_rng stream(uint64_t seed, uint64_t use, uint64_t index)
+{
+    cbe_rng rng;
+    cbe_rng_seed(&rng, seed ^ (use * 0x9e3779b97f4a7c15u + index * 0xbf58476d1ce4e5b9u));
+    return rng;
+}
+
+enum { USE_ORDER = 1, USE_POSITIONS, USE_DRAWS };
+
+static cbe_status check_options(const cbe_lens_train_options *o, cbe_error *err)
+{
+    const struct {
+        bool right;
+        const char *what;
+    } checks[] = {
+        {o->rate >= 0 && isfinite(o->rate), "the rate must be a positive number"},
+        {o->momentum >= 0 && o->momentum < 1, "the momentum must lie in 0 .. 1, below 1"},
+        {o->damping > 0 && isfinite(o->damping), "the damping must be a positive number"},
+        {o->ridge > 0 && isfinite(o->ridge), "the ridge must be a positive number"},
+        {o->positions > 0 && o->positions <= 1, "the share of positions must lie between 0 and 1"},
+        {o->step_tokens > 0, "a step needs positions"},
+        {o->held_out_tokens > 0, "held-out tokens are needed to measure by"},
+    };
+    for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)
+        if (!checks[i].right) return cbe_fail(err, CBE_ERR_ARG, -1, "%s", checks[i].what);
+    return CBE_OK;
+}
+
+/* Positions of a sequence that may be trained on: those with a next token, for ce. */
+static size_t usable_positions(const cbe_train_state *s)
+{
+    return s->context_length - (s->options->loss == CBE_OBJECTIVE_CE ? 1 : 0);
+}
+
+/* Positions taken of the first n sequences of the order. */
+static size_t positions_of(const cbe_train_state *s, size_t n)
+{
+    return (size_t)((double)n * s->options->positions * (double)usable_positions(s));
+}
+
+/* Splits the text's sequences: *held (n_held) and s->order, shuffled. */
+static cbe_status split_text(cbe_train_state *s, size_t **held, size_t *n_held, cbe_error *err)
+{
+    cbe_status st;
+    if ((st = cbe_hold_out_count(s->options->held_out, s->n_text, n_held, err)) != CBE_OK) return st;
+    s->n_sequences = s->n_text - *n_held;
+    *held = cbe_alloc(*n_held, sizeof **held, "sequences held out", err);
+    s->order = cbe_alloc(s->n_sequences, sizeof *s->order, "order of the sequences", err);
+    if (!*held || !s->order) return CBE_ERR_NOMEM;
+    size_t n_order = 0, n = 0;
+    for (size_t i = 0; i < s->n_text; i++) {
+        if (cbe_is_held_out(i, *n_held, s->n_text))
+            (*held)[n++] = i;
+        else
+            s->order[n_order++] = i;
+    }
+    cbe_rng rng = stream(s->options->seed, USE_ORDER, 0);
+    for (size_t i = n_order; i > 1; i--) {
+        const size_t j = cbe_rng_below(&rng, i), t = s->order[i - 1];
+        s->order[i - 1] = s->order[j];
+        s->order[j] = t;
+    }
+    s->n_steps = positions_of(s, s->n_sequences) / s->options->step_tokens;
+    if (s->n_steps == 0)
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "%zu positions of the text can be trained on, but a step takes %zu: give more text, more positions of it "
+                        "or smaller steps",
+                        positions_of(s, s->n_sequences), s->options->step_tokens);
+    return CBE_OK;
+}
+
+static void state_free(cbe_train_state *s)
+{
+    for (size_t i = 0; i <= s->n_layers && s->rows; i++) cbe_free(s->rows[i]);
+    for (size_t i = 0; i < s->n_layers && s->optimizers; i++) cbe_lens_optimizer_free(&s->optimizers[i]);
+    cbe_free(s->rows);
+    cbe_free(s->optimizers);
+    cbe_free(s->order);
+    cbe_free(s->labels);
+    cbe_free(s->losses);
+    cbe_free(s->logit);
+    cbe_free(s->start);
+    cbe_tuned_lens_free(s->lens);
+}
+
+static cbe_status state_allocate(cbe_train_state *s, cbe_error *err)
+{
+    static const char what[] = "state of a training";
+    const size_t n = s->options->step_tokens;
+    s->rows = cbe_alloc_zero(s->n_layers + 1, sizeof *s->rows, what, err);
+    s->labels = cbe_alloc_zero(n, sizeof *s->labels, what, err);
+    s->losses = cbe_alloc_zero(s->n_steps, s->n_layers * sizeof *s->losses, what, err);
+    s->logit = cbe_alloc_zero(s->n_layers, sizeof *s->logit, what, err);
+    s->start = cbe_alloc_zero(s->n_layers, sizeof *s->start, what, err);
+    s->optimizers = cbe_alloc_zero(s->n_layers, sizeof *s->optimizers, what, err);
+    if (!s->rows || !s->labels || !s->losses || !s->logit || !s->start || !s->optimizers) return CBE_ERR_NOMEM;
+    for (size_t i = 0; i <= s->n_layers; i++)
+        if (!(s->rows[i] = cbe_alloc_zero(n, s->hidden_size * sizeof(float), what, err))) return CBE_ERR_NOMEM;
+    for (size_t i = 0; i < s->n_layers; i++) {
+        const cbe_status st = cbe_lens_optimizer_create(&s->optimizers[i], s->options, s->hidden_size, err);
+        if (st != CBE_OK) return st;
+    }
+    return cbe_tuned_lens_create(&s->lens, s->n_layers, s->hidden_size, true, err);
+}
+
+static void trainer_free(trainer *t)
+{
+    cbe_lens_target_free(&t->target);
+    for (size_t i = 0; i < t->n_threads; i++) {
+        if (t->loss_rooms) cbe_loss_room_free(&t->loss_rooms[i]);
+        if (t->optimizer_rooms) cbe_optimizer_room_free(&t->optimizer_rooms[i]);
+    }
+    cbe_free(t->loss_rooms);
+    cbe_free(t->optimizer_rooms);
+    cbe_free(t->gradients);
+    cbe_free(t->sampled);
+    cbe_free(t->weights);
+    cbe_free(t->shuffled);
+    cbe_free(t->sums);
+}
+
+static cbe_status trainer_create(trainer *t, cbe_error *err)
+{
+    static const char what[] = "room of a training";
+    const cbe_train_state *s = t->state;
+    const size_t n = s->options->step_tokens, d = s->hidden_size;
+    size_t size;
+    t->n_threads = min_size((size_t)omp_get_max_threads(), s->n_layers);
+    if (!cbe_mul_size(t->n_threads, n, &size))
+        return cbe_fail(err, CBE_ERR_NOMEM, -1, "a step of %zu positions does not fit the address space", n);
+    cbe_status st = cbe_lens_target_create(&t->target, s->decoder, s->options->loss, n, err);
+    if (st != CBE_OK) return st;
+    t->loss_rooms = cbe_alloc_zero(t->n_threads, sizeof *t->loss_rooms, what, err);
+    t->optimizer_rooms = cbe_alloc_zero(t->n_threads, sizeof *t->optimizer_rooms, what, err);
+    t->gradients = cbe_alloc(size, d * sizeof *t->gradients, what, err);
+    t->sampled = cbe_alloc(size, d * sizeof *t->sampled, what, err);
+    t->weights = cbe_alloc(n, sizeof *t->weights, what, err);
+    t->shuffled = cbe_alloc(s->context_length, sizeof *t->shuffled, what, err);
+    t->sums = cbe_alloc_zero(s->n_layers, sizeof *t->sums, what, err);
+    if (!t->loss_rooms || !t->optimizer_rooms || !t->gradients || !t->sampled || !t->weights || !t->shuffled || !t->sums)
+        return CBE_ERR_NOMEM;
+    for (size_t i = 0; i < t->n_threads; i++) {
+        if ((st = cbe_loss_room_create(&t->loss_rooms[i], s->decoder, n, err)) != CBE_OK) return st;
+        if ((st = cbe_optimizer_room_create(&t->optimizer_rooms[i], d, n, err)) != CBE_OK) return st;
+    }
+    return CBE_OK;
+}
+
+/* One step on the positions that are pending. */
+static cbe_status take_step(trainer *t, cbe_error *err)
+{
+    cbe_train_state *s = t->state;
+    const cbe_lens_train_options *o = s->options;
+    const size_t n = o->step_tokens, d = s->hidden_size;
+    const bool natural = o->optimizer == CBE_OPTIMIZER_NATURAL;
+    const double rate = s->rate * (1 - (double)s->step / (double)s->n_steps);
+    double *losses = s->losses + s->step * s->n_layers;
+    size_t failed = SIZE_MAX;
+    cbe_lens_target_set(&t->target, s->decoder, n, s->rows[s->n_layers], s->labels);
+    cbe_rms_weights(n, d, s->rows[s->n_layers], t->weights);
+#pragma omp parallel for schedule(dynamic) num_threads((int)t->n_threads) reduction(min : failed)
+    for (size_t i = 0; i < s->n_layers; i++) {
+        const size_t own = (size_t)omp_get_thread_num();
+        float *gradient = t->gradients + own * n * d, *sampled = natural ? t->sampled + own * n * d : NULL;
+        cbe_rng rng = stream(o->seed, USE_DRAWS, s->step * s->n_layers + i);
+        losses[i] = cbe_lens_loss(s->decoder, &t->target, cbe_tuned_lens_translator(s->lens, i), n, s->rows[i],
+                                  &t->loss_rooms[own], gradient, sampled, &rng) /
+                    (double)n;
+        if (!isfinite(losses[i]) ||
+            !cbe_lens_optimizer_step(&s->optimizers[i], o, s->step, rate, n, s->rows[i], t->weights, gradient, sampled,
+                                     &t->optimizer_rooms[own], s->lens->weight[i], s->lens->bias[i]))
+            failed = min_size(failed, i);
+    }
+    if (failed != SIZE_MAX)
+        return cbe_fail(err, CBE_ERR_NUMERIC, -1,
+                        "layer %zu is not finite any more at step %zu of %zu: its training diverged; give a smaller --rate or "
+                        "more --damping",
+                        failed, s->step + 1, s->n_steps);
+    s->step++;
+    s->pending = 0;
+    if (t->hooks && t->hooks->step && !t->hooks->step(t->hooks->context, s->step, s->n_steps, s->n_layers, losses))
+        return cbe_fail(err, CBE_ERR_CANCELLED, -1, "cancelled");
+    return CBE_OK;
+}
+
+/* Adds a token's hidden states of all layers to those pending. */
+static void take_position(cbe_train_state *s, const float *const *hidden, size_t token, int64_t label)
+{
+    const size_t d = s->hidden_size;
+    for (size_t i = 0; i <= s->n_layers; i++) memcpy(s->rows[i] + s->pending * d, hidden[i] + token * d, d * sizeof(float));
+    s->labels[s->pending++] = label;
+}
+
+/* The next token at a position of a sequence; 0 where it does not matter. */
+static int64_t label_at(const cbe_train_state *s, size_t row, size_t position)
+{
+    return position + 1 < s->context_length ? s->ids[row * s->context_length + position + 1] : 0;
+}
+
+static cbe_status train_chunk(void *context, size_t first, size_t n, const float *const *hidden, cbe_error *err)
+{
+    trainer *t = context;
+    cbe_train_state *s = t->state;
+    const size_t usable = usable_positions(s);
+    cbe_status st;
+    for (size_t i = 0; i < n; i++) {
+        const size_t at = s->first_sequence + first + i, row = s->order[at];
+        const size_t count = positions_of(s, at + 1) - positions_of(s, at);
+        cbe_rng rng = stream(s->options->seed, USE_POSITIONS, row);
+        for (size_t k = 0; k < usable; k++) t->shuffled[k] = k;
+        for (size_t k = 0; k < count && k < usable && s->step < s->n_steps; k++) {
+            const size_t j = k + cbe_rng_below(&rng, usable - k), position = t->shuffled[j];
+            t->shuffled[j] = t->shuffled[k];
+            take_position(s, hidden, i * s->context_length + position, label_at(s, row, position));
+            if (s->pending == s->options->step_tokens && (st = take_step(t, err)) != CBE_OK) return st;
+        }
+    }
+    s->next_sequence = s->first_sequence + first + n;
+    if (!s->options->checkpoint || s->step < t->last_checkpoint + s->options->checkpoint_steps) return CBE_OK;
+    t->last_checkpoint = s->step;
+    return cbe_train_checkpoint_save(s, err);
+}
+
+/* Losses of t->measured on the positions pending, added to t->sums. */
+static void measure(trainer *t)
+{
+    cbe_train_state *s = t->state;
+    const size_t n = s->pending;
+    cbe_lens_target_set(&t->target, s->decoder, n, s->rows[s->n_layers], s->labels);
+#pragma omp parallel for schedule(dynamic) num_threads((int)t->n_threads)
+    for (size_t i = 0; i < s->n_layers; i++)
+        t->sums[i] += cbe_lens_loss(s->decoder, &t->target, cbe_tuned_lens_translator(t->measured, i), n, s->rows[i],
+                                    &t->loss_rooms[omp_get_thread_num()], NULL, NULL, NULL);
+    t->n_measured += n;
+    s->pending = 0;
+}
+
+static cbe_status measure_chunk(void *context, size_t first, size_t n, const float *const *hidden, cbe_error *err)
+{
+    (void)err;
+    trainer *t = context;
+    cbe_train_state *s = t->state;
+    const size_t usable = usable_positions(s);
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < usable; k++) {
+            const size_t token = (first + i) * usable + k;
+            if ((token + 1) * t->wanted / t->available == token * t->wanted / t->available) continue;
+            take_position(s, hidden, i * s->context_length + k, label_at(s, s->order[first + i], k));
+            if (s->pending == s->options->step_tokens) measure(t);
+        }
+    return CBE_OK;
+}
+
+/* Mean losses of a lens (NULL: the logit lens) on held-out tokens, evenly spread; what is pending is kept aside by the
+ * caller's choice of moment: before and after training. */
+static cbe_status measure_held_out(trainer *t, const size_t *held, size_t n_held, const cbe_tuned_lens *lens, double *out,
+                                   cbe_error *err)
+{
+    cbe_train_state *s = t->state;
+    size_t *order = s->order;
+    for (size_t i = 0; i < s->n_layers; i++) t->sums[i] = 0;
+    t->measured = lens;
+    t->n_measured = 0;
+    t->available = n_held * usable_positions(s);
+    t->wanted = min_size(s->options->held_out_tokens, t->available);
+    s->pending = 0;
+    cbe_hidden_chunks chunks = {.model = s->model,
+                                .n_sequences = n_held,
+                                .context_length = s->context_length,
+                                .ids = s->ids,
+                                .order = held,
+                                .chunk = measure_chunk,
+                                .chunk_context = t};
+    size_t *rows = cbe_alloc(n_held, sizeof *rows, "sequences held out", err);
+    if (!rows) return CBE_ERR_NOMEM;
+    memcpy(rows, held, n_held * sizeof *rows);
+    s->order = rows;
+    const cbe_status st = cbe_hidden_chunks_run(&chunks, err);
+    if (st == CBE_OK && s->pending) measure(t);
+    s->order = order;
+    cbe_free(rows);
+    for (size_t i = 0; i < s->n_layers && st == CBE_OK; i++) out[i] = t->sums[i] / (double)t->n_measured;
+    return st;
+}
+
+static void copy_lens(cbe_tuned_lens *to, const cbe_tuned_lens *from)
+{
+    const size_t d = to->hidden_size;
+    for (size_t i = 0; i < to->n_layers; i++) {
+        memcpy(to->weight[i], from->weight[i], d * d * sizeof(float));
+        if (from->bias) memcpy(to->bias[i], from->bias[i], d * sizeof(float));
+    }
+}
+
+/* The pass before training, where one is needed: the start, and what the optimizers take from the sums. */
+static cbe_status prepare(cbe_train_state *s, const cbe_lens_train_hooks *hooks, cbe_error *err)
+{
+    cbe_status st = CBE_OK;
+    cbe_affine_sums *fitted = NULL, *held = NULL;
+    cbe_tuned_lens *affine = NULL;
+    const cbe_lens_train_options *o = s->options;
+    const bool natural = o->optimizer == CBE_OPTIMIZER_NATURAL;
+    if (o->start == CBE_START_GIVEN) copy_lens(s->lens, s->init);
+    if (o->start != CBE_START_AFFINE && !natural) return CBE_OK;
+    size_t n_ridge = 0;
+    if (o->start == CBE_START_AFFINE && (st = cbe_hold_out_count(ridge_share, s->n_sequences, &n_ridge, err)) != CBE_OK)
+        return st;
+    st = cbe_affine_sum_text(&fitted, &held, s->model, s->n_sequences, s->context_length, s->ids, s->order, n_ridge,
+                             hooks ? hooks->fitting : NULL, hooks ? hooks->context : NULL, err);
+    if (st == CBE_OK && o->start == CBE_START_AFFINE && (st = cbe_affine_solve(&affine, fitted, held, NULL, err)) == CBE_OK)
+        copy_lens(s->lens, affine);
+    if (st == CBE_OK && natural) {
+        cbe_affine_sums_merge(fitted, held);
+        st = cbe_lens_optimizers_prepare(s->n_layers, s->optimizers, fitted, o->ridge, err);
+    }
+    cbe_tuned_lens_free(affine);
+    cbe_affine_sums_free(held);
+    cbe_affine_sums_free(fitted);
+    return st;
+}
+
+static cbe_status run(trainer *t, const size_t *held, size_t n_held, cbe_lens_training *training, cbe_error *err)
+{
+    cbe_status st;
+    cbe_train_state *s = t->state;
+    bool found = false;
+    if (s->options->checkpoint && s->options->resume &&
+        (st = cbe_train_checkpoint_load(s, &found, err)) != CBE_OK)
+        return st;
+    if (!found) {
+        if ((st = prepare(s, t->hooks, err)) != CBE_OK) return st;
+        if ((st = measure_held_out(t, held, n_held, NULL, s->logit, err)) != CBE_OK) return st;
+        if ((st = measure_held_out(t, held, n_held, s->lens, s->start, err)) != CBE_OK) return st;
+    }
+    training->resumed_at = t->last_checkpoint = s->step;
+    s->first_sequence = s->next_sequence;
+    const cbe_hidden_chunks chunks = {.model = s->model,
+                                      .n_sequences = s->n_sequences - s->first_sequence,
+                                      .context_length = s->context_length,
+                                      .ids = s->ids,
+                                      .order = s->order + s->first_sequence,
+                                      .chunk = train_chunk,
+                                      .chunk_context = t};
+    if (chunks.n_sequences && (st = cbe_hidden_chunks_run(&chunks, err)) != CBE_OK) return st;
+    return measure_held_out(t, held, n_held, s->lens, training->trained, err);
+}
+
+cbe_status cbe_lens_train(cbe_tuned_lens **out, cbe_lens_training *training, const cbe_model *model, size_t n_sequences,
+                          size_t context_length, const int64_t *ids, const cbe_tuned_lens *init,
+                          const cbe_lens_train_options *options, const cbe_lens_train_hooks *hooks, cbe_error *err)
+{
+    cbe_status st;
+    const cbe_model_config *config = cbe_model_get_config(model);
+    cbe_train_state s = {.options = options,
+                         .rate = options->rate > 0 ? options->rate : default_rates[options->optimizer],
+                         .model = model,
+                         .decoder = cbe_model_decoder(model),
+                         .n_layers = config->n_layers,
+                         .hidden_size = config->hidden_size,
+                         .context_length = context_length,
+                         .n_text = n_sequences,
+                         .ids = ids,
+                         .init = init};
+    trainer t = {.state = &s, .hooks = hooks};
+    cbe_lens_training made = {0};
+    size_t *held = NULL, n_held = 0;
+    if ((st = check_options(options, err)) != CBE_OK) return st;
+    if (options->start == CBE_START_GIVEN &&
+        (st = cbe_tuned_lens_check(init, "the lens to begin with", s.n_layers, s.hidden_size, "the model", err)) != CBE_OK)
+        return st;
+    if (options->loss == CBE_OBJECTIVE_CE && context_length < 2)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "sequences of one token have no next token to predict");
+    if ((st = split_text(&s, &held, &n_held, err)) != CBE_OK) goto done;
+    if ((st = state_allocate(&s, err)) != CBE_OK) goto done;
+    if ((st = trainer_create(&t, err)) != CBE_OK) goto done;
+    st = CBE_ERR_NOMEM;
+    if (!(made.trained = cbe_alloc_zero(s.n_layers, sizeof *made.trained, "losses", err))) goto done;
+    if ((st = run(&t, held, n_held, &made, err)) != CBE_OK) goto done;
+    made.n_layers = s.n_layers;
+    made.n_steps = s.n_steps;
+    made.step_tokens = options->step_tokens;
+    made.n_sequences = s.n_sequences;
+    made.n_held_out = n_held;
+    made.n_measured = t.n_measured;
+    made.losses = s.losses;
+    made.logit = s.logit;
+    made.start = s.start;
+    s.losses = s.logit = s.start = NULL;
+    *out = s.lens;
+    s.lens = NULL;
+    *training = made;
+    made = (cbe_lens_training){0};
+done:
+    cbe_lens_training_free(&made);
+    trainer_free(&t);
+    state_free(&s);
+    cbe_free(held);
+    return st;
+}

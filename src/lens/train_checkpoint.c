@@ -1,0 +1,255 @@
+/*
+ * train_checkpoint.c - a training's state in a safetensors file: tensors as train_state.h marks them, and in the metadata
+ * what the run is of, each part by a name that an error can give.
+ */
+#include <inttypes.h>
+#include <nettle/base16.h>
+#include <nettle/sha2.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "cbe/safetensors.h"
+#include "core/fail.h"
+#include "core/memory.h"
+#include "lens/train_state.h"
+
+enum { VALUE = 80, N_KEYS = 19, PER_LAYER = 8 };
+
+/* Metadata: what must agree, then what a run goes on from. */
+typedef struct {
+    const char *keys[N_KEYS];
+    char values[N_KEYS][VALUE];
+    size_t n;
+} record;
+
+static void put(record *r, const char *key, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+static void put(record *r, const char *key, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    r->keys[r->n] = key;
+    vsnprintf(r->values[r->n++], VALUE, format, args);
+    va_end(args);
+}
+
+static void put_hash(record *r, const char *key, struct sha256_ctx *context)
+{
+    uint8_t bytes[SHA256_DIGEST_SIZE];
+    char text[BASE16_ENCODE_LENGTH(SHA256_DIGEST_SIZE) + 1] = {0};
+    sha256_digest(context, sizeof bytes, bytes);
+    base16_encode_update(text, sizeof bytes, bytes);
+    put(r, key, "%s", text);
+}
+
+static void describe(record *r, const cbe_train_state *s)
+{
+    const cbe_lens_train_options *o = s->options;
+    const size_t d = s->hidden_size;
+    struct sha256_ctx context;
+    *r = (record){.n = 0};
+    sha256_init(&context);
+    sha256_update(&context, s->decoder->vocab_size * d * sizeof(float), (const uint8_t *)s->decoder->unembedding);
+    sha256_update(&context, d * sizeof(float), (const uint8_t *)s->decoder->gamma);
+    put_hash(r, "model", &context);
+    sha256_init(&context);
+    sha256_update(&context, s->n_text * s->context_length * sizeof *s->ids, (const uint8_t *)s->ids);
+    put_hash(r, "text", &context);
+    sha256_init(&context);
+    for (size_t i = 0; s->init && i < s->n_layers; i++) {
+        sha256_update(&context, d * d * sizeof(float), (const uint8_t *)s->init->weight[i]);
+        if (s->init->bias) sha256_update(&context, d * sizeof(float), (const uint8_t *)s->init->bias[i]);
+    }
+    put_hash(r, "init", &context);
+    put(r, "context-length", "%zu", s->context_length);
+    put(r, "loss", "%s", cbe_objective_name(o->loss));
+    put(r, "start", "%s", cbe_lens_start_name(o->start));
+    put(r, "optimizer", "%s", cbe_optimizer_name(o->optimizer));
+    put(r, "rate", "%.17g", s->rate);
+    put(r, "momentum", "%.17g", o->momentum);
+    put(r, "damping", "%.17g", o->damping);
+    put(r, "ridge", "%.17g", o->ridge);
+    put(r, "positions", "%.17g", o->positions);
+    put(r, "step-tokens", "%zu", o->step_tokens);
+    put(r, "held-out", "%.17g", o->held_out);
+    put(r, "held-out-tokens", "%zu", o->held_out_tokens);
+    put(r, "seed", "%" PRIu64, o->seed);
+}
+
+/* A tensor of the file: name, how many numbers, where they are. */
+typedef struct {
+    char name[64];
+    cbe_dtype dtype;
+    size_t count;
+    void *data;
+} part;
+
+static void add_part(part *parts, size_t *n, cbe_dtype dtype, size_t count, void *data, const char *format, ...)
+    __attribute__((format(printf, 6, 7)));
+
+static void add_part(part *parts, size_t *n, cbe_dtype dtype, size_t count, void *data, const char *format, ...)
+{
+    if (!data) return;
+    va_list args;
+    va_start(args, format);
+    part *p = &parts[(*n)++];
+    vsnprintf(p->name, sizeof p->name, format, args);
+    va_end(args);
+    p->dtype = dtype;
+    p->count = count;
+    p->data = data;
+}
+
+/* All tensors, allocated; curvature weights are gathered in `weights` (n_layers). */
+static part *list_parts(const cbe_train_state *s, double *weights, double *scales, size_t *n, cbe_error *err)
+{
+    const size_t d = s->hidden_size, rows = s->options->step_tokens;
+    part *parts = cbe_alloc(s->n_layers + 1, PER_LAYER * sizeof *parts, "parts of a checkpoint", err);
+    *n = 0;
+    if (!parts) return NULL;
+    for (size_t i = 0; i < s->n_layers; i++) {
+        cbe_lens_optimizer *o = &s->optimizers[i];
+        add_part(parts, n, CBE_F32, d * d, s->lens->weight[i], "%zu.weight", i);
+        add_part(parts, n, CBE_F32, d, s->lens->bias[i], "%zu.bias", i);
+        add_part(parts, n, CBE_F32, (d + 1) * d, o->momentum, "%zu.momentum", i);
+        add_part(parts, n, CBE_F32, (d + 1) * d, o->second, "%zu.second", i);
+        add_part(parts, n, CBE_F32, d * d, o->inverse, "%zu.inverse", i);
+        add_part(parts, n, CBE_F32, d, o->mean, "%zu.mean", i);
+        add_part(parts, n, CBE_F64, d * d, o->curvature, "%zu.curvature", i);
+        add_part(parts, n, CBE_F32, rows * d, s->rows[i], "%zu.pending", i);
+    }
+    add_part(parts, n, CBE_F32, rows * d, s->rows[s->n_layers], "%zu.pending", s->n_layers);
+    add_part(parts, n, CBE_I64, rows, s->labels, "labels");
+    add_part(parts, n, CBE_F64, s->n_steps * s->n_layers, s->losses, "losses");
+    add_part(parts, n, CBE_F64, s->n_layers, s->logit, "logit");
+    add_part(parts, n, CBE_F64, s->n_layers, s->start, "start");
+    add_part(parts, n, CBE_F64, s->n_layers, weights, "curvature_weights");
+    add_part(parts, n, CBE_F64, s->n_layers, scales, "bias_scales");
+    return parts;
+}
+
+cbe_status cbe_train_checkpoint_save(const cbe_train_state *s, cbe_error *err)
+{
+    record r;
+    size_t n = 0;
+    describe(&r, s);
+    put(&r, "step", "%zu", s->step);
+    put(&r, "next-sequence", "%zu", s->next_sequence);
+    put(&r, "pending", "%zu", s->pending);
+    const char *metadata[2 * N_KEYS];
+    for (size_t i = 0; i < r.n; i++) {
+        metadata[2 * i] = r.keys[i];
+        metadata[2 * i + 1] = r.values[i];
+    }
+    double *numbers = cbe_alloc(s->n_layers, 2 * sizeof *numbers, "numbers of a checkpoint", err);
+    part *parts = numbers ? list_parts(s, numbers, numbers + s->n_layers, &n, err) : NULL;
+    cbe_tensor_spec *specs = parts ? cbe_alloc(n, sizeof *specs, "tensors of a checkpoint", err) : NULL;
+    cbe_safetensors_writer *writer = NULL;
+    cbe_status st = specs ? CBE_OK : CBE_ERR_NOMEM;
+    if (st != CBE_OK) goto done;
+    for (size_t i = 0; i < s->n_layers; i++) {
+        numbers[i] = s->optimizers[i].curvature_weight;
+        numbers[s->n_layers + i] = s->optimizers[i].bias_scale;
+    }
+    for (size_t i = 0; i < n; i++) specs[i] = (cbe_tensor_spec){parts[i].name, parts[i].dtype, 1, {parts[i].count}};
+    st = cbe_safetensors_writer_create(&writer, s->options->checkpoint, n, specs, r.n, metadata, err);
+    for (size_t i = 0; i < n && st == CBE_OK; i++)
+        st = cbe_safetensors_writer_put(writer, i, 0, parts[i].count, parts[i].data, err);
+    if (st == CBE_OK) {
+        st = cbe_safetensors_writer_commit(writer, err);
+        writer = NULL;
+    }
+done:
+    cbe_safetensors_writer_abandon(writer);
+    cbe_free(specs);
+    cbe_free(parts);
+    cbe_free(numbers);
+    return st;
+}
+
+static cbe_status compare(const cbe_safetensors *file, const record *r, cbe_error *err)
+{
+    for (size_t i = 0; i < r->n; i++) {
+        const char *value = cbe_safetensors_metadata(file, r->keys[i]);
+        if (!value)
+            return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: not a checkpoint of cbe lens train: it has no '%s'",
+                            cbe_safetensors_path(file), r->keys[i]);
+        if (strcmp(value, r->values[i]) == 0) continue;
+        const bool hash = i < 3; /* nobody knows them by heart */
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "%s: the checkpoint is of another run: its %s is %s%s%s%s; give the same again, or leave out --resume",
+                        cbe_safetensors_path(file), r->keys[i], hash ? "another" : value, hash ? "" : ", not ",
+                        hash ? "" : r->values[i], "");
+    }
+    return CBE_OK;
+}
+
+/* A count of the metadata, at most `most`. */
+static cbe_status read_count(const cbe_safetensors *file, const char *key, size_t most, size_t *out, cbe_error *err)
+{
+    const char *text = cbe_safetensors_metadata(file, key);
+    char *end = NULL;
+    const unsigned long long value = text && *text >= '0' && *text <= '9' ? strtoull(text, &end, 10) : 0;
+    if (!end || *end || value > most)
+        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: '%s' is %.40s, must be a number up to %zu", cbe_safetensors_path(file),
+                        key, text ? text : "missing", most);
+    *out = (size_t)value;
+    return CBE_OK;
+}
+
+static cbe_status read_part(const cbe_safetensors *file, const part *p, cbe_error *err)
+{
+    cbe_tensor tensor;
+    cbe_status st = cbe_safetensors_get(file, p->name, &tensor, err);
+    if (st == CBE_OK) st = cbe_tensor_expect(&tensor, cbe_safetensors_path(file), 1, &p->count, err);
+    if (st != CBE_OK) return st;
+    if (tensor.dtype != p->dtype)
+        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: tensor '%s' is of another type than a checkpoint's",
+                        cbe_safetensors_path(file), p->name);
+    const size_t size = p->dtype == CBE_F32 ? sizeof(float) : sizeof(double);
+    memcpy(p->data, tensor.data, p->count * size);
+    return CBE_OK;
+}
+
+cbe_status cbe_train_checkpoint_load(cbe_train_state *s, bool *found, cbe_error *err)
+{
+    struct stat info;
+    cbe_safetensors *file = NULL;
+    record r;
+    size_t n = 0, step, next, pending;
+    double *numbers = NULL;
+    part *parts = NULL;
+    cbe_status st;
+    *found = stat(s->options->checkpoint, &info) == 0;
+    if (!*found) return CBE_OK;
+    describe(&r, s);
+    if ((st = cbe_safetensors_open(&file, s->options->checkpoint, err)) != CBE_OK) goto done;
+    if ((st = compare(file, &r, err)) != CBE_OK) goto done;
+    if ((st = read_count(file, "step", s->n_steps, &step, err)) != CBE_OK) goto done;
+    if ((st = read_count(file, "next-sequence", s->n_sequences, &next, err)) != CBE_OK) goto done;
+    if ((st = read_count(file, "pending", s->options->step_tokens - 1, &pending, err)) != CBE_OK) goto done;
+    st = CBE_ERR_NOMEM;
+    if (!(numbers = cbe_alloc(s->n_layers, 2 * sizeof *numbers, "numbers of a checkpoint", err))) goto done;
+    if (!(parts = list_parts(s, numbers, numbers + s->n_layers, &n, err))) goto done;
+    st = CBE_OK;
+    for (size_t i = 0; i < n && st == CBE_OK; i++) st = read_part(file, &parts[i], err);
+    for (size_t i = 0; i < s->options->step_tokens && st == CBE_OK; i++)
+        if (s->labels[i] < 0 || (uint64_t)s->labels[i] >= s->decoder->vocab_size)
+            st = cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: label %zu is not a token of the model", s->options->checkpoint, i);
+    if (st != CBE_OK) goto done;
+    for (size_t i = 0; i < s->n_layers; i++) {
+        s->optimizers[i].curvature_weight = numbers[i];
+        s->optimizers[i].bias_scale = numbers[s->n_layers + i];
+    }
+    s->step = step;
+    s->next_sequence = next;
+    s->pending = pending;
+done:
+    cbe_free(parts);
+    cbe_free(numbers);
+    cbe_safetensors_close(file);
+    return st;
+}
