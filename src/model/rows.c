@@ -44,7 +44,7 @@ CBE_CLONES double cbe_exp_row(size_t n, float *x)
     return sum;
 }
 
-CBE_CLONES void cbe_scale_row(size_t n, float scale, const float *restrict x, float *restrict out)
+CBE_CLONES void cbe_scale_row(size_t n, float scale, const float *x, float *out)
 {
 #pragma omp simd
     for (size_t i = 0; i < n; i++) out[i] = scale * x[i];

@@ -9,7 +9,7 @@
 /** x = exp(x - max x), for a row of n >= 1 numbers; returns their sum. */
 double cbe_exp_row(size_t n, float *x);
 
-/** out = scale * x. */
+/** out = scale * x; out may be x. */
 void cbe_scale_row(size_t n, float scale, const float *x, float *out);
 
 /** out += x. */
