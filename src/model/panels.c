@@ -31,7 +31,7 @@ static size_t max_size(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-static size_t panel_of(size_t n_tokens)
+size_t cbe_panel_size(size_t n_tokens)
 {
     const size_t panel = min_size(max_size(n_tokens / MIN_PANELS, MIN_PANEL), MAX_PANEL);
     const size_t n_panels = (n_tokens - 1) / panel + 1;
@@ -51,7 +51,7 @@ static cbe_status describe(cbe_panels *p, const cbe_model *model, size_t context
     *p = (cbe_panels){.model = model,
                       .context_length = context_length,
                       .batch_tokens = batch_tokens,
-                      .panel = panel_of(batch_tokens),
+                      .panel = cbe_panel_size(batch_tokens),
                       .back = back};
     const size_t n_panels = (batch_tokens - 1) / p->panel + 1;
     const size_t heads = batch_tokens / context_length * model->config.sizes.n_kv_heads;

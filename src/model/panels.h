@@ -10,6 +10,9 @@
 
 #include "model/block.h"
 
+/** Tokens of a panel when there are n_tokens > 0. */
+size_t cbe_panel_size(size_t n_tokens);
+
 /** Everything that all blocks share. */
 typedef struct {
     const cbe_model *model;
