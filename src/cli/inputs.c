@@ -100,10 +100,27 @@ void cli_inputs_close(cli_inputs *inputs)
     *inputs = (cli_inputs){0};
 }
 
+/* Whether the model runs on behind the layer, rather than a lens. */
+static bool is_whole_model(const cli_run *run)
+{
+    return strcmp(run->lens, "model") == 0;
+}
+
+/* Unless it is given, the one that is usual for the lens. */
+static cbe_site site_of(const cli_run *run)
+{
+    if (run->site != CBE_N_SITES) return (cbe_site)run->site;
+    return is_whole_model(run) ? CBE_SITE_POST : CBE_SITE_PRE;
+}
+
 static cbe_status check_usage(const cli_run *run, cbe_error *err)
 {
-    if (strcmp(run->lens, "logit") != 0)
-        return cbe_fail(err, CBE_ERR_ARG, -1, "--lens %s: only the logit lens can be read by this version", run->lens);
+    if (strcmp(run->lens, "logit") != 0 && !is_whole_model(run))
+        return cbe_fail(err, CBE_ERR_ARG, -1, "--lens %s: only logit and model can be given to this version", run->lens);
+    if (is_whole_model(run) && run->hidden_states)
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "--lens model runs the model, which hidden states made elsewhere are not: give MODEL instead of "
+                        "--hidden-states");
     if (run->hidden_states) {
         if (run->model || run->text.n || run->tokens)
             return cbe_fail(err, CBE_ERR_ARG, -1,
@@ -137,7 +154,7 @@ static cbe_status record_inputs(cli_inputs *in, const cli_run *run, cbe_error *e
 
 static size_t state_of(const cli_run *run, size_t layer)
 {
-    return run->site == CBE_SITE_POST ? layer + 1 : layer;
+    return site_of(run) == CBE_SITE_POST ? layer + 1 : layer;
 }
 
 /* Before a model is run: what cannot be found must not be searched for. */
@@ -172,13 +189,14 @@ static cbe_status capture_states(cli_inputs *in, const cli_run *run, const cbe_t
                                  cli_progress *progress, cbe_error *err)
 {
     const size_t used = cli_memory_in_use(), left = in->memory > used ? in->memory - used : 0;
-    const double bytes = (double)tokens->n_sequences * (double)tokens->context_length * (double)in->n_layers *
+    const size_t n_states = in->n_layers + is_whole_model(run);
+    const double bytes = (double)tokens->n_sequences * (double)tokens->context_length * (double)n_states *
                          (double)in->decoder->hidden_size * sizeof(float);
     if (in->memory == 0 || bytes <= (double)left / 2)
         return cbe_hidden_states_capture(&in->states, in->model, tokens, wanted, cli_forward_progress, progress, err);
     char *path = spill_path(run->output, err);
     if (!path) return CBE_ERR_NOMEM;
-    cli_say(progress, "memory: hidden states of %zu layers, %.2f GB, go to a file beside the result", in->n_layers,
+    cli_say(progress, "memory: hidden states of %zu layers, %.2f GB, go to a file beside the result", n_states,
             1e-9 * bytes);
     cbe_status st =
         cbe_hidden_states_save(path, in->model, tokens, wanted, false, cli_forward_progress, progress, err);
@@ -210,6 +228,7 @@ static cbe_status run_model(cli_inputs *in, const cli_run *run, cli_progress *pr
     st = CBE_ERR_NOMEM;
     if (!(wanted = cbe_alloc_zero(config->n_layers + 1, sizeof *wanted, "layers", err))) goto done;
     for (size_t i = 0; i < in->n_layers; i++) wanted[state_of(run, in->layers[i])] = true;
+    if (is_whole_model(run)) wanted[config->n_layers] = true; /* the clean output */
     st = capture_states(in, run, &tokens, wanted, progress, err);
     cli_status_clear(progress);
 done:
@@ -228,7 +247,7 @@ static cbe_status open_files(cli_inputs *in, const cli_run *run, cli_progress *p
     if ((st = cbe_hidden_states_open(&in->states, run->hidden_states, err)) != CBE_OK) return st;
     const size_t last = cbe_hidden_states_end(in->states), blocks = cbe_hidden_states_n_blocks(in->states);
     /* The last state of a model is the input of no block. */
-    size_t end = run->site == CBE_SITE_POST ? last - 1 : last;
+    size_t end = site_of(run) == CBE_SITE_POST ? last - 1 : last;
     if (blocks && end > blocks) end = blocks;
     if (end == 0)
         return cbe_fail(err, CBE_ERR_ARG, -1, "%s: holds no output of a block; leave out --site post",
@@ -279,7 +298,8 @@ cbe_status cli_inputs_open(cli_inputs *in, const cli_run *run, cli_progress *pro
     cbe_extraction_options_init(o);
     o->ablation = (cbe_ablation)run->ablation;
     o->objective = (cbe_objective_kind)run->objective;
-    o->site = (cbe_site)run->site;
+    o->site = site_of(run);
+    o->model = is_whole_model(run) ? in->model : NULL;
     o->skip_positions = run->skip.positions;
     o->search.seed = run->seed;
     if ((st = leave_memory(in, &o->memory, err)) != CBE_OK) return st;
@@ -298,6 +318,13 @@ void cli_say_storage(cli_progress *progress, const cbe_layer_objective *objectiv
 {
     size_t bytes;
     const cbe_logit_storage storage = cbe_layer_objective_storage(objective, &bytes);
+    const cbe_model_objective_plan *plan = cbe_layer_objective_plan(objective);
+    if (plan) {
+        cli_say(progress, "memory: %zu sequences run at once, %s, %.2f GB for the objective, %.2f GB allowed in all",
+                plan->n_sequences, plan->recompute ? "blocks anew on the way back" : "all activations kept",
+                1e-9 * (double)bytes, 1e-9 * (double)in->memory);
+        return;
+    }
     cli_say(progress, "memory: logits kept as %s, %.2f GB for the objective, %.2f GB allowed in all",
             cbe_logit_storage_name(storage), 1e-9 * (double)bytes, 1e-9 * (double)in->memory);
 }
