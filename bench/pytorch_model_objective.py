@@ -4,7 +4,11 @@ Energy (kl, mean ablation of the output of block LAYER, all tokens) and gradient
 and clean log-probabilities are made once, before the clock starts, and weights take no gradient: the least that PyTorch has to do.
 Prints the same line as bench_model_objective: energy E gradient G seconds S threads T.
 
-usage: pytorch_model_objective.py MODEL TOKENS.safetensors LAYER [RUNS]        MODEL: a .gguf file or a Hugging Face folder, Llama family
+With `whole` as the last argument all blocks run in every evaluation, the ablation being a hook on the layer's output: the usual way to
+write it.
+
+usage: pytorch_model_objective.py MODEL TOKENS.safetensors LAYER [RUNS [whole]]
+MODEL: a .gguf file or a Hugging Face folder, Llama family
 """
 
 import pathlib
@@ -26,10 +30,11 @@ def load(path):
 
 
 def main():
-    if len(sys.argv) not in (4, 5):
+    if len(sys.argv) not in (4, 5, 6):
         sys.exit(__doc__)
     model_path, tokens_path, layer = sys.argv[1], sys.argv[2], int(sys.argv[3])
     runs = int(sys.argv[4]) if len(sys.argv) > 4 else 3
+    whole = sys.argv[5:] == ["whole"]
     transformers.logging.set_verbosity_error()
     model = load(model_path)
     with safe_open(tokens_path, framework="pt") as file:
@@ -58,10 +63,19 @@ def main():
     eps = torch.finfo(torch.float32).eps
     free = torch.nn.Parameter(torch.eye(size)[0])
 
-    def negative_energy():
+    def ablated():
         direction = free / (free.norm() + eps)
-        ablated = hidden - (removed @ direction)[..., None] * direction
-        return -(probs * (clean - decode(suffix(ablated)))).sum(dim=-1).mean()
+        return hidden - (removed @ direction)[..., None] * direction
+
+    def hook(module, inputs, output):
+        return (ablated(), *output[1:]) if isinstance(output, tuple) else ablated()
+
+    if whole:
+        body.layers[layer].register_forward_hook(hook)
+
+    def negative_energy():
+        behind = model(ids, use_cache=False).logits.log_softmax(dim=-1) if whole else decode(suffix(ablated()))
+        return -(probs * (clean - behind)).sum(dim=-1).mean()
 
     seconds = []
     for _ in range(runs):

@@ -27,7 +27,7 @@
 
 enum {
     CHUNK = 2048,   /* vocabulary entries */
-    MAX_ROWS = 256, /* of a panel, as cbe_panel_size has it */
+    MAX_ROWS = 512, /* of a panel; cbe_panel_size gives no more */
     N_ARRAYS = 5
 };
 
