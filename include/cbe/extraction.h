@@ -6,6 +6,7 @@
 
 #include "cbe/decoder.h"
 #include "cbe/hidden_states.h"
+#include "cbe/model_objective.h"
 #include "cbe/objective.h"
 #include "cbe/search.h"
 #include "cbe/tuned_lens.h"
@@ -29,6 +30,8 @@ typedef struct {
     cbe_objective_kind objective;
     cbe_site site;
     const cbe_tuned_lens *lens; /* borrowed; NULL: the logit lens */
+    const cbe_model *model; /* borrowed: behind the layer the whole model runs on, in place of a lens; NULL: a lens. Hidden
+                               states then are this model's, hidden_states.L among them */
     size_t skip_positions; /* first positions of every sequence left out */
     const char *kernels;   /* NULL: the best for this CPU */
     double held_out;       /* share of the sequences, evenly spread, that the search does not see; 0: none */
@@ -45,6 +48,7 @@ cbe_status cbe_choose_skip_positions(const cbe_hidden_states *states, cbe_site s
 typedef struct cbe_layer_objective cbe_layer_objective;
 
 /** Logits are kept as float32 where options->memory allows it, else in half precision, else made anew in each evaluation.
+ * In the whole model: see cbe_model_objective_options.
  * @param decoder, states borrowed until free
  * @return CBE_OK; CBE_ERR_ARG (too few tokens or sequences, no labels, too little memory allowed); CBE_ERR_SHAPE
  *         (decoder of another width); CBE_ERR_NOMEM */
@@ -55,10 +59,12 @@ void cbe_layer_objective_free(cbe_layer_objective *objective); /* NULL is allowe
 /** Sets a layer; the objective is borrowed until free. */
 cbe_status cbe_layer_objective_set(cbe_layer_objective *objective, size_t layer, cbe_objective **out,
                                    cbe_error *err);
-/** Name of the instruction set in use; borrowed. */
+/** Name of the instruction set in use; "blas" in the whole model, which has no kernels of its own; borrowed. */
 const char *cbe_layer_objective_kernels(const cbe_layer_objective *objective);
 /** How logits are kept, and the bytes of the objective's arrays. */
 cbe_logit_storage cbe_layer_objective_storage(const cbe_layer_objective *objective, size_t *bytes);
+/** How the whole model runs; borrowed. NULL through a lens. */
+const cbe_model_objective_plan *cbe_layer_objective_plan(const cbe_layer_objective *objective);
 /** Sequences that are held out. */
 size_t cbe_layer_objective_n_held_out(const cbe_layer_objective *objective);
 /** True when a derangement was given that could not be used since positions are skipped or sequences held out. */

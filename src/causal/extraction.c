@@ -8,7 +8,12 @@
 #include "core/fail.h"
 #include "core/memory.h"
 
-enum { CANDIDATES_EACH = 10 }; /* of each family, for each vector */
+enum {
+    CANDIDATES_EACH = 10,      /* of each family, for each vector */
+    MODEL_CANDIDATES_EACH = 2, /* the same in the whole model, where an evaluation takes seconds; */
+    MODEL_STARTS = 4,          /* starts of each vector, */
+    MODEL_SAMPLE = 8           /* and the sample: one of so many sequences, but two at least */
+};
 
 void cbe_extraction_options_init(cbe_extraction_options *options)
 {
@@ -81,6 +86,17 @@ static cbe_status report_vectors(const cbe_layer_objective *o, cbe_layer_result 
     return st;
 }
 
+/* What a search in the whole model does less of. Samples are whole sequences there. */
+static void economise(const cbe_layer_objective *o, cbe_search_options *search)
+{
+    const size_t n_sequences = cbe_hidden_states_n_sequences(o->states);
+    const size_t sample = n_sequences / MODEL_SAMPLE > 2 ? n_sequences / MODEL_SAMPLE : 2;
+    search->evaluation_cost = 0;
+    search->sample = sample * (o->n_tokens / n_sequences);
+    search->n_polished = 1;
+    if (search->n_starts == 0) search->n_starts = MODEL_STARTS;
+}
+
 cbe_status cbe_extract(cbe_layer_objective *objective, size_t n_layers, const size_t *layers,
                        const cbe_decoder *decoder, const cbe_extraction_options *options,
                        const cbe_extraction_progress *progress, cbe_layer_result *results, cbe_error *err)
@@ -92,7 +108,8 @@ cbe_status cbe_extract(cbe_layer_objective *objective, size_t n_layers, const si
     if (k > d)
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         "%zu vectors cannot be orthogonal in %zu dimensions; give -k %zu or less", k, d, d);
-    const size_t each = preset == CBE_PRESET_TUNED_LENS ? k : CANDIDATES_EACH < d ? CANDIDATES_EACH : d;
+    const size_t wanted = objective->model ? MODEL_CANDIDATES_EACH : CANDIDATES_EACH;
+    const size_t each = preset == CBE_PRESET_TUNED_LENS ? k : wanted < d ? wanted : d;
     const size_t n_candidates = preset == CBE_PRESET_SEED      ? 0
                                 : preset == CBE_PRESET_DEFAULT ? CBE_CANDIDATE_FAMILIES * each
                                                                : each;
@@ -115,6 +132,7 @@ cbe_status cbe_extract(cbe_layer_objective *objective, size_t n_layers, const si
         search.seed += layers[i];
         search.evaluation_cost = (double)objective->n_tokens * (double)decoder->vocab_size +
                                  (double)(objective->n_tokens + decoder->vocab_size) * (double)d;
+        if (objective->model) economise(objective, &search);
         results[i].layer = layers[i];
         st = cbe_search_layer(&results[i].basis, layer, &search, n_candidates, candidates,
                               progress ? progress->vector : NULL, progress ? progress->context : NULL, err);

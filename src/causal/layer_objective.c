@@ -110,6 +110,43 @@ static cbe_status choose_storage(cbe_layer_objective *o, const cbe_decoder *deco
                     o->n_tokens, 1e-6 * (double)least, 1e-6 * (double)memory);
 }
 
+/* The objective of a lens. What is set of it is what both kinds share. */
+static cbe_status create_lens(cbe_layer_objective *o, const cbe_decoder *decoder, cbe_lens_options *lens, size_t memory,
+                              cbe_error *err)
+{
+    const cbe_status st = choose_storage(o, decoder, lens, memory, err);
+    return st == CBE_OK ? cbe_lens_objective_create(&o->objective, decoder, lens, err) : st;
+}
+
+/* The objective of the whole model, with the clean output of hidden_states.L. */
+static cbe_status create_model(cbe_layer_objective *o, const cbe_lens_options *lens, size_t memory, cbe_error *err)
+{
+    const size_t n_sequences = cbe_hidden_states_n_sequences(o->states);
+    const size_t n_whole = cbe_hidden_states_n_tokens(o->states, 0), d = cbe_hidden_states_hidden_size(o->states);
+    const size_t last = cbe_model_get_config(o->model)->n_layers;
+    const size_t states = (n_whole + o->n_tokens) * d * sizeof(float); /* whole and hidden */
+    cbe_model_objective_options options = {.n_sequences = n_sequences,
+                                           .context_length = cbe_hidden_states_context_length(o->states),
+                                           .skip_positions = o->skip,
+                                           .ablation = lens->ablation,
+                                           .kind = lens->kind,
+                                           .derangement = lens->derangement,
+                                           .labels = lens->labels,
+                                           .held_out = lens->held_out,
+                                           .memory = memory > states ? memory - states : memory != 0};
+    if (n_whole != n_sequences * options.context_length)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "the whole model needs all tokens of its sequences; leave out the mask");
+    /* Layers before the first that there are states of will not be asked for. */
+    while (options.first_block < last && !cbe_hidden_states_has(o->states, options.first_block)) options.first_block++;
+    cbe_status st = cbe_model_objective_choose(&o->plan, o->model, &options, err);
+    if (st != CBE_OK) return st;
+    o->bytes = o->plan.bytes + states;
+    o->storage = CBE_LOGITS_RECOMPUTED;
+    if (!(o->whole = cbe_alloc(n_whole, d * sizeof(float), "hidden states of a layer", err))) return CBE_ERR_NOMEM;
+    if ((st = cbe_hidden_states_read(o->states, last, 0, o->whole, err)) != CBE_OK) return st;
+    return cbe_model_objective_create(&o->objective, o->model, &options, o->whole, err);
+}
+
 cbe_status cbe_layer_objective_create(cbe_layer_objective **out, const cbe_hidden_states *states,
                                       const cbe_decoder *decoder, const cbe_extraction_options *options,
                                       cbe_error *err)
@@ -132,6 +169,7 @@ cbe_status cbe_layer_objective_create(cbe_layer_objective **out, const cbe_hidde
     o->states = states;
     o->site = options->site;
     o->lens = options->lens;
+    o->model = options->model;
     o->skip = skip;
     o->n_tokens = n;
     cbe_lens_options lens = {
@@ -160,10 +198,11 @@ cbe_status cbe_layer_objective_create(cbe_layer_objective **out, const cbe_hidde
             lens.derangement = derangement;
         }
     }
-    if ((st = choose_storage(o, decoder, &lens, options->memory, err)) != CBE_OK) goto done;
+    st = o->model ? create_model(o, &lens, options->memory, err) : create_lens(o, decoder, &lens, options->memory, err);
+    if (st != CBE_OK) goto done;
     st = CBE_ERR_NOMEM;
     if (!(o->hidden = cbe_alloc(n, d * sizeof(float), "hidden states of a layer", err))) goto done;
-    if ((st = cbe_lens_objective_create(&o->objective, decoder, &lens, err)) != CBE_OK) goto done;
+    st = CBE_OK;
     *out = o;
     o = NULL;
 done:
@@ -179,15 +218,20 @@ void cbe_layer_objective_free(cbe_layer_objective *objective)
     if (!objective) return;
     cbe_objective_free(objective->objective);
     cbe_free(objective->hidden);
+    cbe_free(objective->whole);
     cbe_free(objective);
 }
 
 cbe_status cbe_layer_objective_set(cbe_layer_objective *o, size_t layer, cbe_objective **out, cbe_error *err)
 {
     const size_t state = state_of(o->site, layer);
-    o->translator = cbe_tuned_lens_translator(o->lens, state);
+    o->translator = cbe_tuned_lens_translator(o->model ? NULL : o->lens, state);
     cbe_status st = cbe_hidden_states_read(o->states, state, o->skip, o->hidden, err);
-    if (st == CBE_OK)
+    if (st == CBE_OK && o->model) st = cbe_hidden_states_read(o->states, state, 0, o->whole, err);
+    if (st != CBE_OK) return st;
+    if (o->model)
+        cbe_model_objective_set_layer(o->objective, state, o->whole);
+    else
         st = cbe_lens_objective_set_layer(o->objective, o->hidden, o->translator, err);
     if (st == CBE_OK) *out = o->objective;
     return st;
@@ -195,7 +239,7 @@ cbe_status cbe_layer_objective_set(cbe_layer_objective *o, size_t layer, cbe_obj
 
 const char *cbe_layer_objective_kernels(const cbe_layer_objective *objective)
 {
-    return cbe_lens_objective_kernels(objective->objective);
+    return objective->model ? "blas" : cbe_lens_objective_kernels(objective->objective);
 }
 
 bool cbe_layer_objective_derangement_unused(const cbe_layer_objective *objective)
@@ -207,6 +251,11 @@ cbe_logit_storage cbe_layer_objective_storage(const cbe_layer_objective *objecti
 {
     if (bytes) *bytes = objective->bytes;
     return objective->storage;
+}
+
+const cbe_model_objective_plan *cbe_layer_objective_plan(const cbe_layer_objective *objective)
+{
+    return objective->model ? &objective->plan : NULL;
 }
 
 size_t cbe_layer_objective_n_held_out(const cbe_layer_objective *objective)

@@ -14,6 +14,9 @@ struct cbe_layer_objective {
     size_t bytes;
     float *hidden;             /* (N, d) of the layer that is set */
     cbe_translator translator; /* of that layer */
+    const cbe_model *model;    /* the whole of it runs on behind the layer; NULL: a lens */
+    cbe_model_objective_plan plan;
+    float *whole;              /* (B S, d) of the layer, skipped positions too; the whole model alone */
     bool derangement_unused;
 };
 

@@ -124,7 +124,7 @@ static size_t list_arrays(cbe_lens_objective *o, array_spec *list)
         {&o->grad_sums, times(m, d, 4), sizeof(double), "gradient sums"},
         {&o->c_total, m, sizeof(double), "gradient sums"},
         {&o->lens_grad, d, sizeof(double), "gradient sums"},
-        {&o->tracks, times(m, CBE_LENS_TRACKS, 1), sizeof(cbe_lens_track), "constants"},
+        {&o->tracks, times(m, CBE_CONSTANT_TRACKS, 1), sizeof(cbe_constant_track), "constants"},
         {&o->column_energy, m, sizeof(double), "constants"},
         {&o->column_slope, m, sizeof(double), "constants"},
         {&o->column_range, m, sizeof(double), "constants"},

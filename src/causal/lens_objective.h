@@ -20,6 +20,7 @@
 
 #include <stdbool.h>
 
+#include "causal/constants.h"
 #include "causal/kernels.h"
 #include "causal/objective.h"
 
@@ -31,7 +32,6 @@ enum {
     CBE_LENS_VOCAB_BLOCK = 1024, /* vocabulary entries of one task in products with W~ */
     CBE_LENS_EXACT_ROWS = 32,    /* cancelled rows recomputed together */
     CBE_LENS_BLOCK = 64,         /* rows of Z made together */
-    CBE_LENS_TRACKS = 2,         /* minima in the constant followed for each direction */
     CBE_LENS_P_COLUMNS = 4096    /* probabilities made together, for the product with W~ */
 };
 
@@ -50,16 +50,6 @@ typedef struct {
     bool exact;             /* cancels too much for the stored logits: recompute the row */
     double left_ac;         /* (xc_n - c_n ac) . ac, set for exact rows */
 } cbe_lens_shift;
-
-/** A minimum of the energy in the constant, being closed in on: see lens_optimal.c. */
-typedef struct {
-    size_t direction;
-    double low, high, energy_low, energy_high, slope_low, slope_high; /* slope_low < 0 < slope_high */
-    double next;               /* constant to evaluate */
-    double energy;             /* the least so far */
-    double constant, curvature; /* where, and d slope / d constant there */
-    bool open_low, open_high;  /* that side has not been found yet */
-} cbe_lens_track;
 
 typedef struct {
     cbe_objective head;
@@ -132,7 +122,7 @@ typedef struct {
     double *grad_sums, *c_total, *lens_grad; /* (4, m, d), (m), (d) */
 
     /* Scratch of optimal ablation. */
-    cbe_lens_track *tracks;                               /* (CBE_LENS_TRACKS, m) */
+    cbe_constant_track *tracks;                           /* (CBE_CONSTANT_TRACKS, m) */
     double *column_energy, *column_slope, *column_range, *column_grad; /* (m), (m), (m), (m, d) */
     size_t *pending; /* (m): directions whose constant is not settled */
 } cbe_lens_objective;

@@ -143,6 +143,7 @@ int cli_extract(int argc, char **argv)
 
     given.run.skip.automatic = true;
     given.run.skip.positions = SIZE_MAX; /* not given */
+    given.run.site = CBE_N_SITES;        /* likewise */
     if ((st = cli_parse(&command, argc, argv, &given, &help, &err)) != CBE_OK) goto done;
     if (help) {
         cli_print_help(&command);
@@ -157,6 +158,7 @@ int cli_extract(int argc, char **argv)
         (st = cbe_result_folder_prepare(given.run.output, &err)) != CBE_OK)
         goto done;
     if ((st = cli_inputs_open(&in, &given.run, &progress, &err)) != CBE_OK) goto done;
+    given.run.site = (int)in.options.site;
     cbe_search_options *search = &in.options.search;
     search->preset = preset;
     search->n_vectors = given.run.vectors;

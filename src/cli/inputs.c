@@ -31,7 +31,7 @@ void cli_set_threads(size_t threads)
 
 cbe_status cli_parse_lens(cli_lens_choice *out, const char *text, cbe_error *err)
 {
-    static const char *const kinds[] = {"logit", "tuned=", "affine"}; /* what ends in = has a path behind it */
+    static const char *const kinds[] = {"logit", "tuned=", "affine", "model"}; /* what ends in = has a path behind it */
     _Static_assert(sizeof kinds / sizeof *kinds == CLI_N_LENSES, "in the order of the enum");
     for (int i = 0; i < CLI_N_LENSES; i++) {
         const size_t length = strlen(kinds[i]);
@@ -40,7 +40,7 @@ cbe_status cli_parse_lens(cli_lens_choice *out, const char *text, cbe_error *err
         *out = (cli_lens_choice){(cli_lens_kind)i, has_path ? text + length : NULL};
         return CBE_OK;
     }
-    return cbe_fail(err, CBE_ERR_ARG, -1, "--lens %s: give logit, tuned=FOLDER (a tuned lens) or affine", text);
+    return cbe_fail(err, CBE_ERR_ARG, -1, "--lens %s: give logit, tuned=FOLDER (a tuned lens), affine or model", text);
 }
 
 cbe_status cli_choose_layers(const cli_ranges *ranges, size_t end, size_t **layers, size_t *n_layers,
@@ -120,8 +120,25 @@ void cli_inputs_close(cli_inputs *inputs)
     *inputs = (cli_inputs){0};
 }
 
+/* Whether the model runs on behind the layer, rather than a lens. */
+static bool is_whole_model(const cli_run *run)
+{
+    return strcmp(run->lens, "model") == 0;
+}
+
+/* Unless it is given, the one that is usual for the lens. */
+static cbe_site site_of(const cli_run *run)
+{
+    if (run->site != CBE_N_SITES) return (cbe_site)run->site;
+    return is_whole_model(run) ? CBE_SITE_POST : CBE_SITE_PRE;
+}
+
 static cbe_status check_usage(const cli_run *run, cbe_error *err)
 {
+    if (is_whole_model(run) && run->hidden_states)
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "--lens model runs the model, which hidden states made elsewhere are not: give MODEL instead of "
+                        "--hidden-states");
     if (run->hidden_states) {
         if (run->model || run->text.n || run->tokens)
             return cbe_fail(err, CBE_ERR_ARG, -1,
@@ -169,7 +186,7 @@ static cbe_status record_inputs(cli_inputs *in, const cli_run *run, const cli_le
 
 static size_t state_of(const cli_run *run, size_t layer)
 {
-    return run->site == CBE_SITE_POST ? layer + 1 : layer;
+    return site_of(run) == CBE_SITE_POST ? layer + 1 : layer;
 }
 
 /* Before a model is run: what cannot be found must not be searched for. */
@@ -204,13 +221,14 @@ static cbe_status capture_states(cli_inputs *in, const cli_run *run, const cbe_t
                                  cli_progress *progress, cbe_error *err)
 {
     const size_t used = cli_memory_in_use(), left = in->memory > used ? in->memory - used : 0;
-    const double bytes = (double)tokens->n_sequences * (double)tokens->context_length * (double)in->n_layers *
+    const size_t n_states = in->n_layers + is_whole_model(run);
+    const double bytes = (double)tokens->n_sequences * (double)tokens->context_length * (double)n_states *
                          (double)in->decoder->hidden_size * sizeof(float);
     if (in->memory == 0 || bytes <= (double)left / 2)
         return cbe_hidden_states_capture(&in->states, in->model, tokens, wanted, cli_forward_progress, progress, err);
     char *path = spill_path(run->output, err);
     if (!path) return CBE_ERR_NOMEM;
-    cli_say(progress, "memory: hidden states of %zu layers, %.2f GB, go to a file beside the result", in->n_layers,
+    cli_say(progress, "memory: hidden states of %zu layers, %.2f GB, go to a file beside the result", n_states,
             1e-9 * bytes);
     cbe_status st =
         cbe_hidden_states_save(path, in->model, tokens, wanted, false, cli_forward_progress, progress, err);
@@ -287,6 +305,7 @@ static cbe_status run_model(cli_inputs *in, const cli_run *run, const cli_lens_c
     st = CBE_ERR_NOMEM;
     if (!(wanted = cbe_alloc_zero(config->n_layers + 1, sizeof *wanted, "layers", err))) goto done;
     for (size_t i = 0; i < in->n_layers; i++) wanted[state_of(run, in->layers[i])] = true;
+    if (is_whole_model(run)) wanted[config->n_layers] = true; /* the clean output */
     st = capture_states(in, run, &tokens, wanted, progress, err);
     cli_status_clear(progress);
 done:
@@ -312,7 +331,7 @@ static cbe_status open_files(cli_inputs *in, const cli_run *run, const cli_lens_
         return cbe_fail(err, CBE_ERR_SHAPE, -1, "%s: the lens is one for %zu layers, but %s holds hidden_states.%zu", lens->path, blocks,
                         run->hidden_states, last - 1);
     /* The last state of a model is the input of no block. */
-    size_t end = run->site == CBE_SITE_POST ? last - 1 : last;
+    size_t end = site_of(run) == CBE_SITE_POST ? last - 1 : last;
     if (blocks && end > blocks) end = blocks;
     if (end == 0)
         return cbe_fail(err, CBE_ERR_ARG, -1, "%s: holds no output of a block; leave out --site post",
@@ -369,7 +388,8 @@ cbe_status cli_inputs_open(cli_inputs *in, const cli_run *run, cli_progress *pro
     cbe_extraction_options_init(o);
     o->ablation = (cbe_ablation)run->ablation;
     o->objective = (cbe_objective_kind)run->objective;
-    o->site = (cbe_site)run->site;
+    o->site = site_of(run);
+    o->model = is_whole_model(run) ? in->model : NULL;
     o->lens = in->lens;
     o->skip_positions = run->skip.positions;
     o->search.seed = run->seed;
@@ -389,6 +409,13 @@ void cli_say_storage(cli_progress *progress, const cbe_layer_objective *objectiv
 {
     size_t bytes;
     const cbe_logit_storage storage = cbe_layer_objective_storage(objective, &bytes);
+    const cbe_model_objective_plan *plan = cbe_layer_objective_plan(objective);
+    if (plan) {
+        cli_say(progress, "memory: %zu sequences run at once, %s, %.2f GB for the objective, %.2f GB allowed in all",
+                plan->n_sequences, plan->recompute ? "blocks anew on the way back" : "all activations kept",
+                1e-9 * (double)bytes, 1e-9 * (double)in->memory);
+        return;
+    }
     cli_say(progress, "memory: logits kept as %s, %.2f GB for the objective, %.2f GB allowed in all",
             cbe_logit_storage_name(storage), 1e-9 * (double)bytes, 1e-9 * (double)in->memory);
 }

@@ -17,7 +17,8 @@ typedef struct {
     const char *text_field;
     cli_ranges layers;
     cli_skip skip;
-    int ablation, objective, site;
+    int ablation, objective;
+    int site; /* CBE_N_SITES, set before options are parsed: not given */
     size_t vectors; /* asked for, of each layer; 0: does not matter */
     size_t context_length, max_tokens, lens_tokens, threads, memory; /* memory: bytes; 0: not given */
     uint64_t seed;
@@ -37,12 +38,12 @@ typedef struct {
     {"hidden-states", 0, OPT_STRING, offsetof(type, run.hidden_states), NULL, "FILE", "hidden states made elsewhere, instead of MODEL", NULL, 0}, \
     {"decoder", 0, OPT_STRING, offsetof(type, run.decoder), NULL, "FILE", "their final norm and unembedding", NULL, 0}, \
     {"output", 'o', OPT_STRING, offsetof(type, run.output), NULL, "PATH", "where results go", NULL, 0},                \
-    {"lens", 0, OPT_STRING, offsetof(type, run.lens), "logit", "LENS", "where the output is read: logit, tuned=FOLDER (a tuned lens), or affine (fitted on the text first)", NULL, 0}, \
+    {"lens", 0, OPT_STRING, offsetof(type, run.lens), "logit", "LENS", "where the output is read: logit, tuned=FOLDER (a tuned lens), affine (fitted on the text first), or model (the whole of it runs on)", NULL, 0}, \
     {"lens-tokens", 0, OPT_COUNT, offsetof(type, run.lens_tokens), "40000", "N", "tokens of the text, whatever --max-tokens says, that --lens affine is fitted on; 0: all", NULL, 0}, \
     {"layers", 'l', OPT_LAYERS, offsetof(type, run.layers), "all", "LIST", "layers, as in 0-29,31, or all", NULL, 0},  \
     {"ablation", 'a', OPT_CHOICE, offsetof(type, run.ablation), "mean", "KIND", "mean, resample, zero or optimal", cli_ablations, 0}, \
     {"objective", 0, OPT_CHOICE, offsetof(type, run.objective), "kl", "KIND", "kl (to the clean output) or ce (of the next token)", cli_objectives, 0}, \
-    {"site", 0, OPT_CHOICE, offsetof(type, run.site), "pre", "SITE", "pre: the input of block i, post: its output", cli_sites, 0}, \
+    {"site", 0, OPT_CHOICE, offsetof(type, run.site), NULL, "SITE", "pre: the input of block i, post: its output; not given: post with --lens model, else pre", cli_sites, 0}, \
     {"context-length", 0, OPT_COUNT, offsetof(type, run.context_length), "256", "S", "tokens in one sequence", NULL, 1}, \
     {"max-tokens", 0, OPT_COUNT, offsetof(type, run.max_tokens), "0", "N", "tokens used, in whole sequences; 0: all", NULL, 0}, \
     {"skip-positions", 0, OPT_SKIP, offsetof(type, run.skip), skip_default, "P|auto", "first positions of each sequence left out; auto: 1 where their norms are huge", NULL, 0}, \
@@ -57,6 +58,7 @@ typedef enum {
     CLI_LENS_LOGIT,
     CLI_LENS_TUNED,  /* a lens folder */
     CLI_LENS_AFFINE, /* fitted on the run's own text, before anything else */
+    CLI_LENS_MODEL,  /* none: the whole model runs on behind the layer */
     CLI_N_LENSES
 } cli_lens_kind;
 
@@ -93,7 +95,7 @@ void cli_inputs_close(cli_inputs *inputs); /* a zeroed one is allowed */
 
 /** Opens a model whose float32 weights may take half of so many bytes; 0: no limit. What does not fit is expanded block by block. */
 cbe_status cli_open_model(cbe_model **out, const char *path, size_t memory, cbe_error *err);
-/** Says how logits are kept, and what of the memory allowed is taken. */
+/** Says how logits are kept, or how the whole model runs, and what of the memory allowed is taken. */
 void cli_say_storage(cli_progress *progress, const cbe_layer_objective *objective, const cli_inputs *inputs);
 
 /** Token sequences of a model's text or token file. */

@@ -147,6 +147,7 @@ int cli_probe(int argc, char **argv)
     double *v = NULL, *energies = NULL, *constants = NULL, *grad = NULL, *per_token = NULL;
     size_t m = 0, width = 0;
 
+    given.run.site = CBE_N_SITES; /* not given */
     if ((st = cli_parse(&command, argc, argv, &given, &help, &err)) != CBE_OK) goto done;
     if (help) {
         cli_print_help(&command);

@@ -18,9 +18,16 @@ typedef enum {
 /** The activation of that name in config.json ("gelu_new"); CBE_N_ACTIVATIONS when unknown. */
 cbe_activation cbe_activation_find(const char *name);
 
-/** a = f(a) for a row of n numbers. */
-void cbe_activate(cbe_activation activation, size_t n, float *a);
-/** a = f(a) * b. */
-void cbe_activate_gated(cbe_activation activation, size_t n, float *a, const float *b);
+/** out = f(a) for a row of n numbers; out may be a. */
+void cbe_activate(cbe_activation activation, size_t n, const float *a, float *out);
+/** out = f(a) * b; out may be a. */
+void cbe_activate_gated(cbe_activation activation, size_t n, const float *a, const float *b,
+                        float *out);
+
+/* Their backward passes, from d/d out; grad_a may be grad_out. */
+void cbe_activate_back(cbe_activation activation, size_t n, const float *a, const float *grad_out,
+                       float *grad_a);
+void cbe_activate_gated_back(cbe_activation activation, size_t n, const float *a, const float *b,
+                             const float *grad_out, float *grad_a, float *grad_b);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * attention.h - causal attention of a range of one sequence's tokens.
+ * attention.h - causal attention of a range of one sequence's tokens, and its backward pass.
  */
 #ifndef CBE_MODEL_ATTENTION_H
 #define CBE_MODEL_ATTENTION_H
@@ -30,5 +30,18 @@ size_t cbe_attention_scratch(const cbe_attention_spec *spec, size_t context_leng
  * @param out  [out] (last - first, n_heads head_size), token `first` in its first row */
 void cbe_attention(const cbe_attention_spec *spec, size_t context_length, size_t first, size_t last,
                    const float *qkv, size_t stride, float *scratch, float *out);
+
+/** Floats that cbe_attention_back needs at scratch; 0 when the size overflows. */
+size_t cbe_attention_back_scratch(const cbe_attention_spec *spec, size_t context_length);
+
+/** Backward pass of one whole sequence for key-value head g and the query heads that share it;
+ * probabilities are computed anew, a block of queries at a time. Other heads' gradients are not
+ * touched: heads may run in several threads.
+ * @param qkv       (context_length, stride), as in cbe_attention
+ * @param grad_out  (context_length, n_heads head_size): d/d out
+ * @param grad_qkv  [out] (context_length, stride): d/d qkv of these heads */
+void cbe_attention_back(const cbe_attention_spec *spec, size_t context_length, size_t g,
+                        const float *qkv, size_t stride, const float *grad_out, float *scratch,
+                        float *grad_qkv);
 
 #endif

@@ -1,9 +1,12 @@
 /*
  * block.c - see block.h.
  *
- * A thread's scratch: rows (panel, max(d, q)); MLP (panel, max(2 m or m, d)); attention.
+ * A thread's scratch: rows (panel, max(d, q)); MLP (panel, max(2 m or m, d)); attention. The backward
+ * pass has another MLP's room of m in front of the last.
  */
 #include "model/block.h"
+
+#include <string.h>
 
 #include "core/fail.h"
 #include "core/gemm.h"
@@ -43,7 +46,7 @@ cbe_status cbe_block_context_init(cbe_block_context *context, const cbe_config *
 {
     const cbe_model_config *c = &config->sizes;
     const size_t q = c->n_heads * c->head_size;
-    size_t attention = 0, bytes;
+    size_t attention = 0, back = 0, bytes;
     *context = (cbe_block_context){.config = config,
                                    .context_length = context_length,
                                    .max_panel = max_panel,
@@ -54,13 +57,18 @@ cbe_status cbe_block_context_init(cbe_block_context *context, const cbe_config *
         cbe_attention_spec spec = attention_spec(context, 0);
         spec.window = reach == CBE_REACH_LOCAL ? config->window : 0;
         const size_t floats = cbe_attention_scratch(&spec, context_length);
-        fits = floats != 0;
+        const size_t back_floats = cbe_attention_back_scratch(&spec, context_length);
+        fits = floats != 0 && back_floats != 0;
         attention = max_size(attention, floats);
+        back = max_size(back, back_floats);
     }
     context->mlp_at = max_panel * max_size(c->hidden_size, q);
     context->attention_at = context->mlp_at + max_panel * max_size(up_size(config), c->hidden_size);
+    const size_t back_rows = context->attention_at + max_panel * c->mlp_size;
+    context->back_scratch_size = max_size(back, back_rows);
     if (!fits || !cbe_add_size(context->attention_at, attention, &context->scratch_size) ||
-        !cbe_mul_size(context->scratch_size, sizeof(float), &bytes))
+        !cbe_mul_size(context->scratch_size, sizeof(float), &bytes) ||
+        !cbe_mul_size(context->back_scratch_size, sizeof(float), &bytes))
         return cbe_fail(err, CBE_ERR_NOMEM, -1,
                         "sequences of %zu tokens do not fit the address space", context_length);
     return CBE_OK;
@@ -84,10 +92,24 @@ static void linear(const cbe_linear *map, size_t n, size_t outputs, size_t input
     for (size_t i = 0; i < n && map->bias; i++) cbe_add_row(outputs, map->bias, out + i * outputs);
 }
 
-/* hidden += norm(map(x)); branch has room for (n, d). */
+/* grad_x (n, inputs) = grad_out W */
+static void linear_back(const cbe_linear *map, size_t n, size_t outputs, size_t inputs,
+                        const float *grad_out, size_t ldg, float *grad_x, size_t ldx)
+{
+    cbe_gemm(false, false, n, inputs, outputs, 1, grad_out, ldg, map->weight, inputs, 0, grad_x,
+             ldx);
+}
+
+/* Copies rows to where they are kept for the backward pass, if they are. */
+static void keep_rows(size_t n, size_t d, const float *rows, float *kept)
+{
+    if (kept) memcpy(kept, rows, n * d * sizeof *rows);
+}
+
+/* hidden += norm(map(x)); branch has room for (n, d). kept: of what the norm is taken of. */
 static void add_branch(const cbe_block_context *context, const cbe_linear *map,
                        const cbe_norm_weights *after, size_t n, size_t inputs, const float *x,
-                       size_t ldx, float *branch, float *hidden)
+                       size_t ldx, float *branch, float *hidden, float *kept)
 {
     const size_t d = context->config->sizes.hidden_size;
     if (!after->gamma) {
@@ -95,8 +117,31 @@ static void add_branch(const cbe_block_context *context, const cbe_linear *map,
         return;
     }
     linear(map, n, d, inputs, x, ldx, 0, branch);
+    keep_rows(n, d, branch, kept);
     normed(context->config, after, n, branch, branch);
     cbe_add_row(n * d, branch, hidden);
+}
+
+/* grad = (or +=) d/dx of norm(x), or as it is where there is no norm. */
+static void normed_back(const cbe_config *config, const cbe_norm_weights *norm, size_t n,
+                        const float *x, const float *grad_out, bool add, float *grad)
+{
+    const size_t d = config->sizes.hidden_size;
+    if (norm->gamma)
+        cbe_norm_rows_back(config->traits.norm, config->sizes.norm_eps, n, d, x, norm->gamma,
+                           grad_out, add, grad);
+    else if (add)
+        cbe_add_row(n * d, grad_out, grad);
+}
+
+/* Gradient (n, inputs) of a branch's input from that of the stream it was added to. */
+static void branch_back(const cbe_block_context *context, const cbe_linear *map,
+                        const cbe_norm_weights *after, size_t n, size_t inputs, const float *kept,
+                        const float *grad, float *rows, float *grad_x, size_t ldx)
+{
+    const size_t d = context->config->sizes.hidden_size;
+    if (after->gamma) normed_back(context->config, after, n, kept, grad, false, rows);
+    linear_back(map, n, d, inputs, after->gamma ? rows : grad, d, grad_x, ldx);
 }
 
 /* Norms of one token's queries or keys, n_heads of them. */
@@ -110,25 +155,67 @@ static void head_norm(const cbe_config *config, const cbe_norm_weights *norm, si
                   whole ? n_heads * head_size : head_size, x, norm->gamma, norm->beta, x);
 }
 
+static void head_norm_back(const cbe_config *config, const cbe_norm_weights *norm, size_t n_heads,
+                           const float *x, float *grad)
+{
+    const size_t head_size = config->sizes.head_size;
+    const bool whole = config->traits.qk_norm == CBE_QK_NORM_WHOLE;
+    if (!norm->gamma) return;
+    cbe_norm_rows_back(config->traits.norm, config->sizes.norm_eps, whole ? 1 : n_heads,
+                       whole ? n_heads * head_size : head_size, x, norm->gamma, grad, false, grad);
+}
+
+static const float *rope_row(const cbe_block_context *context, cbe_reach reach, size_t position)
+{
+    return context->rope[reach] +
+           position % context->context_length * context->config->rotary_size;
+}
+
 void cbe_block_qkv(const cbe_block_context *context, const cbe_block *block, cbe_reach reach,
-                   size_t position, size_t n, const float *hidden, float *scratch, float *qkv)
+                   size_t position, size_t n, const float *hidden, float *scratch, float *qkv,
+                   float *kept_qk)
 {
     const cbe_config *config = context->config;
     const cbe_model_config *c = &config->sizes;
     const size_t d = c->hidden_size, half = config->rotary_size / 2;
+    const size_t qk_size = (c->n_heads + c->n_kv_heads) * c->head_size;
     const cbe_norm_weights none = {NULL, NULL};
     const float *x = normed(config, config->traits.norms_of_sums ? &none : &block->attention_norm,
                             n, hidden, scratch);
     linear(&block->qkv, n, context->qkv_size, d, x, d, 0, qkv);
     for (size_t i = 0; i < n; i++) {
         float *row = qkv + i * context->qkv_size;
+        keep_rows(1, qk_size, row, kept_qk ? kept_qk + i * qk_size : NULL);
         head_norm(config, &block->query_norm, c->n_heads, row);
         head_norm(config, &block->key_norm, c->n_kv_heads, row + context->q_size);
         if (context->rope[reach])
-            cbe_rope_rotate(
-                c->n_heads + c->n_kv_heads, c->head_size, half,
-                context->rope[reach] + (position + i) % context->context_length * 2 * half, row);
+            cbe_rope_rotate(c->n_heads + c->n_kv_heads, c->head_size, half,
+                            rope_row(context, reach, position + i), row);
     }
+}
+
+void cbe_block_qkv_back(const cbe_block_context *context, const cbe_block *block, cbe_reach reach,
+                        size_t first, size_t n, const cbe_block_kept *kept, float *grad_qkv,
+                        float *scratch, float *grad)
+{
+    const cbe_config *config = context->config;
+    const cbe_model_config *c = &config->sizes;
+    const size_t d = c->hidden_size, half = config->rotary_size / 2;
+    const size_t qk_size = (c->n_heads + c->n_kv_heads) * c->head_size;
+    const cbe_norm_weights none = {NULL, NULL};
+    for (size_t i = 0; i < n; i++) {
+        float *row = grad_qkv + i * context->qkv_size;
+        if (context->rope[reach])
+            cbe_rope_rotate_back(c->n_heads + c->n_kv_heads, c->head_size, half,
+                                 rope_row(context, reach, first + i), row);
+        const float *qk = kept->qk ? kept->qk + (first + i) * qk_size : NULL;
+        head_norm_back(config, &block->query_norm, c->n_heads, qk, row);
+        head_norm_back(config, &block->key_norm, c->n_kv_heads, qk + (qk ? context->q_size : 0),
+                       row + context->q_size);
+    }
+    linear_back(&block->qkv, n, context->qkv_size, d, grad_qkv, context->qkv_size, scratch, d);
+    normed_back(config, config->traits.norms_of_sums ? &none : &block->attention_norm, n,
+                kept->input + first * d, scratch, true, grad);
 }
 
 /* Attention of the panel's tokens, which may lie in several sequences; out is (n, q). */
@@ -146,48 +233,180 @@ static void panel_attention(const cbe_block_context *context, size_t index, size
     }
 }
 
-/* mlp = f(Wu norm(h)), (n, ld) with m numbers in each row; returns ld. rows has room for (n, d). */
+/* The norm that the MLP reads the stream through. Without one of its own the MLP of a parallel block
+ * shares that of the attention. */
+static const cbe_norm_weights *norm_before_mlp(const cbe_config *config, const cbe_block *block)
+{
+    static const cbe_norm_weights none = {NULL, NULL};
+    if (config->traits.norms_of_sums) return &none;
+    return config->traits.parallel && !block->mlp_norm.gamma ? &block->attention_norm
+                                                             : &block->mlp_norm;
+}
+
+/* mlp = f(Wu norm(h)), (n, ld) with m numbers in each row; returns ld. rows has room for (n, d).
+ * kept_up: where Wu norm(h) is kept, NULL: it is overwritten. */
 static size_t mlp_inner(const cbe_config *config, const cbe_block *block, size_t n,
-                        const float *hidden, float *rows, float *mlp)
+                        const float *hidden, float *rows, float *kept_up, float *mlp)
 {
     const cbe_traits *traits = &config->traits;
-    const size_t d = config->sizes.hidden_size, m = config->sizes.mlp_size, ld = up_size(config);
-    /* Without a norm of its own the MLP of a parallel block shares that of the attention. */
-    const cbe_norm_weights none = {NULL, NULL};
-    const cbe_norm_weights *norm =
-        traits->parallel && !block->mlp_norm.gamma ? &block->attention_norm : &block->mlp_norm;
-    const float *x = normed(config, traits->norms_of_sums ? &none : norm, n, hidden, rows);
-    linear(&block->up, n, ld, d, x, d, 0, mlp);
+    const size_t d = config->sizes.hidden_size, m = config->sizes.mlp_size;
+    const size_t width = up_size(config), ld = kept_up ? m : width;
+    const float *x = normed(config, norm_before_mlp(config, block), n, hidden, rows);
+    float *up = kept_up ? kept_up : mlp;
+    linear(&block->up, n, width, d, x, d, 0, up);
     for (size_t i = 0; i < n; i++) {
+        const float *a = up + i * width;
         if (traits->gated)
-            cbe_activate_gated(traits->activation, m, mlp + i * ld, mlp + i * ld + m);
+            cbe_activate_gated(traits->activation, m, a, a + m, mlp + i * ld);
         else
-            cbe_activate(traits->activation, m, mlp + i * ld);
+            cbe_activate(traits->activation, m, a, mlp + i * ld);
     }
     return ld;
 }
 
+/* Adds to grad the gradient of the stream that the MLP read, from grad_mlp (n, m); grad_up has room for
+ * (n, up_size). */
+static void mlp_inner_back(const cbe_config *config, const cbe_block *block, size_t n,
+                           const float *stream, const float *up, const float *grad_mlp,
+                           float *grad_up, float *rows, float *grad)
+{
+    const cbe_traits *traits = &config->traits;
+    const size_t d = config->sizes.hidden_size, m = config->sizes.mlp_size;
+    const size_t width = up_size(config);
+    for (size_t i = 0; i < n; i++) {
+        const float *a = up + i * width, *g = grad_mlp + i * m;
+        float *to = grad_up + i * width;
+        if (traits->gated)
+            cbe_activate_gated_back(traits->activation, m, a, a + m, g, to, to + m);
+        else
+            cbe_activate_back(traits->activation, m, a, g, to);
+    }
+    linear_back(&block->up, n, width, d, grad_up, width, rows, d);
+    normed_back(config, norm_before_mlp(config, block), n, stream, rows, true, grad);
+}
+
+/* Row `first` of what is kept, NULL when it is not. */
+static float *kept_rows(float *kept, size_t first, size_t width)
+{
+    return kept ? kept + first * width : NULL;
+}
+
 void cbe_block_rest(const cbe_block_context *context, const cbe_block *block, size_t index,
-                    size_t first, size_t n, const float *qkv, float *hidden, float *scratch)
+                    size_t first, size_t n, const float *qkv, float *hidden, float *scratch,
+                    const cbe_block_kept *kept)
 {
     const cbe_config *config = context->config;
-    const size_t q = context->q_size, m = config->sizes.mlp_size;
+    const size_t q = context->q_size, m = config->sizes.mlp_size, d = config->sizes.hidden_size;
+    const cbe_block_kept to = kept ? *kept : (cbe_block_kept){0};
     float *rows = scratch, *mlp = scratch + context->mlp_at;
     float *attention = scratch + context->attention_at;
+    float *kept_up = kept_rows(to.up, first, up_size(config));
+    float *kept_attention = kept_rows(to.attention, first, d);
+    float *kept_mlp = kept_rows(to.mlp, first, d);
     if (config->traits.parallel) {
         /* The MLP's larger half first, from the old stream; then nothing needs that any more. */
-        const size_t ld = mlp_inner(config, block, n, hidden, rows, mlp);
-        add_branch(context, &block->down, &block->after_mlp_norm, n, m, mlp, ld, rows, hidden);
+        const size_t ld = mlp_inner(config, block, n, hidden, rows, kept_up, mlp);
+        add_branch(context, &block->down, &block->after_mlp_norm, n, m, mlp, ld, rows, hidden,
+                   kept_mlp);
         panel_attention(context, index, first, first + n, qkv, attention, rows);
         add_branch(context, &block->attention_out, &block->after_attention_norm, n, q, rows, q, mlp,
-                   hidden);
+                   hidden, kept_attention);
         return;
     }
     panel_attention(context, index, first, first + n, qkv, attention, rows);
     add_branch(context, &block->attention_out, &block->after_attention_norm, n, q, rows, q, mlp,
-               hidden);
+               hidden, kept_attention);
+    keep_rows(n, d, hidden, kept_rows(to.middle, first, d));
     if (config->traits.norms_of_sums) normed(config, &block->attention_norm, n, hidden, hidden);
-    const size_t ld = mlp_inner(config, block, n, hidden, rows, mlp);
-    add_branch(context, &block->down, &block->after_mlp_norm, n, m, mlp, ld, rows, hidden);
+    const size_t ld = mlp_inner(config, block, n, hidden, rows, kept_up, mlp);
+    add_branch(context, &block->down, &block->after_mlp_norm, n, m, mlp, ld, rows, hidden,
+               kept_mlp);
+    keep_rows(n, d, hidden, kept_rows(to.output, first, d));
     if (config->traits.norms_of_sums) normed(config, &block->mlp_norm, n, hidden, hidden);
+}
+
+void cbe_block_rest_back(const cbe_block_context *context, const cbe_block *block, size_t first,
+                         size_t n, const cbe_block_kept *kept, float *grad, float *scratch,
+                         float *grad_mixed)
+{
+    const cbe_config *config = context->config;
+    const size_t q = context->q_size, m = config->sizes.mlp_size, d = config->sizes.hidden_size;
+    const bool sums = config->traits.norms_of_sums, parallel = config->traits.parallel;
+    float *rows = scratch, *grad_up = scratch + context->mlp_at;
+    float *grad_mlp = scratch + context->attention_at;
+    const float *stream = parallel ? kept->input + first * d : kept->middle + first * d;
+    if (sums)
+        normed_back(config, &block->mlp_norm, n, kept->output + first * d, grad, false, grad);
+    /* Both branches of a parallel block take the gradient as it comes. */
+    if (parallel)
+        branch_back(context, &block->attention_out, &block->after_attention_norm, n, q,
+                    kept_rows(kept->attention, first, d), grad, rows, grad_mixed, q);
+    branch_back(context, &block->down, &block->after_mlp_norm, n, m,
+                kept_rows(kept->mlp, first, d), grad, rows, grad_mlp, m);
+    mlp_inner_back(config, block, n, stream, kept->up + first * up_size(config), grad_mlp, grad_up,
+                   rows, grad);
+    if (parallel) return;
+    if (sums) normed_back(config, &block->attention_norm, n, stream, grad, false, grad);
+    branch_back(context, &block->attention_out, &block->after_attention_norm, n, q,
+                kept_rows(kept->attention, first, d), grad, rows, grad_mixed, q);
+}
+
+void cbe_block_attention_back(const cbe_block_context *context, size_t index, size_t sequence,
+                              size_t head, const float *qkv, const float *grad_mixed,
+                              float *scratch, float *grad_qkv)
+{
+    const cbe_attention_spec spec = attention_spec(context, index);
+    const size_t first = sequence * context->context_length;
+    cbe_attention_back(&spec, context->context_length, head, qkv + first * context->qkv_size,
+                       context->qkv_size, grad_mixed + first * context->q_size, scratch,
+                       grad_qkv + first * context->qkv_size);
+}
+
+/* Where a block keeps what, and how wide each is; 0: the backward pass does not need it. */
+static size_t list_kept(const cbe_config *config, cbe_block_kept *kept, float **slots[8],
+                        size_t widths[8])
+{
+    const cbe_traits *traits = &config->traits;
+    const cbe_model_config *c = &config->sizes;
+    const size_t d = c->hidden_size, qk = (c->n_heads + c->n_kv_heads) * c->head_size;
+    const struct {
+        float **slot;
+        size_t width;
+    } list[] = {
+        {&kept->input, d},
+        {&kept->qkv, qk + c->n_kv_heads * c->head_size},
+        {&kept->qk, traits->qk_norm != CBE_QK_NORM_NONE ? qk : 0},
+        {&kept->attention, traits->norms & CBE_NORM_AFTER_ATTENTION ? d : 0},
+        {&kept->middle, traits->parallel ? 0 : d},
+        {&kept->up, up_size(config)},
+        {&kept->mlp, traits->norms & CBE_NORM_AFTER_MLP ? d : 0},
+        {&kept->output, traits->norms_of_sums ? d : 0},
+    };
+    for (size_t i = 0; i < 8; i++) {
+        slots[i] = list[i].slot;
+        widths[i] = list[i].width;
+    }
+    return 8;
+}
+
+size_t cbe_block_kept_size(const cbe_config *config)
+{
+    cbe_block_kept kept;
+    float **slots[8];
+    size_t widths[8], total = 0;
+    const size_t n = list_kept(config, &kept, slots, widths);
+    for (size_t i = 0; i < n; i++) total += widths[i];
+    return total;
+}
+
+void cbe_block_kept_init(cbe_block_kept *kept, const cbe_config *config, size_t n_tokens,
+                         float *memory)
+{
+    float **slots[8];
+    size_t widths[8];
+    const size_t n = list_kept(config, kept, slots, widths);
+    for (size_t i = 0; i < n; i++) {
+        *slots[i] = widths[i] ? memory : NULL;
+        memory += widths[i] * n_tokens;
+    }
 }

@@ -4,6 +4,7 @@
 #ifndef CBE_MODEL_NORM_H
 #define CBE_MODEL_NORM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "cbe/decoder.h"
@@ -13,5 +14,12 @@
  * @param x, out (n, d), the same or apart  @param beta (d) or NULL */
 void cbe_norm_rows(cbe_norm norm, double eps, size_t n, size_t d, const float *x,
                    const float *gamma, const float *beta, float *out);
+
+/** Its backward pass: grad = (or +=, when add) d/dx of what has d/d norm(x) = grad_out. With
+ * y = (x - mean) / s, g = grad_out gamma:  (g - mean(g) - y mean(g y)) / s, mean(g) for LayerNorm
+ * alone.
+ * @param x  what the norm was taken of  @param grad (n, d); may be grad_out when not added to */
+void cbe_norm_rows_back(cbe_norm norm, double eps, size_t n, size_t d, const float *x,
+                        const float *gamma, const float *grad_out, bool add, float *grad);
 
 #endif

@@ -103,3 +103,18 @@ CBE_CLONES void cbe_rope_rotate(size_t n_heads, size_t head_size, size_t half, c
         }
     }
 }
+
+CBE_CLONES void cbe_rope_rotate_back(size_t n_heads, size_t head_size, size_t half,
+                                     const float *table, float *grad)
+{
+    const float *restrict cosine = table, *restrict sine = table + half;
+    for (size_t h = 0; h < n_heads; h++) {
+        float *restrict a = grad + h * head_size, *restrict b = a + half;
+#pragma omp simd
+        for (size_t i = 0; i < half; i++) {
+            const float u = a[i], v = b[i];
+            a[i] = u * cosine[i] + v * sine[i];
+            b[i] = v * cosine[i] - u * sine[i];
+        }
+    }
+}

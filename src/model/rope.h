@@ -54,5 +54,8 @@ void cbe_rope_table(size_t n_positions, size_t half, const double *frequencies, 
 /** Rotates the first 2 half numbers of n_heads heads of head_size at x, one after another, by one
  * position's row of the table. Pairs are (i, i + half). */
 void cbe_rope_rotate(size_t n_heads, size_t head_size, size_t half, const float *table, float *x);
+/** Its backward pass, in place: gradients are turned back, times the table's scale. */
+void cbe_rope_rotate_back(size_t n_heads, size_t head_size, size_t half, const float *table,
+                          float *grad);
 
 #endif

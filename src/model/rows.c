@@ -14,7 +14,7 @@
 enum { SUM_BLOCK = 256, MAX_LANES = 32 };
 
 /* In lanes, for compilers that do not vectorise a maximum that must keep track of NaN. */
-CBE_CLONES static float max_row(size_t n, const float *x)
+CBE_CLONES float cbe_max_row(size_t n, const float *x)
 {
     float lanes[MAX_LANES], top = x[0];
     size_t i = 0;
@@ -27,16 +27,20 @@ CBE_CLONES static float max_row(size_t n, const float *x)
     return top;
 }
 
-CBE_CLONES double cbe_exp_row(size_t n, float *x)
+double cbe_exp_row(size_t n, float *x)
 {
-    const float top = max_row(n, x);
+    return cbe_exp_shifted_row(n, cbe_max_row(n, x), x);
+}
+
+CBE_CLONES double cbe_exp_shifted_row(size_t n, float shift, float *x)
+{
     double sum = 0;
     for (size_t first = 0; first < n; first += SUM_BLOCK) {
         const size_t last = n - first < SUM_BLOCK ? n : first + SUM_BLOCK;
         float partial = 0;
 #pragma omp simd reduction(+ : partial)
         for (size_t i = first; i < last; i++) {
-            x[i] = cbe_expf(x[i] - top);
+            x[i] = cbe_expf(x[i] - shift);
             partial += x[i];
         }
         sum += (double)partial;
@@ -44,7 +48,7 @@ CBE_CLONES double cbe_exp_row(size_t n, float *x)
     return sum;
 }
 
-CBE_CLONES void cbe_scale_row(size_t n, float scale, const float *restrict x, float *restrict out)
+CBE_CLONES void cbe_scale_row(size_t n, float scale, const float *x, float *out)
 {
 #pragma omp simd
     for (size_t i = 0; i < n; i++) out[i] = scale * x[i];

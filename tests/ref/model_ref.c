@@ -189,8 +189,9 @@ static void embed(const cbe_model *model, size_t length, const int64_t *ids, dou
     }
 }
 
-static void run_sequence(const cbe_model *model, size_t length, const int64_t *ids,
-                         size_t layer_gap, double *hidden)
+/* Blocks from `first` on; hidden: the stream of the sequence before it, layer_gap apart from that before the next. */
+static void run_sequence(const cbe_model *model, size_t first, size_t length, size_t layer_gap,
+                         double *hidden)
 {
     const cbe_config *c = &model->config;
     const cbe_model_config *s = &c->sizes;
@@ -199,8 +200,7 @@ static void run_sequence(const cbe_model *model, size_t length, const int64_t *i
                     doubles(length),          doubles(s->hidden_size), doubles(2 * s->mlp_size),
                     doubles(s->hidden_size)};
     double frequency[CBE_MAX_ROTARY_PAIRS];
-    embed(model, length, ids, hidden);
-    for (size_t layer = 0; layer < s->n_layers; layer++, hidden += layer_gap) {
+    for (size_t layer = first; layer < s->n_layers; layer++, hidden += layer_gap) {
         if (c->traits.positions == CBE_POSITIONS_ROTARY)
             cbe_rope_frequencies(&c->rope[cbe_config_reach(c, layer)], c->rotary_size, length,
                                  frequency);
@@ -216,20 +216,19 @@ static void run_sequence(const cbe_model *model, size_t length, const int64_t *i
     free(r.update);
 }
 
-void cbe_model_ref(const cbe_model *model, size_t n_sequences, size_t context_length,
-                   const int64_t *ids, double *hidden, double *logits)
+void cbe_model_ref_suffix(const cbe_model *model, size_t first, size_t n_sequences,
+                          size_t context_length, double *hidden, double *logits)
 {
     const cbe_model_config *s = &model->config.sizes;
     const cbe_decoder *decoder = model->decoder;
     const size_t d = s->hidden_size, n_tokens = n_sequences * context_length;
     for (size_t b = 0; b < n_sequences; b++)
-        run_sequence(model, context_length, ids + b * context_length, n_tokens * d,
-                     hidden + b * context_length * d);
+        run_sequence(model, first, context_length, n_tokens * d, hidden + b * context_length * d);
     if (!logits) return;
     double *normed = doubles(d);
     const cbe_linear unembedding = {decoder->unembedding, decoder->bias};
     for (size_t n = 0; n < n_tokens; n++, logits += s->vocab_size) {
-        const double *last = hidden + (s->n_layers * n_tokens + n) * d;
+        const double *last = hidden + ((s->n_layers - first) * n_tokens + n) * d;
         if (model->config.final_norm)
             norm(&model->config, d, last, decoder->gamma, decoder->beta, normed);
         else
@@ -240,4 +239,13 @@ void cbe_model_ref(const cbe_model *model, size_t n_sequences, size_t context_le
             logits[v] = cap * tanh(logits[v] / cap);
     }
     free(normed);
+}
+
+void cbe_model_ref(const cbe_model *model, size_t n_sequences, size_t context_length,
+                   const int64_t *ids, double *hidden, double *logits)
+{
+    for (size_t b = 0; b < n_sequences; b++)
+        embed(model, context_length, ids + b * context_length,
+              hidden + b * context_length * model->config.sizes.hidden_size);
+    cbe_model_ref_suffix(model, 0, n_sequences, context_length, hidden, logits);
 }

@@ -54,7 +54,7 @@ static void help__shows_the_defaults(void **state)
 {
     (void)state;
     program_done("extract --help");
-    static const char *const defaults[] = {"[logit]", "[all]", "[mean]", "[kl]", "[pre]", "[256]", "[4]", "[default]"};
+    static const char *const defaults[] = {"[logit]", "[all]", "[mean]", "[kl]", "else pre", "[256]", "[4]", "[default]"};
     for (size_t i = 0; i < sizeof defaults / sizeof *defaults; i++) assert_non_null(strstr(program_out, defaults[i]));
 }
 

@@ -71,14 +71,14 @@ static void activation__matches_its_definition(void **state)
             float *x = ramp(ranges[r]), *got = ramp(ranges[r]), *gate = ramp(2);
             double *want = malloc(2 * N * sizeof *want), *values = want + N;
             assert_non_null(want);
-            cbe_activate(functions[f].activation, N, got);
+            cbe_activate(functions[f].activation, N, got, got);
             for (size_t i = 0; i < N; i++) {
                 want[i] = functions[f].plain((double)x[i]);
                 values[i] = (double)got[i];
             }
             cbe_assert_close(values, want, N, 8e-8, 4e-7, "%s, range %g", functions[f].names[0],
                              ranges[r]);
-            cbe_activate_gated(functions[f].activation, N, x, gate);
+            cbe_activate_gated(functions[f].activation, N, x, gate, x);
             for (size_t i = 0; i < N; i++) got[i] *= gate[i];
             assert_memory_equal(x, got, N * sizeof *x);
             free(x);

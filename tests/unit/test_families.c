@@ -19,6 +19,7 @@
 #include "ref/lens_ref.h"
 #include "ref/model_ref.h"
 #include "support/capture.h"
+#include "support/families.h"
 #include "support/golden.h"
 
 static const double hidden_tolerance = 1e-5, logit_tolerance = 1.2e-4;
@@ -284,41 +285,7 @@ static void decoder__stands_for_a_missing_final_norm(void **state)
 int main(void)
 {
     static char names[][24] = {
-        /* not const: cmocka's initial state is not */
-        "bloom",
-        "gemma",
-        "gemma2",
-        "gemma3",
-        "gpt2",
-        "gpt_neo",
-        "gpt_neox",
-        "gptj",
-        "llama",
-        "llama-bytes",
-        "llama-tied-bf16",
-        "llama3-rope",
-        "mistral",
-        "olmo2",
-        "opt",
-        "phi",
-        "phi3",
-        "qwen2",
-        "qwen3",
-        /* Variants, made by tests/tools/make_model_fixture.py. */
-        "bloom-six-heads",
-        "gemma3-linear",
-        "gpt2-scaled-by-layer",
-        "gpt_neox-sequential",
-        "llama-biases",
-        "llama-dynamic",
-        "llama-linear",
-        "llama-yarn",
-        "opt-no-bias",
-        "opt-post-norm",
-        "phi-norms",
-        "phi3-longrope",
-        "phi3-longrope-short",
-        "qwen2-window",
+        CBE_TEST_FAMILIES /* not const: cmocka's initial state is not */
     };
     static const struct {
         const char *name;

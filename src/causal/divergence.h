@@ -1,0 +1,49 @@
+/*
+ * divergence.h - from the last hidden states of a model to energies and back: final norm, unembedding, cap, softmax and
+ * loss in one, a few tokens and a few thousand vocabulary entries at a time, so that logits are never stored.
+ *
+ * With y = norm(h) and z = W y + bias, l = cap(z), primes for the ablated model:
+ *
+ *   kl            sum p (l - l') + lse' - lse          without a cap = E.(y - y') + lse' - lse,   E = W' p
+ *   ce            (lse' - l'(label)) - (lse - l(label))
+ *   d/dy'         W' (cap'(z') (q - p))                without a cap = W' q - E; for ce p is all on the label
+ *
+ * So without a cap the clean distribution is one vector E and one number a token: neither logits nor probabilities are
+ * kept or made again, and an evaluation is two products N V d, one without gradient. With a cap, the clean logits are made
+ * again from the clean y, and there are four. Source: docs/maths.md, the whole model.
+ */
+#ifndef CBE_CAUSAL_DIVERGENCE_H
+#define CBE_CAUSAL_DIVERGENCE_H
+
+#include "cbe/objective.h"
+
+typedef struct cbe_divergence cbe_divergence;
+
+/** Bytes that cbe_divergence_create allocates; SIZE_MAX when that overflows. */
+size_t cbe_divergence_bytes(const cbe_decoder *decoder, cbe_objective_kind kind, size_t n_rows);
+/** For n_rows tokens that have an energy. The decoder is borrowed until free.
+ * @param labels (n_rows), below the vocabulary size; ce only. Copied
+ * @return CBE_OK, CBE_ERR_NOMEM */
+cbe_status cbe_divergence_create(cbe_divergence **out, const cbe_decoder *decoder, cbe_objective_kind kind,
+                                 size_t n_rows, const int64_t *labels, cbe_error *err);
+void cbe_divergence_free(cbe_divergence *divergence); /* NULL is allowed */
+
+/** A row, and its place. */
+typedef struct {
+    size_t row; /* whose clean distribution it has or is compared with */
+    size_t at;  /* where it is in hidden and grad */
+} cbe_divergence_item;
+
+/** Takes the clean distributions of all n_rows rows, one item each, from hidden_states.L (.., d).
+ * @return CBE_OK; CBE_ERR_NUMERIC (row named) */
+cbe_status cbe_divergence_set_clean(cbe_divergence *divergence, const cbe_divergence_item *items, const float *hidden,
+                                    cbe_error *err);
+
+/** Energies, and with grad their gradients.
+ * @param hidden  (.., d) hidden_states.L
+ * @param energy  [out] (n)
+ * @param grad    [out] (.., d), may be hidden; rows that no item names are left alone. NULL: not wanted */
+void cbe_divergence_eval(cbe_divergence *divergence, size_t n, const cbe_divergence_item *items, const float *hidden,
+                         double *energy, float *grad);
+
+#endif

@@ -1,0 +1,310 @@
+/*
+ * model_objective.c - the whole-model objective's arrays: their sizes, their owner, and which sequences are in force.
+ *
+ * See model_objective.h for the names.
+ */
+#include "causal/model_objective.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "core/fail.h"
+#include "core/memory.h"
+
+enum {
+    BATCH_TOKENS = 4096, /* that run at once, where memory allows it: enough panels for several threads */
+    KEPT_TOKENS = 1024,  /* fewer at once are not worth keeping all activations */
+    N_ARRAYS = 21
+};
+
+static size_t min_size(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static size_t max_size(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+/* a b, or SIZE_MAX when that overflows: no memory has as much. */
+static size_t times(size_t a, size_t b)
+{
+    size_t product;
+    return cbe_mul_size(a, b, &product) ? product : SIZE_MAX;
+}
+
+static size_t model_n_tokens(const cbe_objective *self)
+{
+    return ((const cbe_model_objective *)self)->n_rows;
+}
+
+void cbe_model_activate(cbe_model_objective *o, size_t first, size_t span, size_t count)
+{
+    o->active_first = first;
+    o->active_span = span;
+    o->n_active = count;
+    o->n_rows = 0;
+    for (size_t i = 0; i < count; i++) {
+        const size_t b = o->order[first + i * span / count];
+        o->active[i] = b;
+        o->n_rows += o->first_row[b + 1] - o->first_row[b];
+    }
+}
+
+static void model_set_sample(cbe_objective *self, size_t n)
+{
+    cbe_model_objective *o = (cbe_model_objective *)self;
+    const size_t searched = o->n_sequences - o->n_held_out, whole = max_size((n + o->tokens_each / 2) / o->tokens_each, 1);
+    cbe_model_activate(o, 0, searched, n == 0 ? searched : min_size(whole, searched));
+}
+
+static void model_set_held_out(cbe_objective *self)
+{
+    cbe_model_objective *o = (cbe_model_objective *)self;
+    cbe_model_activate(o, o->n_sequences - o->n_held_out, o->n_held_out, o->n_held_out);
+}
+
+typedef struct {
+    void *slot; /* address of the pointer */
+    size_t count, size;
+    const char *what;
+} array_spec;
+
+/* Every array, its size by the fields that are set. */
+static void list_arrays(cbe_model_objective *o, size_t n_rows, array_spec list[N_ARRAYS])
+{
+    const size_t d = o->hidden_size, m = o->head.max_batch, b = o->n_sequences, at_once = o->plan.n_sequences;
+    const array_spec arrays[N_ARRAYS] = {
+        {&o->derangement, o->ablation == CBE_ABLATE_RESAMPLE ? o->n_tokens : 0, sizeof(int64_t), "derangement"},
+        {&o->first_row, b + 1, sizeof(size_t), "rows"},
+        {&o->row_token, n_rows, sizeof(size_t), "rows"},
+        {&o->order, b, sizeof(size_t), "sequences"},
+        {&o->active, b, sizeof(size_t), "sample"},
+        {&o->mean, d, sizeof(double), "mean hidden state"},
+        {&o->direction, m, sizeof(size_t), "directions"},
+        {&o->constant, m, sizeof(double), "directions"},
+        {&o->mean_dot, m, sizeof(double), "directions"},
+        {&o->coeff, times(at_once, o->tokens_each), sizeof(double), "coefficients"},
+        {&o->items, times(at_once, o->tokens_each), sizeof(cbe_divergence_item), "rows"},
+        {&o->row_energy, times(at_once, o->tokens_each), sizeof(double), "energies"},
+        {&o->pair_grad, times(at_once, d), sizeof(double), "gradient sums"},
+        {&o->pair_slope, at_once, sizeof(double), "gradient sums"},
+        {&o->column_energy, m, sizeof(double), "constants"},
+        {&o->column_slope, m, sizeof(double), "constants"},
+        {&o->column_range, m, sizeof(double), "constants"},
+        {&o->column_grad, times(m, d), sizeof(double), "constants"},
+        {&o->tracks, m, sizeof(cbe_constant_track), "constants"},
+        {&o->sorted, o->n_tokens, sizeof(double), "constants"},
+        {&o->pending, m, sizeof(size_t), "constants"},
+    };
+    memcpy(list, arrays, sizeof arrays);
+}
+
+static void model_destroy(cbe_objective *self)
+{
+    cbe_model_objective *o = (cbe_model_objective *)self;
+    array_spec arrays[N_ARRAYS];
+    list_arrays(o, 0, arrays);
+    for (size_t i = 0; i < N_ARRAYS; i++) {
+        void *memory;
+        memcpy(&memory, arrays[i].slot, sizeof memory);
+        cbe_free(memory);
+    }
+    cbe_suffix_free(o->suffix);
+    cbe_divergence_free(o->divergence);
+    cbe_free(o);
+}
+
+static bool is_row(const cbe_model_objective_options *options, size_t token)
+{
+    return options->kind != CBE_OBJECTIVE_CE || options->labels[token] >= 0;
+}
+
+/* Sizes and choices, as far as they follow from the options alone; returns the number of rows. */
+static size_t describe(cbe_model_objective *o, const cbe_model *model, const cbe_model_objective_options *options)
+{
+    const size_t d = cbe_model_get_config(model)->hidden_size;
+    *o = (cbe_model_objective){
+        .head = {d, options->max_batch ? options->max_batch : 8, cbe_model_eval, model_n_tokens, model_set_sample,
+                 model_set_held_out, cbe_model_eval_optimal, cbe_model_eval_constant, model_destroy},
+        .model = model,
+        .ablation = options->ablation,
+        .kind = options->kind,
+        .n_sequences = options->n_sequences,
+        .context_length = options->context_length,
+        .skip = options->skip_positions,
+        .tokens_each = options->context_length - options->skip_positions,
+        .hidden_size = d,
+    };
+    o->n_tokens = o->n_sequences * o->tokens_each;
+    size_t rows = 0;
+    for (size_t n = 0; n < o->n_tokens; n++) {
+        o->n_mean += !(options->held_out && options->held_out[n]);
+        rows += is_row(options, n);
+    }
+    for (size_t b = 0; b < o->n_sequences; b++) o->n_held_out += options->held_out && options->held_out[b * o->tokens_each];
+    return rows;
+}
+
+/* Bytes of everything, with the plan that is set. */
+static size_t bytes_of(cbe_model_objective *o, const cbe_model_objective_options *options, size_t n_rows)
+{
+    const cbe_suffix_options suffix = {options->first_block, o->context_length, o->plan.n_sequences, o->plan.recompute};
+    array_spec arrays[N_ARRAYS];
+    list_arrays(o, n_rows, arrays);
+    size_t total = cbe_suffix_bytes(o->model, &suffix);
+    const size_t divergence = cbe_divergence_bytes(cbe_model_decoder(o->model), o->kind, n_rows);
+    if (!cbe_add_size(total, divergence, &total)) return SIZE_MAX;
+    for (size_t i = 0; i < N_ARRAYS; i++) {
+        size_t bytes;
+        if (!cbe_mul_size(arrays[i].count, arrays[i].size, &bytes) || !cbe_add_size(total, bytes, &total)) return SIZE_MAX;
+    }
+    return total;
+}
+
+/* The plan that fits: as many sequences at once as are wanted, all activations kept; else fewer; else blocks run anew. */
+static cbe_status choose_plan(cbe_model_objective *o, const cbe_model_objective_options *options, size_t n_rows, cbe_error *err)
+{
+    const size_t length = o->context_length, pairs = times(o->n_sequences, o->head.max_batch);
+    const size_t wanted = min_size(max_size(BATCH_TOKENS / length, 1), pairs);
+    const size_t worth_keeping = min_size(max_size(KEPT_TOKENS / length, 1), wanted);
+    for (int recompute = 0; recompute < 2; recompute++) {
+        const size_t least = recompute ? 1 : worth_keeping;
+        for (size_t n = wanted;; n = max_size(n / 2, least)) {
+            o->plan = (cbe_model_objective_plan){.n_sequences = n, .recompute = recompute};
+            o->plan.bytes = bytes_of(o, options, n_rows);
+            if (o->plan.bytes != SIZE_MAX && (!options->memory || o->plan.bytes <= options->memory)) return CBE_OK;
+            if (n == least) break;
+        }
+    }
+    return cbe_fail(err, CBE_ERR_ARG, -1,
+                    "sequences of %zu tokens need %.4g MB at least for the whole model's gradient, and %.4g MB are left for it; "
+                    "give more --memory or a smaller --context-length",
+                    length, 1e-6 * (double)o->plan.bytes, 1e-6 * (double)options->memory);
+}
+
+static cbe_status check_options(const cbe_model_objective_options *options, cbe_error *err)
+{
+    if (options->kind == CBE_OBJECTIVE_CE && !options->labels)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "objective ce needs labels, the next tokens");
+    if (options->ablation == CBE_ABLATE_RESAMPLE && !options->derangement)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "resample ablation needs a derangement");
+    if (options->n_sequences == 0 || options->context_length <= options->skip_positions)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "there are no tokens");
+    return CBE_OK;
+}
+
+cbe_status cbe_model_objective_choose(cbe_model_objective_plan *plan, const cbe_model *model,
+                                      const cbe_model_objective_options *options, cbe_error *err)
+{
+    cbe_model_objective o;
+    cbe_status st = check_options(options, err);
+    if (st != CBE_OK) return st;
+    const size_t n_rows = describe(&o, model, options);
+    st = choose_plan(&o, options, n_rows, err);
+    *plan = o.plan;
+    return st;
+}
+
+/* Rows of each sequence, the order of sequences, and the derangement. */
+static cbe_status copy_options(cbe_model_objective *o, const cbe_model_objective_options *options, cbe_error *err)
+{
+    const size_t each = o->tokens_each;
+    size_t next[2] = {0, o->n_sequences - o->n_held_out}, row = 0;
+    for (size_t b = 0; b < o->n_sequences; b++) {
+        const bool out = options->held_out && options->held_out[b * each];
+        o->order[next[out]++] = b;
+        o->first_row[b] = row;
+        for (size_t n = b * each; n < (b + 1) * each; n++) {
+            if (options->held_out && options->held_out[n] != out)
+                return cbe_fail(err, CBE_ERR_ARG, -1, "sequence %zu is held out in part; the whole model needs whole ones", b);
+            if (is_row(options, n)) o->row_token[row++] = n;
+        }
+    }
+    o->first_row[o->n_sequences] = row;
+    for (size_t n = 0; o->derangement && n < o->n_tokens; n++) {
+        const int64_t to = options->derangement[n];
+        if (to < 0 || (uint64_t)to >= o->n_tokens || (size_t)to == n ||
+            (options->held_out && options->held_out[n] != options->held_out[to]))
+            return cbe_fail(err, CBE_ERR_ARG, -1, "derangement[%zu] = %lld: must be another of the %zu tokens, held out alike", n,
+                            (long long)to, o->n_tokens);
+        o->derangement[n] = to;
+    }
+    return CBE_OK;
+}
+
+/* The clean output of each row. */
+static cbe_status make_divergence(cbe_model_objective *o, const cbe_model_objective_options *options, const float *last,
+                                  cbe_error *err)
+{
+    const cbe_decoder *decoder = cbe_model_decoder(o->model);
+    const size_t n_rows = o->first_row[o->n_sequences];
+    cbe_divergence_item *items = cbe_alloc(n_rows, sizeof *items, "rows", err);
+    int64_t *labels = cbe_alloc(n_rows, sizeof *labels, "labels", err);
+    cbe_status st = items && labels ? CBE_OK : CBE_ERR_NOMEM;
+    for (size_t row = 0; row < n_rows && st == CBE_OK; row++) {
+        const size_t n = o->row_token[row], b = n / o->tokens_each, s = o->skip + n % o->tokens_each;
+        items[row] = (cbe_divergence_item){row, b * o->context_length + s};
+        labels[row] = o->kind == CBE_OBJECTIVE_CE ? options->labels[n] : 0;
+        if ((uint64_t)labels[row] >= decoder->vocab_size)
+            st = cbe_fail(err, CBE_ERR_ARG, -1, "label %lld of token %zu is not below the vocabulary size %zu",
+                          (long long)labels[row], n, decoder->vocab_size);
+    }
+    if (st == CBE_OK) st = cbe_divergence_create(&o->divergence, decoder, o->kind, n_rows, labels, err);
+    if (st == CBE_OK) st = cbe_divergence_set_clean(o->divergence, items, last, err);
+    cbe_free(items);
+    cbe_free(labels);
+    return st;
+}
+
+cbe_status cbe_model_objective_create(cbe_objective **out, const cbe_model *model,
+                                      const cbe_model_objective_options *options, const float *last, cbe_error *err)
+{
+    cbe_status st = check_options(options, err);
+    if (st != CBE_OK) return st;
+    cbe_model_objective *o = cbe_alloc_zero(1, sizeof *o, "model objective", err);
+    if (!o) return CBE_ERR_NOMEM;
+    array_spec arrays[N_ARRAYS];
+    const size_t n_rows = describe(o, model, options);
+    if (o->n_mean == 0)
+        st = cbe_fail(err, CBE_ERR_ARG, -1, "all tokens are held out");
+    else if (n_rows == 0)
+        st = cbe_fail(err, CBE_ERR_ARG, -1, "objective ce: no token has a next token; sequences of 2 or more are needed");
+    else if (options->ablation != CBE_ABLATE_ZERO && o->n_mean < 2)
+        st = cbe_fail(err, CBE_ERR_ARG, -1, "%s ablation needs at least 2 tokens, there is 1", cbe_ablation_name(o->ablation));
+    if (st == CBE_OK) st = choose_plan(o, options, n_rows, err);
+    list_arrays(o, n_rows, arrays);
+    for (size_t i = 0; i < N_ARRAYS && st == CBE_OK; i++) {
+        if (arrays[i].count == 0) continue;
+        void *memory = cbe_alloc(arrays[i].count, arrays[i].size, arrays[i].what, err);
+        memcpy(arrays[i].slot, &memory, sizeof memory);
+        if (!memory) st = CBE_ERR_NOMEM;
+    }
+    const cbe_suffix_options suffix = {options->first_block, o->context_length, o->plan.n_sequences, o->plan.recompute};
+    if (st == CBE_OK) st = copy_options(o, options, err);
+    if (st == CBE_OK) st = make_divergence(o, options, last, err);
+    if (st == CBE_OK) st = cbe_suffix_create(&o->suffix, model, &suffix, err);
+    if (st != CBE_OK) {
+        model_destroy(&o->head);
+        return st;
+    }
+    model_set_sample(&o->head, 0);
+    *out = &o->head;
+    return CBE_OK;
+}
+
+void cbe_model_objective_set_layer(cbe_objective *objective, size_t first, const float *hidden)
+{
+    cbe_model_objective *o = (cbe_model_objective *)objective;
+    const size_t d = o->hidden_size, searched = o->n_sequences - o->n_held_out;
+    o->first = first;
+    o->hidden = hidden;
+    memset(o->mean, 0, d * sizeof *o->mean);
+    for (size_t i = 0; i < searched; i++)
+        for (size_t n = 0; n < o->tokens_each; n++) {
+            const float *h = cbe_model_token(o, o->order[i] * o->tokens_each + n);
+            for (size_t k = 0; k < d; k++) o->mean[k] += (double)h[k];
+        }
+    for (size_t k = 0; k < d; k++) o->mean[k] /= (double)o->n_mean;
+}

@@ -1,0 +1,86 @@
+/*
+ * model_objective.h - the state behind an objective of the whole model (cbe/model_objective.h).
+ *
+ * model_objective.c owns the arrays and chooses their sizes; model_eval.c evaluates; model_optimal.c finds the constants of
+ * optimal ablation. What follows the layer is in model/suffix.h and causal/divergence.h.
+ *
+ * S positions of a sequence, N tokens that are not skipped; a row is a token that has an energy (for ce: a label).
+ */
+#ifndef CBE_CAUSAL_MODEL_OBJECTIVE_H
+#define CBE_CAUSAL_MODEL_OBJECTIVE_H
+
+#include "causal/constants.h"
+#include "causal/divergence.h"
+#include "causal/objective.h"
+#include "cbe/model_objective.h"
+#include "model/suffix.h"
+
+typedef struct {
+    cbe_objective head;
+    const cbe_model *model;
+    cbe_ablation ablation;
+    cbe_ablation replacement; /* what D_n is in the evaluation in work: `ablation`, or OPTIMAL (D_n = h_n, a constant) */
+    cbe_objective_kind kind;
+    cbe_model_objective_plan plan;
+    size_t n_sequences, context_length, skip, tokens_each; /* B, S, S - tokens_each, tokens of a sequence */
+    size_t hidden_size, n_tokens;                          /* d, N */
+    size_t n_mean;                                         /* tokens that are not held out */
+    int64_t *derangement;                                  /* (N); NULL unless resample */
+    size_t *first_row;                                     /* (B + 1): rows of sequence b are first_row[b] .. */
+    size_t *row_token;                                     /* (rows) */
+    size_t *order;      /* (B): sequences that are searched, then those held out; each part rising */
+    size_t n_held_out;  /* sequences */
+    cbe_suffix *suffix;
+    cbe_divergence *divergence;
+
+    /* The layer. */
+    size_t first;
+    const float *hidden; /* (B S, d), borrowed; NULL: no layer is set */
+    double *mean;        /* (d), of tokens that are neither skipped nor held out */
+
+    /* The sample in force: sequences, and their rows. */
+    size_t n_active, *active, n_rows;
+    size_t active_first, active_span; /* evenly spread over so many of `order` */
+
+    /* Scratch. A column is a direction with a constant; a pair is a column and a sequence. */
+    size_t *direction;               /* (m) of each column */
+    double *constant;                /* (m) a of c_n = D_n . v - a */
+    double *mean_dot;                /* (m) mean . v of each direction */
+    double *coeff;                   /* (plan.n_sequences, tokens_each): c_n of the pairs at work */
+    cbe_divergence_item *items;      /* (plan.n_sequences tokens_each) */
+    double *row_energy;              /* likewise */
+    double *pair_grad, *pair_slope;  /* (plan.n_sequences, d), (plan.n_sequences) */
+    double *column_energy, *column_slope, *column_range, *column_grad; /* (m), (m), (m), (m, d) */
+    cbe_constant_track *tracks;      /* (m) */
+    double *sorted;                  /* (N) */
+    size_t *pending;                 /* (m) */
+} cbe_model_objective;
+
+/** What an evaluation has to bring. */
+typedef enum { CBE_MODEL_ENERGIES, CBE_MODEL_GRADIENTS } cbe_model_want; /* slopes come with gradients */
+
+/* model_objective.c */
+/** Takes count sequences, evenly spread over span of `order` from first on. */
+void cbe_model_activate(cbe_model_objective *o, size_t first, size_t span, size_t count);
+
+/* model_eval.c, the cbe_objective's own calls. */
+cbe_status cbe_model_eval(cbe_objective *self, size_t m, const double *v, double *energy, double *grad, double *per_token,
+                          cbe_error *err);
+cbe_status cbe_model_eval_constant(cbe_objective *self, size_t m, const double *v, const double *constant, double *energy,
+                                   double *slope, double *grad, double *per_token, cbe_error *err);
+/** h . v (d) of a token, in double. */
+double cbe_model_dot(size_t d, const float *h, const double *v);
+/** Hidden state of token n of N. */
+const float *cbe_model_token(const cbe_model_objective *o, size_t n);
+/** mean . v of m directions: evaluations of columns with them may follow. */
+void cbe_model_set_directions(cbe_model_objective *o, size_t m, const double *v);
+/** Evaluates columns 0 .. m - 1, whose o->direction and o->constant are filled in.
+ * @param slope d energy / d constant (m), grad (m, d): NULL unless gradients are wanted, and then allowed to be */
+cbe_status cbe_model_eval_columns(cbe_model_objective *o, size_t m, const double *v, cbe_model_want want, double *energy,
+                                  double *slope, double *grad, double *per_token, cbe_error *err);
+
+/* model_optimal.c */
+cbe_status cbe_model_eval_optimal(cbe_objective *self, size_t m, const double *v, double *energy, double *constant,
+                                  double *grad, double *per_token, cbe_error *err);
+
+#endif

@@ -1,0 +1,167 @@
+/* suffix.c - see suffix.h. What a block computes, and the way back through it: block.h. */
+#include "model/suffix.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#include "core/memory.h"
+#include "model/panels.h"
+
+struct cbe_suffix {
+    const cbe_model *model;
+    cbe_suffix_options options;
+    cbe_panels panels;
+    size_t n_tokens;      /* of a batch, at most */
+    float *hidden, *grad; /* (n_tokens, d) */
+    float *qkv;           /* (n_tokens, qkv_size): where none are kept, and their gradient */
+    float *grad_mixed;    /* (n_tokens, q_size) */
+    float *inputs;        /* (n blocks, n_tokens, d): recompute; else NULL */
+    float *kept;          /* (n blocks or 1, n_tokens, kept size) */
+
+    size_t first, n_run; /* of the last forward pass: its first block, its tokens */
+};
+
+typedef struct {
+    float **slot;
+    size_t count;
+    const char *what;
+} array_spec;
+
+enum { N_ARRAYS = 6 };
+
+/* a b c, SIZE_MAX when that overflows: no memory has as much. */
+static size_t times(size_t a, size_t b, size_t c)
+{
+    size_t product;
+    if (!cbe_mul_size(a, b, &product) || !cbe_mul_size(product, c, &product)) return SIZE_MAX;
+    return product;
+}
+
+static void describe(cbe_suffix *s, const cbe_model *model, const cbe_suffix_options *options)
+{
+    *s = (cbe_suffix){.model = model, .options = *options};
+    s->n_tokens = times(options->n_sequences, options->context_length, 1);
+}
+
+/* The arrays with their sizes in floats. */
+static void list_arrays(cbe_suffix *s, array_spec list[N_ARRAYS])
+{
+    const cbe_model_config *c = &s->model->config.sizes;
+    const size_t q = c->n_heads * c->head_size, qkv = q + 2 * c->n_kv_heads * c->head_size;
+    const size_t blocks = c->n_layers - s->options.first, n = s->n_tokens;
+    const size_t kept = cbe_block_kept_size(&s->model->config);
+    const bool recompute = s->options.recompute;
+    const array_spec arrays[N_ARRAYS] = {
+        {&s->hidden, times(n, c->hidden_size, 1), "hidden states"},
+        {&s->grad, times(n, c->hidden_size, 1), "gradients"},
+        {&s->qkv, times(n, qkv, 1), "queries, keys and values"},
+        {&s->grad_mixed, times(n, q, 1), "gradients"},
+        {&s->inputs, recompute ? times(blocks, n, c->hidden_size) : 0, "hidden states before blocks"},
+        {&s->kept, times(recompute ? blocks != 0 : blocks, n, kept), "activations"},
+    };
+    memcpy(list, arrays, sizeof arrays);
+}
+
+size_t cbe_suffix_bytes(const cbe_model *model, const cbe_suffix_options *options)
+{
+    cbe_suffix s;
+    array_spec list[N_ARRAYS];
+    describe(&s, model, options);
+    if (s.n_tokens == SIZE_MAX) return SIZE_MAX;
+    list_arrays(&s, list);
+    size_t total = cbe_panels_bytes(model, options->context_length, s.n_tokens, true);
+    for (size_t i = 0; i < N_ARRAYS; i++) {
+        size_t bytes;
+        if (!cbe_mul_size(list[i].count, sizeof(float), &bytes) || !cbe_add_size(total, bytes, &total))
+            return SIZE_MAX;
+    }
+    return total;
+}
+
+cbe_status cbe_suffix_create(cbe_suffix **out, const cbe_model *model,
+                             const cbe_suffix_options *options, cbe_error *err)
+{
+    cbe_suffix *s = cbe_alloc_zero(1, sizeof *s, "suffix of the model", err);
+    if (!s) return CBE_ERR_NOMEM;
+    describe(s, model, options);
+    cbe_status st =
+        cbe_panels_init(&s->panels, model, options->context_length, s->n_tokens, true, err);
+    array_spec list[N_ARRAYS];
+    list_arrays(s, list);
+    for (size_t i = 0; i < N_ARRAYS && st == CBE_OK; i++) {
+        if (list[i].count == 0) continue;
+        *list[i].slot = cbe_alloc(list[i].count, sizeof(float), list[i].what, err);
+        if (!*list[i].slot) st = CBE_ERR_NOMEM;
+    }
+    if (st == CBE_OK)
+        *out = s;
+    else
+        cbe_suffix_free(s);
+    return st;
+}
+
+void cbe_suffix_free(cbe_suffix *s)
+{
+    if (!s) return;
+    array_spec list[N_ARRAYS];
+    list_arrays(s, list);
+    for (size_t i = 0; i < N_ARRAYS; i++) cbe_free(*list[i].slot);
+    cbe_panels_free(&s->panels);
+    cbe_free(s);
+}
+
+float *cbe_suffix_hidden(cbe_suffix *suffix)
+{
+    return suffix->hidden;
+}
+
+float *cbe_suffix_grad(cbe_suffix *suffix)
+{
+    return suffix->grad;
+}
+
+/* Where block number `index` keeps what the way back needs. */
+static cbe_block_kept kept_of(const cbe_suffix *s, size_t index)
+{
+    const cbe_config *config = &s->model->config;
+    const size_t at = index - s->options.first, d = config->sizes.hidden_size;
+    cbe_block_kept kept;
+    float *memory = s->kept + (s->options.recompute ? 0 : at * s->n_tokens * cbe_block_kept_size(config));
+    cbe_block_kept_init(&kept, config, s->n_tokens, memory);
+    if (s->options.recompute) kept.input = s->inputs + at * s->n_tokens * d;
+    return kept;
+}
+
+cbe_status cbe_suffix_forward(cbe_suffix *s, size_t first, size_t n_sequences, bool keep,
+                              cbe_error *err)
+{
+    const size_t n_layers = s->model->config.sizes.n_layers;
+    const size_t n = n_sequences * s->options.context_length;
+    cbe_status st = CBE_OK;
+    s->first = first;
+    s->n_run = n;
+    for (size_t i = first; i < n_layers && st == CBE_OK; i++) {
+        const cbe_block_kept kept = kept_of(s, i);
+        const bool whole = keep && !s->options.recompute;
+        if (keep) memcpy(kept.input, s->hidden, n * s->model->config.sizes.hidden_size * sizeof(float));
+        st = cbe_panels_block(&s->panels, i, n, s->hidden, whole ? kept.qkv : s->qkv,
+                              whole ? &kept : NULL, err);
+    }
+    return st;
+}
+
+cbe_status cbe_suffix_backward(cbe_suffix *s, cbe_error *err)
+{
+    const size_t n = s->n_run, bytes = n * s->model->config.sizes.hidden_size * sizeof(float);
+    cbe_status st = CBE_OK;
+    for (size_t i = s->model->config.sizes.n_layers; i-- > s->first && st == CBE_OK;) {
+        const cbe_block_kept kept = kept_of(s, i);
+        if (s->options.recompute) {
+            memcpy(s->hidden, kept.input, bytes);
+            st = cbe_panels_block(&s->panels, i, n, s->hidden, kept.qkv, &kept, err);
+        }
+        if (st == CBE_OK)
+            st = cbe_panels_block_back(&s->panels, i, n, &kept, s->grad, s->grad_mixed, s->qkv, err);
+    }
+    return st;
+}

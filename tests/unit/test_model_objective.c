@@ -1,0 +1,492 @@
+/*
+ * Energies and gradients in the whole model: PyTorch's golden values for each family and ablation, and the plain twin for
+ * everything that these do not have.
+ */
+#include "support/assert_close.h"
+
+#include <math.h>
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cbe/model_objective.h"
+#include "core/memory.h"
+#include "ref/model_objective_ref.h"
+#include "ref/model_ref.h"
+#include "support/capture.h"
+#include "support/families.h"
+#include "support/golden.h"
+#include "support/smollm2.h"
+
+static cbe_error err;
+
+static double *read_f64(const cbe_safetensors *file, const char *name, size_t n)
+{
+    cbe_tensor t;
+    cbe_assert_ok(cbe_safetensors_get(file, name, &t, &err), &err);
+    assert_int_equal(t.dtype, CBE_F64);
+    assert_int_equal(t.n_elements, n);
+    double *x = malloc(t.n_bytes);
+    assert_non_null(x);
+    memcpy(x, t.data, t.n_bytes);
+    return x;
+}
+
+static double top_of(size_t n, const double *x)
+{
+    double top = 0;
+    for (size_t i = 0; i < n; i++) top = fmax(top, fabs(x[i]));
+    return top;
+}
+
+/* A model, its tokens, and all its hidden states. */
+typedef struct {
+    cbe_model *model;
+    size_t n_sequences, length, n, d, n_layers;
+    int64_t *ids;
+    capture states;
+} problem;
+
+static problem open_problem(const char *path, size_t n_sequences, size_t length, const int64_t *ids)
+{
+    problem p = {.model = open_model(path), .n_sequences = n_sequences, .length = length, .n = n_sequences * length};
+    p.d = cbe_model_get_config(p.model)->hidden_size;
+    p.n_layers = cbe_model_get_config(p.model)->n_layers;
+    p.ids = malloc(p.n * sizeof *p.ids);
+    assert_non_null(p.ids);
+    for (size_t i = 0; i < p.n; i++)
+        p.ids[i] = ids ? ids[i] : (int64_t)(i * i * 7 % cbe_model_get_config(p.model)->vocab_size);
+    capture_run(&p.states, p.model, n_sequences, length, p.ids);
+    return p;
+}
+
+static void close_problem(problem *p)
+{
+    capture_free(&p->states);
+    cbe_model_close(p->model);
+    free(p->ids);
+}
+
+static const float *state_of(const problem *p, size_t layer)
+{
+    return p->states.hidden + layer * p->n * p->d;
+}
+
+static cbe_objective *make(const problem *p, const cbe_model_objective_options *options, size_t first)
+{
+    cbe_objective *o = NULL;
+    cbe_assert_ok(cbe_model_objective_create(&o, p->model, options, state_of(p, p->n_layers), &err), &err);
+    cbe_model_objective_set_layer(o, first, state_of(p, first));
+    return o;
+}
+
+/* Whether the golden file has the tensor; then compares energy, energies of tokens where there are some, and gradient. */
+static void compare_golden(const problem *p, const cbe_safetensors *golden, const char *prefix, size_t block, size_t mode,
+                           const int64_t *derangement, const double *v)
+{
+    char name[96];
+    snprintf(name, sizeof name, "%s.%zu.%s.energy", prefix, block, cbe_ablation_name((cbe_ablation)mode));
+    if (!cbe_safetensors_has(golden, name)) return;
+    const cbe_model_objective_options options = {.n_sequences = p->n_sequences,
+                                                 .context_length = p->length,
+                                                 .first_block = block + 1,
+                                                 .ablation = (cbe_ablation)mode,
+                                                 .derangement = derangement};
+    cbe_objective *o = make(p, &options, block + 1);
+    double *grad = malloc((p->d + p->n) * sizeof *grad), *per_token = grad + p->d, energy;
+    assert_non_null(grad);
+    cbe_assert_ok(cbe_objective_eval(o, 1, v, &energy, grad, per_token, &err), &err);
+    double *want = read_f64(golden, name, 1);
+    cbe_assert_close(&energy, want, 1, 1e-6, 1e-4, "%s", name);
+    free(want);
+    snprintf(name, sizeof name, "%s.%zu.%s.energy_per_token", prefix, block, cbe_ablation_name((cbe_ablation)mode));
+    if (cbe_safetensors_has(golden, name)) {
+        want = read_f64(golden, name, p->n);
+        cbe_assert_close(per_token, want, p->n, 1e-5, 1e-4, "%s", name);
+        free(want);
+    }
+    snprintf(name, sizeof name, "%s.%zu.%s.grad", prefix, block, cbe_ablation_name((cbe_ablation)mode));
+    want = read_f64(golden, name, p->d);
+    cbe_assert_close(grad, want, p->d, 1e-3 * top_of(p->d, want), 0, "%s", name);
+    free(want);
+    free(grad);
+    cbe_objective_free(o);
+}
+
+static void compare_with_file(const char *model, const char *golden_path, const char *prefix, const char *direction)
+{
+    cbe_safetensors *golden = open_golden(golden_path);
+    char name[32];
+    size_t n_sequences, length, d;
+    int64_t *ids = cbe_golden_ids(golden, "input_ids", &n_sequences, &length), *derangement = NULL;
+    problem p = open_problem(model, n_sequences, length, ids);
+    float *v32 = cbe_golden_floats(golden, direction, &d);
+    assert_int_equal(d, p.d);
+    double *v = malloc(d * sizeof *v);
+    for (size_t k = 0; k < d; k++) v[k] = (double)v32[k];
+    snprintf(name, sizeof name, "%s.perm", prefix);
+    cbe_tensor t;
+    if (cbe_safetensors_has(golden, name)) {
+        cbe_assert_ok(cbe_safetensors_get(golden, name, &t, &err), &err);
+        derangement = malloc(t.n_bytes);
+        memcpy(derangement, t.data, t.n_bytes);
+    }
+    for (size_t block = 0; block < p.n_layers; block++)
+        for (size_t mode = 0; mode < CBE_ABLATE_OPTIMAL; mode++) compare_golden(&p, golden, prefix, block, mode, derangement, v);
+    close_problem(&p);
+    cbe_safetensors_close(golden);
+    free(ids);
+    free(v32);
+    free(v);
+    free(derangement);
+}
+
+static void objective__matches_golden(void **state)
+{
+    char *model = cbe_golden_path("models/%s", (const char *)*state);
+    char *golden = cbe_golden_path("models/%s/golden.safetensors", (const char *)*state);
+    cbe_safetensors *file = open_golden(golden);
+    const bool there = cbe_safetensors_has(file, "ablate.v"); /* fixtures of variants have none */
+    cbe_safetensors_close(file);
+    if (there) compare_with_file(model, golden, "ablate", "ablate.v");
+    free(model);
+    free(golden);
+}
+
+static void objective__matches_golden_of_smollm2(void **state)
+{
+    (void)state;
+    if (!cbe_test_smollm2_path()) skip();
+    char *golden = cbe_golden_path("smollm2/golden.safetensors");
+    compare_with_file(cbe_test_smollm2_path(), golden, "model", "v");
+    free(golden);
+}
+
+/* --- against the twin --- */
+
+enum { B = 4, S = 13 };
+
+typedef struct {
+    problem p;
+    cbe_model_objective_options options;
+    int64_t labels[B * S], derangement[B * S];
+    bool held_out[B * S];
+    double *hidden; /* (B S, d) of the layer */
+    double *v;      /* (3, d) */
+    size_t first;
+} twin_case;
+
+static void make_case(twin_case *c, const char *name, size_t first, size_t skip, cbe_ablation ablation, cbe_objective_kind kind,
+                      bool hold_out)
+{
+    char *path = cbe_golden_path("models/%s", name);
+    c->p = open_problem(path, B, S, NULL);
+    free(path);
+    c->first = first;
+    const size_t each = S - skip, n = B * each, d = c->p.d;
+    for (size_t i = 0; i < n; i++) {
+        const size_t at = i / each * S + skip + i % each;
+        c->labels[i] = i % each + 1 < each ? c->p.ids[at + 1] : -1;
+        c->held_out[i] = hold_out && i / each == 1;
+    }
+    /* A cycle among the tokens held out, and one among the others. */
+    for (int part = 0; part < 2; part++) {
+        size_t before = n;
+        for (size_t round = 0; round < 2; round++)
+            for (size_t i = 0; i < n; i++) {
+                if (c->held_out[i] != (part == 1)) continue;
+                if (before < n) c->derangement[before] = (int64_t)i;
+                before = i;
+            }
+    }
+    c->options = (cbe_model_objective_options){.n_sequences = B,
+                                               .context_length = S,
+                                               .skip_positions = skip,
+                                               .first_block = first,
+                                               .ablation = ablation,
+                                               .kind = kind,
+                                               .derangement = c->derangement,
+                                               .labels = c->labels,
+                                               .held_out = hold_out ? c->held_out : NULL,
+                                               .max_batch = 3};
+    c->hidden = malloc(B * S * d * sizeof *c->hidden);
+    c->v = malloc(3 * d * sizeof *c->v);
+    assert_true(c->hidden && c->v);
+    for (size_t i = 0; i < B * S * d; i++) c->hidden[i] = (double)state_of(&c->p, first)[i];
+    for (size_t i = 0; i < 3 * d; i++) c->v[i] = sin(3.7 * (double)(i + 1) + (double)(i * i % 101)) / sqrt((double)d);
+}
+
+static void free_case(twin_case *c)
+{
+    close_problem(&c->p);
+    free(c->hidden);
+    free(c->v);
+}
+
+static double twin_energy(const twin_case *c, const double *v, double constant, bool which, double *per_token)
+{
+    return cbe_model_energy_ref(c->p.model, &c->options, c->first, c->hidden, v, constant, which, per_token);
+}
+
+/* d energy / d v along a direction u, by central differences of the twin. */
+static double twin_slope(const twin_case *c, const double *v, const double *u, double constant)
+{
+    const size_t d = c->p.d;
+    double *moved = malloc(d * sizeof *moved), energy[2];
+    for (int side = 0; side < 2; side++) {
+        for (size_t k = 0; k < d; k++) moved[k] = v[k] + (side ? 1e-5 : -1e-5) * u[k];
+        energy[side] = twin_energy(c, moved, constant, false, NULL);
+    }
+    free(moved);
+    return (energy[1] - energy[0]) / 2e-5;
+}
+
+static double dot(size_t d, const double *a, const double *b)
+{
+    double sum = 0;
+    for (size_t k = 0; k < d; k++) sum += a[k] * b[k];
+    return sum;
+}
+
+/* A batch of three directions: energies, energies of tokens, slopes along two directions. */
+static void compare_twin(const char *name, size_t first, size_t skip, cbe_ablation ablation, cbe_objective_kind kind,
+                         bool hold_out)
+{
+    twin_case c;
+    make_case(&c, name, first, skip, ablation, kind, hold_out);
+    cbe_objective *o = make(&c.p, &c.options, first);
+    const size_t d = c.p.d, rows = cbe_objective_n_tokens(o);
+    double energy[3], *grad = malloc(3 * d * sizeof *grad), *per_token = malloc(2 * 3 * B * S * sizeof *per_token);
+    double *want_tokens = per_token + 3 * B * S;
+    assert_int_equal(rows, (B - hold_out) * (S - skip - (kind == CBE_OBJECTIVE_CE)));
+    cbe_memory_fail_after(0); /* nothing is allocated in an evaluation */
+    cbe_assert_ok(cbe_objective_eval(o, 3, c.v, energy, grad, per_token, &err), &err);
+    cbe_memory_fail_after(-1);
+    for (size_t j = 0; j < 3; j++) {
+        const double want = twin_energy(&c, c.v + j * d, 0, false, want_tokens);
+        const double *u = c.v + (j + 1) % 3 * d;
+        /* Logits are float32, a few units: measured below 2e-6 for a token, 1e-6 for their mean. */
+        cbe_assert_close(&energy[j], &want, 1, 1e-6, 1e-4, "%s energy %zu", name, j);
+        cbe_assert_close(per_token + j * rows, want_tokens, rows, 1e-5, 1e-4, "%s energies of tokens %zu", name, j);
+        for (int along = 0; along < 2; along++) {
+            const double *w = along ? c.v + j * d : u;
+            const double want_slope = twin_slope(&c, c.v + j * d, w, 0), got = dot(d, grad + j * d, w);
+            cbe_assert_close(&got, &want_slope, 1, 2e-5 * sqrt(dot(d, grad + j * d, grad + j * d)), 1e-5, "%s slope %zu",
+                             name, j);
+        }
+    }
+    if (hold_out) {
+        cbe_objective_set_held_out(o);
+        assert_int_equal(cbe_objective_n_tokens(o), S - skip - (kind == CBE_OBJECTIVE_CE));
+        cbe_assert_ok(cbe_objective_eval(o, 1, c.v, energy, NULL, NULL, &err), &err);
+        const double want = twin_energy(&c, c.v, 0, true, NULL);
+        cbe_assert_close(energy, &want, 1, 1e-6, 1e-4, "%s held out", name);
+        cbe_objective_set_sample(o, 0);
+        assert_int_equal(cbe_objective_n_tokens(o), rows);
+    }
+    free(grad);
+    free(per_token);
+    cbe_objective_free(o);
+    free_case(&c);
+}
+
+static void objective__matches_the_twin(void **state)
+{
+    (void)state;
+    compare_twin("llama", 1, 0, CBE_ABLATE_MEAN, CBE_OBJECTIVE_CE, false);
+    compare_twin("llama", 2, 2, CBE_ABLATE_MEAN, CBE_OBJECTIVE_KL, false);
+    compare_twin("gpt2", 1, 1, CBE_ABLATE_RESAMPLE, CBE_OBJECTIVE_CE, true);
+    compare_twin("gptj", 0, 1, CBE_ABLATE_ZERO, CBE_OBJECTIVE_KL, true); /* an output bias */
+    compare_twin("gptj", 2, 0, CBE_ABLATE_MEAN, CBE_OBJECTIVE_CE, true);
+    compare_twin("gemma2", 1, 1, CBE_ABLATE_MEAN, CBE_OBJECTIVE_KL, true); /* soft caps */
+    compare_twin("gemma2", 2, 1, CBE_ABLATE_RESAMPLE, CBE_OBJECTIVE_CE, false);
+    compare_twin("opt-post-norm", 1, 0, CBE_ABLATE_ZERO, CBE_OBJECTIVE_KL, false); /* no final norm */
+    compare_twin("phi-norms", 2, 0, CBE_ABLATE_MEAN, CBE_OBJECTIVE_KL, false);     /* nothing but the decoder */
+}
+
+static void optimal__finds_the_least_energy(void **state)
+{
+    (void)state;
+    static const cbe_objective_kind kinds[] = {CBE_OBJECTIVE_KL, CBE_OBJECTIVE_CE};
+    for (size_t i = 0; i < 2; i++) {
+        twin_case c;
+        make_case(&c, i ? "gemma2" : "llama", 1, 1, CBE_ABLATE_OPTIMAL, kinds[i], false);
+        cbe_objective *o = make(&c.p, &c.options, 1);
+        const size_t d = c.p.d, n = cbe_objective_n_tokens(o);
+        double energy[3], constant[3], *grad = malloc(3 * d * sizeof *grad), *per_token = malloc(3 * n * sizeof *per_token);
+        cbe_memory_fail_after(0);
+        cbe_assert_ok(cbe_objective_eval_optimal(o, 3, c.v, energy, constant, grad, per_token, &err), &err);
+        cbe_memory_fail_after(-1);
+        for (size_t j = 0; j < 3; j++) {
+            const double *v = c.v + j * d;
+            const double want = twin_energy(&c, v, constant[j], false, NULL);
+            cbe_assert_close(&energy[j], &want, 1, 1e-6, 1e-4, "energy %zu", j);
+            double mean = 0;
+            for (size_t t = 0; t < n; t++) mean += per_token[j * n + t] / (double)n;
+            cbe_assert_close(&mean, &energy[j], 1, 1e-6, 1e-5, "mean of tokens %zu", j);
+            /* No constant nearby does better, and for kl, where none can be good far away, none anywhere. */
+            const double reach = i ? 0.5 : 3;
+            for (double a = -reach; a <= reach; a += reach / 16) {
+                const double other = twin_energy(&c, v, constant[j] + a * a * a, false, NULL);
+                assert_true(other >= energy[j] - 1e-5 * fabs(energy[j]) - 1e-6);
+            }
+            /* The constant held fixed: what moves with it is of second order. */
+            const double *u = c.v + (j + 1) % 3 * d;
+            const double want_slope = twin_slope(&c, v, u, constant[j]), got = dot(d, grad + j * d, u);
+            cbe_assert_close(&got, &want_slope, 1, 2e-5 * sqrt(dot(d, grad + j * d, grad + j * d)), 1e-5, "slope %zu", j);
+        }
+        double slope, same;
+        cbe_assert_ok(cbe_objective_eval_constant(o, 1, c.v, constant, &same, &slope, NULL, NULL, &err), &err);
+        assert_true(fabs(slope) < 1e-3);
+        cbe_assert_close(&same, energy, 1, 1e-7, 1e-6, "the constant given");
+        const double away[] = {constant[0] + 1};
+        cbe_assert_ok(cbe_objective_eval_constant(o, 1, c.v, away, energy, &slope, NULL, NULL, &err), &err);
+        const double want = (twin_energy(&c, c.v, away[0] + 1e-4, false, NULL) - twin_energy(&c, c.v, away[0] - 1e-4, false, NULL)) / 2e-4;
+        cbe_assert_close(&slope, &want, 1, 1e-6, 1e-4, "slope in the constant");
+        free(grad);
+        free(per_token);
+        cbe_objective_free(o);
+        free_case(&c);
+    }
+}
+
+/* A sample is whole sequences; what is ablated stays that of all. */
+static void sample__is_whole_sequences(void **state)
+{
+    (void)state;
+    twin_case c;
+    make_case(&c, "llama", 2, 1, CBE_ABLATE_MEAN, CBE_OBJECTIVE_KL, false);
+    cbe_objective *o = make(&c.p, &c.options, 2);
+    double energy, whole, all[B * S], part[B * S];
+    cbe_assert_ok(cbe_objective_eval(o, 1, c.v, &whole, NULL, all, &err), &err);
+    cbe_objective_set_sample(o, 1);
+    assert_int_equal(cbe_objective_n_tokens(o), S - 1);
+    cbe_objective_set_sample(o, 2 * (S - 1) + 3);
+    assert_int_equal(cbe_objective_n_tokens(o), 2 * (S - 1));
+    cbe_assert_ok(cbe_objective_eval(o, 1, c.v, &energy, NULL, part, &err), &err);
+    for (size_t i = 0; i < S - 1; i++) {
+        cbe_assert_close(&part[i], &all[i], 1, 1e-5, 1e-5, "first sequence");
+        cbe_assert_close(&part[S - 1 + i], &all[2 * (S - 1) + i], 1, 1e-5, 1e-5, "third sequence");
+    }
+    cbe_objective_set_sample(o, 0);
+    cbe_assert_ok(cbe_objective_eval(o, 1, c.v, &energy, NULL, NULL, &err), &err);
+    assert_true(energy == whole);
+    cbe_objective_free(o);
+    free_case(&c);
+}
+
+/* Any number of threads has the same bits; other batches of sequences nearly so. */
+static void objective__has_the_same_bits_for_any_number_of_threads(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"llama", "gemma2"};
+    for (size_t i = 0; i < 2; i++) {
+        char *path = cbe_golden_path("models/%s", names[i]);
+        problem p = open_problem(path, 24, 40, NULL);
+        cbe_model_objective_options options = {.n_sequences = 24, .context_length = 40, .skip_positions = 1, .first_block = 1};
+        double *v = malloc(2 * p.d * sizeof *v), *grad[3], energy[3][2];
+        for (size_t k = 0; k < 2 * p.d; k++) v[k] = sin((double)(k * k));
+        const int threads = omp_get_max_threads();
+        for (int way = 0; way < 3; way++) {
+            omp_set_num_threads(way == 1 ? 3 : 1);
+            if (way == 2) { /* one sequence at a time, blocks run anew */
+                cbe_model_objective_plan plan;
+                options.memory = 1;
+                assert_int_equal(cbe_model_objective_choose(&plan, p.model, &options, &err), CBE_ERR_ARG);
+                assert_non_null(strstr(err.message, "sequences of 40 tokens"));
+                assert_non_null(strstr(err.message, "--memory"));
+                assert_int_equal(plan.n_sequences, 1);
+                options.memory = plan.bytes;
+                cbe_assert_ok(cbe_model_objective_choose(&plan, p.model, &options, &err), &err);
+                assert_true(plan.recompute && plan.n_sequences == 1 && plan.bytes == options.memory);
+            }
+            cbe_objective *o = make(&p, &options, 1);
+            grad[way] = malloc(2 * p.d * sizeof *grad[way]);
+            cbe_assert_ok(cbe_objective_eval(o, 2, v, energy[way], grad[way], NULL, &err), &err);
+            cbe_objective_free(o);
+        }
+        omp_set_num_threads(threads);
+        assert_memory_equal(energy[0], energy[1], sizeof energy[0]);
+        assert_memory_equal(grad[0], grad[1], 2 * p.d * sizeof *v);
+        cbe_assert_close(energy[2], energy[0], 2, 1e-6, 1e-5, "%s, energies", names[i]);
+        cbe_assert_close(grad[2], grad[0], 2 * p.d, 1e-5 * top_of(2 * p.d, grad[0]), 0, "%s, gradients", names[i]);
+        for (int way = 0; way < 3; way++) free(grad[way]);
+        free(v);
+        close_problem(&p);
+        free(path);
+    }
+}
+
+static void expect_refusal(const problem *p, const cbe_model_objective_options *options, const char *word)
+{
+    cbe_objective *o = NULL;
+    assert_int_equal(cbe_model_objective_create(&o, p->model, options, state_of(p, p->n_layers), &err), CBE_ERR_ARG);
+    assert_null(o);
+    if (!strstr(err.message, word)) fail_msg("\"%s\", expected \"%s\"", err.message, word);
+}
+
+static void objective__refuses_what_it_cannot_do(void **state)
+{
+    (void)state;
+    twin_case c;
+    make_case(&c, "llama", 1, 1, CBE_ABLATE_RESAMPLE, CBE_OBJECTIVE_CE, true);
+    cbe_model_objective_options o = c.options;
+    o.labels = NULL;
+    expect_refusal(&c.p, &o, "labels");
+    o = c.options;
+    o.derangement = NULL;
+    expect_refusal(&c.p, &o, "derangement");
+    o = c.options;
+    o.skip_positions = S;
+    expect_refusal(&c.p, &o, "no tokens");
+    o = c.options;
+    c.held_out[3] = true;
+    expect_refusal(&c.p, &o, "held out in part");
+    c.held_out[3] = false;
+    c.derangement[2] = 2;
+    expect_refusal(&c.p, &o, "derangement[2]");
+    c.derangement[2] = 3;
+    c.labels[0] = 1 << 20;
+    expect_refusal(&c.p, &o, "label 1048576");
+    c.labels[0] = 0;
+    memset(c.held_out, true, sizeof c.held_out);
+    expect_refusal(&c.p, &o, "held out");
+    o.held_out = NULL;
+    cbe_objective *objective = NULL;
+    for (long countdown = 0;; countdown++) { /* memory that runs out at any point */
+        cbe_memory_fail_after(countdown);
+        const cbe_status st = cbe_model_objective_create(&objective, c.p.model, &o, state_of(&c.p, c.p.n_layers), &err);
+        cbe_memory_fail_after(-1);
+        if (st == CBE_OK) break;
+        assert_int_equal(st, CBE_ERR_NOMEM);
+        assert_null(objective);
+    }
+    double energy;
+    assert_int_equal(cbe_objective_eval(objective, 1, c.v, &energy, NULL, NULL, &err), CBE_ERR_ARG);
+    cbe_objective_free(objective);
+    free_case(&c);
+}
+
+int main(void)
+{
+    static char names[][24] = {CBE_TEST_FAMILIES};
+    enum { N_NAMES = sizeof names / sizeof *names };
+    static char titles[N_NAMES][96];
+    static const struct CMUnitTest others[] = {
+        cmocka_unit_test(objective__matches_golden_of_smollm2),
+        cmocka_unit_test(objective__matches_the_twin),
+        cmocka_unit_test(optimal__finds_the_least_energy),
+        cmocka_unit_test(sample__is_whole_sequences),
+        cmocka_unit_test(objective__has_the_same_bits_for_any_number_of_threads),
+        cmocka_unit_test(objective__refuses_what_it_cannot_do),
+    };
+    enum { N_OTHERS = sizeof others / sizeof *others };
+    static struct CMUnitTest tests[N_NAMES + N_OTHERS];
+    memcpy(tests + N_NAMES, others, sizeof others);
+    for (size_t i = 0; i < N_NAMES; i++) {
+        snprintf(titles[i], sizeof titles[i], "%.40s__matches_golden", names[i]);
+        tests[i] = (struct CMUnitTest){titles[i], objective__matches_golden, NULL, NULL, names[i]};
+    }
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
