@@ -336,8 +336,8 @@ static cbe_status measure_chunk(void *context, size_t first, size_t n, const flo
     return CBE_OK;
 }
 
-/* Mean losses of a lens (NULL: the logit lens) on held-out tokens, evenly spread; what is pending is kept aside by the
- * caller's choice of moment: before and after training. */
+/* Mean losses of a lens (NULL: the logit lens) on held-out tokens, evenly spread. Positions pending are lost: this is for
+ * before and after training. */
 static cbe_status measure_held_out(trainer *t, const size_t *held, size_t n_held, const cbe_tuned_lens *lens, double *out,
                                    cbe_error *err)
 {
@@ -416,6 +416,7 @@ static cbe_status run(trainer *t, const size_t *held, size_t n_held, cbe_lens_tr
         if ((st = prepare(s, t->hooks, err)) != CBE_OK) return st;
         if ((st = measure_held_out(t, held, n_held, NULL, s->logit, err)) != CBE_OK) return st;
         if ((st = measure_held_out(t, held, n_held, s->lens, s->start, err)) != CBE_OK) return st;
+        if (s->options->checkpoint && (st = cbe_train_checkpoint_save(s, err)) != CBE_OK) return st;
     }
     training->resumed_at = t->last_checkpoint = s->step;
     s->first_sequence = s->next_sequence;
