@@ -3,7 +3,7 @@
  *
  * Every layer's loss is KL(final || lens), or the cross-entropy of the next token, at some positions of each sequence, the
  * same ones for all layers, so that the final distribution is computed once. One pass over the text feeds all layers;
- * memory holds the hidden states of a chunk of sequences and of one step's positions. A pass before it sums what the affine
+ * memory holds the hidden states of a chunk of sequences and of the positions of 8 steps, among which each step's are drawn. A pass before it sums what the affine
  * lens needs (cbe/lens_fit.h): the start, and the input side of the preconditioner.
  *
  * Maths and measurements: docs/tuned-lenses.md. Source: Belrose et al. 2023, arXiv:2303.08112, section 2.

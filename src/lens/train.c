@@ -1,8 +1,8 @@
 /*
  * train.c - the loop of a training; see cbe/lens_train.h.
  *
- * Sequences go through the model in chunks; of each sequence some positions are taken, and whenever step_tokens of them
- * are there a step is taken: the target once, then each layer's loss, gradient and step by a thread of its own, with BLAS
+ * Sequences go through the model in chunks; of each sequence some positions go to a pool, and whenever it is full a step is
+ * taken on step_tokens of them, drawn at random: the target once, then each layer's loss, gradient and step by a thread of its own, with BLAS
  * single-threaded inside, so that bits do not depend on their number. Random numbers are functions of the seed and of the
  * sequence, or of the step and layer: there is no generator to keep in a checkpoint.
  */
@@ -27,6 +27,9 @@ _Static_assert(sizeof default_rates / sizeof *default_rates == CBE_N_OPTIMIZERS,
 
 /* Of the sequences trained on, those by which the affine start's ridge is chosen. */
 static const double ridge_share = 0.1;
+
+/* Steps that the pool holds: with 256 positions a step and 38 of a sequence, those of 53 sequences. */
+enum { POOL_STEPS = 8 };
 
 /* What the steps of one run share, besides the state. */
 typedef struct {
@@ -90,7 +93,7 @@ static cbe_rng stream(uint64_t seed, uint64_t use, uint64_t index)
     return rng;
 }
 
-enum { USE_ORDER = 1, USE_POSITIONS, USE_DRAWS };
+enum { USE_ORDER = 1, USE_POSITIONS, USE_POOL, USE_DRAWS };
 
 static cbe_status check_options(const cbe_lens_train_options *o, cbe_error *err)
 {
@@ -171,7 +174,10 @@ static void state_free(cbe_train_state *s)
 static cbe_status state_allocate(cbe_train_state *s, cbe_error *err)
 {
     static const char what[] = "state of a training";
-    const size_t n = s->options->step_tokens;
+    size_t n;
+    if (!cbe_mul_size(s->options->step_tokens, POOL_STEPS, &n))
+        return cbe_fail(err, CBE_ERR_NOMEM, -1, "a step of %zu positions does not fit the address space", s->options->step_tokens);
+    s->pool = n;
     s->rows = cbe_alloc_zero(s->n_layers + 1, sizeof *s->rows, what, err);
     s->labels = cbe_alloc_zero(n, sizeof *s->labels, what, err);
     s->losses = cbe_alloc_zero(s->n_steps, s->n_layers * sizeof *s->losses, what, err);
@@ -231,7 +237,30 @@ static cbe_status trainer_create(trainer *t, cbe_error *err)
     return CBE_OK;
 }
 
-/* One step on the positions that are pending. */
+static void swap_floats(size_t n, float *a, float *b)
+{
+    for (size_t i = 0; i < n; i++) {
+        const float x = a[i];
+        a[i] = b[i];
+        b[i] = x;
+    }
+}
+
+/* Moves step_tokens positions of the pool, drawn at random, to its end. */
+static void draw_positions(cbe_train_state *s)
+{
+    const size_t d = s->hidden_size, left = s->pending - s->options->step_tokens;
+    cbe_rng rng = stream(s->options->seed, USE_POOL, s->step);
+    for (size_t i = s->pending; i > left; i--) {
+        const size_t j = cbe_rng_below(&rng, i);
+        const int64_t label = s->labels[j];
+        s->labels[j] = s->labels[i - 1];
+        s->labels[i - 1] = label;
+        for (size_t l = 0; l <= s->n_layers && j != i - 1; l++) swap_floats(d, s->rows[l] + j * d, s->rows[l] + (i - 1) * d);
+    }
+}
+
+/* One step on positions of the pool, which leave it. */
 static cbe_status take_step(trainer *t, cbe_error *err)
 {
     cbe_train_state *s = t->state;
@@ -241,18 +270,22 @@ static cbe_status take_step(trainer *t, cbe_error *err)
     const double rate = s->rate * (1 - (double)s->step / (double)s->n_steps);
     double *losses = s->losses + s->step * s->n_layers;
     size_t failed = SIZE_MAX;
-    cbe_lens_target_set(&t->target, s->decoder, n, s->rows[s->n_layers], s->labels);
-    cbe_rms_weights(n, d, s->rows[s->n_layers], t->weights);
+    draw_positions(s);
+    s->pending -= n;
+    const float *last = s->rows[s->n_layers] + s->pending * d;
+    cbe_lens_target_set(&t->target, s->decoder, n, last, s->labels + s->pending);
+    cbe_rms_weights(n, d, last, t->weights);
 #pragma omp parallel for schedule(dynamic) num_threads((int)t->n_threads) reduction(min : failed)
     for (size_t i = 0; i < s->n_layers; i++) {
         const size_t own = (size_t)omp_get_thread_num();
+        const float *rows = s->rows[i] + s->pending * d;
         float *gradient = t->gradients + own * n * d, *sampled = natural ? t->sampled + own * n * d : NULL;
         cbe_rng rng = stream(o->seed, USE_DRAWS, s->step * s->n_layers + i);
-        losses[i] = cbe_lens_loss(s->decoder, &t->target, cbe_tuned_lens_translator(s->lens, i), n, s->rows[i],
+        losses[i] = cbe_lens_loss(s->decoder, &t->target, cbe_tuned_lens_translator(s->lens, i), n, rows,
                                   &t->loss_rooms[own], gradient, sampled, &rng) /
                     (double)n;
         if (!isfinite(losses[i]) ||
-            !cbe_lens_optimizer_step(&s->optimizers[i], o, s->step, rate, n, s->rows[i], t->weights, gradient, sampled,
+            !cbe_lens_optimizer_step(&s->optimizers[i], o, s->step, rate, n, rows, t->weights, gradient, sampled,
                                      &t->optimizer_rooms[own], s->lens->weight[i], s->lens->bias[i]))
             failed = min_size(failed, i);
     }
@@ -262,13 +295,12 @@ static cbe_status take_step(trainer *t, cbe_error *err)
                         "more --damping",
                         failed, s->step + 1, s->n_steps);
     s->step++;
-    s->pending = 0;
     if (t->hooks && t->hooks->step && !t->hooks->step(t->hooks->context, s->step, s->n_steps, s->n_layers, losses))
         return cbe_fail(err, CBE_ERR_CANCELLED, -1, "cancelled");
     return CBE_OK;
 }
 
-/* Adds a token's hidden states of all layers to those pending. */
+/* Adds a token's hidden states of all layers to the pool. */
 static void take_position(cbe_train_state *s, const float *const *hidden, size_t token, int64_t label)
 {
     const size_t d = s->hidden_size;
@@ -297,7 +329,7 @@ static cbe_status train_chunk(void *context, size_t first, size_t n, const float
             const size_t j = k + cbe_rng_below(&rng, usable - k), position = t->shuffled[j];
             t->shuffled[j] = t->shuffled[k];
             take_position(s, hidden, i * s->context_length + position, label_at(s, row, position));
-            if (s->pending == s->options->step_tokens && (st = take_step(t, err)) != CBE_OK) return st;
+            if (s->pending == s->pool && (st = take_step(t, err)) != CBE_OK) return st;
         }
     }
     s->next_sequence = s->first_sequence + first + n;
@@ -336,8 +368,8 @@ static cbe_status measure_chunk(void *context, size_t first, size_t n, const flo
     return CBE_OK;
 }
 
-/* Mean losses of a lens (NULL: the logit lens) on held-out tokens, evenly spread; what is pending is kept aside by the
- * caller's choice of moment: before and after training. */
+/* Mean losses of a lens (NULL: the logit lens) on held-out tokens, evenly spread. Positions pending are lost: this is for
+ * before and after training. */
 static cbe_status measure_held_out(trainer *t, const size_t *held, size_t n_held, const cbe_tuned_lens *lens, double *out,
                                    cbe_error *err)
 {
@@ -416,6 +448,7 @@ static cbe_status run(trainer *t, const size_t *held, size_t n_held, cbe_lens_tr
         if ((st = prepare(s, t->hooks, err)) != CBE_OK) return st;
         if ((st = measure_held_out(t, held, n_held, NULL, s->logit, err)) != CBE_OK) return st;
         if ((st = measure_held_out(t, held, n_held, s->lens, s->start, err)) != CBE_OK) return st;
+        if (s->options->checkpoint && (st = cbe_train_checkpoint_save(s, err)) != CBE_OK) return st;
     }
     training->resumed_at = t->last_checkpoint = s->step;
     s->first_sequence = s->next_sequence;
@@ -427,6 +460,8 @@ static cbe_status run(trainer *t, const size_t *held, size_t n_held, cbe_lens_tr
                                       .chunk = train_chunk,
                                       .chunk_context = t};
     if (chunks.n_sequences && (st = cbe_hidden_chunks_run(&chunks, err)) != CBE_OK) return st;
+    while (s->step < s->n_steps)
+        if ((st = take_step(t, err)) != CBE_OK) return st;
     return measure_held_out(t, held, n_held, s->lens, training->trained, err);
 }
 

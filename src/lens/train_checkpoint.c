@@ -106,7 +106,7 @@ static void add_part(part *parts, size_t *n, cbe_dtype dtype, size_t count, void
 /* All tensors, allocated; curvature weights are gathered in `weights` (n_layers). */
 static part *list_parts(const cbe_train_state *s, double *weights, double *scales, size_t *n, cbe_error *err)
 {
-    const size_t d = s->hidden_size, rows = s->options->step_tokens;
+    const size_t d = s->hidden_size, rows = s->pool;
     part *parts = cbe_alloc(s->n_layers + 1, PER_LAYER * sizeof *parts, "parts of a checkpoint", err);
     *n = 0;
     if (!parts) return NULL;
@@ -230,13 +230,13 @@ cbe_status cbe_train_checkpoint_load(cbe_train_state *s, bool *found, cbe_error 
     if ((st = compare(file, &r, err)) != CBE_OK) goto done;
     if ((st = read_count(file, "step", s->n_steps, &step, err)) != CBE_OK) goto done;
     if ((st = read_count(file, "next-sequence", s->n_sequences, &next, err)) != CBE_OK) goto done;
-    if ((st = read_count(file, "pending", s->options->step_tokens - 1, &pending, err)) != CBE_OK) goto done;
+    if ((st = read_count(file, "pending", s->pool - 1, &pending, err)) != CBE_OK) goto done;
     st = CBE_ERR_NOMEM;
     if (!(numbers = cbe_alloc(s->n_layers, 2 * sizeof *numbers, "numbers of a checkpoint", err))) goto done;
     if (!(parts = list_parts(s, numbers, numbers + s->n_layers, &n, err))) goto done;
     st = CBE_OK;
     for (size_t i = 0; i < n && st == CBE_OK; i++) st = read_part(file, &parts[i], err);
-    for (size_t i = 0; i < s->options->step_tokens && st == CBE_OK; i++)
+    for (size_t i = 0; i < s->pool && st == CBE_OK; i++)
         if (s->labels[i] < 0 || (uint64_t)s->labels[i] >= s->decoder->vocab_size)
             st = cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: label %zu is not a token of the model", s->options->checkpoint, i);
     if (st != CBE_OK) goto done;

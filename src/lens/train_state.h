@@ -19,9 +19,10 @@ typedef struct {
     size_t next_sequence;       /* (c) in the order; at the beginning of a chunk */
     size_t first_sequence;      /* next_sequence when this run began */
     size_t step, n_steps;       /* (c) taken; in all */
-    size_t pending;             /* (c) positions that wait for the next step to be full */
-    float **rows;               /* (c) (L + 1) of (step_tokens, d): their hidden states */
-    int64_t *labels;            /* (c) (step_tokens) */
+    size_t pool;                /* positions that are mixed: steps draw from so many, as one sequence's are alike */
+    size_t pending;             /* (c) positions that wait in it */
+    float **rows;               /* (c) (L + 1) of (pool, d): their hidden states */
+    int64_t *labels;            /* (c) (pool) */
     cbe_tuned_lens *lens;       /* (c) */
     cbe_lens_optimizer *optimizers; /* (c) (L) */
     double *losses;             /* (c) (n_steps, L) */

@@ -138,6 +138,14 @@ static bool stop_at(void *context, size_t step, size_t n_steps, size_t n_layers,
     return step < *(const size_t *)context;
 }
 
+static bool never(void *context, size_t done, size_t total)
+{
+    (void)context;
+    (void)done;
+    (void)total;
+    return false;
+}
+
 static void resumed_is_uninterrupted(void **state)
 {
     static const cbe_optimizer_kind kinds[] = {CBE_OPTIMIZER_NATURAL, CBE_OPTIMIZER_ADAM};
@@ -164,6 +172,17 @@ static void resumed_is_uninterrupted(void **state)
         assert_int_equal(access(checkpoint, R_OK), 0);
         cbe_assert_ok(train(&f, NULL, NULL, &parts, &err), &err);
         assert_in_range(parts.training.resumed_at, 1, stop);
+        same(&whole, &parts);
+        result_free(&parts);
+
+        /* Stopped at the first step: the pass before training is not made again. */
+        size_t first = 1;
+        const cbe_lens_train_hooks at_once = {NULL, stop_at, &first}, no_fit = {never, NULL, NULL};
+        f.options.resume = false;
+        assert_int_equal(train(&f, NULL, &at_once, &parts, &err), CBE_ERR_CANCELLED);
+        f.options.resume = true;
+        cbe_assert_ok(train(&f, NULL, &no_fit, &parts, &err), &err);
+        assert_int_equal(parts.training.resumed_at, 0);
         same(&whole, &parts);
         result_free(&whole);
         result_free(&one_thread);
