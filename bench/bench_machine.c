@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "causal/kernels.h"
+#include "core/gemm.h"
 
 extern char *openblas_get_config(void) __attribute__((weak));
 
@@ -26,6 +27,9 @@ static void cpu_name(char *name, size_t size)
 int main(void)
 {
     char name[256];
+    const float one = 1;
+    float product;
+    cbe_gemm(false, false, 1, 1, 1, 1, &one, 1, &one, 1, 0, &product, 1); /* or the linker leaves the BLAS out */
     cpu_name(name, sizeof name);
     printf("%s, %d processors, %d threads\n", name, omp_get_num_procs(), omp_get_max_threads());
 #if defined(__clang__)

@@ -52,6 +52,7 @@ typedef struct {
 
 typedef struct {
     double read, exps, seconds; /* best seconds to read Z; of N V exponentials; the larger */
+    double read_w;              /* to read W~, which an evaluation does once, with gradient twice */
 } lens_floor;
 
 /** Times `count` kinds of work in turn, `rounds` times (at most LENS_CASE_ROUNDS). @param floor NULL: not wanted */
