@@ -1,165 +1,72 @@
 /*
  * bench_lens.c - time of one evaluation of the lens objective, against what the machine can do.
  *
- * Usage: bench_lens [N V d [layernorm]]      defaults: 2048 49152 576, the shape of SmolLM2-135M
- * Random hidden states and weights. Prints medians of several runs, and ratios within this run.
+ * Usage: bench_lens [N V d [rmsnorm|layernorm]]      defaults: 2048 49152 576, the shape of SmolLM2-135M
+ * Random hidden states and weights. Times are for each direction; ratios are those of the median to the floor (lens_case.h), and
+ * to the larger of N V exponentials and a direction's share of what the whole evaluation has to read: Z, and W~ once, with
+ * gradient twice. The second is far above the first where d is of the size of N.
  */
 #include <math.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "causal/kernels.h"
-#include "cbe/objective.h"
+#include "lens_case.h"
 
-static double now(void)
+enum { ROUNDS = 9, BATCH = 8 };
+
+static lens_shape parse(int argc, char **argv)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static unsigned long long sequence = 1;
-static float normal(void)
-{
-    float sum = 0;
-    for (int i = 0; i < 12; i++) {
-        sequence = sequence * 6364136223846793005ull + 1442695040888963407ull;
-        sum += (float)(sequence >> 40) / 16777216.0f;
+    lens_shape shape = {2048, 49152, 576, CBE_NORM_RMS};
+    bool right = argc == 1 || argc == 4 || argc == 5;
+    if (right && argc > 1) {
+        shape.n_tokens = strtoull(argv[1], NULL, 10);
+        shape.vocab_size = strtoull(argv[2], NULL, 10);
+        shape.hidden_size = strtoull(argv[3], NULL, 10);
     }
-    return sum - 6;
-}
-
-static float *normals(size_t n, float scale)
-{
-    float *x = aligned_alloc(64, (n * sizeof *x + 63) / 64 * 64); /* as the library's own arrays */
-    if (!x) exit(1);
-    for (size_t i = 0; i < n; i++) x[i] = scale * normal();
-    return x;
-}
-
-static int compare(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-enum { RUNS = 9 };
-
-static double median_eval(cbe_objective *o, size_t m, const double *v, double *energy, double *grad)
-{
-    double seconds[RUNS];
-    for (int r = 0; r < RUNS; r++) {
-        const double t = now();
-        cbe_error err;
-        if (cbe_objective_eval(o, m, v, energy, grad, NULL, &err) != CBE_OK) {
-            fprintf(stderr, "%s\n", err.message);
-            exit(1);
-        }
-        seconds[r] = now() - t;
+    if (right && argc == 5) {
+        shape.norm = strcmp(argv[4], cbe_norm_name(CBE_NORM_LAYER)) == 0 ? CBE_NORM_LAYER : CBE_NORM_RMS;
+        right = strcmp(argv[4], cbe_norm_name(shape.norm)) == 0;
     }
-    qsort(seconds, RUNS, sizeof *seconds, compare);
-    return seconds[RUNS / 2];
+    if (!right || shape.n_tokens < 2 || shape.vocab_size < 2 || shape.hidden_size < BATCH) {
+        fprintf(stderr, "usage: bench_lens [N V d [rmsnorm|layernorm]]\n");
+        exit(2);
+    }
+    return shape;
 }
 
-/* Seconds to read n x v floats with all threads. */
-static double read_seconds(const float *z, size_t n, size_t v, double *guard)
+static double floor_with_w(const lens_floor *floor, const lens_work *work)
 {
-    double best = 1e9;
-    for (int r = 0; r < RUNS; r++) {
-        double sum = 0;
-        const double t = now();
-#pragma omp parallel for reduction(+ : sum)
-        for (size_t i = 0; i < n; i++) {
-            float s = 0;
-#pragma omp simd reduction(+ : s)
-            for (size_t j = 0; j < v; j++) s += z[i * v + j];
-            sum += (double)s;
-        }
-        best = fmin(best, now() - t);
-        *guard += sum;
-    }
-    return best;
-}
-
-/* Seconds for n rows of v exponentials and their sum, on data that stays in cache. */
-static double exp_seconds(const cbe_kernels *k, const float *z, size_t n, size_t v, double *guard)
-{
-    double best = 1e9;
-    for (int r = 0; r < RUNS; r++) {
-        double sum = 0;
-        const double t = now();
-#pragma omp parallel for reduction(+ : sum)
-        for (size_t i = 0; i < n; i++) {
-            const size_t row = (size_t)omp_get_thread_num();
-            sum += k->row_sum(v, z + row * v, z + row * v, NULL, 0.1f, 0.01f, 0, true);
-        }
-        best = fmin(best, now() - t);
-        *guard += sum;
-    }
-    return best;
+    return fmax((floor->read + (work->gradient ? 2 : 1) * floor->read_w) / (double)work->batch, floor->exps);
 }
 
 int main(int argc, char **argv)
 {
-    const size_t n = argc > 3 ? strtoull(argv[1], NULL, 10) : 2048;
-    const size_t vocab = argc > 3 ? strtoull(argv[2], NULL, 10) : 49152;
-    const size_t d = argc > 3 ? strtoull(argv[3], NULL, 10) : 576;
-    const cbe_norm norm = argc > 4 && strcmp(argv[4], "layernorm") == 0 ? CBE_NORM_LAYER : CBE_NORM_RMS;
-    enum { BATCH = 8 };
-    float *hidden = normals(n * d, 1), *w = normals(vocab * d, 0.1f), *gamma = normals(d, 0.1f);
-    for (size_t k = 0; k < d; k++) gamma[k] += 1;
-    cbe_decoder decoder = {d, vocab, norm, 1e-5, 0, gamma, NULL, w, NULL};
-    cbe_lens_options options = {n, CBE_ABLATE_MEAN, CBE_OBJECTIVE_KL, NULL, NULL, BATCH, NULL, NULL, CBE_LOGITS_FLOAT32};
-    cbe_objective *o = NULL;
-    cbe_error err;
-    double *v = malloc(BATCH * d * sizeof *v), *grad = malloc(BATCH * d * sizeof *grad), energy[BATCH];
-    if (cbe_lens_objective_create(&o, &decoder, &options, &err) != CBE_OK ||
-        cbe_lens_objective_set_layer(o, hidden, (cbe_translator){NULL, NULL}, &err) != CBE_OK) {
-        fprintf(stderr, "%s\n", err.message);
-        return 1;
-    }
-    double t = now();
-    if (cbe_lens_objective_set_layer(o, hidden, (cbe_translator){NULL, NULL}, &err) != CBE_OK) return 1;
-    t = now() - t;
-    for (size_t j = 0; j < BATCH; j++) {
-        double norm2 = 0;
-        for (size_t k = 0; k < d; k++) v[j * d + k] = (double)normal(), norm2 += v[j * d + k] * v[j * d + k];
-        for (size_t k = 0; k < d; k++) v[j * d + k] /= sqrt(norm2);
-    }
-    double guard = 0;
-    float *z = normals(vocab * 64, 1), *large = aligned_alloc(64, (n * vocab * sizeof *large + 63) / 64 * 64);
-    if (large) memset(large, 0, n * vocab * sizeof *large);
-    const double read = large ? read_seconds(large, n, vocab, &guard) : 0;
-    free(large);
-    const cbe_kernels *kernels = cbe_kernels_choose(NULL);
-    const double exps = exp_seconds(kernels, z, n, vocab, &guard);
-    const double one = median_eval(o, 1, v, energy, grad), one_energy = median_eval(o, 1, v, energy, NULL);
-    const double batch = median_eval(o, BATCH, v, energy, grad);
-    const double batch_energy = median_eval(o, BATCH, v, energy, NULL);
-    const double bytes = 4.0 * (double)n * (double)vocab, floor_s = read > exps ? read : exps;
-    printf("N %zu, V %zu, d %zu, kernels %s, %d threads\n", n, vocab, d, kernels->name,
-           omp_get_max_threads());
-    printf("setting a layer           %8.3f s   %.0f GFLOP/s\n", t,
-           4e-9 * (double)n * (double)vocab * (double)d / t);
-    printf("reading Z                 %8.4f s   %.1f GB/s\n", read, 1e-9 * bytes / read);
-    printf("N V exponentials, cached  %8.4f s   %.2f G/s\n", exps, 1e-9 * bytes / 4 / exps);
-    printf("floor                     %8.4f s\n", floor_s);
-    printf("1 direction, energy       %8.4f s   %.2f of the floor\n", one_energy, one_energy / floor_s);
-    printf("1 direction, and gradient %8.4f s   %.2f of the floor\n", one, one / floor_s);
-    printf("8 directions, energy      %8.4f s each   %.2f of the floor\n", batch_energy / BATCH,
-           batch_energy / BATCH / floor_s);
-    printf("8 directions, and gradient%8.4f s each   %.2f of the floor, %.2f of one alone\n", batch / BATCH,
-           batch / BATCH / floor_s, batch / BATCH / one);
-    if (guard == 1) printf("\n"); /* keeps the measured loops */
-    cbe_objective_free(o);
-    free(hidden);
-    free(w);
-    free(gamma);
-    free(v);
-    free(grad);
-    free(z);
+    static const lens_work work[] = {{1, false}, {1, true}, {BATCH, false}, {BATCH, true}};
+    static const char *const names[] = {"1 direction, energy", "1 direction, and gradient", "8 directions, energy, each",
+                                        "8 directions, and gradient, each"};
+    enum { KINDS = sizeof work / sizeof *work };
+    const lens_shape shape = parse(argc, argv);
+    lens_case c;
+    lens_time times[KINDS];
+    lens_floor floor;
+    lens_case_make(&c, shape, BATCH);
+    lens_case_time(&c, ROUNDS, KINDS, work, times, &floor);
+    const double entries = (double)shape.n_tokens * (double)shape.vocab_size;
+    printf("N %zu, V %zu, d %zu, %s, kernels %s, %d threads, %.2f GB\n", shape.n_tokens, shape.vocab_size,
+           shape.hidden_size, cbe_norm_name(shape.norm), cbe_lens_objective_kernels(c.objective), omp_get_max_threads(),
+           1e-9 * (double)c.bytes);
+    printf("  %-33s %8.3f s   %.0f GFLOP/s\n", "setting the layer", c.set_layer_s,
+           4e-9 * entries * (double)shape.hidden_size / c.set_layer_s);
+    printf("  %-33s %8.4f s   %.1f GB/s\n", "reading Z", floor.read, 4e-9 * entries / floor.read);
+    printf("  %-33s %8.4f s\n", "reading W~", floor.read_w);
+    printf("  %-33s %8.4f s   %.2f G/s\n", "N V exponentials, cached", floor.exps, 1e-9 * entries / floor.exps);
+    for (size_t k = 0; k < KINDS; k++)
+        printf("  %-33s %8.4f s   %.2f of the floor (best %.4f s, %.2f), with W~ %.2f\n", names[k], times[k].median,
+               times[k].median / floor.seconds, times[k].best, times[k].best / floor.seconds,
+               times[k].median / floor_with_w(&floor, &work[k]));
+    printf("  %-33s %8.2f\n", "8 directions to 1, with gradient", times[3].median / times[1].median);
+    lens_case_free(&c);
     return 0;
 }

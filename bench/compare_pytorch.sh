@@ -70,7 +70,7 @@ if ! has_torch; then
     has_torch || fail "PyTorch was installed into $venv but cannot be imported"
 fi
 
-echo "PyTorch $("$venv/bin/python" -c 'import torch; print(torch.__version__)'), layer ${inputs[2]} of ${inputs[0]}"
+echo "PyTorch $("$venv/bin/python" -c 'import torch; print(torch.__version__)'), layer ${inputs[2]} of ${inputs[0]##*/}"
 pytorch_times=() cbe_times=()
 for ((round = 1; round <= ${CBE_BENCH_ROUNDS:-3}; round++)); do
     pytorch=$("$venv/bin/python" bench/pytorch_evaluation.py "${inputs[@]}")
