@@ -108,7 +108,7 @@ static void compare(cbe_norm norm, double cap, bool bias, cbe_objective_kind kin
     evaluate(&p, energy, grad);
     evaluate(&p, alone, NULL);
     assert_memory_equal(energy, alone, ROWS * sizeof *energy);
-    const double size = sharp ? 500 : 8; /* of logits, which float32 rounds */
+    const double size = sharp ? 1800 : 8; /* of two logits, of 900 at most where they are sharp, which float32 rounds */
     for (size_t i = 0; i < CHECKED; i++) {
         const size_t row = i * (ROWS - 1) / (CHECKED - 1);
         double h[D], want_grad[PARTS], got_grad[PARTS], top = 0;
