@@ -187,8 +187,8 @@ static cbe_status add_directory_entry(archive *a, const entry *e, cbe_error *err
 {
     unsigned char bytes[DIRECTORY_BYTES + NAME_SPACE + EXTRA_HEADER + 24];
     output o = {bytes, 0, sizeof bytes};
-    const bool large = e->size >= ESCAPE32, far = e->offset >= ESCAPE32;
-    const size_t zip64 = (large ? 16 : 0) + (far ? 8 : 0);
+    const bool large = e->size >= ESCAPE32, beyond = e->offset >= ESCAPE32;
+    const size_t zip64 = (large ? 16 : 0) + (beyond ? 8 : 0);
     put_code(&o, "PK\1\2");
     put_number(&o, VERSION_64, 2); /* made by */
     put_common(&o, e, large);
@@ -197,7 +197,7 @@ static cbe_status add_directory_entry(archive *a, const entry *e, cbe_error *err
     put_number(&o, 0, 2); /* disk */
     put_number(&o, 0, 2);
     put_number(&o, 0, 4); /* attributes */
-    put_number(&o, far ? ESCAPE32 : e->offset, 4);
+    put_number(&o, beyond ? ESCAPE32 : e->offset, 4);
     put_code(&o, e->name);
     if (zip64) {
         put_number(&o, ZIP64_ID, 2);
@@ -206,7 +206,7 @@ static cbe_status add_directory_entry(archive *a, const entry *e, cbe_error *err
             put_number(&o, e->size, 8);
             put_number(&o, e->size, 8);
         }
-        if (far) put_number(&o, e->offset, 8);
+        if (beyond) put_number(&o, e->offset, 8);
     }
     return append(a, bytes, o.size, err);
 }

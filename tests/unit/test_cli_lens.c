@@ -28,7 +28,7 @@ static cbe_safetensors *open_file(const char *line)
 static void write_tensors(const char *path, const cbe_safetensors *a, const cbe_safetensors *b,
                           const char *const (*names)[2], size_t n)
 {
-    cbe_tensor_spec specs[8];
+    cbe_tensor_spec specs[8] = {0};
     cbe_tensor t[8];
     cbe_safetensors_writer *writer = NULL;
     for (size_t i = 0; i < n; i++) {
