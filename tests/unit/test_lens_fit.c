@@ -213,7 +213,6 @@ static void fits_a_model(void **state)
     cbe_affine_layer layers[8];
     cbe_assert_ok(cbe_affine_fit(&lens, model, B, S, ids, 0.4, layers, NULL, NULL, &err), &err);
     capture c;
-    capture_init(&c, model, B * S);
     capture_run(&c, model, B, S, ids);
     const float *hidden[8];
     for (size_t i = 0; i <= config->n_layers; i++) hidden[i] = c.hidden + i * B * S * config->hidden_size;
