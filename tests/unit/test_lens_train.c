@@ -223,6 +223,7 @@ static void refuses_checkpoints_of_other_runs(void **state)
 
     /* Damaged files. */
     size_t size;
+    cbe_model_close(f.model);
     f = make("llama");
     f.options = right;
     unsigned char *bytes = cbe_read_file(right.checkpoint, &size);
