@@ -7,13 +7,9 @@
 #include "core/eigen.h"
 #include "core/gemm.h"
 #include "core/memory.h"
+#include "core/sizes.h"
 
 enum { GRAM_ROWS = 1024 };
-
-static size_t min_size(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
 
 /* Centres each row of (n, d) float rows. */
 static void centre_rows(size_t n, size_t d, float *rows)
@@ -42,7 +38,7 @@ cbe_status cbe_unembedding_gram(const cbe_decoder *decoder, double *gram, cbe_er
     if (st == CBE_OK) {
         memset(gram, 0, d * d * sizeof *gram);
         for (size_t t = 0; t < decoder->vocab_size; t += GRAM_ROWS) {
-            const size_t n = min_size(GRAM_ROWS, decoder->vocab_size - t);
+            const size_t n = cbe_min_size(GRAM_ROWS, decoder->vocab_size - t);
             for (size_t i = 0; i < n * d; i++)
                 rows[i] = decoder->unembedding[t * d + i] * decoder->gamma[i % d];
             if (decoder->norm == CBE_NORM_LAYER) centre_rows(n, d, rows);
@@ -95,7 +91,7 @@ static cbe_status delta_moment(const cbe_candidate_input *in, double *moment, cb
         if (in->ablation != CBE_ABLATE_ZERO) mean_state(in, mean);
         memset(moment, 0, d * d * sizeof *moment);
         for (size_t first = 0; first < n; first += GRAM_ROWS) {
-            const size_t count = min_size(GRAM_ROWS, n - first);
+            const size_t count = cbe_min_size(GRAM_ROWS, n - first);
             for (size_t i = 0; i < count; i++) {
                 const float *h = in->hidden + (first + i) * d;
                 double norm2 = 0;

@@ -16,10 +16,12 @@
 #include <omp.h>
 #include <string.h>
 
+#include "core/arrays.h"
 #include "core/exp.h"
 #include "core/fail.h"
 #include "core/gemm.h"
 #include "core/memory.h"
+#include "core/sizes.h"
 #include "model/clones.h"
 #include "model/norm.h"
 #include "model/panels.h"
@@ -59,32 +61,15 @@ typedef struct {
     double change;      /* sum p (l - l'), with a cap */
 } row_sums;
 
-static size_t min_size(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
-typedef struct {
-    void *slot;
-    size_t count, size;
-    const char *what;
-} array_spec;
-
-static size_t times(size_t a, size_t b)
-{
-    size_t product;
-    return cbe_mul_size(a, b, &product) ? product : SIZE_MAX;
-}
-
-static void list_arrays(cbe_divergence *o, array_spec list[N_ARRAYS])
+static void list_arrays(cbe_divergence *o, cbe_array list[N_ARRAYS])
 {
     const size_t d = o->decoder->hidden_size, n = o->n_rows;
-    const array_spec arrays[N_ARRAYS] = {
+    const cbe_array arrays[N_ARRAYS] = {
         {&o->labels, o->kind == CBE_OBJECTIVE_CE ? n : 0, sizeof(int64_t), "labels"},
-        {&o->e, o->keeps_e ? times(n, d) : 0, sizeof(float), "expected unembedding"},
-        {&o->clean, o->keeps_clean ? times(n, d) : 0, sizeof(float), "clean states"},
+        {&o->e, o->keeps_e ? cbe_times(n, d, 1) : 0, sizeof(float), "expected unembedding"},
+        {&o->clean, o->keeps_clean ? cbe_times(n, d, 1) : 0, sizeof(float), "clean states"},
         {&o->base, n, sizeof(double), "clean distributions"},
-        {&o->work, times((size_t)o->n_threads, o->thread_floats), sizeof(float), "logits of a chunk"},
+        {&o->work, cbe_times((size_t)o->n_threads, o->thread_floats, 1), sizeof(float), "logits of a chunk"},
     };
     memcpy(list, arrays, sizeof arrays);
 }
@@ -119,15 +104,10 @@ static room room_of(const cbe_divergence *o, size_t thread)
 size_t cbe_divergence_bytes(const cbe_decoder *decoder, cbe_objective_kind kind, size_t n_rows)
 {
     cbe_divergence o;
-    array_spec list[N_ARRAYS];
+    cbe_array list[N_ARRAYS];
     describe(&o, decoder, kind, n_rows);
     list_arrays(&o, list);
-    size_t total = sizeof o;
-    for (size_t i = 0; i < N_ARRAYS; i++) {
-        size_t bytes;
-        if (!cbe_mul_size(list[i].count, list[i].size, &bytes) || !cbe_add_size(total, bytes, &total)) return SIZE_MAX;
-    }
-    return total;
+    return cbe_arrays_bytes(N_ARRAYS, list, sizeof o);
 }
 
 cbe_status cbe_divergence_create(cbe_divergence **out, const cbe_decoder *decoder, cbe_objective_kind kind,
@@ -135,17 +115,13 @@ cbe_status cbe_divergence_create(cbe_divergence **out, const cbe_decoder *decode
 {
     cbe_divergence *o = cbe_alloc_zero(1, sizeof *o, "divergence", err);
     if (!o) return CBE_ERR_NOMEM;
-    array_spec list[N_ARRAYS];
+    cbe_array list[N_ARRAYS];
     describe(o, decoder, kind, n_rows);
     list_arrays(o, list);
-    for (size_t i = 0; i < N_ARRAYS; i++) {
-        if (list[i].count == 0) continue;
-        void *memory = cbe_alloc(list[i].count, list[i].size, list[i].what, err);
-        if (!memory) {
-            cbe_divergence_free(o);
-            return CBE_ERR_NOMEM;
-        }
-        memcpy(list[i].slot, &memory, sizeof memory);
+    const cbe_status st = cbe_arrays_allocate(N_ARRAYS, list, err);
+    if (st != CBE_OK) {
+        cbe_divergence_free(o);
+        return st;
     }
     if (o->labels) memcpy(o->labels, labels, n_rows * sizeof *labels);
     *out = o;
@@ -155,8 +131,9 @@ cbe_status cbe_divergence_create(cbe_divergence **out, const cbe_decoder *decode
 void cbe_divergence_free(cbe_divergence *o)
 {
     if (!o) return;
-    void *owned[] = {o->labels, o->e, o->clean, o->base, o->work};
-    for (size_t i = 0; i < N_ARRAYS; i++) cbe_free(owned[i]);
+    cbe_array list[N_ARRAYS];
+    list_arrays(o, list);
+    cbe_arrays_free(N_ARRAYS, list);
     cbe_free(o);
 }
 
@@ -235,7 +212,7 @@ static void pass(const cbe_divergence *o, size_t n, const cbe_divergence_item *i
     const size_t d = o->decoder->hidden_size, vocab = o->decoder->vocab_size;
     for (size_t r = 0; r < n; r++) sums[r] = (row_sums){.top = -INFINITY};
     for (size_t first = 0; first < vocab; first += CHUNK) {
-        const size_t columns = min_size(CHUNK, vocab - first);
+        const size_t columns = cbe_min_size(CHUNK, vocab - first);
         const float *weights = o->decoder->unembedding + first * d;
         const float beta = first ? 1 : 0;
         chunk_logits(o, n, first, columns, w->y, w->logits);
@@ -348,7 +325,7 @@ static void each_panel(const panel_run *run, size_t n)
     }
 #pragma omp parallel for schedule(dynamic) num_threads(run->o->n_threads)
     for (size_t first = 0; first < n; first += panel)
-        run_panel(run, (size_t)omp_get_thread_num(), first, min_size(panel, n - first));
+        run_panel(run, (size_t)omp_get_thread_num(), first, cbe_min_size(panel, n - first));
 }
 
 cbe_status cbe_divergence_set_clean(cbe_divergence *o, const cbe_divergence_item *items, const float *hidden, cbe_error *err)

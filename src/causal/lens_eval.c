@@ -21,6 +21,7 @@
 
 #include "core/fail.h"
 #include "core/gemm.h"
+#include "core/sizes.h"
 
 /* Below this share of |xc|^2 + c^2 |ac|^2 left, Z - c u has lost the digits that are asked for. */
 static const double EXACT_BELOW = 0.02;
@@ -28,11 +29,6 @@ static const double EXACT_BELOW = 0.02;
 static const double SUM_MIN = 1e-20, SUM_MAX = 1e20;
 /* Exponents of two between which kernels need not clamp; 2^126 may still be added up in float. */
 static const double LOW_EXPONENT = -125, HIGH_EXPONENT = 100;
-
-static size_t min_size(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
 
 /* 1 a. a = v + A v, ac = C a, for each direction. */
 static void lens_directions(cbe_lens_objective *o, size_t m, const double *v)
@@ -89,7 +85,7 @@ static void direction_products(cbe_lens_objective *o, size_t m, const double *v)
     {
 #pragma omp for schedule(dynamic) nowait
         for (size_t t = 0; t < vocab; t += CBE_LENS_VOCAB_BLOCK)
-            k->rows_dot(min_size(CBE_LENS_VOCAB_BLOCK, vocab - t), d, o->w + t * d, d, m, o->ac32,
+            k->rows_dot(cbe_min_size(CBE_LENS_VOCAB_BLOCK, vocab - t), d, o->w + t * d, d, m, o->ac32,
                         o->u + t, o->stride);
 #pragma omp for schedule(dynamic, CBE_LENS_TOKEN_CHUNK)
         for (size_t i = 0; i < o->n_active; i++) token_products(o, m, v, same, o->active[i]);
@@ -303,7 +299,7 @@ static void pass_rows(cbe_lens_objective *o, size_t m, size_t part, size_t begin
         for (size_t j = j_begin; j < j_end; j++) {
             size_t n = 0, rows[CBE_ROW_GROUP];
             row_source sources[CBE_ROW_GROUP];
-            for (size_t i = start; i < min_size(end, start + CBE_ROW_GROUP); i++) {
+            for (size_t i = start; i < cbe_min_size(end, start + CBE_ROW_GROUP); i++) {
                 const cbe_lens_shift *shift = &o->shifts[j * o->n_active + i];
                 if (shift->exact) continue;
                 const size_t row = o->active[i];
@@ -323,7 +319,7 @@ static void pass_rows(cbe_lens_objective *o, size_t m, size_t part, size_t begin
 static void pass(cbe_lens_objective *o, size_t m, cbe_lens_want want)
 {
     const size_t active = o->n_active, at_once = cbe_lens_rows_at_once(o), threads = (size_t)o->n_threads;
-    const size_t shares = min_size(m, (threads + o->n_parts - 1) / o->n_parts), tasks = o->n_parts * shares;
+    const size_t shares = cbe_min_size(m, (threads + o->n_parts - 1) / o->n_parts), tasks = o->n_parts * shares;
 #pragma omp parallel for schedule(dynamic) num_threads(o->n_threads)
     for (size_t task = 0; task < tasks; task++) {
         const size_t part = task / shares, share = task % shares;
@@ -331,7 +327,7 @@ static void pass(cbe_lens_objective *o, size_t m, cbe_lens_want want)
         const size_t j_begin = m * share / shares, j_end = m * (share + 1) / shares;
         memset(o->g_used + part * m + j_begin, 0, (j_end - j_begin) * sizeof *o->g_used);
         for (size_t start = begin; start < end; start += at_once)
-            pass_rows(o, m, part, start, min_size(end, start + at_once), j_begin, j_end, want);
+            pass_rows(o, m, part, start, cbe_min_size(end, start + at_once), j_begin, j_end, want);
     }
 }
 
@@ -364,7 +360,7 @@ static void exact_pass(cbe_lens_objective *o, size_t m, const double *v_m, size_
     bool *used = o->g_used + (size_t)CBE_LENS_PARTS * m;
     memset(used, 0, m * sizeof *used);
     for (size_t first = 0; first < n_pairs; first += CBE_LENS_EXACT_ROWS) {
-        const size_t count = min_size(CBE_LENS_EXACT_ROWS, n_pairs - first);
+        const size_t count = cbe_min_size(CBE_LENS_EXACT_ROWS, n_pairs - first);
         const size_t *pairs = o->exact_pairs + first;
         for (size_t q = 0; q < count; q++) {
             const size_t j = pairs[q] / active, token = o->row_token[o->active[pairs[q] % active]];
@@ -403,7 +399,7 @@ static void exact_pass(cbe_lens_objective *o, size_t m, const double *v_m, size_
             float *g = o->g + ((size_t)CBE_LENS_PARTS * m + j) * stride;
 #pragma omp parallel for schedule(static) num_threads(o->n_threads)
             for (size_t t = 0; t < v; t += CBE_LENS_VOCAB_BLOCK) {
-                const size_t n = min_size(CBE_LENS_VOCAB_BLOCK, v - t);
+                const size_t n = cbe_min_size(CBE_LENS_VOCAB_BLOCK, v - t);
                 const float *et = e + t, *pt = p + t;
                 o->kernels->accumulate(n, 1, &et, &e_weight, !used[j], g + t);
                 if (o->capped) o->kernels->accumulate(n, 1, &pt, &p_weight, 0, g + t);
@@ -423,7 +419,7 @@ static void vocab_gradient(cbe_lens_objective *o, size_t m, bool exact, double *
     const size_t blocks = (v + CBE_LENS_VOCAB_BLOCK - 1) / CBE_LENS_VOCAB_BLOCK;
 #pragma omp parallel for schedule(dynamic) num_threads(o->n_threads)
     for (size_t b = 0; b < blocks; b++) {
-        const size_t start = b * CBE_LENS_VOCAB_BLOCK, n = min_size(CBE_LENS_VOCAB_BLOCK, v - start);
+        const size_t start = b * CBE_LENS_VOCAB_BLOCK, n = cbe_min_size(CBE_LENS_VOCAB_BLOCK, v - start);
         for (size_t j = 0; j < m; j++) {
             double total[CBE_LENS_VOCAB_BLOCK];
             memset(total, 0, sizeof total);
@@ -462,7 +458,7 @@ static void token_gradient(cbe_lens_objective *o, size_t m, double *sums)
     memset(o->block_sums, 0, blocks * 3 * m * d * sizeof *o->block_sums);
 #pragma omp parallel for schedule(dynamic) num_threads(o->n_threads)
     for (size_t b = 0; b < blocks; b++) {
-        const size_t end = min_size((b + 1) * CBE_LENS_TOKEN_BLOCK, active);
+        const size_t end = cbe_min_size((b + 1) * CBE_LENS_TOKEN_BLOCK, active);
         double *out = o->block_sums + b * 3 * m * d;
         for (size_t i = b * CBE_LENS_TOKEN_BLOCK; i < end; i++) {
             const size_t row = o->active[i], token = o->row_token[row];

@@ -13,12 +13,8 @@
 #include "core/fail.h"
 #include "core/gemm.h"
 #include "core/memory.h"
+#include "core/sizes.h"
 #include "lens/translate.h"
-
-static size_t min_size(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
 
 static size_t blocks_of(size_t n, size_t block)
 {
@@ -46,7 +42,7 @@ static void set_mean(cbe_lens_objective *o)
     for (size_t b = 0; b < blocks; b++) {
         double *sum = o->block_sums + b * d;
         memset(sum, 0, d * sizeof *sum);
-        const size_t end = min_size(n, (b + 1) * CBE_LENS_TOKEN_BLOCK);
+        const size_t end = cbe_min_size(n, (b + 1) * CBE_LENS_TOKEN_BLOCK);
         for (size_t i = b * CBE_LENS_TOKEN_BLOCK; i < end; i++)
             for (size_t k = 0; k < d && !(o->held_out && o->held_out[i]); k++) sum[k] += (double)o->hidden[i * d + k];
     }
@@ -110,7 +106,7 @@ static void expected_unembedding(cbe_lens_objective *o, size_t thread, size_t fi
     const size_t v = o->vocab_size, d = o->hidden_size;
     float *p = o->p_work + thread * CBE_LENS_BLOCK * CBE_LENS_P_COLUMNS;
     for (size_t start = 0; start < v; start += CBE_LENS_P_COLUMNS) {
-        const size_t columns = min_size(CBE_LENS_P_COLUMNS, v - start);
+        const size_t columns = cbe_min_size(CBE_LENS_P_COLUMNS, v - start);
         for (size_t i = 0; i < n; i++) {
             const size_t row = first + i;
             const float *zs = z + i * o->stride + start;
@@ -130,7 +126,7 @@ static cbe_status set_rows(cbe_lens_objective *o, cbe_error *err)
     const size_t blocks = blocks_of(o->n_rows, CBE_LENS_BLOCK);
 #pragma omp parallel for schedule(dynamic) num_threads(o->n_threads) reduction(min : bad_row)
     for (size_t b = 0; b < blocks; b++) {
-        const size_t first = b * CBE_LENS_BLOCK, n = min_size(CBE_LENS_BLOCK, o->n_rows - first);
+        const size_t first = b * CBE_LENS_BLOCK, n = cbe_min_size(CBE_LENS_BLOCK, o->n_rows - first);
         const size_t thread = (size_t)omp_get_thread_num();
         float *z = o->storage == CBE_LOGITS_FLOAT32 ? o->z + first * o->stride
                                                     : o->row_work + thread * CBE_LENS_BLOCK * o->stride;

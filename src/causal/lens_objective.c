@@ -9,8 +9,10 @@
 #include <omp.h>
 #include <string.h>
 
+#include "core/arrays.h"
 #include "core/fail.h"
 #include "core/memory.h"
+#include "core/sizes.h"
 
 static size_t blocks_of(size_t n, size_t block)
 {
@@ -45,25 +47,10 @@ static void lens_set_held_out(cbe_objective *self)
     cbe_lens_activate(o, o->n_rows - o->n_held_out, o->n_held_out, o->n_held_out);
 }
 
-/* An array of the objective: where its pointer goes and how large it is. */
-typedef struct {
-    void *slot; /* address of the pointer */
-    size_t count, size;
-    const char *what;
-} array_spec;
-
 enum { MAX_ARRAYS = 64 };
 
-/* a b c, or SIZE_MAX when that overflows: no memory has as much. */
-static size_t times(size_t a, size_t b, size_t c)
-{
-    size_t product;
-    if (!cbe_mul_size(a, b, &product) || !cbe_mul_size(product, c, &product)) return SIZE_MAX;
-    return product;
-}
-
 /* Every array, its size by the fields that are set; returns their number. */
-static size_t list_arrays(cbe_lens_objective *o, array_spec *list)
+static size_t list_arrays(cbe_lens_objective *o, cbe_array *list)
 {
     const size_t n = o->n_tokens, d = o->hidden_size, v = o->vocab_size, rows = o->n_rows, m = o->head.max_batch;
     const size_t longest = rows > n ? rows : n, parts = CBE_LENS_PARTS + 1, stride = o->stride;
@@ -71,17 +58,17 @@ static size_t list_arrays(cbe_lens_objective *o, array_spec *list)
     const size_t token_blocks = blocks_of(longest, CBE_LENS_TOKEN_BLOCK), vocab_blocks = blocks_of(v, CBE_LENS_VOCAB_BLOCK);
     const size_t sums = 3 * token_blocks > vocab_blocks ? 3 * token_blocks : vocab_blocks;
     const bool f32 = o->storage == CBE_LOGITS_FLOAT32, f16 = o->storage == CBE_LOGITS_FLOAT16;
-    const array_spec arrays[] = {
+    const cbe_array arrays[] = {
         {&o->row_token, n, sizeof(size_t), "rows"},
         {&o->labels, o->kind == CBE_OBJECTIVE_CE ? n : 0, sizeof(int64_t), "labels"},
         {&o->derangement, o->ablation == CBE_ABLATE_RESAMPLE ? n : 0, sizeof(int64_t), "derangement"},
         {&o->held_out, o->n_mean < n ? n : 0, sizeof(bool), "tokens held out"},
-        {&o->w, times(v, d, 1), sizeof(float), "unembedding with the norm's gain"},
+        {&o->w, cbe_times(v, d, 1), sizeof(float), "unembedding with the norm's gain"},
         {&o->offset, o->decoder->beta || o->decoder->bias ? v : 0, sizeof(float), "logit offset"},
         {&o->mean, d, sizeof(double), "mean hidden state"},
-        {&o->z, f32 ? times(rows, stride, 1) : 0, sizeof(float), "logits of all tokens"},
-        {&o->z16, f16 ? times(rows, stride, 1) : 0, sizeof(uint16_t), "logits of all tokens"},
-        {&o->e, o->has_probs ? times(rows, d, 1) : 0, sizeof(float), "expected unembedding"},
+        {&o->z, f32 ? cbe_times(rows, stride, 1) : 0, sizeof(float), "logits of all tokens"},
+        {&o->z16, f16 ? cbe_times(rows, stride, 1) : 0, sizeof(uint16_t), "logits of all tokens"},
+        {&o->e, o->has_probs ? cbe_times(rows, d, 1) : 0, sizeof(float), "expected unembedding"},
         {&o->norm2, rows, sizeof(double), "norms"},
         {&o->inverse_s, rows, sizeof(double), "norms"},
         {&o->shift, rows, sizeof(double), "logsumexp"},
@@ -90,46 +77,46 @@ static size_t list_arrays(cbe_lens_objective *o, array_spec *list)
         {&o->z_low, rows, sizeof(float), "ranges of logits"},
         {&o->z_high, rows, sizeof(float), "ranges of logits"},
         {&o->active, rows, sizeof(size_t), "sample"},
-        {&o->row_work, f32 ? 0 : times(threads, CBE_LENS_BLOCK, stride), sizeof(float), "rows in work"},
-        {&o->xc_work, times(threads, CBE_LENS_BLOCK, d), sizeof(float), "rows in work"},
-        {&o->p_work, o->has_probs ? times(threads, CBE_LENS_BLOCK, CBE_LENS_P_COLUMNS) : 0, sizeof(float),
+        {&o->row_work, f32 ? 0 : cbe_times(threads, CBE_LENS_BLOCK, stride), sizeof(float), "rows in work"},
+        {&o->xc_work, cbe_times(threads, CBE_LENS_BLOCK, d), sizeof(float), "rows in work"},
+        {&o->p_work, o->has_probs ? cbe_times(threads, CBE_LENS_BLOCK, CBE_LENS_P_COLUMNS) : 0, sizeof(float),
          "probabilities"},
-        {&o->exp_work, times(threads * buffers, CBE_ROW_GROUP, stride), sizeof(float), "rows in work"},
+        {&o->exp_work, cbe_times(threads * buffers, CBE_ROW_GROUP, stride), sizeof(float), "rows in work"},
         {&o->direction, m, sizeof(size_t), "directions"},
         {&o->constant, m, sizeof(double), "directions"},
-        {&o->a, times(m, d, 1), sizeof(double), "directions"},
-        {&o->ac, times(m, d, 1), sizeof(double), "directions"},
+        {&o->a, cbe_times(m, d, 1), sizeof(double), "directions"},
+        {&o->ac, cbe_times(m, d, 1), sizeof(double), "directions"},
         {&o->mean_dot, m, sizeof(double), "directions"},
         {&o->ac_norm2, m, sizeof(double), "directions"},
-        {&o->ac32, times(m, d, 1), sizeof(float), "directions"},
-        {&o->h_dot, times(m, longest, 1), sizeof(double), "coefficients"},
-        {&o->other_dot, o->ablation == CBE_ABLATE_RESAMPLE ? times(m, longest, 1) : 0, sizeof(double), "coefficients"},
-        {&o->x_dot, times(m, longest, 1), sizeof(double), "coefficients"},
-        {&o->e_dot, times(m, longest, 1), sizeof(double), "coefficients"},
-        {&o->u, times(m, stride, 1), sizeof(float), "logit directions"},
+        {&o->ac32, cbe_times(m, d, 1), sizeof(float), "directions"},
+        {&o->h_dot, cbe_times(m, longest, 1), sizeof(double), "coefficients"},
+        {&o->other_dot, o->ablation == CBE_ABLATE_RESAMPLE ? cbe_times(m, longest, 1) : 0, sizeof(double), "coefficients"},
+        {&o->x_dot, cbe_times(m, longest, 1), sizeof(double), "coefficients"},
+        {&o->e_dot, cbe_times(m, longest, 1), sizeof(double), "coefficients"},
+        {&o->u, cbe_times(m, stride, 1), sizeof(float), "logit directions"},
         {&o->u_low, m, sizeof(float), "ranges of logits"},
         {&o->u_high, m, sizeof(float), "ranges of logits"},
-        {&o->g, times(parts, m, stride), sizeof(float), "gradient of the logits"},
+        {&o->g, cbe_times(parts, m, stride), sizeof(float), "gradient of the logits"},
         {&o->g_used, parts * m, sizeof(bool), "gradient of the logits"},
-        {&o->g_total, times(m, stride, 1), sizeof(float), "gradient of the logits"},
-        {&o->shifts, times(m, longest, 1), sizeof(cbe_lens_shift), "row results"},
-        {&o->rows, times(m, longest, 1), sizeof(cbe_lens_row), "row results"},
-        {&o->exact_pairs, times(m, longest, 1), sizeof(size_t), "row results"},
+        {&o->g_total, cbe_times(m, stride, 1), sizeof(float), "gradient of the logits"},
+        {&o->shifts, cbe_times(m, longest, 1), sizeof(cbe_lens_shift), "row results"},
+        {&o->rows, cbe_times(m, longest, 1), sizeof(cbe_lens_row), "row results"},
+        {&o->exact_pairs, cbe_times(m, longest, 1), sizeof(size_t), "row results"},
         {&o->exact_x, CBE_LENS_EXACT_ROWS * d, sizeof(float), "exact rows"},
-        {&o->exact_rows, times(CBE_LENS_EXACT_ROWS, 1 + buffers, stride), sizeof(float), "exact rows"},
+        {&o->exact_rows, cbe_times(CBE_LENS_EXACT_ROWS, 1 + buffers, stride), sizeof(float), "exact rows"},
         {&o->exact_left, CBE_LENS_EXACT_ROWS * d, sizeof(double), "exact rows"},
-        {&o->exact_grad, times(m, d, 1), sizeof(double), "exact rows"},
-        {&o->coeff, times(m, longest, 3), sizeof(double), "coefficients"},
-        {&o->block_sums, times(sums, m, d), sizeof(double), "partial sums"},
-        {&o->grad_sums, times(m, d, 4), sizeof(double), "gradient sums"},
+        {&o->exact_grad, cbe_times(m, d, 1), sizeof(double), "exact rows"},
+        {&o->coeff, cbe_times(m, longest, 3), sizeof(double), "coefficients"},
+        {&o->block_sums, cbe_times(sums, m, d), sizeof(double), "partial sums"},
+        {&o->grad_sums, cbe_times(m, d, 4), sizeof(double), "gradient sums"},
         {&o->c_total, m, sizeof(double), "gradient sums"},
         {&o->lens_grad, d, sizeof(double), "gradient sums"},
-        {&o->tracks, times(m, CBE_CONSTANT_TRACKS, 1), sizeof(cbe_constant_track), "constants"},
+        {&o->tracks, cbe_times(m, CBE_CONSTANT_TRACKS, 1), sizeof(cbe_constant_track), "constants"},
         {&o->column_energy, m, sizeof(double), "constants"},
         {&o->column_slope, m, sizeof(double), "constants"},
         {&o->column_range, m, sizeof(double), "constants"},
         {&o->pending, m, sizeof(size_t), "constants"},
-        {&o->column_grad, times(m, d, 1), sizeof(double), "constants"},
+        {&o->column_grad, cbe_times(m, d, 1), sizeof(double), "constants"},
     };
     _Static_assert(sizeof arrays / sizeof *arrays <= MAX_ARRAYS, "room for the list");
     memcpy(list, arrays, sizeof arrays);
@@ -139,13 +126,9 @@ static size_t list_arrays(cbe_lens_objective *o, array_spec *list)
 static void lens_destroy(cbe_objective *self)
 {
     cbe_lens_objective *o = (cbe_lens_objective *)self;
-    array_spec arrays[MAX_ARRAYS];
+    cbe_array arrays[MAX_ARRAYS];
     const size_t count = list_arrays(o, arrays);
-    for (size_t i = 0; i < count; i++) {
-        void *memory;
-        memcpy(&memory, arrays[i].slot, sizeof memory);
-        cbe_free(memory);
-    }
+    cbe_arrays_free(count, arrays);
     cbe_free(o->x_buffer);
     cbe_free(o);
 }
@@ -185,15 +168,10 @@ static void describe(cbe_lens_objective *o, const cbe_decoder *decoder, const cb
 size_t cbe_lens_objective_bytes(const cbe_decoder *decoder, const cbe_lens_options *options)
 {
     cbe_lens_objective o = {0};
-    array_spec arrays[MAX_ARRAYS];
+    cbe_array arrays[MAX_ARRAYS];
     describe(&o, decoder, options);
     const size_t count = list_arrays(&o, arrays);
-    size_t total = sizeof o;
-    for (size_t i = 0; i < count; i++) {
-        size_t bytes;
-        if (!cbe_mul_size(arrays[i].count, arrays[i].size, &bytes) || !cbe_add_size(total, bytes, &total)) return SIZE_MAX;
-    }
-    return total;
+    return cbe_arrays_bytes(count, arrays, sizeof o);
 }
 
 /* Rows are the tokens that have an energy, those held out last. */
@@ -286,17 +264,9 @@ cbe_status cbe_lens_objective_create(cbe_objective **out, const cbe_decoder *dec
     describe(o, decoder, options);
     o->kernels = kernels;
     if ((st = check_options(options, o, err)) != CBE_OK) goto done;
-    array_spec arrays[MAX_ARRAYS];
+    cbe_array arrays[MAX_ARRAYS];
     const size_t count = list_arrays(o, arrays);
-    for (size_t i = 0; i < count; i++) {
-        if (arrays[i].count == 0) continue;
-        void *memory = cbe_alloc(arrays[i].count, arrays[i].size, arrays[i].what, err);
-        if (!memory) {
-            st = CBE_ERR_NOMEM;
-            goto done;
-        }
-        memcpy(arrays[i].slot, &memory, sizeof memory);
-    }
+    if ((st = cbe_arrays_allocate(count, arrays, err)) != CBE_OK) goto done;
     if ((st = choose_rows(o, options, err)) != CBE_OK) goto done;
     if (o->derangement && (st = copy_derangement(o, options->derangement, err)) != CBE_OK) goto done;
     fold_decoder(o);

@@ -14,6 +14,7 @@
 
 #include "causal/lens_objective.h"
 #include "core/fail.h"
+#include "core/sizes.h"
 
 static const double QUANTILES[] = {0.02, 0.2, 0.4, 0.6, 0.8, 0.98};
 enum {
@@ -25,11 +26,6 @@ enum {
     MAX_STEPS = 20     /* on all tokens */
 };
 static const cbe_constant_rules RULES = {2e-7, 2e-6, 1e-7};
-
-static size_t min_size(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
 
 /* Coefficients of a direction at the tokens in force, sorted, into x (n_active); returns how far they reach. */
 static double sorted_coefficients(const cbe_lens_objective *o, size_t direction, double *x)
@@ -43,7 +39,7 @@ static double sorted_coefficients(const cbe_lens_objective *o, size_t direction,
 static void evaluate_tracks(cbe_lens_objective *o, const double *v, size_t n, cbe_constant_track *const *tracks)
 {
     for (size_t first = 0; first < n; first += o->head.max_batch) {
-        const size_t m = min_size(o->head.max_batch, n - first);
+        const size_t m = cbe_min_size(o->head.max_batch, n - first);
         for (size_t j = 0; j < m; j++) {
             o->direction[j] = tracks[first + j]->direction;
             o->constant[j] = tracks[first + j]->next;
@@ -64,7 +60,7 @@ static size_t first_look(cbe_lens_objective *o, const double *v, size_t directio
     a[N_QUANTILES + 1] = 0;
     const size_t n = cbe_constants_distinct(N_CONSTANTS, a);
     for (size_t first = 0; first < n; first += o->head.max_batch) {
-        const size_t m = min_size(o->head.max_batch, n - first);
+        const size_t m = cbe_min_size(o->head.max_batch, n - first);
         for (size_t j = 0; j < m; j++) {
             o->direction[j] = direction;
             o->constant[j] = a[first + j];
@@ -113,7 +109,7 @@ cbe_status cbe_lens_eval_optimal(cbe_objective *self, size_t m, const double *v,
     cbe_lens_set_directions(o, m, v);
     const size_t first = o->active_first, span = o->active_span, count = o->n_active;
     size_t thin = count / SAMPLE_SHARE > MIN_SAMPLE ? count / SAMPLE_SHARE : MIN_SAMPLE;
-    thin = min_size(thin, count);
+    thin = cbe_min_size(thin, count);
     cbe_lens_activate(o, first, span, thin);
     sample_minima(o, m, v, o->column_range);
     cbe_lens_activate(o, first, span, count);

@@ -15,11 +15,7 @@
 
 #include "causal/model_objective.h"
 #include "core/fail.h"
-
-static size_t min_size(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
+#include "core/sizes.h"
 
 double cbe_model_dot(size_t d, const float *h, const double *v)
 {
@@ -154,7 +150,7 @@ cbe_status cbe_model_eval_columns(cbe_model_objective *o, size_t m, const double
     if (grad) memset(grad, 0, m * d * sizeof *grad);
     size_t row = 0; /* per_token is in the order of the pairs */
     for (size_t first = 0; first < pairs && st == CBE_OK; first += o->plan.n_sequences)
-        st = run_batch(o, v, want, first, min_size(o->plan.n_sequences, pairs - first), energy, slope, grad, per_token, &row,
+        st = run_batch(o, v, want, first, cbe_min_size(o->plan.n_sequences, pairs - first), energy, slope, grad, per_token, &row,
                        err);
     for (size_t j = 0; j < m; j++) {
         energy[j] /= rows;

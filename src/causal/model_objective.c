@@ -8,8 +8,10 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/arrays.h"
 #include "core/fail.h"
 #include "core/memory.h"
+#include "core/sizes.h"
 
 enum {
     BATCH_TOKENS = 4096, /* that run at once, where memory allows it: enough panels for several threads */
@@ -17,23 +19,7 @@ enum {
     N_ARRAYS = 21
 };
 
-static size_t min_size(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
-static size_t max_size(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
-
 /* a b, or SIZE_MAX when that overflows: no memory has as much. */
-static size_t times(size_t a, size_t b)
-{
-    size_t product;
-    return cbe_mul_size(a, b, &product) ? product : SIZE_MAX;
-}
-
 static size_t model_n_tokens(const cbe_objective *self)
 {
     return ((const cbe_model_objective *)self)->n_rows;
@@ -55,8 +41,8 @@ void cbe_model_activate(cbe_model_objective *o, size_t first, size_t span, size_
 static void model_set_sample(cbe_objective *self, size_t n)
 {
     cbe_model_objective *o = (cbe_model_objective *)self;
-    const size_t searched = o->n_sequences - o->n_held_out, whole = max_size((n + o->tokens_each / 2) / o->tokens_each, 1);
-    cbe_model_activate(o, 0, searched, n == 0 ? searched : min_size(whole, searched));
+    const size_t searched = o->n_sequences - o->n_held_out, whole = cbe_max_size((n + o->tokens_each / 2) / o->tokens_each, 1);
+    cbe_model_activate(o, 0, searched, n == 0 ? searched : cbe_min_size(whole, searched));
 }
 
 static void model_set_held_out(cbe_objective *self)
@@ -65,17 +51,11 @@ static void model_set_held_out(cbe_objective *self)
     cbe_model_activate(o, o->n_sequences - o->n_held_out, o->n_held_out, o->n_held_out);
 }
 
-typedef struct {
-    void *slot; /* address of the pointer */
-    size_t count, size;
-    const char *what;
-} array_spec;
-
 /* Every array, its size by the fields that are set. */
-static void list_arrays(cbe_model_objective *o, size_t n_rows, array_spec list[N_ARRAYS])
+static void list_arrays(cbe_model_objective *o, size_t n_rows, cbe_array list[N_ARRAYS])
 {
     const size_t d = o->hidden_size, m = o->head.max_batch, b = o->n_sequences, at_once = o->plan.n_sequences;
-    const array_spec arrays[N_ARRAYS] = {
+    const cbe_array arrays[N_ARRAYS] = {
         {&o->derangement, o->ablation == CBE_ABLATE_RESAMPLE ? o->n_tokens : 0, sizeof(int64_t), "derangement"},
         {&o->first_row, b + 1, sizeof(size_t), "rows"},
         {&o->row_token, n_rows, sizeof(size_t), "rows"},
@@ -85,15 +65,15 @@ static void list_arrays(cbe_model_objective *o, size_t n_rows, array_spec list[N
         {&o->direction, m, sizeof(size_t), "directions"},
         {&o->constant, m, sizeof(double), "directions"},
         {&o->mean_dot, m, sizeof(double), "directions"},
-        {&o->coeff, times(at_once, o->tokens_each), sizeof(double), "coefficients"},
-        {&o->items, times(at_once, o->tokens_each), sizeof(cbe_divergence_item), "rows"},
-        {&o->row_energy, times(at_once, o->tokens_each), sizeof(double), "energies"},
-        {&o->pair_grad, times(at_once, d), sizeof(double), "gradient sums"},
+        {&o->coeff, cbe_times(at_once, o->tokens_each, 1), sizeof(double), "coefficients"},
+        {&o->items, cbe_times(at_once, o->tokens_each, 1), sizeof(cbe_divergence_item), "rows"},
+        {&o->row_energy, cbe_times(at_once, o->tokens_each, 1), sizeof(double), "energies"},
+        {&o->pair_grad, cbe_times(at_once, d, 1), sizeof(double), "gradient sums"},
         {&o->pair_slope, at_once, sizeof(double), "gradient sums"},
         {&o->column_energy, m, sizeof(double), "constants"},
         {&o->column_slope, m, sizeof(double), "constants"},
         {&o->column_range, m, sizeof(double), "constants"},
-        {&o->column_grad, times(m, d), sizeof(double), "constants"},
+        {&o->column_grad, cbe_times(m, d, 1), sizeof(double), "constants"},
         {&o->tracks, m, sizeof(cbe_constant_track), "constants"},
         {&o->sorted, o->n_tokens, sizeof(double), "constants"},
         {&o->pending, m, sizeof(size_t), "constants"},
@@ -104,13 +84,9 @@ static void list_arrays(cbe_model_objective *o, size_t n_rows, array_spec list[N
 static void model_destroy(cbe_objective *self)
 {
     cbe_model_objective *o = (cbe_model_objective *)self;
-    array_spec arrays[N_ARRAYS];
+    cbe_array arrays[N_ARRAYS];
     list_arrays(o, 0, arrays);
-    for (size_t i = 0; i < N_ARRAYS; i++) {
-        void *memory;
-        memcpy(&memory, arrays[i].slot, sizeof memory);
-        cbe_free(memory);
-    }
+    cbe_arrays_free(N_ARRAYS, arrays);
     cbe_suffix_free(o->suffix);
     cbe_divergence_free(o->divergence);
     cbe_free(o);
@@ -151,27 +127,23 @@ static size_t describe(cbe_model_objective *o, const cbe_model *model, const cbe
 static size_t bytes_of(cbe_model_objective *o, const cbe_model_objective_options *options, size_t n_rows)
 {
     const cbe_suffix_options suffix = {options->first_block, o->context_length, o->plan.n_sequences, o->plan.recompute};
-    array_spec arrays[N_ARRAYS];
+    cbe_array arrays[N_ARRAYS];
     list_arrays(o, n_rows, arrays);
     size_t total = cbe_suffix_bytes(o->model, &suffix);
     const size_t divergence = cbe_divergence_bytes(cbe_model_decoder(o->model), o->kind, n_rows);
     if (!cbe_add_size(total, divergence, &total)) return SIZE_MAX;
-    for (size_t i = 0; i < N_ARRAYS; i++) {
-        size_t bytes;
-        if (!cbe_mul_size(arrays[i].count, arrays[i].size, &bytes) || !cbe_add_size(total, bytes, &total)) return SIZE_MAX;
-    }
-    return total;
+    return cbe_arrays_bytes(N_ARRAYS, arrays, total);
 }
 
 /* The plan that fits: as many sequences at once as are wanted, all activations kept; else fewer; else blocks run anew. */
 static cbe_status choose_plan(cbe_model_objective *o, const cbe_model_objective_options *options, size_t n_rows, cbe_error *err)
 {
-    const size_t length = o->context_length, pairs = times(o->n_sequences, o->head.max_batch);
-    const size_t wanted = min_size(max_size(BATCH_TOKENS / length, 1), pairs);
-    const size_t worth_keeping = min_size(max_size(KEPT_TOKENS / length, 1), wanted);
+    const size_t length = o->context_length, pairs = cbe_times(o->n_sequences, o->head.max_batch, 1);
+    const size_t wanted = cbe_min_size(cbe_max_size(BATCH_TOKENS / length, 1), pairs);
+    const size_t worth_keeping = cbe_min_size(cbe_max_size(KEPT_TOKENS / length, 1), wanted);
     for (int recompute = 0; recompute < 2; recompute++) {
         const size_t least = recompute ? 1 : worth_keeping;
-        for (size_t n = wanted;; n = max_size(n / 2, least)) {
+        for (size_t n = wanted;; n = cbe_max_size(n / 2, least)) {
             o->plan = (cbe_model_objective_plan){.n_sequences = n, .recompute = recompute};
             o->plan.bytes = bytes_of(o, options, n_rows);
             if (o->plan.bytes != SIZE_MAX && (!options->memory || o->plan.bytes <= options->memory)) return CBE_OK;
@@ -265,7 +237,7 @@ cbe_status cbe_model_objective_create(cbe_objective **out, const cbe_model *mode
     if (st != CBE_OK) return st;
     cbe_model_objective *o = cbe_alloc_zero(1, sizeof *o, "model objective", err);
     if (!o) return CBE_ERR_NOMEM;
-    array_spec arrays[N_ARRAYS];
+    cbe_array arrays[N_ARRAYS];
     const size_t n_rows = describe(o, model, options);
     if (o->n_mean == 0)
         st = cbe_fail(err, CBE_ERR_ARG, -1, "all tokens are held out");
@@ -275,12 +247,7 @@ cbe_status cbe_model_objective_create(cbe_objective **out, const cbe_model *mode
         st = cbe_fail(err, CBE_ERR_ARG, -1, "%s ablation needs at least 2 tokens, there is 1", cbe_ablation_name(o->ablation));
     if (st == CBE_OK) st = choose_plan(o, options, n_rows, err);
     list_arrays(o, n_rows, arrays);
-    for (size_t i = 0; i < N_ARRAYS && st == CBE_OK; i++) {
-        if (arrays[i].count == 0) continue;
-        void *memory = cbe_alloc(arrays[i].count, arrays[i].size, arrays[i].what, err);
-        memcpy(arrays[i].slot, &memory, sizeof memory);
-        if (!memory) st = CBE_ERR_NOMEM;
-    }
+    if (st == CBE_OK) st = cbe_arrays_allocate(N_ARRAYS, arrays, err);
     const cbe_suffix_options suffix = {options->first_block, o->context_length, o->plan.n_sequences, o->plan.recompute};
     if (st == CBE_OK) st = copy_options(o, options, err);
     if (st == CBE_OK) st = make_divergence(o, options, last, err);

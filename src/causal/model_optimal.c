@@ -12,6 +12,7 @@
 
 #include "causal/model_objective.h"
 #include "core/fail.h"
+#include "core/sizes.h"
 
 static const double QUANTILES[] = {0.1, 0.5, 0.9};
 enum {
@@ -23,11 +24,6 @@ enum {
     MAX_STEPS = 8
 };
 static const cbe_constant_rules RULES = {1e-6, 1e-3, 1e-6};
-
-static size_t min_size(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
 
 /* Coefficients of a direction at the tokens in force, sorted; returns their number. */
 static size_t sorted_coefficients(cbe_model_objective *o, const double *v)
@@ -46,7 +42,7 @@ static cbe_status evaluate(cbe_model_objective *o, const double *v, size_t direc
 {
     cbe_status st = CBE_OK;
     for (size_t first = 0; first < n && st == CBE_OK; first += o->head.max_batch) {
-        const size_t m = min_size(o->head.max_batch, n - first);
+        const size_t m = cbe_min_size(o->head.max_batch, n - first);
         for (size_t j = 0; j < m; j++) {
             o->direction[j] = direction;
             o->constant[j] = a[first + j];
@@ -123,7 +119,7 @@ cbe_status cbe_model_eval_optimal(cbe_objective *self, size_t m, const double *v
     o->replacement = CBE_ABLATE_OPTIMAL;
     cbe_model_set_directions(o, m, v);
     const size_t first = o->active_first, span = o->active_span, count = o->n_active;
-    const size_t thin = min_size(count / SAMPLE_SHARE > MIN_SAMPLE ? count / SAMPLE_SHARE : MIN_SAMPLE, count);
+    const size_t thin = cbe_min_size(count / SAMPLE_SHARE > MIN_SAMPLE ? count / SAMPLE_SHARE : MIN_SAMPLE, count);
     cbe_model_activate(o, first, span, thin);
     for (size_t j = 0; j < m && st == CBE_OK; j++) st = sample_minimum(o, v, j, err);
     cbe_model_activate(o, first, span, count);

@@ -5,6 +5,8 @@
 #include <omp.h>
 #include <pthread.h>
 
+#include "core/sizes.h"
+
 /* Each BLAS has its own switch; those that are not linked are NULL. */
 extern void openblas_set_num_threads(int) __attribute__((weak));
 extern void bli_thread_set_num_threads(long) __attribute__((weak));
@@ -28,11 +30,6 @@ static void blas_prepare(void)
  * there are some for each thread (48 tokens of SmolLM2: twice as fast); many narrow tiles would
  * pack A too often. */
 enum { TILE_ROWS = 512, TILE_COLUMNS = 1024, MIN_TILE_COLUMNS = 64, ENOUGH_TILES = 8 };
-
-static size_t min_size(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
 
 static size_t count_tiles(size_t size, size_t tile)
 {
@@ -62,7 +59,7 @@ void cbe_gemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float al
 #pragma omp parallel for schedule(dynamic) if (tiles > 1 && !inside)
     for (size_t tile = 0; tile < tiles; tile++) {
         const size_t i = tile % row_tiles * TILE_ROWS, j = tile / row_tiles * tile_columns;
-        const size_t rows = min_size(TILE_ROWS, m - i), columns = min_size(tile_columns, n - j);
+        const size_t rows = cbe_min_size(TILE_ROWS, m - i), columns = cbe_min_size(tile_columns, n - j);
         cblas_sgemm(CblasRowMajor, trans_a ? CblasTrans : CblasNoTrans,
                     trans_b ? CblasTrans : CblasNoTrans, (int)rows, (int)columns, (int)k, alpha,
                     trans_a ? a + i : a + i * lda, (int)lda, trans_b ? b + j * ldb : b + j,

@@ -13,13 +13,9 @@
 #include "core/fail.h"
 #include "core/gemm.h"
 #include "core/memory.h"
+#include "core/sizes.h"
 
 enum { ROWS = 256 };
-
-static size_t min_size(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
 
 cbe_status cbe_affine_sums_create(cbe_affine_sums **out, size_t n_layers, size_t hidden_size, cbe_error *err)
 {
@@ -80,7 +76,7 @@ static void add_layer(cbe_layer_sums *layer, size_t n, size_t d, const float *hi
                       const double *weights, double *x, double *r)
 {
     for (size_t first = 0; first < n; first += ROWS) {
-        const size_t rows = min_size(ROWS, n - first);
+        const size_t rows = cbe_min_size(ROWS, n - first);
         for (size_t i = 0; i < rows; i++) {
             const double w = weights[first + i];
             const float *from = hidden + (first + i) * d, *to = last + (first + i) * d;
@@ -104,7 +100,7 @@ cbe_status cbe_affine_sums_add(cbe_affine_sums *sums, size_t first, size_t n_tok
                                cbe_error *err)
 {
     const size_t d = sums->hidden_size, n_layers = sums->n_layers;
-    const size_t threads = min_size((size_t)omp_get_max_threads(), n_layers ? n_layers : 1);
+    const size_t threads = cbe_min_size((size_t)omp_get_max_threads(), n_layers ? n_layers : 1);
     double *weights = cbe_alloc(n_tokens, sizeof *weights, "token weights", err);
     double *rows = cbe_alloc(threads * 2 * ROWS, d * sizeof *rows, "rows of the affine fit", err);
     cbe_status st = weights && rows ? CBE_OK : CBE_ERR_NOMEM;

@@ -13,6 +13,7 @@
 #include "cbe/lens_eval.h"
 #include "core/fail.h"
 #include "core/memory.h"
+#include "core/sizes.h"
 #include "lens/decode.h"
 #include "lens/row_measures.h"
 #include "lens/translate.h"
@@ -63,16 +64,6 @@ typedef struct {
     size_t n_done;                           /* sequences in totals */
     size_t work_done, work_total;            /* tokens times cells */
 } evaluation;
-
-static size_t min_size(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
-static size_t max_size(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
 
 static cbe_status check_options(const evaluation *e, cbe_error *err)
 {
@@ -126,9 +117,9 @@ static cbe_status allocate(evaluation *e, cbe_error *err)
     size_t token, sequence;
     if (!cbe_mul_size((o->n_layers + 1) * sizeof(float), d, &token) || !cbe_mul_size(token, e->kept, &sequence))
         return cbe_fail(err, CBE_ERR_NOMEM, -1, "hidden states of a sequence of %zu do not fit the address space", e->kept);
-    e->sequences = min_size(max_size(memory / sequence, 1), e->tokens->n_sequences);
-    e->block = max_size(min_size(BLOCK_TOKENS, block_bytes / sizeof(float) / v), LEAST_TOKENS);
-    e->block = min_size(e->block, e->sequences * e->kept);
+    e->sequences = cbe_min_size(cbe_max_size(memory / sequence, 1), e->tokens->n_sequences);
+    e->block = cbe_max_size(cbe_min_size(BLOCK_TOKENS, block_bytes / sizeof(float) / v), LEAST_TOKENS);
+    e->block = cbe_min_size(e->block, e->sequences * e->kept);
     const size_t cells = e->n_cells + 1;
     e->states = cbe_alloc(e->sequences, sequence, "hidden states", err);
     e->reference = cbe_alloc(e->block, v * sizeof *e->reference, "logits", err);
@@ -268,12 +259,12 @@ static cbe_status measure_all(evaluation *e, cbe_error *err)
     const cbe_forward_sink sink = {.layers = e->wanted, .hidden = keep_states, .context = e};
     e->work_total = n_sequences * e->kept * e->n_cells;
     for (; e->chunk < n_sequences; e->chunk += e->sequences) {
-        const size_t n = min_size(e->sequences, n_sequences - e->chunk), rows = n * e->kept;
+        const size_t n = cbe_min_size(e->sequences, n_sequences - e->chunk), rows = n * e->kept;
         cbe_status st = cbe_model_forward(e->model, n, e->context_length, e->tokens->ids + e->chunk * e->context_length, &sink,
                                           err);
         memset(e->sums, 0, (e->n_cells + 1) * e->sequences * sizeof *e->sums);
         for (size_t first = 0; first < rows && st == CBE_OK; first += e->block)
-            st = measure_block(e, first, min_size(e->block, rows - first), err);
+            st = measure_block(e, first, cbe_min_size(e->block, rows - first), err);
         if (st != CBE_OK) return st;
         add_sequences(e, n);
     }

@@ -8,17 +8,13 @@
 #include "core/fail.h"
 #include "core/gemm.h"
 #include "core/memory.h"
+#include "core/sizes.h"
 #include "lens/decode.h"
 #include "lens/translate.h"
 #include "model/clones.h"
 #include "model/norm.h"
 
 enum { SUM_BLOCK = 1024 }; /* entries summed in float lanes before the sum goes on in double */
-
-static size_t min_size(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
 
 CBE_CLONES static float largest(size_t n, const float *z)
 {
@@ -33,7 +29,7 @@ CBE_CLONES static double exp_sum(size_t n, const float *z, float shift)
 {
     double sum = 0;
     for (size_t first = 0; first < n; first += SUM_BLOCK) {
-        const size_t end = min_size(first + SUM_BLOCK, n);
+        const size_t end = cbe_min_size(first + SUM_BLOCK, n);
         float part = 0;
 #pragma omp simd reduction(+ : part)
         for (size_t i = first; i < end; i++) part += cbe_expf(z[i] - shift);
@@ -47,7 +43,7 @@ CBE_CLONES static double expectation(size_t n, const float *p, const float *z, f
 {
     double sum = 0;
     for (size_t first = 0; first < n; first += SUM_BLOCK) {
-        const size_t end = min_size(first + SUM_BLOCK, n);
+        const size_t end = cbe_min_size(first + SUM_BLOCK, n);
         float part = 0;
 #pragma omp simd reduction(+ : part)
         for (size_t i = first; i < end; i++) part += p[i] * (z[i] - shift);
@@ -176,7 +172,7 @@ static size_t draw(size_t n, const float *z, float shift, double sum, double u)
         if (left < part) break;
         left -= part;
     }
-    const size_t end = min_size(first + SUM_BLOCK, n);
+    const size_t end = cbe_min_size(first + SUM_BLOCK, n);
     for (size_t i = first; i < end; i++)
         if ((left -= (double)cbe_expf(z[i] - shift)) < 0) return i;
     return end - 1; /* rounding */

@@ -13,6 +13,7 @@
 #include "core/fail.h"
 #include "core/memory.h"
 #include "core/random.h"
+#include "core/sizes.h"
 #include "lens/affine_fit.h"
 #include "lens/hidden_chunks.h"
 #include "lens/lens_loss.h"
@@ -78,11 +79,6 @@ void cbe_lens_training_free(cbe_lens_training *training)
     cbe_free(training->start);
     cbe_free(training->trained);
     *training = (cbe_lens_training){0};
-}
-
-static size_t min_size(size_t a, size_t b)
-{
-    return a < b ? a : b;
 }
 
 /* Another stream of random numbers for each use, and each index of it. */
@@ -216,7 +212,7 @@ static cbe_status trainer_create(trainer *t, cbe_error *err)
     const cbe_train_state *s = t->state;
     const size_t n = s->options->step_tokens, d = s->hidden_size;
     size_t size;
-    t->n_threads = min_size((size_t)omp_get_max_threads(), s->n_layers);
+    t->n_threads = cbe_min_size((size_t)omp_get_max_threads(), s->n_layers);
     if (!cbe_mul_size(t->n_threads, n, &size))
         return cbe_fail(err, CBE_ERR_NOMEM, -1, "a step of %zu positions does not fit the address space", n);
     cbe_status st = cbe_lens_target_create(&t->target, s->decoder, s->options->loss, n, err);
@@ -287,7 +283,7 @@ static cbe_status take_step(trainer *t, cbe_error *err)
         if (!isfinite(losses[i]) ||
             !cbe_lens_optimizer_step(&s->optimizers[i], o, s->step, rate, n, rows, t->weights, gradient, sampled,
                                      &t->optimizer_rooms[own], s->lens->weight[i], s->lens->bias[i]))
-            failed = min_size(failed, i);
+            failed = cbe_min_size(failed, i);
     }
     if (failed != SIZE_MAX)
         return cbe_fail(err, CBE_ERR_NUMERIC, -1,
@@ -379,7 +375,7 @@ static cbe_status measure_held_out(trainer *t, const size_t *held, size_t n_held
     t->measured = lens;
     t->n_measured = 0;
     t->available = n_held * usable_positions(s);
-    t->wanted = min_size(s->options->held_out_tokens, t->available);
+    t->wanted = cbe_min_size(s->options->held_out_tokens, t->available);
     s->pending = 0;
     cbe_hidden_chunks chunks = {.model = s->model,
                                 .n_sequences = n_held,

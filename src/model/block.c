@@ -11,14 +11,10 @@
 #include "core/fail.h"
 #include "core/gemm.h"
 #include "core/memory.h"
+#include "core/sizes.h"
 #include "model/norm.h"
 #include "model/rope.h"
 #include "model/rows.h"
-
-static size_t max_size(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
 
 static size_t up_size(const cbe_config *config)
 {
@@ -59,13 +55,13 @@ cbe_status cbe_block_context_init(cbe_block_context *context, const cbe_config *
         const size_t floats = cbe_attention_scratch(&spec, context_length);
         const size_t back_floats = cbe_attention_back_scratch(&spec, context_length);
         fits = floats != 0 && back_floats != 0;
-        attention = max_size(attention, floats);
-        back = max_size(back, back_floats);
+        attention = cbe_max_size(attention, floats);
+        back = cbe_max_size(back, back_floats);
     }
-    context->mlp_at = max_panel * max_size(c->hidden_size, q);
-    context->attention_at = context->mlp_at + max_panel * max_size(up_size(config), c->hidden_size);
+    context->mlp_at = max_panel * cbe_max_size(c->hidden_size, q);
+    context->attention_at = context->mlp_at + max_panel * cbe_max_size(up_size(config), c->hidden_size);
     const size_t back_rows = context->attention_at + max_panel * c->mlp_size;
-    context->back_scratch_size = max_size(back, back_rows);
+    context->back_scratch_size = cbe_max_size(back, back_rows);
     if (!fits || !cbe_add_size(context->attention_at, attention, &context->scratch_size) ||
         !cbe_mul_size(context->scratch_size, sizeof(float), &bytes) ||
         !cbe_mul_size(context->back_scratch_size, sizeof(float), &bytes))

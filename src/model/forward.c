@@ -12,6 +12,7 @@
  */
 #include "core/fail.h"
 #include "core/memory.h"
+#include "core/sizes.h"
 #include "lens/decode.h"
 #include "model/embedding.h"
 #include "model/panels.h"
@@ -33,16 +34,6 @@ typedef struct {
     float *logits, *normalised; /* (logit_tokens, V), (logit_tokens, d) */
 } workspace;
 
-static size_t min_size(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
-static size_t max_size(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
-
 static void workspace_free(workspace *w)
 {
     cbe_panels_free(&w->panels);
@@ -62,8 +53,8 @@ static cbe_status workspace_init(workspace *w, const cbe_model *model, size_t n_
     *w = (workspace){.model = model, .context_length = context_length};
 
     const size_t token_bytes = (d + qkv_size) * sizeof(float);
-    const size_t wanted = min_size(BATCH_TOKENS, batch_bytes / token_bytes);
-    const size_t batch = min_size(max_size(wanted / context_length, 1), n_sequences);
+    const size_t wanted = cbe_min_size(BATCH_TOKENS, batch_bytes / token_bytes);
+    const size_t batch = cbe_min_size(cbe_max_size(wanted / context_length, 1), n_sequences);
     w->batch_tokens = batch * context_length; /* no more than n_sequences * context_length: fits */
     st = cbe_panels_init(&w->panels, model, context_length, w->batch_tokens, false, err);
     if (st != CBE_OK) return st;
@@ -72,8 +63,8 @@ static cbe_status workspace_init(workspace *w, const cbe_model *model, size_t n_
     w->qkv = cbe_alloc(w->batch_tokens, qkv_size * sizeof(float), "queries, keys and values", err);
     if (!w->hidden || !w->qkv) return CBE_ERR_NOMEM;
     if (!logits) return CBE_OK;
-    w->logit_tokens = max_size(LOGIT_BYTES / sizeof(float) / c->vocab_size, 1);
-    w->logit_tokens = min_size(w->logit_tokens, w->batch_tokens);
+    w->logit_tokens = cbe_max_size(LOGIT_BYTES / sizeof(float) / c->vocab_size, 1);
+    w->logit_tokens = cbe_min_size(w->logit_tokens, w->batch_tokens);
     w->logits = cbe_alloc(w->logit_tokens, c->vocab_size * sizeof(float), "logits", err);
     w->normalised = cbe_alloc(w->logit_tokens, d * sizeof(float), "hidden states", err);
     return w->logits && w->normalised ? CBE_OK : CBE_ERR_NOMEM;
@@ -83,7 +74,7 @@ static cbe_status give_logits(const workspace *w, const cbe_forward_sink *sink, 
                               size_t n_tokens, cbe_error *err)
 {
     for (size_t n = 0; n < n_tokens; n += w->logit_tokens) {
-        const size_t count = min_size(w->logit_tokens, n_tokens - n);
+        const size_t count = cbe_min_size(w->logit_tokens, n_tokens - n);
         cbe_decode(w->model->decoder, count, w->hidden + n * w->model->config.sizes.hidden_size,
                    w->normalised, w->logits);
         const cbe_status st = sink->logits(sink->context, first + n, count, w->logits, err);
@@ -160,7 +151,7 @@ cbe_status cbe_model_forward(const cbe_model *model, size_t n_sequences, size_t 
     workspace w;
     st = workspace_init(&w, model, n_sequences, context_length, sink->logits != NULL, err);
     for (size_t first = 0; first < n_tokens && st == CBE_OK; first += w.batch_tokens)
-        st = run_batch(&w, sink, n_blocks, first, min_size(w.batch_tokens, n_tokens - first),
+        st = run_batch(&w, sink, n_blocks, first, cbe_min_size(w.batch_tokens, n_tokens - first),
                        n_tokens, ids + first, err);
     workspace_free(&w);
     return st;

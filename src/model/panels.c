@@ -13,6 +13,7 @@
 
 #include "core/fail.h"
 #include "core/memory.h"
+#include "core/sizes.h"
 #include "model/block_weights.h"
 
 enum {
@@ -21,26 +22,16 @@ enum {
     MIN_PANELS = 4 /* wanted, so that several threads have work */
 };
 
-static size_t min_size(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
-static size_t max_size(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
-
 size_t cbe_panel_size(size_t n_tokens)
 {
-    const size_t panel = min_size(max_size(n_tokens / MIN_PANELS, MIN_PANEL), MAX_PANEL);
+    const size_t panel = cbe_min_size(cbe_max_size(n_tokens / MIN_PANELS, MIN_PANEL), MAX_PANEL);
     const size_t n_panels = (n_tokens - 1) / panel + 1;
     return (n_tokens - 1) / n_panels + 1; /* as equal as can be */
 }
 
 static size_t thread_scratch(const cbe_panels *p)
 {
-    return p->back ? max_size(p->block.scratch_size, p->block.back_scratch_size)
+    return p->back ? cbe_max_size(p->block.scratch_size, p->block.back_scratch_size)
                    : p->block.scratch_size;
 }
 
@@ -55,7 +46,7 @@ static cbe_status describe(cbe_panels *p, const cbe_model *model, size_t context
                       .back = back};
     const size_t n_panels = (batch_tokens - 1) / p->panel + 1;
     const size_t heads = batch_tokens / context_length * model->config.sizes.n_kv_heads;
-    p->n_threads = min_size((size_t)omp_get_max_threads(), back ? max_size(n_panels, heads) : n_panels);
+    p->n_threads = cbe_min_size((size_t)omp_get_max_threads(), back ? cbe_max_size(n_panels, heads) : n_panels);
     return cbe_block_context_init(&p->block, &model->config, context_length, p->panel, err);
 }
 
@@ -190,7 +181,7 @@ static void each_panel(const block_run *run,
 #pragma omp parallel for schedule(dynamic) num_threads((int)p->n_threads)
     for (size_t i = 0; i < n_panels; i++) {
         const size_t first = (n_panels - 1 - i) * p->panel;
-        work(run, first, min_size(p->panel, run->n_tokens - first),
+        work(run, first, cbe_min_size(p->panel, run->n_tokens - first),
              p->scratch + (size_t)omp_get_thread_num() * thread_scratch(p));
     }
 }

@@ -4,7 +4,9 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "core/arrays.h"
 #include "core/memory.h"
+#include "core/sizes.h"
 #include "model/panels.h"
 
 struct cbe_suffix {
@@ -21,43 +23,29 @@ struct cbe_suffix {
     size_t first, n_run; /* of the last forward pass: its first block, its tokens */
 };
 
-typedef struct {
-    float **slot;
-    size_t count;
-    const char *what;
-} array_spec;
-
 enum { N_ARRAYS = 6 };
-
-/* a b c, SIZE_MAX when that overflows: no memory has as much. */
-static size_t times(size_t a, size_t b, size_t c)
-{
-    size_t product;
-    if (!cbe_mul_size(a, b, &product) || !cbe_mul_size(product, c, &product)) return SIZE_MAX;
-    return product;
-}
 
 static void describe(cbe_suffix *s, const cbe_model *model, const cbe_suffix_options *options)
 {
     *s = (cbe_suffix){.model = model, .options = *options};
-    s->n_tokens = times(options->n_sequences, options->context_length, 1);
+    s->n_tokens = cbe_times(options->n_sequences, options->context_length, 1);
 }
 
-/* The arrays with their sizes in floats. */
-static void list_arrays(cbe_suffix *s, array_spec list[N_ARRAYS])
+/* Every array, its size by the fields that are set. */
+static void list_arrays(cbe_suffix *s, cbe_array list[N_ARRAYS])
 {
     const cbe_model_config *c = &s->model->config.sizes;
     const size_t q = c->n_heads * c->head_size, qkv = q + 2 * c->n_kv_heads * c->head_size;
     const size_t blocks = c->n_layers - s->options.first, n = s->n_tokens;
     const size_t kept = cbe_block_kept_size(&s->model->config);
     const bool recompute = s->options.recompute;
-    const array_spec arrays[N_ARRAYS] = {
-        {&s->hidden, times(n, c->hidden_size, 1), "hidden states"},
-        {&s->grad, times(n, c->hidden_size, 1), "gradients"},
-        {&s->qkv, times(n, qkv, 1), "queries, keys and values"},
-        {&s->grad_mixed, times(n, q, 1), "gradients"},
-        {&s->inputs, recompute ? times(blocks, n, c->hidden_size) : 0, "hidden states before blocks"},
-        {&s->kept, times(recompute ? blocks != 0 : blocks, n, kept), "activations"},
+    const cbe_array arrays[N_ARRAYS] = {
+        {&s->hidden, cbe_times(n, c->hidden_size, 1), sizeof(float), "hidden states"},
+        {&s->grad, cbe_times(n, c->hidden_size, 1), sizeof(float), "gradients"},
+        {&s->qkv, cbe_times(n, qkv, 1), sizeof(float), "queries, keys and values"},
+        {&s->grad_mixed, cbe_times(n, q, 1), sizeof(float), "gradients"},
+        {&s->inputs, recompute ? cbe_times(blocks, n, c->hidden_size) : 0, sizeof(float), "hidden states before blocks"},
+        {&s->kept, cbe_times(recompute ? blocks != 0 : blocks, n, kept), sizeof(float), "activations"},
     };
     memcpy(list, arrays, sizeof arrays);
 }
@@ -65,17 +53,11 @@ static void list_arrays(cbe_suffix *s, array_spec list[N_ARRAYS])
 size_t cbe_suffix_bytes(const cbe_model *model, const cbe_suffix_options *options)
 {
     cbe_suffix s;
-    array_spec list[N_ARRAYS];
+    cbe_array list[N_ARRAYS];
     describe(&s, model, options);
     if (s.n_tokens == SIZE_MAX) return SIZE_MAX;
     list_arrays(&s, list);
-    size_t total = cbe_panels_bytes(model, options->context_length, s.n_tokens, true);
-    for (size_t i = 0; i < N_ARRAYS; i++) {
-        size_t bytes;
-        if (!cbe_mul_size(list[i].count, sizeof(float), &bytes) || !cbe_add_size(total, bytes, &total))
-            return SIZE_MAX;
-    }
-    return total;
+    return cbe_arrays_bytes(N_ARRAYS, list, cbe_panels_bytes(model, options->context_length, s.n_tokens, true));
 }
 
 cbe_status cbe_suffix_create(cbe_suffix **out, const cbe_model *model,
@@ -86,13 +68,9 @@ cbe_status cbe_suffix_create(cbe_suffix **out, const cbe_model *model,
     describe(s, model, options);
     cbe_status st =
         cbe_panels_init(&s->panels, model, options->context_length, s->n_tokens, true, err);
-    array_spec list[N_ARRAYS];
+    cbe_array list[N_ARRAYS];
     list_arrays(s, list);
-    for (size_t i = 0; i < N_ARRAYS && st == CBE_OK; i++) {
-        if (list[i].count == 0) continue;
-        *list[i].slot = cbe_alloc(list[i].count, sizeof(float), list[i].what, err);
-        if (!*list[i].slot) st = CBE_ERR_NOMEM;
-    }
+    if (st == CBE_OK) st = cbe_arrays_allocate(N_ARRAYS, list, err);
     if (st == CBE_OK)
         *out = s;
     else
@@ -103,9 +81,9 @@ cbe_status cbe_suffix_create(cbe_suffix **out, const cbe_model *model,
 void cbe_suffix_free(cbe_suffix *s)
 {
     if (!s) return;
-    array_spec list[N_ARRAYS];
+    cbe_array list[N_ARRAYS];
     list_arrays(s, list);
-    for (size_t i = 0; i < N_ARRAYS; i++) cbe_free(*list[i].slot);
+    cbe_arrays_free(N_ARRAYS, list);
     cbe_panels_free(&s->panels);
     cbe_free(s);
 }
