@@ -23,6 +23,8 @@ typedef enum {
 } cbe_site;
 
 const char *cbe_site_name(cbe_site site); /* "pre", "post" */
+/** i of hidden_states.i that is a layer at that site. */
+size_t cbe_site_state(cbe_site site, size_t layer);
 
 typedef struct {
     cbe_search_options search;

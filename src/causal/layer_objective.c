@@ -18,8 +18,7 @@ const char *cbe_site_name(cbe_site site)
     return names[site];
 }
 
-/* hidden_states index of a layer. */
-static size_t state_of(cbe_site site, size_t layer)
+size_t cbe_site_state(cbe_site site, size_t layer)
 {
     return site == CBE_SITE_POST ? layer + 1 : layer;
 }
@@ -32,7 +31,7 @@ cbe_status cbe_choose_skip_positions(const cbe_hidden_states *states, cbe_site s
     for (size_t i = 0; i < n_layers && *skip == 0; i++) {
         double ratio;
         const cbe_status st =
-            cbe_hidden_states_first_norm_ratio(states, state_of(site, layers[i]), &ratio, err);
+            cbe_hidden_states_first_norm_ratio(states, cbe_site_state(site, layers[i]), &ratio, err);
         if (st != CBE_OK) return st;
         if (ratio > 10) *skip = 1;
     }
@@ -224,7 +223,7 @@ void cbe_layer_objective_free(cbe_layer_objective *objective)
 
 cbe_status cbe_layer_objective_set(cbe_layer_objective *o, size_t layer, cbe_objective **out, cbe_error *err)
 {
-    const size_t state = state_of(o->site, layer);
+    const size_t state = cbe_site_state(o->site, layer);
     o->translator = cbe_tuned_lens_translator(o->model ? NULL : o->lens, state);
     cbe_status st = cbe_hidden_states_read(o->states, state, o->skip, o->hidden, err);
     if (st == CBE_OK && o->model) st = cbe_hidden_states_read(o->states, state, 0, o->whole, err);

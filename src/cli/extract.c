@@ -1,12 +1,12 @@
 /* extract.c - cbe extract: causal bases, the main job. */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "cli/commands.h"
 #include "cli/inputs.h"
 #include "cli/options.h"
 #include "cli/progress.h"
+#include "core/clock.h"
 #include "core/fail.h"
 #include "core/memory.h"
 
@@ -43,7 +43,7 @@ static const cli_command command = {
     "--skip-positions is auto, or 0 with the presets seed and tuned-lens, unless given.",
     options,
     1,
-    {AT(run.model)},
+    {AT(run.corpus.model)},
 };
 
 typedef struct {
@@ -119,13 +119,6 @@ static cbe_status record_options(const extract_options *given, const cli_inputs 
     return CBE_OK;
 }
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 int cli_extract(int argc, char **argv)
 {
     extract_options given = {0};
@@ -139,7 +132,7 @@ int cli_extract(int argc, char **argv)
     cbe_run_option *recorded = NULL;
     char *recorded_text = NULL;
     size_t n_recorded = 0;
-    const double began = now();
+    const double began = cbe_now();
 
     given.run.skip.automatic = true;
     given.run.skip.positions = SIZE_MAX; /* not given */
@@ -152,9 +145,9 @@ int cli_extract(int argc, char **argv)
     const cbe_preset preset = (cbe_preset)given.preset;
     if (given.run.skip.automatic && given.run.skip.positions == SIZE_MAX && preset != CBE_PRESET_DEFAULT)
         given.run.skip = (cli_skip){false, 0};
-    cli_progress_init(&progress, given.run.quiet, given.run.verbose);
+    cli_progress_init(&progress, given.run.corpus.quiet, given.run.corpus.verbose);
     /* Before the work starts: what cannot be written must not be found out at its end. */
-    if (given.run.output && (given.run.model || given.run.hidden_states) &&
+    if (given.run.output && (given.run.corpus.model || given.run.hidden_states) &&
         (st = cbe_result_folder_prepare(given.run.output, &err)) != CBE_OK)
         goto done;
     if ((st = cli_inputs_open(&in, &given.run, &progress, &err)) != CBE_OK) goto done;
@@ -192,10 +185,10 @@ int cli_extract(int argc, char **argv)
                                    cbe_layer_objective_n_held_out(objective),
                                    skip,
                                    d,
-                                   now() - began};
+                                   cbe_now() - began};
     if ((st = cbe_result_save(given.run.output, in.n_layers, results, &record, &err)) != CBE_OK) goto done;
     cli_say(&progress, "%zu layers in %.1f s; results in %s/basis.safetensors and %s/basis.json", in.n_layers,
-            now() - began, given.run.output, given.run.output);
+            cbe_now() - began, given.run.output, given.run.output);
 done:
     if (results) cbe_layer_results_free(in.n_layers, results);
     cbe_free(results);

@@ -1,7 +1,6 @@
 /* inputs.c - see inputs.h. */
 #include "cli/inputs.h"
 
-#include <omp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -16,18 +15,11 @@
 const char *const cli_ablations[] = {"mean", "resample", "zero", "optimal", NULL};
 const char *const cli_objectives[] = {"kl", "ce", NULL};
 const char *const cli_sites[] = {"pre", "post", NULL};
-const char *const cli_documents[] = {"auto", "file", "blank-line", "jsonl", NULL};
 const char *const cli_lens_formats[] = {"pt", "safetensors", NULL};
 _Static_assert(sizeof cli_lens_formats / sizeof *cli_lens_formats == CBE_N_LENS_FORMATS + 1, "in the order of the enum");
 _Static_assert(sizeof cli_ablations / sizeof *cli_ablations == CBE_N_ABLATIONS + 1, "in the order of the enum");
 _Static_assert(sizeof cli_objectives / sizeof *cli_objectives == CBE_N_OBJECTIVES + 1, "in the order of the enum");
-_Static_assert(sizeof cli_documents / sizeof *cli_documents == CBE_N_DOCUMENTS_KINDS + 1, "in the order of the enum");
 _Static_assert(sizeof cli_sites / sizeof *cli_sites == CBE_N_SITES + 1, "in the order of the enum");
-
-void cli_set_threads(size_t threads)
-{
-    if (threads) omp_set_num_threads((int)(threads < 4096 ? threads : 4096));
-}
 
 cbe_status cli_parse_lens(cli_lens_choice *out, const char *text, cbe_error *err)
 {
@@ -67,47 +59,6 @@ cbe_status cli_choose_layers(const cli_ranges *ranges, size_t end, size_t **laye
     return CBE_OK;
 }
 
-cbe_status cli_read_tokens(cbe_tokens *tokens, const cbe_model *model, const char *model_path,
-                           const char *tokens_path, const cli_files *text, const cbe_documents_options *documents,
-                           size_t context_length, size_t max_tokens, cli_progress *progress, cbe_error *err)
-{
-    cbe_status st;
-    cbe_tokenizer *tokenizer = NULL;
-    cbe_tokens made = {0};
-    if ((tokens_path != NULL) == (text->n > 0))
-        return cbe_fail(err, CBE_ERR_ARG, -1,
-                        tokens_path ? "--text and --tokens exclude each other"
-                                    : "a text is missing: give --text FILE or --tokens IDS.safetensors");
-    if (tokens_path) {
-        if ((st = cbe_tokens_load(&made, tokens_path, err)) != CBE_OK) goto done;
-    } else {
-        const size_t vocab_size = cbe_model_get_config(model)->vocab_size;
-        if ((st = cbe_model_tokenizer(&tokenizer, model_path, err)) != CBE_OK) goto done;
-        if (cbe_tokenizer_vocab_size(tokenizer) > vocab_size) {
-            st = cbe_fail(err, CBE_ERR_FORMAT, -1,
-                          "%s: the tokenizer has %zu tokens, but the model's embedding only %zu: they are not of one model",
-                          model_path, cbe_tokenizer_vocab_size(tokenizer), vocab_size);
-            goto done;
-        }
-        st = cbe_tokens_from_texts(&made, tokenizer, text->n, text->paths, documents, context_length, max_tokens,
-                                   err);
-        if (st != CBE_OK) goto done;
-    }
-    if ((st = cbe_tokens_check(&made, cbe_model_get_config(model)->vocab_size, err)) != CBE_OK) goto done;
-    if (made.n_replaced)
-        cli_warn(progress, "%zu parts of the text are not UTF-8 and were replaced by U+FFFD", made.n_replaced);
-    if (made.n_documents)
-        cli_say(progress, "text: %zu document%s, %zu tokens, %zu of them not used", made.n_documents,
-                made.n_documents == 1 ? "" : "s", made.n_tokens, made.n_unused);
-    cli_say(progress, "tokens: %zu sequences of %zu", made.n_sequences, made.context_length);
-    *tokens = made;
-    made = (cbe_tokens){0};
-done:
-    cbe_tokens_free(&made);
-    cbe_tokenizer_free(tokenizer);
-    return st;
-}
-
 void cli_inputs_close(cli_inputs *inputs)
 {
     cbe_hidden_states_close(inputs->states);
@@ -120,33 +71,27 @@ void cli_inputs_close(cli_inputs *inputs)
     *inputs = (cli_inputs){0};
 }
 
-/* Whether the model runs on behind the layer, rather than a lens. */
-static bool is_whole_model(const cli_run *run)
-{
-    return strcmp(run->lens, "model") == 0;
-}
-
 /* Unless it is given, the one that is usual for the lens. */
-static cbe_site site_of(const cli_run *run)
+static cbe_site site_of(const cli_run *run, cli_lens_kind lens)
 {
     if (run->site != CBE_N_SITES) return (cbe_site)run->site;
-    return is_whole_model(run) ? CBE_SITE_POST : CBE_SITE_PRE;
+    return lens == CLI_LENS_MODEL ? CBE_SITE_POST : CBE_SITE_PRE;
 }
 
-static cbe_status check_usage(const cli_run *run, cbe_error *err)
+static cbe_status check_usage(const cli_run *run, cli_lens_kind lens, cbe_error *err)
 {
-    if (is_whole_model(run) && run->hidden_states)
+    if (lens == CLI_LENS_MODEL && run->hidden_states)
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         "--lens model runs the model, which hidden states made elsewhere are not: give MODEL instead of "
                         "--hidden-states");
     if (run->hidden_states) {
-        if (run->model || run->text.n || run->tokens)
+        if (run->corpus.model || run->corpus.text.n || run->corpus.tokens)
             return cbe_fail(err, CBE_ERR_ARG, -1,
                             "--hidden-states takes the place of MODEL, --text and --tokens: leave them out");
         if (!run->decoder)
             return cbe_fail(err, CBE_ERR_ARG, -1,
                             "--hidden-states needs --decoder FILE; cbe decoder MODEL -o FILE makes one");
-    } else if (!run->model) {
+    } else if (!run->corpus.model) {
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         "MODEL is missing: name a .gguf file or a model folder before the options");
     } else if (run->decoder) {
@@ -172,21 +117,16 @@ static cbe_status record_lens(cli_inputs *in, const char *folder, cbe_error *err
 
 static cbe_status record_inputs(cli_inputs *in, const cli_run *run, const cli_lens_choice *lens, cbe_error *err)
 {
-    in->inputs = cbe_alloc(run->text.n + 4, sizeof *in->inputs, "inputs", err);
+    in->inputs = cbe_alloc(run->corpus.text.n + 4, sizeof *in->inputs, "inputs", err);
     if (!in->inputs) return CBE_ERR_NOMEM;
-    if (run->model) in->inputs[in->n_inputs++] = (cbe_run_input){"model", run->model};
-    if (run->tokens) in->inputs[in->n_inputs++] = (cbe_run_input){"tokens", run->tokens};
+    if (run->corpus.model) in->inputs[in->n_inputs++] = (cbe_run_input){"model", run->corpus.model};
+    if (run->corpus.tokens) in->inputs[in->n_inputs++] = (cbe_run_input){"tokens", run->corpus.tokens};
     if (run->hidden_states)
         in->inputs[in->n_inputs++] = (cbe_run_input){"hidden_states", run->hidden_states};
     if (run->decoder) in->inputs[in->n_inputs++] = (cbe_run_input){"decoder", run->decoder};
-    for (size_t i = 0; i < run->text.n; i++)
-        in->inputs[in->n_inputs++] = (cbe_run_input){"text", run->text.paths[i]};
+    for (size_t i = 0; i < run->corpus.text.n; i++)
+        in->inputs[in->n_inputs++] = (cbe_run_input){"text", run->corpus.text.paths[i]};
     return lens->kind == CLI_LENS_TUNED ? record_lens(in, lens->path, err) : CBE_OK;
-}
-
-static size_t state_of(const cli_run *run, size_t layer)
-{
-    return site_of(run) == CBE_SITE_POST ? layer + 1 : layer;
 }
 
 /* Before a model is run: what cannot be found must not be searched for. */
@@ -195,12 +135,6 @@ static cbe_status check_vectors(const cli_run *run, size_t hidden_size, cbe_erro
     if (run->vectors <= hidden_size) return CBE_OK;
     return cbe_fail(err, CBE_ERR_ARG, -1, "-k %zu: a basis of %zu dimensions has at most %zu vectors", run->vectors,
                     hidden_size, hidden_size);
-}
-
-cbe_status cli_open_model(cbe_model **out, const char *path, size_t memory, cbe_error *err)
-{
-    const cbe_model_options options = {memory / 2};
-    return cbe_model_open_with(out, path, &options, err);
 }
 
 /* Where hidden states go that memory has no room for: beside the result. */
@@ -217,11 +151,10 @@ static char *spill_path(const char *output, cbe_error *err)
 
 /* Hidden states of the layers asked for, in memory; or, where more than half of what is left would go for them, in a file that
  * is mapped and has no name any more. */
-static cbe_status capture_states(cli_inputs *in, const cli_run *run, const cbe_tokens *tokens, const bool *wanted,
+static cbe_status capture_states(cli_inputs *in, const cli_run *run, const cbe_tokens *tokens, size_t n_states, const bool *wanted,
                                  cli_progress *progress, cbe_error *err)
 {
     const size_t used = cli_memory_in_use(), left = in->memory > used ? in->memory - used : 0;
-    const size_t n_states = in->n_layers + is_whole_model(run);
     const double bytes = (double)tokens->n_sequences * (double)tokens->context_length * (double)n_states *
                          (double)in->decoder->hidden_size * sizeof(float);
     if (in->memory == 0 || bytes <= (double)left / 2)
@@ -265,10 +198,10 @@ static cbe_status fit_lens(cli_inputs *in, const cli_run *run, cli_progress *pro
 {
     const double held_out = 0.1;
     cbe_tokens tokens = {0};
-    const cbe_documents_options documents = {(cbe_documents_kind)run->documents, run->text_field};
+    cli_corpus corpus = run->corpus;
+    corpus.max_tokens = run->lens_tokens;
     cli_progress silent = {.quiet = true};
-    cbe_status st = cli_read_tokens(&tokens, in->model, run->model, run->tokens, &run->text, &documents, run->context_length,
-                                    run->lens_tokens, &silent, err);
+    cbe_status st = cli_read_tokens(&tokens, in->model, &corpus, &silent, err);
     if (st != CBE_OK) return st;
     size_t n = tokens.n_sequences; /* of a file of tokens all were read */
     if (run->lens_tokens && n > run->lens_tokens / tokens.context_length) n = run->lens_tokens / tokens.context_length;
@@ -287,8 +220,8 @@ static cbe_status run_model(cli_inputs *in, const cli_run *run, const cli_lens_c
     cbe_status st;
     cbe_tokens tokens = {0};
     bool *wanted = NULL;
-    cli_status_line(progress, "reading %s", run->model);
-    if ((st = cli_open_model(&in->model, run->model, in->memory, err)) != CBE_OK) goto done;
+    cli_status_line(progress, "reading %s", run->corpus.model);
+    if ((st = cli_open_model(&in->model, &run->corpus, err)) != CBE_OK) goto done;
     const cbe_model_config *config = cbe_model_get_config(in->model);
     in->decoder = cbe_model_decoder(in->model);
     cli_say(progress, "model: %s, %zu blocks, hidden size %zu, vocabulary %zu", config->architecture,
@@ -296,17 +229,16 @@ static cbe_status run_model(cli_inputs *in, const cli_run *run, const cli_lens_c
     if ((st = check_vectors(run, config->hidden_size, err)) != CBE_OK) goto done;
     if ((st = cli_choose_layers(&run->layers, config->n_layers, &in->layers, &in->n_layers, err)) != CBE_OK)
         goto done;
-    if ((st = open_lens(in, lens, config->n_layers, config->hidden_size, run->model, progress, err)) != CBE_OK) goto done;
-    const cbe_documents_options documents = {(cbe_documents_kind)run->documents, run->text_field};
-    st = cli_read_tokens(&tokens, in->model, run->model, run->tokens, &run->text, &documents, run->context_length,
-                         run->max_tokens, progress, err);
+    if ((st = open_lens(in, lens, config->n_layers, config->hidden_size, run->corpus.model, progress, err)) != CBE_OK) goto done;
+    st = cli_read_tokens(&tokens, in->model, &run->corpus, progress, err);
     if (st != CBE_OK) goto done;
     if (lens->kind == CLI_LENS_AFFINE && (st = fit_lens(in, run, progress, err)) != CBE_OK) goto done;
     st = CBE_ERR_NOMEM;
     if (!(wanted = cbe_alloc_zero(config->n_layers + 1, sizeof *wanted, "layers", err))) goto done;
-    for (size_t i = 0; i < in->n_layers; i++) wanted[state_of(run, in->layers[i])] = true;
-    if (is_whole_model(run)) wanted[config->n_layers] = true; /* the clean output */
-    st = capture_states(in, run, &tokens, wanted, progress, err);
+    for (size_t i = 0; i < in->n_layers; i++) wanted[cbe_site_state(in->options.site, in->layers[i])] = true;
+    const bool whole = lens->kind == CLI_LENS_MODEL;
+    if (whole) wanted[config->n_layers] = true; /* the clean output */
+    st = capture_states(in, run, &tokens, in->n_layers + whole, wanted, progress, err);
     cli_status_clear(progress);
 done:
     cbe_free(wanted);
@@ -331,7 +263,7 @@ static cbe_status open_files(cli_inputs *in, const cli_run *run, const cli_lens_
         return cbe_fail(err, CBE_ERR_SHAPE, -1, "%s: the lens is one for %zu layers, but %s holds hidden_states.%zu", lens->path, blocks,
                         run->hidden_states, last - 1);
     /* The last state of a model is the input of no block. */
-    size_t end = site_of(run) == CBE_SITE_POST ? last - 1 : last;
+    size_t end = in->options.site == CBE_SITE_POST ? last - 1 : last;
     if (blocks && end > blocks) end = blocks;
     if (end == 0)
         return cbe_fail(err, CBE_ERR_ARG, -1, "%s: holds no output of a block; leave out --site post",
@@ -339,7 +271,7 @@ static cbe_status open_files(cli_inputs *in, const cli_run *run, const cli_lens_
     if ((st = cli_choose_layers(&run->layers, end, &layers, &n_layers, err)) != CBE_OK) return st;
     in->layers = layers;
     for (size_t i = 0; i < n_layers; i++) {
-        const size_t state = state_of(run, layers[i]);
+        const size_t state = cbe_site_state(in->options.site, layers[i]);
         if (cbe_hidden_states_has(in->states, state))
             layers[in->n_layers++] = layers[i];
         else if (!run->layers.all)
@@ -372,24 +304,24 @@ static cbe_status leave_memory(const cli_inputs *in, size_t *left, cbe_error *er
 cbe_status cli_inputs_open(cli_inputs *in, const cli_run *run, cli_progress *progress, cbe_error *err)
 {
     cbe_status st;
-    cli_set_threads(run->threads);
-    cli_lens_choice lens;
+    cli_set_threads(run->corpus.threads);
+    cli_lens_choice lens = {CLI_LENS_LOGIT, NULL};
     if ((st = cli_parse_lens(&lens, run->lens, err)) != CBE_OK) return st;
-    if ((st = check_usage(run, err)) != CBE_OK) return st;
+    if ((st = check_usage(run, lens.kind, err)) != CBE_OK) return st;
     if (lens.kind == CLI_LENS_AFFINE && run->hidden_states)
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         "--lens affine is fitted on a model's text: give MODEL and --text in place of --hidden-states, or a lens of "
                         "cbe lens fit as --lens tuned=FOLDER");
-    in->memory = run->memory ? run->memory : cli_memory_available() / 10 * 7;
+    in->memory = cli_corpus_memory(&run->corpus);
+    cbe_extraction_options *o = &in->options;
+    cbe_extraction_options_init(o);
+    o->site = site_of(run, lens.kind);
     if ((st = record_inputs(in, run, &lens, err)) != CBE_OK) return st;
     st = run->hidden_states ? open_files(in, run, &lens, progress, err) : run_model(in, run, &lens, progress, err);
     if (st != CBE_OK) return st;
-    cbe_extraction_options *o = &in->options;
-    cbe_extraction_options_init(o);
     o->ablation = (cbe_ablation)run->ablation;
     o->objective = (cbe_objective_kind)run->objective;
-    o->site = site_of(run);
-    o->model = is_whole_model(run) ? in->model : NULL;
+    o->model = lens.kind == CLI_LENS_MODEL ? in->model : NULL;
     o->lens = in->lens;
     o->skip_positions = run->skip.positions;
     o->search.seed = run->seed;

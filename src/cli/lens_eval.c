@@ -6,38 +6,32 @@
 #include "cbe/lens_eval.h"
 #include "cli/commands.h"
 #include "cli/inputs.h"
-#include "cli/memory.h"
 #include "cli/options.h"
 #include "cli/progress.h"
 #include "core/fail.h"
 #include "core/memory.h"
 
 typedef struct {
-    const char *model, *tokens, *output;
-    cli_files text, lenses;
-    int documents;
-    const char *text_field;
+    cli_corpus corpus;
+    const char *output;
+    cli_files lenses;
     cli_ranges layers;
-    size_t context_length, max_tokens, skip_positions, threads, memory;
-    bool transfer, quiet, verbose;
+    size_t skip_positions;
+    bool transfer;
 } eval_options;
 
 #define AT(field) offsetof(eval_options, field)
 static const cli_option options[] = {
     {"lens", 0, OPT_FILES, AT(lenses), NULL, "FOLDER...", "tuned lenses, beside the logit lens", NULL, 0},
-    {"text", 0, OPT_FILES, AT(text), NULL, "FILE...", "texts, plain or .gz or .zst, that the lenses were not made from", NULL, 0},
-    CLI_DOCUMENT_OPTIONS(AT(documents), AT(text_field)),
-    {"tokens", 0, OPT_STRING, AT(tokens), NULL, "FILE", "token ids instead of texts (input_ids, safetensors)", NULL, 0},
+    CLI_TEXT_OPTIONS(eval_options, corpus, ", that the lenses were not made from"),
     {"output", 'o', OPT_STRING, AT(output), NULL, "FOLDER", "where eval.json, eval.csv and eval.svg go; not given: the table alone", NULL, 0},
     {"layers", 'l', OPT_LAYERS, AT(layers), "all", "LIST", "layers, as in 0-29,31, or all", NULL, 0},
     {"layer-transfer", 0, OPT_FLAG, AT(transfer), NULL, NULL, "each translator on the hidden states of every layer too", NULL, 0},
-    {"context-length", 0, OPT_COUNT, AT(context_length), "256", "S", "tokens in one sequence", NULL, 1},
-    {"max-tokens", 0, OPT_COUNT, AT(max_tokens), "0", "N", "tokens used, in whole sequences; 0: all", NULL, 0},
+    CLI_SEQUENCE_OPTIONS(eval_options, corpus),
     {"skip-positions", 0, OPT_COUNT, AT(skip_positions), "0", "P", "first positions of each sequence left out of the means", NULL, 0},
-    {"threads", 't', OPT_COUNT, AT(threads), "0", "T", "threads; 0: one for each core", NULL, 0},
-    {"memory", 0, OPT_SIZE, AT(memory), NULL, "SIZE", "memory for weights and hidden states, as in 500M or 4G; not given: 70% of what is free", NULL, 0},
-    {"quiet", 'q', OPT_FLAG, AT(quiet), NULL, NULL, "no progress", NULL, 0},
-    {"verbose", 'v', OPT_FLAG, AT(verbose), NULL, NULL, "say more about inputs", NULL, 0},
+    CLI_THREAD_OPTION(eval_options, corpus),
+    CLI_MEMORY_OPTION(eval_options, corpus, "memory for weights and hidden states"),
+    CLI_TALK_OPTIONS(eval_options, corpus, "say more about inputs"),
     {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
 };
 
@@ -50,7 +44,7 @@ static const cli_command command = {
     "Means over tokens in nats, CE and KL in bits per byte of text too; +-: standard errors over sequences.",
     options,
     1,
-    {AT(model)},
+    {AT(corpus.model)},
 };
 
 /* What is opened for a run. */
@@ -89,11 +83,11 @@ static cbe_status open_lenses(eval_inputs *in, const eval_options *given, cli_pr
         cbe_tuned_lens_config_free(config);
         in->lenses[in->n_lenses] = (cbe_named_lens){path, in->owned[in->n_lenses]};
         const cbe_model_config *model = cbe_model_get_config(in->model);
-        st = cbe_tuned_lens_check(in->owned[in->n_lenses++], path, model->n_layers, model->hidden_size, given->model, err);
+        st = cbe_tuned_lens_check(in->owned[in->n_lenses++], path, model->n_layers, model->hidden_size, given->corpus.model, err);
         if (st != CBE_OK) return st;
         if (differs)
             cli_warn(progress, "%s: the lens was made for another unembedding than that of %s (unembed_hash differs)", path,
-                     given->model);
+                     given->corpus.model);
     }
     return CBE_OK;
 }
@@ -101,20 +95,17 @@ static cbe_status open_lenses(eval_inputs *in, const eval_options *given, cli_pr
 static cbe_status open_inputs(eval_inputs *in, const eval_options *given, cli_progress *progress, cbe_error *err)
 {
     cbe_status st;
-    const size_t memory = given->memory ? given->memory : cli_memory_available() / 10 * 7;
-    if (!given->model)
+    if (!given->corpus.model)
         return cbe_fail(err, CBE_ERR_ARG, -1, "MODEL is missing; usage: cbe lens eval %s", command.usage);
     if (given->transfer && given->lenses.n == 0)
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         "--layer-transfer needs a tuned lens: the logit lens is the same at every layer; give --lens FOLDER");
     if (given->output && (st = cbe_result_folder_prepare(given->output, err)) != CBE_OK) return st;
-    if ((st = cli_open_model(&in->model, given->model, memory, err)) != CBE_OK) return st;
+    if ((st = cli_open_model(&in->model, &given->corpus, err)) != CBE_OK) return st;
     st = cli_choose_layers(&given->layers, cbe_model_get_config(in->model)->n_layers, &in->layers, &in->n_layers, err);
     if (st != CBE_OK) return st;
     if ((st = open_lenses(in, given, progress, err)) != CBE_OK) return st;
-    const cbe_documents_options documents = {(cbe_documents_kind)given->documents, given->text_field};
-    return cli_read_tokens(&in->tokens, in->model, given->model, given->tokens, &given->text, &documents,
-                           given->context_length, given->max_tokens, progress, err);
+    return cli_read_tokens(&in->tokens, in->model, &given->corpus, progress, err);
 }
 
 /* Bytes of the text, for bits per byte; 0 where the model's tokenizer cannot be read, which is said. */
@@ -123,7 +114,7 @@ static cbe_status count_bytes(cbe_lens_eval *eval, const eval_options *given, co
 {
     cbe_tokenizer *tokenizer = NULL;
     cbe_error why;
-    cbe_status st = cbe_model_tokenizer(&tokenizer, given->model, &why);
+    cbe_status st = cbe_model_tokenizer(&tokenizer, given->corpus.model, &why);
     if (st == CBE_OK) st = cbe_lens_eval_text_bytes(&eval->text_bytes, tokenizer, tokens, given->skip_positions, &why);
     cbe_tokenizer_free(tokenizer);
     if (st == CBE_OK) return CBE_OK;
@@ -192,8 +183,7 @@ int cli_lens_eval(int argc, char **argv)
         cli_print_help(&command);
         return cli_finish_output();
     }
-    cli_progress_init(&progress, given.quiet, given.verbose);
-    cli_set_threads(given.threads);
+    cli_corpus_begin(&given.corpus, &progress);
     if ((st = open_inputs(&in, &given, &progress, &err)) != CBE_OK) goto done;
     const cbe_lens_eval_options run = {.n_layers = in.n_layers,
                                        .n_lenses = in.n_lenses,
@@ -201,7 +191,7 @@ int cli_lens_eval(int argc, char **argv)
                                        .lenses = in.lenses,
                                        .transfer = given.transfer,
                                        .skip_positions = given.skip_positions,
-                                       .memory = given.memory / 4, /* weights may take half */
+                                       .memory = given.corpus.memory / 4, /* weights may take half */
                                        .progress = show_progress,
                                        .context = &progress};
     st = cbe_lens_eval_run(&eval, in.model, &in.tokens, &run, &err);
@@ -209,7 +199,7 @@ int cli_lens_eval(int argc, char **argv)
     if (st != CBE_OK) goto done;
     if ((st = count_bytes(eval, &given, &in.tokens, &progress, &err)) != CBE_OK) goto done;
     print_table(eval);
-    const cbe_lens_eval_record record = {given.model, given.tokens, given.text.n, given.text.paths};
+    const cbe_lens_eval_record record = {given.corpus.model, given.corpus.tokens, given.corpus.text.n, given.corpus.text.paths};
     if (given.output) st = cbe_lens_eval_save(eval, &record, given.output, &err);
 done:
     cbe_lens_eval_free(eval);

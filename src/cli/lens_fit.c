@@ -2,36 +2,28 @@
 #include "cbe/lens_fit.h"
 #include "cli/commands.h"
 #include "cli/inputs.h"
-#include "cli/memory.h"
 #include "cli/options.h"
 #include "cli/progress.h"
 #include "core/fail.h"
 #include "core/memory.h"
 
 typedef struct {
-    const char *model, *tokens, *output;
-    cli_files text;
-    int documents, format;
-    const char *text_field;
+    cli_corpus corpus;
+    const char *output;
+    int format;
     double held_out;
-    size_t context_length, max_tokens, threads, memory;
-    bool quiet, verbose;
 } fit_options;
 
 #define AT(field) offsetof(fit_options, field)
 static const cli_option options[] = {
-    {"text", 0, OPT_FILES, AT(text), NULL, "FILE...", "texts, plain or .gz or .zst", NULL, 0},
-    CLI_DOCUMENT_OPTIONS(AT(documents), AT(text_field)),
-    {"tokens", 0, OPT_STRING, AT(tokens), NULL, "FILE", "token ids instead of texts (input_ids, safetensors)", NULL, 0},
+    CLI_TEXT_OPTIONS(fit_options, corpus, ""),
     {"output", 'o', OPT_STRING, AT(output), NULL, "FOLDER", "the lens folder to write", NULL, 0},
     {"format", 0, OPT_CHOICE, AT(format), "pt", "NAME", "pt: params.pt, for PyTorch; safetensors: params.safetensors", cli_lens_formats, 0},
     {"held-out", 0, OPT_NUMBER, AT(held_out), "0.1", "FRACTION", "of the sequences, by whose error the ridge is chosen", NULL, 0},
-    {"context-length", 0, OPT_COUNT, AT(context_length), "256", "S", "tokens in one sequence", NULL, 1},
-    {"max-tokens", 0, OPT_COUNT, AT(max_tokens), "0", "N", "tokens used, in whole sequences; 0: all", NULL, 0},
-    {"threads", 't', OPT_COUNT, AT(threads), "0", "T", "threads; 0: one for each core", NULL, 0},
-    {"memory", 0, OPT_SIZE, AT(memory), NULL, "SIZE", "of which float32 weights may take half, as in 500M or 4G; not given: 70% of what is free", NULL, 0},
-    {"quiet", 'q', OPT_FLAG, AT(quiet), NULL, NULL, "no progress", NULL, 0},
-    {"verbose", 'v', OPT_FLAG, AT(verbose), NULL, NULL, "say more about inputs", NULL, 0},
+    CLI_SEQUENCE_OPTIONS(fit_options, corpus),
+    CLI_THREAD_OPTION(fit_options, corpus),
+    CLI_MEMORY_OPTION(fit_options, corpus, "of which float32 weights may take half"),
+    CLI_TALK_OPTIONS(fit_options, corpus, "say more about inputs"),
     {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
 };
 
@@ -44,7 +36,7 @@ static const cli_command command = {
     "the sequences held out, in units of the last hidden state's own mean square: without a lens and with it.",
     options,
     1,
-    {AT(model)},
+    {AT(corpus.model)},
 };
 
 static void print_table(size_t n_layers, const cbe_affine_layer *layers)
@@ -73,20 +65,16 @@ int cli_lens_fit(int argc, char **argv)
         cli_print_help(&command);
         return cli_finish_output();
     }
-    cli_progress_init(&progress, given.quiet, given.verbose);
-    cli_set_threads(given.threads);
-    if (!given.model || !given.output) {
-        st = cbe_fail(&err, CBE_ERR_ARG, -1, "%s is missing; usage: cbe lens fit %s", given.model ? "-o FOLDER" : "MODEL",
+    cli_corpus_begin(&given.corpus, &progress);
+    if (!given.corpus.model || !given.output) {
+        st = cbe_fail(&err, CBE_ERR_ARG, -1, "%s is missing; usage: cbe lens fit %s", given.corpus.model ? "-o FOLDER" : "MODEL",
                       command.usage);
         goto done;
     }
     const cbe_lens_format format = (cbe_lens_format)given.format;
-    const size_t memory = given.memory ? given.memory : cli_memory_available() / 10 * 7;
     if ((st = cbe_tuned_lens_prepare(given.output, format, &err)) != CBE_OK) goto done;
-    if ((st = cli_open_model(&model, given.model, memory, &err)) != CBE_OK) goto done;
-    const cbe_documents_options documents = {(cbe_documents_kind)given.documents, given.text_field};
-    st = cli_read_tokens(&tokens, model, given.model, given.tokens, &given.text, &documents, given.context_length,
-                         given.max_tokens, &progress, &err);
+    if ((st = cli_open_model(&model, &given.corpus, &err)) != CBE_OK) goto done;
+    st = cli_read_tokens(&tokens, model, &given.corpus, &progress, &err);
     if (st != CBE_OK) goto done;
     const size_t n_layers = cbe_model_get_config(model)->n_layers;
     st = CBE_ERR_NOMEM;
@@ -95,7 +83,7 @@ int cli_lens_fit(int argc, char **argv)
                         cli_forward_progress, &progress, &err);
     cli_status_clear(&progress);
     if (st != CBE_OK) goto done;
-    if ((st = cbe_tuned_lens_config_create(&config, given.model, cbe_model_decoder(model), &err)) != CBE_OK) goto done;
+    if ((st = cbe_tuned_lens_config_create(&config, given.corpus.model, cbe_model_decoder(model), &err)) != CBE_OK) goto done;
     if ((st = cbe_tuned_lens_save(lens, config, given.output, format, &err)) != CBE_OK) goto done;
     print_table(n_layers, layers);
     cli_say(&progress, "lens: %zu layers in %s/%s", n_layers, given.output, cbe_lens_format_file(format));

@@ -6,7 +6,6 @@
 #include "cbe/lens_train.h"
 #include "cli/commands.h"
 #include "cli/inputs.h"
-#include "cli/memory.h"
 #include "cli/options.h"
 #include "cli/progress.h"
 #include "core/fail.h"
@@ -14,14 +13,13 @@
 #include "io/path.h"
 
 typedef struct {
-    const char *model, *tokens, *output, *text_field, *init;
-    cli_files text;
-    int documents, format, loss, start, optimizer;
+    cli_corpus corpus;
+    const char *output, *init;
+    int format, loss, start, optimizer;
     double rate, momentum, damping, ridge, positions, held_out;
     size_t step_tokens, held_out_tokens, checkpoint_steps;
-    size_t context_length, max_tokens, threads, memory;
     uint64_t seed;
-    bool resume, quiet, verbose;
+    bool resume;
 } train_options;
 
 static const char *const starts[] = {"affine", "zero", NULL};
@@ -31,9 +29,7 @@ _Static_assert(sizeof optimizers / sizeof *optimizers == CBE_N_OPTIMIZERS + 1, "
 
 #define AT(field) offsetof(train_options, field)
 static const cli_option options[] = {
-    {"text", 0, OPT_FILES, AT(text), NULL, "FILE...", "texts, plain or .gz or .zst", NULL, 0},
-    CLI_DOCUMENT_OPTIONS(AT(documents), AT(text_field)),
-    {"tokens", 0, OPT_STRING, AT(tokens), NULL, "FILE", "token ids instead of texts (input_ids, safetensors)", NULL, 0},
+    CLI_TEXT_OPTIONS(train_options, corpus, ""),
     {"output", 'o', OPT_STRING, AT(output), NULL, "FOLDER", "the lens folder to write, with train.csv and train.svg", NULL, 0},
     {"format", 0, OPT_CHOICE, AT(format), "pt", "NAME", "pt: params.pt, for PyTorch; safetensors: params.safetensors", cli_lens_formats, 0},
     {"loss", 0, OPT_CHOICE, AT(loss), "kl", "KIND", "kl (to the model's own output) or ce (of the next token)", cli_objectives, 0},
@@ -50,13 +46,11 @@ static const cli_option options[] = {
     {"held-out-tokens", 0, OPT_COUNT, AT(held_out_tokens), "512", "N", "of them that are measured, evenly spread", NULL, 1},
     {"checkpoint-steps", 0, OPT_COUNT, AT(checkpoint_steps), "20", "N", "steps between checkpoints; 0: none", NULL, 0},
     {"resume", 0, OPT_FLAG, AT(resume), NULL, NULL, "go on from FOLDER/checkpoint.safetensors where there is one", NULL, 0},
-    {"context-length", 0, OPT_COUNT, AT(context_length), "256", "S", "tokens in one sequence", NULL, 1},
-    {"max-tokens", 0, OPT_COUNT, AT(max_tokens), "0", "N", "tokens used, in whole sequences; 0: all", NULL, 0},
+    CLI_SEQUENCE_OPTIONS(train_options, corpus),
     {"seed", 0, OPT_SEED, AT(seed), "0", "N", "of the order of sequences and of the positions", NULL, 0},
-    {"threads", 't', OPT_COUNT, AT(threads), "0", "T", "threads; 0: one for each core", NULL, 0},
-    {"memory", 0, OPT_SIZE, AT(memory), NULL, "SIZE", "of which float32 weights may take half, as in 500M or 4G; not given: 70% of what is free", NULL, 0},
-    {"quiet", 'q', OPT_FLAG, AT(quiet), NULL, NULL, "no progress", NULL, 0},
-    {"verbose", 'v', OPT_FLAG, AT(verbose), NULL, NULL, "say more about inputs", NULL, 0},
+    CLI_THREAD_OPTION(train_options, corpus),
+    CLI_MEMORY_OPTION(train_options, corpus, "of which float32 weights may take half"),
+    CLI_TALK_OPTIONS(train_options, corpus, "say more about inputs"),
     {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
 };
 
@@ -69,7 +63,7 @@ static const cli_command command = {
     "FOLDER/checkpoint.safetensors lets an interrupted run go on with --resume, to the same result; it is removed at the end.",
     options,
     1,
-    {AT(model)},
+    {AT(corpus.model)},
 };
 
 /* What is opened for a run. */
@@ -103,9 +97,8 @@ static bool show_step(void *context, size_t step, size_t n_steps, size_t n_layer
 static cbe_status open_inputs(train_inputs *in, const train_options *given, cli_progress *progress, cbe_error *err)
 {
     cbe_status st;
-    const size_t memory = given->memory ? given->memory : cli_memory_available() / 10 * 7;
-    if (!given->model || !given->output)
-        return cbe_fail(err, CBE_ERR_ARG, -1, "%s is missing; usage: cbe lens train %s", given->model ? "-o FOLDER" : "MODEL",
+    if (!given->corpus.model || !given->output)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "%s is missing; usage: cbe lens train %s", given->corpus.model ? "-o FOLDER" : "MODEL",
                         command.usage);
     if (given->rate < 0) return cbe_fail(err, CBE_ERR_ARG, -1, "--rate %g: a rate cannot be negative", given->rate);
     if (given->resume && !given->checkpoint_steps)
@@ -113,16 +106,14 @@ static cbe_status open_inputs(train_inputs *in, const train_options *given, cli_
     if ((st = cbe_tuned_lens_prepare(given->output, (cbe_lens_format)given->format, err)) != CBE_OK) return st;
     if (given->checkpoint_steps && !(in->checkpoint = cbe_path_join(given->output, "checkpoint.safetensors", err)))
         return CBE_ERR_NOMEM;
-    if ((st = cli_open_model(&in->model, given->model, memory, err)) != CBE_OK) return st;
+    if ((st = cli_open_model(&in->model, &given->corpus, err)) != CBE_OK) return st;
     const cbe_model_config *config = cbe_model_get_config(in->model);
     if (given->init) {
         if ((st = cbe_tuned_lens_load(&in->init, NULL, given->init, err)) != CBE_OK) return st;
-        st = cbe_tuned_lens_check(in->init, given->init, config->n_layers, config->hidden_size, given->model, err);
+        st = cbe_tuned_lens_check(in->init, given->init, config->n_layers, config->hidden_size, given->corpus.model, err);
         if (st != CBE_OK) return st;
     }
-    const cbe_documents_options documents = {(cbe_documents_kind)given->documents, given->text_field};
-    return cli_read_tokens(&in->tokens, in->model, given->model, given->tokens, &given->text, &documents,
-                           given->context_length, given->max_tokens, progress, err);
+    return cli_read_tokens(&in->tokens, in->model, &given->corpus, progress, err);
 }
 
 static void print_table(const cbe_lens_training *t)
@@ -157,8 +148,7 @@ int cli_lens_train(int argc, char **argv)
         cli_print_help(&command);
         return cli_finish_output();
     }
-    cli_progress_init(&progress, given.quiet, given.verbose);
-    cli_set_threads(given.threads);
+    cli_corpus_begin(&given.corpus, &progress);
     if ((st = open_inputs(&in, &given, &progress, &err)) != CBE_OK) goto done;
     const cbe_lens_train_options run = {.loss = (cbe_objective_kind)given.loss,
                                         .start = in.init ? CBE_START_GIVEN : (cbe_lens_start)given.start,
@@ -181,7 +171,7 @@ int cli_lens_train(int argc, char **argv)
     cli_status_clear(&progress);
     if (st != CBE_OK) goto done;
     if (training.resumed_at) cli_say(&progress, "gone on from step %zu", training.resumed_at);
-    if ((st = cbe_tuned_lens_config_create(&config, given.model, cbe_model_decoder(in.model), &err)) != CBE_OK) goto done;
+    if ((st = cbe_tuned_lens_config_create(&config, given.corpus.model, cbe_model_decoder(in.model), &err)) != CBE_OK) goto done;
     if ((st = cbe_tuned_lens_save(lens, config, given.output, (cbe_lens_format)given.format, &err)) != CBE_OK) goto done;
     if ((st = cbe_lens_training_save(&training, given.output, &err)) != CBE_OK) goto done;
     if (in.checkpoint) unlink(in.checkpoint);

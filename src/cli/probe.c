@@ -32,7 +32,7 @@ static const cli_command command = {
     "are: unit norm is not assumed. With --ablation optimal also layers.<i>.constant (m). A table of the energies on standard output.",
     options,
     1,
-    {AT(run.model)},
+    {AT(run.corpus.model)},
 };
 
 /* Tensor v: (m, d), or (d) for one of them. */
@@ -153,7 +153,7 @@ int cli_probe(int argc, char **argv)
         cli_print_help(&command);
         return cli_finish_output();
     }
-    cli_progress_init(&progress, given.run.quiet, given.run.verbose);
+    cli_progress_init(&progress, given.run.corpus.quiet, given.run.corpus.verbose);
     if (!given.vectors) {
         st = cbe_fail(&err, CBE_ERR_ARG, -1, "--vectors-file FILE is missing: the directions to probe");
         goto done;

@@ -1,18 +1,11 @@
 /* progress.c - see progress.h. */
 #include "cli/progress.h"
+#include "core/clock.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 void cli_progress_init(cli_progress *progress, bool quiet, bool verbose)
 {
@@ -84,7 +77,7 @@ void cli_warn(cli_progress *progress, const char *format, ...)
 void cli_status_line(cli_progress *progress, const char *format, ...)
 {
     if (progress->quiet || !progress->terminal) return;
-    const double t = now();
+    const double t = cbe_now();
     if (t - progress->last < 0.1) return;
     progress->last = t;
     cli_progress_release(progress);

@@ -1,0 +1,57 @@
+/*
+ * corpus.h - a model with a text to run it on: what the commands that have both share.
+ */
+#ifndef CBE_CLI_CORPUS_H
+#define CBE_CLI_CORPUS_H
+
+#include "cbe/model.h"
+#include "cbe/tokens.h"
+#include "cli/options.h"
+#include "cli/progress.h"
+
+/** Fields of options; a member of each command's struct. */
+typedef struct {
+    const char *model, *tokens;
+    cli_files text;
+    int documents;
+    const char *text_field;
+    size_t context_length, max_tokens, threads, memory; /* memory: bytes; 0: not given */
+    bool quiet, verbose;
+} cli_corpus;
+
+extern const char *const cli_documents[];
+
+/** Rows of an options table, `member` being the cli_corpus in the struct `type`: what a document is in a text; */
+#define CLI_DOCUMENT_OPTIONS(kind_offset, field_offset)                                                                \
+    {"documents", 0, OPT_CHOICE, kind_offset, "auto", "KIND", "what a document is: file, blank-line (up to one), jsonl (a field of each line); auto: jsonl for .jsonl, else file", cli_documents, 0}, \
+    {"text-field", 0, OPT_STRING, field_offset, "text", "NAME", "field of JSON lines that holds the text", NULL, 0}
+/** a text or token ids, text_help saying more of which texts; */
+#define CLI_TEXT_OPTIONS(type, member, text_help)                                                                      \
+    {"text", 0, OPT_FILES, offsetof(type, member.text), NULL, "FILE...", "texts, plain or .gz or .zst" text_help, NULL, 0}, \
+    CLI_DOCUMENT_OPTIONS(offsetof(type, member.documents), offsetof(type, member.text_field)),                         \
+    {"tokens", 0, OPT_STRING, offsetof(type, member.tokens), NULL, "FILE", "token ids instead of texts (input_ids, safetensors)", NULL, 0}
+/** their sequences; */
+#define CLI_SEQUENCE_OPTIONS(type, member)                                                                             \
+    {"context-length", 0, OPT_COUNT, offsetof(type, member.context_length), "256", "S", "tokens in one sequence", NULL, 1}, \
+    {"max-tokens", 0, OPT_COUNT, offsetof(type, member.max_tokens), "0", "N", "tokens used, in whole sequences; 0: all", NULL, 0}
+/** threads, memory and what is said, with texts for --help. */
+#define CLI_THREAD_OPTION(type, member)                                                                                \
+    {"threads", 't', OPT_COUNT, offsetof(type, member.threads), "0", "T", "threads; 0: one for each core", NULL, 0}
+#define CLI_MEMORY_OPTION(type, member, what)                                                                          \
+    {"memory", 0, OPT_SIZE, offsetof(type, member.memory), NULL, "SIZE", what ", as in 500M or 4G; not given: 70% of what is free", NULL, 0}
+#define CLI_TALK_OPTIONS(type, member, verbose_help)                                                                   \
+    {"quiet", 'q', OPT_FLAG, offsetof(type, member.quiet), NULL, NULL, "no progress", NULL, 0},                        \
+    {"verbose", 'v', OPT_FLAG, offsetof(type, member.verbose), NULL, NULL, verbose_help, NULL, 0}
+
+/** Begins a command: how much is said, and the number of OpenMP threads; 0 leaves it. */
+void cli_corpus_begin(const cli_corpus *corpus, cli_progress *progress);
+void cli_set_threads(size_t threads);
+/** Bytes that the run may use: --memory, or 70% of what can be had; 0: not known, not limited. */
+size_t cli_corpus_memory(const cli_corpus *corpus);
+/** Opens the model: of that memory its float32 weights may take half, and what does not fit is expanded block by block. */
+cbe_status cli_open_model(cbe_model **out, const cli_corpus *corpus, cbe_error *err);
+/** Token sequences of the model's text or token file. */
+cbe_status cli_read_tokens(cbe_tokens *tokens, const cbe_model *model, const cli_corpus *corpus, cli_progress *progress,
+                           cbe_error *err);
+
+#endif
