@@ -1,10 +1,10 @@
 /* extraction.c - see cbe/extraction.h: layer after layer through the search, and what is reported of its vectors. */
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
 #include "causal/candidates.h"
 #include "causal/layer_objective.h"
+#include "core/clock.h"
 #include "core/fail.h"
 #include "core/memory.h"
 
@@ -27,13 +27,6 @@ void cbe_layer_results_free(size_t n, cbe_layer_result *results)
         cbe_basis_free(&results[i].basis);
         cbe_free(results[i].reports);
     }
-}
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 /* Standard error of the mean of n numbers. */
@@ -118,7 +111,7 @@ cbe_status cbe_extract(cbe_layer_objective *objective, size_t n_layers, const si
     cbe_status st = gram && candidates ? CBE_OK : CBE_ERR_NOMEM;
     if (st == CBE_OK && n_candidates) st = cbe_unembedding_gram(decoder, gram, err);
     for (size_t i = 0; i < n_layers && st == CBE_OK; i++) {
-        const double began = now();
+        const double began = cbe_now();
         cbe_objective *layer = NULL;
         if ((st = cbe_layer_objective_set(objective, layers[i], &layer, err)) != CBE_OK) break;
         const cbe_candidate_input input = {decoder, gram, objective->translator, objective->n_tokens,
@@ -137,7 +130,7 @@ cbe_status cbe_extract(cbe_layer_objective *objective, size_t n_layers, const si
         st = cbe_search_layer(&results[i].basis, layer, &search, n_candidates, candidates,
                               progress ? progress->vector : NULL, progress ? progress->context : NULL, err);
         if (st == CBE_OK) st = report_vectors(objective, &results[i], options->ablation, err);
-        results[i].seconds = now() - began;
+        results[i].seconds = cbe_now() - began;
         if (st == CBE_OK && progress && progress->layer && !progress->layer(progress->context, &results[i]))
             st = cbe_fail(err, CBE_ERR_CANCELLED, -1, "the extraction was cancelled");
     }

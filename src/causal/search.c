@@ -5,9 +5,9 @@
 #include <float.h>
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
 #include "causal/search_state.h"
+#include "core/clock.h"
 #include "core/fail.h"
 #include "core/memory.h"
 
@@ -36,13 +36,6 @@ double cbe_search_dot(size_t n, const double *a, const double *b)
     double sum = 0;
     for (size_t i = 0; i < n; i++) sum += a[i] * b[i];
     return sum;
-}
-
-double cbe_search_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 void cbe_search_random_direction(cbe_search *s, double *v)
@@ -126,7 +119,7 @@ cbe_status cbe_search_layer(cbe_basis *out, cbe_objective *objective, const cbe_
     }
     size_t n = 0;
     while (n < k) {
-        const double began = cbe_search_now();
+        const double began = cbe_now();
         s.vector = n;
         s.sphere = (cbe_sphere){d, n, s.found, single ? (double)FLT_EPSILON : 0};
         s.record = (cbe_vector_record){0};
@@ -135,7 +128,7 @@ cbe_status cbe_search_layer(cbe_basis *out, cbe_objective *objective, const cbe_
                     : cbe_default_search_vector(&s, default_search, err);
         if (st != CBE_OK) goto done;
         orthonormalise_found(&s);
-        s.record.seconds = cbe_search_now() - began;
+        s.record.seconds = cbe_now() - began;
         records[n++] = s.record;
         if (options->min_energy > 0 && !(s.record.energy >= options->min_energy)) break;
     }

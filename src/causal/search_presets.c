@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "causal/search_state.h"
+#include "core/clock.h"
 #include "core/memory.h"
 
 /* A point is a maximum when its tangent gradient is below this share of the energy. */
@@ -75,7 +76,7 @@ cbe_status cbe_preset_finish(cbe_search *s, cbe_vector_record *records, size_t n
     for (int round = 0; round < FINISH_ROUNDS && moved; round++) {
         moved = false;
         for (size_t j = 0; j < n; j++) {
-            const double began = cbe_search_now();
+            const double began = cbe_now();
             memcpy(others, s->found, j * d * sizeof *others);
             memcpy(others + j * d, s->found + (j + 1) * d, (n - 1 - j) * d * sizeof *others);
             s->vector = j;
@@ -89,7 +90,7 @@ cbe_status cbe_preset_finish(cbe_search *s, cbe_vector_record *records, size_t n
             moved = true;
             s->record.energy = r->energy;
             s->record.stop = cbe_lbfgs_stopped(r->opt);
-            s->record.seconds += cbe_search_now() - began;
+            s->record.seconds += cbe_now() - began;
             records[j] = s->record;
             memcpy(s->found + j * d, r->v, d * sizeof *r->v);
         }

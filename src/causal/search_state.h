@@ -48,7 +48,6 @@ typedef struct {
 } cbe_search;
 
 double cbe_search_dot(size_t n, const double *a, const double *b);
-double cbe_search_now(void); /* seconds */
 void cbe_search_random_direction(cbe_search *s, double *v);
 
 /* ascent.c */

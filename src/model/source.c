@@ -9,6 +9,7 @@
 #include "cbe/safetensors.h"
 #include "core/fail.h"
 #include "core/memory.h"
+#include "io/path.h"
 #include "io/mapped_file.h"
 
 struct cbe_source {
@@ -31,23 +32,11 @@ static bool is_folder(const char *path)
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
-/* *out = "folder/name", to cbe_free. */
-static cbe_status join(char **out, const char *folder, const char *name, cbe_error *err)
-{
-    const size_t size = strlen(folder) + strlen(name) + 2;
-    char *path = cbe_alloc(size, 1, "path", err);
-    if (!path) return CBE_ERR_NOMEM;
-    snprintf(path, size, "%s/%s", folder, name);
-    *out = path;
-    return CBE_OK;
-}
-
 static cbe_status add_shard(cbe_source *source, const char *name, cbe_error *err)
 {
-    char *path = NULL;
-    cbe_status st = join(&path, source->path, name, err);
-    if (st != CBE_OK) return st;
-    st = cbe_safetensors_open(&source->shards[source->n_shards], path, err);
+    char *path = cbe_path_join(source->path, name, err);
+    if (!path) return CBE_ERR_NOMEM;
+    cbe_status st = cbe_safetensors_open(&source->shards[source->n_shards], path, err);
     if (st == CBE_OK) source->n_shards++;
     cbe_free(path);
     return st;
@@ -111,9 +100,8 @@ static cbe_status no_weights(const cbe_source *source, cbe_error *err)
     static const char *const pickled[] = {"pytorch_model.bin", "pytorch_model.bin.index.json",
                                           "consolidated.00.pth"};
     for (size_t i = 0; i < sizeof pickled / sizeof *pickled; i++) {
-        char *path = NULL;
-        const cbe_status st = join(&path, source->path, pickled[i], err);
-        if (st != CBE_OK) return st;
+        char *path = cbe_path_join(source->path, pickled[i], err);
+        if (!path) return CBE_ERR_NOMEM;
         const bool found = is_file(path);
         cbe_free(path);
         if (found)
@@ -129,11 +117,11 @@ static cbe_status no_weights(const cbe_source *source, cbe_error *err)
 
 static cbe_status open_folder(cbe_source *source, cbe_error *err)
 {
-    cbe_status st;
+    cbe_status st = CBE_ERR_NOMEM;
     char *config = NULL, *single = NULL, *index = NULL;
-    if ((st = join(&config, source->path, "config.json", err)) != CBE_OK) goto done;
-    if ((st = join(&single, source->path, "model.safetensors", err)) != CBE_OK) goto done;
-    if ((st = join(&index, source->path, "model.safetensors.index.json", err)) != CBE_OK) goto done;
+    if (!(config = cbe_path_join(source->path, "config.json", err))) goto done;
+    if (!(single = cbe_path_join(source->path, "model.safetensors", err))) goto done;
+    if (!(index = cbe_path_join(source->path, "model.safetensors.index.json", err))) goto done;
     if ((st = cbe_mapped_file_open(&source->config, config, err)) != CBE_OK) goto done;
     if (is_file(single)) {
         source->shards = cbe_alloc_zero(1, sizeof(cbe_safetensors *), "shards", err);

@@ -1,0 +1,17 @@
+/*
+ * clock.h - seconds, for what is reported; never for what is decided.
+ */
+#ifndef CBE_CORE_CLOCK_H
+#define CBE_CORE_CLOCK_H
+
+#include <time.h>
+
+/** Seconds since some moment, never going back. */
+static inline double cbe_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+#endif
