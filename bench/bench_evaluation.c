@@ -10,7 +10,6 @@
  * done once for a layer is not in S. bench/pytorch_evaluation.py prints the same, bench/compare_pytorch.sh
  * runs both.
  */
-#include <math.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,26 +18,9 @@
 #include "cbe/objective.h"
 #include "core/fail.h"
 #include "core/memory.h"
+#include "result_line.h"
 
 enum { DEFAULT_RUNS = 9, MAX_RUNS = 1000 };
-
-static int compare(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* Length of grad without its component along the unit vector v. */
-static double tangent_length(size_t d, const double *grad, const double *v)
-{
-    double along = 0, sum = 0;
-    for (size_t k = 0; k < d; k++) along += grad[k] * v[k];
-    for (size_t k = 0; k < d; k++) {
-        const double tangent = grad[k] - along * v[k];
-        sum += tangent * tangent;
-    }
-    return sqrt(sum);
-}
 
 int main(int argc, char **argv)
 {
@@ -85,9 +67,7 @@ int main(int argc, char **argv)
         seconds[r] = omp_get_wtime() - start;
     }
     if (st != CBE_OK) goto done;
-    qsort(seconds, runs, sizeof *seconds, compare);
-    printf("energy %.9g gradient %.9g seconds %.6f threads %d\n", energy,
-           tangent_length(d, grad, v), seconds[runs / 2], omp_get_max_threads());
+    bench_print_result(energy, d, grad, v, bench_median(runs, seconds));
 done:
     if (st != CBE_OK) fprintf(stderr, "bench_evaluation: %s\n", err.message);
     cbe_objective_free(objective);

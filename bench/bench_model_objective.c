@@ -12,33 +12,15 @@
  * activations and exponentials count as time only. bench/pytorch_model_objective.py prints the first line,
  * bench/compare_model_objective.sh runs both.
  */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "cbe/hidden_states.h"
 #include "cbe/model_objective.h"
+#include "result_line.h"
 #include "sgemm_rate.h"
 
 enum { DEFAULT_RUNS = 3, MAX_RUNS = 100 };
-
-static int compare(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* Length of grad without its component along the unit vector v. */
-static double tangent_length(size_t d, const double *grad, const double *v)
-{
-    double along = 0, sum = 0;
-    for (size_t k = 0; k < d; k++) along += grad[k] * v[k];
-    for (size_t k = 0; k < d; k++) {
-        const double tangent = grad[k] - along * v[k];
-        sum += tangent * tangent;
-    }
-    return sqrt(sum);
-}
 
 /* FLOP of the products for each token, forward or back. */
 static double flop_of(const cbe_model_config *c, size_t n_blocks)
@@ -95,10 +77,9 @@ int main(int argc, char **argv)
         *(r < runs ? &seconds[r] : &alone) = omp_get_wtime() - start;
     }
     if (st != CBE_OK) goto done;
-    qsort(seconds, runs, sizeof *seconds, compare);
-    const double rate = 2 * (double)n * flop_of(c, last - layer - 1) / seconds[runs / 2], bound = sgemm_rate();
-    printf("energy %.9g gradient %.9g seconds %.6f threads %d\n", energy, tangent_length(d, grad, v), seconds[runs / 2],
-           omp_get_max_threads());
+    const double median = bench_median(runs, seconds);
+    const double rate = 2 * (double)n * flop_of(c, last - layer - 1) / median, bound = sgemm_rate();
+    bench_print_result(energy, d, grad, v, median);
     printf("products %.1f GFLOP/s, SGEMM %.1f GFLOP/s, share %.3f, energy alone %.3f s\n", rate * 1e-9, bound * 1e-9, rate / bound,
            alone);
 done:

@@ -11,6 +11,7 @@
 
 #include "core/memory.h"
 #include "lens_case.h"
+#include "result_line.h"
 
 enum { TURNS = 3, ROUNDS = 5, BATCH = 8 };
 
@@ -45,7 +46,7 @@ int main(int argc, char **argv)
     printf("  %-33s %10s %10s %6s\n", "", "logit, s", "tuned, s", "ratio");
     for (size_t k = 0; k <= KINDS; k++) {
         double *sides[LENSES] = {k < KINDS ? medians[0][k] : layer_s[0], k < KINDS ? medians[1][k] : layer_s[1]};
-        const double logit = lens_case_median(TURNS, sides[0]), tuned = lens_case_median(TURNS, sides[1]);
+        const double logit = bench_median(TURNS, sides[0]), tuned = bench_median(TURNS, sides[1]);
         printf("  %-33s %10.4f %10.4f %6.2f\n", k < KINDS ? names[k] : "setting the layer", logit, tuned, tuned / logit);
     }
     lens_case_free(&c);

@@ -16,26 +16,6 @@ the gradients of both sides must agree within 1e-3, or the comparison fails.
 END
 }
 
-fail() {
-    echo "compare_pytorch: $*" >&2
-    exit 1
-}
-
-# value NAME LINE: the word after NAME in a result line.
-value() {
-    awk -v name="$1" '{ for (i = 1; i < NF; i++) if ($i == name) print $(i + 1) }' <<<"$2"
-}
-
-median() {
-    sort -g | awk '{ x[NR] = $1 } END { print (x[int((NR + 1) / 2)] + x[int((NR + 2) / 2)]) / 2 }'
-}
-
-# agree WHAT A B
-agree() {
-    awk -v a="$2" -v b="$3" 'BEGIN { d = a - b; exit !(d * d <= 1e-6 * a * a) }' ||
-        fail "the two sides disagree on the $1: $2 in PyTorch, $3 in cbe"
-}
-
 case ${1-} in -h | --help) usage && exit ;; esac
 if (($# != 0 && $# != 3)); then
     usage >&2
@@ -44,6 +24,8 @@ fi
 inputs=()
 if (($# == 3)); then inputs=("$(realpath "$1")" "$(realpath "$2")" "$3"); fi
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+readonly name=compare_pytorch
+source bench/compare_common.sh
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/cbe
 
 targets=(bench_evaluation)
@@ -57,20 +39,10 @@ if (($# == 0)); then
     build/release/cbe decoder "$model" -o "${inputs[1]}" >&2
 fi
 
-venv=${CBE_BENCH_VENV:-$cache/bench-venv}
-has_torch() {
-    "$venv/bin/python" -c 'import torch, safetensors' 2>/dev/null
-}
-if ! has_torch; then
-    [[ -z ${CBE_BENCH_VENV-} ]] || fail "CBE_BENCH_VENV: '$venv' is no virtual environment with torch and safetensors"
-    scripts/install-dependencies.sh model bench
-    echo "Installing PyTorch into $venv (several GB)" >&2
-    python3 -m venv "$venv"
-    "$venv/bin/python" -m pip install --disable-pip-version-check -q torch numpy safetensors >&2
-    has_torch || fail "PyTorch was installed into $venv but cannot be imported"
-fi
+use_python torch safetensors
 
-echo "PyTorch $("$venv/bin/python" -c 'import torch; print(torch.__version__)'), layer ${inputs[2]} of ${inputs[0]##*/}"
+print_torch_version
+echo ", layer ${inputs[2]} of ${inputs[0]##*/}"
 pytorch_times=() cbe_times=()
 for ((round = 1; round <= ${CBE_BENCH_ROUNDS:-3}; round++)); do
     pytorch=$("$venv/bin/python" bench/pytorch_evaluation.py "${inputs[@]}")

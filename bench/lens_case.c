@@ -9,6 +9,7 @@
 
 #include "causal/lens_objective.h"
 #include "core/memory.h"
+#include "result_line.h"
 
 static void check(cbe_status st, const cbe_error *err)
 {
@@ -145,18 +146,6 @@ static double exp_seconds(const cbe_lens_objective *o)
     return seconds;
 }
 
-static int compare(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-double lens_case_median(size_t n, double *numbers)
-{
-    qsort(numbers, n, sizeof *numbers, compare);
-    return numbers[n / 2];
-}
-
 void lens_case_time(lens_case *c, size_t rounds, size_t count, const lens_work *work, lens_time *times, lens_floor *floor)
 {
     enum { KINDS = 16 };
@@ -180,7 +169,7 @@ void lens_case_time(lens_case *c, size_t rounds, size_t count, const lens_work *
         }
     }
     for (size_t k = 0; k < count; k++) {
-        times[k].median = lens_case_median(rounds, seconds[k]);
+        times[k].median = bench_median(rounds, seconds[k]);
         times[k].best = seconds[k][0];
     }
     if (!floor) return;

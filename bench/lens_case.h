@@ -59,7 +59,5 @@ typedef struct {
 enum { LENS_CASE_ROUNDS = 32 };
 void lens_case_time(lens_case *c, size_t rounds, size_t count, const lens_work *work, lens_time *times, lens_floor *floor);
 
-/** The median of n numbers, which are put in order. */
-double lens_case_median(size_t n, double *numbers);
 
 #endif

@@ -6,13 +6,13 @@ line as bench_evaluation: energy E gradient G seconds S threads T.
 usage: pytorch_evaluation.py HIDDEN.safetensors DECODER.safetensors LAYER [RUNS]
 """
 
-import statistics
 import sys
-import time
 
 import torch
 from safetensors import safe_open
 from torch.nn import functional
+
+from pytorch_timing import time_gradient
 
 
 class Decoder:
@@ -70,17 +70,7 @@ def main():
         ablated = hidden - (removed @ direction)[:, None] * direction
         return -(probs * (clean - decoder.log_probs(ablated))).sum(dim=-1).mean()
 
-    seconds = []
-    for _ in range(runs):
-        free.grad = None
-        start = time.perf_counter()
-        loss = negative_energy()
-        loss.backward()
-        seconds.append(time.perf_counter() - start)
-    print(
-        f"energy {-loss.item():.9g} gradient {free.grad.norm().item():.9g} "
-        f"seconds {statistics.median(seconds):.6f} threads {torch.get_num_threads()}"
-    )
+    time_gradient(negative_energy, free, runs)
 
 
 if __name__ == "__main__":

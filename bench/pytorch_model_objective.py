@@ -12,13 +12,13 @@ MODEL: a .gguf file or a Hugging Face folder, Llama family
 """
 
 import pathlib
-import statistics
 import sys
-import time
 
 import torch
 import transformers
 from safetensors import safe_open
+
+from pytorch_timing import time_gradient
 
 
 def load(path):
@@ -77,17 +77,7 @@ def main():
         behind = model(ids, use_cache=False).logits.log_softmax(dim=-1) if whole else decode(suffix(ablated()))
         return -(probs * (clean - behind)).sum(dim=-1).mean()
 
-    seconds = []
-    for _ in range(runs):
-        free.grad = None
-        start = time.perf_counter()
-        loss = negative_energy()
-        loss.backward()
-        seconds.append(time.perf_counter() - start)
-    print(
-        f"energy {-loss.item():.9g} gradient {free.grad.norm().item():.9g} "
-        f"seconds {statistics.median(seconds):.6f} threads {torch.get_num_threads()}"
-    )
+    time_gradient(negative_energy, free, runs)
 
 
 if __name__ == "__main__":
