@@ -46,7 +46,7 @@ static void product(size_t rows, size_t columns, const cbe_linear *w, const doub
     }
 }
 
-static double activation(cbe_activation kind, double z)
+double cbe_model_ref_activation(cbe_activation kind, double z)
 {
     switch (kind) {
     case CBE_SILU:
@@ -143,7 +143,7 @@ static void mlp_branch(const cbe_config *c, const cbe_block *block, const double
     maybe_norm(c, c->traits.norms_of_sums ? &none : before, d, x, r->normed);
     product(c->traits.gated ? 2 * m : m, d, &block->up, r->normed, r->mlp);
     for (size_t i = 0; i < m; i++) {
-        r->mlp[i] = activation(c->traits.activation, r->mlp[i]);
+        r->mlp[i] = cbe_model_ref_activation(c->traits.activation, r->mlp[i]);
         if (c->traits.gated) r->mlp[i] *= r->mlp[m + i];
     }
     product(d, m, &block->down, r->mlp, r->update);

@@ -11,6 +11,9 @@
 #include <stdint.h>
 
 #include "cbe/model.h"
+#include "model/activation.h"
+
+double cbe_model_ref_activation(cbe_activation kind, double z);
 
 /** @param hidden [out] (n_layers + 1, N, d), N = n_sequences context_length
  *  @param logits [out] (N, V); NULL: not wanted */

@@ -175,3 +175,16 @@ void cbe_copy_safetensors(const char *from, const char *to, const cbe_copy_edit 
     free(specs);
     cbe_safetensors_close(file);
 }
+
+double *cbe_golden_f64(const cbe_safetensors *file, const char *name, size_t n)
+{
+    cbe_error err = {0};
+    cbe_tensor t;
+    cbe_assert_ok(cbe_safetensors_get(file, name, &t, &err), &err);
+    assert_int_equal(t.dtype, CBE_F64);
+    assert_int_equal(t.n_elements, n);
+    double *x = malloc(t.n_bytes);
+    assert_non_null(x);
+    memcpy(x, t.data, t.n_bytes);
+    return x;
+}

@@ -15,6 +15,7 @@
 #include "model/attention.h"
 #include "model/norm.h"
 #include "model/rope.h"
+#include "ref/model_ref.h"
 #include "support/random.h"
 
 /* A plain function of n numbers, in float64; its scalar. */
@@ -112,24 +113,6 @@ static void norm__back_matches_differences(void **state)
 
 /* --- activations --- */
 
-static double plain_activation(cbe_activation kind, double z)
-{
-    switch (kind) {
-    case CBE_SILU:
-        return z / (1 + exp(-z));
-    case CBE_GELU:
-        return z * erfc(-z / sqrt(2)) / 2;
-    case CBE_GELU_TANH:
-        return z / 2 * (1 + tanh(sqrt(2 / acos(-1)) * (z + 0.044715 * z * z * z)));
-    case CBE_QUICK_GELU:
-        return z / (1 + exp(-1.702 * z));
-    case CBE_RELU:
-        return fmax(z, 0);
-    default:
-        return NAN;
-    }
-}
-
 typedef struct {
     cbe_activation kind;
     size_t n;
@@ -143,7 +126,7 @@ static double plain_activations(const void *context, const double *x)
     const activation_case *c = context;
     double sum = 0;
     for (size_t i = 0; i < c->n; i++)
-        sum += plain_activation(c->kind, x[i]) * (c->gated ? x[c->n + i] : 1) * (double)c->weights[i];
+        sum += cbe_model_ref_activation(c->kind, x[i]) * (c->gated ? x[c->n + i] : 1) * (double)c->weights[i];
     return sum;
 }
 

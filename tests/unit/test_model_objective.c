@@ -21,18 +21,6 @@
 
 static cbe_error err;
 
-static double *read_f64(const cbe_safetensors *file, const char *name, size_t n)
-{
-    cbe_tensor t;
-    cbe_assert_ok(cbe_safetensors_get(file, name, &t, &err), &err);
-    assert_int_equal(t.dtype, CBE_F64);
-    assert_int_equal(t.n_elements, n);
-    double *x = malloc(t.n_bytes);
-    assert_non_null(x);
-    memcpy(x, t.data, t.n_bytes);
-    return x;
-}
-
 static double top_of(size_t n, const double *x)
 {
     double top = 0;
@@ -97,17 +85,17 @@ static void compare_golden(const problem *p, const cbe_safetensors *golden, cons
     double *grad = malloc((p->d + p->n) * sizeof *grad), *per_token = grad + p->d, energy;
     assert_non_null(grad);
     cbe_assert_ok(cbe_objective_eval(o, 1, v, &energy, grad, per_token, &err), &err);
-    double *want = read_f64(golden, name, 1);
+    double *want = cbe_golden_f64(golden, name, 1);
     cbe_assert_close(&energy, want, 1, 1e-6, 1e-4, "%s", name);
     free(want);
     snprintf(name, sizeof name, "%s.%zu.%s.energy_per_token", prefix, block, cbe_ablation_name((cbe_ablation)mode));
     if (cbe_safetensors_has(golden, name)) {
-        want = read_f64(golden, name, p->n);
+        want = cbe_golden_f64(golden, name, p->n);
         cbe_assert_close(per_token, want, p->n, 1e-5, 1e-4, "%s", name);
         free(want);
     }
     snprintf(name, sizeof name, "%s.%zu.%s.grad", prefix, block, cbe_ablation_name((cbe_ablation)mode));
-    want = read_f64(golden, name, p->d);
+    want = cbe_golden_f64(golden, name, p->d);
     cbe_assert_close(grad, want, p->d, 1e-3 * top_of(p->d, want), 0, "%s", name);
     free(want);
     free(grad);

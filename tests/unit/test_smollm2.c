@@ -9,23 +9,13 @@
 #include "cbe/objective.h"
 #include "cbe/safetensors.h"
 #include "support/assert_close.h"
+#include "support/golden.h"
 #include "support/smollm2.h"
 
 static const size_t layers[] = {1, 15, 25};
 static const cbe_ablation modes[] = {CBE_ABLATE_MEAN, CBE_ABLATE_ZERO};
 
 static cbe_error err;
-
-static double *read_f64(const cbe_safetensors *file, const char *name, size_t n)
-{
-    cbe_tensor t;
-    cbe_assert_ok(cbe_safetensors_get(file, name, &t, &err), &err);
-    assert_int_equal(t.dtype, CBE_F64);
-    assert_int_equal(t.n_elements, n);
-    double *x = malloc(t.n_bytes);
-    memcpy(x, t.data, t.n_bytes);
-    return x;
-}
 
 /* The layers' energies and gradients on hidden states of `states`. */
 static void compare(const cbe_safetensors *golden, const cbe_hidden_states *states, const cbe_decoder *decoder)
@@ -48,9 +38,9 @@ static void compare(const cbe_safetensors *golden, const cbe_hidden_states *stat
             cbe_assert_ok(cbe_lens_objective_set_layer(o, hidden, (cbe_translator){NULL, NULL}, &err), &err);
             cbe_assert_ok(cbe_objective_eval(o, 1, v, &energy, grad, NULL, &err), &err);
             snprintf(name, sizeof name, "lens.%zu.%s.energy", layers[l], cbe_ablation_name(modes[m]));
-            double *want = read_f64(golden, name, 1);
+            double *want = cbe_golden_f64(golden, name, 1);
             snprintf(name, sizeof name, "lens.%zu.%s.grad", layers[l], cbe_ablation_name(modes[m]));
-            double *want_grad = read_f64(golden, name, d);
+            double *want_grad = cbe_golden_f64(golden, name, d);
             for (size_t k = 0; k < d; k++) largest = fmax(largest, fabs(want_grad[k]));
             /* PyTorch's values are themselves good to about 1e-5. */
             cbe_assert_close(&energy, want, 1, 0, 1e-4, "layer %zu %s", layers[l], cbe_ablation_name(modes[m]));
