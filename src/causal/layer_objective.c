@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "core/fail.h"
+#include "core/held_out.h"
 #include "core/memory.h"
 #include "core/random.h"
 
@@ -39,12 +40,6 @@ cbe_status cbe_choose_skip_positions(const cbe_hidden_states *states, cbe_site s
 }
 
 
-/* Sequence s of n is held out where the count of those up to it, evenly spread, steps. */
-static bool is_held_out(size_t s, size_t n_held_out, size_t n)
-{
-    return n_held_out && (s + 1) * n_held_out / n > s * n_held_out / n;
-}
-
 /* Marks the tokens of sequences held out; *out is NULL when there are none. */
 static cbe_status hold_out(cbe_layer_objective *o, double share, bool **out, cbe_error *err)
 {
@@ -60,7 +55,7 @@ static cbe_status hold_out(cbe_layer_objective *o, double share, bool **out, cbe
                         "holding out %g of %zu sequence%s leaves none to search; give more tokens or a smaller share", share, n,
                         n == 1 ? "" : "s");
     if (!(*out = cbe_alloc(o->n_tokens, sizeof **out, "tokens held out", err))) return CBE_ERR_NOMEM;
-    for (size_t i = 0; i < o->n_tokens; i++) (*out)[i] = is_held_out(i / tokens, o->n_held_out, n);
+    for (size_t i = 0; i < o->n_tokens; i++) (*out)[i] = cbe_is_held_out(i / tokens, o->n_held_out, n);
     return CBE_OK;
 }
 

@@ -2,6 +2,7 @@
 #include "lens/affine_fit.h"
 
 #include "core/fail.h"
+#include "core/held_out.h"
 #include "lens/hidden_chunks.h"
 
 typedef struct {
@@ -21,11 +22,6 @@ cbe_status cbe_hold_out_count(double share, size_t n_sequences, size_t *count, c
     const size_t n = (size_t)(share * (double)n_sequences + 0.5);
     *count = n < 1 ? 1 : n >= n_sequences ? n_sequences - 1 : n;
     return CBE_OK;
-}
-
-bool cbe_is_held_out(size_t sequence, size_t n_held_out, size_t n_sequences)
-{
-    return (sequence + 1) * n_held_out / n_sequences > sequence * n_held_out / n_sequences;
 }
 
 /* Runs of sequences that are of one kind are added together. */

@@ -6,8 +6,6 @@
 
 /** How many of n_sequences a share of them is: at least 1, and 1 left. @return CBE_OK, CBE_ERR_ARG */
 cbe_status cbe_hold_out_count(double share, size_t n_sequences, size_t *count, cbe_error *err);
-/** Whether a sequence is held out: n_held_out of n_sequences, evenly spread. */
-bool cbe_is_held_out(size_t sequence, size_t n_held_out, size_t n_sequences);
 
 /** Sums of a text's sequences, those held out apart. Both are created; to be freed also on failure.
  * @param order (n_sequences) rows of ids; NULL: as they are */

@@ -13,16 +13,9 @@
 #include "lens/translate.h"
 #include "model/clones.h"
 #include "model/norm.h"
+#include "model/rows.h"
 
 enum { SUM_BLOCK = 1024 }; /* entries summed in float lanes before the sum goes on in double */
-
-CBE_CLONES static float largest(size_t n, const float *z)
-{
-    float most = z[0];
-#pragma omp simd reduction(max : most)
-    for (size_t i = 0; i < n; i++) most = z[i] > most ? z[i] : most;
-    return most;
-}
 
 /* sum exp(z - shift) */
 CBE_CLONES static double exp_sum(size_t n, const float *z, float shift)
@@ -104,7 +97,7 @@ void cbe_lens_target_set(cbe_lens_target *target, const cbe_decoder *decoder, si
 #pragma omp parallel for
     for (size_t i = 0; i < n; i++) {
         float *row = target->probs + i * vocab;
-        const float shift = largest(vocab, row);
+        const float shift = cbe_max_row(vocab, row);
         const double sum = exp_sum(vocab, row, shift);
         const float *logits = row;
         double mean = 0; /* sum exp(l - shift) (l - shift) */
@@ -134,34 +127,6 @@ void cbe_loss_room_free(cbe_loss_room *room)
     *room = (cbe_loss_room){0};
 }
 
-/* d loss / d x from d loss / d norm(x), in place. With y = gamma . gradient, xc = x - mean(x) for LayerNorm:
- * ((y - mean(y) for LayerNorm) - xc (xc . y) / (d s^2)) / s. */
-static void norm_backward(const cbe_decoder *decoder, size_t n, const float *x, float *gradient)
-{
-    const size_t d = decoder->hidden_size;
-    const bool centred = decoder->norm == CBE_NORM_LAYER;
-    for (size_t r = 0; r < n; r++) {
-        const float *row = x + r * d;
-        float *g = gradient + r * d;
-        double mean = 0, squares = 0, dot = 0, mean_y = 0;
-        for (size_t i = 0; i < d && centred; i++) mean += (double)row[i];
-        mean /= (double)d;
-        for (size_t i = 0; i < d; i++) {
-            const double xc = (double)row[i] - mean, y = (double)decoder->gamma[i] * (double)g[i];
-            squares += xc * xc;
-            dot += xc * y;
-            mean_y += y;
-        }
-        mean_y = centred ? mean_y / (double)d : 0;
-        const double variance = squares / (double)d + decoder->norm_eps, scale = 1 / sqrt(variance);
-        const double along = dot / ((double)d * variance);
-        for (size_t i = 0; i < d; i++) {
-            const double y = (double)decoder->gamma[i] * (double)g[i];
-            g[i] = (float)(scale * (y - mean_y - ((double)row[i] - mean) * along));
-        }
-    }
-}
-
 /* A token drawn from exp(z - shift) / sum by u in [0, 1). */
 static size_t draw(size_t n, const float *z, float shift, double sum, double u)
 {
@@ -185,7 +150,7 @@ static double row_loss(const cbe_decoder *decoder, const cbe_lens_target *target
     const size_t vocab = decoder->vocab_size;
     const bool kl = target->kind == CBE_OBJECTIVE_KL;
     const float *p = kl ? target->probs + token * vocab : NULL;
-    const float shift = largest(vocab, row);
+    const float shift = cbe_max_row(vocab, row);
     const double sum = exp_sum(vocab, row, shift);
     const double at_target =
         kl ? expectation(vocab, p, row, shift) : (double)row[target->labels[token]] - (double)shift;
@@ -231,8 +196,8 @@ double cbe_lens_loss(const cbe_decoder *decoder, const cbe_lens_target *target, 
     cbe_gemm(false, false, n, d, vocab, 1, room->logits, vocab, decoder->unembedding, d, 0, gradient, d);
     if (sampled) {
         for (size_t i = 0; i < n * d; i++) sampled[i] += gradient[i];
-        norm_backward(decoder, n, room->translated, sampled);
+        cbe_norm_rows_back(decoder->norm, decoder->norm_eps, n, d, room->translated, decoder->gamma, sampled, false, sampled);
     }
-    norm_backward(decoder, n, room->translated, gradient);
+    cbe_norm_rows_back(decoder->norm, decoder->norm_eps, n, d, room->translated, decoder->gamma, gradient, false, gradient);
     return loss;
 }

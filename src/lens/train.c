@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "core/fail.h"
+#include "core/held_out.h"
 #include "core/memory.h"
 #include "core/random.h"
 #include "core/sizes.h"
