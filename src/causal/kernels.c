@@ -51,6 +51,14 @@ static cbe_row_sums row_exp_ref(size_t n, const float *z, const float *u, const 
     return sum;
 }
 
+static void two_rows_exp_ref(size_t n, const float *const z[2], const float *u, const float *offset, const float a[2],
+                             const float c[2], bool bounded, const float *w, float *g, float *const e[2],
+                             cbe_row_sums sums[2])
+{
+    for (size_t i = 0; i < n && w; i++) g[i] = (float)((double)g[i] + (double)w[0] * e[0][i] + (double)w[1] * e[1][i]);
+    for (size_t r = 0; r < 2; r++) sums[r] = row_exp_ref(n, z[r], u, offset, a[r], c[r], 0, bounded, e[r]);
+}
+
 static void subtract_ref(size_t n, float *z, double shift)
 {
     for (size_t i = 0; i < n; i++) z[i] = (float)((double)z[i] - shift);
@@ -160,8 +168,8 @@ static int always(void)
 }
 
 static const cbe_kernels kernels_ref = {
-    "ref",         always,         row_max_ref, range_ref,    row_sum_ref,  row_exp_ref,      subtract_ref,     to_half_ref,
-    from_half_ref, accumulate_ref, row_cap_ref, rows_dot_ref, rows_sum_ref, rows_dot_f64_ref, rows_sum_f64_ref,
+    "ref",        always,      row_max_ref,   range_ref,      row_sum_ref, row_exp_ref,  two_rows_exp_ref, subtract_ref,
+    to_half_ref,  from_half_ref, accumulate_ref, row_cap_ref, rows_dot_ref, rows_sum_ref, rows_dot_f64_ref, rows_sum_f64_ref,
 };
 
 /* Built from kernels_simd.c, once for each instruction set. */

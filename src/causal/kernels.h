@@ -15,7 +15,7 @@
 
 enum {
     CBE_SUM_BLOCK = 1024, /* entries summed in float before the sum goes on in double */
-    CBE_ROW_GROUP = 4     /* rows added to the gradient's V-vector in one pass */
+    CBE_ROW_GROUP = 4     /* rows that accumulate adds in one pass, at most */
 };
 
 /** Weighted sums of e(i) = 2^t(i). */
@@ -53,6 +53,10 @@ typedef struct {
     /** The same, with the sums of a gradient; e(i) is stored unless e is NULL. */
     cbe_row_sums (*row_exp)(size_t n, const float *z, const float *u, const float *offset, float a, float c, float level,
                             bool bounded, float *e);
+    /** row_exp of two rows at level 0, with the same bits. What e[0] and e[1] hold is first added up, unless w is NULL:
+     * g(i) += w[0] e[0](i) + w[1] e[1](i); between exponentials that takes next to no time. */
+    void (*two_rows_exp)(size_t n, const float *const z[2], const float *u, const float *offset, const float a[2],
+                         const float c[2], bool bounded, const float *w, float *g, float *const e[2], cbe_row_sums sums[2]);
     /** z(i) - shift in double, rounded. */
     void (*subtract)(size_t n, float *z, double shift);
     /** To half precision: scale z(i), to even, at most 65504 in size; and back: scale half(i). */

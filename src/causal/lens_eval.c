@@ -154,46 +154,51 @@ typedef struct {
     const double *left; /* recomputed: xc - c ac; NULL for a stored row */
 } row_source;
 
-/* The kernel's sums, at a level where they neither overflow nor vanish: *log_sum is logsumexp of logits'. */
-static cbe_row_sums exp_sums(const cbe_lens_objective *o, size_t direction, const row_source *source, bool slopes,
-                             float *e, double *log_sum)
+/* A row's factors as kernels take them, and whether its exponents are known to need no clamping at level 0. */
+typedef struct {
+    float a, c;
+    bool bounded;
+} exp_factors;
+
+static exp_factors factors_of(const cbe_lens_objective *o, size_t direction, const row_source *source)
 {
-    const cbe_kernels *k = o->kernels;
-    const size_t v = o->vocab_size;
-    const float *u = o->u + direction * o->stride, a = (float)(source->scale * CBE_LOG2E), c = (float)source->c;
+    const float a = (float)(source->scale * CBE_LOG2E), c = (float)source->c;
     const double by_low = (double)c * o->u_low[direction], by_high = (double)c * o->u_high[direction];
     const double highest = a * (source->high - fmin(by_low, by_high)) + o->offset_high;
     const double lowest = a * (source->low - fmax(by_low, by_high)) + o->offset_low;
-    const bool bounded = lowest > LOW_EXPONENT && highest < HIGH_EXPONENT;
-    cbe_row_sums sums = {0, 0, 0};
-    float level = 0;
-    for (int attempt = 0; attempt < 2; attempt++) {
-        if (slopes)
-            sums = k->row_exp(v, source->z, u, o->offset, a, c, level, bounded && attempt == 0, e);
-        else
-            sums.e = k->row_sum(v, source->z, u, o->offset, a, c, level, bounded && attempt == 0);
-        if (sums.e > SUM_MIN && sums.e < SUM_MAX) break;
-        level = -(float)k->row_max(v, source->z, u, o->offset, a, c);
-    }
-    *log_sum = log(sums.e) - (double)level * CBE_LN2;
-    return sums;
+    return (exp_factors){a, c, lowest > LOW_EXPONENT && highest < HIGH_EXPONENT};
 }
 
-/* 3, uncapped. One row: sums, energy, and when e is not NULL the exponentials; returns the sum of e. */
-static double plain_row(const cbe_lens_objective *o, size_t j, size_t i, row_source source, bool slopes, float *e)
+/* Takes sums at level 0 that overflowed or vanished again, at the level of the largest exponent. Returns logsumexp of logits'. */
+static double settle_sums(const cbe_lens_objective *o, size_t direction, const row_source *source, const exp_factors *by,
+                          bool slopes, float *e, cbe_row_sums *sums)
+{
+    const cbe_kernels *k = o->kernels;
+    const size_t v = o->vocab_size;
+    const float *u = o->u + direction * o->stride;
+    if (sums->e > SUM_MIN && sums->e < SUM_MAX) return log(sums->e);
+    const float level = -(float)k->row_max(v, source->z, u, o->offset, by->a, by->c);
+    if (slopes)
+        *sums = k->row_exp(v, source->z, u, o->offset, by->a, by->c, level, false, e);
+    else
+        sums->e = k->row_sum(v, source->z, u, o->offset, by->a, by->c, level, false);
+    return log(sums->e) - (double)level * CBE_LN2;
+}
+
+/* 3, uncapped. From a row's sums to its energy and the factors of its gradient. */
+static void plain_result(const cbe_lens_objective *o, size_t j, size_t i, const row_source *source, const cbe_row_sums *sums,
+                         double log_sum)
 {
     const size_t row = o->active[i], token = o->row_token[row], direction = o->direction[j];
     const cbe_lens_shift *shift = &o->shifts[j * o->n_active + i];
-    const float *z = source.z, *u = o->u + direction * o->stride;
-    double log_sum, p_y, p_u, energy;
-    const cbe_row_sums sums = exp_sums(o, direction, &source, slopes, e, &log_sum);
-    double q_y = sums.ey / sums.e;
+    const float *z = source->z, *u = o->u + direction * o->stride;
+    double p_y, p_u, energy, q_y = sums->ey / sums->e;
     if (shift->exact) {
         /* z holds logits' - offset: expectations of y are s' times those of z. */
         double p_logit = 0;
         if (o->has_probs) {
             const float *expected = o->e + row * o->hidden_size;
-            for (size_t t = 0; t < o->hidden_size; t++) p_logit += (double)expected[t] * source.left[t];
+            for (size_t t = 0; t < o->hidden_size; t++) p_logit += (double)expected[t] * source->left[t];
             p_logit *= shift->inverse_s;
             p_u = o->e_dot[direction * o->n_rows + row];
         } else {
@@ -206,12 +211,79 @@ static double plain_row(const cbe_lens_objective *o, size_t j, size_t i, row_sou
     } else {
         p_u = o->has_probs ? o->e_dot[direction * o->n_rows + row] : (double)u[o->labels[token]];
         /* The factors as the kernel applied them: see cbe_lens_round. */
-        const double scale = cbe_lens_round(source.scale), c = (double)(float)source.c;
+        const double scale = cbe_lens_round(source->scale), c = (double)(float)source->c;
         p_y = o->p_z[row] - c * p_u;
         energy = log_sum - o->log_sum[row] - (p_y * scale - o->p_z[row] * o->inverse_s[row]);
     }
-    finish_row(o, direction, token, shift, energy, p_y, q_y, p_u, sums.eu / sums.e, &o->rows[j * o->n_active + i]);
+    finish_row(o, direction, token, shift, energy, p_y, q_y, p_u, sums->eu / sums->e, &o->rows[j * o->n_active + i]);
+}
+
+/* One row: sums, energy, and when e is not NULL the exponentials; returns the sum of e. */
+static double plain_row(const cbe_lens_objective *o, size_t j, size_t i, const row_source *source, bool slopes, float *e)
+{
+    const cbe_kernels *k = o->kernels;
+    const size_t v = o->vocab_size, direction = o->direction[j];
+    const float *u = o->u + direction * o->stride;
+    const exp_factors by = factors_of(o, direction, source);
+    cbe_row_sums sums = {0, 0, 0};
+    if (slopes)
+        sums = k->row_exp(v, source->z, u, o->offset, by.a, by.c, 0, by.bounded, e);
+    else
+        sums.e = k->row_sum(v, source->z, u, o->offset, by.a, by.c, 0, by.bounded);
+    plain_result(o, j, i, source, &sums, settle_sums(o, direction, source, &by, slopes, e, &sums));
     return sums.e;
+}
+
+/* Two rows, whose weights in the gradient replace w; what e held before is added to g with the weights that w had, unless it
+ * is not `pending`. */
+static void two_plain_rows(const cbe_lens_objective *o, size_t j, const size_t rows[2], const row_source sources[2],
+                           bool pending, float w[2], float *const e[2], float *g)
+{
+    const size_t direction = o->direction[j];
+    const exp_factors by[2] = {factors_of(o, direction, &sources[0]), factors_of(o, direction, &sources[1])};
+    const float *z[2] = {sources[0].z, sources[1].z}, a[2] = {by[0].a, by[1].a}, c[2] = {by[0].c, by[1].c};
+    cbe_row_sums sums[2];
+    o->kernels->two_rows_exp(o->vocab_size, z, o->u + direction * o->stride, o->offset, a, c, by[0].bounded && by[1].bounded,
+                             pending ? w : NULL, g, e, sums);
+    for (size_t r = 0; r < 2; r++) {
+        const double log_sum = settle_sums(o, direction, &sources[r], &by[r], true, e[r], &sums[r]);
+        plain_result(o, j, rows[r], &sources[r], &sums[r], log_sum);
+        w[r] = (float)(o->rows[j * o->n_active + rows[r]].weight / sums[r].e);
+    }
+}
+
+/* Rows of one column: their results, and their share g of the gradient over V, which is new unless *used. Rows go in twos,
+ * whose exponentials are added up while those of the next two are taken. work: 2 rows of V; NULL when no gradient is wanted. */
+static void plain_rows(const cbe_lens_objective *o, size_t j, size_t n, const size_t *rows, const row_source *sources,
+                       bool slopes, float *work, bool *used, float *g)
+{
+    const size_t v = o->vocab_size;
+    const cbe_lens_row *results = o->rows + j * o->n_active;
+    if (!work) {
+        for (size_t r = 0; r < n; r++) plain_row(o, j, rows[r], &sources[r], slopes, NULL);
+        return;
+    }
+    float *const e[2] = {work, work + o->stride}, w[2];
+    size_t pending = 0;
+    for (size_t r = 0; r < n; r += 2) {
+        const size_t count = cbe_min_size(2, n - r);
+        if (pending && (!*used || count < 2)) {
+            o->kernels->accumulate(v, pending, (const float *const *)e, w, !*used, g);
+            *used = true;
+            pending = 0;
+        }
+        if (count == 2) {
+            two_plain_rows(o, j, rows + r, sources + r, pending > 0, w, e, g);
+        } else {
+            const double sum = plain_row(o, j, rows[r], &sources[r], true, e[0]);
+            w[0] = (float)(results[rows[r]].weight / sum);
+        }
+        pending = count;
+    }
+    o->kernels->accumulate(v, pending, (const float *const *)e, w, !*used, g);
+    *used = true;
+    for (size_t r = 0; r < n && o->labels; r++)
+        g[o->labels[o->row_token[o->active[rows[r]]]]] -= (float)results[rows[r]].weight;
 }
 
 /* 3, capped: also needs the clean probabilities, recomputed from the stored row. */
@@ -260,29 +332,24 @@ static double capped_row(const cbe_lens_objective *o, size_t j, size_t i, row_so
     return sums.e;
 }
 
-/* A group of rows of one column: their results, and their share of the gradient over V.
- * work: CBE_ROW_GROUP times 1 or 2 rows of V; NULL when no gradient is wanted. */
-static void row_group(const cbe_lens_objective *o, size_t j, size_t n, const size_t *rows,
-                      const row_source *sources, bool slopes, float *work, bool first, float *g)
+/* As plain_rows, for at most CBE_ROW_GROUP rows. work: 2 CBE_ROW_GROUP rows of V. */
+static void capped_rows(const cbe_lens_objective *o, size_t j, size_t n, const size_t *rows, const row_source *sources,
+                        float *work, bool *used, float *g)
 {
     const size_t v = o->vocab_size;
     float *e[CBE_ROW_GROUP], weights[CBE_ROW_GROUP], p_weights[CBE_ROW_GROUP], *p[CBE_ROW_GROUP];
     for (size_t r = 0; r < n; r++) {
         e[r] = work ? work + r * o->stride : NULL;
-        p[r] = work && o->capped ? work + (CBE_ROW_GROUP + r) * o->stride : NULL;
-        const double sum = o->capped ? capped_row(o, j, rows[r], sources[r], e[r], p[r])
-                                     : plain_row(o, j, rows[r], sources[r], slopes, e[r]);
+        p[r] = work ? work + (CBE_ROW_GROUP + r) * o->stride : NULL;
+        const double sum = capped_row(o, j, rows[r], sources[r], e[r], p[r]);
         const double weight = o->rows[j * o->n_active + rows[r]].weight;
         weights[r] = (float)(weight / sum);
         p_weights[r] = (float)-weight;
     }
     if (!work) return;
-    o->kernels->accumulate(v, n, (const float *const *)e, weights, first, g);
-    if (o->capped)
-        o->kernels->accumulate(v, n, (const float *const *)p, p_weights, 0, g);
-    else if (o->labels)
-        for (size_t r = 0; r < n; r++)
-            g[o->labels[o->row_token[o->active[rows[r]]]]] += p_weights[r];
+    o->kernels->accumulate(v, n, (const float *const *)e, weights, !*used, g);
+    o->kernels->accumulate(v, n, (const float *const *)p, p_weights, 0, g);
+    *used = true;
 }
 
 /* Active rows begin .. end - 1, fetched together, and columns j_begin .. j_end - 1. */
@@ -290,29 +357,26 @@ static void pass_rows(cbe_lens_objective *o, size_t m, size_t part, size_t begin
                       cbe_lens_want want)
 {
     const size_t thread = (size_t)omp_get_thread_num(), stride = o->stride;
-    float *work = want == CBE_LENS_GRADIENTS
-                      ? o->exp_work + thread * CBE_ROW_GROUP * (o->capped ? 2 : 1) * stride
-                      : NULL;
+    float *work = want == CBE_LENS_GRADIENTS ? o->exp_work + thread * cbe_lens_exp_rows(o) * stride : NULL;
     const float *z[CBE_LENS_BLOCK];
     cbe_lens_get_rows(o, thread, end - begin, o->active + begin, z);
-    for (size_t start = begin; start < end; start += CBE_ROW_GROUP)
-        for (size_t j = j_begin; j < j_end; j++) {
-            size_t n = 0, rows[CBE_ROW_GROUP];
-            row_source sources[CBE_ROW_GROUP];
-            for (size_t i = start; i < cbe_min_size(end, start + CBE_ROW_GROUP); i++) {
-                const cbe_lens_shift *shift = &o->shifts[j * o->n_active + i];
-                if (shift->exact) continue;
-                const size_t row = o->active[i];
-                const float *zi = z[i - begin];
-                sources[n] = (row_source){zi, zi, o->z_low[row], o->z_high[row], shift->inverse_s, shift->c, NULL};
-                rows[n++] = i;
-            }
-            if (n == 0) continue;
-            bool *used = &o->g_used[part * m + j];
-            row_group(o, j, n, rows, sources, want != CBE_LENS_ENERGIES, work, !*used,
-                      o->g + (part * m + j) * stride);
-            *used = true;
+    for (size_t j = j_begin; j < j_end; j++) {
+        size_t n = 0, rows[CBE_LENS_BLOCK];
+        row_source sources[CBE_LENS_BLOCK];
+        bool *used = &o->g_used[part * m + j];
+        float *g = o->g + (part * m + j) * stride;
+        for (size_t i = begin; i < end; i++) {
+            const cbe_lens_shift *shift = &o->shifts[j * o->n_active + i];
+            if (shift->exact) continue;
+            const size_t row = o->active[i];
+            const float *zi = z[i - begin];
+            sources[n] = (row_source){zi, zi, o->z_low[row], o->z_high[row], shift->inverse_s, shift->c, NULL};
+            rows[n++] = i;
         }
+        if (n && !o->capped) plain_rows(o, j, n, rows, sources, want != CBE_LENS_ENERGIES, work, used, g);
+        for (size_t r = 0; r < n && o->capped; r += CBE_ROW_GROUP)
+            capped_rows(o, j, cbe_min_size(CBE_ROW_GROUP, n - r), rows + r, sources + r, work, used, g);
+    }
 }
 
 /* 3. The pass over Z: parts of the rows in parallel, and where there are more threads than parts, the columns too. */
@@ -389,7 +453,7 @@ static void exact_pass(cbe_lens_objective *o, size_t m, const double *v_m, size_
             if (o->capped)
                 cbe_lens_get_rows(o, (size_t)omp_get_thread_num(), 1, &o->active[i], &source.clean);
             sums[q] = o->capped ? capped_row(o, j, i, source, e, e ? e + stride : NULL)
-                                : plain_row(o, j, i, source, want != CBE_LENS_ENERGIES, e);
+                                : plain_row(o, j, i, &source, want != CBE_LENS_ENERGIES, e);
         }
         for (size_t q = 0; q < count && want_grad; q++) {
             const size_t j = pairs[q] / active, token = o->row_token[o->active[pairs[q] % active]];

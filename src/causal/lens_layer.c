@@ -78,7 +78,7 @@ static void row_sums(cbe_lens_objective *o, size_t thread, size_t row, float *z)
     const cbe_kernels *k = o->kernels;
     const size_t v = o->vocab_size;
     const double r = o->inverse_s[row];
-    float *e = o->exp_work + thread * CBE_ROW_GROUP * (o->capped ? 2 : 1) * o->stride;
+    float *e = o->exp_work + thread * cbe_lens_exp_rows(o) * o->stride;
     if (o->capped) {
         const double cap = o->decoder->logit_softcap;
         o->shift[row] = 0;

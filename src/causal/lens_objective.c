@@ -81,7 +81,7 @@ static size_t list_arrays(cbe_lens_objective *o, cbe_array *list)
         {&o->xc_work, cbe_times(threads, CBE_LENS_BLOCK, d), sizeof(float), "rows in work"},
         {&o->p_work, o->has_probs ? cbe_times(threads, CBE_LENS_BLOCK, CBE_LENS_P_COLUMNS) : 0, sizeof(float),
          "probabilities"},
-        {&o->exp_work, cbe_times(threads * buffers, CBE_ROW_GROUP, stride), sizeof(float), "rows in work"},
+        {&o->exp_work, cbe_times(threads, cbe_lens_exp_rows(o), stride), sizeof(float), "rows in work"},
         {&o->direction, m, sizeof(size_t), "directions"},
         {&o->constant, m, sizeof(double), "directions"},
         {&o->a, cbe_times(m, d, 1), sizeof(double), "directions"},
@@ -151,7 +151,7 @@ static void describe(cbe_lens_objective *o, const cbe_decoder *decoder, const cb
     o->n_tokens = options->n_tokens;
     o->hidden_size = d;
     o->vocab_size = decoder->vocab_size;
-    o->stride = blocks_of(o->vocab_size, CBE_ALIGNMENT / sizeof(float)) * (CBE_ALIGNMENT / sizeof(float));
+    o->stride = blocks_of(o->vocab_size, CBE_ALIGNMENT / sizeof(float)) * (CBE_ALIGNMENT / sizeof(float)) + CBE_LENS_PADDING;
     o->capped = decoder->logit_softcap > 0;
     o->layernorm = decoder->norm == CBE_NORM_LAYER;
     o->has_probs = o->kind == CBE_OBJECTIVE_KL && !o->capped;

@@ -54,7 +54,7 @@ void cbe_lens_keep_row(cbe_lens_objective *o, size_t row, float *z)
 
 size_t cbe_lens_rows_at_once(const cbe_lens_objective *o)
 {
-    return o->storage == CBE_LOGITS_RECOMPUTED ? CBE_LENS_BLOCK : CBE_ROW_GROUP;
+    return o->storage == CBE_LOGITS_RECOMPUTED ? CBE_LENS_BLOCK : CBE_LENS_COLUMN_ROWS;
 }
 
 void cbe_lens_get_rows(const cbe_lens_objective *o, size_t thread, size_t n, const size_t *rows, const float **out)

@@ -167,23 +167,19 @@ SIMD vfloat load_half(const uint16_t *p)
 /* Added to t, leaves round(t EXP2_STEPS) in the low bits of the sum. */
 #define EXP2_MAGIC (12582912.0f / EXP2_STEPS)
 
-/* A power of two as a product, whose last multiplication can become part of a sum. */
-typedef struct {
-    vfloat mantissa, scale;
-} vpower;
-
-SIMD vfloat power_value(vpower x)
+/* x as it is rounded: compilers must not make the product that it is and a sum that it goes into one operation. */
+SIMD vfloat rounded(vfloat x)
 {
-    return x.mantissa * x.scale;
-}
-
-SIMD vfloat add_power(vpower x, vfloat sum)
-{
-    return multiply_add(x.mantissa, x.scale, sum);
+#if defined(__x86_64__)
+    __asm__("" : "+v"(x));
+#elif defined(__aarch64__)
+    __asm__("" : "+w"(x));
+#endif
+    return x;
 }
 
 /* 2^(shifted - magic + f): f what rounding left, |f| <= 1 / (2 EXP2_STEPS). */
-SIMD vpower exp2_assemble(vfloat shifted, vfloat f)
+SIMD vfloat exp2_assemble(vfloat shifted, vfloat f)
 {
     const vbits bits = (vbits)shifted << EXP2_SHIFT;
 #if defined(__AVX512F__) || defined(__AVX2__)
@@ -207,7 +203,7 @@ SIMD vpower exp2_assemble(vfloat shifted, vfloat f)
     vfloat p = multiply_add(splat(c3), f, splat(c2));
     p = multiply_add(p, f, splat(0x1.62e43p-1f));
     p = multiply_add(p, f, splat(1.0f));
-    return (vpower){p, (vfloat)(bits + step)};
+    return p * (vfloat)(bits + step);
 #else
     vfloat p = 0x1.41d334p-13f * f + 0x1.5f456ap-10f;
     p = p * f + 0x1.3b2dbcp-7f;
@@ -215,26 +211,26 @@ SIMD vpower exp2_assemble(vfloat shifted, vfloat f)
     p = p * f + 0x1.ebfbdcp-3f;
     p = p * f + 0x1.62e43p-1f;
     p = p * f + 1.0f;
-    return (vpower){(vfloat)((vbits)p + bits), splat(1)};
+    return (vfloat)((vbits)p + bits);
 #endif
 }
 
 /* 2^t, -126 <= t <= 127 or NaN. */
-SIMD vpower exp2_in_range(vfloat t)
+SIMD vfloat exp2_in_range(vfloat t)
 {
     const vfloat shifted = t + EXP2_MAGIC;
     return exp2_assemble(shifted, t - (shifted - EXP2_MAGIC));
 }
 
 /* 2^(a y), the same range: an operation less, and the product is not rounded. */
-SIMD vpower exp2_of_product(vfloat a, vfloat y)
+SIMD vfloat exp2_of_product(vfloat a, vfloat y)
 {
     const vfloat shifted = multiply_add(a, y, splat(EXP2_MAGIC));
     return exp2_assemble(shifted, multiply_add(a, y, EXP2_MAGIC - shifted));
 }
 
 /* 2^t for any t, which is clamped to the range; NaN goes through, so that a bad input is seen in a sum. */
-SIMD vpower exp2_clamped(vfloat t)
+SIMD vfloat exp2_clamped(vfloat t)
 {
     return exp2_in_range(smaller(splat(127.0f), larger(splat(-126.0f), t)));
 }

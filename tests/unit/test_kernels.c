@@ -79,6 +79,38 @@ static void row_exp__every_impl_matches_ref_at_every_tail(void **state)
     }
 }
 
+/* Sums and exponentials of each row are those of row_exp to the bit; what e held has gone to g. */
+static void two_rows_exp__is_row_exp_and_adds_up_what_was_there(void **state)
+{
+    (void)state;
+    static float e0[LONGEST], e1[LONGEST], g[LONGEST], single[LONGEST];
+    const float a[] = {1.3f, 0.8f}, c[] = {0.54f, -0.2f}, w[] = {0.5f, -1.25f}, *const rows[] = {z, want2};
+    float *const e[] = {e0, e1};
+    fill(20);
+    for (size_t i = 0; i < LONGEST; i++) want2[i] = next(20);
+    for (size_t k = 0; cbe_kernels_table[k]; k++) {
+        const cbe_kernels *impl = cbe_kernels_table[k];
+        if (!impl->usable()) continue;
+        for (size_t n = 1; n; n = next_length(n))
+            for (int with = 0; with < 8; with++) { /* offset, clamping, something to add up */
+                const float *o = with & 1 ? offset : NULL;
+                for (size_t i = 0; i < LONGEST; i++) {
+                    e0[i] = with & 4 ? next(1) : NAN, e1[i] = with & 4 ? next(1) : NAN;
+                    g[i] = want[i] = next(1);
+                }
+                if (with & 4) reference()->accumulate(n, 2, (const float *const *)e, w, 0, want);
+                cbe_row_sums sums[2];
+                impl->two_rows_exp(n, rows, u, o, a, c, with & 2, with & 4 ? w : NULL, g, e, sums);
+                cbe_assert_close_f32(g, want, LONGEST, 1e-6, 2e-7, "%s g, %zu entries", impl->name, n);
+                for (size_t r = 0; r < 2; r++) {
+                    const cbe_row_sums s = impl->row_exp(n, rows[r], u, o, a[r], c[r], 0, with & 2, single);
+                    assert_true(s.e == sums[r].e && s.ey == sums[r].ey && s.eu == sums[r].eu);
+                    assert_memory_equal(e[r], single, n * sizeof *single);
+                }
+            }
+    }
+}
+
 static void row_sum__is_accurate_to_the_polynomial_for_small_exponents(void **state)
 {
     (void)state;
@@ -254,6 +286,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(row_sum__every_impl_matches_ref_at_every_tail),
         cmocka_unit_test(row_exp__every_impl_matches_ref_at_every_tail),
+        cmocka_unit_test(two_rows_exp__is_row_exp_and_adds_up_what_was_there),
         cmocka_unit_test(row_sum__is_accurate_to_the_polynomial_for_small_exponents),
         cmocka_unit_test(row_max__every_impl_finds_the_largest_exponent),
         cmocka_unit_test(row_sum__lets_out_of_range_rows_be_seen),

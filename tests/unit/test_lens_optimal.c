@@ -243,9 +243,9 @@ static void bytes__are_those_of_the_arrays(void **state)
         options.storage = (cbe_logit_storage)s;
         bytes[s] = cbe_lens_objective_bytes(&large, &options);
     }
-    const size_t nv = (size_t)100000 * 50000; /* rows of 50,000 are padded to whole lines */
+    const size_t nv = (size_t)100000 * 50000; /* and up to 100 floats of padding for each row */
     assert_in_range(bytes[0] - bytes[2] + ((size_t)64 << 20), 4 * nv, 4 * nv + ((size_t)200 << 20));
-    assert_in_range(bytes[1] - bytes[2], 2 * nv, 2 * nv + ((size_t)10 << 20));
+    assert_in_range(bytes[1] - bytes[2], 2 * nv, 2 * nv + ((size_t)20 << 20));
     options.n_tokens = 1000;
     large.vocab_size = SIZE_MAX / 4;
     assert_true(cbe_lens_objective_bytes(&large, &options) == SIZE_MAX);
