@@ -36,12 +36,14 @@ typedef enum {
 const char *cbe_optimizer_name(cbe_optimizer_kind kind);
 const char *cbe_lens_start_name(cbe_lens_start start);
 
+#define CBE_MOMENTUM_DEFAULT (-1.0)
+
 typedef struct {
     cbe_objective_kind loss;
     cbe_lens_start start;
     cbe_optimizer_kind optimizer;
-    double rate;        /* of the first step; falls linearly to 0. 0: 0.3, 1.0 or 0.001 by optimizer */
-    double momentum;    /* 0.9; Adam's first beta */
+    double rate;        /* of the first step; falls linearly to 0. 0: 0.1, 1.0 or 0.001 by optimizer */
+    double momentum;    /* below 1; Adam's first beta. CBE_MOMENTUM_DEFAULT: 0.5, 0.9 or 0.9 by optimizer */
     double damping;     /* natural: of the output side, relative to its mean eigenvalue */
     double ridge;       /* natural: of the input side, relative to the diagonal */
     double positions;   /* share of each sequence's positions that is trained on; 1: all */

@@ -22,10 +22,11 @@
 
 static const char *const optimizer_names[] = {"natural", "sgd", "adam"};
 static const char *const start_names[] = {"affine", "zero", "given"};
-static const double default_rates[] = {0.3, 1.0, 1e-3};
+static const double default_rates[] = {0.1, 1.0, 1e-3}, default_momenta[] = {0.5, 0.9, 0.9};
 _Static_assert(sizeof optimizer_names / sizeof *optimizer_names == CBE_N_OPTIMIZERS, "one name for each");
 _Static_assert(sizeof start_names / sizeof *start_names == CBE_N_STARTS, "one name for each");
 _Static_assert(sizeof default_rates / sizeof *default_rates == CBE_N_OPTIMIZERS, "one rate for each");
+_Static_assert(sizeof default_momenta / sizeof *default_momenta == CBE_N_OPTIMIZERS, "one momentum for each");
 
 /* Of the sequences trained on, those by which the affine start's ridge is chosen. */
 static const double ridge_share = 0.1;
@@ -63,10 +64,10 @@ const char *cbe_lens_start_name(cbe_lens_start start)
 
 void cbe_lens_train_options_init(cbe_lens_train_options *options)
 {
-    *options = (cbe_lens_train_options){.momentum = 0.9,
+    *options = (cbe_lens_train_options){.momentum = CBE_MOMENTUM_DEFAULT,
                                         .damping = 30,
-                                        .ridge = 1e-3,
-                                        .positions = 0.15,
+                                        .ridge = 1e-2,
+                                        .positions = 0.2,
                                         .step_tokens = 256,
                                         .held_out = 0.05,
                                         .held_out_tokens = 512,
@@ -99,7 +100,7 @@ static cbe_status check_options(const cbe_lens_train_options *o, cbe_error *err)
         const char *what;
     } checks[] = {
         {o->rate >= 0 && isfinite(o->rate), "the rate must be a positive number"},
-        {o->momentum >= 0 && o->momentum < 1, "the momentum must lie in 0 .. 1, below 1"},
+        {o->momentum == CBE_MOMENTUM_DEFAULT || (o->momentum >= 0 && o->momentum < 1), "the momentum must lie in 0 .. 1, below 1"},
         {o->damping > 0 && isfinite(o->damping), "the damping must be a positive number"},
         {o->ridge > 0 && isfinite(o->ridge), "the ridge must be a positive number"},
         {o->positions > 0 && o->positions <= 1, "the share of positions must lie between 0 and 1"},
@@ -264,7 +265,7 @@ static cbe_status take_step(trainer *t, cbe_error *err)
     const cbe_lens_train_options *o = s->options;
     const size_t n = o->step_tokens, d = s->hidden_size;
     const bool natural = o->optimizer == CBE_OPTIMIZER_NATURAL;
-    const double rate = s->rate * (1 - (double)s->step / (double)s->n_steps);
+    const double rate = o->rate * (1 - (double)s->step / (double)s->n_steps);
     double *losses = s->losses + s->step * s->n_layers;
     size_t failed = SIZE_MAX;
     draw_positions(s);
@@ -468,8 +469,10 @@ cbe_status cbe_lens_train(cbe_tuned_lens **out, cbe_lens_training *training, con
 {
     cbe_status st;
     const cbe_model_config *config = cbe_model_get_config(model);
-    cbe_train_state s = {.options = options,
-                         .rate = options->rate > 0 ? options->rate : default_rates[options->optimizer],
+    cbe_lens_train_options own = *options; /* with what the defaults stand for */
+    if (own.rate == 0) own.rate = default_rates[own.optimizer];
+    if (own.momentum == CBE_MOMENTUM_DEFAULT) own.momentum = default_momenta[own.optimizer];
+    cbe_train_state s = {.options = &own,
                          .model = model,
                          .decoder = cbe_model_decoder(model),
                          .n_layers = config->n_layers,

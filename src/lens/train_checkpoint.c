@@ -68,7 +68,7 @@ static void describe(record *r, const cbe_train_state *s)
     put(r, "loss", "%s", cbe_objective_name(o->loss));
     put(r, "start", "%s", cbe_lens_start_name(o->start));
     put(r, "optimizer", "%s", cbe_optimizer_name(o->optimizer));
-    put(r, "rate", "%.17g", s->rate);
+    put(r, "rate", "%.17g", o->rate);
     put(r, "momentum", "%.17g", o->momentum);
     put(r, "damping", "%.17g", o->damping);
     put(r, "ridge", "%.17g", o->ridge);

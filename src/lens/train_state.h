@@ -7,7 +7,6 @@
 
 typedef struct {
     const cbe_lens_train_options *options;
-    double rate;
     const cbe_model *model;
     const cbe_decoder *decoder;
     size_t n_layers, hidden_size, context_length;

@@ -206,6 +206,7 @@ static void steps_are_pytorchs(void **state)
         cbe_lens_train_options options;
         cbe_lens_train_options_init(&options);
         options.optimizer = kinds[which];
+        options.momentum = 0.9;
         cbe_lens_optimizer optimizer;
         cbe_optimizer_room room;
         cbe_assert_ok(cbe_lens_optimizer_create(&optimizer, &options, D, &err), &err);
