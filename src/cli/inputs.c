@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cbe/lens_fit.h"
+#include "cli/lens_folder.h"
 #include "cli/memory.h"
 #include "core/fail.h"
 #include "core/memory.h"
@@ -171,20 +172,13 @@ static cbe_status capture_states(cli_inputs *in, const cli_run *run, const cbe_t
     return st;
 }
 
-/* A lens must be of the model's shape, and should be made for its unembedding.
- * @param n_blocks  of the model; 0: not known */
-static cbe_status open_lens(cli_inputs *in, const cli_lens_choice *lens, size_t n_blocks, size_t hidden_size, const char *model,
+/* @param n_blocks  of the model; 0: not known */
+static cbe_status open_lens(cli_inputs *in, const cli_lens_choice *lens, size_t n_blocks, const char *model,
                             cli_progress *progress, cbe_error *err)
 {
     cbe_tuned_lens_config *config = NULL;
     if (lens->kind != CLI_LENS_TUNED) return CBE_OK;
-    cbe_status st = cbe_tuned_lens_load(&in->lens, &config, lens->path, err);
-    if (st == CBE_OK) st = cbe_tuned_lens_check(in->lens, lens->path, n_blocks, hidden_size, model, err);
-    if (st == CBE_OK && cbe_tuned_lens_config_differs(config, in->decoder))
-        cli_warn(progress,
-                 "%s: its unembed_hash is not that of this model's unembedding: the lens was made for another model, or for "
-                 "other weights of it",
-                 lens->path);
+    const cbe_status st = cli_open_lens_folder(&in->lens, &config, lens->path, n_blocks, in->decoder, model, progress, err);
     const char *base = st == CBE_OK ? cbe_tuned_lens_config_get(config, "base_model_name_or_path") : NULL;
     if (st == CBE_OK)
         cli_say(progress, "lens: %zu layers%s%s%s", in->lens->n_layers, in->lens->bias ? "" : ", no bias", base ? ", made for " : "",
@@ -229,7 +223,7 @@ static cbe_status run_model(cli_inputs *in, const cli_run *run, const cli_lens_c
     if ((st = check_vectors(run, config->hidden_size, err)) != CBE_OK) goto done;
     if ((st = cli_choose_layers(&run->layers, config->n_layers, &in->layers, &in->n_layers, err)) != CBE_OK)
         goto done;
-    if ((st = open_lens(in, lens, config->n_layers, config->hidden_size, run->corpus.model, progress, err)) != CBE_OK) goto done;
+    if ((st = open_lens(in, lens, config->n_layers, run->corpus.model, progress, err)) != CBE_OK) goto done;
     st = cli_read_tokens(&tokens, in->model, &run->corpus, progress, err);
     if (st != CBE_OK) goto done;
     if (lens->kind == CLI_LENS_AFFINE && (st = fit_lens(in, run, progress, err)) != CBE_OK) goto done;
@@ -256,7 +250,7 @@ static cbe_status open_files(cli_inputs *in, const cli_run *run, const cli_lens_
     if ((st = cbe_hidden_states_open(&in->states, run->hidden_states, err)) != CBE_OK) return st;
     const size_t last = cbe_hidden_states_end(in->states);
     size_t blocks = cbe_hidden_states_n_blocks(in->states);
-    st = open_lens(in, lens, blocks, cbe_hidden_states_hidden_size(in->states), run->hidden_states, progress, err);
+    st = open_lens(in, lens, blocks, run->hidden_states, progress, err);
     if (st != CBE_OK) return st;
     if (in->lens) blocks = in->lens->n_layers;
     if (in->lens && last > blocks + 1)

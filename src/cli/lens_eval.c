@@ -6,6 +6,7 @@
 #include "cbe/lens_eval.h"
 #include "cli/commands.h"
 #include "cli/inputs.h"
+#include "cli/lens_folder.h"
 #include "cli/options.h"
 #include "cli/progress.h"
 #include "core/fail.h"
@@ -76,18 +77,12 @@ static cbe_status open_lenses(eval_inputs *in, const eval_options *given, cli_pr
     in->lenses[in->n_lenses++] = (cbe_named_lens){"logit lens", NULL};
     for (size_t i = 0; i < given->lenses.n; i++) {
         const char *path = given->lenses.paths[i];
-        cbe_tuned_lens_config *config = NULL;
-        cbe_status st = cbe_tuned_lens_load(&in->owned[in->n_lenses], &config, path, err);
+        const cbe_status st =
+            cli_open_lens_folder(&in->owned[in->n_lenses], NULL, path, cbe_model_get_config(in->model)->n_layers,
+                                 cbe_model_decoder(in->model), given->corpus.model, progress, err);
         if (st != CBE_OK) return st;
-        const bool differs = cbe_tuned_lens_config_differs(config, cbe_model_decoder(in->model));
-        cbe_tuned_lens_config_free(config);
         in->lenses[in->n_lenses] = (cbe_named_lens){path, in->owned[in->n_lenses]};
-        const cbe_model_config *model = cbe_model_get_config(in->model);
-        st = cbe_tuned_lens_check(in->owned[in->n_lenses++], path, model->n_layers, model->hidden_size, given->corpus.model, err);
-        if (st != CBE_OK) return st;
-        if (differs)
-            cli_warn(progress, "%s: the lens was made for another unembedding than that of %s (unembed_hash differs)", path,
-                     given->corpus.model);
+        in->n_lenses++;
     }
     return CBE_OK;
 }

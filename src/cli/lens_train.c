@@ -6,6 +6,7 @@
 #include "cbe/lens_train.h"
 #include "cli/commands.h"
 #include "cli/inputs.h"
+#include "cli/lens_folder.h"
 #include "cli/options.h"
 #include "cli/progress.h"
 #include "core/fail.h"
@@ -109,8 +110,8 @@ static cbe_status open_inputs(train_inputs *in, const train_options *given, cli_
     if ((st = cli_open_model(&in->model, &given->corpus, err)) != CBE_OK) return st;
     const cbe_model_config *config = cbe_model_get_config(in->model);
     if (given->init) {
-        if ((st = cbe_tuned_lens_load(&in->init, NULL, given->init, err)) != CBE_OK) return st;
-        st = cbe_tuned_lens_check(in->init, given->init, config->n_layers, config->hidden_size, given->corpus.model, err);
+        st = cli_open_lens_folder(&in->init, NULL, given->init, config->n_layers, cbe_model_decoder(in->model),
+                                  given->corpus.model, progress, err);
         if (st != CBE_OK) return st;
     }
     return cli_read_tokens(&in->tokens, in->model, &given->corpus, progress, err);
