@@ -51,10 +51,10 @@ bool cbe_basis_skip_positions(const cbe_basis_file *basis, size_t *skip);
 /** Path of the model, as it was given; of a folder, its first file. */
 const char *cbe_basis_model(const cbe_basis_file *basis);
 
-/** Whether the basis was made from that model: configuration and weights are the same files by their SHA-256, wherever they
- * are and whatever they are called; a tokenizer does not matter. Reads all files of the model.
+/** Whether the basis was made from that model: configuration and weights are files that were recorded, by their SHA-256, wherever
+ * they are and whatever they are called. Reads these files whole.
  * @param model  a .gguf file or a folder
- * @return CBE_OK, also where the model was not recorded; CBE_ERR_ARG (what differs); CBE_ERR_IO and others from reading it */
+ * @return CBE_OK, also where the model was not recorded; CBE_ERR_ARG (what differs); what opening its files gives */
 cbe_status cbe_basis_check_model(const cbe_basis_file *basis, const char *model, cbe_error *err);
 
 #ifdef __cplusplus

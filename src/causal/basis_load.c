@@ -14,10 +14,11 @@
 #include "cbe/safetensors.h"
 #include "core/fail.h"
 #include "core/memory.h"
-#include "io/input_digests.h"
 #include "io/mapped_file.h"
 #include "io/path.h"
+#include "io/sha256_file.h"
 #include "model/json_keys.h"
+#include "model/source.h"
 
 enum { NAME = 48, LAYER_DIGITS = 9, SHOWN_DIGITS = 12 /* of a SHA-256 in messages */ };
 
@@ -344,19 +345,13 @@ static const char *name_of(const char *path)
     return slash ? slash + 1 : path;
 }
 
-/* Whether the input, or the file of that path, is of those that make the model what it is. */
-static bool makes_model(const char *path)
-{
-    return strcmp(name_of(path), "tokenizer.json") != 0;
-}
-
 /* The next recorded file of the model from *i on; NULL: there is no more. */
 static const json_t *next_model_file(const cbe_basis_file *b, size_t *i)
 {
     const json_t *inputs = json_object_get(b->record, "inputs");
     while (*i < json_array_size(inputs)) {
         const json_t *input = json_array_get(inputs, (*i)++);
-        if (strcmp(text_of(input, "role"), "model") == 0 && makes_model(text_of(input, "path"))) return input;
+        if (strcmp(text_of(input, "role"), "model") == 0) return input;
     }
     return NULL;
 }
@@ -368,39 +363,34 @@ const char *cbe_basis_model(const cbe_basis_file *basis)
     return first ? text_of(first, "path") : NULL;
 }
 
-/* The recorded file must be among those that there are. */
-static cbe_status match_file(const cbe_basis_file *b, const json_t *recorded, const cbe_input_digests *files, const char *model,
-                             cbe_error *err)
+/* A file of the model must be among those recorded, which may be more: a tokenizer, tensors that happened to lie in its folder. */
+static cbe_status match_file(const cbe_basis_file *b, const char *path, const char *model, cbe_error *err)
 {
-    const char *path = text_of(recorded, "path"), *digest = text_of(recorded, "sha256");
-    const cbe_input_digest *same_name = NULL;
-    for (size_t i = 0; i < files->n; i++) {
-        if (strcmp(files->files[i].sha256, digest) == 0) return CBE_OK;
-        if (strcmp(name_of(files->files[i].path), name_of(path)) == 0) same_name = &files->files[i];
+    char digest[CBE_SHA256_TEXT];
+    const cbe_status st = cbe_sha256_file(path, digest, err);
+    if (st != CBE_OK) return st;
+    const json_t *recorded, *same_name = NULL;
+    for (size_t i = 0; (recorded = next_model_file(b, &i));) {
+        if (strcmp(text_of(recorded, "sha256"), digest) == 0) return CBE_OK;
+        if (strcmp(name_of(text_of(recorded, "path")), name_of(path)) == 0) same_name = recorded;
     }
     if (same_name)
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         "%s: the basis was made from another model than %s: the SHA-256 of its %s began with %.*s, here it is %.*s",
-                        b->record_path, model, name_of(path), SHOWN_DIGITS, digest, SHOWN_DIGITS, same_name->sha256);
+                        b->record_path, model, name_of(path), SHOWN_DIGITS, text_of(same_name, "sha256"), SHOWN_DIGITS, digest);
     return cbe_fail(err, CBE_ERR_ARG, -1,
-                    "%s: the basis was made from another model than %s: from %s, whose SHA-256 began with %.*s as that of no file "
-                    "here does",
-                    b->record_path, model, path, SHOWN_DIGITS, digest);
+                    "%s: the basis was made from another model than %s: from %s, and no file of it has the SHA-256 %.*s.. of %s",
+                    b->record_path, model, cbe_basis_model(b), SHOWN_DIGITS, digest, path);
 }
 
 cbe_status cbe_basis_check_model(const cbe_basis_file *b, const char *model, cbe_error *err)
 {
     if (!cbe_basis_model(b)) return CBE_OK;
-    cbe_input_digests files = {0};
-    size_t n_recorded = 0, n_here = 0, i = 0;
-    cbe_status st = cbe_input_digests_take(&files, model, true, err);
-    for (const json_t *input; st == CBE_OK && (input = next_model_file(b, &i)); n_recorded++)
-        st = match_file(b, input, &files, model, err);
-    for (size_t f = 0; f < files.n; f++) n_here += makes_model(files.files[f].path);
-    if (st == CBE_OK && n_here != n_recorded)
-        st = cbe_fail(err, CBE_ERR_ARG, -1,
-                      "%s: the basis was made from another model than %s: from %zu files of weights and configuration, here are %zu",
-                      b->record_path, model, n_recorded, n_here);
-    cbe_input_digests_free(&files);
+    cbe_source *source = NULL;
+    cbe_status st = cbe_source_open(&source, model, err);
+    if (st != CBE_OK) return st;
+    for (size_t i = 0; i < cbe_source_n_files(source) && st == CBE_OK; i++)
+        st = match_file(b, cbe_source_file(source, i), model, err);
+    cbe_source_close(source);
     return st;
 }

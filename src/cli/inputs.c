@@ -241,6 +241,11 @@ static cbe_status run_model(cli_inputs *in, const cli_run *run, const cli_lens_c
     if ((st = open_lens(in, lens, config->n_layers, config->hidden_size, run->corpus.model, progress, err)) != CBE_OK) goto done;
     st = cli_read_tokens(&tokens, in->model, &run->corpus, progress, err);
     if (st != CBE_OK) goto done;
+    if (!run->skip.automatic && run->skip.positions >= tokens.context_length) {
+        st = cbe_fail(err, CBE_ERR_ARG, -1, "no token is left: sequences have %zu tokens and %zu positions are skipped",
+                      tokens.context_length, run->skip.positions);
+        goto done;
+    }
     if (lens->kind == CLI_LENS_AFFINE && (st = fit_lens(in, run, progress, err)) != CBE_OK) goto done;
     st = CBE_ERR_NOMEM;
     if (!(wanted = cbe_alloc_zero(config->n_layers + 1, sizeof *wanted, "layers", err))) goto done;
