@@ -14,6 +14,7 @@
 #include "support/capture.h"
 #include "support/families.h"
 #include "support/golden.h"
+#include "support/smollm2.h"
 
 enum { M = 3 };
 
@@ -27,23 +28,22 @@ typedef struct {
     size_t n_layers, d;
 } problem;
 
-/* Tokens are the golden file's where there is one, else B sequences of S. */
-static problem open_problem(const char *name, const cbe_safetensors *golden, size_t n_sequences, size_t length)
+/* Tokens are the golden file's where there is one, with the derangement of that name; else B sequences of S. */
+static problem open_path(const char *path, const cbe_safetensors *golden, const char *perm, size_t n_sequences, size_t length)
 {
-    problem p = {0};
-    char *path = cbe_golden_path("models/%s", name);
-    p.model = open_model(path);
-    free(path);
+    problem p = {.model = open_model(path)};
     const cbe_model_config *config = cbe_model_get_config(p.model);
     p.n_layers = config->n_layers;
     p.d = config->hidden_size;
     cbe_tensor t;
     if (golden) {
         p.tokens.ids = cbe_golden_ids(golden, "input_ids", &n_sequences, &length);
-        cbe_assert_ok(cbe_safetensors_get(golden, "ablate.perm", &t, &err), &err);
-        p.tokens.derangement = malloc(t.n_bytes);
-        assert_non_null(p.tokens.derangement);
-        memcpy(p.tokens.derangement, t.data, t.n_bytes);
+        if (cbe_safetensors_has(golden, perm)) {
+            cbe_assert_ok(cbe_safetensors_get(golden, perm, &t, &err), &err);
+            p.tokens.derangement = malloc(t.n_bytes);
+            assert_non_null(p.tokens.derangement);
+            memcpy(p.tokens.derangement, t.data, t.n_bytes);
+        }
     } else {
         p.tokens.ids = malloc(n_sequences * length * sizeof *p.tokens.ids);
         assert_non_null(p.tokens.ids);
@@ -56,6 +56,14 @@ static problem open_problem(const char *name, const cbe_safetensors *golden, siz
     for (size_t i = 0; i <= p.n_layers; i++) layers[i] = true;
     cbe_assert_ok(cbe_hidden_states_capture(&p.states, p.model, &p.tokens, layers, NULL, NULL, &err), &err);
     free(layers);
+    return p;
+}
+
+static problem open_problem(const char *name, size_t n_sequences, size_t length)
+{
+    char *path = cbe_golden_path("models/%s", name);
+    const problem p = open_path(path, NULL, NULL, n_sequences, length);
+    free(path);
     return p;
 }
 
@@ -74,39 +82,59 @@ static cbe_ablation_run *make(const problem *p, const cbe_ablation_options *opti
     return run;
 }
 
-/* One direction of unit length, every block and ablation: the energies of golden/models. */
+/* One direction of unit length, every block and ablation that the golden file has. */
+static void compare_golden(const char *model, const cbe_safetensors *golden, const char *prefix, const char *direction)
+{
+    char title[64];
+    size_t d, n_compared = 0;
+    snprintf(title, sizeof title, "%s.perm", prefix);
+    problem p = open_path(model, golden, title, 0, 0);
+    float *v32 = cbe_golden_floats(golden, direction, &d);
+    double *v = malloc(d * sizeof *v);
+    assert_true(v && d == p.d);
+    for (size_t k = 0; k < d; k++) v[k] = 2 * (double)v32[k]; /* its length does not matter */
+    for (int mode = 0; mode < CBE_ABLATE_OPTIMAL; mode++) {
+        const cbe_ablation_options options = {.ablation = (cbe_ablation)mode};
+        cbe_ablation_run *run = make(&p, &options);
+        for (size_t block = 0; block < p.n_layers; block++) {
+            cbe_effects effects[CBE_N_SPANS];
+            snprintf(title, sizeof title, "%s.%zu.%s.energy", prefix, block, cbe_ablation_name((cbe_ablation)mode));
+            if (!cbe_safetensors_has(golden, title)) continue;
+            cbe_assert_ok(cbe_ablation_run_layer(run, block, block + 1, 1, v, effects, &err), &err);
+            double *want = cbe_golden_f64(golden, title, 1);
+            cbe_assert_close(&effects[CBE_SPAN_BASIS].mean[CBE_EFFECT_KL], want, 1, 1e-6, 1e-4, "%s, %s", model, title);
+            free(want);
+            n_compared++;
+        }
+        cbe_ablation_run_free(run);
+    }
+    assert_true(n_compared >= 6);
+    free(v);
+    free(v32);
+    close_problem(&p);
+}
+
 static void rank_1__matches_golden(void **state)
 {
-    const char *name = *state;
-    char *path = cbe_golden_path("models/%s/golden.safetensors", name);
+    char *model = cbe_golden_path("models/%s", (const char *)*state);
+    char *path = cbe_golden_path("models/%s/golden.safetensors", (const char *)*state);
     cbe_safetensors *golden = open_golden(path);
-    free(path);
-    if (cbe_safetensors_has(golden, "ablate.v")) { /* fixtures of variants have none */
-        size_t d;
-        problem p = open_problem(name, golden, 0, 0);
-        float *v32 = cbe_golden_floats(golden, "ablate.v", &d);
-        double *v = malloc(d * sizeof *v);
-        assert_true(v && d == p.d);
-        for (size_t k = 0; k < d; k++) v[k] = 2 * (double)v32[k]; /* its length does not matter */
-        for (int mode = 0; mode < CBE_ABLATE_OPTIMAL; mode++) {
-            const cbe_ablation_options options = {.ablation = (cbe_ablation)mode};
-            cbe_ablation_run *run = make(&p, &options);
-            for (size_t block = 0; block < p.n_layers; block++) {
-                char title[64];
-                cbe_effects effects[CBE_N_SPANS];
-                cbe_assert_ok(cbe_ablation_run_layer(run, block, block + 1, 1, v, effects, &err), &err);
-                snprintf(title, sizeof title, "ablate.%zu.%s.energy", block, cbe_ablation_name((cbe_ablation)mode));
-                double *want = cbe_golden_f64(golden, title, 1);
-                cbe_assert_close(&effects[CBE_SPAN_BASIS].mean[CBE_EFFECT_KL], want, 1, 1e-6, 1e-4, "%s, %s", name, title);
-                free(want);
-            }
-            cbe_ablation_run_free(run);
-        }
-        free(v);
-        free(v32);
-        close_problem(&p);
-    }
+    if (cbe_safetensors_has(golden, "ablate.v")) /* fixtures of variants have none */
+        compare_golden(model, golden, "ablate", "ablate.v");
     cbe_safetensors_close(golden);
+    free(path);
+    free(model);
+}
+
+static void rank_1__matches_golden_of_smollm2(void **state)
+{
+    (void)state;
+    if (!cbe_test_smollm2_path()) skip();
+    char *path = cbe_golden_path("smollm2/golden.safetensors");
+    cbe_safetensors *golden = open_golden(path);
+    compare_golden(cbe_test_smollm2_path(), golden, "model", "v");
+    cbe_safetensors_close(golden);
+    free(path);
 }
 
 static void fill(double *v, size_t m, size_t d)
@@ -119,7 +147,7 @@ static void fill(double *v, size_t m, size_t d)
 static void compare_twin(const char *name, size_t state, size_t skip, cbe_ablation ablation)
 {
     enum { B = 3, S = 14, SEED = 5, LAYER = 11 };
-    problem p = open_problem(name, NULL, B, S);
+    problem p = open_problem(name, B, S);
     const size_t d = p.d, n = B * (S - skip);
     const cbe_ablation_options options = {.ablation = ablation, .skip_positions = skip, .max_rank = M, .seed = SEED};
     cbe_ablation_run *run = make(&p, &options);
@@ -177,7 +205,7 @@ static void every_rank__matches_the_twin(void **state)
 static void run__does_not_depend_on_batches_and_threads(void **state)
 {
     (void)state;
-    problem p = open_problem("qwen3", NULL, 3, 40);
+    problem p = open_problem("qwen3", 3, 40);
     cbe_ablation_options options = {.max_rank = M};
     double *v = malloc(M * p.d * sizeof *v);
     assert_non_null(v);
@@ -225,7 +253,7 @@ static bool stop(void *context, size_t done, size_t total)
 static void bad_arguments__are_refused(void **state)
 {
     (void)state;
-    problem p = open_problem("llama", NULL, 1, 2);
+    problem p = open_problem("llama", 1, 2);
     double *v = malloc(M * p.d * sizeof *v);
     assert_non_null(v);
     fill(v, M, p.d);
@@ -267,7 +295,7 @@ static void bad_arguments__are_refused(void **state)
 static void run__survives_every_failed_allocation(void **state)
 {
     (void)state;
-    problem p = open_problem("llama", NULL, 2, 5);
+    problem p = open_problem("llama", 2, 5);
     double *v = malloc(M * p.d * sizeof *v);
     assert_non_null(v);
     fill(v, M, p.d);
@@ -293,11 +321,12 @@ int main(void)
     static char names[][24] = {CBE_TEST_FAMILIES};
     enum { N_NAMES = sizeof names / sizeof *names };
     static char titles[N_NAMES][96];
-    static struct CMUnitTest tests[N_NAMES + 4] = {
+    static struct CMUnitTest tests[N_NAMES + 5] = {
         [N_NAMES] = cmocka_unit_test(every_rank__matches_the_twin),
         [N_NAMES + 1] = cmocka_unit_test(run__does_not_depend_on_batches_and_threads),
         [N_NAMES + 2] = cmocka_unit_test(bad_arguments__are_refused),
         [N_NAMES + 3] = cmocka_unit_test(run__survives_every_failed_allocation),
+        [N_NAMES + 4] = cmocka_unit_test(rank_1__matches_golden_of_smollm2),
     };
     for (size_t i = 0; i < N_NAMES; i++) {
         snprintf(titles[i], sizeof titles[i], "%.40s__rank_1_matches_golden", names[i]);
