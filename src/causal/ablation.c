@@ -143,8 +143,8 @@ static cbe_status describe(cbe_ablation_run *o, cbe_error *err)
         return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
                         "optimal ablation is not known for subspaces, only for single directions: use mean, resample or zero");
     if (o->n_tokens == 0)
-        return cbe_fail(err, CBE_ERR_ARG, -1, "no token is left: sequences have %zu tokens and %zu positions are skipped", o->length,
-                        options->skip_positions);
+        return cbe_fail(err, CBE_ERR_ARG, -1, "no token is left: sequences have %zu tokens and %zu positions are skipped",
+                        o->length, options->skip_positions);
     o->each = o->length - options->skip_positions;
     if (o->n_tokens != o->n_sequences * o->each)
         return cbe_fail(err, CBE_ERR_ARG, -1, "the whole model needs all tokens of its sequences; leave out the mask");
@@ -286,7 +286,8 @@ static void average(size_t n, size_t count, const double (*sums)[CBE_N_EFFECTS],
     out->error[effect] = count && n > 1 ? sqrt(squares / ((double)n * (double)(n - 1))) : NAN;
 }
 
-static cbe_status make_spans(cbe_ablation_run *o, size_t layer, size_t m, const double *vectors, cbe_subspace **spans, cbe_error *err)
+static cbe_status make_spans(cbe_ablation_run *o, size_t layer, size_t m, const double *vectors, cbe_subspace **spans,
+                             cbe_error *err)
 {
     const cbe_ablation ablation = o->options.ablation;
     cbe_status st = cbe_subspace_create(&spans[CBE_SPAN_BASIS], m, o->d, vectors, err);
@@ -305,8 +306,8 @@ cbe_status cbe_ablation_run_layer(cbe_ablation_run *o, size_t layer, size_t stat
                                   cbe_effects *out, cbe_error *err)
 {
     if (m == 0 || m > o->options.max_rank || state < o->first_block)
-        return cbe_fail(err, CBE_ERR_ARG, -1, "%zu vectors at hidden_states.%zu: prepared were 1 to %zu, from hidden_states.%zu on", m,
-                        state, o->options.max_rank, o->first_block);
+        return cbe_fail(err, CBE_ERR_ARG, -1, "%zu vectors at hidden_states.%zu: prepared were 1 to %zu, from hidden_states.%zu on",
+                        m, state, o->options.max_rank, o->first_block);
     cbe_subspace *spans[CBE_N_SPANS] = {NULL};
     cbe_status st = cbe_hidden_states_read(o->states, state, 0, o->whole, err);
     if (st == CBE_OK) st = cbe_hidden_states_read(o->states, state, o->options.skip_positions, o->hidden, err);

@@ -215,8 +215,9 @@ static void chunk_row(const cbe_divergence *o, size_t row, size_t first, size_t 
                            : cbe_exp_shifted_row(columns, sums->top, logits);
 }
 
-/* Rows y through the vocabulary: sums, with labels (n) in place of the rows' own the token on top too, and with want_grad W' e (times the cap's slope) less the factor exp(top) in w->grad, and
- * where there is a w->clean_y to compare with W' p f in w->grad_p. */
+/* Rows y through the vocabulary: sums, with labels (n) in place of the rows' own the token on top too, and with want_grad W' e
+ * (times the cap's slope) less the factor exp(top) in w->grad, and where there is a w->clean_y to compare with W' p f in
+ * w->grad_p. */
 static void pass(const cbe_divergence *o, size_t n, const cbe_divergence_item *items, const int64_t *labels, bool compare,
                  bool want_grad, const room *w, row_sums *sums)
 {

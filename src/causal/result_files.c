@@ -93,7 +93,8 @@ static cbe_status add_input(json_t *list, const cbe_run_input *input, cbe_error 
     cbe_status st = cbe_input_digests_take(&digests, input->path, strcmp(input->role, "model") == 0, err);
     for (size_t i = 0; i < digests.n && st == CBE_OK; i++) {
         const cbe_input_digest *file = &digests.files[i];
-        json_t *json = json_pack("{s:s, s:o, s:s}", "role", input->role, "path", cbe_json_of_text(file->path), "sha256", file->sha256);
+        json_t *json = json_pack("{s:s, s:o, s:s}", "role", input->role, "path", cbe_json_of_text(file->path), "sha256",
+                                 file->sha256);
         if (json_array_append_new(list, json) != 0)
             st = cbe_fail(err, CBE_ERR_NOMEM, -1, "the record of the run does not fit memory");
     }
@@ -117,8 +118,9 @@ static json_t *layer_json(const cbe_layer_result *result, bool held_out)
         const cbe_vector_record *r = &b->records[j];
         const cbe_vector_report *more = &result->reports[j];
         json_t *vector = json_pack("{s:o, s:o, s:o, s:o}", "energy", cbe_json_of_number(r->energy), "standard_error",
-                                   cbe_json_of_number(more->standard_error), "optimal_energy", cbe_json_of_number(more->optimal_energy),
-                                   "optimal_constant", cbe_json_of_number(more->optimal_constant));
+                                   cbe_json_of_number(more->standard_error), "optimal_energy",
+                                   cbe_json_of_number(more->optimal_energy), "optimal_constant",
+                                   cbe_json_of_number(more->optimal_constant));
         if (held_out) {
             json_object_set_new(vector, "held_out_energy", cbe_json_of_number(more->held_out_energy));
             json_object_set_new(vector, "held_out_standard_error", cbe_json_of_number(more->held_out_error));

@@ -62,7 +62,8 @@ static cbe_status check_usage(const ablate_options *given, cbe_error *err)
 {
     if (!given->run.corpus.model) return cbe_fail(err, CBE_ERR_ARG, -1, "MODEL is missing; usage: cbe ablate %s", command.usage);
     if (!given->basis)
-        return cbe_fail(err, CBE_ERR_ARG, -1, "--basis is missing: the folder that cbe extract has made, or a file with layers.<i>.basis");
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "--basis is missing: the folder that cbe extract has made, or a file with layers.<i>.basis");
     if (given->run.ablation == CBE_ABLATE_OPTIMAL)
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         "--ablation optimal is for single directions, as in cbe probe: use mean, resample or zero for subspaces");

@@ -80,7 +80,8 @@ static cbe_status save_csv(const char *folder, size_t n, const cbe_layer_ablatio
         for (size_t v = 0; v < CBE_N_SPANS * layers[i].n_ranks && st == CBE_OK; v++) {
             const size_t ranks = layers[i].n_ranks;
             const cbe_effects *effects = &layers[i].effects[v];
-            st = cbe_csv_print(&csv, err, "\n%zu,%s,%zu", layers[i].layer, cbe_span_name((cbe_span_kind)(v / ranks)), v % ranks + 1);
+            st = cbe_csv_print(&csv, err, "\n%zu,%s,%zu", layers[i].layer, cbe_span_name((cbe_span_kind)(v / ranks)),
+                               v % ranks + 1);
             for (int e = 0; e < CBE_N_EFFECTS && st == CBE_OK; e++) {
                 st = cbe_csv_number(&csv, effects->mean[e], err);
                 if (st == CBE_OK) st = cbe_csv_number(&csv, effects->error[e], err);

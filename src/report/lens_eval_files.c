@@ -41,7 +41,8 @@ static json_t *matrix_json(const cbe_lens_eval *eval, size_t lens, cbe_lens_meas
     json_t *rows = json_array();
     for (size_t i = 0; i < n; i++) {
         json_t *row = json_array();
-        for (size_t j = 0; j < n; j++) row = cbe_json_append(row, cbe_json_of_number(eval->transfer[lens][i * n + j].mean[measure]));
+        for (size_t j = 0; j < n; j++)
+            row = cbe_json_append(row, cbe_json_of_number(eval->transfer[lens][i * n + j].mean[measure]));
         rows = cbe_json_append(rows, row);
     }
     return rows;
@@ -71,8 +72,8 @@ static cbe_status save_json(const cbe_lens_eval *eval, const cbe_lens_eval_recor
     for (size_t i = 0; i < eval->n_lenses; i++) lenses = cbe_json_append(lenses, lens_json(eval, i, bits));
     json_t *root = json_pack(
         "{s:s, s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "format", "lens evaluation", "version",
-        CBE_VERSION, "model", cbe_json_of_text(record->model), "texts", texts, "tokens", cbe_json_of_text(record->tokens), "n_sequences",
-        (json_int_t)eval->n_sequences, "context_length", (json_int_t)eval->context_length, "skip_positions",
+        CBE_VERSION, "model", cbe_json_of_text(record->model), "texts", texts, "tokens", cbe_json_of_text(record->tokens),
+        "n_sequences", (json_int_t)eval->n_sequences, "context_length", (json_int_t)eval->context_length, "skip_positions",
         (json_int_t)eval->skip_positions, "n_tokens", (json_int_t)eval->n_tokens, "n_labelled", (json_int_t)eval->n_labelled,
         "text_bytes", eval->text_bytes ? json_integer((json_int_t)eval->text_bytes) : json_null(), "bits_per_byte_of_a_nat",
         cbe_json_of_number(bits), "final", figures_json(eval->n_blocks, &eval->final, bits), "lenses", lenses);

@@ -234,7 +234,8 @@ static void run__does_not_depend_on_batches_and_threads(void **state)
         }
         cbe_assert_ok(cbe_ablation_run_layer(tight, 1, 1, M, v, got, &err), &err);
         for (size_t i = 0; i < CBE_N_SPANS * M; i++)
-            cbe_assert_close(got[i].mean, want[i].mean, CBE_N_EFFECTS, 1e-6, 1e-5, "%zu at once", cbe_ablation_n_at_once(tight, NULL));
+            cbe_assert_close(got[i].mean, want[i].mean, CBE_N_EFFECTS, 1e-6, 1e-5, "%zu at once",
+                             cbe_ablation_n_at_once(tight, NULL));
         cbe_ablation_n_at_once(tight, &fewer);
         assert_true(fewer < bytes);
         bytes = fewer;

@@ -191,13 +191,14 @@ static void results__agree_with_each_other_and_with_extract(void **state)
                 double numbers[6];
                 snprintf(start, sizeof start, "\n%zu,%s,%zu,", layer, spans[s], rank);
                 assert_non_null(at = strstr(csv, start));
-                assert_int_equal(sscanf(at + strlen(start), "%lf,%lf,%lf,%lf,%lf,%lf", numbers, numbers + 1, numbers + 2, numbers + 3,
-                                        numbers + 4, numbers + 5),
-                                 6);
+                const int n = sscanf(at + strlen(start), "%lf,%lf,%lf,%lf,%lf,%lf", numbers, numbers + 1, numbers + 2,
+                                     numbers + 3, numbers + 4, numbers + 5);
+                assert_int_equal(n, 6);
                 for (size_t e = 0; e < 3; e++) {
                     char error[16];
                     snprintf(error, sizeof error, "%s_error", names[e]);
-                    const double want[] = {effect(root, layer, spans[s], rank, names[e]), effect(root, layer, spans[s], rank, error)};
+                    const double want[] = {effect(root, layer, spans[s], rank, names[e]),
+                                           effect(root, layer, spans[s], rank, error)};
                     cbe_assert_close(numbers + 2 * e, want, 2, 1e-12, 1e-8, "csv");
                 }
             }
