@@ -55,8 +55,10 @@ typedef struct {
 /* What the pass over the vocabulary brings of a row. */
 typedef struct {
     float top;          /* largest logit so far */
+    size_t top_token;   /* of that logit, the first; where it is wanted */
     double sum;         /* of exp(l - top) */
-    double label_logit; /* ce */
+    int64_t label;      /* -1: none */
+    double label_logit; /* of the label */
     float label_slope;  /* of the cap at the label */
     double change;      /* sum p (l - l'), with a cap */
 } row_sums;
@@ -176,23 +178,32 @@ CBE_CLONES static double capped_clean_row(size_t n, float inverse_cap, float lse
     return change;
 }
 
-static void take_label(const cbe_divergence *o, size_t row, size_t first, size_t columns, const float *logits, row_sums *sums)
+static void take_label(const cbe_divergence *o, size_t first, size_t columns, const float *logits, row_sums *sums)
 {
-    if (!o->labels) return;
-    const size_t label = (size_t)o->labels[row];
+    if (sums->label < 0) return;
+    const size_t label = (size_t)sums->label;
     if (label < first || label >= first + columns) return;
     const double l = (double)logits[label - first], cap = o->decoder->logit_softcap;
     sums->label_logit = l;
     sums->label_slope = o->capped ? (float)(1 - l / cap * (l / cap)) : 1;
 }
 
+/* The first entry that is the row's largest, which is `top`; the last where that is none of them. */
+static size_t find_top(size_t n, const float *logits, float top)
+{
+    size_t t = 0;
+    while (t + 1 < n && !(logits[t] >= top)) t++;
+    return t;
+}
+
 /* Chunk of a row: its sums, and what the product with W takes in place of logits. scale: by how much what was summed up before
  * is to be scaled down. clean NULL: nothing is compared. */
 static void chunk_row(const cbe_divergence *o, size_t row, size_t first, size_t columns, float *logits, float *clean,
-                      row_sums *sums, float *scale)
+                      bool want_top, row_sums *sums, float *scale)
 {
     const float top = cbe_max_row(columns, logits), inverse_cap = (float)(1 / o->decoder->logit_softcap);
-    take_label(o, row, first, columns, logits, sums);
+    take_label(o, first, columns, logits, sums);
+    if (want_top && top > sums->top) sums->top_token = first + find_top(columns, logits, top);
     *scale = 1;
     if (top > sums->top) {
         *scale = (float)exp((double)sums->top - (double)top);
@@ -204,13 +215,15 @@ static void chunk_row(const cbe_divergence *o, size_t row, size_t first, size_t 
                            : cbe_exp_shifted_row(columns, sums->top, logits);
 }
 
-/* Rows y through the vocabulary: sums, and with want_grad W' e (times the cap's slope) less the factor exp(top) in w->grad, and
- * where there is a w->clean_y to compare with W' p f in w->grad_p. */
-static void pass(const cbe_divergence *o, size_t n, const cbe_divergence_item *items, bool compare, bool want_grad,
-                 const room *w, row_sums *sums)
+/* Rows y through the vocabulary: sums, with labels (n) in place of the rows' own the token on top too, and with want_grad W' e
+ * (times the cap's slope) less the factor exp(top) in w->grad, and where there is a w->clean_y to compare with W' p f in
+ * w->grad_p. */
+static void pass(const cbe_divergence *o, size_t n, const cbe_divergence_item *items, const int64_t *labels, bool compare,
+                 bool want_grad, const room *w, row_sums *sums)
 {
     const size_t d = o->decoder->hidden_size, vocab = o->decoder->vocab_size;
-    for (size_t r = 0; r < n; r++) sums[r] = (row_sums){.top = -INFINITY};
+    for (size_t r = 0; r < n; r++)
+        sums[r] = (row_sums){.top = -INFINITY, .label = labels ? labels[r] : o->labels ? o->labels[items[r].row] : -1};
     for (size_t first = 0; first < vocab; first += CHUNK) {
         const size_t columns = cbe_min_size(CHUNK, vocab - first);
         const float *weights = o->decoder->unembedding + first * d;
@@ -220,7 +233,7 @@ static void pass(const cbe_divergence *o, size_t n, const cbe_divergence_item *i
         for (size_t r = 0; r < n; r++) {
             float scale;
             chunk_row(o, items[r].row, first, columns, w->logits + r * CHUNK,
-                      compare ? w->clean_logits + r * CHUNK : NULL, &sums[r], &scale);
+                      compare ? w->clean_logits + r * CHUNK : NULL, labels != NULL, &sums[r], &scale);
             if (first && want_grad && scale < 1) cbe_scale_row(d, scale, w->grad + r * d, w->grad + r * d);
         }
         if (!want_grad) continue;
@@ -248,7 +261,7 @@ static void panel_clean(cbe_divergence *o, size_t n, const cbe_divergence_item *
     const size_t d = o->decoder->hidden_size;
     row_sums sums[MAX_ROWS];
     for (size_t r = 0; r < n; r++) normalise(o, hidden + items[r].at * d, w->y + r * d);
-    pass(o, n, items, false, o->keeps_e, w, sums);
+    pass(o, n, items, NULL, false, o->keeps_e, w, sums);
     for (size_t r = 0; r < n; r++) {
         const size_t row = items[r].row;
         const double lse = (double)sums[r].top + log(sums[r].sum);
@@ -270,8 +283,8 @@ static void finish_gradient(const cbe_divergence *o, size_t row, const row_sums 
     for (size_t k = 0; k < d; k++) grad[k] = grad[k] * by_q - by_p * p[k];
 }
 
-static void panel_eval(const cbe_divergence *o, size_t n, const cbe_divergence_item *items, const float *hidden,
-                       double *energy, float *grad, const room *w)
+static void panel_eval(const cbe_divergence *o, size_t n, const cbe_divergence_item *items, const int64_t *labels,
+                       const float *hidden, double *energy, cbe_divergence_measure *measures, float *grad, const room *w)
 {
     const cbe_decoder *decoder = o->decoder;
     const size_t d = decoder->hidden_size;
@@ -280,10 +293,13 @@ static void panel_eval(const cbe_divergence *o, size_t n, const cbe_divergence_i
         normalise(o, hidden + items[r].at * d, w->y + r * d);
         if (o->keeps_clean) memcpy(w->clean_y + r * d, o->clean + items[r].row * d, d * sizeof(float));
     }
-    pass(o, n, items, o->keeps_clean, grad != NULL, w, sums);
+    pass(o, n, items, labels, o->keeps_clean, grad != NULL, w, sums);
     for (size_t r = 0; r < n; r++) {
         const size_t row = items[r].row;
-        energy[r] = (double)sums[r].top + log(sums[r].sum) + o->base[row];
+        const double lse = (double)sums[r].top + log(sums[r].sum);
+        energy[r] = lse + o->base[row];
+        if (measures)
+            measures[r] = (cbe_divergence_measure){sums[r].label < 0 ? NAN : lse - sums[r].label_logit, sums[r].top_token};
         if (o->kind == CBE_OBJECTIVE_CE)
             energy[r] -= sums[r].label_logit;
         else if (o->keeps_e)
@@ -303,13 +319,16 @@ typedef struct {
     const float *hidden;
     double *energy; /* NULL: clean rows are taken */
     float *grad;
+    const int64_t *labels; /* both NULL, or neither */
+    cbe_divergence_measure *measures;
 } panel_run;
 
 static void run_panel(const panel_run *run, size_t thread, size_t first, size_t n)
 {
     const room w = room_of(run->o, thread);
     if (run->energy)
-        panel_eval(run->o, n, run->items + first, run->hidden, run->energy + first, run->grad, &w);
+        panel_eval(run->o, n, run->items + first, run->labels ? run->labels + first : NULL, run->hidden, run->energy + first,
+                   run->measures ? run->measures + first : NULL, run->grad, &w);
     else
         panel_clean(run->o, n, run->items + first, run->hidden, &w);
 }
@@ -330,7 +349,7 @@ static void each_panel(const panel_run *run, size_t n)
 
 cbe_status cbe_divergence_set_clean(cbe_divergence *o, const cbe_divergence_item *items, const float *hidden, cbe_error *err)
 {
-    const panel_run run = {o, items, hidden, NULL, NULL};
+    const panel_run run = {.o = o, .items = items, .hidden = hidden};
     each_panel(&run, o->n_rows);
     for (size_t row = 0; row < o->n_rows; row++)
         if (!isfinite(o->base[row]))
@@ -341,6 +360,14 @@ cbe_status cbe_divergence_set_clean(cbe_divergence *o, const cbe_divergence_item
 void cbe_divergence_eval(cbe_divergence *o, size_t n, const cbe_divergence_item *items, const float *hidden, double *energy,
                          float *grad)
 {
-    const panel_run run = {o, items, hidden, energy, grad};
+    const panel_run run = {.o = o, .items = items, .hidden = hidden, .energy = energy, .grad = grad};
+    each_panel(&run, n);
+}
+
+void cbe_divergence_measure_rows(cbe_divergence *o, size_t n, const cbe_divergence_item *items, const float *hidden,
+                                 const int64_t *labels, double *energy, cbe_divergence_measure *measures)
+{
+    const panel_run run = {
+        .o = o, .items = items, .hidden = hidden, .energy = energy, .labels = labels, .measures = measures};
     each_panel(&run, n);
 }

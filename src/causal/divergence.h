@@ -46,4 +46,17 @@ cbe_status cbe_divergence_set_clean(cbe_divergence *divergence, const cbe_diverg
 void cbe_divergence_eval(cbe_divergence *divergence, size_t n, const cbe_divergence_item *items, const float *hidden,
                          double *energy, float *grad);
 
+/** What else the logits of a row say. */
+typedef struct {
+    double ce;  /* cross-entropy of the label, nats; NaN where there is none */
+    size_t top; /* the most probable token; of equal ones the first */
+} cbe_divergence_measure;
+
+/** Energies and measures in one, for kl.
+ * @param labels   (n) of the items: below the vocabulary size, or -1: none
+ * @param energy   [out] (n)
+ * @param measures [out] (n) */
+void cbe_divergence_measure_rows(cbe_divergence *divergence, size_t n, const cbe_divergence_item *items, const float *hidden,
+                                 const int64_t *labels, double *energy, cbe_divergence_measure *measures);
+
 #endif

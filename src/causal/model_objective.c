@@ -126,7 +126,8 @@ static size_t describe(cbe_model_objective *o, const cbe_model *model, const cbe
 /* Bytes of everything, with the plan that is set. */
 static size_t bytes_of(cbe_model_objective *o, const cbe_model_objective_options *options, size_t n_rows)
 {
-    const cbe_suffix_options suffix = {options->first_block, o->context_length, o->plan.n_sequences, o->plan.recompute};
+    const cbe_suffix_options suffix = {options->first_block, o->context_length, o->plan.n_sequences,
+                                       o->plan.recompute ? CBE_SUFFIX_INPUTS : CBE_SUFFIX_ALL};
     cbe_array arrays[N_ARRAYS];
     list_arrays(o, n_rows, arrays);
     size_t total = cbe_suffix_bytes(o->model, &suffix);
@@ -248,7 +249,8 @@ cbe_status cbe_model_objective_create(cbe_objective **out, const cbe_model *mode
     if (st == CBE_OK) st = choose_plan(o, options, n_rows, err);
     list_arrays(o, n_rows, arrays);
     if (st == CBE_OK) st = cbe_arrays_allocate(N_ARRAYS, arrays, err);
-    const cbe_suffix_options suffix = {options->first_block, o->context_length, o->plan.n_sequences, o->plan.recompute};
+    const cbe_suffix_options suffix = {options->first_block, o->context_length, o->plan.n_sequences,
+                                       o->plan.recompute ? CBE_SUFFIX_INPUTS : CBE_SUFFIX_ALL};
     if (st == CBE_OK) st = copy_options(o, options, err);
     if (st == CBE_OK) st = make_divergence(o, options, last, err);
     if (st == CBE_OK) st = cbe_suffix_create(&o->suffix, model, &suffix, err);

@@ -1,22 +1,19 @@
 /* result_files.c - the result folder of an extraction (cbe/extraction.h, docs/formats.md). */
-#include <dirent.h>
 #include <errno.h>
 #include <jansson.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "cbe/extraction.h"
-#include "cbe/gguf.h"
 #include "cbe/safetensors.h"
 #include "core/fail.h"
 #include "core/memory.h"
 #include "io/atomic_file.h"
+#include "io/input_digests.h"
 #include "io/path.h"
-#include "io/sha256_file.h"
-#include "text/utf8.h"
+#include "text/json_values.h"
 
 cbe_status cbe_result_folder_prepare(const char *folder, cbe_error *err)
 {
@@ -89,88 +86,27 @@ done:
     return st;
 }
 
-/* JSON is UTF-8, file names need not be: what is not well-formed becomes U+FFFD. NULL when memory is short. */
-static json_t *text_json(const char *text)
+/* The files of an input, each with its digest. */
+static cbe_status add_input(json_t *list, const cbe_run_input *input, cbe_error *err)
 {
-    char *copy = NULL;
-    size_t length;
-    if (cbe_utf8_replace(&copy, text, strlen(text), &length, NULL, NULL) != CBE_OK) return NULL;
-    json_t *json = json_stringn(copy, length);
-    cbe_free(copy);
-    return json;
-}
-
-static cbe_status add_input(json_t *list, const char *role, const char *path, cbe_error *err)
-{
-    char digest[CBE_SHA256_TEXT];
-    const cbe_status st = cbe_sha256_file(path, digest, err);
-    if (st != CBE_OK) return st;
-    json_t *input = json_pack("{s:s, s:o, s:s}", "role", role, "path", text_json(path), "sha256", digest);
-    if (json_array_append_new(list, input) != 0)
-        return cbe_fail(err, CBE_ERR_NOMEM, -1, "the record of the run does not fit memory");
-    return CBE_OK;
-}
-
-static int compare_names(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static bool is_model_file(const char *name)
-{
-    const size_t length = strlen(name);
-    return strcmp(name, "config.json") == 0 || strcmp(name, "tokenizer.json") == 0 ||
-           (length > 12 && strcmp(name + length - 12, ".safetensors") == 0);
-}
-
-/* The files of a model folder, by name. */
-static cbe_status add_folder(json_t *list, const cbe_run_input *input, cbe_error *err)
-{
-    enum { MOST = 4096 };
-    cbe_status st = CBE_OK;
-    size_t n = 0;
-    DIR *folder = opendir(input->path);
-    if (!folder)
-        return cbe_fail(err, CBE_ERR_IO, -1, "%s: cannot be opened: %s", input->path, strerror(errno));
-    char **names = cbe_alloc(MOST, sizeof *names, "file names", err);
-    if (!names) st = CBE_ERR_NOMEM;
-    for (const struct dirent *entry; st == CBE_OK && n < MOST && (entry = readdir(folder));)
-        if (is_model_file(entry->d_name) && !(names[n++] = cbe_path_join(input->path, entry->d_name, err))) {
-            n--;
-            st = CBE_ERR_NOMEM;
-        }
-    closedir(folder);
-    if (n) qsort(names, n, sizeof *names, compare_names);
-    for (size_t i = 0; i < n; i++) {
-        if (st == CBE_OK) st = add_input(list, input->role, names[i], err);
-        cbe_free(names[i]);
+    cbe_input_digests digests = {0};
+    cbe_status st = cbe_input_digests_take(&digests, input->path, strcmp(input->role, "model") == 0, err);
+    for (size_t i = 0; i < digests.n && st == CBE_OK; i++) {
+        const cbe_input_digest *file = &digests.files[i];
+        json_t *json = json_pack("{s:s, s:o, s:s}", "role", input->role, "path", cbe_json_of_text(file->path), "sha256",
+                                 file->sha256);
+        if (json_array_append_new(list, json) != 0)
+            st = cbe_fail(err, CBE_ERR_NOMEM, -1, "the record of the run does not fit memory");
     }
-    cbe_free(names);
+    cbe_input_digests_free(&digests);
     return st;
-}
-
-/* The file of a model, or all files of one that is split. */
-static cbe_status add_gguf(json_t *list, const cbe_run_input *input, cbe_error *err)
-{
-    cbe_gguf *file = NULL;
-    cbe_status st = cbe_gguf_open(&file, input->path, err);
-    for (size_t i = 0; st == CBE_OK && i < cbe_gguf_n_parts(file); i++)
-        st = add_input(list, input->role, cbe_gguf_part_path(file, i), err);
-    cbe_gguf_close(file);
-    return st;
-}
-
-/* JSON has no infinity or NaN: null stands for them. */
-static json_t *number(double x)
-{
-    return isfinite(x) ? json_real(x) : json_null();
 }
 
 /* How many distinct maxima were met, and the energies of the highest. */
 static json_t *maxima_json(size_t n, const double *energies)
 {
     json_t *list = json_array();
-    for (size_t i = 0; i < n && i < CBE_MAXIMA_LISTED; i++) json_array_append_new(list, number(energies[i]));
+    for (size_t i = 0; i < n && i < CBE_MAXIMA_LISTED; i++) json_array_append_new(list, cbe_json_of_number(energies[i]));
     return json_pack("{s:I, s:o}", "count", (json_int_t)n, "energies", list);
 }
 
@@ -181,12 +117,13 @@ static json_t *layer_json(const cbe_layer_result *result, bool held_out)
     for (size_t j = 0; j < b->n_vectors; j++) {
         const cbe_vector_record *r = &b->records[j];
         const cbe_vector_report *more = &result->reports[j];
-        json_t *vector = json_pack("{s:o, s:o, s:o, s:o}", "energy", number(r->energy), "standard_error",
-                                   number(more->standard_error), "optimal_energy", number(more->optimal_energy),
-                                   "optimal_constant", number(more->optimal_constant));
+        json_t *vector = json_pack("{s:o, s:o, s:o, s:o}", "energy", cbe_json_of_number(r->energy), "standard_error",
+                                   cbe_json_of_number(more->standard_error), "optimal_energy",
+                                   cbe_json_of_number(more->optimal_energy), "optimal_constant",
+                                   cbe_json_of_number(more->optimal_constant));
         if (held_out) {
-            json_object_set_new(vector, "held_out_energy", number(more->held_out_energy));
-            json_object_set_new(vector, "held_out_standard_error", number(more->held_out_error));
+            json_object_set_new(vector, "held_out_energy", cbe_json_of_number(more->held_out_energy));
+            json_object_set_new(vector, "held_out_standard_error", cbe_json_of_number(more->held_out_error));
         }
         json_t *search = json_pack("{s:I, s:I, s:I, s:f, s:s, s:o, s:o}", "evaluations", (json_int_t)r->evaluations,
                                    "sample_evaluations", (json_int_t)r->sample_evaluations, "starts",
@@ -206,18 +143,9 @@ static cbe_status record_json(char **text, size_t n, const cbe_layer_result *res
 {
     cbe_status st = CBE_OK;
     json_t *inputs = json_array(), *options = json_object(), *layers = json_array();
-    for (size_t i = 0; i < record->n_inputs && st == CBE_OK; i++) {
-        struct stat info;
-        const cbe_run_input *input = &record->inputs[i];
-        if (stat(input->path, &info) == 0 && S_ISDIR(info.st_mode))
-            st = add_folder(inputs, input, err);
-        else if (strcmp(input->role, "model") == 0)
-            st = add_gguf(inputs, input, err);
-        else
-            st = add_input(inputs, input->role, input->path, err);
-    }
+    for (size_t i = 0; i < record->n_inputs && st == CBE_OK; i++) st = add_input(inputs, &record->inputs[i], err);
     for (size_t i = 0; i < record->n_options; i++)
-        json_object_set_new(options, record->options[i].name, text_json(record->options[i].value));
+        json_object_set_new(options, record->options[i].name, cbe_json_of_text(record->options[i].value));
     for (size_t i = 0; i < n; i++) json_array_append_new(layers, layer_json(&results[i], record->n_held_out > 0));
     json_t *root = json_pack(
         "{s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:f, s:o}", "format", "causal basis", "version",

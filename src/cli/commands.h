@@ -17,6 +17,7 @@ int cli_finish_output(void);
 
 int cli_extract(int argc, char **argv);
 int cli_probe(int argc, char **argv);
+int cli_ablate(int argc, char **argv);
 int cli_capture(int argc, char **argv);
 int cli_decoder(int argc, char **argv);
 int cli_lens(int argc, char **argv);

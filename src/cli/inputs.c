@@ -98,7 +98,8 @@ static cbe_status check_usage(const cli_run *run, cli_lens_kind lens, cbe_error 
     } else if (run->decoder) {
         return cbe_fail(err, CBE_ERR_ARG, -1, "--decoder goes with --hidden-states; a model has its own");
     }
-    if (!run->output) return cbe_fail(err, CBE_ERR_ARG, -1, "-o is missing: where should results go?");
+    if (!run->output && !run->output_optional)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "-o is missing: where should results go?");
     return CBE_OK;
 }
 
@@ -133,6 +134,9 @@ static cbe_status record_inputs(cli_inputs *in, const cli_run *run, const cli_le
 /* Before a model is run: what cannot be found must not be searched for. */
 static cbe_status check_vectors(const cli_run *run, size_t hidden_size, cbe_error *err)
 {
+    if (run->vectors_of && cbe_basis_hidden_size(run->vectors_of) != hidden_size)
+        return cbe_fail(err, CBE_ERR_SHAPE, -1, "%s: vectors have %zu numbers, the hidden size is %zu", cbe_basis_path(run->vectors_of),
+                        cbe_basis_hidden_size(run->vectors_of), hidden_size);
     if (run->vectors <= hidden_size) return CBE_OK;
     return cbe_fail(err, CBE_ERR_ARG, -1, "-k %zu: a basis of %zu dimensions has at most %zu vectors", run->vectors,
                     hidden_size, hidden_size);
@@ -160,6 +164,11 @@ static cbe_status capture_states(cli_inputs *in, const cli_run *run, const cbe_t
                          (double)in->decoder->hidden_size * sizeof(float);
     if (in->memory == 0 || bytes <= (double)left / 2)
         return cbe_hidden_states_capture(&in->states, in->model, tokens, wanted, cli_forward_progress, progress, err);
+    if (!run->output)
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "hidden states of %zu layers, %.2f GB, do not fit memory; give -o FOLDER, and they go to a file there, or "
+                        "fewer layers or tokens",
+                        n_states, 1e-9 * bytes);
     char *path = spill_path(run->output, err);
     if (!path) return CBE_ERR_NOMEM;
     cli_say(progress, "memory: hidden states of %zu layers, %.2f GB, go to a file beside the result", n_states,
@@ -226,6 +235,11 @@ static cbe_status run_model(cli_inputs *in, const cli_run *run, const cli_lens_c
     if ((st = open_lens(in, lens, config->n_layers, run->corpus.model, progress, err)) != CBE_OK) goto done;
     st = cli_read_tokens(&tokens, in->model, &run->corpus, progress, err);
     if (st != CBE_OK) goto done;
+    if (!run->skip.automatic && run->skip.positions >= tokens.context_length) {
+        st = cbe_fail(err, CBE_ERR_ARG, -1, "no token is left: sequences have %zu tokens and %zu positions are skipped",
+                      tokens.context_length, run->skip.positions);
+        goto done;
+    }
     if (lens->kind == CLI_LENS_AFFINE && (st = fit_lens(in, run, progress, err)) != CBE_OK) goto done;
     st = CBE_ERR_NOMEM;
     if (!(wanted = cbe_alloc_zero(config->n_layers + 1, sizeof *wanted, "layers", err))) goto done;

@@ -4,6 +4,7 @@
 #ifndef CBE_CLI_INPUTS_H
 #define CBE_CLI_INPUTS_H
 
+#include "cbe/basis.h"
 #include "cbe/extraction.h"
 #include "cbe/model.h"
 #include "cli/corpus.h"
@@ -14,6 +15,8 @@
 typedef struct {
     cli_corpus corpus;
     const char *hidden_states, *decoder, *lens, *output;
+    bool output_optional; /* standard output has the results too */
+    const cbe_basis_file *vectors_of; /* a basis that must fit the model; NULL: none */
     cli_ranges layers;
     cli_skip skip;
     int ablation, objective;

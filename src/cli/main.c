@@ -12,6 +12,7 @@ static const struct {
 } commands[] = {
     {"extract", "causal bases of a model's layers", cli_extract},
     {"probe", "energies and gradients of given directions", cli_probe},
+    {"ablate", "what removing a basis does to the model's output", cli_ablate},
     {"capture", "hidden states of a text, to a file", cli_capture},
     {"decoder", "final norm and unembedding of a model, to a file", cli_decoder},
     {"lens", "tuned lenses: fit, train, eval, convert", cli_lens},

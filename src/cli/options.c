@@ -155,6 +155,7 @@ static cbe_status set_value(const cli_option *option, const char *value, void *f
     case OPT_SKIP: {
         cli_skip *skip = field;
         skip->automatic = strcmp(value, "auto") == 0;
+        skip->positions = 0;
         if (skip->automatic) return CBE_OK;
         if (!parse_uint(value, &count) || count > SIZE_MAX / 2)
             return bad_value(option, value, "a number of positions or auto", err);

@@ -12,6 +12,7 @@
 
 #include "core/fail.h"
 #include "core/memory.h"
+#include "io/path.h"
 
 enum {
     NAME_TRIES = 1000, /* temporary names that a killed process of the same number may have left */
@@ -156,5 +157,14 @@ cbe_status cbe_atomic_file_save(const char *path, const void *data, size_t size,
     st = cbe_atomic_file_write(file, 0, data, size, err);
     if (st == CBE_OK) return cbe_atomic_file_commit(file, err);
     cbe_atomic_file_abandon(file);
+    return st;
+}
+
+cbe_status cbe_atomic_file_save_in(const char *folder, const char *name, const void *data, size_t size, cbe_error *err)
+{
+    char *path = cbe_path_join(folder, name, err);
+    if (!path) return CBE_ERR_NOMEM;
+    const cbe_status st = cbe_atomic_file_save(path, data, size, err);
+    cbe_free(path);
     return st;
 }

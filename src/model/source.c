@@ -173,6 +173,17 @@ cbe_model_format cbe_source_format(const cbe_source *source)
     return source->gguf ? CBE_FORMAT_GGUF : CBE_FORMAT_HUGGING_FACE;
 }
 
+size_t cbe_source_n_files(const cbe_source *source)
+{
+    return source->gguf ? cbe_gguf_n_parts(source->gguf) : 1 + source->n_shards;
+}
+
+const char *cbe_source_file(const cbe_source *source, size_t i)
+{
+    if (source->gguf) return cbe_gguf_part_path(source->gguf, i);
+    return i == 0 ? source->config.path : cbe_safetensors_path(source->shards[i - 1]);
+}
+
 cbe_status cbe_source_config(const cbe_source *source, cbe_config *out, cbe_error *err)
 {
     if (source->gguf) return cbe_config_from_gguf(out, source->gguf, err);

@@ -17,7 +17,7 @@ struct cbe_suffix {
     float *hidden, *grad; /* (n_tokens, d) */
     float *qkv;           /* (n_tokens, qkv_size): where none are kept, and their gradient */
     float *grad_mixed;    /* (n_tokens, q_size) */
-    float *inputs;        /* (n blocks, n_tokens, d): recompute; else NULL */
+    float *inputs;        /* (n blocks, n_tokens, d): CBE_SUFFIX_INPUTS; else NULL */
     float *kept;          /* (n blocks or 1, n_tokens, kept size) */
 
     size_t first, n_run; /* of the last forward pass: its first block, its tokens */
@@ -38,14 +38,14 @@ static void list_arrays(cbe_suffix *s, cbe_array list[N_ARRAYS])
     const size_t q = c->n_heads * c->head_size, qkv = q + 2 * c->n_kv_heads * c->head_size;
     const size_t blocks = c->n_layers - s->options.first, n = s->n_tokens;
     const size_t kept = cbe_block_kept_size(&s->model->config);
-    const bool recompute = s->options.recompute;
+    const bool back = s->options.way_back != CBE_SUFFIX_FORWARD, recompute = s->options.way_back == CBE_SUFFIX_INPUTS;
     const cbe_array arrays[N_ARRAYS] = {
         {&s->hidden, cbe_times(n, c->hidden_size, 1), sizeof(float), "hidden states"},
-        {&s->grad, cbe_times(n, c->hidden_size, 1), sizeof(float), "gradients"},
+        {&s->grad, back ? cbe_times(n, c->hidden_size, 1) : 0, sizeof(float), "gradients"},
         {&s->qkv, cbe_times(n, qkv, 1), sizeof(float), "queries, keys and values"},
-        {&s->grad_mixed, cbe_times(n, q, 1), sizeof(float), "gradients"},
+        {&s->grad_mixed, back ? cbe_times(n, q, 1) : 0, sizeof(float), "gradients"},
         {&s->inputs, recompute ? cbe_times(blocks, n, c->hidden_size) : 0, sizeof(float), "hidden states before blocks"},
-        {&s->kept, cbe_times(recompute ? blocks != 0 : blocks, n, kept), sizeof(float), "activations"},
+        {&s->kept, back ? cbe_times(recompute ? blocks != 0 : blocks, n, kept) : 0, sizeof(float), "activations"},
     };
     memcpy(list, arrays, sizeof arrays);
 }
@@ -57,7 +57,7 @@ size_t cbe_suffix_bytes(const cbe_model *model, const cbe_suffix_options *option
     describe(&s, model, options);
     if (s.n_tokens == SIZE_MAX) return SIZE_MAX;
     list_arrays(&s, list);
-    return cbe_arrays_bytes(N_ARRAYS, list, cbe_panels_bytes(model, options->context_length, s.n_tokens, true));
+    return cbe_arrays_bytes(N_ARRAYS, list, cbe_panels_bytes(model, options->context_length, s.n_tokens, options->way_back != CBE_SUFFIX_FORWARD));
 }
 
 cbe_status cbe_suffix_create(cbe_suffix **out, const cbe_model *model,
@@ -66,8 +66,8 @@ cbe_status cbe_suffix_create(cbe_suffix **out, const cbe_model *model,
     cbe_suffix *s = cbe_alloc_zero(1, sizeof *s, "suffix of the model", err);
     if (!s) return CBE_ERR_NOMEM;
     describe(s, model, options);
-    cbe_status st =
-        cbe_panels_init(&s->panels, model, options->context_length, s->n_tokens, true, err);
+    cbe_status st = cbe_panels_init(&s->panels, model, options->context_length, s->n_tokens,
+                                    options->way_back != CBE_SUFFIX_FORWARD, err);
     cbe_array list[N_ARRAYS];
     list_arrays(s, list);
     if (st == CBE_OK) st = cbe_arrays_allocate(N_ARRAYS, list, err);
@@ -104,9 +104,9 @@ static cbe_block_kept kept_of(const cbe_suffix *s, size_t index)
     const cbe_config *config = &s->model->config;
     const size_t at = index - s->options.first, d = config->sizes.hidden_size;
     cbe_block_kept kept;
-    float *memory = s->kept + (s->options.recompute ? 0 : at * s->n_tokens * cbe_block_kept_size(config));
+    float *memory = s->kept + (s->options.way_back == CBE_SUFFIX_INPUTS ? 0 : at * s->n_tokens * cbe_block_kept_size(config));
     cbe_block_kept_init(&kept, config, s->n_tokens, memory);
-    if (s->options.recompute) kept.input = s->inputs + at * s->n_tokens * d;
+    if (s->options.way_back == CBE_SUFFIX_INPUTS) kept.input = s->inputs + at * s->n_tokens * d;
     return kept;
 }
 
@@ -119,9 +119,12 @@ cbe_status cbe_suffix_forward(cbe_suffix *s, size_t first, size_t n_sequences, b
     s->first = first;
     s->n_run = n;
     for (size_t i = first; i < n_layers && st == CBE_OK; i++) {
-        const cbe_block_kept kept = kept_of(s, i);
-        const bool whole = keep && !s->options.recompute;
-        if (keep) memcpy(kept.input, s->hidden, n * s->model->config.sizes.hidden_size * sizeof(float));
+        cbe_block_kept kept = {0};
+        const bool whole = keep && s->options.way_back == CBE_SUFFIX_ALL;
+        if (keep) {
+            kept = kept_of(s, i);
+            memcpy(kept.input, s->hidden, n * s->model->config.sizes.hidden_size * sizeof(float));
+        }
         st = cbe_panels_block(&s->panels, i, n, s->hidden, whole ? kept.qkv : s->qkv,
                               whole ? &kept : NULL, err);
     }
@@ -134,7 +137,7 @@ cbe_status cbe_suffix_backward(cbe_suffix *s, cbe_error *err)
     cbe_status st = CBE_OK;
     for (size_t i = s->model->config.sizes.n_layers; i-- > s->first && st == CBE_OK;) {
         const cbe_block_kept kept = kept_of(s, i);
-        if (s->options.recompute) {
+        if (s->options.way_back == CBE_SUFFIX_INPUTS) {
             memcpy(s->hidden, kept.input, bytes);
             st = cbe_panels_block(&s->panels, i, n, s->hidden, kept.qkv, &kept, err);
         }

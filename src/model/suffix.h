@@ -15,11 +15,18 @@
 
 typedef struct cbe_suffix cbe_suffix;
 
+/** What is kept for the way back. */
+typedef enum {
+    CBE_SUFFIX_ALL = 0, /* everything that it needs */
+    CBE_SUFFIX_INPUTS,  /* the stream before each block alone */
+    CBE_SUFFIX_FORWARD  /* nothing: there will be none */
+} cbe_suffix_way_back;
+
 typedef struct {
     size_t first;          /* the first block that will be run, at the least; up to L */
     size_t context_length; /* S */
     size_t n_sequences;    /* of a batch, at most */
-    bool recompute;        /* keep the stream before each block alone */
+    cbe_suffix_way_back way_back;
 } cbe_suffix_options;
 
 /** Bytes that cbe_suffix_create will allocate; SIZE_MAX when that overflows. Nothing is allocated later. */
@@ -32,11 +39,12 @@ void cbe_suffix_free(cbe_suffix *suffix); /* NULL is allowed */
 /** The stream of the batch in work (n_sequences S, d): filled in before cbe_suffix_forward,
  * hidden_states.L after it. */
 float *cbe_suffix_hidden(cbe_suffix *suffix);
-/** Its gradient, likewise: d/d hidden_states.L, and after cbe_suffix_backward d/d hidden_states.first. */
+/** Its gradient, likewise: d/d hidden_states.L, and after cbe_suffix_backward d/d hidden_states.first. NULL with
+ * CBE_SUFFIX_FORWARD. */
 float *cbe_suffix_grad(cbe_suffix *suffix);
 
 /** Runs blocks first .. L - 1 on n_sequences.
- * @param keep  cbe_suffix_backward will follow
+ * @param keep  cbe_suffix_backward will follow; false with CBE_SUFFIX_FORWARD
  * @return CBE_OK; CBE_ERR_NUMERIC (a tensor that was expanded only now) */
 cbe_status cbe_suffix_forward(cbe_suffix *suffix, size_t first, size_t n_sequences, bool keep,
                               cbe_error *err);

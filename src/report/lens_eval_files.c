@@ -1,7 +1,5 @@
 /* lens_eval_files.c - an evaluation of lenses as JSON, CSV and charts (cbe/lens_eval.h, docs/lens-evaluation.md). */
 #include <jansson.h>
-#include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,45 +10,10 @@
 #include "io/atomic_file.h"
 #include "io/path.h"
 #include "report/chart.h"
-#include "text/byte_buffer.h"
-#include "text/utf8.h"
+#include "report/csv.h"
+#include "text/json_values.h"
 
 enum { TRANSFER_LINES = 7 };
-
-static cbe_status save(const char *folder, const char *name, const char *text, size_t size, cbe_error *err)
-{
-    char *path = cbe_path_join(folder, name, err);
-    if (!path) return CBE_ERR_NOMEM;
-    const cbe_status st = cbe_atomic_file_save(path, text, size, err);
-    cbe_free(path);
-    return st;
-}
-
-/* JSON has no NaN. */
-static json_t *number_json(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
-/* JSON is UTF-8, names need not be. NULL when memory is short. */
-static json_t *text_json(const char *text)
-{
-    char *copy = NULL;
-    size_t length;
-    if (!text) return json_null();
-    if (cbe_utf8_replace(&copy, text, strlen(text), &length, NULL, NULL) != CBE_OK) return NULL;
-    json_t *json = json_stringn(copy, length);
-    cbe_free(copy);
-    return json;
-}
-
-/* An array with one more, or NULL when memory is short; NULL stays NULL. So what is built is whole or NULL. */
-static json_t *append(json_t *array, json_t *value)
-{
-    if (json_array_append_new(array, value) == 0) return array;
-    json_decref(array);
-    return NULL;
-}
 
 static json_t *figures_json(size_t layer, const cbe_lens_figures *figures, double bits)
 {
@@ -59,12 +22,12 @@ static json_t *figures_json(size_t layer, const cbe_lens_figures *figures, doubl
     bool whole = true;
     for (int m = 0; m < CBE_N_LENS_MEASURES; m++) {
         const char *name = cbe_lens_measure_name((cbe_lens_measure)m);
-        whole &= json_object_set_new(json, name, number_json(figures->mean[m])) == 0;
+        whole &= json_object_set_new(json, name, cbe_json_of_number(figures->mean[m])) == 0;
         snprintf(key, sizeof key, "%s_error", name);
-        whole &= json_object_set_new(json, key, number_json(figures->error[m])) == 0;
+        whole &= json_object_set_new(json, key, cbe_json_of_number(figures->error[m])) == 0;
         if (m == CBE_LENS_TOP1) continue;
         snprintf(key, sizeof key, "%s_bits_per_byte", name);
-        whole &= json_object_set_new(json, key, number_json(bits * figures->mean[m])) == 0;
+        whole &= json_object_set_new(json, key, cbe_json_of_number(bits * figures->mean[m])) == 0;
     }
     if (whole) return json;
     json_decref(json);
@@ -78,8 +41,9 @@ static json_t *matrix_json(const cbe_lens_eval *eval, size_t lens, cbe_lens_meas
     json_t *rows = json_array();
     for (size_t i = 0; i < n; i++) {
         json_t *row = json_array();
-        for (size_t j = 0; j < n; j++) row = append(row, number_json(eval->transfer[lens][i * n + j].mean[measure]));
-        rows = append(rows, row);
+        for (size_t j = 0; j < n; j++)
+            row = cbe_json_append(row, cbe_json_of_number(eval->transfer[lens][i * n + j].mean[measure]));
+        rows = cbe_json_append(rows, row);
     }
     return rows;
 }
@@ -88,14 +52,14 @@ static json_t *lens_json(const cbe_lens_eval *eval, size_t lens, double bits)
 {
     json_t *layers = json_array(), *numbers = json_array();
     for (size_t i = 0; i < eval->n_layers; i++) {
-        layers = append(layers, figures_json(eval->layers[i], &eval->figures[lens * eval->n_layers + i], bits));
-        numbers = append(numbers, json_integer((json_int_t)eval->layers[i]));
+        layers = cbe_json_append(layers, figures_json(eval->layers[i], &eval->figures[lens * eval->n_layers + i], bits));
+        numbers = cbe_json_append(numbers, json_integer((json_int_t)eval->layers[i]));
     }
     if (!eval->transfer[lens]) {
         json_decref(numbers);
-        return json_pack("{s:o, s:o}", "name", text_json(eval->names[lens]), "layers", layers);
+        return json_pack("{s:o, s:o}", "name", cbe_json_of_text(eval->names[lens]), "layers", layers);
     }
-    return json_pack("{s:o, s:o, s:{s:o, s:o, s:o}}", "name", text_json(eval->names[lens]), "layers", layers, "transfer",
+    return json_pack("{s:o, s:o, s:{s:o, s:o, s:o}}", "name", cbe_json_of_text(eval->names[lens]), "layers", layers, "transfer",
                      "layers", numbers, "kl", matrix_json(eval, lens, CBE_LENS_KL), "ce",
                      matrix_json(eval, lens, CBE_LENS_CE));
 }
@@ -104,76 +68,48 @@ static cbe_status save_json(const cbe_lens_eval *eval, const cbe_lens_eval_recor
 {
     const double bits = cbe_lens_eval_bits_per_byte(eval);
     json_t *lenses = json_array(), *texts = json_array();
-    for (size_t i = 0; i < record->n_texts; i++) texts = append(texts, text_json(record->texts[i]));
-    for (size_t i = 0; i < eval->n_lenses; i++) lenses = append(lenses, lens_json(eval, i, bits));
+    for (size_t i = 0; i < record->n_texts; i++) texts = cbe_json_append(texts, cbe_json_of_text(record->texts[i]));
+    for (size_t i = 0; i < eval->n_lenses; i++) lenses = cbe_json_append(lenses, lens_json(eval, i, bits));
     json_t *root = json_pack(
         "{s:s, s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "format", "lens evaluation", "version",
-        CBE_VERSION, "model", text_json(record->model), "texts", texts, "tokens", text_json(record->tokens), "n_sequences",
-        (json_int_t)eval->n_sequences, "context_length", (json_int_t)eval->context_length, "skip_positions",
+        CBE_VERSION, "model", cbe_json_of_text(record->model), "texts", texts, "tokens", cbe_json_of_text(record->tokens),
+        "n_sequences", (json_int_t)eval->n_sequences, "context_length", (json_int_t)eval->context_length, "skip_positions",
         (json_int_t)eval->skip_positions, "n_tokens", (json_int_t)eval->n_tokens, "n_labelled", (json_int_t)eval->n_labelled,
         "text_bytes", eval->text_bytes ? json_integer((json_int_t)eval->text_bytes) : json_null(), "bits_per_byte_of_a_nat",
-        number_json(bits), "final", figures_json(eval->n_blocks, &eval->final, bits), "lenses", lenses);
+        cbe_json_of_number(bits), "final", figures_json(eval->n_blocks, &eval->final, bits), "lenses", lenses);
     char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
     json_decref(root);
     if (!text) return cbe_fail(err, CBE_ERR_NOMEM, -1, "the evaluation's record does not fit memory");
-    const cbe_status st = save(folder, "eval.json", text, strlen(text), err);
+    const cbe_status st = cbe_atomic_file_save_in(folder, "eval.json", text, strlen(text), err);
     free(text);
     return st;
-}
-
-static cbe_status put(cbe_byte_buffer *csv, cbe_error *err, const char *format, ...) __attribute__((format(printf, 3, 4)));
-static cbe_status put(cbe_byte_buffer *csv, cbe_error *err, const char *format, ...)
-{
-    char text[256];
-    va_list args;
-    va_start(args, format);
-    const int length = vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    return cbe_byte_buffer_put(csv, text, (size_t)length, err);
-}
-
-/* RFC 4180: quotes around it, those within it doubled. */
-static cbe_status put_name(cbe_byte_buffer *csv, const char *name, cbe_error *err)
-{
-    cbe_status st = put(csv, err, "\"");
-    for (; *name && st == CBE_OK; name++) {
-        if (*name == '"') st = put(csv, err, "\"");
-        if (st == CBE_OK) st = cbe_byte_buffer_put(csv, name, 1, err);
-    }
-    return st == CBE_OK ? put(csv, err, "\"") : st;
-}
-
-/* Empty where it is not known. */
-static cbe_status put_number(cbe_byte_buffer *csv, double value, cbe_error *err)
-{
-    return isfinite(value) ? put(csv, err, ",%.9g", value) : put(csv, err, ",");
 }
 
 static cbe_status put_row(cbe_byte_buffer *csv, const char *lens, size_t layer, const cbe_lens_figures *figures, double bits,
                           cbe_error *err)
 {
-    cbe_status st = put_name(csv, lens, err);
-    if (st == CBE_OK) st = put(csv, err, ",%zu", layer);
+    cbe_status st = cbe_csv_text(csv, lens, err);
+    if (st == CBE_OK) st = cbe_csv_print(csv, err, ",%zu", layer);
     for (int m = 0; m < CBE_N_LENS_MEASURES && st == CBE_OK; m++) {
-        st = put_number(csv, figures->mean[m], err);
-        if (st == CBE_OK) st = put_number(csv, figures->error[m], err);
-        if (st == CBE_OK && m != CBE_LENS_TOP1) st = put_number(csv, bits * figures->mean[m], err);
+        st = cbe_csv_number(csv, figures->mean[m], err);
+        if (st == CBE_OK) st = cbe_csv_number(csv, figures->error[m], err);
+        if (st == CBE_OK && m != CBE_LENS_TOP1) st = cbe_csv_number(csv, bits * figures->mean[m], err);
     }
-    return st == CBE_OK ? put(csv, err, "\n") : st;
+    return st == CBE_OK ? cbe_csv_print(csv, err, "\n") : st;
 }
 
 static cbe_status save_csv(const cbe_lens_eval *eval, const char *folder, cbe_error *err)
 {
     cbe_byte_buffer csv = {0};
     const double bits = cbe_lens_eval_bits_per_byte(eval);
-    cbe_status st = put(&csv, err,
+    cbe_status st = cbe_csv_print(&csv, err,
                         "lens,layer,ce,ce_error,ce_bits_per_byte,kl,kl_error,kl_bits_per_byte,entropy,entropy_error,"
                         "entropy_bits_per_byte,top1,top1_error\n");
     for (size_t l = 0; l < eval->n_lenses; l++)
         for (size_t i = 0; i < eval->n_layers && st == CBE_OK; i++)
             st = put_row(&csv, eval->names[l], eval->layers[i], &eval->figures[l * eval->n_layers + i], bits, err);
     if (st == CBE_OK) st = put_row(&csv, "final", eval->n_blocks, &eval->final, bits, err);
-    if (st == CBE_OK) st = save(folder, "eval.csv", csv.bytes, csv.size, err);
+    if (st == CBE_OK) st = cbe_atomic_file_save_in(folder, "eval.csv", csv.bytes, csv.size, err);
     cbe_free(csv.bytes);
     return st;
 }
@@ -183,16 +119,16 @@ static cbe_status save_transfer_csv(const cbe_lens_eval *eval, const char *folde
     cbe_byte_buffer csv = {0};
     const size_t n = eval->n_layers;
     bool any = false;
-    cbe_status st = put(&csv, err, "lens,lens_layer,state_layer,kl,ce\n");
+    cbe_status st = cbe_csv_print(&csv, err, "lens,lens_layer,state_layer,kl,ce\n");
     for (size_t l = 0; l < eval->n_lenses; l++)
         for (size_t i = 0; i < n * n && eval->transfer[l] && st == CBE_OK; i++) {
             const cbe_lens_figures *figures = &eval->transfer[l][i];
             any = true;
-            if ((st = put_name(&csv, eval->names[l], err)) == CBE_OK)
-                st = put(&csv, err, ",%zu,%zu,%.9g,%.9g\n", eval->layers[i / n], eval->layers[i % n],
+            if ((st = cbe_csv_text(&csv, eval->names[l], err)) == CBE_OK)
+                st = cbe_csv_print(&csv, err, ",%zu,%zu,%.9g,%.9g\n", eval->layers[i / n], eval->layers[i % n],
                          figures->mean[CBE_LENS_KL], figures->mean[CBE_LENS_CE]);
         }
-    if (st == CBE_OK && any) st = save(folder, "transfer.csv", csv.bytes, csv.size, err);
+    if (st == CBE_OK && any) st = cbe_atomic_file_save_in(folder, "transfer.csv", csv.bytes, csv.size, err);
     cbe_free(csv.bytes);
     return st;
 }

@@ -152,6 +152,54 @@ static void divergence__bears_logits_of_hundreds(void **state)
     compare(CBE_NORM_RMS, 0, true, CBE_OBJECTIVE_CE, true);
 }
 
+/* Energies stay what they are; cross-entropies and tokens on top are those of the definition. */
+static void divergence__measures_rows(void **state)
+{
+    (void)state;
+    static double log_q[V];
+    static cbe_divergence_measure measures[ROWS];
+    for (int capped = 0; capped < 2; capped++) {
+        problem p;
+        make(&p, CBE_NORM_LAYER, capped ? 6 : 0, true, CBE_OBJECTIVE_KL, false);
+        double *energy = malloc(2 * ROWS * sizeof *energy), *alone = energy + ROWS;
+        cbe_divergence *o = NULL;
+        cbe_divergence_item items[ROWS];
+        assert_non_null(energy);
+        for (size_t i = 0; i < ROWS; i++) items[i] = (cbe_divergence_item){i, i};
+        p.labels[ROWS - 1] = -1;
+        /* The largest logit twice, in different chunks. */
+        memcpy(p.decoder.unembedding + 4500 * D, p.decoder.unembedding + 1234 * D, D * sizeof(float));
+        p.decoder.bias[1234] = p.decoder.bias[4500] = 60;
+        cbe_assert_ok(cbe_divergence_create(&o, &p.decoder, p.kind, ROWS, NULL, &err), &err);
+        cbe_memory_fail_after(0);
+        cbe_assert_ok(cbe_divergence_set_clean(o, items, p.clean, &err), &err);
+        cbe_divergence_eval(o, ROWS, items, p.ablated, alone, NULL);
+        cbe_divergence_measure_rows(o, ROWS, items, p.ablated, p.labels, energy, measures);
+        cbe_memory_fail_after(-1);
+        assert_memory_equal(energy, alone, ROWS * sizeof *energy);
+        for (size_t i = 0; i < ROWS; i++) assert_int_equal(measures[i].top, 1234);
+        assert_true(isnan(measures[ROWS - 1].ce));
+
+        p.decoder.bias[1234] = p.decoder.bias[4500] = 0;
+        cbe_assert_ok(cbe_divergence_set_clean(o, items, p.clean, &err), &err);
+        cbe_divergence_measure_rows(o, ROWS, items, p.ablated, p.labels, energy, measures);
+        for (size_t i = 0; i < 20; i++) {
+            double h[D];
+            size_t top = 0;
+            for (size_t k = 0; k < D; k++) h[k] = (double)p.ablated[i * D + k];
+            log_probs(&p.decoder, h, log_q);
+            for (size_t t = 0; t < V; t++) top = log_q[t] > log_q[top] ? t : top;
+            /* Of two that float32 cannot tell apart, either. */
+            assert_true(log_q[top] - log_q[measures[i].top] < 1e-5);
+            const double want = -log_q[p.labels[i]];
+            cbe_assert_close(&measures[i].ce, &want, 1, 1e-5, 1e-6, "cross-entropy of row %zu", i);
+        }
+        cbe_divergence_free(o);
+        free(energy);
+        destroy(&p);
+    }
+}
+
 /* No ablation, no energy: what is left is the rounding of E. */
 static void divergence__of_the_same_states_is_nothing(void **state)
 {
@@ -211,6 +259,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(divergence__matches_its_definition),
         cmocka_unit_test(divergence__bears_logits_of_hundreds),
+        cmocka_unit_test(divergence__measures_rows),
         cmocka_unit_test(divergence__of_the_same_states_is_nothing),
         cmocka_unit_test(divergence__has_the_same_bits_for_any_number_of_threads),
         cmocka_unit_test(divergence__names_a_row_that_is_not_finite),

@@ -87,6 +87,9 @@ static void parse__reads_every_kind(void **state)
     assert_int_equal(f.colour, 2);
     assert_true(!f.skip.automatic && f.skip.positions == 3);
     cli_free(&command, &f);
+    f = parsed("--skip 3 --skip auto"); /* the last one, and not what was there before */
+    assert_true(f.skip.automatic && f.skip.positions == 0);
+    cli_free(&command, &f);
 }
 
 static void parse__takes_values_in_each_way_of_writing(void **state)

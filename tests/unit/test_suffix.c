@@ -61,10 +61,10 @@ static void free_problem(problem *p)
 }
 
 /* Hidden states and gradient of one run of the suffix from `first`; to free(). */
-static void run(const problem *p, const cbe_model *model, size_t first, bool recompute, float *hidden, float *grad)
+static void run(const problem *p, const cbe_model *model, size_t first, cbe_suffix_way_back way_back, float *hidden, float *grad)
 {
     const size_t size = p->n * p->d;
-    const cbe_suffix_options options = {first / 2, p->length, p->n_sequences, recompute};
+    const cbe_suffix_options options = {first / 2, p->length, p->n_sequences, way_back};
     cbe_suffix *s = NULL;
     cbe_assert_ok(cbe_suffix_create(&s, model, &options, &err), &err);
     /* Nothing is allocated from here on, but by reading weights from files. */
@@ -98,7 +98,7 @@ static void compare(const problem *p, size_t first, const char *name)
     float *hidden = malloc(2 * size * sizeof *hidden), *grad = hidden + size;
     double *work = malloc((p->n_layers + 1) * size * sizeof *work), length = 0, top = 0;
     assert_true(hidden && work);
-    run(p, p->model, first, false, hidden, grad);
+    run(p, p->model, first, CBE_SUFFIX_ALL, hidden, grad);
     const double *last = p->hidden + p->n_layers * size;
     for (size_t i = 0; i < size; i++) {
         length += (double)grad[i] * (double)grad[i];
@@ -148,11 +148,11 @@ static void suffix__has_the_same_bits_in_every_way(void **state)
     float *want = malloc(2 * bytes), *got = malloc(2 * bytes);
     assert_true(want && got);
     const int threads = omp_get_max_threads();
-    run(&p, p.model, 1, false, want, want + p.n * p.d);
-    run(&p, p.model, 1, true, got, got + p.n * p.d);
+    run(&p, p.model, 1, CBE_SUFFIX_ALL, want, want + p.n * p.d);
+    run(&p, p.model, 1, CBE_SUFFIX_INPUTS, got, got + p.n * p.d);
     assert_memory_equal(got, want, 2 * bytes);
     omp_set_num_threads(threads == 1 ? 3 : 1);
-    run(&p, p.model, 1, false, got, got + p.n * p.d);
+    run(&p, p.model, 1, CBE_SUFFIX_ALL, got, got + p.n * p.d);
     assert_memory_equal(got, want, 2 * bytes);
     omp_set_num_threads(threads);
     const cbe_model_config *c = cbe_model_get_config(p.model);
@@ -162,12 +162,33 @@ static void suffix__has_the_same_bits_in_every_way(void **state)
     cbe_model *small = NULL;
     cbe_assert_ok(cbe_model_open_with(&small, path, &least, &err), &err);
     assert_true(small->n_resident < c->n_layers);
-    run(&p, small, 1, false, got, got + p.n * p.d);
+    run(&p, small, 1, CBE_SUFFIX_ALL, got, got + p.n * p.d);
     assert_memory_equal(got, want, 2 * bytes);
     cbe_model_close(small);
     free(path);
     free(want);
     free(got);
+    free_problem(&p);
+}
+
+/* What runs forward alone ends where the other ends. */
+static void suffix__forward_alone_has_the_same_bits(void **state)
+{
+    (void)state;
+    problem p = make_problem("gemma2", 3, 33);
+    const size_t size = p.n * p.d;
+    float *want = malloc(2 * size * sizeof *want);
+    assert_non_null(want);
+    run(&p, p.model, 1, CBE_SUFFIX_ALL, want, want + size);
+    const cbe_suffix_options options = {1, p.length, p.n_sequences, CBE_SUFFIX_FORWARD};
+    cbe_suffix *s = NULL;
+    cbe_assert_ok(cbe_suffix_create(&s, p.model, &options, &err), &err);
+    assert_null(cbe_suffix_grad(s));
+    for (size_t i = 0; i < size; i++) cbe_suffix_hidden(s)[i] = (float)p.hidden[size + i];
+    cbe_assert_ok(cbe_suffix_forward(s, 1, p.n_sequences, false, &err), &err);
+    assert_memory_equal(cbe_suffix_hidden(s), want, size * sizeof *want);
+    cbe_suffix_free(s);
+    free(want);
     free_problem(&p);
 }
 
@@ -177,10 +198,12 @@ static void suffix__names_its_memory(void **state)
     (void)state;
     char *path = cbe_golden_path("models/gemma2");
     cbe_model *model = open_model(path);
-    const cbe_suffix_options keep = {0, 64, 4, false}, recompute = {0, 64, 4, true};
+    const cbe_suffix_options keep = {0, 64, 4, CBE_SUFFIX_ALL}, recompute = {0, 64, 4, CBE_SUFFIX_INPUTS},
+                             forward = {0, 64, 4, CBE_SUFFIX_FORWARD};
     const size_t kept = cbe_suffix_bytes(model, &keep), less = cbe_suffix_bytes(model, &recompute);
-    assert_true(less < kept && less > 4 * 64 * 48 * sizeof(float));
-    const cbe_suffix_options huge = {0, SIZE_MAX / 8, 16, false};
+    const size_t least = cbe_suffix_bytes(model, &forward);
+    assert_true(least < less && less < kept && least > 4 * 64 * 48 * sizeof(float));
+    const cbe_suffix_options huge = {0, SIZE_MAX / 8, 16, CBE_SUFFIX_ALL};
     assert_true(cbe_suffix_bytes(model, &huge) == SIZE_MAX);
     for (long countdown = 0; countdown < 10; countdown++) {
         cbe_suffix *s = NULL;
@@ -201,15 +224,16 @@ int main(void)
     enum { N_NAMES = sizeof names / sizeof *names };
     static char titles[N_NAMES][96];
     static char same_bits[][24] = {"gemma2", "phi", "olmo2"};
-    static struct CMUnitTest tests[N_NAMES + 5] = {
+    static struct CMUnitTest tests[N_NAMES + 6] = {
         [N_NAMES] = cmocka_unit_test(suffix__matches_finite_differences_for_long_sequences),
         [N_NAMES + 1] = cmocka_unit_test(suffix__names_its_memory),
+        [N_NAMES + 2] = cmocka_unit_test(suffix__forward_alone_has_the_same_bits),
     };
     for (size_t i = 0; i < N_NAMES; i++) {
         snprintf(titles[i], sizeof titles[i], "%.40s__matches_finite_differences", names[i]);
         tests[i] = (struct CMUnitTest){titles[i], suffix__matches_finite_differences, NULL, NULL, names[i]};
     }
     for (size_t i = 0; i < 3; i++)
-        tests[N_NAMES + 2 + i] = (struct CMUnitTest){same_bits[i], suffix__has_the_same_bits_in_every_way, NULL, NULL, same_bits[i]};
+        tests[N_NAMES + 3 + i] = (struct CMUnitTest){same_bits[i], suffix__has_the_same_bits_in_every_way, NULL, NULL, same_bits[i]};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
