@@ -38,6 +38,8 @@ typedef struct {
     const char *kernels;   /* NULL: the best for this CPU */
     double held_out;       /* share of the sequences, evenly spread, that the search does not see; 0: none */
     size_t memory;         /* bytes that the objective may take; 0: no limit. Chooses how the logits are kept */
+    const struct cbe_basis_file *init; /* borrowed; NULL: none. Its vectors of a layer are among the starts of that layer's search
+                                          with the default preset (cbe/basis.h) */
 } cbe_extraction_options;
 
 void cbe_extraction_options_init(cbe_extraction_options *options);

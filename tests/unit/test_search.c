@@ -95,7 +95,11 @@ static cbe_error err;
 static cbe_basis search(known *q, const cbe_search_options *options, size_t n_candidates, const double *candidates)
 {
     cbe_basis b = {0};
-    cbe_assert_ok(cbe_search_layer(&b, &q->head, options, n_candidates, candidates, NULL, NULL, &err), &err);
+    cbe_start_kind kinds[D];
+    assert_true(n_candidates <= D);
+    for (size_t i = 0; i < n_candidates; i++) kinds[i] = CBE_FROM_GIVEN;
+    const cbe_start_list list = {n_candidates, candidates, kinds};
+    cbe_assert_ok(cbe_search_layer(&b, &q->head, options, &list, NULL, NULL, &err), &err);
     assert_int_equal(b.hidden_size, D);
     assert_int_equal(q->sample, 0);
     return b;
@@ -350,7 +354,7 @@ static void search__can_be_cancelled(void **state)
         options.preset = (cbe_preset)preset;
         cbe_basis b = {0};
         size_t calls = 0;
-        assert_int_equal(cbe_search_layer(&b, &q.head, &options, 0, NULL, cancel_third, &calls, &err),
+        assert_int_equal(cbe_search_layer(&b, &q.head, &options, NULL, cancel_third, &calls, &err),
                          CBE_ERR_CANCELLED);
         assert_true(calls > 2 && !b.vectors);
         assert_int_equal(q.sample, 0);
@@ -365,11 +369,11 @@ static void search__refuses_what_it_cannot_do(void **state)
     cbe_search_options options = make_options(D + 1);
     for (int preset = 0; preset < CBE_N_PRESETS; preset++) {
         options.preset = (cbe_preset)preset;
-        assert_int_equal(cbe_search_layer(&b, &q.head, &options, 0, NULL, NULL, NULL, &err), CBE_ERR_ARG);
+        assert_int_equal(cbe_search_layer(&b, &q.head, &options, NULL, NULL, NULL, &err), CBE_ERR_ARG);
     }
     options = make_options(1);
     options.n_polished = 0;
-    assert_int_equal(cbe_search_layer(&b, &q.head, &options, 0, NULL, NULL, NULL, &err), CBE_ERR_ARG);
+    assert_int_equal(cbe_search_layer(&b, &q.head, &options, NULL, NULL, NULL, &err), CBE_ERR_ARG);
     assert_null(b.vectors);
 }
 
@@ -380,7 +384,7 @@ static void search__passes_an_objective_s_error_on(void **state)
     q.fails = true;
     const cbe_search_options options = make_options(2);
     cbe_basis b = {0};
-    assert_int_equal(cbe_search_layer(&b, &q.head, &options, 0, NULL, NULL, NULL, &err), CBE_ERR_NUMERIC);
+    assert_int_equal(cbe_search_layer(&b, &q.head, &options, NULL, NULL, NULL, &err), CBE_ERR_NUMERIC);
     assert_null(b.vectors);
 }
 
@@ -396,7 +400,7 @@ static void search__says_when_memory_is_short(void **state)
             cbe_basis b = {0};
             assert_true(allowed < 1000);
             cbe_memory_fail_after(allowed);
-            st = cbe_search_layer(&b, &q.head, &options, 0, NULL, NULL, NULL, &err);
+            st = cbe_search_layer(&b, &q.head, &options, NULL, NULL, NULL, &err);
             cbe_memory_fail_after(-1);
             assert_true(st == CBE_OK ? b.vectors != NULL : st == CBE_ERR_NOMEM && !b.vectors);
             cbe_basis_free(&b);

@@ -1,0 +1,240 @@
+/*
+ * search_leaps.c - one vector by few evaluations, where each takes seconds: in the whole model (search_state.h, docs/search.md).
+ *
+ * Directions that nothing was looked for in have energies near nothing. There the energy is nearly a form of degree four in v that is
+ * nowhere negative, and v <- grad E / |grad E| climbs it as far as the gradient reaches: the generalised power method (Journee,
+ * Nesterov, Richtarik and Sepulchre 2010, Journal of Machine Learning Research 11, 517-553). Each leap costs one evaluation and
+ * has no step to choose; it multiplies the energy, where L-BFGS has to find a scale first. Farther up the energy saturates and leaps
+ * overshoot: from there L-BFGS climbs, on the energy's logarithm.
+ *
+ *   scouts  starts of several kinds leap on the sample; after each round the lower half stays behind
+ *   leader  the highest goes on leaping on all tokens while that pays, then L-BFGS climbs from there
+ */
+#include <math.h>
+#include <string.h>
+
+#include "causal/maxima.h"
+#include "causal/search_state.h"
+#include "core/memory.h"
+
+/* Starts with a |cosine| above are one; a start of which less than the share is left after projection is none. */
+static const double SIMILAR = 0.95, GONE = 1e-3;
+/* A leap that raises the energy by less than this share is the last one. */
+static const double PAYS = 0.1;
+/* The climb ends with a step that changes the energy by less than this share, or where the tangent gradient is below that one. */
+static const double CLIMB_STOP = 1e-3, MAXIMUM = 8e-5;
+/* Rounding of an energy, relative: float32 logits leave about 1e-7. */
+static const double NOISE = 1e-7;
+enum {
+    STARTS = 6,      /* of each vector */
+    ROUND_LEAPS = 2, /* of a scout, before the lower half stays behind */
+    RUNNER_UPS = 2,  /* scouts of the vector before that start again */
+    MOST_LEAPS = 8   /* of the leader */
+};
+
+/* A start on its way. */
+typedef struct {
+    double *at, *best, *grad; /* (d) each: where it stands; the highest point it met, and the gradient there */
+    double energy;            /* of best; -HUGE_VAL: none yet */
+    cbe_start_kind kind;
+} scout;
+
+struct cbe_leap_search {
+    bool sampled;
+    size_t n_scouts;
+    scout *scouts;  /* (n_scouts), the highest first once they have leapt */
+    double *memory; /* (n_scouts, 3, d), owned: what scouts point to */
+    cbe_runner *leader;
+    cbe_maxima runner_ups; /* where scouts of the vector before ended, with their energies on the sample */
+};
+
+cbe_status cbe_leap_search_create(cbe_leap_search **out, const cbe_search *s, cbe_error *err)
+{
+    const cbe_search_options *o = s->options;
+    const size_t d = s->d, n = o->n_starts ? o->n_starts : STARTS;
+    cbe_leap_search *l = cbe_alloc_zero(1, sizeof *l, "search", err);
+    if (!l) return CBE_ERR_NOMEM;
+    l->sampled = o->sample > 0 && cbe_objective_n_tokens(s->objective) >= 2 * o->sample;
+    l->n_scouts = n;
+    l->scouts = cbe_alloc_zero(n, sizeof *l->scouts, "search", err);
+    l->memory = cbe_alloc(n, 3 * d * sizeof(double), "search", err);
+    cbe_lbfgs_options options;
+    cbe_lbfgs_options_init(&options);
+    options.history = 40;
+    options.max_iterations = o->max_iterations;
+    options.max_evaluations = o->max_iterations + o->max_iterations / 4;
+    options.change_stop = CLIMB_STOP; /* of the logarithm: a share of the energy */
+    options.gradient_stop = MAXIMUM;
+    options.noise = NOISE;
+    l->leader = cbe_runners_create(1, d, &options, err);
+    if (!l->scouts || !l->memory || !l->leader || cbe_maxima_init(&l->runner_ups, d, err) != CBE_OK) {
+        cbe_leap_search_free(l);
+        return CBE_ERR_NOMEM;
+    }
+    for (size_t i = 0; i < n; i++) {
+        l->scouts[i].at = l->memory + 3 * i * d;
+        l->scouts[i].best = l->scouts[i].at + d;
+        l->scouts[i].grad = l->scouts[i].best + d;
+    }
+    *out = l;
+    return CBE_OK;
+}
+
+void cbe_leap_search_free(cbe_leap_search *l)
+{
+    if (!l) return;
+    cbe_runners_free(l->leader ? 1 : 0, l->leader);
+    cbe_maxima_free(&l->runner_ups);
+    cbe_free(l->scouts);
+    cbe_free(l->memory);
+    cbe_free(l);
+}
+
+/* The next of n scouts starts at x, unless next to nothing of x is left, or another starts close by. */
+static void add_scout(const cbe_search *s, cbe_leap_search *l, const double *x, cbe_start_kind kind, size_t *n)
+{
+    if (*n == l->n_scouts) return;
+    scout *next = &l->scouts[*n];
+    const double before = sqrt(cbe_search_dot(s->d, x, x));
+    if (!(cbe_sphere_point(&s->sphere, x, next->at) > GONE * before)) return;
+    for (size_t i = 0; i < *n; i++)
+        if (kind != CBE_FROM_RANDOM && fabs(cbe_search_dot(s->d, next->at, l->scouts[i].at)) > SIMILAR) return;
+    next->energy = -HUGE_VAL;
+    memcpy(next->best, next->at, s->d * sizeof *next->best);
+    memset(next->grad, 0, s->d * sizeof *next->grad);
+    next->kind = kind;
+    (*n)++;
+}
+
+/* Runner-ups, the caller's candidates in their order, and one in three, or what is missing, at random. */
+static void gather_scouts(cbe_search *s, cbe_leap_search *l)
+{
+    const size_t not_random = l->n_scouts - l->n_scouts / 3;
+    size_t n = 0;
+    for (size_t i = 0; i < l->runner_ups.n && i < RUNNER_UPS; i++)
+        add_scout(s, l, l->runner_ups.list[i].v, CBE_FROM_RUNNER_UP, &n);
+    for (size_t i = 0; i < s->given.n && n < not_random; i++)
+        add_scout(s, l, s->given.v + i * s->d, s->given.kinds[i], &n);
+    while (n < l->n_scouts) {
+        cbe_search_random_direction(s, s->batch_v);
+        add_scout(s, l, s->batch_v, CBE_FROM_RANDOM, &n);
+    }
+}
+
+/* To where the gradient at its highest point leads, or without a gradient to that point. */
+static void leap(const cbe_search *s, scout *c)
+{
+    if (!(cbe_sphere_point(&s->sphere, c->grad, c->at) > 0)) memcpy(c->at, c->best, s->d * sizeof *c->at);
+}
+
+/* Evaluates n scouts where they stand: highest points are kept, and all leap on from where they stand. */
+static cbe_status evaluate_scouts(cbe_search *s, size_t n, scout *scouts, size_t *evaluations, cbe_error *err)
+{
+    const size_t d = s->d;
+    for (size_t first = 0; first < n; first += s->batch) {
+        const size_t m = n - first < s->batch ? n - first : s->batch;
+        for (size_t i = 0; i < m; i++) memcpy(s->batch_v + i * d, scouts[first + i].at, d * sizeof(double));
+        cbe_status st = cbe_objective_eval(s->objective, m, s->batch_v, s->batch_energy, s->batch_grad, NULL, err);
+        if (st != CBE_OK) return st;
+        *evaluations += m;
+        for (size_t i = 0; i < m; i++) {
+            scout *c = &scouts[first + i];
+            const double *grad = s->batch_grad + i * d;
+            if (isfinite(s->batch_energy[i]) && s->batch_energy[i] > c->energy) {
+                c->energy = s->batch_energy[i];
+                memcpy(c->best, c->at, d * sizeof *c->best);
+                memcpy(c->grad, grad, d * sizeof *c->grad);
+            }
+            if (!(cbe_sphere_point(&s->sphere, grad, c->at) > 0)) leap(s, c);
+            if (c->energy > s->best_energy) s->best_energy = c->energy;
+        }
+        if ((st = cbe_search_tell_progress(s, err)) != CBE_OK) return st;
+    }
+    return CBE_OK;
+}
+
+/* The highest first; equal ones stay in their order. */
+static void sort_scouts(size_t n, scout *scouts)
+{
+    for (size_t i = 1; i < n; i++) {
+        const scout c = scouts[i];
+        size_t j = i;
+        for (; j > 0 && scouts[j - 1].energy < c.energy; j--) scouts[j] = scouts[j - 1];
+        scouts[j] = c;
+    }
+}
+
+/* All scouts leap on the sample, then the higher half of them, and so on until one is left. */
+static cbe_status send_scouts(cbe_search *s, cbe_leap_search *l, cbe_error *err)
+{
+    size_t *counter = l->sampled ? &s->record.sample_evaluations : &s->record.evaluations;
+    cbe_objective_set_sample(s->objective, l->sampled ? s->options->sample : 0);
+    for (size_t n = l->n_scouts;; n = (n + 1) / 2) {
+        for (int i = 0; i < ROUND_LEAPS; i++) {
+            const cbe_status st = evaluate_scouts(s, n, l->scouts, counter, err);
+            if (st != CBE_OK) return st;
+        }
+        sort_scouts(n, l->scouts);
+        if (n <= 2) break;
+    }
+    sort_scouts(l->n_scouts, l->scouts);
+    for (size_t i = 0; i < l->n_scouts; i++)
+        cbe_search_count_start(s, l->scouts[i].kind, l->scouts[i].energy);
+    cbe_objective_set_sample(s->objective, 0);
+    return CBE_OK;
+}
+
+/* The leader on all tokens: leaps while they pay. */
+static cbe_status lead(cbe_search *s, cbe_leap_search *l, cbe_error *err)
+{
+    scout *c = &l->scouts[0];
+    if (l->sampled) {
+        memcpy(c->at, c->best, s->d * sizeof *c->at);
+        c->energy = -HUGE_VAL;
+        s->best_energy = 0;
+    } else {
+        leap(s, c);
+    }
+    for (int i = 0; i < MOST_LEAPS; i++) {
+        const double before = c->energy;
+        const cbe_status st = evaluate_scouts(s, 1, c, &s->record.evaluations, err);
+        if (st != CBE_OK) return st;
+        if (isfinite(before) && !(c->energy > before + PAYS * fabs(before))) break;
+    }
+    return CBE_OK;
+}
+
+/* L-BFGS from the leader's highest point, whose energy and gradient are known. */
+static cbe_status climb(cbe_search *s, cbe_leap_search *l, cbe_error *err)
+{
+    static const cbe_ascent to_the_end = {0};
+    const scout *c = &l->scouts[0];
+    cbe_runner *r = l->leader;
+    r->scale = c->energy > 0 ? c->energy : 0;
+    cbe_lbfgs_start(r->opt, c->best);
+    r->length = cbe_sphere_point(&s->sphere, cbe_lbfgs_ask(r->opt), r->v);
+    cbe_runner_tell(s, r, c->energy, c->grad);
+    const cbe_status st = cbe_ascend(s, 1, r, &to_the_end, &s->record.evaluations, err);
+    if (st == CBE_OK) cbe_runner_finish(s, r);
+    return st;
+}
+
+cbe_status cbe_leap_search_vector(cbe_search *s, cbe_leap_search *l, cbe_error *err)
+{
+    gather_scouts(s, l);
+    cbe_status st = send_scouts(s, l, err);
+    if (st == CBE_OK) st = lead(s, l, err);
+    if (st == CBE_OK) st = climb(s, l, err);
+    if (st != CBE_OK) {
+        cbe_objective_set_sample(s->objective, 0);
+        return st;
+    }
+    s->record.energy = l->leader->energy;
+    s->record.start = l->scouts[0].kind;
+    s->record.stop = cbe_lbfgs_stopped(l->leader->opt);
+    memcpy(s->found + s->vector * s->d, l->leader->v, s->d * sizeof(double));
+    l->runner_ups.n = 0;
+    for (size_t i = 1; i < l->n_scouts; i++)
+        if (isfinite(l->scouts[i].energy)) cbe_maxima_add(&l->runner_ups, l->scouts[i].best, l->scouts[i].energy, l->scouts[i].kind);
+    return CBE_OK;
+}
