@@ -113,6 +113,7 @@ cbe_status cbe_extract(cbe_layer_objective *objective, size_t n_layers, const si
         results[i].layer = layers[i];
         st = cbe_search_layer(&results[i].basis, layer, &search, &list, progress ? progress->vector : NULL,
                               progress ? progress->context : NULL, err);
+        results[i].search_seconds = cbe_now() - began;
         if (st == CBE_OK) st = report_vectors(objective, &results[i], options->ablation, err);
         results[i].seconds = cbe_now() - began;
         if (st == CBE_OK && progress && progress->layer && !progress->layer(progress->context, &results[i]))

@@ -28,9 +28,21 @@ struct cbe_layer_starts {
     cbe_start_kind *kinds; /* (most) */
 };
 
-static size_t n_given(const cbe_extraction_options *options, size_t layer)
+bool cbe_init_layer(const cbe_extraction_options *options, size_t layer, size_t *init_layer)
 {
-    return options->init ? cbe_basis_n_vectors(options->init, layer) : 0;
+    const size_t state = cbe_site_state(options->site, layer);
+    cbe_site site = options->site;
+    if (!options->init) return false;
+    cbe_basis_site(options->init, &site);
+    const size_t before = cbe_site_state(site, 0); /* state of the basis's layer 0 */
+    *init_layer = state - before;
+    return state >= before && cbe_basis_n_vectors(options->init, *init_layer) > 0;
+}
+
+/* Vectors of the caller's basis for a layer; *from is their layer there. */
+static size_t n_given(const cbe_extraction_options *options, size_t layer, size_t *from)
+{
+    return cbe_init_layer(options, layer, from) ? cbe_basis_n_vectors(options->init, *from) : 0;
 }
 
 void cbe_layer_starts_free(cbe_layer_starts *s)
@@ -46,14 +58,14 @@ cbe_status cbe_layer_starts_create(cbe_layer_starts **out, const cbe_layer_objec
 {
     const size_t d = decoder->hidden_size;
     const cbe_preset preset = options->search.preset;
-    size_t given = 0;
+    size_t given = 0, from;
     cbe_layer_starts *s = cbe_alloc_zero(1, sizeof *s, "candidates", err);
     if (!s) return CBE_ERR_NOMEM;
     s->objective = objective;
     s->options = options;
     s->decoder = decoder;
     s->n_each = cbe_min_size(options->model ? MODEL_EACH : EACH, d);
-    for (size_t i = 0; i < n_layers; i++) given = cbe_max_size(given, n_given(options, layers[i]));
+    for (size_t i = 0; i < n_layers; i++) given = cbe_max_size(given, n_given(options, layers[i], &from));
     if (preset == CBE_PRESET_TUNED_LENS) s->most = s->n_each = options->search.n_vectors ? options->search.n_vectors : d;
     if (preset == CBE_PRESET_DEFAULT) s->most = given + LENS_VECTORS + 1 + CBE_CANDIDATE_FAMILIES * s->n_each;
     s->gram = cbe_alloc(d, d * sizeof *s->gram, "candidates", err);
@@ -104,10 +116,11 @@ cbe_status cbe_layer_starts_set(cbe_layer_starts *s, size_t layer, cbe_start_lis
         return cbe_candidates_singular(&input, s->n_each, s->v, err);
     }
     if (s->options->search.preset != CBE_PRESET_DEFAULT) return CBE_OK;
-    const size_t given = n_given(s->options, layer);
+    size_t from = 0;
+    const size_t given = n_given(s->options, layer, &from);
     double *v = s->v + given * d;
     cbe_start_kind *kinds = s->kinds + given;
-    cbe_status st = given ? cbe_basis_vectors(s->options->init, layer, given, s->v, err) : CBE_OK;
+    cbe_status st = given ? cbe_basis_vectors(s->options->init, from, given, s->v, err) : CBE_OK;
     for (size_t i = 0; i < given; i++) s->kinds[i] = CBE_FROM_GIVEN;
     if (st == CBE_OK) st = cbe_candidates_all(&input, s->n_each, v + before * d, kinds + before, err);
     list->n = given + n_families;

@@ -163,7 +163,8 @@ static json_t *layer_json(const cbe_layer_result *result, bool held_out)
         json_decref(search);
         json_array_append_new(vectors, vector);
     }
-    return json_pack("{s:I, s:f, s:b, s:o}", "layer", (json_int_t)result->layer, "seconds", result->seconds,
+    return json_pack("{s:I, s:f, s:f, s:b, s:o}", "layer", (json_int_t)result->layer, "seconds", result->seconds, "search_seconds",
+                     result->search_seconds,
                      "stopped_below_min_energy", b->below_min_energy, "vectors", vectors);
 }
 

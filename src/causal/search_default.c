@@ -122,7 +122,7 @@ static void random_start(cbe_search *s, cbe_runner *runner)
     runner->kind = CBE_FROM_RANDOM;
 }
 
-/* Starts are, in turn, the best scored candidate that is left, the first in the list, and the last in it. A score says
+/* Starts are the vectors of a basis that was given; then, in turn, the best scored candidate that is left, the first in the list, and the last in it. A score says
  * little about the maximum that a start leads to, and candidates of different kinds lead to different ones. What is
  * missing is random. */
 static void choose_starts(cbe_search *s, cbe_default_search *ds, size_t wanted)
@@ -134,6 +134,8 @@ static void choose_starts(cbe_search *s, cbe_default_search *ds, size_t wanted)
         ds->order[j] = i;
     }
     size_t n = 0, best = 0, first = 0, last = n_candidates;
+    for (size_t i = 0; i < n_candidates && n < wanted; i++)
+        if (ds->kinds[i] == CBE_FROM_GIVEN) add_start(s, ds, i, &n);
     for (size_t turn = 0; n < wanted && best < n_candidates && first < last; turn++) {
         bool added = false;
         while (!added && best < n_candidates && first < last)

@@ -17,8 +17,9 @@
 #include "causal/search_state.h"
 #include "core/memory.h"
 
-/* Starts with a |cosine| above are one; a start of which less than the share is left after projection is none. */
-static const double SIMILAR = 0.95, GONE = 1e-3;
+/* Starts with a |cosine| above are one. A start of which less than a share is left after projection is none; of the caller's vectors,
+ * each of which is meant for one vector, more must be left. */
+static const double SIMILAR = 0.95, GONE = 1e-3, GIVEN_GONE = 0.5;
 /* A leap that raises the energy by less than this share is the last one. */
 static const double PAYS = 0.1;
 /* The climb ends with a step that changes the energy by less than this share, or where the tangent gradient is below that one. */
@@ -95,8 +96,8 @@ static void add_scout(const cbe_search *s, cbe_leap_search *l, const double *x, 
 {
     if (*n == l->n_scouts) return;
     scout *next = &l->scouts[*n];
-    const double before = sqrt(cbe_search_dot(s->d, x, x));
-    if (!(cbe_sphere_point(&s->sphere, x, next->at) > GONE * before)) return;
+    const double before = sqrt(cbe_search_dot(s->d, x, x)), share = kind == CBE_FROM_GIVEN ? GIVEN_GONE : GONE;
+    if (!(cbe_sphere_point(&s->sphere, x, next->at) > share * before)) return;
     for (size_t i = 0; i < *n; i++)
         if (kind != CBE_FROM_RANDOM && fabs(cbe_search_dot(s->d, next->at, l->scouts[i].at)) > SIMILAR) return;
     next->energy = -HUGE_VAL;
