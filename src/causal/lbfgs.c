@@ -206,7 +206,7 @@ static void next_iteration(cbe_lbfgs *opt)
     if (opt->iterations++ == 0) {
         double sum = 0;
         for (size_t i = 0; i < n; i++) sum += fabs(opt->g[i]);
-        t = opt->options.first_step > 0 ? opt->options.first_step : fmin(1, 1 / sum);
+        t = opt->options.first_length > 0 ? opt->options.first_length / sqrt(dot(n, opt->g, opt->g)) : fmin(1, 1 / sum);
     } else {
         remember_pair(opt);
     }

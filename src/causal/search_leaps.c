@@ -8,7 +8,8 @@
  * overshoot: from there L-BFGS climbs, on the energy's logarithm.
  *
  *   scouts  starts of several kinds leap on the sample; after each round the lower half stays behind
- *   leader  the highest goes on leaping on all tokens while that pays, then L-BFGS climbs from there
+ *   leader  the highest, or a vector of the caller's basis as it is, goes on leaping on all tokens while that pays, then L-BFGS
+ *           climbs from there
  */
 #include <math.h>
 #include <string.h>
@@ -24,6 +25,8 @@ static const double SIMILAR = 0.95, GONE = 1e-3, GIVEN_GONE = 0.5;
 static const double PAYS = 0.1;
 /* The climb ends with a step that changes the energy by less than this share, or where the tangent gradient is below that one. */
 static const double CLIMB_STOP = 1e-3, MAXIMUM = 8e-5;
+/* Of the climb's first step, on the unit sphere: shorter than a leap, which led too far. */
+static const double FIRST_LENGTH = 0.15;
 /* Rounding of an energy, relative: float32 logits leave about 1e-7. */
 static const double NOISE = 1e-7;
 enum {
@@ -44,8 +47,11 @@ struct cbe_leap_search {
     bool sampled;
     size_t n_scouts;
     scout *scouts;  /* (n_scouts), the highest first once they have leapt */
-    double *memory; /* (n_scouts, 3, d), owned: what scouts point to */
-    cbe_runner *leader;
+    double *memory; /* (n_scouts + 1, 3, d), owned: what scouts point to */
+    bool has_given;
+    scout given;  /* the caller's vector that is meant for the one in work, where it started: on the sample it may leap too far */
+    scout leader; /* one of the scouts, or given; its memory is theirs */
+    cbe_runner *climber;
     cbe_maxima runner_ups; /* where scouts of the vector before ended, with their energies on the sample */
 };
 
@@ -58,24 +64,29 @@ cbe_status cbe_leap_search_create(cbe_leap_search **out, const cbe_search *s, cb
     l->sampled = o->sample > 0 && cbe_objective_n_tokens(s->objective) >= 2 * o->sample;
     l->n_scouts = n;
     l->scouts = cbe_alloc_zero(n, sizeof *l->scouts, "search", err);
-    l->memory = cbe_alloc(n, 3 * d * sizeof(double), "search", err);
+    size_t rows;
+    if (!cbe_add_size(n, 1, &rows)) rows = n;
+    l->memory = cbe_alloc(rows, 3 * d * sizeof(double), "search", err);
     cbe_lbfgs_options options;
     cbe_lbfgs_options_init(&options);
     options.history = 40;
     options.max_iterations = o->max_iterations;
     options.max_evaluations = o->max_iterations + o->max_iterations / 4;
-    options.change_stop = CLIMB_STOP; /* of the logarithm: a share of the energy */
-    options.gradient_stop = MAXIMUM;
+    options.change_stop = 1e-9;
+    options.relative_stop = CLIMB_STOP;
+    options.gradient_stop = MAXIMUM; /* of the logarithm: a share of the energy */
     options.noise = NOISE;
-    l->leader = cbe_runners_create(1, d, &options, err);
-    if (!l->scouts || !l->memory || !l->leader || cbe_maxima_init(&l->runner_ups, d, err) != CBE_OK) {
+    options.first_length = FIRST_LENGTH;
+    l->climber = cbe_runners_create(1, d, &options, err);
+    if (!l->scouts || !l->memory || !l->climber || cbe_maxima_init(&l->runner_ups, d, err) != CBE_OK) {
         cbe_leap_search_free(l);
         return CBE_ERR_NOMEM;
     }
-    for (size_t i = 0; i < n; i++) {
-        l->scouts[i].at = l->memory + 3 * i * d;
-        l->scouts[i].best = l->scouts[i].at + d;
-        l->scouts[i].grad = l->scouts[i].best + d;
+    for (size_t i = 0; i <= n; i++) {
+        scout *c = i < n ? &l->scouts[i] : &l->given;
+        c->at = l->memory + 3 * i * d;
+        c->best = c->at + d;
+        c->grad = c->best + d;
     }
     *out = l;
     return CBE_OK;
@@ -84,7 +95,7 @@ cbe_status cbe_leap_search_create(cbe_leap_search **out, const cbe_search *s, cb
 void cbe_leap_search_free(cbe_leap_search *l)
 {
     if (!l) return;
-    cbe_runners_free(l->leader ? 1 : 0, l->leader);
+    cbe_runners_free(l->climber ? 1 : 0, l->climber);
     cbe_maxima_free(&l->runner_ups);
     cbe_free(l->scouts);
     cbe_free(l->memory);
@@ -114,8 +125,15 @@ static void gather_scouts(cbe_search *s, cbe_leap_search *l)
     size_t n = 0;
     for (size_t i = 0; i < l->runner_ups.n && i < RUNNER_UPS; i++)
         add_scout(s, l, l->runner_ups.list[i].v, CBE_FROM_RUNNER_UP, &n);
-    for (size_t i = 0; i < s->given.n && n < not_random; i++)
+    l->has_given = false;
+    for (size_t i = 0; i < s->given.n && n < not_random; i++) {
+        const size_t before = n;
         add_scout(s, l, s->given.v + i * s->d, s->given.kinds[i], &n);
+        if (n == before || s->given.kinds[i] != CBE_FROM_GIVEN || l->has_given) continue;
+        memcpy(l->given.best, l->scouts[before].at, s->d * sizeof(double));
+        l->given.kind = CBE_FROM_GIVEN;
+        l->has_given = true;
+    }
     while (n < l->n_scouts) {
         cbe_search_random_direction(s, s->batch_v);
         add_scout(s, l, s->batch_v, CBE_FROM_RANDOM, &n);
@@ -188,19 +206,25 @@ static cbe_status send_scouts(cbe_search *s, cbe_leap_search *l, cbe_error *err)
 /* The leader on all tokens: leaps while they pay. */
 static cbe_status lead(cbe_search *s, cbe_leap_search *l, cbe_error *err)
 {
-    scout *c = &l->scouts[0];
+    cbe_status st = CBE_OK;
+    l->leader = l->scouts[0];
     if (l->sampled) {
-        memcpy(c->at, c->best, s->d * sizeof *c->at);
-        c->energy = -HUGE_VAL;
+        scout finalists[] = {l->leader, l->given};
+        const size_t n = l->has_given ? 2 : 1;
         s->best_energy = 0;
-    } else {
-        leap(s, c);
+        for (size_t i = 0; i < n; i++) {
+            memcpy(finalists[i].at, finalists[i].best, s->d * sizeof(double));
+            finalists[i].energy = -HUGE_VAL;
+        }
+        if ((st = evaluate_scouts(s, n, finalists, &s->record.evaluations, err)) != CBE_OK) return st;
+        sort_scouts(n, finalists);
+        l->leader = finalists[0];
     }
+    leap(s, &l->leader);
     for (int i = 0; i < MOST_LEAPS; i++) {
-        const double before = c->energy;
-        const cbe_status st = evaluate_scouts(s, 1, c, &s->record.evaluations, err);
-        if (st != CBE_OK) return st;
-        if (isfinite(before) && !(c->energy > before + PAYS * fabs(before))) break;
+        const double before = l->leader.energy;
+        if ((st = evaluate_scouts(s, 1, &l->leader, &s->record.evaluations, err)) != CBE_OK) return st;
+        if (!(l->leader.energy > before + PAYS * fabs(before))) break;
     }
     return CBE_OK;
 }
@@ -209,8 +233,8 @@ static cbe_status lead(cbe_search *s, cbe_leap_search *l, cbe_error *err)
 static cbe_status climb(cbe_search *s, cbe_leap_search *l, cbe_error *err)
 {
     static const cbe_ascent to_the_end = {0};
-    const scout *c = &l->scouts[0];
-    cbe_runner *r = l->leader;
+    const scout *c = &l->leader;
+    cbe_runner *r = l->climber;
     r->scale = c->energy > 0 ? c->energy : 0;
     cbe_lbfgs_start(r->opt, c->best);
     r->length = cbe_sphere_point(&s->sphere, cbe_lbfgs_ask(r->opt), r->v);
@@ -230,12 +254,13 @@ cbe_status cbe_leap_search_vector(cbe_search *s, cbe_leap_search *l, cbe_error *
         cbe_objective_set_sample(s->objective, 0);
         return st;
     }
-    s->record.energy = l->leader->energy;
-    s->record.start = l->scouts[0].kind;
-    s->record.stop = cbe_lbfgs_stopped(l->leader->opt);
-    memcpy(s->found + s->vector * s->d, l->leader->v, s->d * sizeof(double));
+    s->record.energy = l->climber->energy;
+    s->record.start = l->leader.kind;
+    s->record.stop = cbe_lbfgs_stopped(l->climber->opt);
+    memcpy(s->found + s->vector * s->d, l->climber->v, s->d * sizeof(double));
     l->runner_ups.n = 0;
-    for (size_t i = 1; i < l->n_scouts; i++)
-        if (isfinite(l->scouts[i].energy)) cbe_maxima_add(&l->runner_ups, l->scouts[i].best, l->scouts[i].energy, l->scouts[i].kind);
+    for (size_t i = 0; i < l->n_scouts; i++)
+        if (l->scouts[i].best != l->leader.best && isfinite(l->scouts[i].energy))
+            cbe_maxima_add(&l->runner_ups, l->scouts[i].best, l->scouts[i].energy, l->scouts[i].kind);
     return CBE_OK;
 }

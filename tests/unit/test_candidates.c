@@ -132,7 +132,7 @@ static void singular__see_through_the_translator(void **state)
     fill(&f, CBE_NORM_RMS);
     cbe_assert_ok(cbe_unembedding_gram(&f.decoder, f.gram, &err), &err);
     const cbe_candidate_input input = {&f.decoder, f.gram, {f.weight, NULL}, N, f.hidden, CBE_ABLATE_MEAN};
-    cbe_assert_ok(cbe_candidates_singular(&input, EACH, out, kinds, &err), &err);
+    cbe_assert_ok(cbe_candidates_singular(&input, EACH, out, &err), &err);
     gram_ref(&f, gram);
     for (size_t i = 0; i < D * D; i++) a[i] = (double)f.weight[i] + (i % (D + 1) == 0);
     for (size_t i = 0; i < D; i++)

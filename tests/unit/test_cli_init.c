@@ -14,7 +14,9 @@ enum { K = 3 };
 
 static cbe_error err;
 
+/* A run on the tiny Llama: for program_run, and behind snprintf. */
 #define LLAMA "extract %G/models/llama --tokens %G/models/llama/golden.safetensors --threads 2 "
+#define LLAMA_LINE "extract %%G/models/llama --tokens %%G/models/llama/golden.safetensors --threads 2 "
 
 static void read_energies(const char *folder, const char *layer, float energies[K])
 {
@@ -60,13 +62,13 @@ static void init__leads_on_from_where_a_basis_is(void **state)
         char line[400];
         float whole[K], cold[K], warm[K];
         int inputs;
-        snprintf(line, sizeof line, LLAMA "%s -l 1 -k 3 -o %%F/whole", lenses[i]);
+        snprintf(line, sizeof line, LLAMA_LINE "%s -l 1 -k 3 -o %%F/whole", lenses[i]);
         program_done(line);
         read_energies("%F/whole", "1", whole);
-        snprintf(line, sizeof line, LLAMA "%s -l 1 -k 3 --max-iter 1 --starts 2 -o %%F/cold", lenses[i]);
+        snprintf(line, sizeof line, LLAMA_LINE "%s -l 1 -k 3 --max-iter 1 --starts 2 -o %%F/cold", lenses[i]);
         program_done(line);
         read_energies("%F/cold", "1", cold);
-        snprintf(line, sizeof line, LLAMA "%s -l 1 -k 3 --max-iter 1 --starts 2 --init %%F/whole%s -o %%F/warm", lenses[i],
+        snprintf(line, sizeof line, LLAMA_LINE "%s -l 1 -k 3 --max-iter 1 --starts 2 --init %%F/whole%s -o %%F/warm", lenses[i],
                  i ? "/basis.safetensors" : "");
         program_done(line);
         read_energies("%F/warm", "1", warm);
@@ -136,7 +138,7 @@ static void init__refuses_what_it_cannot_use(void **state)
     program_done("extract %G/models/gpt2 --tokens %G/models/gpt2/golden.safetensors -l 1 -k 1 -o %F/other");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char line[300];
-        snprintf(line, sizeof line, LLAMA "-l 1 -k 3 %s -o %%F/x", cases[i].options);
+        snprintf(line, sizeof line, LLAMA_LINE "-l 1 -k 3 %s -o %%F/x", cases[i].options);
         assert_int_equal(program_run(line), 2);
         if (!strstr(program_err, cases[i].wanted)) fail_msg("%s: %s", line, program_err);
         const char *end = strchr(program_err, '\n');

@@ -279,7 +279,7 @@ static void search__of_few_evaluations_leaps_and_climbs(void **state)
         assert_int_equal(first->by_kind[CBE_FROM_GIVEN].starts, 1);
         assert_int_equal(first->by_kind[CBE_FROM_RANDOM].starts, 5);
         assert_true(first->by_kind[CBE_FROM_RANDOM].energy > 0);
-        assert_int_equal(b.records[1].by_kind[CBE_FROM_RUNNER_UP].starts, 2);
+        assert_true(b.records[1].by_kind[CBE_FROM_RUNNER_UP].starts >= 1);
         for (size_t j = 0; j < 3; j++) {
             double off = HUGE_VAL;
             for (size_t i = 0; i < D; i++) off = fmin(off, fabs(b.records[j].energy / q.values[i] - 1));
