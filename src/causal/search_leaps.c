@@ -8,8 +8,8 @@
  * overshoot: from there L-BFGS climbs, on the energy's logarithm.
  *
  *   scouts  starts of several kinds leap on the sample; after each round the lower half stays behind
- *   leader  the highest, or a vector of the caller's basis as it is, goes on leaping on all tokens while that pays, then L-BFGS
- *           climbs from there
+ *   leader  the highest climbs on the sample, coarsely; then it, or a vector of the caller's basis as it is, on all tokens.
+ *           Without a sample it goes on leaping while that pays, and climbs
  */
 #include <math.h>
 #include <string.h>
@@ -24,7 +24,7 @@ static const double SIMILAR = 0.95, GONE = 1e-3, GIVEN_GONE = 0.5;
 /* A leap that raises the energy by less than this share is the last one. */
 static const double PAYS = 0.1;
 /* The climb ends with a step that changes the energy by less than this share, or where the tangent gradient is below that one. */
-static const double CLIMB_STOP = 1e-3, MAXIMUM = 8e-5;
+static const double CLIMB_STOP = 1e-2, MAXIMUM = 8e-5;
 /* Of the climb's first step, on the unit sphere: shorter than a leap, which led too far. */
 static const double FIRST_LENGTH = 0.15;
 /* Rounding of an energy, relative: float32 logits leave about 1e-7. */
@@ -33,7 +33,8 @@ enum {
     STARTS = 6,      /* of each vector */
     ROUND_LEAPS = 2, /* of a scout, before the lower half stays behind */
     RUNNER_UPS = 2,  /* scouts of the vector before that start again */
-    MOST_LEAPS = 8   /* of the leader */
+    MOST_LEAPS = 8,  /* of the leader */
+    SAMPLE_ITERATIONS = 30
 };
 
 /* A start on its way. */
@@ -51,7 +52,7 @@ struct cbe_leap_search {
     bool has_given;
     scout given;  /* the caller's vector that is meant for the one in work, where it started: on the sample it may leap too far */
     scout leader; /* one of the scouts, or given; its memory is theirs */
-    cbe_runner *climber;
+    cbe_runner *climber, *sample_climber; /* on all tokens; on the sample */
     cbe_maxima runner_ups; /* where scouts of the vector before ended, with their energies on the sample */
 };
 
@@ -78,7 +79,9 @@ cbe_status cbe_leap_search_create(cbe_leap_search **out, const cbe_search *s, cb
     options.noise = NOISE;
     options.first_length = FIRST_LENGTH;
     l->climber = cbe_runners_create(1, d, &options, err);
-    if (!l->scouts || !l->memory || !l->climber || cbe_maxima_init(&l->runner_ups, d, err) != CBE_OK) {
+    if (options.max_iterations > SAMPLE_ITERATIONS) options.max_iterations = SAMPLE_ITERATIONS;
+    l->sample_climber = l->climber ? cbe_runners_create(1, d, &options, err) : NULL;
+    if (!l->scouts || !l->memory || !l->sample_climber || cbe_maxima_init(&l->runner_ups, d, err) != CBE_OK) {
         cbe_leap_search_free(l);
         return CBE_ERR_NOMEM;
     }
@@ -96,6 +99,7 @@ void cbe_leap_search_free(cbe_leap_search *l)
 {
     if (!l) return;
     cbe_runners_free(l->climber ? 1 : 0, l->climber);
+    cbe_runners_free(l->sample_climber ? 1 : 0, l->sample_climber);
     cbe_maxima_free(&l->runner_ups);
     cbe_free(l->scouts);
     cbe_free(l->memory);
@@ -183,7 +187,24 @@ static void sort_scouts(size_t n, scout *scouts)
     }
 }
 
-/* All scouts leap on the sample, then the higher half of them, and so on until one is left. */
+/* L-BFGS from the leader's highest point, whose energy and gradient are known, to where the leader stands then. */
+static cbe_status climb(cbe_search *s, cbe_leap_search *l, cbe_runner *r, size_t *evaluations, cbe_error *err)
+{
+    static const cbe_ascent to_the_end = {0};
+    scout *c = &l->leader;
+    r->scale = c->energy > 0 ? c->energy : 0;
+    cbe_lbfgs_start(r->opt, c->best);
+    r->length = cbe_sphere_point(&s->sphere, cbe_lbfgs_ask(r->opt), r->v);
+    cbe_runner_tell(s, r, c->energy, c->grad);
+    const cbe_status st = cbe_ascend(s, 1, r, &to_the_end, evaluations, err);
+    if (st != CBE_OK) return st;
+    cbe_runner_finish(s, r);
+    c->energy = r->energy;
+    memcpy(c->best, r->v, s->d * sizeof *c->best);
+    return CBE_OK;
+}
+
+/* All scouts leap, then the higher half of them, and so on until one or two have; and the leader climbs, if it is on the sample. */
 static cbe_status send_scouts(cbe_search *s, cbe_leap_search *l, cbe_error *err)
 {
     size_t *counter = l->sampled ? &s->record.sample_evaluations : &s->record.evaluations;
@@ -197,59 +218,54 @@ static cbe_status send_scouts(cbe_search *s, cbe_leap_search *l, cbe_error *err)
         if (n <= 2) break;
     }
     sort_scouts(l->n_scouts, l->scouts);
-    for (size_t i = 0; i < l->n_scouts; i++)
-        cbe_search_count_start(s, l->scouts[i].kind, l->scouts[i].energy);
+    l->leader = l->scouts[0];
+    if (l->sampled) {
+        const cbe_status st = climb(s, l, l->sample_climber, counter, err);
+        if (st != CBE_OK) return st;
+    }
+    cbe_search_count_start(s, l->leader.kind, l->leader.energy);
+    for (size_t i = 1; i < l->n_scouts; i++) cbe_search_count_start(s, l->scouts[i].kind, l->scouts[i].energy);
     cbe_objective_set_sample(s->objective, 0);
     return CBE_OK;
 }
 
-/* The leader on all tokens: leaps while they pay. */
-static cbe_status lead(cbe_search *s, cbe_leap_search *l, cbe_error *err)
+/* Without a sample: leaps while they pay. */
+static cbe_status leap_on(cbe_search *s, cbe_leap_search *l, cbe_error *err)
 {
-    cbe_status st = CBE_OK;
-    l->leader = l->scouts[0];
-    if (l->sampled) {
-        scout finalists[] = {l->leader, l->given};
-        const size_t n = l->has_given ? 2 : 1;
-        s->best_energy = 0;
-        for (size_t i = 0; i < n; i++) {
-            memcpy(finalists[i].at, finalists[i].best, s->d * sizeof(double));
-            finalists[i].energy = -HUGE_VAL;
-        }
-        if ((st = evaluate_scouts(s, n, finalists, &s->record.evaluations, err)) != CBE_OK) return st;
-        sort_scouts(n, finalists);
-        l->leader = finalists[0];
-    }
     leap(s, &l->leader);
     for (int i = 0; i < MOST_LEAPS; i++) {
         const double before = l->leader.energy;
-        if ((st = evaluate_scouts(s, 1, &l->leader, &s->record.evaluations, err)) != CBE_OK) return st;
+        const cbe_status st = evaluate_scouts(s, 1, &l->leader, &s->record.evaluations, err);
+        if (st != CBE_OK) return st;
         if (!(l->leader.energy > before + PAYS * fabs(before))) break;
     }
     return CBE_OK;
 }
 
-/* L-BFGS from the leader's highest point, whose energy and gradient are known. */
-static cbe_status climb(cbe_search *s, cbe_leap_search *l, cbe_error *err)
+/* Where the leader came to on the sample, and the caller's vector, on all tokens: the higher one leads. */
+static cbe_status compare_finalists(cbe_search *s, cbe_leap_search *l, cbe_error *err)
 {
-    static const cbe_ascent to_the_end = {0};
-    const scout *c = &l->leader;
-    cbe_runner *r = l->climber;
-    r->scale = c->energy > 0 ? c->energy : 0;
-    cbe_lbfgs_start(r->opt, c->best);
-    r->length = cbe_sphere_point(&s->sphere, cbe_lbfgs_ask(r->opt), r->v);
-    cbe_runner_tell(s, r, c->energy, c->grad);
-    const cbe_status st = cbe_ascend(s, 1, r, &to_the_end, &s->record.evaluations, err);
-    if (st == CBE_OK) cbe_runner_finish(s, r);
-    return st;
+    scout finalists[] = {l->leader, l->given};
+    const size_t n = l->has_given ? 2 : 1;
+    s->best_energy = 0;
+    for (size_t i = 0; i < n; i++) {
+        memcpy(finalists[i].at, finalists[i].best, s->d * sizeof(double));
+        memset(finalists[i].grad, 0, s->d * sizeof(double));
+        finalists[i].energy = -HUGE_VAL;
+    }
+    const cbe_status st = evaluate_scouts(s, n, finalists, &s->record.evaluations, err);
+    if (st != CBE_OK) return st;
+    sort_scouts(n, finalists);
+    l->leader = finalists[0];
+    return CBE_OK;
 }
 
 cbe_status cbe_leap_search_vector(cbe_search *s, cbe_leap_search *l, cbe_error *err)
 {
     gather_scouts(s, l);
     cbe_status st = send_scouts(s, l, err);
-    if (st == CBE_OK) st = lead(s, l, err);
-    if (st == CBE_OK) st = climb(s, l, err);
+    if (st == CBE_OK) st = l->sampled ? compare_finalists(s, l, err) : leap_on(s, l, err);
+    if (st == CBE_OK) st = climb(s, l, l->climber, &s->record.evaluations, err);
     if (st != CBE_OK) {
         cbe_objective_set_sample(s->objective, 0);
         return st;
