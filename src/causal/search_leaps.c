@@ -23,8 +23,9 @@
 static const double SIMILAR = 0.95, GONE = 1e-3, GIVEN_GONE = 0.5;
 /* A leap that raises the energy by less than this share is the last one. */
 static const double PAYS = 0.1;
-/* The climb ends with a step that changes the energy by less than this share, or where the tangent gradient is below that one. */
-static const double CLIMB_STOP = 1e-2, MAXIMUM = 8e-5;
+/* A climb ends with a step that changes f = -1 - log E / E_start by less than this share of |f|, or where the gradient of log E is
+ * below MAXIMUM. A step on the sample is the cheaper one. */
+static const double CLIMB_STOP = 1e-2, SAMPLE_STOP = 2e-3, MAXIMUM = 8e-5;
 /* Of the climb's first step, on the unit sphere: shorter than a leap, which led too far. */
 static const double FIRST_LENGTH = 0.15;
 /* Rounding of an energy, relative: float32 logits leave about 1e-7. */
@@ -79,7 +80,9 @@ cbe_status cbe_leap_search_create(cbe_leap_search **out, const cbe_search *s, cb
     options.noise = NOISE;
     options.first_length = FIRST_LENGTH;
     l->climber = cbe_runners_create(1, d, &options, err);
-    if (options.max_iterations > SAMPLE_ITERATIONS) options.max_iterations = SAMPLE_ITERATIONS;
+    options.relative_stop = SAMPLE_STOP;
+    options.max_iterations = SAMPLE_ITERATIONS;
+    options.max_evaluations = SAMPLE_ITERATIONS + SAMPLE_ITERATIONS / 4;
     l->sample_climber = l->climber ? cbe_runners_create(1, d, &options, err) : NULL;
     if (!l->scouts || !l->memory || !l->sample_climber || cbe_maxima_init(&l->runner_ups, d, err) != CBE_OK) {
         cbe_leap_search_free(l);
