@@ -53,6 +53,11 @@ typedef struct {
     const cbe_start_kind *kinds; /* (n) */
 } cbe_start_list;
 
+typedef struct cbe_search_point cbe_search_point;
+/** Called after each vector with where the search stands then; borrowed, good until it returns. Anything but CBE_OK ends the
+ * search with that. */
+typedef cbe_status cbe_search_found(void *context, const cbe_search_point *point, cbe_error *err);
+
 typedef struct {
     cbe_preset preset;
     size_t n_vectors;      /* k; 0: hidden size */
@@ -67,11 +72,13 @@ typedef struct {
     double min_energy;     /* a vector below it is kept and ends the layer; 0: never */
     bool few_evaluations;  /* an evaluation takes seconds, as in the whole model: the default search leaps along gradients from
                               n_starts starts (0: 6) and climbs from one (docs/search.md) */
+    const cbe_search_point *from; /* borrowed: goes on from there, to the same bits as if it had never stopped; NULL: begins */
+    cbe_search_found *found;      /* NULL: none; its context is that of the progress */
 } cbe_search_options;
 
 void cbe_search_options_init(cbe_search_options *options);
 
-enum { CBE_MAXIMA_LISTED = 16 };
+enum { CBE_MAXIMA_LISTED = 16, CBE_RUNNER_UPS_MOST = 64 };
 
 /** What is known of a vector that was found. */
 typedef struct {
@@ -92,6 +99,18 @@ typedef struct {
     } by_kind[CBE_N_START_KINDS];
 } cbe_vector_record;
 
+/** Where the search of a layer stands between two vectors: all that the next one depends on, besides objective, options and
+ * candidates. */
+struct cbe_search_point {
+    size_t hidden_size, n_vectors;
+    const double *vectors;            /* (n_vectors, hidden_size), in the order they were found */
+    const cbe_vector_record *records; /* (n_vectors) */
+    uint64_t random[4];               /* state of the random numbers */
+    size_t n_runner_ups;              /* starts for the next vector: at most CBE_RUNNER_UPS_MOST */
+    const double *runner_ups, *runner_up_energies; /* (n_runner_ups, hidden_size), (n_runner_ups) */
+    const cbe_start_kind *runner_up_kinds;         /* (n_runner_ups) */
+};
+
 /** An orthonormal basis, energies falling. Owns its arrays. */
 typedef struct {
     size_t hidden_size, n_vectors;
@@ -110,7 +129,8 @@ typedef bool cbe_search_progress(void *context, size_t vector, size_t n_vectors,
  * @param candidates   directions to start from; for the preset tuned-lens the j-th is where vector j starts; NULL: none (then
  *                     random ones)
  * @param progress     NULL: none
- * @return CBE_OK, CBE_ERR_ARG (k > d), CBE_ERR_NOMEM, CBE_ERR_CANCELLED */
+ * @return CBE_OK, CBE_ERR_ARG (k > d; a point of another width, or with more vectors), CBE_ERR_NOMEM, CBE_ERR_CANCELLED, and what
+ *         options->found returned */
 cbe_status cbe_search_layer(cbe_basis *out, cbe_objective *objective, const cbe_search_options *options,
                             const cbe_start_list *candidates,
                             cbe_search_progress *progress, void *context, cbe_error *err);

@@ -6,7 +6,7 @@
 
 #include "cbe/search.h"
 
-enum { CBE_MAXIMA_MOST = 64 };
+enum { CBE_MAXIMA_MOST = CBE_RUNNER_UPS_MOST };
 
 typedef struct {
     double *v; /* (d), unit */

@@ -118,7 +118,7 @@ static json_t *kinds_json(const cbe_vector_record *r)
         if (r->by_kind[kind].starts)
             json_object_set_new(kinds, cbe_start_kind_name((cbe_start_kind)kind),
                                 json_pack("{s:I, s:o}", "starts", (json_int_t)r->by_kind[kind].starts, "energy",
-                                          number(r->by_kind[kind].energy)));
+                                          cbe_json_of_number(r->by_kind[kind].energy)));
     return kinds;
 }
 

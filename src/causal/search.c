@@ -100,6 +100,55 @@ static cbe_status fill_basis(cbe_basis *basis, const cbe_search *s, const cbe_ve
     return CBE_OK;
 }
 
+/* Room for what is told of a point. */
+typedef struct {
+    double *runner_ups, *energies;
+    cbe_start_kind *kinds;
+} point_room;
+
+static cbe_status tell_found(const cbe_search *s, size_t n, const cbe_vector_record *records, const cbe_maxima *runner_ups,
+                             const point_room *room, cbe_error *err)
+{
+    const size_t left = runner_ups ? runner_ups->n : 0;
+    if (!s->options->found) return CBE_OK;
+    for (size_t i = 0; i < left; i++) {
+        memcpy(room->runner_ups + i * s->d, runner_ups->list[i].v, s->d * sizeof(double));
+        room->energies[i] = runner_ups->list[i].energy;
+        room->kinds[i] = runner_ups->list[i].kind;
+    }
+    cbe_search_point point = {.hidden_size = s->d, .n_vectors = n, .vectors = s->found, .records = records, .n_runner_ups = left,
+                              .runner_ups = room->runner_ups, .runner_up_energies = room->energies, .runner_up_kinds = room->kinds};
+    memcpy(point.random, s->rng.s, sizeof point.random);
+    return s->options->found(s->context, &point, err);
+}
+
+/* Goes back to a point; *n vectors are known then. */
+static cbe_status restore(cbe_search *s, size_t *n, cbe_vector_record *records, cbe_maxima *runner_ups, cbe_error *err)
+{
+    const cbe_search_point *from = s->options->from;
+    if (!from) return CBE_OK;
+    if (from->hidden_size != s->d || from->n_vectors > s->n_vectors || from->n_runner_ups > CBE_MAXIMA_MOST)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "the search that is to go on had %zu vectors of %zu numbers, this one finds %zu of %zu",
+                        from->n_vectors, from->hidden_size, s->n_vectors, s->d);
+    *n = from->n_vectors;
+    memcpy(s->found, from->vectors, *n * s->d * sizeof *s->found);
+    memcpy(records, from->records, *n * sizeof *records);
+    memcpy(s->rng.s, from->random, sizeof s->rng.s);
+    if (runner_ups) runner_ups->n = from->n_runner_ups;
+    for (size_t i = 0; runner_ups && i < from->n_runner_ups; i++) {
+        memcpy(runner_ups->list[i].v, from->runner_ups + i * s->d, s->d * sizeof(double));
+        runner_ups->list[i].energy = from->runner_up_energies[i];
+        runner_ups->list[i].kind = from->runner_up_kinds[i];
+    }
+    return CBE_OK;
+}
+
+/* Whether the last of n vectors is the layer's last for its energy. */
+static bool fell_below(const cbe_search_options *options, size_t n, const cbe_vector_record *records)
+{
+    return n > 0 && options->min_energy > 0 && !(records[n - 1].energy >= options->min_energy);
+}
+
 cbe_status cbe_search_layer(cbe_basis *out, cbe_objective *objective, const cbe_search_options *options,
                             const cbe_start_list *candidates,
                             cbe_search_progress *progress, void *context, cbe_error *err)
@@ -126,8 +175,12 @@ cbe_status cbe_search_layer(cbe_basis *out, cbe_objective *objective, const cbe_
     s.batch_energy = cbe_alloc(s.batch, sizeof(double), "search", err);
     s.batch_grad = cbe_alloc(s.batch * d, sizeof(double), "search", err);
     s.batch_runner = cbe_alloc(s.batch, sizeof(size_t), "search", err);
+    const point_room room = {cbe_alloc(CBE_MAXIMA_MOST, d * sizeof(double), "search", err),
+                             cbe_alloc(CBE_MAXIMA_MOST, sizeof(double), "search", err),
+                             cbe_alloc(CBE_MAXIMA_MOST, sizeof(cbe_start_kind), "search", err)};
     cbe_status st = CBE_ERR_NOMEM;
     if (!records || !s.found || !s.batch_v || !s.batch_energy || !s.batch_grad || !s.batch_runner) goto done;
+    if (!room.runner_ups || !room.energies || !room.kinds) goto done;
     if (single) {
         const cbe_lbfgs_options rules = cbe_preset_lbfgs_options(options);
         if (!(runner = cbe_runners_create(1, d, &rules, err))) goto done;
@@ -136,8 +189,12 @@ cbe_status cbe_search_layer(cbe_basis *out, cbe_objective *objective, const cbe_
     } else if ((st = cbe_default_search_create(&default_search, &s, err)) != CBE_OK) {
         goto done;
     }
+    cbe_maxima *runner_ups = single  ? NULL
+                             : leaps ? cbe_leap_search_runner_ups(leap_search)
+                                     : cbe_default_search_runner_ups(default_search);
     size_t n = 0;
-    while (n < k) {
+    if ((st = restore(&s, &n, records, runner_ups, err)) != CBE_OK) goto done;
+    while (n < k && !fell_below(options, n, records)) {
         const double began = cbe_now();
         s.vector = n;
         s.sphere = (cbe_sphere){d, n, s.found, single ? (double)FLT_EPSILON : 0};
@@ -150,7 +207,7 @@ cbe_status cbe_search_layer(cbe_basis *out, cbe_objective *objective, const cbe_
         orthonormalise_found(&s);
         s.record.seconds = cbe_now() - began;
         records[n++] = s.record;
-        if (options->min_energy > 0 && !(s.record.energy >= options->min_energy)) break;
+        if ((st = tell_found(&s, n, records, runner_ups, &room, err)) != CBE_OK) goto done;
     }
     if (options->preset == CBE_PRESET_SEED && (st = cbe_preset_finish(&s, records, n, err)) != CBE_OK) goto done;
     st = fill_basis(out, &s, records, n, err);
@@ -158,7 +215,8 @@ done:
     cbe_default_search_free(default_search);
     cbe_leap_search_free(leap_search);
     cbe_runners_free(1, runner);
-    void *owned[] = {records, s.found, s.batch_v, s.batch_energy, s.batch_grad, s.batch_runner};
+    void *owned[] = {records,      s.found,        s.batch_v,       s.batch_energy, s.batch_grad,
+                     s.batch_runner, room.runner_ups, room.energies, room.kinds};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) cbe_free(owned[i]);
     return st;
 }

@@ -299,6 +299,11 @@ static cbe_status find_maxima(cbe_search *s, cbe_default_search *ds, cbe_error *
     return rescore(s, ds, err);
 }
 
+cbe_maxima *cbe_default_search_runner_ups(cbe_default_search *ds)
+{
+    return &ds->runner_ups;
+}
+
 cbe_status cbe_default_search_vector(cbe_search *s, cbe_default_search *ds, cbe_error *err)
 {
     ds->fresh.n = ds->known.n = ds->peaks.n = 0;

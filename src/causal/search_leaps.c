@@ -263,6 +263,11 @@ static cbe_status compare_finalists(cbe_search *s, cbe_leap_search *l, cbe_error
     return CBE_OK;
 }
 
+cbe_maxima *cbe_leap_search_runner_ups(cbe_leap_search *l)
+{
+    return &l->runner_ups;
+}
+
 cbe_status cbe_leap_search_vector(cbe_search *s, cbe_leap_search *l, cbe_error *err)
 {
     gather_scouts(s, l);

@@ -89,12 +89,15 @@ cbe_status cbe_default_search_create(cbe_default_search **out, const cbe_search 
 void cbe_default_search_free(cbe_default_search *d); /* NULL is allowed */
 /** Finds vector s->vector: into s->found and s->record. */
 cbe_status cbe_default_search_vector(cbe_search *s, cbe_default_search *d, cbe_error *err);
+/** What one vector's search leaves to the next one's; borrowed, may be changed between two vectors. */
+cbe_maxima *cbe_default_search_runner_ups(cbe_default_search *d);
 
 /* search_leaps.c, with options->few_evaluations; the calls are those of search_default.c */
 
 cbe_status cbe_leap_search_create(cbe_leap_search **out, const cbe_search *s, cbe_error *err);
 void cbe_leap_search_free(cbe_leap_search *l); /* NULL is allowed */
 cbe_status cbe_leap_search_vector(cbe_search *s, cbe_leap_search *l, cbe_error *err);
+cbe_maxima *cbe_leap_search_runner_ups(cbe_leap_search *l);
 
 /* search_presets.c */
 
