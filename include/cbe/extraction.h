@@ -38,9 +38,16 @@ typedef struct {
     const char *kernels;   /* NULL: the best for this CPU */
     double held_out;       /* share of the sequences, evenly spread, that the search does not see; 0: none */
     size_t memory;         /* bytes that the objective may take; 0: no limit. Chooses how the logits are kept */
+    const struct cbe_basis_file *init; /* borrowed; NULL: none. Its vectors are among the starts of the searches with the default
+                                          preset: see cbe_init_layer */
 } cbe_extraction_options;
 
 void cbe_extraction_options_init(cbe_extraction_options *options);
+
+/** The layer of options->init (cbe/basis.h) whose vectors are starts for a layer: that of the same hidden states, which is another
+ * one where basis.json says that the basis was made at the other site.
+ * @return whether there is one, with vectors */
+bool cbe_init_layer(const cbe_extraction_options *options, size_t layer, size_t *init_layer);
 
 /** Whether any of the layers has first positions of a norm more than 10 times the median: 1, else 0. */
 cbe_status cbe_choose_skip_positions(const cbe_hidden_states *states, cbe_site site, size_t n_layers,
@@ -83,7 +90,8 @@ typedef struct {
     size_t layer;
     cbe_basis basis;            /* owned */
     cbe_vector_report *reports; /* (n_vectors), owned */
-    double seconds;             /* setting the layer and searching it */
+    double search_seconds;      /* setting the layer and searching it; */
+    double seconds;             /* and what is reported of its vectors */
 } cbe_layer_result;
 
 /** Frees n results' bases and reports (not the array). */

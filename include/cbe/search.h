@@ -29,6 +29,30 @@ typedef enum {
 
 const char *cbe_preset_name(cbe_preset preset); /* "default", "seed", "tuned-lens" */
 
+/** Where a start of a vector's search came from. */
+typedef enum {
+    CBE_FROM_RANDOM = 0,
+    CBE_FROM_GIVEN,       /* by the caller: a basis that was found before */
+    CBE_FROM_LENS,        /* a vector of the lens's basis at the same site */
+    CBE_FROM_BOTH,        /* eigenvector of what logits answer to and how states vary, both */
+    CBE_FROM_UNEMBEDDING, /* singular direction of the unembedding as the lens sees it */
+    CBE_FROM_COMPONENT,   /* principal component of D_n / |h_n| */
+    CBE_FROM_TOKEN,       /* D_n of one token */
+    CBE_FROM_ENTRY,       /* what moves the logit of one vocabulary entry */
+    CBE_FROM_IDENTITY,    /* a column of the identity */
+    CBE_FROM_RUNNER_UP,   /* where a search for the vector before ended that was not taken */
+    CBE_N_START_KINDS
+} cbe_start_kind;
+
+const char *cbe_start_kind_name(cbe_start_kind kind); /* "random", "given", "lens", ... "runner-up" */
+
+/** Directions to start from, any length, best kinds first. */
+typedef struct {
+    size_t n;
+    const double *v;             /* (n, d) */
+    const cbe_start_kind *kinds; /* (n) */
+} cbe_start_list;
+
 typedef struct {
     cbe_preset preset;
     size_t n_vectors;      /* k; 0: hidden size */
@@ -41,6 +65,8 @@ typedef struct {
                                more starts than above */
     uint64_t seed;         /* of random starts; 0 */
     double min_energy;     /* a vector below it is kept and ends the layer; 0: never */
+    bool few_evaluations;  /* an evaluation takes seconds, as in the whole model: the default search leaps along gradients from
+                              n_starts starts (0: 6) and climbs from one (docs/search.md) */
 } cbe_search_options;
 
 void cbe_search_options_init(cbe_search_options *options);
@@ -59,6 +85,11 @@ typedef struct {
      * On all tokens, the vector's own among them; and those of the sample, where there was one. */
     size_t n_maxima, n_sample_maxima;
     double maxima[CBE_MAXIMA_LISTED], sample_maxima[CBE_MAXIMA_LISTED];
+    cbe_start_kind start; /* of the start that led to this vector */
+    struct {
+        size_t starts; /* of this kind; */
+        double energy; /* the highest that they came to, on the sample where there was one; 0 without starts */
+    } by_kind[CBE_N_START_KINDS];
 } cbe_vector_record;
 
 /** An orthonormal basis, energies falling. Owns its arrays. */
@@ -76,12 +107,12 @@ typedef bool cbe_search_progress(void *context, size_t vector, size_t n_vectors,
                                  size_t evaluations);
 
 /** Searches one layer.
- * @param candidates   (n_candidates, d) directions to start from, any length, best kinds first; for the
- *                     preset tuned-lens the j-th is where vector j starts; NULL when 0 (then random ones)
+ * @param candidates   directions to start from; for the preset tuned-lens the j-th is where vector j starts; NULL: none (then
+ *                     random ones)
  * @param progress     NULL: none
  * @return CBE_OK, CBE_ERR_ARG (k > d), CBE_ERR_NOMEM, CBE_ERR_CANCELLED */
 cbe_status cbe_search_layer(cbe_basis *out, cbe_objective *objective, const cbe_search_options *options,
-                            size_t n_candidates, const double *candidates,
+                            const cbe_start_list *candidates,
                             cbe_search_progress *progress, void *context, cbe_error *err);
 
 #ifdef __cplusplus

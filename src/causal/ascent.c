@@ -40,7 +40,7 @@ void cbe_runner_finish(const cbe_search *s, cbe_runner *r)
     const double *x = cbe_lbfgs_stopped(r->opt) == CBE_STOP_GRADIENT ? cbe_lbfgs_x(r->opt, &f)
                                                                      : cbe_lbfgs_best(r->opt, &f);
     cbe_sphere_point(&s->sphere, x, r->v);
-    r->energy = isfinite(f) ? -f : 0;
+    r->energy = !isfinite(f) ? 0 : r->scale != 0 ? r->scale * exp(-1 - f) : -f;
 }
 
 static bool is_near(const cbe_search *s, const double *a, const double *b)
@@ -62,14 +62,15 @@ static void join(const cbe_search *s, size_t n, cbe_runner *runners, size_t i, c
     }
 }
 
-/* The answer to a runner's question. */
-static void tell(const cbe_search *s, cbe_runner *r, double energy, const double *gradient)
+void cbe_runner_tell(const cbe_search *s, cbe_runner *r, double energy, const double *gradient)
 {
     const size_t before = cbe_lbfgs_iterations(r->opt);
     r->energy = energy;
     cbe_sphere_gradient(&s->sphere, r->v, r->length, gradient, r->grad);
-    for (size_t k = 0; k < s->d; k++) r->grad[k] = -r->grad[k];
-    cbe_lbfgs_tell(r->opt, -energy, r->grad);
+    const double factor = r->scale != 0 ? 1 / energy : 1;
+    for (size_t k = 0; k < s->d; k++) r->grad[k] *= -factor;
+    /* The logarithm of nothing, or less, is no number: the line search turns back. */
+    cbe_lbfgs_tell(r->opt, r->scale != 0 ? -1 - log(energy / r->scale) : -energy, r->grad);
     if (cbe_lbfgs_iterations(r->opt) == before) return;
     r->gain = energy - r->reached;
     r->reached = energy;
@@ -84,7 +85,7 @@ static bool is_hopeless(size_t n, const cbe_runner *runners, size_t i, double sh
            runners[i].reached + PATIENCE * runners[i].gain < share * highest;
 }
 
-static cbe_status tell_progress(cbe_search *s, cbe_error *err)
+cbe_status cbe_search_tell_progress(cbe_search *s, cbe_error *err)
 {
     if (s->progress && !s->progress(s->context, s->vector, s->n_vectors, s->best_energy,
                                     s->record.evaluations + s->record.sample_evaluations))
@@ -123,12 +124,12 @@ cbe_status cbe_ascend(cbe_search *s, size_t n, cbe_runner *runners, const cbe_as
         if (st != CBE_OK) return st;
         *evaluations += m;
         for (size_t b = 0; b < m; b++) {
-            tell(s, &runners[s->batch_runner[b]], s->batch_energy[b], s->batch_grad + b * s->d);
+            cbe_runner_tell(s, &runners[s->batch_runner[b]], s->batch_energy[b], s->batch_grad + b * s->d);
             if (s->batch_energy[b] > s->best_energy) s->best_energy = s->batch_energy[b];
         }
         for (size_t b = 0; rules->known && b < m; b++) join(s, n, runners, s->batch_runner[b], rules->known);
         for (size_t b = 0; rules->share > 0 && b < m; b++)
             runners[s->batch_runner[b]].given_up = is_hopeless(n, runners, s->batch_runner[b], rules->share);
-        if ((st = tell_progress(s, err)) != CBE_OK) return st;
+        if ((st = cbe_search_tell_progress(s, err)) != CBE_OK) return st;
     }
 }

@@ -177,8 +177,10 @@ static cbe_status logit_directions(const cbe_candidate_input *in, size_t n, doub
     return CBE_OK;
 }
 
-cbe_status cbe_candidates_all(const cbe_candidate_input *input, size_t n, double *out, cbe_error *err)
+cbe_status cbe_candidates_all(const cbe_candidate_input *input, size_t n, double *out, cbe_start_kind *kinds, cbe_error *err)
 {
+    static const cbe_start_kind of_family[CBE_CANDIDATE_FAMILIES] = {CBE_FROM_BOTH, CBE_FROM_UNEMBEDDING, CBE_FROM_COMPONENT,
+                                                                     CBE_FROM_TOKEN, CBE_FROM_ENTRY};
     const size_t d = input->decoder->hidden_size;
     double *f = cbe_alloc(3 * d * d + d, sizeof *f, "candidates", err);
     double *families = cbe_alloc(CBE_CANDIDATE_FAMILIES * n * d, sizeof *families, "candidates", err);
@@ -198,8 +200,10 @@ cbe_status cbe_candidates_all(const cbe_candidate_input *input, size_t n, double
     if (st == CBE_OK) st = token_directions(input, n, families + 3 * n * d, err);
     if (st == CBE_OK) st = logit_directions(input, n, families + 4 * n * d, err);
     for (size_t i = 0; i < n && st == CBE_OK; i++)
-        for (size_t family = 0; family < CBE_CANDIDATE_FAMILIES; family++)
+        for (size_t family = 0; family < CBE_CANDIDATE_FAMILIES; family++) {
             memcpy(out + (i * CBE_CANDIDATE_FAMILIES + family) * d, families + (family * n + i) * d, d * sizeof *out);
+            kinds[i * CBE_CANDIDATE_FAMILIES + family] = of_family[family];
+        }
     cbe_free(f);
     cbe_free(families);
     return st;

@@ -13,7 +13,7 @@
 #ifndef CBE_CAUSAL_CANDIDATES_H
 #define CBE_CAUSAL_CANDIDATES_H
 
-#include "cbe/objective.h"
+#include "cbe/search.h"
 
 /** C W~' W~ C, (d, d), once for a decoder. */
 cbe_status cbe_unembedding_gram(const cbe_decoder *decoder, double *gram, cbe_error *err);
@@ -30,7 +30,8 @@ typedef struct {
 /** The n leading singular directions alone (the preset tuned-lens starts there), rows of out (n, d). */
 cbe_status cbe_candidates_singular(const cbe_candidate_input *input, size_t n, double *out, cbe_error *err);
 enum { CBE_CANDIDATE_FAMILIES = 5 };
-/** n of each family, rows of out (5 n, d), n <= d: the first of each family, the second of each, and so on. */
-cbe_status cbe_candidates_all(const cbe_candidate_input *input, size_t n, double *out, cbe_error *err);
+/** n of each family, rows of out (5 n, d), n <= d: the first of each family, the second of each, and so on.
+ * @param kinds [out] (5 n) */
+cbe_status cbe_candidates_all(const cbe_candidate_input *input, size_t n, double *out, cbe_start_kind *kinds, cbe_error *err);
 
 #endif

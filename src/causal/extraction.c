@@ -2,17 +2,15 @@
 #include <math.h>
 #include <string.h>
 
-#include "causal/candidates.h"
 #include "causal/layer_objective.h"
+#include "causal/layer_starts.h"
 #include "core/clock.h"
 #include "core/fail.h"
 #include "core/memory.h"
+#include "core/sizes.h"
 
 enum {
-    CANDIDATES_EACH = 10,      /* of each family, for each vector */
-    MODEL_CANDIDATES_EACH = 2, /* the same in the whole model, where an evaluation takes seconds; */
-    MODEL_STARTS = 4,          /* starts of each vector, */
-    MODEL_SAMPLE = 8           /* and the sample: one of so many sequences, but two at least */
+    MODEL_SAMPLE = 8 /* the sample of a search in the whole model: one of so many sequences, but one at least */
 };
 
 void cbe_extraction_options_init(cbe_extraction_options *options)
@@ -83,11 +81,10 @@ static cbe_status report_vectors(const cbe_layer_objective *o, cbe_layer_result 
 static void economise(const cbe_layer_objective *o, cbe_search_options *search)
 {
     const size_t n_sequences = cbe_hidden_states_n_sequences(o->states);
-    const size_t sample = n_sequences / MODEL_SAMPLE > 2 ? n_sequences / MODEL_SAMPLE : 2;
+    const size_t sample = cbe_max_size(n_sequences / MODEL_SAMPLE, 1);
     search->evaluation_cost = 0;
     search->sample = sample * (o->n_tokens / n_sequences);
-    search->n_polished = 1;
-    if (search->n_starts == 0) search->n_starts = MODEL_STARTS;
+    search->few_evaluations = true;
 }
 
 cbe_status cbe_extract(cbe_layer_objective *objective, size_t n_layers, const size_t *layers,
@@ -95,46 +92,33 @@ cbe_status cbe_extract(cbe_layer_objective *objective, size_t n_layers, const si
                        const cbe_extraction_progress *progress, cbe_layer_result *results, cbe_error *err)
 {
     const size_t d = decoder->hidden_size;
-    const cbe_preset preset = options->search.preset;
     const size_t k = options->search.n_vectors ? options->search.n_vectors : d;
     memset(results, 0, n_layers * sizeof *results);
     if (k > d)
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         "%zu vectors cannot be orthogonal in %zu dimensions; give -k %zu or less", k, d, d);
-    const size_t wanted = objective->model ? MODEL_CANDIDATES_EACH : CANDIDATES_EACH;
-    const size_t each = preset == CBE_PRESET_TUNED_LENS ? k : wanted < d ? wanted : d;
-    const size_t n_candidates = preset == CBE_PRESET_SEED      ? 0
-                                : preset == CBE_PRESET_DEFAULT ? CBE_CANDIDATE_FAMILIES * each
-                                                               : each;
-    double *gram = cbe_alloc(d * d, sizeof *gram, "candidates", err);
-    double *candidates = cbe_alloc(n_candidates * d, sizeof *candidates, "candidates", err);
-    cbe_status st = gram && candidates ? CBE_OK : CBE_ERR_NOMEM;
-    if (st == CBE_OK && n_candidates) st = cbe_unembedding_gram(decoder, gram, err);
+    cbe_layer_starts *starts = NULL;
+    cbe_status st = cbe_layer_starts_create(&starts, objective, decoder, options, n_layers, layers, err);
     for (size_t i = 0; i < n_layers && st == CBE_OK; i++) {
         const double began = cbe_now();
         cbe_objective *layer = NULL;
         if ((st = cbe_layer_objective_set(objective, layers[i], &layer, err)) != CBE_OK) break;
-        const cbe_candidate_input input = {decoder, gram, objective->translator, objective->n_tokens,
-                                           objective->hidden, options->ablation};
-        if (preset == CBE_PRESET_DEFAULT)
-            st = cbe_candidates_all(&input, each, candidates, err);
-        else if (preset == CBE_PRESET_TUNED_LENS)
-            st = cbe_candidates_singular(&input, each, candidates, err);
-        if (st != CBE_OK) break;
+        cbe_start_list list;
+        if ((st = cbe_layer_starts_set(starts, layers[i], &list, err)) != CBE_OK) break;
         cbe_search_options search = options->search;
         search.seed += layers[i];
         search.evaluation_cost = (double)objective->n_tokens * (double)decoder->vocab_size +
                                  (double)(objective->n_tokens + decoder->vocab_size) * (double)d;
         if (objective->model) economise(objective, &search);
         results[i].layer = layers[i];
-        st = cbe_search_layer(&results[i].basis, layer, &search, n_candidates, candidates,
-                              progress ? progress->vector : NULL, progress ? progress->context : NULL, err);
+        st = cbe_search_layer(&results[i].basis, layer, &search, &list, progress ? progress->vector : NULL,
+                              progress ? progress->context : NULL, err);
+        results[i].search_seconds = cbe_now() - began;
         if (st == CBE_OK) st = report_vectors(objective, &results[i], options->ablation, err);
         results[i].seconds = cbe_now() - began;
         if (st == CBE_OK && progress && progress->layer && !progress->layer(progress->context, &results[i]))
             st = cbe_fail(err, CBE_ERR_CANCELLED, -1, "the extraction was cancelled");
     }
-    cbe_free(gram);
-    cbe_free(candidates);
+    cbe_layer_starts_free(starts);
     return st;
 }

@@ -48,7 +48,7 @@ struct cbe_lbfgs {
 
 void cbe_lbfgs_options_init(cbe_lbfgs_options *options)
 {
-    *options = (cbe_lbfgs_options){100, 100, 125, 25, 1e-4, 0.9, 1e-7, (double)FLT_EPSILON, 0, 0, 0, 1e-10};
+    *options = (cbe_lbfgs_options){100, 100, 125, 25, 1e-4, 0.9, 1e-7, (double)FLT_EPSILON, 0, 0, 0, 1e-10, 0};
 }
 
 const char *cbe_stop_name(cbe_stop stop)
@@ -206,7 +206,7 @@ static void next_iteration(cbe_lbfgs *opt)
     if (opt->iterations++ == 0) {
         double sum = 0;
         for (size_t i = 0; i < n; i++) sum += fabs(opt->g[i]);
-        t = fmin(1, 1 / sum);
+        t = opt->options.first_length > 0 ? opt->options.first_length / sqrt(dot(n, opt->g, opt->g)) : fmin(1, 1 / sum);
     } else {
         remember_pair(opt);
     }

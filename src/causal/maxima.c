@@ -32,7 +32,7 @@ static double cosine(size_t d, const double *a, const double *b)
     return fabs(sum);
 }
 
-void cbe_maxima_add(cbe_maxima *m, const double *v, double energy)
+void cbe_maxima_add(cbe_maxima *m, const double *v, double energy, cbe_start_kind kind)
 {
     size_t at = 0;
     while (at < m->n && !(cosine(m->d, v, m->list[at].v) > SAME)) at++;
@@ -41,6 +41,7 @@ void cbe_maxima_add(cbe_maxima *m, const double *v, double energy)
     if (at < m->n && energy <= m->list[at].energy) return;
     if (at == m->n) m->n++;
     m->list[at].energy = energy;
+    m->list[at].kind = kind;
     memcpy(m->list[at].v, v, m->d * sizeof *v);
     for (; at > 0 && m->list[at].energy > m->list[at - 1].energy; at--) {
         const cbe_maximum t = m->list[at];
@@ -51,7 +52,7 @@ void cbe_maxima_add(cbe_maxima *m, const double *v, double energy)
 
 void cbe_maxima_add_all(cbe_maxima *maxima, const cbe_maxima *other)
 {
-    for (size_t i = 0; i < other->n; i++) cbe_maxima_add(maxima, other->list[i].v, other->list[i].energy);
+    for (size_t i = 0; i < other->n; i++) cbe_maxima_add(maxima, other->list[i].v, other->list[i].energy, other->list[i].kind);
 }
 
 void cbe_maxima_remove(cbe_maxima *m, size_t place)

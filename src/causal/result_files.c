@@ -110,6 +110,18 @@ static json_t *maxima_json(size_t n, const double *energies)
     return json_pack("{s:I, s:o}", "count", (json_int_t)n, "energies", list);
 }
 
+/* Of each kind of start that was tried: how many, and the highest energy that one came to. */
+static json_t *kinds_json(const cbe_vector_record *r)
+{
+    json_t *kinds = json_object();
+    for (int kind = 0; kind < CBE_N_START_KINDS; kind++)
+        if (r->by_kind[kind].starts)
+            json_object_set_new(kinds, cbe_start_kind_name((cbe_start_kind)kind),
+                                json_pack("{s:I, s:o}", "starts", (json_int_t)r->by_kind[kind].starts, "energy",
+                                          cbe_json_of_number(r->by_kind[kind].energy)));
+    return kinds;
+}
+
 static json_t *layer_json(const cbe_layer_result *result, bool held_out)
 {
     json_t *vectors = json_array();
@@ -125,16 +137,18 @@ static json_t *layer_json(const cbe_layer_result *result, bool held_out)
             json_object_set_new(vector, "held_out_energy", cbe_json_of_number(more->held_out_energy));
             json_object_set_new(vector, "held_out_standard_error", cbe_json_of_number(more->held_out_error));
         }
-        json_t *search = json_pack("{s:I, s:I, s:I, s:f, s:s, s:o, s:o}", "evaluations", (json_int_t)r->evaluations,
+        json_t *search = json_pack("{s:I, s:I, s:I, s:s, s:o, s:f, s:s, s:o, s:o}", "evaluations", (json_int_t)r->evaluations,
                                    "sample_evaluations", (json_int_t)r->sample_evaluations, "starts",
-                                   (json_int_t)r->starts, "seconds", r->seconds, "stop", cbe_stop_name(r->stop), "maxima",
+                                   (json_int_t)r->starts, "start", cbe_start_kind_name(r->start), "starts_by_kind",
+                                   kinds_json(r), "seconds", r->seconds, "stop", cbe_stop_name(r->stop), "maxima",
                                    maxima_json(r->n_maxima, r->maxima), "sample_maxima",
                                    maxima_json(r->n_sample_maxima, r->sample_maxima));
         json_object_update(vector, search);
         json_decref(search);
         json_array_append_new(vectors, vector);
     }
-    return json_pack("{s:I, s:f, s:b, s:o}", "layer", (json_int_t)result->layer, "seconds", result->seconds,
+    return json_pack("{s:I, s:f, s:f, s:b, s:o}", "layer", (json_int_t)result->layer, "seconds", result->seconds, "search_seconds",
+                     result->search_seconds,
                      "stopped_below_min_energy", b->below_min_energy, "vectors", vectors);
 }
 

@@ -24,6 +24,14 @@ const char *cbe_preset_name(cbe_preset preset)
     return names[preset];
 }
 
+const char *cbe_start_kind_name(cbe_start_kind kind)
+{
+    static const char *const names[] = {"random", "given", "lens",  "both",     "unembedding",
+                                        "component", "token", "entry", "identity", "runner-up"};
+    _Static_assert(sizeof names / sizeof *names == CBE_N_START_KINDS, "one name for each kind");
+    return names[kind];
+}
+
 void cbe_basis_free(cbe_basis *basis)
 {
     cbe_free(basis->vectors);
@@ -36,6 +44,13 @@ double cbe_search_dot(size_t n, const double *a, const double *b)
     double sum = 0;
     for (size_t i = 0; i < n; i++) sum += a[i] * b[i];
     return sum;
+}
+
+void cbe_search_count_start(cbe_search *s, cbe_start_kind kind, double energy)
+{
+    s->record.starts++;
+    s->record.by_kind[kind].starts++;
+    if (energy > s->record.by_kind[kind].energy) s->record.by_kind[kind].energy = energy;
 }
 
 void cbe_search_random_direction(cbe_search *s, double *v)
@@ -86,7 +101,7 @@ static cbe_status fill_basis(cbe_basis *basis, const cbe_search *s, const cbe_ve
 }
 
 cbe_status cbe_search_layer(cbe_basis *out, cbe_objective *objective, const cbe_search_options *options,
-                            size_t n_candidates, const double *candidates,
+                            const cbe_start_list *candidates,
                             cbe_search_progress *progress, void *context, cbe_error *err)
 {
     const size_t d = cbe_objective_hidden_size(objective);
@@ -98,10 +113,12 @@ cbe_status cbe_search_layer(cbe_basis *out, cbe_objective *objective, const cbe_
     if (!single && options->n_polished == 0)
         return cbe_fail(err, CBE_ERR_ARG, -1, "at least 1 maximum must be polished");
     cbe_search s = {.objective = objective, .options = options, .d = d, .n_vectors = k,
-                    .batch = cbe_objective_max_batch(objective), .n_given = n_candidates, .given = candidates,
-                    .progress = progress, .context = context};
+                    .batch = cbe_objective_max_batch(objective), .progress = progress, .context = context};
+    if (candidates) s.given = *candidates;
     cbe_rng_seed(&s.rng, options->seed);
+    const bool leaps = !single && options->few_evaluations;
     cbe_default_search *default_search = NULL;
+    cbe_leap_search *leap_search = NULL;
     cbe_runner *runner = NULL;
     cbe_vector_record *records = cbe_alloc_zero(k, sizeof *records, "basis", err);
     s.found = cbe_alloc(k * d, sizeof(double), "basis", err);
@@ -114,6 +131,8 @@ cbe_status cbe_search_layer(cbe_basis *out, cbe_objective *objective, const cbe_
     if (single) {
         const cbe_lbfgs_options rules = cbe_preset_lbfgs_options(options);
         if (!(runner = cbe_runners_create(1, d, &rules, err))) goto done;
+    } else if (leaps) {
+        if ((st = cbe_leap_search_create(&leap_search, &s, err)) != CBE_OK) goto done;
     } else if ((st = cbe_default_search_create(&default_search, &s, err)) != CBE_OK) {
         goto done;
     }
@@ -124,8 +143,9 @@ cbe_status cbe_search_layer(cbe_basis *out, cbe_objective *objective, const cbe_
         s.sphere = (cbe_sphere){d, n, s.found, single ? (double)FLT_EPSILON : 0};
         s.record = (cbe_vector_record){0};
         s.best_energy = 0;
-        st = single ? cbe_preset_search_vector(&s, runner, err)
-                    : cbe_default_search_vector(&s, default_search, err);
+        st = single  ? cbe_preset_search_vector(&s, runner, err)
+             : leaps ? cbe_leap_search_vector(&s, leap_search, err)
+                     : cbe_default_search_vector(&s, default_search, err);
         if (st != CBE_OK) goto done;
         orthonormalise_found(&s);
         s.record.seconds = cbe_now() - began;
@@ -136,6 +156,7 @@ cbe_status cbe_search_layer(cbe_basis *out, cbe_objective *objective, const cbe_
     st = fill_basis(out, &s, records, n, err);
 done:
     cbe_default_search_free(default_search);
+    cbe_leap_search_free(leap_search);
     cbe_runners_free(1, runner);
     void *owned[] = {records, s.found, s.batch_v, s.batch_energy, s.batch_grad, s.batch_runner};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) cbe_free(owned[i]);

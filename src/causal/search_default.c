@@ -49,6 +49,7 @@ struct cbe_default_search {
     cbe_runner *refined, *polished, *left; /* left: (LEFT_STARTS) */
     size_t n_candidates, max_candidates;
     double *candidates, *scores; /* (max_candidates, d), (max_candidates) */
+    cbe_start_kind *kinds;       /* (max_candidates) */
     size_t *order;               /* (max_candidates) */
     cbe_maxima fresh;            /* of this vector's starts, on the sample if there is one */
     cbe_maxima known;            /* with energies on all tokens, not polished */
@@ -80,8 +81,9 @@ static cbe_status score_candidates(cbe_search *s, cbe_default_search *ds, cbe_er
     return CBE_OK;
 }
 
-static void add_candidate(cbe_search *s, cbe_default_search *ds, const double *x)
+static void add_candidate(cbe_search *s, cbe_default_search *ds, const double *x, cbe_start_kind kind)
 {
+    ds->kinds[ds->n_candidates] = kind;
     double *c = ds->candidates + ds->n_candidates * s->d;
     const double before = sqrt(cbe_search_dot(s->d, x, x));
     const double left = cbe_sphere_point(&s->sphere, x, c);
@@ -94,11 +96,11 @@ static void gather_candidates(cbe_search *s, cbe_default_search *ds)
 {
     ds->n_candidates = 0;
     for (size_t i = 0; i < ds->runner_ups.n && i < RUNNER_UPS && !ds->sampled; i++)
-        add_candidate(s, ds, ds->runner_ups.list[i].v);
-    for (size_t i = 0; i < s->n_given; i++) add_candidate(s, ds, s->given + i * s->d);
+        add_candidate(s, ds, ds->runner_ups.list[i].v, CBE_FROM_RUNNER_UP);
+    for (size_t i = 0; i < s->given.n; i++) add_candidate(s, ds, s->given.v + i * s->d, s->given.kinds[i]);
     for (size_t i = 0; i < RANDOM_CANDIDATES; i++) {
         cbe_search_random_direction(s, s->batch_v);
-        add_candidate(s, ds, s->batch_v);
+        add_candidate(s, ds, s->batch_v, CBE_FROM_RANDOM);
     }
 }
 
@@ -108,11 +110,19 @@ static bool add_start(const cbe_search *s, cbe_default_search *ds, size_t candid
     const double *v = ds->candidates + candidate * s->d;
     for (size_t j = 0; j < *n; j++)
         if (fabs(cbe_search_dot(s->d, v, ds->refined[j].start)) > SIMILAR) return false;
+    ds->refined[*n].kind = ds->kinds[candidate];
     memcpy(ds->refined[(*n)++].start, v, s->d * sizeof *v);
     return true;
 }
 
-/* Starts are, in turn, the best scored candidate that is left, the first in the list, and the last in it. A score says
+static void random_start(cbe_search *s, cbe_runner *runner)
+{
+    cbe_search_random_direction(s, s->batch_v);
+    cbe_sphere_point(&s->sphere, s->batch_v, runner->start);
+    runner->kind = CBE_FROM_RANDOM;
+}
+
+/* Starts are the vectors of a basis that was given; then, in turn, the best scored candidate that is left, the first in the list, and the last in it. A score says
  * little about the maximum that a start leads to, and candidates of different kinds lead to different ones. What is
  * missing is random. */
 static void choose_starts(cbe_search *s, cbe_default_search *ds, size_t wanted)
@@ -124,6 +134,8 @@ static void choose_starts(cbe_search *s, cbe_default_search *ds, size_t wanted)
         ds->order[j] = i;
     }
     size_t n = 0, best = 0, first = 0, last = n_candidates;
+    for (size_t i = 0; i < n_candidates && n < wanted; i++)
+        if (ds->kinds[i] == CBE_FROM_GIVEN) add_start(s, ds, i, &n);
     for (size_t turn = 0; n < wanted && best < n_candidates && first < last; turn++) {
         bool added = false;
         while (!added && best < n_candidates && first < last)
@@ -131,10 +143,7 @@ static void choose_starts(cbe_search *s, cbe_default_search *ds, size_t wanted)
                                      : turn % 3 == 1 ? first++
                                                      : --last, &n);
     }
-    for (; n < wanted; n++) {
-        cbe_search_random_direction(s, s->batch_v);
-        cbe_sphere_point(&s->sphere, s->batch_v, ds->refined[n].start);
-    }
+    for (; n < wanted; n++) random_start(s, &ds->refined[n]);
 }
 
 /* Climbs from n starts, into fresh. */
@@ -146,11 +155,11 @@ static cbe_status refine(cbe_search *s, cbe_default_search *ds, size_t n, cbe_er
     const cbe_status st = cbe_ascend(s, n, ds->refined, &rules, counter, err);
     if (st != CBE_OK) return st;
     for (size_t i = 0; i < n; i++) {
-        if (ds->refined[i].joined) continue;
-        cbe_runner_finish(s, &ds->refined[i]);
-        if (!ds->refined[i].given_up) cbe_maxima_add(&ds->fresh, ds->refined[i].v, ds->refined[i].energy);
+        cbe_runner *r = &ds->refined[i];
+        if (!r->joined) cbe_runner_finish(s, r);
+        cbe_search_count_start(s, r->kind, r->energy);
+        if (!r->joined && !r->given_up) cbe_maxima_add(&ds->fresh, r->v, r->energy, r->kind);
     }
-    s->record.starts += n;
     return CBE_OK;
 }
 
@@ -171,12 +180,13 @@ static cbe_status rescore(cbe_search *s, cbe_default_search *ds, cbe_error *err)
 {
     ds->n_candidates = 0;
     for (size_t i = 0; i < ds->runner_ups.n && i < RUNNER_UPS; i++)
-        add_candidate(s, ds, ds->runner_ups.list[i].v);
-    for (size_t i = 0; i < ds->fresh.n && i < RUNNER_UPS; i++) add_candidate(s, ds, ds->fresh.list[i].v);
+        add_candidate(s, ds, ds->runner_ups.list[i].v, CBE_FROM_RUNNER_UP);
+    for (size_t i = 0; i < ds->fresh.n && i < RUNNER_UPS; i++)
+        add_candidate(s, ds, ds->fresh.list[i].v, ds->fresh.list[i].kind);
     const cbe_status st = score_candidates(s, ds, err);
     if (st != CBE_OK) return st;
     for (size_t i = 0; i < ds->n_candidates; i++)
-        cbe_maxima_add(&ds->known, ds->candidates + i * s->d, ds->scores[i]);
+        cbe_maxima_add(&ds->known, ds->candidates + i * s->d, ds->scores[i], ds->kinds[i]);
     return CBE_OK;
 }
 
@@ -198,6 +208,7 @@ static cbe_status polish_best(cbe_search *s, cbe_default_search *ds, cbe_error *
     const double worth = CONTENDER * ds->known.list[0].energy;
     size_t n = 0;
     while (n < ds->n_polished && ds->known.n && (n == 0 || ds->known.list[0].energy > worth)) {
+        ds->polished[n].kind = ds->known.list[0].kind;
         memcpy(ds->polished[n++].start, ds->known.list[0].v, s->d * sizeof(double));
         cbe_maxima_remove(&ds->known, 0);
     }
@@ -205,7 +216,7 @@ static cbe_status polish_best(cbe_search *s, cbe_default_search *ds, cbe_error *
     for (size_t i = 0; st == CBE_OK && i < n; i++) {
         const cbe_runner *r = &ds->polished[i];
         if (r->joined) continue;
-        cbe_maxima_add(r->given_up ? &ds->known : &ds->peaks, r->v, r->energy);
+        cbe_maxima_add(r->given_up ? &ds->known : &ds->peaks, r->v, r->energy, r->kind);
         if (ds->peaks.n && ds->peaks.list[0].energy == r->energy) s->record.stop = cbe_lbfgs_stopped(r->opt);
     }
     return st;
@@ -274,10 +285,7 @@ static cbe_status find_maxima(cbe_search *s, cbe_default_search *ds, cbe_error *
     set_sample(s, ds, s->options->sample);
     if ((st = refine(s, ds, n, err)) != CBE_OK) return st;
     while (!enough_starts(s, ds)) {
-        for (n = 0; n < ds->n_refined; n++) {
-            cbe_search_random_direction(s, s->batch_v);
-            cbe_sphere_point(&s->sphere, s->batch_v, ds->refined[n].start);
-        }
+        for (n = 0; n < ds->n_refined; n++) random_start(s, &ds->refined[n]);
         if ((st = refine(s, ds, n, err)) != CBE_OK) return st;
     }
     if (!ds->sampled) {
@@ -286,7 +294,7 @@ static cbe_status find_maxima(cbe_search *s, cbe_default_search *ds, cbe_error *
     }
     s->record.n_sample_maxima = list_energies(&ds->fresh, s->record.sample_maxima);
     for (size_t i = 0; i < n; i++)
-        if (ds->refined[i].given_up) cbe_maxima_add(&ds->fresh, ds->refined[i].v, ds->refined[i].energy);
+        if (ds->refined[i].given_up) cbe_maxima_add(&ds->fresh, ds->refined[i].v, ds->refined[i].energy, ds->refined[i].kind);
     set_sample(s, ds, 0);
     return rescore(s, ds, err);
 }
@@ -303,6 +311,7 @@ cbe_status cbe_default_search_vector(cbe_search *s, cbe_default_search *ds, cbe_
         return st;
     }
     s->record.energy = ds->peaks.list[peak].energy;
+    s->record.start = ds->peaks.list[peak].kind;
     memcpy(s->found + s->vector * s->d, ds->peaks.list[peak].v, s->d * sizeof(double));
     if (ds->sampled) s->record.n_maxima = list_energies(&ds->peaks, s->record.maxima);
     cbe_maxima_add_all(&ds->peaks, &ds->known);
@@ -323,7 +332,7 @@ cbe_status cbe_default_search_create(cbe_default_search **out, const cbe_search 
     ds->sample_share = ds->sampled ? (double)o->sample / (double)n_tokens : 1;
     ds->n_refined = o->n_starts ? o->n_starts : FIRST_STARTS;
     ds->n_polished = o->n_polished;
-    ds->max_candidates = s->n_given + RANDOM_CANDIDATES + 2 * RUNNER_UPS;
+    ds->max_candidates = s->given.n + RANDOM_CANDIDATES + 2 * RUNNER_UPS;
     cbe_lbfgs_options options;
     cbe_lbfgs_options_init(&options);
     options.history = 40;
@@ -342,9 +351,10 @@ cbe_status cbe_default_search_create(cbe_default_search **out, const cbe_search 
     ds->refined = ds->left ? cbe_runners_create(ds->n_refined, d, &options, err) : NULL;
     ds->candidates = cbe_alloc(ds->max_candidates * d, sizeof(double), "search", err);
     ds->scores = cbe_alloc(ds->max_candidates, sizeof(double), "search", err);
+    ds->kinds = cbe_alloc(ds->max_candidates, sizeof *ds->kinds, "search", err);
     ds->order = cbe_alloc(ds->max_candidates, sizeof(size_t), "search", err);
     cbe_maxima *lists[] = {&ds->fresh, &ds->known, &ds->peaks, &ds->runner_ups};
-    bool ok = ds->polished && ds->left && ds->refined && ds->candidates && ds->scores && ds->order;
+    bool ok = ds->polished && ds->left && ds->refined && ds->candidates && ds->scores && ds->kinds && ds->order;
     for (size_t i = 0; i < sizeof lists / sizeof *lists && ok; i++) ok = cbe_maxima_init(lists[i], d, err) == CBE_OK;
     if (!ok) {
         cbe_default_search_free(ds);
@@ -364,6 +374,7 @@ void cbe_default_search_free(cbe_default_search *ds)
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) cbe_maxima_free(lists[i]);
     cbe_free(ds->candidates);
     cbe_free(ds->scores);
+    cbe_free(ds->kinds);
     cbe_free(ds->order);
     cbe_free(ds);
 }

@@ -28,14 +28,14 @@ cbe_status cbe_preset_search_vector(cbe_search *s, cbe_runner *r, cbe_error *err
 {
     const size_t d = s->d, j = s->vector;
     const bool restarts = s->options->preset == CBE_PRESET_TUNED_LENS;
-    if (restarts && j < s->n_given) {
-        memcpy(r->start, s->given + j * d, d * sizeof(double));
+    s->record.start = restarts && j < s->given.n ? s->given.kinds[j] : CBE_FROM_IDENTITY;
+    if (restarts && j < s->given.n) {
+        memcpy(r->start, s->given.v + j * d, d * sizeof(double));
     } else {
         memset(r->start, 0, d * sizeof(double));
         r->start[j] = 1;
     }
     cbe_sphere_point(&s->sphere, r->start, r->start);
-    s->record.starts = 1;
     double before = HUGE_VAL;
     for (;;) {
         cbe_lbfgs_start(r->opt, r->start);
@@ -49,6 +49,7 @@ cbe_status cbe_preset_search_vector(cbe_search *s, cbe_runner *r, cbe_error *err
         before = s->record.energy;
         memcpy(r->start, r->v, d * sizeof(double));
     }
+    cbe_search_count_start(s, s->record.start, s->record.energy);
     s->record.stop = cbe_lbfgs_stopped(r->opt);
     memcpy(s->found + j * d, r->v, d * sizeof(double));
     return CBE_OK;

@@ -1,8 +1,8 @@
 /*
  * search_state.h - what the parts of a layer's search share.
  *
- * ascent.c climbs from many starts side by side; search_default.c and search_presets.c find one vector after
- * another with it; search.c owns the state, calls them and orders the result.
+ * ascent.c climbs from many starts side by side; search_default.c, search_leaps.c and search_presets.c find one vector
+ * after another with it; search.c owns the state, calls them and orders the result.
  */
 #ifndef CBE_CAUSAL_SEARCH_STATE_H
 #define CBE_CAUSAL_SEARCH_STATE_H
@@ -18,6 +18,8 @@
 typedef struct {
     cbe_lbfgs *opt;
     double *start, *v, *grad; /* (d) each */
+    cbe_start_kind kind;      /* of the start */
+    double scale;             /* not 0: the optimiser is told of log(E / scale) in place of E (cbe_runner_tell) */
     double length, energy;    /* |P x| of the point asked; energy of the point */
     double reached, gain;     /* energy after the last iteration, and what that added */
     bool joined;              /* stopped because another one was there already */
@@ -25,6 +27,7 @@ typedef struct {
 } cbe_runner;
 
 typedef struct cbe_default_search cbe_default_search;
+typedef struct cbe_leap_search cbe_leap_search;
 
 typedef struct {
     cbe_objective *objective;
@@ -36,8 +39,7 @@ typedef struct {
     double *batch_v, *batch_energy, *batch_grad; /* (batch, d), (batch), (batch, d) */
     size_t *batch_runner;                        /* (batch) */
 
-    size_t n_given;
-    const double *given; /* (n_given, d), the caller's candidates */
+    cbe_start_list given; /* the caller's candidates */
 
     cbe_search_progress *progress;
     void *context;
@@ -49,9 +51,13 @@ typedef struct {
 
 double cbe_search_dot(size_t n, const double *a, const double *b);
 void cbe_search_random_direction(cbe_search *s, double *v);
+/** Counts a start of the vector in work, and what it came to. */
+void cbe_search_count_start(cbe_search *s, cbe_start_kind kind, double energy);
 
 /* ascent.c */
 
+/** Tells the caller how far the search is. @return CBE_OK, CBE_ERR_CANCELLED */
+cbe_status cbe_search_tell_progress(cbe_search *s, cbe_error *err);
 /** n runners with optimisers of the same options; NULL when memory is short. */
 cbe_runner *cbe_runners_create(size_t n, size_t d, const cbe_lbfgs_options *options, cbe_error *err);
 void cbe_runners_free(size_t n, cbe_runner *runners); /* NULL is allowed */
@@ -70,6 +76,9 @@ typedef struct {
  * @param evaluations [in, out] counts directions evaluated */
 cbe_status cbe_ascend(cbe_search *s, size_t n, cbe_runner *runners, const cbe_ascent *rules, size_t *evaluations,
                       cbe_error *err);
+/** The answer to a runner's question: energy and gradient at r->v, with |P x| = r->length there. With a scale the optimiser is
+ * told -1 - log(E / scale): the maxima are the same, and a step that doubles the energy counts alike wherever it is. */
+void cbe_runner_tell(const cbe_search *s, cbe_runner *r, double energy, const double *gradient);
 /** Result of a runner as a unit vector in v, and its energy: where the gradient vanished, else the best point;
  * between the two there is only rounding. */
 void cbe_runner_finish(const cbe_search *s, cbe_runner *runner);
@@ -80,6 +89,12 @@ cbe_status cbe_default_search_create(cbe_default_search **out, const cbe_search 
 void cbe_default_search_free(cbe_default_search *d); /* NULL is allowed */
 /** Finds vector s->vector: into s->found and s->record. */
 cbe_status cbe_default_search_vector(cbe_search *s, cbe_default_search *d, cbe_error *err);
+
+/* search_leaps.c, with options->few_evaluations; the calls are those of search_default.c */
+
+cbe_status cbe_leap_search_create(cbe_leap_search **out, const cbe_search *s, cbe_error *err);
+void cbe_leap_search_free(cbe_leap_search *l); /* NULL is allowed */
+cbe_status cbe_leap_search_vector(cbe_search *s, cbe_leap_search *l, cbe_error *err);
 
 /* search_presets.c */
 

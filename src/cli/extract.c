@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cbe/basis.h"
 #include "cli/commands.h"
 #include "cli/inputs.h"
 #include "cli/options.h"
@@ -14,6 +15,7 @@ typedef struct {
     cli_run run;
     size_t starts, max_iterations;
     int preset;
+    const char *init;
     double min_energy, held_out;
 } extract_options;
 
@@ -25,7 +27,8 @@ static const cli_option options[] = {
     CLI_INPUT_OPTIONS(extract_options, NULL),
     {"vectors", 'k', OPT_COUNT, AT(run.vectors), "4", "K", "vectors of each layer; 0: as many as the hidden size", NULL, 0},
     {"preset", 0, OPT_CHOICE, AT(preset), "default", "NAME", "default, seed or tuned-lens: how is searched (docs/search.md)", presets, 0},
-    {"starts", 0, OPT_COUNT, AT(starts), NULL, "S", "candidates refined for each vector, preset default; not given: 16 and more (docs/search.md)", NULL, 1},
+    {"starts", 0, OPT_COUNT, AT(starts), NULL, "S", "candidates refined for each vector, preset default; not given: 16 and more, 6 with --lens model (docs/search.md)", NULL, 1},
+    {"init", 0, OPT_STRING, AT(init), NULL, "BASIS", "a result folder, or its basis.safetensors, whose vectors are among the starts, preset default", NULL, 0},
     {"max-iter", 0, OPT_COUNT, AT(max_iterations), "100", "M", "L-BFGS iterations of one start", NULL, 1},
     {"min-energy", 0, OPT_NUMBER, AT(min_energy), "0", "E", "a vector below E nats is kept and ends its layer; 0: never", NULL, 0},
     {"held-out", 0, OPT_NUMBER, AT(held_out), "0", "FRACTION", "of the sequences, left out of the search; energies are reported on them too", NULL, 0},
@@ -119,6 +122,39 @@ static cbe_status record_options(const extract_options *given, const cli_inputs 
     return CBE_OK;
 }
 
+/* The basis of --init, checked before a model is run for it. */
+static cbe_status open_init(cbe_basis_file **out, const extract_options *given, cbe_error *err)
+{
+    const char *model = given->run.corpus.model;
+    if (!given->init) return CBE_OK;
+    if (given->preset != CBE_PRESET_DEFAULT)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "--init: the preset %s has its own start; leave out one of the two",
+                        cbe_preset_name((cbe_preset)given->preset));
+    cbe_status st = cbe_basis_open(out, given->init, err);
+    if (st == CBE_OK && model) st = cbe_basis_check_model(*out, model, err);
+    return st;
+}
+
+/* Makes its vectors starts, where it has some for a layer of the run, and records its files. */
+static cbe_status use_init(cli_inputs *in, const cbe_basis_file *init, cli_progress *progress, cbe_error *err)
+{
+    size_t n = 0, layer;
+    if (!init) return CBE_OK;
+    const char *path = cbe_basis_path(init), *record = cbe_basis_record_path(init);
+    if (cbe_basis_hidden_size(init) != in->decoder->hidden_size)
+        return cbe_fail(err, CBE_ERR_SHAPE, -1, "%s: the vectors have %zu numbers, hidden states %zu: a basis of another model", path,
+                        cbe_basis_hidden_size(init), in->decoder->hidden_size);
+    in->options.init = init;
+    for (size_t i = 0; i < in->n_layers; i++) n += cbe_init_layer(&in->options, in->layers[i], &layer);
+    if (n == 0)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "%s: has no vectors for any layer that --layers asks for at site %s", path,
+                        cbe_site_name(in->options.site));
+    cli_say(progress, "init: %s has vectors for %zu of %zu layers", path, n, in->n_layers);
+    in->inputs[in->n_inputs++] = (cbe_run_input){"init", path};
+    if (record) in->inputs[in->n_inputs++] = (cbe_run_input){"init", record};
+    return CBE_OK;
+}
+
 int cli_extract(int argc, char **argv)
 {
     extract_options given = {0};
@@ -131,6 +167,7 @@ int cli_extract(int argc, char **argv)
     cbe_layer_result *results = NULL;
     cbe_run_option *recorded = NULL;
     char *recorded_text = NULL;
+    cbe_basis_file *init = NULL;
     size_t n_recorded = 0;
     const double began = cbe_now();
 
@@ -150,7 +187,9 @@ int cli_extract(int argc, char **argv)
     if (given.run.output && (given.run.corpus.model || given.run.hidden_states) &&
         (st = cbe_result_folder_prepare(given.run.output, &err)) != CBE_OK)
         goto done;
+    if ((st = open_init(&init, &given, &err)) != CBE_OK) goto done;
     if ((st = cli_inputs_open(&in, &given.run, &progress, &err)) != CBE_OK) goto done;
+    if ((st = use_init(&in, init, &progress, &err)) != CBE_OK) goto done;
     given.run.site = (int)in.options.site;
     cbe_search_options *search = &in.options.search;
     search->preset = preset;
@@ -196,6 +235,7 @@ done:
     cbe_free(recorded_text);
     cbe_layer_objective_free(objective);
     cli_inputs_close(&in);
+    cbe_basis_close(init);
     cli_free(&command, &given);
     return st == CBE_OK ? cli_finish_output() : cli_report(&err);
 }

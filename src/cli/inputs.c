@@ -119,7 +119,7 @@ static cbe_status record_lens(cli_inputs *in, const char *folder, cbe_error *err
 
 static cbe_status record_inputs(cli_inputs *in, const cli_run *run, const cli_lens_choice *lens, cbe_error *err)
 {
-    in->inputs = cbe_alloc(run->corpus.text.n + 4, sizeof *in->inputs, "inputs", err);
+    in->inputs = cbe_alloc(run->corpus.text.n + CLI_MORE_INPUTS, sizeof *in->inputs, "inputs", err);
     if (!in->inputs) return CBE_ERR_NOMEM;
     if (run->corpus.model) in->inputs[in->n_inputs++] = (cbe_run_input){"model", run->corpus.model};
     if (run->corpus.tokens) in->inputs[in->n_inputs++] = (cbe_run_input){"tokens", run->corpus.tokens};

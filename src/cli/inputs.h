@@ -45,6 +45,9 @@ typedef struct {
     CLI_MEMORY_OPTION(type, run.corpus, "memory that may be used"),                                                    \
     CLI_TALK_OPTIONS(type, run.corpus, "say more about inputs and choices")
 
+/** Room in cli_inputs.inputs beside texts: a model, or hidden states and a decoder; tokens; a lens's two files; two of a command. */
+enum { CLI_MORE_INPUTS = 6 };
+
 /** What --lens says. */
 typedef enum {
     CLI_LENS_LOGIT,

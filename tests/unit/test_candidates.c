@@ -156,12 +156,13 @@ static void all__has_five_families(void **state)
     (void)state;
     static fixture f;
     for (int ablation = 0; ablation < CBE_N_ABLATIONS; ablation++) {
+        cbe_start_kind kinds[CBE_CANDIDATE_FAMILIES * EACH];
         double all[CBE_CANDIDATE_FAMILIES * EACH * D], out[EACH * D], gram[D * D], moment[D * D], both[D * D];
         fill(&f, CBE_NORM_RMS);
         cbe_assert_ok(cbe_unembedding_gram(&f.decoder, f.gram, &err), &err);
         const cbe_candidate_input input = {&f.decoder, f.gram, {f.weight, NULL}, N, f.hidden, (cbe_ablation)ablation};
         const cbe_candidate_input plain = {&f.decoder, f.gram, {NULL, NULL}, N, f.hidden, (cbe_ablation)ablation};
-        cbe_assert_ok(cbe_candidates_all(&plain, EACH, all, &err), &err);
+        cbe_assert_ok(cbe_candidates_all(&plain, EACH, all, kinds, &err), &err);
         gram_ref(&f, gram);
         moment_ref(&f, (cbe_ablation)ablation, moment);
         for (size_t i = 0; i < D * D; i++) both[i] = gram[i] / trace(gram) + moment[i] / trace(moment);
@@ -171,8 +172,10 @@ static void all__has_five_families(void **state)
         assert_leading(out, EACH, gram, "Gram matrix");
         take_family(all, 2, out);
         assert_leading(out, EACH, moment, cbe_ablation_name((cbe_ablation)ablation));
+        assert_int_equal(kinds[0], CBE_FROM_BOTH);
+        assert_int_equal(kinds[CBE_CANDIDATE_FAMILIES * EACH - 1], CBE_FROM_ENTRY);
         /* Four tokens and entries in the middle of four parts. */
-        cbe_assert_ok(cbe_candidates_all(&input, EACH, all, &err), &err);
+        cbe_assert_ok(cbe_candidates_all(&input, EACH, all, kinds, &err), &err);
         for (size_t i = 0; i < EACH; i++) {
             const size_t token = (2 * i + 1) * N / (2 * EACH), entry = (2 * i + 1) * V / (2 * EACH);
             double want[D], row[D];
@@ -199,11 +202,12 @@ static void all__takes_hidden_states_of_zeros(void **state)
     (void)state;
     static fixture f;
     double out[CBE_CANDIDATE_FAMILIES * EACH * D];
+    cbe_start_kind kinds[CBE_CANDIDATE_FAMILIES * EACH];
     fill(&f, CBE_NORM_RMS);
     memset(f.hidden, 0, sizeof f.hidden);
     cbe_assert_ok(cbe_unembedding_gram(&f.decoder, f.gram, &err), &err);
     const cbe_candidate_input input = {&f.decoder, f.gram, {NULL, NULL}, N, f.hidden, CBE_ABLATE_MEAN};
-    cbe_assert_ok(cbe_candidates_all(&input, EACH, out, &err), &err);
+    cbe_assert_ok(cbe_candidates_all(&input, EACH, out, kinds, &err), &err);
     for (size_t i = 0; i < CBE_CANDIDATE_FAMILIES * EACH * D; i++) assert_true(isfinite(out[i]));
 }
 

@@ -238,7 +238,7 @@ static void seed_preset__follows_pytorch(void **state)
                 options.preset = CBE_PRESET_SEED;
                 options.n_vectors = k;
                 cbe_basis basis = {0};
-                cbe_assert_ok(cbe_search_layer(&basis, o, &options, 0, NULL, NULL, NULL, &err), &err);
+                cbe_assert_ok(cbe_search_layer(&basis, o, &options, NULL, NULL, NULL, &err), &err);
                 assert_int_equal(basis.n_vectors, k);
                 assert_orthonormal(&basis, 1e-12);
                 for (size_t j = 0; j < k && !cases[c].chaotic; j++) {
@@ -330,7 +330,7 @@ static void default_search__is_met_by_none_of_200_random_starts(void **state)
                 options.evaluation_cost = (double)g.n_tokens * (double)g.decoder->vocab_size;
                 cbe_basis basis = {0};
                 /* No candidates: what hidden states and unembedding suggest must not be needed. */
-                cbe_assert_ok(cbe_search_layer(&basis, o, &options, 0, NULL, NULL, NULL, &err), &err);
+                cbe_assert_ok(cbe_search_layer(&basis, o, &options, NULL, NULL, NULL, &err), &err);
                 const double found = basis.records[0].energy, random_best = highest_from_random_starts(o, 200, &random);
                 if (random_best > found * 1.001)
                     fail_msg("%s layer %zu %s: %.6f, from random starts %.6f", cases[c].name, layer,

@@ -26,15 +26,15 @@ static void add__keeps_the_highest_first_and_equal_directions_once(void **state)
     cbe_assert_ok(cbe_maxima_init(&m, D, &err), &err);
     for (size_t i = 0; i < 3; i++) {
         axis(v, i, 0);
-        cbe_maxima_add(&m, v, (double)(i + 1));
+        cbe_maxima_add(&m, v, (double)(i + 1), CBE_FROM_RANDOM);
     }
     axis(v, 0, 0.1); /* cosine 0.995: the first again, and highest now */
     for (size_t k = 0; k < D; k++) v[k] = -v[k];
-    cbe_maxima_add(&m, v, 9);
+    cbe_maxima_add(&m, v, 9, CBE_FROM_RANDOM);
     axis(v, 1, 0.1); /* the second again, but lower */
-    cbe_maxima_add(&m, v, 1.5);
+    cbe_maxima_add(&m, v, 1.5, CBE_FROM_RANDOM);
     axis(v, 2, 0.2); /* cosine 0.98: another one */
-    cbe_maxima_add(&m, v, 0.5);
+    cbe_maxima_add(&m, v, 0.5, CBE_FROM_RANDOM);
     assert_int_equal(m.n, 4);
     const double energies[] = {9, 3, 2, 0.5};
     for (size_t i = 0; i < 4; i++) assert_true(m.list[i].energy == energies[i]);
@@ -54,10 +54,10 @@ static void add__drops_the_lowest_of_a_full_list(void **state)
     cbe_assert_ok(cbe_maxima_init(&copy, D, &err), &err);
     for (size_t i = 0; i < CBE_MAXIMA_MOST + 5; i++) {
         axis(v, i, 0);
-        cbe_maxima_add(&m, v, (double)i);
+        cbe_maxima_add(&m, v, (double)i, CBE_FROM_RANDOM);
     }
     axis(v, 0, 0);
-    cbe_maxima_add(&m, v, 1); /* lower than all that are kept */
+    cbe_maxima_add(&m, v, 1, CBE_FROM_RANDOM); /* lower than all that are kept */
     assert_int_equal(m.n, CBE_MAXIMA_MOST);
     cbe_maxima_add_all(&copy, &m);
     assert_int_equal(copy.n, CBE_MAXIMA_MOST);

@@ -40,12 +40,14 @@ static void fill(run *r)
             r->records[l][j] = (cbe_vector_record){
                 .energy = 5.25 - (double)j, .evaluations = 11 + j, .sample_evaluations = 22, .starts = 8,
                 .seconds = 0.5, .stop = CBE_STOP_CHANGE, .n_maxima = 2, .n_sample_maxima = 20,
-                .maxima = {5.25 - (double)j, 1.5}, .sample_maxima = {4.5, 0.75}};
+                .maxima = {5.25 - (double)j, 1.5}, .sample_maxima = {4.5, 0.75}, .start = CBE_FROM_LENS,
+                .by_kind = {[CBE_FROM_LENS] = {1, 4.5}, [CBE_FROM_RUNNER_UP] = {7, 0.75}}};
         for (size_t j = 0; j < K; j++)
             r->reports[l][j] = (cbe_vector_report){0.125, l ? 4.5 : NAN, 0.25, 1.5 - (double)j, -2.5 + (double)j};
         r->results[l].reports = r->reports[l];
         r->results[l].layer = l ? 7 : 3;
         r->results[l].seconds = 1.5;
+        r->results[l].search_seconds = 1.25;
         r->results[l].basis = (cbe_basis){D, l ? FEWER : K, r->vectors[l], r->records[l], l == 1};
     }
     r->options[0] = (cbe_run_option){"ablation", "mean"};
@@ -170,6 +172,15 @@ static void save__records_inputs_with_digests_and_every_vector(void **state)
     assert_true(maxima == 2 && highest == 5.25 && next == 1.5 && of_sample == 20 && sample_highest == 4.5);
     assert_int_equal(json_array_size(json_object_get(json_object_get(json_array_get(vectors, 0), "sample_maxima"),
                                                      "energies")), CBE_MAXIMA_LISTED);
+    const char *start;
+    double search_seconds, of_lens, of_runner_up;
+    int lens, runner_ups;
+    assert_int_equal(json_unpack(second, "{s:F}", "search_seconds", &search_seconds), 0);
+    assert_int_equal(json_unpack(json_array_get(vectors, 0), "{s:s, s:{s:{s:i, s:F}, s:{s:i, s:F} !}}", "start", &start,
+                                 "starts_by_kind", "lens", "starts", &lens, "energy", &of_lens, "runner-up", "starts", &runner_ups,
+                                 "energy", &of_runner_up), 0);
+    assert_string_equal(start, "lens");
+    assert_true(search_seconds == 1.25 && lens == 1 && of_lens == 4.5 && runner_ups == 7 && of_runner_up == 0.75);
     /* JSON has no NaN. */
     assert_true(json_is_null(json_object_get(json_array_get(vectors, 1), "energy")));
     json_decref(root);

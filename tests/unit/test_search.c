@@ -95,7 +95,11 @@ static cbe_error err;
 static cbe_basis search(known *q, const cbe_search_options *options, size_t n_candidates, const double *candidates)
 {
     cbe_basis b = {0};
-    cbe_assert_ok(cbe_search_layer(&b, &q->head, options, n_candidates, candidates, NULL, NULL, &err), &err);
+    cbe_start_kind kinds[D];
+    assert_true(n_candidates <= D);
+    for (size_t i = 0; i < n_candidates; i++) kinds[i] = CBE_FROM_GIVEN;
+    const cbe_start_list list = {n_candidates, candidates, kinds};
+    cbe_assert_ok(cbe_search_layer(&b, &q->head, options, &list, NULL, NULL, &err), &err);
     assert_int_equal(b.hidden_size, D);
     assert_int_equal(q->sample, 0);
     return b;
@@ -252,6 +256,68 @@ static void search__is_the_same_in_two_runs_and_another_with_another_seed(void *
     cbe_basis_free(&b);
 }
 
+/* Leaps end in the neighbourhood of one maximum and L-BFGS on it: each energy is one of the weights, and few evaluations were
+ * needed. The best of the caller's candidates leads to the highest. */
+static void search__of_few_evaluations_leaps_and_climbs(void **state)
+{
+    (void)state;
+    for (int sampled = 0; sampled < 2; sampled++) {
+        known q = make(4);
+        cbe_search_options options = make_options(3);
+        options.few_evaluations = true;
+        options.n_starts = 6;
+        options.sample = sampled ? 5 : 0;
+        q.sample_error = 0.01;
+        double candidates[2 * D] = {0};
+        for (size_t k = 0; k < D; k++) candidates[k] = q.axes[k] + 0.3 * q.axes[D + k];
+        cbe_basis b = search(&q, &options, 2, candidates); /* the second is zero: no start */
+        assert_orthonormal_and_falling(&b);
+        const cbe_vector_record *first = &b.records[0];
+        assert_true(fabs(first->energy - q.values[0]) <= 1e-3 * q.values[0]);
+        assert_int_equal(first->start, CBE_FROM_GIVEN);
+        assert_int_equal(first->starts, 6);
+        assert_int_equal(first->by_kind[CBE_FROM_GIVEN].starts, 1);
+        assert_int_equal(first->by_kind[CBE_FROM_RANDOM].starts, 5);
+        assert_true(first->by_kind[CBE_FROM_RANDOM].energy > 0);
+        assert_true(b.records[1].by_kind[CBE_FROM_RUNNER_UP].starts >= 1);
+        for (size_t j = 0; j < 3; j++) {
+            double off = HUGE_VAL;
+            for (size_t i = 0; i < D; i++) off = fmin(off, fabs(b.records[j].energy / q.values[i] - 1));
+            assert_true(off <= 2e-3);
+            /* 6, 3 and 2 scouts, two leaps each */
+            assert_int_equal(sampled ? b.records[j].sample_evaluations : 22, 22);
+            assert_true(b.records[j].evaluations <= (sampled ? 20u : 42u));
+        }
+        cbe_basis_free(&b);
+        /* And the same twice. */
+        known again = make(4);
+        again.sample_error = 0.01;
+        cbe_basis c = search(&again, &options, 2, candidates);
+        assert_int_equal(again.evaluations, q.evaluations);
+        cbe_basis_free(&c);
+    }
+}
+
+/* Nothing to climb, and energies that are no numbers: no vector, no endless search. */
+static void search__of_few_evaluations_survives_flat_and_broken_objectives(void **state)
+{
+    (void)state;
+    for (int broken = 0; broken < 3; broken++) {
+        known q = make(4);
+        q.nan_everywhere = broken == 1;
+        q.nan_side = broken == 2;
+        if (broken == 0) memset(q.values, 0, sizeof q.values);
+        cbe_search_options options = make_options(D);
+        options.few_evaluations = true;
+        cbe_basis b = search(&q, &options, 0, NULL);
+        assert_orthonormal_and_falling(&b);
+        assert_int_equal(b.n_vectors, D);
+        if (broken < 2) assert_true(b.records[0].energy == 0);
+        if (broken == 2) assert_true(b.records[0].energy > 0);
+        cbe_basis_free(&b);
+    }
+}
+
 static void search__of_a_flat_objective_ends_with_zeros(void **state)
 {
     (void)state;
@@ -350,7 +416,7 @@ static void search__can_be_cancelled(void **state)
         options.preset = (cbe_preset)preset;
         cbe_basis b = {0};
         size_t calls = 0;
-        assert_int_equal(cbe_search_layer(&b, &q.head, &options, 0, NULL, cancel_third, &calls, &err),
+        assert_int_equal(cbe_search_layer(&b, &q.head, &options, NULL, cancel_third, &calls, &err),
                          CBE_ERR_CANCELLED);
         assert_true(calls > 2 && !b.vectors);
         assert_int_equal(q.sample, 0);
@@ -365,11 +431,11 @@ static void search__refuses_what_it_cannot_do(void **state)
     cbe_search_options options = make_options(D + 1);
     for (int preset = 0; preset < CBE_N_PRESETS; preset++) {
         options.preset = (cbe_preset)preset;
-        assert_int_equal(cbe_search_layer(&b, &q.head, &options, 0, NULL, NULL, NULL, &err), CBE_ERR_ARG);
+        assert_int_equal(cbe_search_layer(&b, &q.head, &options, NULL, NULL, NULL, &err), CBE_ERR_ARG);
     }
     options = make_options(1);
     options.n_polished = 0;
-    assert_int_equal(cbe_search_layer(&b, &q.head, &options, 0, NULL, NULL, NULL, &err), CBE_ERR_ARG);
+    assert_int_equal(cbe_search_layer(&b, &q.head, &options, NULL, NULL, NULL, &err), CBE_ERR_ARG);
     assert_null(b.vectors);
 }
 
@@ -380,7 +446,7 @@ static void search__passes_an_objective_s_error_on(void **state)
     q.fails = true;
     const cbe_search_options options = make_options(2);
     cbe_basis b = {0};
-    assert_int_equal(cbe_search_layer(&b, &q.head, &options, 0, NULL, NULL, NULL, &err), CBE_ERR_NUMERIC);
+    assert_int_equal(cbe_search_layer(&b, &q.head, &options, NULL, NULL, NULL, &err), CBE_ERR_NUMERIC);
     assert_null(b.vectors);
 }
 
@@ -396,7 +462,7 @@ static void search__says_when_memory_is_short(void **state)
             cbe_basis b = {0};
             assert_true(allowed < 1000);
             cbe_memory_fail_after(allowed);
-            st = cbe_search_layer(&b, &q.head, &options, 0, NULL, NULL, NULL, &err);
+            st = cbe_search_layer(&b, &q.head, &options, NULL, NULL, NULL, &err);
             cbe_memory_fail_after(-1);
             assert_true(st == CBE_OK ? b.vectors != NULL : st == CBE_ERR_NOMEM && !b.vectors);
             cbe_basis_free(&b);
@@ -412,6 +478,8 @@ int main(void)
         cmocka_unit_test(search__lists_the_maxima_it_met),
         cmocka_unit_test(search__with_a_sample_returns_energies_of_all_tokens),
         cmocka_unit_test(search__is_the_same_in_two_runs_and_another_with_another_seed),
+        cmocka_unit_test(search__of_few_evaluations_leaps_and_climbs),
+        cmocka_unit_test(search__of_few_evaluations_survives_flat_and_broken_objectives),
         cmocka_unit_test(search__of_a_flat_objective_ends_with_zeros),
         cmocka_unit_test(search__survives_energies_that_are_no_numbers),
         cmocka_unit_test(search__ignores_candidates_of_no_use),

@@ -50,7 +50,7 @@ static void check(const problem *p, cbe_ablation ablation, double most, const ch
         options.preset = (cbe_preset)preset;
         options.evaluation_cost = 100;
         cbe_basis b = {0};
-        cbe_assert_ok(cbe_search_layer(&b, o, &options, 0, NULL, NULL, NULL, &err), &err);
+        cbe_assert_ok(cbe_search_layer(&b, o, &options, NULL, NULL, NULL, &err), &err);
         assert_int_equal(b.n_vectors, p->d);
         for (size_t i = 0; i < b.n_vectors; i++) {
             if (!(fabs(b.records[i].energy) <= most))
