@@ -27,7 +27,7 @@ static const cli_option options[] = {
     CLI_INPUT_OPTIONS(extract_options, NULL),
     {"vectors", 'k', OPT_COUNT, AT(run.vectors), "4", "K", "vectors of each layer; 0: as many as the hidden size", NULL, 0},
     {"preset", 0, OPT_CHOICE, AT(preset), "default", "NAME", "default, seed or tuned-lens: how is searched (docs/search.md)", presets, 0},
-    {"starts", 0, OPT_COUNT, AT(starts), NULL, "S", "candidates refined for each vector, preset default; not given: 16 and more (docs/search.md)", NULL, 1},
+    {"starts", 0, OPT_COUNT, AT(starts), NULL, "S", "candidates refined for each vector, preset default; not given: 16 and more, 6 with --lens model (docs/search.md)", NULL, 1},
     {"init", 0, OPT_STRING, AT(init), NULL, "BASIS", "a result folder, or its basis.safetensors, whose vectors are among the starts, preset default", NULL, 0},
     {"max-iter", 0, OPT_COUNT, AT(max_iterations), "100", "M", "L-BFGS iterations of one start", NULL, 1},
     {"min-energy", 0, OPT_NUMBER, AT(min_energy), "0", "E", "a vector below E nats is kept and ends its layer; 0: never", NULL, 0},

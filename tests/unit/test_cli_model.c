@@ -234,6 +234,31 @@ static void layer_objective__says_what_a_sequence_needs(void **state)
     free(path);
 }
 
+/* The same of a run: what it has in use it says itself, and sequences of 2,048 need 12 MB more. */
+static void extract__says_what_sequences_need(void **state)
+{
+    enum { LENGTH = 2048 };
+    char line[400];
+    FILE *text = fopen(temp_path(state, "long.txt"), "w");
+    assert_non_null(text);
+    for (size_t i = 0; i < LENGTH; i++) fprintf(text, "%c%c ", (char)('a' + i % 26), (char)('a' + i % 7));
+    assert_int_equal(fclose(text), 0);
+    double megabytes = 1;
+    for (int more = 0; more < 2; more++) {
+        snprintf(line, sizeof line,
+                 "extract %%G/gguf/tiny-llama/llama-f32.gguf --text %%F/long.txt --context-length %d --max-tokens %d --lens model -l 0 -k 1 "
+                 "--quiet --memory %.0fK -o %%F/long",
+                 LENGTH, LENGTH, 1000 * megabytes);
+        assert_int_equal(program_run(line), 2);
+        const char *end = strchr(program_err, '\n');
+        assert_true(end && end[1] == 0);
+        if (more) break;
+        assert_int_equal(sscanf(program_err, "cbe: --memory: %lf MB are in use", &megabytes), 1);
+        megabytes += 4;
+    }
+    if (!strstr(program_err, "sequences of 2048 tokens need")) fail_msg("%s", program_err);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -241,6 +266,7 @@ int main(void)
         cmocka_unit_test(probe__agrees_with_the_logit_lens_at_the_end),
         cmocka_unit_test(extract__finds_maxima_in_the_whole_model),
         cmocka_unit_test(layer_objective__says_what_a_sequence_needs),
+        cmocka_unit_test(extract__says_what_sequences_need),
     };
     return cmocka_run_group_tests(tests, program_set_up, temp_folder_remove);
 }
