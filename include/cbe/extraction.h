@@ -40,6 +40,8 @@ typedef struct {
     size_t memory;         /* bytes that the objective may take; 0: no limit. Chooses how the logits are kept */
     const struct cbe_basis_file *init; /* borrowed; NULL: none. Its vectors are among the starts of the searches with the default
                                           preset: see cbe_init_layer */
+    struct cbe_checkpoint *checkpoint; /* borrowed; keeps up with cbe_extract, which begins with what was read from it; NULL: none
+                                          (cbe/checkpoint.h) */
 } cbe_extraction_options;
 
 void cbe_extraction_options_init(cbe_extraction_options *options);

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "causal/checkpoint.h"
 #include "causal/layer_objective.h"
 #include "causal/layer_starts.h"
 #include "core/clock.h"
@@ -87,6 +88,54 @@ static void economise(const cbe_layer_objective *o, cbe_search_options *search)
     search->few_evaluations = true;
 }
 
+/* What the search of a layer calls back with. */
+typedef struct {
+    const cbe_extraction_progress *progress;
+    cbe_checkpoint *checkpoint;
+    size_t layer;
+} watcher;
+
+static bool watch_vector(void *context, size_t vector, size_t n_vectors, double energy, size_t evaluations)
+{
+    const watcher *w = context;
+    return !w->progress || !w->progress->vector || w->progress->vector(w->progress->context, vector, n_vectors, energy, evaluations);
+}
+
+static cbe_status keep_point(void *context, const cbe_search_point *point, cbe_error *err)
+{
+    const watcher *w = context;
+    return cbe_checkpoint_found(w->checkpoint, w->layer, point, err);
+}
+
+static cbe_status search_layer(cbe_layer_objective *objective, cbe_layer_starts *starts, size_t layer, const cbe_decoder *decoder,
+                               const cbe_extraction_options *options, const cbe_extraction_progress *progress,
+                               cbe_layer_result *result, cbe_error *err)
+{
+    const double began = cbe_now();
+    cbe_objective *lens = NULL;
+    cbe_start_list list;
+    cbe_status st;
+    if ((st = cbe_layer_objective_set(objective, layer, &lens, err)) != CBE_OK) return st;
+    if ((st = cbe_layer_starts_set(starts, layer, &list, err)) != CBE_OK) return st;
+    cbe_search_options search = options->search;
+    search.seed += layer;
+    search.evaluation_cost = (double)objective->n_tokens * (double)decoder->vocab_size +
+                             (double)(objective->n_tokens + decoder->vocab_size) * (double)decoder->hidden_size;
+    if (objective->model) economise(objective, &search);
+    watcher w = {progress, options->checkpoint, layer};
+    if (w.checkpoint) {
+        search.from = cbe_checkpoint_point(w.checkpoint, layer);
+        search.found = keep_point;
+    }
+    result->layer = layer;
+    st = cbe_search_layer(&result->basis, lens, &search, &list, watch_vector, &w, err);
+    result->search_seconds = cbe_now() - began;
+    if (st == CBE_OK) st = report_vectors(objective, result, options->ablation, err);
+    result->seconds = cbe_now() - began;
+    if (st == CBE_OK && w.checkpoint) st = cbe_checkpoint_done(w.checkpoint, result, err);
+    return st;
+}
+
 cbe_status cbe_extract(cbe_layer_objective *objective, size_t n_layers, const size_t *layers,
                        const cbe_decoder *decoder, const cbe_extraction_options *options,
                        const cbe_extraction_progress *progress, cbe_layer_result *results, cbe_error *err)
@@ -100,22 +149,8 @@ cbe_status cbe_extract(cbe_layer_objective *objective, size_t n_layers, const si
     cbe_layer_starts *starts = NULL;
     cbe_status st = cbe_layer_starts_create(&starts, objective, decoder, options, n_layers, layers, err);
     for (size_t i = 0; i < n_layers && st == CBE_OK; i++) {
-        const double began = cbe_now();
-        cbe_objective *layer = NULL;
-        if ((st = cbe_layer_objective_set(objective, layers[i], &layer, err)) != CBE_OK) break;
-        cbe_start_list list;
-        if ((st = cbe_layer_starts_set(starts, layers[i], &list, err)) != CBE_OK) break;
-        cbe_search_options search = options->search;
-        search.seed += layers[i];
-        search.evaluation_cost = (double)objective->n_tokens * (double)decoder->vocab_size +
-                                 (double)(objective->n_tokens + decoder->vocab_size) * (double)d;
-        if (objective->model) economise(objective, &search);
-        results[i].layer = layers[i];
-        st = cbe_search_layer(&results[i].basis, layer, &search, &list, progress ? progress->vector : NULL,
-                              progress ? progress->context : NULL, err);
-        results[i].search_seconds = cbe_now() - began;
-        if (st == CBE_OK) st = report_vectors(objective, &results[i], options->ablation, err);
-        results[i].seconds = cbe_now() - began;
+        if (!options->checkpoint || !cbe_checkpoint_take(options->checkpoint, layers[i], &results[i]))
+            st = search_layer(objective, starts, layers[i], decoder, options, progress, &results[i], err);
         if (st == CBE_OK && progress && progress->layer && !progress->layer(progress->context, &results[i]))
             st = cbe_fail(err, CBE_ERR_CANCELLED, -1, "the extraction was cancelled");
     }

@@ -1,15 +1,19 @@
 /* extract.c - cbe extract: causal bases, the main job. */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cbe/basis.h"
+#include "cbe/checkpoint.h"
 #include "cli/commands.h"
 #include "cli/inputs.h"
+#include "cli/interrupt.h"
 #include "cli/options.h"
 #include "cli/progress.h"
 #include "core/clock.h"
 #include "core/fail.h"
 #include "core/memory.h"
+#include "io/path.h"
 
 typedef struct {
     cli_run run;
@@ -17,6 +21,7 @@ typedef struct {
     int preset;
     const char *init;
     double min_energy, held_out;
+    bool resume;
 } extract_options;
 
 static const char *const presets[] = {"default", "seed", "tuned-lens", NULL};
@@ -32,6 +37,7 @@ static const cli_option options[] = {
     {"max-iter", 0, OPT_COUNT, AT(max_iterations), "100", "M", "L-BFGS iterations of one start", NULL, 1},
     {"min-energy", 0, OPT_NUMBER, AT(min_energy), "0", "E", "a vector below E nats is kept and ends its layer; 0: never", NULL, 0},
     {"held-out", 0, OPT_NUMBER, AT(held_out), "0", "FRACTION", "of the sequences, left out of the search; energies are reported on them too", NULL, 0},
+    {"resume", 0, OPT_FLAG, AT(resume), NULL, NULL, "go on from FOLDER/checkpoint.safetensors, which an interrupted run leaves, to the same result", NULL, 0},
     {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
 };
 
@@ -62,7 +68,7 @@ static bool vector_progress(void *context, size_t vector, size_t n_vectors, doub
     cli_progress_release(w->progress);
     cli_status_line(w->progress, "layer %zu (%zu of %zu)  vector %zu of %zu  energy %.4f  evaluations %zu",
                     w->layers[w->done], w->done + 1, w->n_layers, vector + 1, n_vectors, energy, evaluations);
-    return true;
+    return cli_interrupt_signal() == 0;
 }
 
 static void print_row(const cbe_layer_result *result, bool header)
@@ -94,7 +100,7 @@ static bool layer_done(void *context, const cbe_layer_result *result)
     if (b->below_min_energy)
         cli_say(w->progress, "layer %zu ended after %zu vectors: the energy fell below --min-energy", result->layer,
                 b->n_vectors);
-    return true;
+    return cli_interrupt_signal() == 0;
 }
 
 /* Options in force, for basis.json. */
@@ -155,6 +161,39 @@ static cbe_status use_init(cli_inputs *in, const cbe_basis_file *init, cli_progr
     return CBE_OK;
 }
 
+/* The file that keeps up with the run, and with --resume what an earlier one left. */
+static cbe_status open_checkpoint(cbe_checkpoint **out, char **path, const extract_options *given, const cli_inputs *in,
+                                  const cbe_run_record *record, cli_progress *progress, cbe_error *err)
+{
+    struct stat info;
+    size_t n_done, n_vectors;
+    if (!(*path = cbe_path_join(given->run.output, "checkpoint.safetensors", err))) return CBE_ERR_NOMEM;
+    cbe_status st = cbe_checkpoint_create(out, *path, record, in->n_layers, given->run.vectors, err);
+    if (st != CBE_OK) return st;
+    const bool there = stat(*path, &info) == 0;
+    if (!given->resume) {
+        if (there) cli_warn(progress, "%s is of a run that was interrupted, and will be replaced: --resume goes on with it", *path);
+        return CBE_OK;
+    }
+    if ((st = cbe_checkpoint_load(*out, in->layers, &n_done, &n_vectors, err)) != CBE_OK) return st;
+    if (!there)
+        cli_say(progress, "resume: there is no %s; the run begins", *path);
+    else
+        cli_say(progress, "resume: %zu of %zu layers are done, and %zu vectors of the next", n_done, in->n_layers, n_vectors);
+    return CBE_OK;
+}
+
+/* path NULL: before there could be a checkpoint. */
+static void say_interrupted(cli_progress *progress, const char *path)
+{
+    struct stat info;
+    cli_status_clear(progress);
+    if (path && stat(path, &info) == 0)
+        fprintf(stderr, "cbe: interrupted; the same command with --resume goes on from %s\n", path);
+    else
+        fprintf(stderr, "cbe: interrupted before the first vector was found\n");
+}
+
 int cli_extract(int argc, char **argv)
 {
     extract_options given = {0};
@@ -168,6 +207,8 @@ int cli_extract(int argc, char **argv)
     cbe_run_option *recorded = NULL;
     char *recorded_text = NULL;
     cbe_basis_file *init = NULL;
+    cbe_checkpoint *checkpoint = NULL;
+    char *checkpoint_path = NULL;
     size_t n_recorded = 0;
     const double began = cbe_now();
 
@@ -187,6 +228,7 @@ int cli_extract(int argc, char **argv)
     if (given.run.output && (given.run.corpus.model || given.run.hidden_states) &&
         (st = cbe_result_folder_prepare(given.run.output, &err)) != CBE_OK)
         goto done;
+    cli_interrupt_note();
     if ((st = open_init(&init, &given, &err)) != CBE_OK) goto done;
     if ((st = cli_inputs_open(&in, &given.run, &progress, &err)) != CBE_OK) goto done;
     if ((st = use_init(&in, init, &progress, &err)) != CBE_OK) goto done;
@@ -207,25 +249,29 @@ int cli_extract(int argc, char **argv)
     if (cbe_layer_objective_derangement_unused(objective))
         cli_warn(&progress, "the derangement given is one of all tokens; with some left out one from --seed is used");
     cli_say_storage(&progress, objective, &in);
+    const size_t skip = in.options.skip_positions;
+    cbe_run_record record = {n_recorded,
+                             recorded,
+                             in.n_inputs,
+                             in.inputs,
+                             cbe_layer_objective_kernels(objective),
+                             cbe_logit_storage_name(cbe_layer_objective_storage(objective, NULL)),
+                             cbe_hidden_states_n_sequences(in.states),
+                             cbe_hidden_states_context_length(in.states),
+                             cbe_hidden_states_n_tokens(in.states, skip),
+                             cbe_layer_objective_n_held_out(objective),
+                             skip,
+                             d,
+                             0};
+    if ((st = open_checkpoint(&checkpoint, &checkpoint_path, &given, &in, &record, &progress, &err)) != CBE_OK) goto done;
+    in.options.checkpoint = checkpoint;
     watcher watch = {&progress, in.layers, in.n_layers, 0, false};
     const cbe_extraction_progress hooks = {vector_progress, layer_done, &watch};
     st = cbe_extract(objective, in.n_layers, in.layers, in.decoder, &in.options, &hooks, results, &err);
     if (st != CBE_OK) goto done;
-    const size_t skip = in.options.skip_positions;
-    const cbe_run_record record = {n_recorded,
-                                   recorded,
-                                   in.n_inputs,
-                                   in.inputs,
-                                   cbe_layer_objective_kernels(objective),
-                                   cbe_logit_storage_name(cbe_layer_objective_storage(objective, NULL)),
-                                   cbe_hidden_states_n_sequences(in.states),
-                                   cbe_hidden_states_context_length(in.states),
-                                   cbe_hidden_states_n_tokens(in.states, skip),
-                                   cbe_layer_objective_n_held_out(objective),
-                                   skip,
-                                   d,
-                                   cbe_now() - began};
+    record.seconds = cbe_now() - began;
     if ((st = cbe_result_save(given.run.output, in.n_layers, results, &record, &err)) != CBE_OK) goto done;
+    if ((st = cbe_checkpoint_remove(checkpoint, &err)) != CBE_OK) goto done;
     cli_say(&progress, "%zu layers in %.1f s; results in %s/basis.safetensors and %s/basis.json", in.n_layers,
             cbe_now() - began, given.run.output, given.run.output);
 done:
@@ -236,6 +282,11 @@ done:
     cbe_layer_objective_free(objective);
     cli_inputs_close(&in);
     cbe_basis_close(init);
+    cbe_checkpoint_free(checkpoint);
+    const bool interrupted = st == CBE_ERR_CANCELLED && cli_interrupt_signal();
+    if (interrupted) say_interrupted(&progress, checkpoint_path);
+    cbe_free(checkpoint_path);
     cli_free(&command, &given);
+    if (interrupted) return cli_interrupt_status();
     return st == CBE_OK ? cli_finish_output() : cli_report(&err);
 }

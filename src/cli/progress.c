@@ -1,5 +1,6 @@
 /* progress.c - see progress.h. */
 #include "cli/progress.h"
+#include "cli/interrupt.h"
 #include "core/clock.h"
 
 #include <stdarg.h>
@@ -94,5 +95,5 @@ bool cli_forward_progress(void *context, size_t done, size_t total)
 {
     cli_progress_release(context);
     cli_status_line(context, "running the model: %.0f%%", total ? 100.0 * (double)done / (double)total : 100.0);
-    return true;
+    return cli_interrupt_signal() == 0;
 }

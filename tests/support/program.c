@@ -2,11 +2,13 @@
 #include "support/program.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "support/assert_close.h"
@@ -65,12 +67,11 @@ static void read_text(const char *path, char *out)
     fclose(file);
 }
 
-int program_run(const char *line)
+static pid_t start(const char *line)
 {
     char copy[4096], out[600], err[600], *argv[64] = {NULL};
     size_t argc = 0;
     pid_t child;
-    int status;
     const char *program = getenv("CBE_PROGRAM");
     if (!program) fail_msg("CBE_PROGRAM must name the program: run this test by ctest");
     argv[argc++] = strdup(program);
@@ -88,11 +89,40 @@ int program_run(const char *line)
     assert_int_equal(posix_spawn(&child, program, &files, NULL, argv, environ), 0);
     posix_spawn_file_actions_destroy(&files);
     free(argv[0]);
+    return child;
+}
+
+static void read_output(void)
+{
+    char path[600];
+    snprintf(path, sizeof path, "%s/stdout", folder);
+    read_text(path, program_out);
+    snprintf(path, sizeof path, "%s/stderr", folder);
+    read_text(path, program_err);
+}
+
+int program_run(const char *line)
+{
+    int status;
+    const pid_t child = start(line);
     assert_int_equal(waitpid(child, &status, 0), child);
-    read_text(out, program_out);
-    read_text(err, program_err);
+    read_output();
     if (!WIFEXITED(status)) fail_msg("cbe %s: ended by signal %d, %s", line, WTERMSIG(status), program_err);
     return WEXITSTATUS(status);
+}
+
+int program_run_signalled(const char *line, unsigned milliseconds, int signal)
+{
+    int status;
+    const pid_t child = start(line);
+    const struct timespec pause = {milliseconds / 1000, (long)(milliseconds % 1000) * 1000000};
+    nanosleep(&pause, NULL);
+    kill(child, signal);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    read_output();
+    if (WIFEXITED(status)) return WEXITSTATUS(status);
+    if (WTERMSIG(status) != signal) fail_msg("cbe %s: ended by signal %d, %s", line, WTERMSIG(status), program_err);
+    return -1;
 }
 
 void program_done(const char *line)

@@ -15,7 +15,10 @@ int program_set_up(void **state);
 /** Runs `cbe LINE`, split at blanks; returns the exit status. In the line, %F is the test's folder, %D tests' data,
  * %G its golden folder, %H and %E hidden states and decoder of the golden case rmsnorm-logit. */
 int program_run(const char *line);
-/** The same, asserting that it is done. */
+/** Runs it and sends it a signal after so many milliseconds, unless it has ended; returns the exit status, or -1 where the signal
+ * ended it. */
+int program_run_signalled(const char *line, unsigned milliseconds, int signal);
+/** As program_run, asserting that it is done. */
 void program_done(const char *line);
 /** The same line with %F and the others replaced: for paths that a test reads itself. Static memory, valid until the
  * fourth call from now. */

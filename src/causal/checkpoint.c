@@ -1,0 +1,558 @@
+/*
+ * checkpoint.c - what an extraction has found so far in a safetensors file; see cbe/checkpoint.h.
+ *
+ * Metadata: what the run is of, each part by a name that an error can give. Tensors, all float64 but where said:
+ *
+ *   layers.<i>.vectors [n, d], .records [n, R], .reports [n, 5], .times [3]     layers that are done
+ *   point.vectors [n, d], .records [n, R], .random [4] int64,                   the layer in work, after n vectors
+ *     .runner_ups [m, d], .runner_up_energies [m], .runner_up_kinds [m]
+ *
+ * A record is a row of numbers in the order of its fields: counts are exact in them.
+ */
+#include "causal/checkpoint.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "cbe/safetensors.h"
+#include "core/fail.h"
+#include "core/memory.h"
+#include "io/input_digests.h"
+
+enum {
+    RECORD = 9 + 2 * CBE_MAXIMA_LISTED + 2 * CBE_N_START_KINDS,
+    REPORT = 5,
+    TIMES = 3,
+    PER_LAYER = 4,
+    PER_POINT = 6,
+    NAME = 48
+};
+static const double COUNT_MOST = 9007199254740992.0; /* 2^53 */
+static const char FORMAT[] = "causal basis extraction, unfinished";
+
+/* A search's point that was read, with its arrays. */
+typedef struct {
+    size_t layer;
+    double *vectors, *runner_ups, *energies;
+    cbe_vector_record *records;
+    cbe_start_kind *kinds;
+    cbe_search_point view; /* of them */
+} stored_point;
+
+struct cbe_checkpoint {
+    char *path;
+    size_t n_layers, n_vectors, hidden_size; /* layers of the run; k, d */
+    size_t n_pairs;
+    char **pairs; /* (2 n_pairs): key, value */
+    size_t n_done;
+    const cbe_layer_result **done; /* (n_layers), borrowed */
+    size_t n_loaded;
+    cbe_layer_result *loaded; /* (n_layers): read and not yet taken; basis.n_vectors is 0 in those that were */
+    stored_point *point;      /* NULL: none was read */
+};
+
+static char *format_text(cbe_error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static char *format_text(cbe_error *err, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    const int length = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    char *text = cbe_alloc((size_t)length + 1, 1, "record of the run", err);
+    if (!text) return NULL;
+    va_start(args, format);
+    vsnprintf(text, (size_t)length + 1, format, args);
+    va_end(args);
+    return text;
+}
+
+/* Takes both, NULL where memory was short. */
+static cbe_status add_pair(cbe_checkpoint *c, size_t *room, char *key, char *value, cbe_error *err)
+{
+    if (key && value && c->n_pairs == *room) {
+        char **more = cbe_alloc(*room + 16, 2 * sizeof *more, "record of the run", err);
+        if (more) {
+            memcpy(more, c->pairs, 2 * c->n_pairs * sizeof *more);
+            cbe_free(c->pairs);
+            c->pairs = more;
+            *room += 16;
+        }
+    }
+    if (!key || !value || c->n_pairs == *room) {
+        cbe_free(key);
+        cbe_free(value);
+        return CBE_ERR_NOMEM;
+    }
+    c->pairs[2 * c->n_pairs] = key;
+    c->pairs[2 * c->n_pairs++ + 1] = value;
+    return CBE_OK;
+}
+
+/* Not those that say where and how fast, nor names of inputs, which are known by their content. */
+static bool matters(const char *option)
+{
+    static const char *const others[] = {"output", "threads",       "memory",  "resume", "text",
+                                         "tokens", "hidden-states", "decoder", "init",   "model"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (strcmp(option, others[i]) == 0) return false;
+    return true;
+}
+
+static cbe_status add_input(cbe_checkpoint *c, size_t *room, const cbe_run_input *input, cbe_error *err)
+{
+    cbe_input_digests digests = {0};
+    cbe_status st = cbe_input_digests_take(&digests, input->path, strcmp(input->role, "model") == 0, err);
+    for (size_t i = 0; i < digests.n && st == CBE_OK; i++) {
+        const char *slash = strrchr(digests.files[i].path, '/'), *name = slash ? slash + 1 : digests.files[i].path;
+        st = add_pair(c, room, format_text(err, "%s %s", input->role, name), format_text(err, "%s", digests.files[i].sha256), err);
+    }
+    cbe_input_digests_free(&digests);
+    return st;
+}
+
+static cbe_status describe(cbe_checkpoint *c, const cbe_run_record *record, cbe_error *err)
+{
+    size_t room = 0;
+    cbe_status st = add_pair(c, &room, format_text(err, "format"), format_text(err, "%s", FORMAT), err);
+    if (st == CBE_OK) st = add_pair(c, &room, format_text(err, "version of cbe"), format_text(err, "%s", CBE_VERSION), err);
+    if (st == CBE_OK) st = add_pair(c, &room, format_text(err, "instruction set"), format_text(err, "%s", record->kernels), err);
+    if (st == CBE_OK) st = add_pair(c, &room, format_text(err, "keeping of logits"), format_text(err, "%s", record->logits), err);
+    if (st == CBE_OK)
+        st = add_pair(c, &room, format_text(err, "number of tokens"), format_text(err, "%zu", record->n_tokens), err);
+    for (size_t i = 0; i < record->n_options && st == CBE_OK; i++)
+        if (matters(record->options[i].name))
+            st = add_pair(c, &room, format_text(err, "--%s", record->options[i].name),
+                          format_text(err, "%s", record->options[i].value), err);
+    for (size_t i = 0; i < record->n_inputs && st == CBE_OK; i++) st = add_input(c, &room, &record->inputs[i], err);
+    return st;
+}
+
+static void free_point(stored_point *p)
+{
+    if (!p) return;
+    void *owned[] = {p->vectors, p->runner_ups, p->energies, p->records, p->kinds, p};
+    for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) cbe_free(owned[i]);
+}
+
+void cbe_checkpoint_free(cbe_checkpoint *c)
+{
+    if (!c) return;
+    for (size_t i = 0; i < 2 * c->n_pairs; i++) cbe_free(c->pairs[i]);
+    cbe_layer_results_free(c->loaded ? c->n_layers : 0, c->loaded);
+    free_point(c->point);
+    void *owned[] = {c->path, c->pairs, c->done, c->loaded, c};
+    for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) cbe_free(owned[i]);
+}
+
+cbe_status cbe_checkpoint_create(cbe_checkpoint **out, const char *path, const cbe_run_record *record, size_t n_layers,
+                                 size_t n_vectors, cbe_error *err)
+{
+    cbe_checkpoint *c = cbe_alloc_zero(1, sizeof *c, "checkpoint", err);
+    if (!c) return CBE_ERR_NOMEM;
+    c->n_layers = n_layers;
+    c->hidden_size = record->hidden_size;
+    c->n_vectors = n_vectors ? n_vectors : record->hidden_size;
+    c->path = format_text(err, "%s", path);
+    c->done = cbe_alloc_zero(n_layers, sizeof *c->done, "checkpoint", err);
+    c->loaded = cbe_alloc_zero(n_layers, sizeof *c->loaded, "checkpoint", err);
+    cbe_status st = c->path && c->done && c->loaded ? CBE_OK : CBE_ERR_NOMEM;
+    if (st == CBE_OK) st = describe(c, record, err);
+    if (st != CBE_OK) {
+        cbe_checkpoint_free(c);
+        return st;
+    }
+    *out = c;
+    return CBE_OK;
+}
+
+/* Records as rows of numbers, and back. */
+
+static void record_to_row(const cbe_vector_record *r, double *row)
+{
+    const double first[] = {r->energy, (double)r->evaluations, (double)r->sample_evaluations, (double)r->starts, r->seconds,
+                            (double)r->stop, (double)r->n_maxima, (double)r->n_sample_maxima, (double)r->start};
+    memcpy(row, first, sizeof first);
+    row += sizeof first / sizeof *first;
+    memcpy(row, r->maxima, sizeof r->maxima);
+    memcpy(row + CBE_MAXIMA_LISTED, r->sample_maxima, sizeof r->sample_maxima);
+    row += 2 * CBE_MAXIMA_LISTED;
+    for (size_t i = 0; i < CBE_N_START_KINDS; i++) {
+        row[2 * i] = (double)r->by_kind[i].starts;
+        row[2 * i + 1] = r->by_kind[i].energy;
+    }
+}
+
+/* false: not a count below `end`. */
+static bool to_count(double x, double end, size_t *out)
+{
+    if (!(x >= 0 && x < end) || x != floor(x)) return false;
+    *out = (size_t)x;
+    return true;
+}
+
+static bool row_to_record(const double *row, cbe_vector_record *r)
+{
+    size_t stop, start;
+    *r = (cbe_vector_record){.energy = row[0], .seconds = row[4]};
+    bool right = to_count(row[1], COUNT_MOST, &r->evaluations) && to_count(row[2], COUNT_MOST, &r->sample_evaluations) &&
+                 to_count(row[3], COUNT_MOST, &r->starts) && to_count(row[5], CBE_N_STOPS, &stop) &&
+                 to_count(row[6], COUNT_MOST, &r->n_maxima) && to_count(row[7], COUNT_MOST, &r->n_sample_maxima) &&
+                 to_count(row[8], CBE_N_START_KINDS, &start);
+    if (!right) return false;
+    r->stop = (cbe_stop)stop;
+    r->start = (cbe_start_kind)start;
+    row += 9;
+    memcpy(r->maxima, row, sizeof r->maxima);
+    memcpy(r->sample_maxima, row + CBE_MAXIMA_LISTED, sizeof r->sample_maxima);
+    row += 2 * CBE_MAXIMA_LISTED;
+    for (size_t i = 0; i < CBE_N_START_KINDS; i++) {
+        right = right && to_count(row[2 * i], COUNT_MOST, &r->by_kind[i].starts);
+        r->by_kind[i].energy = row[2 * i + 1];
+    }
+    return right;
+}
+
+/* Writing. */
+
+/* A tensor of the file; its rows of numbers are owned where `made`. */
+typedef struct {
+    char name[NAME];
+    cbe_dtype dtype;
+    size_t n_dims, dims[2];
+    const void *data;
+    double *made;
+} part;
+
+static void add_part(part *parts, size_t *n, cbe_dtype dtype, size_t rows, size_t columns, const void *data, const char *format, ...)
+    __attribute__((format(printf, 7, 8)));
+
+/* columns 0: one dimension. A part without rows is left out. */
+static void add_part(part *parts, size_t *n, cbe_dtype dtype, size_t rows, size_t columns, const void *data, const char *format, ...)
+{
+    if (rows == 0) return;
+    part *p = &parts[(*n)++];
+    *p = (part){.dtype = dtype, .n_dims = columns ? 2 : 1, .dims = {rows, columns}, .data = data};
+    va_list args;
+    va_start(args, format);
+    vsnprintf(p->name, sizeof p->name, format, args);
+    va_end(args);
+}
+
+static double *record_rows(size_t n, const cbe_vector_record *records, cbe_error *err)
+{
+    double *rows = cbe_alloc(n, RECORD * sizeof *rows, "checkpoint", err);
+    for (size_t i = 0; rows && i < n; i++) record_to_row(&records[i], rows + i * RECORD);
+    return rows;
+}
+
+static double *report_rows(size_t n, const cbe_vector_report *reports, cbe_error *err)
+{
+    double *rows = cbe_alloc(n, REPORT * sizeof *rows, "checkpoint", err);
+    for (size_t i = 0; rows && i < n; i++) {
+        const cbe_vector_report *r = &reports[i];
+        const double row[REPORT] = {r->standard_error, r->held_out_energy, r->held_out_error, r->optimal_energy, r->optimal_constant};
+        memcpy(rows + i * REPORT, row, sizeof row);
+    }
+    return rows;
+}
+
+static double *times_row(const cbe_layer_result *result, cbe_error *err)
+{
+    double *row = cbe_alloc(TIMES, sizeof *row, "checkpoint", err);
+    const double times[TIMES] = {result->search_seconds, result->seconds, result->basis.below_min_energy ? 1 : 0};
+    if (row) memcpy(row, times, sizeof times);
+    return row;
+}
+
+/* Adds a part of numbers made for it. */
+static cbe_status add_made(part *parts, size_t *n, size_t rows, size_t columns, double *made, size_t layer, const char *what)
+{
+    if (!made) return CBE_ERR_NOMEM;
+    add_part(parts, n, CBE_F64, rows, columns, made, "layers.%zu.%s", layer, what);
+    parts[*n - 1].made = made;
+    return CBE_OK;
+}
+
+static cbe_status list_layer(part *parts, size_t *n, const cbe_layer_result *result, cbe_error *err)
+{
+    const cbe_basis *b = &result->basis;
+    const size_t layer = result->layer;
+    add_part(parts, n, CBE_F64, b->n_vectors, b->hidden_size, b->vectors, "layers.%zu.vectors", layer);
+    cbe_status st = add_made(parts, n, b->n_vectors, RECORD, record_rows(b->n_vectors, b->records, err), layer, "records");
+    if (st == CBE_OK) st = add_made(parts, n, b->n_vectors, REPORT, report_rows(b->n_vectors, result->reports, err), layer, "reports");
+    if (st == CBE_OK) st = add_made(parts, n, TIMES, 0, times_row(result, err), layer, "times");
+    return st;
+}
+
+static cbe_status list_point(part *parts, size_t *n, const cbe_search_point *point, int64_t random[4],
+                             int64_t kinds[CBE_RUNNER_UPS_MOST], cbe_error *err)
+{
+    memcpy(random, point->random, sizeof point->random);
+    for (size_t i = 0; i < point->n_runner_ups; i++) kinds[i] = point->runner_up_kinds[i];
+    add_part(parts, n, CBE_F64, point->n_vectors, point->hidden_size, point->vectors, "point.vectors");
+    double *rows = record_rows(point->n_vectors, point->records, err);
+    if (!rows) return CBE_ERR_NOMEM;
+    add_part(parts, n, CBE_F64, point->n_vectors, RECORD, rows, "point.records");
+    parts[*n - 1].made = rows;
+    add_part(parts, n, CBE_I64, 4, 0, random, "point.random");
+    add_part(parts, n, CBE_F64, point->n_runner_ups, point->hidden_size, point->runner_ups, "point.runner_ups");
+    add_part(parts, n, CBE_F64, point->n_runner_ups, 0, point->runner_up_energies, "point.runner_up_energies");
+    add_part(parts, n, CBE_I64, point->n_runner_ups, 0, kinds, "point.runner_up_kinds");
+    return CBE_OK;
+}
+
+static cbe_status write_parts(const cbe_checkpoint *c, size_t n, const part *parts, size_t layer, bool in_work, cbe_error *err)
+{
+    char number[32];
+    cbe_safetensors_writer *writer = NULL;
+    const char **metadata = cbe_alloc(c->n_pairs + 1, 2 * sizeof *metadata, "checkpoint", err);
+    cbe_tensor_spec *specs = cbe_alloc(n + 1, sizeof *specs, "checkpoint", err);
+    cbe_status st = metadata && specs ? CBE_OK : CBE_ERR_NOMEM;
+    if (st != CBE_OK) goto done;
+    for (size_t i = 0; i < 2 * c->n_pairs; i++) metadata[i] = c->pairs[i];
+    snprintf(number, sizeof number, "%zu", layer);
+    metadata[2 * c->n_pairs] = "layer in work";
+    metadata[2 * c->n_pairs + 1] = in_work ? number : "none";
+    for (size_t i = 0; i < n; i++)
+        specs[i] = (cbe_tensor_spec){parts[i].name, parts[i].dtype, parts[i].n_dims, {parts[i].dims[0], parts[i].dims[1]}};
+    st = cbe_safetensors_writer_create(&writer, c->path, n, specs, c->n_pairs + 1, metadata, err);
+    for (size_t i = 0; i < n && st == CBE_OK; i++)
+        st = cbe_safetensors_writer_put(writer, i, 0, parts[i].dims[0] * (parts[i].n_dims == 2 ? parts[i].dims[1] : 1),
+                                        parts[i].data, err);
+    if (st == CBE_OK) {
+        st = cbe_safetensors_writer_commit(writer, err);
+        writer = NULL;
+    }
+done:
+    cbe_safetensors_writer_abandon(writer);
+    cbe_free(metadata);
+    cbe_free(specs);
+    return st;
+}
+
+/* point NULL: between two layers. */
+static cbe_status save(const cbe_checkpoint *c, size_t layer, const cbe_search_point *point, cbe_error *err)
+{
+    size_t n = 0;
+    int64_t random[4], kinds[CBE_RUNNER_UPS_MOST];
+    part *parts = cbe_alloc_zero(PER_LAYER * c->n_done + PER_POINT, sizeof *parts, "checkpoint", err);
+    cbe_status st = parts ? CBE_OK : CBE_ERR_NOMEM;
+    for (size_t i = 0; i < c->n_done && st == CBE_OK; i++) st = list_layer(parts, &n, c->done[i], err);
+    if (st == CBE_OK && point) st = list_point(parts, &n, point, random, kinds, err);
+    if (st == CBE_OK) st = write_parts(c, n, parts, layer, point != NULL, err);
+    for (size_t i = 0; i < n; i++) cbe_free(parts[i].made);
+    cbe_free(parts);
+    return st;
+}
+
+cbe_status cbe_checkpoint_found(const cbe_checkpoint *c, size_t layer, const cbe_search_point *point, cbe_error *err)
+{
+    return save(c, layer, point, err);
+}
+
+cbe_status cbe_checkpoint_done(cbe_checkpoint *c, const cbe_layer_result *result, cbe_error *err)
+{
+    c->done[c->n_done++] = result;
+    return save(c, 0, NULL, err);
+}
+
+/* Reading. */
+
+static cbe_status compare(const cbe_checkpoint *c, const cbe_safetensors *file, cbe_error *err)
+{
+    for (size_t i = 0; i < c->n_pairs; i++) {
+        const char *key = c->pairs[2 * i], *now = c->pairs[2 * i + 1], *then = cbe_safetensors_metadata(file, key);
+        if (then && strcmp(then, now) == 0) continue;
+        if (i == 0)
+            return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: not a checkpoint of cbe extract", cbe_safetensors_path(file));
+        if (key[0] == '-' || i < 5)
+            return cbe_fail(err, CBE_ERR_ARG, -1,
+                            "%s: the run that was interrupted had another %s: %s, now %s; give the same again, or leave out --resume",
+                            cbe_safetensors_path(file), key, then ? then : "none", now);
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "%s: the run that was interrupted had another input: %s %s; give the same again, or leave out --resume",
+                        cbe_safetensors_path(file), key, then ? "has changed" : "was not among its inputs");
+    }
+    return CBE_OK;
+}
+
+/* A float64 or int64 tensor of `columns` a row (0: one dimension) and at most `most` rows; *data is borrowed, NULL where there is none. */
+static cbe_status find(const cbe_safetensors *file, const char *name, cbe_dtype dtype, size_t most, size_t columns, size_t *rows,
+                       const void **data, cbe_error *err)
+{
+    cbe_tensor t;
+    *data = NULL;
+    *rows = 0;
+    if (!cbe_safetensors_has(file, name)) return CBE_OK;
+    const cbe_status st = cbe_safetensors_get(file, name, &t, err);
+    if (st != CBE_OK) return st;
+    if (t.dtype != dtype || t.n_dims != (columns ? 2 : 1) || (columns && t.dims[1] != columns) || t.dims[0] > most || !t.dims[0])
+        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: tensor '%s' does not have the form of a checkpoint's", cbe_safetensors_path(file),
+                        name);
+    *rows = t.dims[0];
+    *data = t.data;
+    return CBE_OK;
+}
+
+/* As find, a copy in memory of its own, of exactly n rows. */
+static cbe_status copy_rows(const cbe_safetensors *file, const char *name, size_t n, size_t columns, double **out, cbe_error *err)
+{
+    const void *data;
+    size_t rows;
+    const cbe_status st = find(file, name, CBE_F64, n, columns, &rows, &data, err);
+    if (st != CBE_OK) return st;
+    if (rows != n)
+        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: tensor '%s' has %zu rows, must have %zu", cbe_safetensors_path(file), name,
+                        rows, n);
+    const size_t width = columns ? columns : 1;
+    if (!(*out = cbe_alloc(n, width * sizeof **out, "checkpoint", err))) return CBE_ERR_NOMEM;
+    memcpy(*out, data, n * width * sizeof **out);
+    return CBE_OK;
+}
+
+static cbe_status copy_records(const cbe_safetensors *file, const char *name, size_t n, cbe_vector_record **out, cbe_error *err)
+{
+    double *rows = NULL;
+    cbe_status st = copy_rows(file, name, n, RECORD, &rows, err);
+    if (st == CBE_OK && !(*out = cbe_alloc_zero(n, sizeof **out, "checkpoint", err))) st = CBE_ERR_NOMEM;
+    for (size_t i = 0; i < n && st == CBE_OK; i++)
+        if (!row_to_record(rows + i * RECORD, &(*out)[i]))
+            st = cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: tensor '%s': row %zu is not a vector's record", cbe_safetensors_path(file),
+                          name, i);
+    cbe_free(rows);
+    return st;
+}
+
+/* A layer that is done; none leaves *result as it is. */
+static cbe_status load_layer(const cbe_checkpoint *c, const cbe_safetensors *file, size_t layer, cbe_layer_result *result,
+                             cbe_error *err)
+{
+    char name[NAME];
+    const void *data;
+    size_t n;
+    double *reports = NULL, *times = NULL;
+    snprintf(name, sizeof name, "layers.%zu.vectors", layer);
+    cbe_status st = find(file, name, CBE_F64, c->n_vectors, c->hidden_size, &n, &data, err);
+    if (st != CBE_OK || !data) return st;
+    result->layer = layer;
+    result->basis.hidden_size = c->hidden_size;
+    st = copy_rows(file, name, n, c->hidden_size, &result->basis.vectors, err);
+    snprintf(name, sizeof name, "layers.%zu.records", layer);
+    if (st == CBE_OK) st = copy_records(file, name, n, &result->basis.records, err);
+    snprintf(name, sizeof name, "layers.%zu.reports", layer);
+    if (st == CBE_OK) st = copy_rows(file, name, n, REPORT, &reports, err);
+    snprintf(name, sizeof name, "layers.%zu.times", layer);
+    if (st == CBE_OK) st = copy_rows(file, name, TIMES, 0, &times, err);
+    if (st == CBE_OK && !(result->reports = cbe_alloc(n, sizeof *result->reports, "checkpoint", err))) st = CBE_ERR_NOMEM;
+    if (st == CBE_OK) {
+        for (size_t i = 0; i < n; i++) {
+            const double *row = reports + i * REPORT;
+            result->reports[i] = (cbe_vector_report){row[0], row[1], row[2], row[3], row[4]};
+        }
+        result->basis.n_vectors = n;
+        result->basis.below_min_energy = times[2] != 0;
+        result->search_seconds = times[0];
+        result->seconds = times[1];
+    }
+    cbe_free(reports);
+    cbe_free(times);
+    return st;
+}
+
+static cbe_status load_runner_ups(const cbe_checkpoint *c, const cbe_safetensors *file, stored_point *p, cbe_error *err)
+{
+    const void *data;
+    size_t m, rows;
+    cbe_status st = find(file, "point.runner_ups", CBE_F64, CBE_RUNNER_UPS_MOST, c->hidden_size, &m, &data, err);
+    if (st != CBE_OK || m == 0) return st;
+    st = copy_rows(file, "point.runner_ups", m, c->hidden_size, &p->runner_ups, err);
+    if (st == CBE_OK) st = copy_rows(file, "point.runner_up_energies", m, 0, &p->energies, err);
+    if (st == CBE_OK) st = find(file, "point.runner_up_kinds", CBE_I64, m, 0, &rows, &data, err);
+    if (st != CBE_OK) return st;
+    if (!(p->kinds = cbe_alloc(m, sizeof *p->kinds, "checkpoint", err))) return CBE_ERR_NOMEM;
+    for (size_t i = 0; i < m; i++) {
+        const int64_t kind = rows == m ? ((const int64_t *)data)[i] : -1;
+        if (kind < 0 || kind >= CBE_N_START_KINDS)
+            return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: point.runner_up_kinds[%zu] is no kind of start", cbe_safetensors_path(file), i);
+        p->kinds[i] = (cbe_start_kind)kind;
+    }
+    p->view.n_runner_ups = m;
+    return CBE_OK;
+}
+
+static cbe_status load_point(cbe_checkpoint *c, const cbe_safetensors *file, cbe_error *err)
+{
+    const char *text = cbe_safetensors_metadata(file, "layer in work");
+    char *end = NULL;
+    const void *data;
+    size_t n, words;
+    cbe_status st = find(file, "point.vectors", CBE_F64, c->n_vectors, c->hidden_size, &n, &data, err);
+    if (st != CBE_OK || !data) return st;
+    stored_point *p = cbe_alloc_zero(1, sizeof *p, "checkpoint", err);
+    if (!p) return CBE_ERR_NOMEM;
+    c->point = p;
+    p->layer = text && *text >= '0' && *text <= '9' ? strtoull(text, &end, 10) : 0;
+    if (!end || *end)
+        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: 'layer in work' is %.40s, must be a layer", c->path, text ? text : "missing");
+    st = copy_rows(file, "point.vectors", n, c->hidden_size, &p->vectors, err);
+    if (st == CBE_OK) st = copy_records(file, "point.records", n, &p->records, err);
+    if (st == CBE_OK) st = find(file, "point.random", CBE_I64, 4, 0, &words, &data, err);
+    if (st == CBE_OK && words != 4) st = cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: point.random must be 4 numbers", c->path);
+    if (st != CBE_OK) return st;
+    memcpy(p->view.random, data, sizeof p->view.random);
+    if ((st = load_runner_ups(c, file, p, err)) != CBE_OK) return st;
+    p->view.hidden_size = c->hidden_size;
+    p->view.n_vectors = n;
+    p->view.vectors = p->vectors;
+    p->view.records = p->records;
+    p->view.runner_ups = p->runner_ups;
+    p->view.runner_up_energies = p->energies;
+    p->view.runner_up_kinds = p->kinds;
+    return CBE_OK;
+}
+
+cbe_status cbe_checkpoint_load(cbe_checkpoint *c, const size_t *layers, size_t *n_done, size_t *n_vectors, cbe_error *err)
+{
+    struct stat info;
+    cbe_safetensors *file = NULL;
+    *n_done = *n_vectors = 0;
+    if (stat(c->path, &info) != 0) return CBE_OK;
+    cbe_status st = cbe_safetensors_open(&file, c->path, err);
+    if (st == CBE_OK) st = compare(c, file, err);
+    for (size_t i = 0; i < c->n_layers && st == CBE_OK; i++) {
+        st = load_layer(c, file, layers[i], &c->loaded[i], err);
+        *n_done += st == CBE_OK && c->loaded[i].basis.n_vectors > 0;
+    }
+    if (st == CBE_OK) st = load_point(c, file, err);
+    if (st == CBE_OK && c->point) *n_vectors = c->point->view.n_vectors;
+    cbe_safetensors_close(file);
+    return st;
+}
+
+bool cbe_checkpoint_take(cbe_checkpoint *c, size_t layer, cbe_layer_result *result)
+{
+    for (size_t i = 0; i < c->n_layers; i++) {
+        if (c->loaded[i].layer != layer || c->loaded[i].basis.n_vectors == 0) continue;
+        *result = c->loaded[i];
+        c->loaded[i] = (cbe_layer_result){0};
+        c->done[c->n_done++] = result;
+        return true;
+    }
+    return false;
+}
+
+const cbe_search_point *cbe_checkpoint_point(const cbe_checkpoint *c, size_t layer)
+{
+    return c->point && c->point->layer == layer ? &c->point->view : NULL;
+}
+
+cbe_status cbe_checkpoint_remove(cbe_checkpoint *c, cbe_error *err)
+{
+    if (remove(c->path) == 0) return CBE_OK;
+    return cbe_fail(err, CBE_ERR_IO, -1, "%s: the checkpoint of a run that is done cannot be removed", c->path);
+}
