@@ -27,7 +27,7 @@ static void print_help(void)
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         printf("  %-10s %s\n", commands[i].name, commands[i].summary);
     printf("\ncbe COMMAND --help documents each option. Exit status: 0 done, 1 the run failed,\n"
-           "2 bad usage or bad input.\n");
+           "2 bad usage or bad input, 130 or 143 extract was stopped by SIGINT or SIGTERM.\n");
 }
 
 int cli_report(const cbe_error *err)
