@@ -6,9 +6,9 @@ usage() {
     cat <<'END'
 usage: scripts/demo.sh [OPTION OF cbe extract]...
 
-Finds the causal basis of every layer of SmolLM2-135M on data/sample.txt, through the logit lens:
-4 vectors a layer, 2,048 tokens. The results are in demo-results/. Options given here are passed on
-to cbe extract after the demo's own, as in: scripts/demo.sh --layers 10-15 -k 8
+Finds the causal basis of every layer of SmolLM2-135M on data/sample.txt, through the affine lens of
+the same text: 4 vectors a layer, 2,048 tokens. The results are in demo-results/. Options given here are
+passed on to cbe extract after the demo's own, as in: scripts/demo.sh --layers 10-15 -k 8 --lens logit
 END
 }
 
@@ -27,7 +27,7 @@ for ((i = 0; i + 1 < $#; i++)); do
 done
 
 start=$(date +%s)
-build/release/cbe extract "$model" --text data/sample.txt -k 4 --max-tokens 2048 --layers all \
+build/release/cbe extract "$model" --text data/sample.txt -k 4 --max-tokens 2048 --layers all --lens affine \
     -o "$results" "$@"
 cat <<END
 

@@ -17,6 +17,7 @@
 #include "causal/maxima.h"
 #include "causal/search_state.h"
 #include "core/memory.h"
+#include "core/sizes.h"
 
 /* Starts with a |cosine| above are one. A start of which less than a share is left after projection is none; of the caller's vectors,
  * each of which is meant for one vector, more must be left. */
@@ -35,7 +36,8 @@ enum {
     ROUND_LEAPS = 2, /* of a scout, before the lower half stays behind */
     RUNNER_UPS = 2,  /* scouts of the vector before that start again */
     MOST_LEAPS = 8,  /* of the leader */
-    SAMPLE_ITERATIONS = 30
+    SAMPLE_ITERATIONS = 30, /* of the climb on the sample, at most; and for each that the climb on all tokens may take, */
+    SAMPLE_SHARE = 4        /* so many */
 };
 
 /* A start on its way. */
@@ -81,8 +83,8 @@ cbe_status cbe_leap_search_create(cbe_leap_search **out, const cbe_search *s, cb
     options.first_length = FIRST_LENGTH;
     l->climber = cbe_runners_create(1, d, &options, err);
     options.relative_stop = SAMPLE_STOP;
-    options.max_iterations = SAMPLE_ITERATIONS;
-    options.max_evaluations = SAMPLE_ITERATIONS + SAMPLE_ITERATIONS / 4;
+    options.max_iterations = cbe_min_size(SAMPLE_ITERATIONS, cbe_times(SAMPLE_SHARE, o->max_iterations, 1));
+    options.max_evaluations = options.max_iterations + options.max_iterations / 4;
     l->sample_climber = l->climber ? cbe_runners_create(1, d, &options, err) : NULL;
     if (!l->scouts || !l->memory || !l->sample_climber || cbe_maxima_init(&l->runner_ups, d, err) != CBE_OK) {
         cbe_leap_search_free(l);
