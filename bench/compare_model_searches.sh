@@ -13,7 +13,7 @@ Prints energies, evaluations and seconds of both, the ratios of their sums, and 
                           in ${XDG_CACHE_HOME:-~/.cache}/cbe/bench-venv
   CBE_BENCH_PYTORCH=FILE  what PyTorch's side printed in an earlier run: it is not run again, which saves ten minutes or more
   CBE_BENCH_WHOLE=1       PyTorch runs all blocks in every evaluation, as the original does; otherwise those behind the layer
-  CBE_BENCH_OPTIONS=...   of cbe's search ("--starts 2 --max-iter 12")
+  CBE_BENCH_OPTIONS=...   of cbe's search ("--starts 2 --max-iter 5")
   OMP_NUM_THREADS=N       threads of both sides; unset: one a core
 END
 }
@@ -42,5 +42,5 @@ if [[ -z $pytorch ]]; then
 fi
 # shellcheck disable=SC2086
 build/release/cbe extract "$model" --tokens "$tokens" --lens model --layers "$layers" -k 2 --skip-positions 1 --quiet \
-    ${CBE_BENCH_OPTIONS:---starts 2 --max-iter 12} -o "$scratch/cbe" >/dev/null
+    ${CBE_BENCH_OPTIONS:---starts 2 --max-iter 5} -o "$scratch/cbe" >/dev/null
 python3 bench/compare_model_searches.py "$pytorch" "$scratch/cbe/basis.json"
