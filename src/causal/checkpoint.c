@@ -77,7 +77,7 @@ static cbe_status add_pair(cbe_checkpoint *c, size_t *room, char *key, char *val
     if (key && value && c->n_pairs == *room) {
         char **more = cbe_alloc(*room + 16, 2 * sizeof *more, "record of the run", err);
         if (more) {
-            memcpy(more, c->pairs, 2 * c->n_pairs * sizeof *more);
+            if (c->n_pairs) memcpy(more, c->pairs, 2 * c->n_pairs * sizeof *more);
             cbe_free(c->pairs);
             c->pairs = more;
             *room += 16;
