@@ -24,7 +24,8 @@
 #include "io/input_digests.h"
 
 enum {
-    RECORD = 9 + 2 * CBE_MAXIMA_LISTED + 2 * CBE_N_START_KINDS,
+    SINGLE = 9, /* fields of a record that are not lists */
+    RECORD = SINGLE + 2 * CBE_MAXIMA_LISTED + 2 * CBE_N_START_KINDS,
     REPORT = 5,
     TIMES = 3,
     PER_LAYER = 4,
@@ -174,10 +175,11 @@ cbe_status cbe_checkpoint_create(cbe_checkpoint **out, const char *path, const c
 
 static void record_to_row(const cbe_vector_record *r, double *row)
 {
-    const double first[] = {r->energy, (double)r->evaluations, (double)r->sample_evaluations, (double)r->starts, r->seconds,
-                            (double)r->stop, (double)r->n_maxima, (double)r->n_sample_maxima, (double)r->start};
-    memcpy(row, first, sizeof first);
-    row += sizeof first / sizeof *first;
+    const double single[SINGLE] = {r->energy,       (double)r->evaluations, (double)r->sample_evaluations,
+                                   (double)r->starts, r->seconds,           (double)r->stop,
+                                   (double)r->n_maxima, (double)r->n_sample_maxima, (double)r->start};
+    memcpy(row, single, sizeof single);
+    row += SINGLE;
     memcpy(row, r->maxima, sizeof r->maxima);
     memcpy(row + CBE_MAXIMA_LISTED, r->sample_maxima, sizeof r->sample_maxima);
     row += 2 * CBE_MAXIMA_LISTED;
@@ -206,7 +208,7 @@ static bool row_to_record(const double *row, cbe_vector_record *r)
     if (!right) return false;
     r->stop = (cbe_stop)stop;
     r->start = (cbe_start_kind)start;
-    row += 9;
+    row += SINGLE;
     memcpy(r->maxima, row, sizeof r->maxima);
     memcpy(r->sample_maxima, row + CBE_MAXIMA_LISTED, sizeof r->sample_maxima);
     row += 2 * CBE_MAXIMA_LISTED;
@@ -269,11 +271,11 @@ static double *times_row(const cbe_layer_result *result, cbe_error *err)
     return row;
 }
 
-/* Adds a part of numbers made for it. */
-static cbe_status add_made(part *parts, size_t *n, size_t rows, size_t columns, double *made, size_t layer, const char *what)
+/* Adds a part, PREFIX.WHAT, of numbers made for it. */
+static cbe_status add_made(part *parts, size_t *n, size_t rows, size_t columns, double *made, const char *prefix, const char *what)
 {
     if (!made) return CBE_ERR_NOMEM;
-    add_part(parts, n, CBE_F64, rows, columns, made, "layers.%zu.%s", layer, what);
+    add_part(parts, n, CBE_F64, rows, columns, made, "%s.%s", prefix, what);
     parts[*n - 1].made = made;
     return CBE_OK;
 }
@@ -281,8 +283,9 @@ static cbe_status add_made(part *parts, size_t *n, size_t rows, size_t columns, 
 static cbe_status list_layer(part *parts, size_t *n, const cbe_layer_result *result, cbe_error *err)
 {
     const cbe_basis *b = &result->basis;
-    const size_t layer = result->layer;
-    add_part(parts, n, CBE_F64, b->n_vectors, b->hidden_size, b->vectors, "layers.%zu.vectors", layer);
+    char layer[NAME / 2];
+    snprintf(layer, sizeof layer, "layers.%zu", result->layer);
+    add_part(parts, n, CBE_F64, b->n_vectors, b->hidden_size, b->vectors, "%s.vectors", layer);
     cbe_status st = add_made(parts, n, b->n_vectors, RECORD, record_rows(b->n_vectors, b->records, err), layer, "records");
     if (st == CBE_OK) st = add_made(parts, n, b->n_vectors, REPORT, report_rows(b->n_vectors, result->reports, err), layer, "reports");
     if (st == CBE_OK) st = add_made(parts, n, TIMES, 0, times_row(result, err), layer, "times");
@@ -295,10 +298,9 @@ static cbe_status list_point(part *parts, size_t *n, const cbe_search_point *poi
     memcpy(random, point->random, sizeof point->random);
     for (size_t i = 0; i < point->n_runner_ups; i++) kinds[i] = point->runner_up_kinds[i];
     add_part(parts, n, CBE_F64, point->n_vectors, point->hidden_size, point->vectors, "point.vectors");
-    double *rows = record_rows(point->n_vectors, point->records, err);
-    if (!rows) return CBE_ERR_NOMEM;
-    add_part(parts, n, CBE_F64, point->n_vectors, RECORD, rows, "point.records");
-    parts[*n - 1].made = rows;
+    const cbe_status st =
+        add_made(parts, n, point->n_vectors, RECORD, record_rows(point->n_vectors, point->records, err), "point", "records");
+    if (st != CBE_OK) return st;
     add_part(parts, n, CBE_I64, 4, 0, random, "point.random");
     add_part(parts, n, CBE_F64, point->n_runner_ups, point->hidden_size, point->runner_ups, "point.runner_ups");
     add_part(parts, n, CBE_F64, point->n_runner_ups, 0, point->runner_up_energies, "point.runner_up_energies");
