@@ -70,7 +70,7 @@ int main(int argc, char **argv)
                                                  .first_block = layer + 1,
                                                  .max_batch = 1};
     if ((st = cbe_model_objective_create(&objective, model, &options, hidden + n * d, &err)) != CBE_OK) goto done;
-    cbe_model_objective_set_layer(objective, layer + 1, hidden);
+    if ((st = cbe_model_objective_set_layer(objective, layer + 1, hidden, &err)) != CBE_OK) goto done;
     for (size_t r = 0; r <= runs && st == CBE_OK; r++) { /* the last without gradient */
         const double start = omp_get_wtime();
         st = cbe_objective_eval(objective, 1, v, &energy, r < runs ? grad : NULL, NULL, &err);

@@ -56,6 +56,13 @@ cbe_find(nettle nettle/sha2.h nettle nettle-dev)  # SHA-256 of the inputs
 cbe_find(zlib zlib.h z zlib1g-dev)                # texts compressed by gzip
 cbe_find(zstd zstd.h zstd libzstd-dev)            # and by zstd
 cbe_find(zip zip.h zip libzip-dev)                # NumPy's .npz
+if(CBE_MPI)
+    # Another than the default: -DMPI_C_COMPILER=mpicc.mpich
+    find_package(MPI COMPONENTS C QUIET)
+    if(NOT MPI_C_FOUND)
+        cbe_missing("MPI" "libopenmpi-dev openmpi-bin")
+    endif()
+endif()
 if(CBE_TESTS)
     cbe_find(cmocka cmocka.h cmocka libcmocka-dev)
 endif()

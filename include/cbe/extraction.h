@@ -40,6 +40,9 @@ typedef struct {
     size_t memory;         /* bytes that the objective may take; 0: no limit. Chooses how the logits are kept */
     const struct cbe_basis_file *init; /* borrowed; NULL: none. Its vectors are among the starts of the searches with the default
                                           preset: see cbe_init_layer */
+    const cbe_processes *processes; /* borrowed; not NULL: tokens are divided over them in whole sequences, and the hidden states are
+                                       the process's own share (cbe_extract_assist) */
+    const int64_t *derangement; /* of all tokens, borrowed; NULL: that of the hidden states, which is one of all tokens too */
     struct cbe_checkpoint *checkpoint; /* borrowed; keeps up with cbe_extract, which begins with what was read from it; NULL: none
                                           (cbe/checkpoint.h) */
 } cbe_extraction_options;
@@ -51,7 +54,8 @@ void cbe_extraction_options_init(cbe_extraction_options *options);
  * @return whether there is one, with vectors */
 bool cbe_init_layer(const cbe_extraction_options *options, size_t layer, size_t *init_layer);
 
-/** Whether any of the layers has first positions of a norm more than 10 times the median: 1, else 0. */
+/** Whether any of the layers has first positions of a norm more than 10 times the median: 1, else 0. Of the states at hand: over
+ * processes the largest counts. */
 cbe_status cbe_choose_skip_positions(const cbe_hidden_states *states, cbe_site site, size_t n_layers,
                                      const size_t *layers, size_t *skip, cbe_error *err);
 
@@ -67,7 +71,7 @@ cbe_status cbe_layer_objective_create(cbe_layer_objective **out, const cbe_hidde
                                       const cbe_decoder *decoder, const cbe_extraction_options *options,
                                       cbe_error *err);
 void cbe_layer_objective_free(cbe_layer_objective *objective); /* NULL is allowed */
-/** Sets a layer; the objective is borrowed until free. */
+/** Sets a layer; the objective is borrowed until free. Where tokens are divided over processes, it is for rank 0. */
 cbe_status cbe_layer_objective_set(cbe_layer_objective *objective, size_t layer, cbe_objective **out,
                                    cbe_error *err);
 /** Name of the instruction set in use; "blas" in the whole model, which has no kernels of its own; borrowed. */
@@ -114,6 +118,12 @@ typedef struct {
 cbe_status cbe_extract(cbe_layer_objective *objective, size_t n_layers, const size_t *layers,
                        const cbe_decoder *decoder, const cbe_extraction_options *options,
                        const cbe_extraction_progress *progress, cbe_layer_result *results, cbe_error *err);
+
+/** What the processes of rank 1 and more do while that of rank 0 calls cbe_extract: they answer for their tokens, until its objective
+ * is freed. All have created theirs with the same options.
+ * @return CBE_OK; what failed was told to rank 0 */
+cbe_status cbe_extract_assist(cbe_layer_objective *objective, const cbe_decoder *decoder, const cbe_extraction_options *options,
+                              cbe_error *err);
 
 /* The result folder. */
 

@@ -36,6 +36,9 @@ cbe_status cbe_hidden_states_save(const char *path, const cbe_model *model, cons
 cbe_status cbe_hidden_states_open(cbe_hidden_states **out, const char *path, cbe_error *err);
 void cbe_hidden_states_close(cbe_hidden_states *states); /* NULL is allowed */
 
+/** Keeps n sequences from `first` on, as if there were no others; a derangement remains one of all tokens. */
+void cbe_hidden_states_keep(cbe_hidden_states *states, size_t first, size_t n);
+
 /** B and S; a file of (N, d) without input_ids is one sequence of N. */
 size_t cbe_hidden_states_n_sequences(const cbe_hidden_states *states);
 size_t cbe_hidden_states_context_length(const cbe_hidden_states *states);

@@ -30,6 +30,9 @@ typedef struct {
     size_t max_batch;           /* directions in one evaluation; 0: 8 */
     size_t memory;              /* bytes that the objective may take; 0: no limit. Decides how many sequences run at
                                    once, and whether blocks are run anew on the way back */
+    const cbe_processes *processes; /* borrowed; as in cbe_lens_options, in whole sequences: n_sequences and labels are the process's
+                                       own; held_out and derangement are of all, its own sequences beginning with */
+    size_t first_sequence;
 } cbe_model_objective_options;
 
 /** How an objective uses its memory. */
@@ -54,8 +57,9 @@ cbe_status cbe_model_objective_create(cbe_objective **out, const cbe_model *mode
                                       const cbe_model_objective_options *options, const float *last, cbe_error *err);
 
 /** Sets the layer: hidden_states.first, first_block <= first <= L.
- * @param hidden  (B S, d) of all tokens, skipped ones too; borrowed until the next call or free */
-void cbe_model_objective_set_layer(cbe_objective *objective, size_t first, const float *hidden);
+ * @param hidden  (B S, d) of all tokens, skipped ones too; borrowed until the next call or free
+ * @return CBE_OK; CBE_ERR_NOMEM, and that only where tokens are divided over processes */
+cbe_status cbe_model_objective_set_layer(cbe_objective *objective, size_t first, const float *hidden, cbe_error *err);
 
 #ifdef __cplusplus
 }

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "cbe/decoder.h"
+#include "cbe/processes.h"
 #include "cbe/status.h"
 
 #ifdef __cplusplus
@@ -109,6 +110,11 @@ typedef struct {
     const bool *held_out;       /* (N): tokens that the mean and energies leave out; a derangement maps them among
                                    themselves. NULL: none. Copied */
     cbe_logit_storage storage;
+    const cbe_processes *processes; /* borrowed; not NULL: tokens are divided over them, and all calls of the objective are made by
+                                       all alike. Energies, gradients, means and samples are those of all tokens; n_tokens, labels,
+                                       hidden states and energies per token are the process's own; held_out and derangement are
+                                       of all, its own beginning at */
+    size_t first_token;
 } cbe_lens_options;
 
 /** Bytes that cbe_lens_objective_create will allocate; SIZE_MAX when that overflows. */

@@ -70,38 +70,65 @@ static cbe_status lens_gram(const cbe_candidate_input *in, double *f, cbe_error 
     return CBE_OK;
 }
 
-/* Adds the mean hidden state to mean (d). */
+/* Mean hidden state of all processes' tokens, (d); zero where that is what states are compared with. */
 static void mean_state(const cbe_candidate_input *in, double *mean)
 {
     const size_t n = in->n_tokens, d = in->decoder->hidden_size;
+    memset(mean, 0, d * sizeof *mean);
+    if (in->ablation == CBE_ABLATE_ZERO) return;
     for (size_t i = 0; i < n; i++)
-        for (size_t k = 0; k < d; k++) mean[k] += (double)in->hidden[i * d + k] / (double)n;
+        for (size_t k = 0; k < d; k++) mean[k] += (double)in->hidden[i * d + k] / (double)in->all_tokens;
+    cbe_processes_sum(in->processes, d, mean);
 }
 
 /* Second moment (d, d) of D_n / |h_n|: every token counts, however long. For resample, D_n is a difference
- * of two tokens: its second moment is twice that about the mean, and the factor does not matter. */
-static cbe_status delta_moment(const cbe_candidate_input *in, double *moment, cbe_error *err)
+ * of two tokens: its second moment is twice that about the mean, and the factor does not matter.
+ * @param rows, product work space of (GRAM_ROWS, d) and (d, d) */
+static void delta_moment(const cbe_candidate_input *in, const double *mean, float *rows, float *product, double *moment)
 {
     const size_t n = in->n_tokens, d = in->decoder->hidden_size;
-    double *mean = cbe_alloc_zero(d, sizeof *mean, "second moment", err);
+    memset(moment, 0, d * d * sizeof *moment);
+    for (size_t first = 0; first < n; first += GRAM_ROWS) {
+        const size_t count = cbe_min_size(GRAM_ROWS, n - first);
+        for (size_t i = 0; i < count; i++) {
+            const float *h = in->hidden + (first + i) * d;
+            double norm2 = 0;
+            for (size_t k = 0; k < d; k++) norm2 += (double)h[k] * (double)h[k];
+            const double scale = norm2 > 0 ? 1 / sqrt(norm2) : 0;
+            for (size_t k = 0; k < d; k++) rows[i * d + k] = (float)(((double)h[k] - mean[k]) * scale);
+        }
+        add_gram(count, d, rows, product, moment);
+    }
+    cbe_processes_sum(in->processes, d * d, moment);
+}
+
+/* D_n of n tokens spread evenly; of resample, whose D_n are differences of any two tokens, those from the mean. */
+static void token_directions(const cbe_candidate_input *in, const double *mean, size_t n, double *out)
+{
+    const size_t d = in->decoder->hidden_size;
+    memset(out, 0, n * d * sizeof *out);
+    for (size_t i = 0; i < n; i++) {
+        const size_t token = (size_t)(((double)i + 0.5) * (double)in->all_tokens / (double)n) - in->first_token;
+        if (token >= in->n_tokens) continue; /* another process's, lower ones too: they wrap */
+        const float *h = in->hidden + token * d;
+        for (size_t k = 0; k < d; k++) out[i * d + k] = (double)h[k] - mean[k];
+    }
+    cbe_processes_sum(in->processes, n * d, out);
+}
+
+/* What is taken from the tokens of all processes: the second moment (d, d), and the directions of n tokens (n, d). */
+static cbe_status summarise(const cbe_candidate_input *in, size_t n, double *moment, double *tokens, cbe_error *err)
+{
+    const size_t d = in->decoder->hidden_size;
+    double *mean = cbe_alloc(d, sizeof *mean, "second moment", err);
     float *rows = cbe_alloc(GRAM_ROWS * d, sizeof *rows, "second moment", err);
     float *product = cbe_alloc(d * d, sizeof *product, "second moment", err);
-    const cbe_status st = mean && rows && product ? CBE_OK : CBE_ERR_NOMEM;
+    const cbe_status own = moment && tokens && mean && rows && product ? CBE_OK : CBE_ERR_NOMEM;
+    const cbe_status st = cbe_processes_agree(in->processes, own, err);
     if (st == CBE_OK) {
-        if (in->ablation != CBE_ABLATE_ZERO) mean_state(in, mean);
-        memset(moment, 0, d * d * sizeof *moment);
-        for (size_t first = 0; first < n; first += GRAM_ROWS) {
-            const size_t count = cbe_min_size(GRAM_ROWS, n - first);
-            for (size_t i = 0; i < count; i++) {
-                const float *h = in->hidden + (first + i) * d;
-                double norm2 = 0;
-                for (size_t k = 0; k < d; k++) norm2 += (double)h[k] * (double)h[k];
-                const double scale = norm2 > 0 ? 1 / sqrt(norm2) : 0;
-                for (size_t k = 0; k < d; k++)
-                    rows[i * d + k] = (float)(((double)h[k] - mean[k]) * scale);
-            }
-            add_gram(count, d, rows, product, moment);
-        }
+        mean_state(in, mean);
+        delta_moment(in, mean, rows, product, moment);
+        token_directions(in, mean, n, tokens);
     }
     cbe_free(mean);
     cbe_free(rows);
@@ -133,21 +160,6 @@ cbe_status cbe_candidates_singular(const cbe_candidate_input *input, size_t n, d
     if (st == CBE_OK) st = leading(d, f, n, f + d * d, out, err);
     cbe_free(f);
     return st;
-}
-
-/* D_n of tokens spread evenly; of resample, whose D_n are differences of any two tokens, those from the mean. */
-static cbe_status token_directions(const cbe_candidate_input *in, size_t n, double *out, cbe_error *err)
-{
-    const size_t d = in->decoder->hidden_size;
-    double *mean = cbe_alloc_zero(d, sizeof *mean, "candidates", err);
-    if (!mean) return CBE_ERR_NOMEM;
-    if (in->ablation != CBE_ABLATE_ZERO) mean_state(in, mean);
-    for (size_t i = 0; i < n; i++) {
-        const float *h = in->hidden + (size_t)(((double)i + 0.5) * (double)in->n_tokens / (double)n) * d;
-        for (size_t k = 0; k < d; k++) out[i * d + k] = (double)h[k] - mean[k];
-    }
-    cbe_free(mean);
-    return CBE_OK;
 }
 
 /* (I + A)' C W~_t of vocabulary entries spread evenly: what moves their logits most. */
@@ -184,11 +196,11 @@ cbe_status cbe_candidates_all(const cbe_candidate_input *input, size_t n, double
     const size_t d = input->decoder->hidden_size;
     double *f = cbe_alloc(3 * d * d + d, sizeof *f, "candidates", err);
     double *families = cbe_alloc(CBE_CANDIDATE_FAMILIES * n * d, sizeof *families, "candidates", err);
-    cbe_status st = f && families ? CBE_OK : CBE_ERR_NOMEM;
+    double *moment = f && families ? f + d * d : NULL, *tokens = f && families ? families + 3 * n * d : NULL;
+    cbe_status st = summarise(input, n, moment, tokens, err);
     if (st == CBE_OK) {
-        double *moment = f + d * d, *both = moment + d * d, *values = both + d * d;
+        double *both = moment + d * d, *values = both + d * d;
         st = lens_gram(input, f, err);
-        if (st == CBE_OK) st = delta_moment(input, moment, err);
         if (st == CBE_OK) {
             const double f_trace = trace(d, f), moment_trace = trace(d, moment);
             for (size_t i = 0; i < d * d; i++) both[i] = f[i] / f_trace + moment[i] / moment_trace;
@@ -197,7 +209,6 @@ cbe_status cbe_candidates_all(const cbe_candidate_input *input, size_t n, double
         if (st == CBE_OK) st = leading(d, f, n, values, families + n * d, err);
         if (st == CBE_OK) st = leading(d, moment, n, values, families + 2 * n * d, err);
     }
-    if (st == CBE_OK) st = token_directions(input, n, families + 3 * n * d, err);
     if (st == CBE_OK) st = logit_directions(input, n, families + 4 * n * d, err);
     for (size_t i = 0; i < n && st == CBE_OK; i++)
         for (size_t family = 0; family < CBE_CANDIDATE_FAMILIES; family++) {
@@ -206,5 +217,15 @@ cbe_status cbe_candidates_all(const cbe_candidate_input *input, size_t n, double
         }
     cbe_free(f);
     cbe_free(families);
+    return st;
+}
+
+cbe_status cbe_candidates_assist(const cbe_candidate_input *input, size_t n, cbe_error *err)
+{
+    const size_t d = input->decoder->hidden_size;
+    double *moment = cbe_alloc(d * d, sizeof *moment, "candidates", err), *tokens = cbe_alloc(n * d, sizeof *tokens, "candidates", err);
+    const cbe_status st = summarise(input, n, moment, tokens, err);
+    cbe_free(moment);
+    cbe_free(tokens);
     return st;
 }

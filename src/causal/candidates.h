@@ -25,6 +25,8 @@ typedef struct {
     size_t n_tokens;
     const float *hidden; /* (N, d) */
     cbe_ablation ablation;
+    const cbe_processes *processes; /* tokens are divided over them, those here beginning at first_token of all_tokens; NULL: not */
+    size_t first_token, all_tokens;
 } cbe_candidate_input;
 
 /** The n leading singular directions alone (the preset tuned-lens starts there), rows of out (n, d). */
@@ -33,5 +35,7 @@ enum { CBE_CANDIDATE_FAMILIES = 5 };
 /** n of each family, rows of out (5 n, d), n <= d: the first of each family, the second of each, and so on.
  * @param kinds [out] (5 n) */
 cbe_status cbe_candidates_all(const cbe_candidate_input *input, size_t n, double *out, cbe_start_kind *kinds, cbe_error *err);
+/** What the other processes do while one calls that: they add their tokens. */
+cbe_status cbe_candidates_assist(const cbe_candidate_input *input, size_t n, cbe_error *err);
 
 #endif

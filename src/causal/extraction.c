@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "causal/checkpoint.h"
+#include "causal/divided.h"
 #include "causal/layer_objective.h"
 #include "causal/layer_starts.h"
 #include "core/clock.h"
@@ -68,7 +69,7 @@ static cbe_status report_batch(const cbe_layer_objective *o, const cbe_layer_res
 static cbe_status report_vectors(const cbe_layer_objective *o, cbe_layer_result *result, cbe_ablation ablation, cbe_error *err)
 {
     const size_t k = result->basis.n_vectors, batch = cbe_objective_max_batch(o->objective);
-    double *scratch = cbe_alloc(batch, (2 + o->n_tokens) * sizeof *scratch, "reports of vectors", err);
+    double *scratch = cbe_alloc(batch, (2 + o->all_tokens) * sizeof *scratch, "reports of vectors", err);
     result->reports = cbe_alloc(k, sizeof *result->reports, "reports of vectors", err);
     cbe_status st = scratch && result->reports ? CBE_OK : CBE_ERR_NOMEM;
     for (size_t first = 0; first < k && st == CBE_OK; first += batch)
@@ -81,10 +82,10 @@ static cbe_status report_vectors(const cbe_layer_objective *o, cbe_layer_result 
 /* What a search in the whole model does less of. Samples are whole sequences there. */
 static void economise(const cbe_layer_objective *o, cbe_search_options *search)
 {
-    const size_t n_sequences = cbe_hidden_states_n_sequences(o->states);
+    const size_t n_sequences = o->all_sequences;
     const size_t sample = cbe_max_size(n_sequences / MODEL_SAMPLE, 1);
     search->evaluation_cost = 0;
-    search->sample = sample * (o->n_tokens / n_sequences);
+    search->sample = sample * (o->all_tokens / n_sequences);
     search->few_evaluations = true;
 }
 
@@ -119,8 +120,8 @@ static cbe_status search_layer(cbe_layer_objective *objective, cbe_layer_starts 
     if ((st = cbe_layer_starts_set(starts, layer, &list, err)) != CBE_OK) return st;
     cbe_search_options search = options->search;
     search.seed += layer;
-    search.evaluation_cost = (double)objective->n_tokens * (double)decoder->vocab_size +
-                             (double)(objective->n_tokens + decoder->vocab_size) * (double)decoder->hidden_size;
+    search.evaluation_cost = (double)objective->all_tokens * (double)decoder->vocab_size +
+                             (double)(objective->all_tokens + decoder->vocab_size) * (double)decoder->hidden_size;
     if (objective->model) economise(objective, &search);
     watcher w = {progress, options->checkpoint, layer};
     if (w.checkpoint) {
@@ -156,4 +157,22 @@ cbe_status cbe_extract(cbe_layer_objective *objective, size_t n_layers, const si
     }
     cbe_layer_starts_free(starts);
     return st;
+}
+
+cbe_status cbe_extract_assist(cbe_layer_objective *objective, const cbe_decoder *decoder, const cbe_extraction_options *options,
+                              cbe_error *err)
+{
+    for (;;) {
+        cbe_order order;
+        cbe_divided_take(objective->objective, &order);
+        /* A failure is known to rank 0 as well, and decided on there. */
+        if (order.kind == CBE_ORDER_END)
+            return CBE_OK;
+        else if (order.kind == CBE_ORDER_LAYER)
+            cbe_layer_objective_set_share(objective, order.n, err);
+        else if (order.kind == CBE_ORDER_STARTS)
+            cbe_layer_starts_assist(objective, decoder, options, err);
+        else
+            cbe_divided_obey(objective->objective, &order, err);
+    }
 }

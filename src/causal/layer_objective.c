@@ -7,10 +7,12 @@
 #include <math.h>
 #include <string.h>
 
+#include "causal/divided.h"
 #include "core/fail.h"
 #include "core/held_out.h"
 #include "core/memory.h"
 #include "core/random.h"
+#include "core/sizes.h"
 
 const char *cbe_site_name(cbe_site site)
 {
@@ -40,10 +42,10 @@ cbe_status cbe_choose_skip_positions(const cbe_hidden_states *states, cbe_site s
 }
 
 
-/* Marks the tokens of sequences held out; *out is NULL when there are none. */
+/* Marks the tokens of sequences held out, of all processes; *out is NULL when there are none. */
 static cbe_status hold_out(cbe_layer_objective *o, double share, bool **out, cbe_error *err)
 {
-    const size_t n = cbe_hidden_states_n_sequences(o->states), tokens = o->n_tokens / n;
+    const size_t n = o->all_sequences, tokens = o->all_tokens / n;
     if (share == 0) return CBE_OK;
     if (!(share > 0 && share < 1))
         return cbe_fail(err, CBE_ERR_ARG, -1, "a share of %g of the sequences cannot be held out; give 0 or more, less than 1",
@@ -54,8 +56,8 @@ static cbe_status hold_out(cbe_layer_objective *o, double share, bool **out, cbe
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         "holding out %g of %zu sequence%s leaves none to search; give more tokens or a smaller share", share, n,
                         n == 1 ? "" : "s");
-    if (!(*out = cbe_alloc(o->n_tokens, sizeof **out, "tokens held out", err))) return CBE_ERR_NOMEM;
-    for (size_t i = 0; i < o->n_tokens; i++) (*out)[i] = cbe_is_held_out(i / tokens, o->n_held_out, n);
+    if (!(*out = cbe_alloc(o->all_tokens, sizeof **out, "tokens held out", err))) return CBE_ERR_NOMEM;
+    for (size_t i = 0; i < o->all_tokens; i++) (*out)[i] = cbe_is_held_out(i / tokens, o->n_held_out, n);
     return CBE_OK;
 }
 
@@ -79,29 +81,45 @@ static cbe_status derange(cbe_rng *rng, size_t n_tokens, const bool *held_out, b
     return st;
 }
 
-/* The most precise way of keeping logits that fits, with batches as large as fit. */
-static cbe_status choose_storage(cbe_layer_objective *o, const cbe_decoder *decoder, cbe_lens_options *lens, size_t memory,
-                                 cbe_error *err)
+static const size_t BATCHES[] = {8, 2};
+enum { N_BATCHES = sizeof BATCHES / sizeof *BATCHES };
+
+/* The most precise way of keeping logits that fits from the `choice`-th on, with batches as large as fit, and its bytes. */
+static cbe_status fit_storage(const cbe_layer_objective *o, const cbe_decoder *decoder, cbe_lens_options *lens, size_t memory,
+                              size_t *choice, size_t *bytes, cbe_error *err)
 {
-    static const size_t batches[] = {8, 2};
     size_t least = SIZE_MAX, states;
     if (!cbe_mul_size(o->n_tokens, decoder->hidden_size * sizeof(float), &states)) states = SIZE_MAX;
-    for (int storage = 0; storage < CBE_N_LOGIT_STORAGES; storage++)
-        for (size_t b = 0; b < sizeof batches / sizeof *batches; b++) {
-            lens->storage = (cbe_logit_storage)storage;
-            lens->max_batch = batches[b];
-            size_t bytes = cbe_lens_objective_bytes(decoder, lens);
-            if (!cbe_add_size(bytes, states, &bytes)) bytes = SIZE_MAX;
-            if (bytes < least) least = bytes;
-            if (bytes == SIZE_MAX || (memory && bytes > memory)) continue;
-            o->storage = lens->storage;
-            o->bytes = bytes;
-            return CBE_OK;
-        }
+    for (; *choice < CBE_N_LOGIT_STORAGES * N_BATCHES; ++*choice) {
+        lens->storage = (cbe_logit_storage)(*choice / N_BATCHES);
+        lens->max_batch = BATCHES[*choice % N_BATCHES];
+        *bytes = cbe_lens_objective_bytes(decoder, lens);
+        if (!cbe_add_size(*bytes, states, bytes)) *bytes = SIZE_MAX;
+        if (*bytes < least) least = *bytes;
+        if (*bytes != SIZE_MAX && (!memory || *bytes <= memory)) return CBE_OK;
+    }
     return cbe_fail(err, CBE_ERR_ARG, -1,
                     "%zu tokens need %.4g MB at least for the objective, and %.4g MB are left for it; give more --memory or "
                     "less --max-tokens",
                     o->n_tokens, 1e-6 * (double)least, 1e-6 * (double)memory);
+}
+
+/* The same for all processes: the one that the last of them has room for. */
+static cbe_status choose_storage(cbe_layer_objective *o, const cbe_decoder *decoder, cbe_lens_options *lens, size_t memory,
+                                 cbe_error *err)
+{
+    const size_t size = cbe_processes_size(o->processes);
+    size_t choice = 0, *each = cbe_alloc(size, sizeof *each, "processes", err);
+    cbe_status st = each ? fit_storage(o, decoder, lens, memory, &choice, &o->bytes, err) : CBE_ERR_NOMEM;
+    st = cbe_processes_agree(o->processes, st, err);
+    if (st == CBE_OK && o->processes) {
+        cbe_processes_list(o->processes, choice, each);
+        for (size_t r = 0; r < size; r++) choice = cbe_max_size(choice, each[r]);
+        st = fit_storage(o, decoder, lens, 0, &choice, &o->bytes, err);
+    }
+    o->storage = lens->storage;
+    cbe_free(each);
+    return st;
 }
 
 /* The objective of a lens. What is set of it is what both kinds share. */
@@ -109,7 +127,7 @@ static cbe_status create_lens(cbe_layer_objective *o, const cbe_decoder *decoder
                               cbe_error *err)
 {
     const cbe_status st = choose_storage(o, decoder, lens, memory, err);
-    return st == CBE_OK ? cbe_lens_objective_create(&o->objective, decoder, lens, err) : st;
+    return st == CBE_OK ? cbe_lens_objective_create(&o->share, decoder, lens, err) : st;
 }
 
 /* The objective of the whole model, with the clean output of hidden_states.L. */
@@ -127,18 +145,112 @@ static cbe_status create_model(cbe_layer_objective *o, const cbe_lens_options *l
                                            .derangement = lens->derangement,
                                            .labels = lens->labels,
                                            .held_out = lens->held_out,
+                                           .processes = o->processes,
+                                           .first_sequence = o->first_sequence,
                                            .memory = memory > states ? memory - states : memory != 0};
+    cbe_status st = CBE_OK;
     if (n_whole != n_sequences * options.context_length)
-        return cbe_fail(err, CBE_ERR_ARG, -1, "the whole model needs all tokens of its sequences; leave out the mask");
+        st = cbe_fail(err, CBE_ERR_ARG, -1, "the whole model needs all tokens of its sequences; leave out the mask");
     /* Layers before the first that there are states of will not be asked for. */
     while (options.first_block < last && !cbe_hidden_states_has(o->states, options.first_block)) options.first_block++;
-    cbe_status st = cbe_model_objective_choose(&o->plan, o->model, &options, err);
-    if (st != CBE_OK) return st;
+    if (st == CBE_OK) st = cbe_model_objective_choose(&o->plan, o->model, &options, err);
     o->bytes = o->plan.bytes + states;
     o->storage = CBE_LOGITS_RECOMPUTED;
-    if (!(o->whole = cbe_alloc(n_whole, d * sizeof(float), "hidden states of a layer", err))) return CBE_ERR_NOMEM;
-    if ((st = cbe_hidden_states_read(o->states, last, 0, o->whole, err)) != CBE_OK) return st;
-    return cbe_model_objective_create(&o->objective, o->model, &options, o->whole, err);
+    if (st == CBE_OK && !(o->whole = cbe_alloc(n_whole, d * sizeof(float), "hidden states of a layer", err))) st = CBE_ERR_NOMEM;
+    if (st == CBE_OK) st = cbe_hidden_states_read(o->states, last, 0, o->whole, err);
+    if ((st = cbe_processes_agree(o->processes, st, err)) != CBE_OK) return st;
+    return cbe_model_objective_create(&o->share, o->model, &options, o->whole, err);
+}
+
+/* Which of all tokens are the process's own. */
+static cbe_status count_shares(cbe_layer_objective *o, cbe_error *err)
+{
+    const size_t size = cbe_processes_size(o->processes), rank = cbe_processes_rank(o->processes);
+    const size_t own[] = {o->n_tokens, cbe_hidden_states_n_sequences(o->states)};
+    size_t *const first[] = {&o->first_token, &o->first_sequence}, *const all[] = {&o->all_tokens, &o->all_sequences};
+    size_t *each = cbe_alloc(size, sizeof *each, "processes", err);
+    const cbe_status st = cbe_processes_agree(o->processes, each ? CBE_OK : CBE_ERR_NOMEM, err);
+    for (size_t i = 0; st == CBE_OK && i < 2; i++) {
+        cbe_processes_list(o->processes, own[i], each);
+        for (size_t r = 0; r < size; r++) {
+            if (r < rank) *first[i] += each[r];
+            *all[i] += each[r];
+        }
+    }
+    cbe_free(each);
+    return st;
+}
+
+/* Tokens held out, labels and derangement, which the caller frees; and what the objective is told of them. */
+typedef struct {
+    bool *held_out;
+    int64_t *labels, *derangement;
+} token_lists;
+
+static void free_lists(token_lists *lists)
+{
+    cbe_free(lists->held_out);
+    cbe_free(lists->labels);
+    cbe_free(lists->derangement);
+}
+
+/* The derangement given, where it can be used, or a random one. */
+static cbe_status choose_derangement(cbe_layer_objective *o, const cbe_extraction_options *options, token_lists *lists,
+                                     cbe_lens_options *lens, cbe_error *err)
+{
+    cbe_rng rng;
+    const int64_t *given = options->derangement ? options->derangement : cbe_hidden_states_derangement(o->states);
+    /* A derangement given is one of all tokens; without some of them it is none. */
+    const bool whole = o->skip == 0 && !lists->held_out;
+    lens->derangement = whole ? given : NULL;
+    o->derangement_unused = !whole && given;
+    if (lens->derangement) return CBE_OK;
+    cbe_rng_seed(&rng, options->search.seed);
+    if (!(lists->derangement = cbe_alloc(o->all_tokens, sizeof *lists->derangement, "derangement", err))) return CBE_ERR_NOMEM;
+    cbe_status st = derange(&rng, o->all_tokens, lists->held_out, false, lists->derangement, err);
+    if (st == CBE_OK) st = derange(&rng, o->all_tokens, lists->held_out, true, lists->derangement, err);
+    lens->derangement = lists->derangement;
+    return st;
+}
+
+static cbe_status make_lists(cbe_layer_objective *o, const cbe_extraction_options *options, token_lists *lists, cbe_lens_options *lens,
+                             cbe_error *err)
+{
+    cbe_status st = hold_out(o, options->held_out, &lists->held_out, err);
+    if (st != CBE_OK) return st;
+    lens->held_out = lists->held_out;
+    if (options->objective == CBE_OBJECTIVE_CE) {
+        if (!(lists->labels = cbe_alloc(o->n_tokens, sizeof *lists->labels, "labels", err))) return CBE_ERR_NOMEM;
+        if ((st = cbe_hidden_states_labels(o->states, o->skip, lists->labels, err)) != CBE_OK) return st;
+        lens->labels = lists->labels;
+    }
+    const bool resample = options->ablation == CBE_ABLATE_RESAMPLE && o->all_tokens > 1;
+    return resample ? choose_derangement(o, options, lists, lens, err) : CBE_OK;
+}
+
+/* The share's objective, and that of all tokens. */
+static cbe_status create_objective(cbe_layer_objective *o, const cbe_decoder *decoder, const cbe_extraction_options *options,
+                                   cbe_error *err)
+{
+    const size_t d = decoder->hidden_size;
+    token_lists lists = {0};
+    cbe_lens_options lens = {.n_tokens = o->n_tokens,
+                             .ablation = options->ablation,
+                             .kind = options->objective,
+                             .kernels = options->kernels,
+                             .processes = o->processes};
+    cbe_status st = count_shares(o, err);
+    if (st != CBE_OK) return st;
+    lens.first_token = o->first_token;
+    st = make_lists(o, options, &lists, &lens, err);
+    if (st == CBE_OK && !(o->hidden = cbe_alloc(o->n_tokens, d * sizeof(float), "hidden states of a layer", err))) st = CBE_ERR_NOMEM;
+    st = cbe_processes_agree(o->processes, st, err);
+    if (st == CBE_OK)
+        st = o->model ? create_model(o, &lens, options->memory, err) : create_lens(o, decoder, &lens, options->memory, err);
+    free_lists(&lists);
+    if (st != CBE_OK) return st;
+    o->objective = o->share;
+    return o->processes ? cbe_divided_create(&o->objective, o->share, o->n_tokens, o->all_tokens, o->processes, err) : CBE_OK;
 }
 
 cbe_status cbe_layer_objective_create(cbe_layer_objective **out, const cbe_hidden_states *states,
@@ -147,64 +259,33 @@ cbe_status cbe_layer_objective_create(cbe_layer_objective **out, const cbe_hidde
 {
     const size_t d = cbe_hidden_states_hidden_size(states), skip = options->skip_positions;
     const size_t n = cbe_hidden_states_n_tokens(states, skip);
-    if (decoder->hidden_size != d)
-        return cbe_fail(err, CBE_ERR_SHAPE, -1,
-                        "the hidden states have %zu numbers a token, the decoder takes %zu; they belong to different models",
-                        d, decoder->hidden_size);
-    if (n == 0)
-        return cbe_fail(err, CBE_ERR_ARG, -1,
-                        "no token is left: sequences have %zu tokens and %zu positions are skipped",
-                        cbe_hidden_states_context_length(states), skip);
-    cbe_status st = CBE_ERR_NOMEM;
-    int64_t *labels = NULL, *derangement = NULL;
-    bool *held_out = NULL;
     cbe_layer_objective *o = cbe_alloc_zero(1, sizeof *o, "objective", err);
-    if (!o) return CBE_ERR_NOMEM;
+    cbe_status st = o ? CBE_OK : CBE_ERR_NOMEM;
+    if (decoder->hidden_size != d)
+        st = cbe_fail(err, CBE_ERR_SHAPE, -1,
+                      "the hidden states have %zu numbers a token, the decoder takes %zu; they belong to different models",
+                      d, decoder->hidden_size);
+    else if (n == 0)
+        st = cbe_fail(err, CBE_ERR_ARG, -1,
+                      "no token is left: sequences have %zu tokens and %zu positions are skipped",
+                      cbe_hidden_states_context_length(states), skip);
+    if ((st = cbe_processes_agree(options->processes, st, err)) != CBE_OK) {
+        cbe_free(o);
+        return st;
+    }
     o->states = states;
     o->site = options->site;
     o->lens = options->lens;
     o->model = options->model;
     o->skip = skip;
     o->n_tokens = n;
-    cbe_lens_options lens = {
-        .n_tokens = n, .ablation = options->ablation, .kind = options->objective, .kernels = options->kernels};
-    if ((st = hold_out(o, options->held_out, &held_out, err)) != CBE_OK) goto done;
-    lens.held_out = held_out;
-    st = CBE_ERR_NOMEM;
-    if (options->objective == CBE_OBJECTIVE_CE) {
-        if (!(labels = cbe_alloc(n, sizeof *labels, "labels", err))) goto done;
-        if ((st = cbe_hidden_states_labels(states, skip, labels, err)) != CBE_OK) goto done;
-        lens.labels = labels;
+    o->processes = options->processes;
+    if ((st = create_objective(o, decoder, options, err)) != CBE_OK) {
+        cbe_layer_objective_free(o);
+        return st;
     }
-    if (options->ablation == CBE_ABLATE_RESAMPLE && n > 1) {
-        /* A derangement given is one of all tokens; without some of them it is none. */
-        const bool whole = skip == 0 && !held_out;
-        lens.derangement = whole ? cbe_hidden_states_derangement(states) : NULL;
-        o->derangement_unused = !whole && cbe_hidden_states_derangement(states);
-        if (!lens.derangement) {
-            cbe_rng rng;
-            cbe_rng_seed(&rng, options->search.seed);
-            st = CBE_ERR_NOMEM;
-            if (!(derangement = cbe_alloc(n, sizeof *derangement, "derangement", err))) goto done;
-            st = derange(&rng, n, held_out, false, derangement, err);
-            if (st == CBE_OK) st = derange(&rng, n, held_out, true, derangement, err);
-            if (st != CBE_OK) goto done;
-            lens.derangement = derangement;
-        }
-    }
-    st = o->model ? create_model(o, &lens, options->memory, err) : create_lens(o, decoder, &lens, options->memory, err);
-    if (st != CBE_OK) goto done;
-    st = CBE_ERR_NOMEM;
-    if (!(o->hidden = cbe_alloc(n, d * sizeof(float), "hidden states of a layer", err))) goto done;
-    st = CBE_OK;
     *out = o;
-    o = NULL;
-done:
-    cbe_free(labels);
-    cbe_free(derangement);
-    cbe_free(held_out);
-    cbe_layer_objective_free(o);
-    return st;
+    return CBE_OK;
 }
 
 void cbe_layer_objective_free(cbe_layer_objective *objective)
@@ -216,24 +297,28 @@ void cbe_layer_objective_free(cbe_layer_objective *objective)
     cbe_free(objective);
 }
 
-cbe_status cbe_layer_objective_set(cbe_layer_objective *o, size_t layer, cbe_objective **out, cbe_error *err)
+cbe_status cbe_layer_objective_set_share(cbe_layer_objective *o, size_t layer, cbe_error *err)
 {
     const size_t state = cbe_site_state(o->site, layer);
     o->translator = cbe_tuned_lens_translator(o->model ? NULL : o->lens, state);
     cbe_status st = cbe_hidden_states_read(o->states, state, o->skip, o->hidden, err);
     if (st == CBE_OK && o->model) st = cbe_hidden_states_read(o->states, state, 0, o->whole, err);
-    if (st != CBE_OK) return st;
-    if (o->model)
-        cbe_model_objective_set_layer(o->objective, state, o->whole);
-    else
-        st = cbe_lens_objective_set_layer(o->objective, o->hidden, o->translator, err);
+    if ((st = cbe_processes_agree(o->processes, st, err)) != CBE_OK) return st;
+    return o->model ? cbe_model_objective_set_layer(o->share, state, o->whole, err)
+                    : cbe_lens_objective_set_layer(o->share, o->hidden, o->translator, err);
+}
+
+cbe_status cbe_layer_objective_set(cbe_layer_objective *o, size_t layer, cbe_objective **out, cbe_error *err)
+{
+    if (o->processes) cbe_divided_give(o->objective, CBE_ORDER_LAYER, layer);
+    const cbe_status st = cbe_layer_objective_set_share(o, layer, err);
     if (st == CBE_OK) *out = o->objective;
     return st;
 }
 
 const char *cbe_layer_objective_kernels(const cbe_layer_objective *objective)
 {
-    return objective->model ? "blas" : cbe_lens_objective_kernels(objective->objective);
+    return objective->model ? "blas" : cbe_lens_objective_kernels(objective->share);
 }
 
 bool cbe_layer_objective_derangement_unused(const cbe_layer_objective *objective)

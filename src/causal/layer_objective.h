@@ -9,7 +9,10 @@ struct cbe_layer_objective {
     cbe_site site;
     const cbe_tuned_lens *lens;
     size_t skip, n_tokens, n_held_out; /* n_held_out: sequences */
-    cbe_objective *objective;
+    const cbe_processes *processes;    /* that tokens are divided over; NULL: not. n_tokens is the process's own share, of which */
+    size_t first_token, first_sequence, all_tokens, all_sequences; /* the first is that one of all */
+    cbe_objective *objective; /* of all tokens, in rank 0 */
+    cbe_objective *share;     /* of the process's own; the same when they are not divided */
     cbe_logit_storage storage;
     size_t bytes;
     float *hidden;             /* (N, d) of the layer that is set */
@@ -19,5 +22,8 @@ struct cbe_layer_objective {
     float *whole;              /* (B S, d) of the layer, skipped positions too; the whole model alone */
     bool derangement_unused;
 };
+
+/** Sets the process's own share to a layer, and sums over processes with the others, who do the same. */
+cbe_status cbe_layer_objective_set_share(cbe_layer_objective *objective, size_t layer, cbe_error *err);
 
 #endif

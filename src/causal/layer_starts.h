@@ -13,5 +13,8 @@ void cbe_layer_starts_free(cbe_layer_starts *starts); /* NULL is allowed */
 /** The starts of the layer that the objective is set to.
  * @param list [out] borrowed until the next call; empty with the preset `seed` */
 cbe_status cbe_layer_starts_set(cbe_layer_starts *starts, size_t layer, cbe_start_list *list, cbe_error *err);
+/** What the other processes do while rank 0 calls that (CBE_ORDER_STARTS): they add their tokens. */
+cbe_status cbe_layer_starts_assist(const cbe_layer_objective *objective, const cbe_decoder *decoder,
+                                   const cbe_extraction_options *options, cbe_error *err);
 
 #endif

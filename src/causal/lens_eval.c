@@ -10,6 +10,7 @@
  *    each with its own gradient vector over V
  * 4. rows set aside: their logits anew from x - c a
  * 5. the gradient from sums over V and over tokens, in fixed blocks
+ * 6. sums over processes, where tokens are divided
  * Every sum has a fixed order: bits do not depend on the number of threads.
  * Names and formulas: lens_objective.h, docs/maths.md.
  */
@@ -65,8 +66,7 @@ static void token_products(cbe_lens_objective *o, size_t m, const double *v, boo
     const size_t d = o->hidden_size, n = o->n_tokens, token = o->row_token[row];
     k->rows_dot_f64(1, d, o->hidden + token * d, d, m, v, o->h_dot + token, n);
     if (o->replacement == CBE_ABLATE_RESAMPLE) {
-        const size_t other = (size_t)o->derangement[token];
-        k->rows_dot_f64(1, d, o->hidden + other * d, d, m, v, o->other_dot + token, n);
+        k->rows_dot_f64(1, d, cbe_lens_other(o, token), d, m, v, o->other_dot + token, n);
     }
     if (same)
         for (size_t j = 0; j < m; j++) o->x_dot[j * n + token] = o->h_dot[j * n + token];
@@ -383,6 +383,7 @@ static void pass_rows(cbe_lens_objective *o, size_t m, size_t part, size_t begin
 static void pass(cbe_lens_objective *o, size_t m, cbe_lens_want want)
 {
     const size_t active = o->n_active, at_once = cbe_lens_rows_at_once(o), threads = (size_t)o->n_threads;
+    if (active == 0) return; /* all rows in force are other processes' */
     const size_t shares = cbe_min_size(m, (threads + o->n_parts - 1) / o->n_parts), tasks = o->n_parts * shares;
 #pragma omp parallel for schedule(dynamic) num_threads(o->n_threads)
     for (size_t task = 0; task < tasks; task++) {
@@ -533,8 +534,7 @@ static void token_gradient(cbe_lens_objective *o, size_t m, double *sums)
         if (o->replacement != CBE_ABLATE_RESAMPLE) continue;
         for (size_t i = b * CBE_LENS_TOKEN_BLOCK; i < end; i++) { /* D_n = h_n - h_other */
             for (size_t j = 0; j < m; j++) by_hidden[j * active + i] = -by_hidden[j * active + i];
-            const size_t other = (size_t)o->derangement[o->row_token[o->active[i]]];
-            kernels->rows_sum_f64(1, d, o->hidden + other * d, d, m, by_hidden + i, active, out);
+            kernels->rows_sum_f64(1, d, cbe_lens_other(o, o->row_token[o->active[i]]), d, m, by_hidden + i, active, out);
         }
     }
     memset(sums, 0, 3 * m * d * sizeof *sums);
@@ -542,7 +542,7 @@ static void token_gradient(cbe_lens_objective *o, size_t m, double *sums)
         for (size_t i = 0; i < 3 * m * d; i++) sums[i] += o->block_sums[b * 3 * m * d + i];
 }
 
-/* 5. grad = ((I + A)' C (sum w E - W~' G + sum xc_coeff x + ac sum ac_coeff) + sum c_coeff D) / rows. */
+/* 5. Of the process's rows: (I + A)' C (sum w E - W~' G + sum xc_coeff x + ac sum ac_coeff) + sum c_coeff D. */
 static void gradient(cbe_lens_objective *o, size_t m, bool exact, double *grad)
 {
     const size_t d = o->hidden_size, active = o->n_active;
@@ -566,9 +566,24 @@ static void gradient(cbe_lens_objective *o, size_t m, bool exact, double *grad)
             o->kernels->rows_sum_f64(d, d, o->translator.weight, d, 1, lens, d, out);
         for (size_t k = 0; k < d; k++) {
             const double mean = o->replacement == CBE_ABLATE_MEAN ? o->mean[k] * o->c_total[j] : 0;
-            out[k] = (out[k] + by_hidden[j * d + k] - mean) / (double)active;
+            out[k] = out[k] + by_hidden[j * d + k] - mean;
         }
     }
+}
+
+/* 6. Sums over rows become those over the rows of all processes. */
+static void add_processes(cbe_lens_objective *o, size_t m, double *energy, double *grad)
+{
+    const size_t d = o->hidden_size;
+    double *sums = o->all_sums;
+    if (!o->processes) return;
+    memcpy(sums, energy, m * sizeof *sums);
+    memcpy(sums + m, o->c_total, m * sizeof *sums);
+    if (grad) memcpy(sums + 2 * m, grad, m * d * sizeof *sums);
+    cbe_processes_sum(o->processes, 2 * m + (grad ? m * d : 0), sums);
+    memcpy(energy, sums, m * sizeof *sums);
+    memcpy(o->c_total, sums + m, m * sizeof *sums);
+    if (grad) memcpy(grad, sums + 2 * m, m * d * sizeof *sums);
 }
 
 void cbe_lens_set_directions(cbe_lens_objective *o, size_t m, const double *v)
@@ -581,6 +596,7 @@ void cbe_lens_eval_columns(cbe_lens_objective *o, size_t m, const double *v, cbe
                            double *slope, double *grad, double *per_token)
 {
     const size_t n_pairs = row_shifts(o, m), active = o->n_active;
+    const double rows = (double)o->all_active;
     pass(o, m, want);
     memset(o->exact_grad, 0, m * o->hidden_size * sizeof *o->exact_grad);
     if (n_pairs) exact_pass(o, m, v, n_pairs, want);
@@ -593,10 +609,16 @@ void cbe_lens_eval_columns(cbe_lens_objective *o, size_t m, const double *v, cbe
             o->c_total[j] += row->c_coeff;
             if (per_token) per_token[j * active + i] = row->energy;
         }
-        energy[j] = sum / (double)active;
-        if (slope) slope[j] = -o->c_total[j] / (double)active; /* dc_n / da = -1 */
+        energy[j] = sum;
     }
-    if (want == CBE_LENS_GRADIENTS) gradient(o, m, n_pairs > 0, grad);
+    double *sums = want == CBE_LENS_GRADIENTS ? grad : NULL;
+    if (sums) gradient(o, m, n_pairs > 0, sums);
+    add_processes(o, m, energy, sums);
+    for (size_t j = 0; j < m; j++) {
+        energy[j] /= rows;
+        if (slope) slope[j] = -o->c_total[j] / rows; /* dc_n / da = -1 */
+        for (size_t k = 0; k < o->hidden_size && sums; k++) sums[j * o->hidden_size + k] /= rows;
+    }
 }
 
 /* Column j is direction j with the constant given, NULL: 0. */

@@ -49,6 +49,7 @@ static void set_mean(cbe_lens_objective *o)
     memset(o->mean, 0, d * sizeof *o->mean);
     for (size_t b = 0; b < blocks; b++)
         for (size_t k = 0; k < d; k++) o->mean[k] += o->block_sums[b * d + k];
+    cbe_processes_sum(o->processes, d, o->mean);
     for (size_t k = 0; k < d; k++) o->mean[k] /= (double)o->n_mean;
 }
 
@@ -142,8 +143,22 @@ static cbe_status set_rows(cbe_lens_objective *o, cbe_error *err)
     if (bad_row < o->n_rows)
         return cbe_fail(err, CBE_ERR_NUMERIC, -1,
                         "token %zu has logits that are not finite; check the decoder and the hidden states",
-                        o->row_token[bad_row]);
+                        o->first_token + o->row_token[bad_row]);
     return CBE_OK;
+}
+
+/* The hidden states that ours are ablated with, wherever they are. */
+static cbe_status fetch_others(cbe_lens_objective *o, cbe_error *err)
+{
+    const size_t n = o->n_tokens;
+    size_t *wanted = cbe_alloc(n, sizeof *wanted, "hidden states of other processes", err);
+    cbe_status st = cbe_processes_agree(o->processes, wanted ? CBE_OK : CBE_ERR_NOMEM, err);
+    if (st == CBE_OK) {
+        for (size_t i = 0; i < n; i++) wanted[i] = (size_t)o->derangement[i];
+        st = cbe_processes_fetch_rows(o->processes, o->first_tokens, o->hidden_size, o->hidden, n, wanted, o->other, err);
+    }
+    cbe_free(wanted);
+    return st;
 }
 
 cbe_status cbe_lens_objective_set_layer(cbe_objective *objective, const float *hidden,
@@ -152,14 +167,16 @@ cbe_status cbe_lens_objective_set_layer(cbe_objective *objective, const float *h
     cbe_lens_objective *o = (cbe_lens_objective *)objective;
     o->layer_set = false;
     const size_t bad = first_not_finite(hidden, o->n_tokens, o->hidden_size);
+    cbe_status st = CBE_OK;
     if (bad < o->n_tokens)
-        return cbe_fail(err, CBE_ERR_NUMERIC, -1, "the hidden state of token %zu has NaN or infinity in it",
-                        bad);
+        st = cbe_fail(err, CBE_ERR_NUMERIC, -1, "the hidden state of token %zu has NaN or infinity in it", o->first_token + bad);
     o->hidden = hidden;
     o->translator = translator;
-    set_mean(o);
-    cbe_status st = set_lens_states(o, err);
+    if (st == CBE_OK) st = set_lens_states(o, err);
     if (st == CBE_OK) st = set_rows(o, err);
+    if ((st = cbe_processes_agree(o->processes, st, err)) != CBE_OK) return st;
+    set_mean(o);
+    if (o->other) st = fetch_others(o, err);
     o->layer_set = st == CBE_OK;
     return st;
 }

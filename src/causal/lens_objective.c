@@ -26,25 +26,33 @@ static size_t lens_n_tokens(const cbe_objective *self)
 
 void cbe_lens_activate(cbe_lens_objective *o, size_t first, size_t span, size_t count)
 {
-    for (size_t i = 0; i < count; i++) o->active[i] = first + (size_t)((double)i * (double)span / (double)count);
+    const size_t own[2] = {o->n_rows - o->n_held_out, o->n_held_out}, searched = o->all_rows - o->all_held_out;
     o->active_first = first;
     o->active_span = span;
-    o->n_active = count;
-    const size_t part = blocks_of(count, CBE_LENS_PARTS);
-    o->n_parts = blocks_of(count, part > CBE_LENS_MIN_PART ? part : CBE_LENS_MIN_PART);
+    o->all_active = count;
+    o->n_active = o->active_place = 0;
+    for (size_t i = 0; i < count; i++) {
+        const size_t row = first + (size_t)((double)i * (double)span / (double)count), out = row >= searched;
+        const size_t among = row - (out ? searched : 0); /* rows of its part */
+        if (among < o->rows_before[out] || among - o->rows_before[out] >= own[out]) continue;
+        if (o->n_active == 0) o->active_place = i;
+        o->active[o->n_active++] = among - o->rows_before[out] + (out ? own[0] : 0);
+    }
+    const size_t part = blocks_of(o->n_active, CBE_LENS_PARTS);
+    o->n_parts = blocks_of(o->n_active, part > CBE_LENS_MIN_PART ? part : CBE_LENS_MIN_PART);
 }
 
 void cbe_lens_set_sample(cbe_objective *self, size_t n)
 {
     cbe_lens_objective *o = (cbe_lens_objective *)self;
-    const size_t searched = o->n_rows - o->n_held_out;
+    const size_t searched = o->all_rows - o->all_held_out;
     cbe_lens_activate(o, 0, searched, n == 0 || n > searched ? searched : n);
 }
 
 static void lens_set_held_out(cbe_objective *self)
 {
     cbe_lens_objective *o = (cbe_lens_objective *)self;
-    cbe_lens_activate(o, o->n_rows - o->n_held_out, o->n_held_out, o->n_held_out);
+    cbe_lens_activate(o, o->all_rows - o->all_held_out, o->all_held_out, o->all_held_out);
 }
 
 enum { MAX_ARRAYS = 64 };
@@ -58,11 +66,15 @@ static size_t list_arrays(cbe_lens_objective *o, cbe_array *list)
     const size_t token_blocks = blocks_of(longest, CBE_LENS_TOKEN_BLOCK), vocab_blocks = blocks_of(v, CBE_LENS_VOCAB_BLOCK);
     const size_t sums = 3 * token_blocks > vocab_blocks ? 3 * token_blocks : vocab_blocks;
     const bool f32 = o->storage == CBE_LOGITS_FLOAT32, f16 = o->storage == CBE_LOGITS_FLOAT16;
+    const bool resample = o->ablation == CBE_ABLATE_RESAMPLE;
+    const size_t processes = cbe_processes_size(o->processes);
     const cbe_array arrays[] = {
         {&o->row_token, n, sizeof(size_t), "rows"},
         {&o->labels, o->kind == CBE_OBJECTIVE_CE ? n : 0, sizeof(int64_t), "labels"},
-        {&o->derangement, o->ablation == CBE_ABLATE_RESAMPLE ? n : 0, sizeof(int64_t), "derangement"},
-        {&o->held_out, o->n_mean < n ? n : 0, sizeof(bool), "tokens held out"},
+        {&o->derangement, resample ? n : 0, sizeof(int64_t), "derangement"},
+        {&o->other, resample && processes > 1 ? cbe_times(n, d, 1) : 0, sizeof(float), "hidden states of other processes"},
+        {&o->first_tokens, processes > 1 ? processes + 1 : 0, sizeof(size_t), "processes"},
+        {&o->held_out, o->some_held_out ? n : 0, sizeof(bool), "tokens held out"},
         {&o->w, cbe_times(v, d, 1), sizeof(float), "unembedding with the norm's gain"},
         {&o->offset, o->decoder->beta || o->decoder->bias ? v : 0, sizeof(float), "logit offset"},
         {&o->mean, d, sizeof(double), "mean hidden state"},
@@ -90,7 +102,7 @@ static size_t list_arrays(cbe_lens_objective *o, cbe_array *list)
         {&o->ac_norm2, m, sizeof(double), "directions"},
         {&o->ac32, cbe_times(m, d, 1), sizeof(float), "directions"},
         {&o->h_dot, cbe_times(m, longest, 1), sizeof(double), "coefficients"},
-        {&o->other_dot, o->ablation == CBE_ABLATE_RESAMPLE ? cbe_times(m, longest, 1) : 0, sizeof(double), "coefficients"},
+        {&o->other_dot, resample ? cbe_times(m, longest, 1) : 0, sizeof(double), "coefficients"},
         {&o->x_dot, cbe_times(m, longest, 1), sizeof(double), "coefficients"},
         {&o->e_dot, cbe_times(m, longest, 1), sizeof(double), "coefficients"},
         {&o->u, cbe_times(m, stride, 1), sizeof(float), "logit directions"},
@@ -111,11 +123,13 @@ static size_t list_arrays(cbe_lens_objective *o, cbe_array *list)
         {&o->grad_sums, cbe_times(m, d, 4), sizeof(double), "gradient sums"},
         {&o->c_total, m, sizeof(double), "gradient sums"},
         {&o->lens_grad, d, sizeof(double), "gradient sums"},
+        {&o->all_sums, processes > 1 ? cbe_times(m, d + 2, 1) : 0, sizeof(double), "sums over processes"},
         {&o->tracks, cbe_times(m, CBE_CONSTANT_TRACKS, 1), sizeof(cbe_constant_track), "constants"},
         {&o->column_energy, m, sizeof(double), "constants"},
         {&o->column_slope, m, sizeof(double), "constants"},
         {&o->column_range, m, sizeof(double), "constants"},
         {&o->pending, m, sizeof(size_t), "constants"},
+        {&o->sorted, o->all_rows, sizeof(double), "constants"},
         {&o->column_grad, cbe_times(m, d, 1), sizeof(double), "constants"},
     };
     _Static_assert(sizeof arrays / sizeof *arrays <= MAX_ARRAYS, "room for the list");
@@ -156,13 +170,40 @@ static void describe(cbe_lens_objective *o, const cbe_decoder *decoder, const cb
     o->layernorm = decoder->norm == CBE_NORM_LAYER;
     o->has_probs = o->kind == CBE_OBJECTIVE_KL && !o->capped;
     o->n_threads = omp_get_max_threads();
+    o->processes = options->processes;
+    o->first_token = options->first_token;
+    o->some_held_out = options->held_out != NULL;
     for (size_t n = 0; n < o->n_tokens; n++) {
-        const bool out = options->held_out && options->held_out[n];
+        const bool out = options->held_out && options->held_out[o->first_token + n];
         o->n_mean += !out;
         if (!is_row(options, n)) continue;
         o->n_rows++;
         o->n_held_out += out;
     }
+    /* About, until the others have told theirs. */
+    o->all_rows = o->n_rows * cbe_processes_size(o->processes);
+    o->all_held_out = o->n_held_out;
+}
+
+/* Adds up what the processes have. */
+static cbe_status count_all(cbe_lens_objective *o, cbe_error *err)
+{
+    const size_t size = cbe_processes_size(o->processes), rank = cbe_processes_rank(o->processes);
+    const size_t own[] = {o->n_rows - o->n_held_out, o->n_held_out, o->n_mean};
+    size_t total[3] = {0, 0, 0}, *each = cbe_alloc(size, sizeof *each, "processes", err);
+    const cbe_status st = cbe_processes_agree(o->processes, each ? CBE_OK : CBE_ERR_NOMEM, err);
+    for (size_t i = 0; st == CBE_OK && i < 3; i++) {
+        cbe_processes_list(o->processes, own[i], each);
+        for (size_t r = 0; r < size; r++) {
+            if (i < 2 && r < rank) o->rows_before[i] += each[r];
+            total[i] += each[r];
+        }
+    }
+    o->all_rows = total[0] + total[1];
+    o->all_held_out = total[1];
+    o->n_mean = total[2];
+    cbe_free(each);
+    return st;
 }
 
 size_t cbe_lens_objective_bytes(const cbe_decoder *decoder, const cbe_lens_options *options)
@@ -187,21 +228,23 @@ static cbe_status choose_rows(cbe_lens_objective *o, const cbe_lens_options *opt
                                 (long long)label, n, o->vocab_size);
             o->labels[n] = label;
         }
-        if (o->held_out) o->held_out[n] = options->held_out[n];
-        if (is_row(options, n)) o->row_token[next[options->held_out && options->held_out[n]]++] = n;
+        const bool out = options->held_out && options->held_out[o->first_token + n];
+        if (o->held_out) o->held_out[n] = out;
+        if (is_row(options, n)) o->row_token[next[out]++] = n;
     }
     return CBE_OK;
 }
 
-static cbe_status copy_derangement(cbe_lens_objective *o, const int64_t *derangement, cbe_error *err)
+/* @param n of all processes */
+static cbe_status copy_derangement(cbe_lens_objective *o, size_t n, const int64_t *derangement, const bool *held_out,
+                                   cbe_error *err)
 {
-    const size_t n = o->n_tokens;
     bool *taken = cbe_alloc_zero(n, sizeof *taken, "derangement check", err);
     if (!taken) return CBE_ERR_NOMEM;
     cbe_status st = CBE_OK;
     for (size_t i = 0; i < n && st == CBE_OK; i++) {
         const int64_t to = derangement[i];
-        if (to >= 0 && (uint64_t)to < n && o->held_out && o->held_out[i] != o->held_out[to])
+        if (to >= 0 && (uint64_t)to < n && held_out && held_out[i] != held_out[to])
             st = cbe_fail(err, CBE_ERR_ARG, -1, "derangement[%zu] = %lld mixes tokens held out with others", i,
                           (long long)to);
         else if (to < 0 || (uint64_t)to >= n || (size_t)to == i || taken[to])
@@ -210,8 +253,9 @@ static cbe_status copy_derangement(cbe_lens_objective *o, const int64_t *derange
                           "without fixed points",
                           i, (long long)to, n);
         else
-            taken[to] = true, o->derangement[i] = to;
+            taken[to] = true;
     }
+    if (st == CBE_OK) memcpy(o->derangement, derangement + o->first_token, o->n_tokens * sizeof *derangement);
     cbe_free(taken);
     return st;
 }
@@ -236,14 +280,14 @@ static void fold_decoder(cbe_lens_objective *o)
 static cbe_status check_options(const cbe_lens_options *options, const cbe_lens_objective *o, cbe_error *err)
 {
     const size_t n = o->n_mean;
-    if (options->n_tokens == 0) return cbe_fail(err, CBE_ERR_ARG, -1, "there are no tokens");
+    if (options->n_tokens == 0 && !o->processes) return cbe_fail(err, CBE_ERR_ARG, -1, "there are no tokens");
     if (n == 0) return cbe_fail(err, CBE_ERR_ARG, -1, "all tokens are held out");
     if (options->ablation != CBE_ABLATE_ZERO && n < 2)
         return cbe_fail(err, CBE_ERR_ARG, -1, "%s ablation needs at least 2 tokens, there is 1",
                         cbe_ablation_name(options->ablation));
     if (options->ablation == CBE_ABLATE_RESAMPLE && !options->derangement)
         return cbe_fail(err, CBE_ERR_ARG, -1, "resample ablation needs a derangement");
-    if (o->n_rows == o->n_held_out)
+    if (o->all_rows == o->all_held_out)
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         "objective ce: no token has a next token; sequences of 2 or more are needed");
     return CBE_OK;
@@ -252,23 +296,35 @@ static cbe_status check_options(const cbe_lens_options *options, const cbe_lens_
 cbe_status cbe_lens_objective_create(cbe_objective **out, const cbe_decoder *decoder,
                                      const cbe_lens_options *options, cbe_error *err)
 {
-    cbe_status st;
-    if (options->kind == CBE_OBJECTIVE_CE && !options->labels)
-        return cbe_fail(err, CBE_ERR_ARG, -1, "objective ce needs labels, the next tokens");
     const cbe_kernels *kernels = cbe_kernels_choose(options->kernels);
-    if (!kernels)
-        return cbe_fail(err, CBE_ERR_ARG, -1, "kernels '%s' are not built in or not usable on this CPU",
-                        options->kernels);
     cbe_lens_objective *o = cbe_alloc_zero(1, sizeof *o, "lens objective", err);
-    if (!o) return CBE_ERR_NOMEM;
+    cbe_status st = o ? CBE_OK : CBE_ERR_NOMEM;
+    size_t n_all = 0;
+    if (options->kind == CBE_OBJECTIVE_CE && !options->labels)
+        st = cbe_fail(err, CBE_ERR_ARG, -1, "objective ce needs labels, the next tokens");
+    else if (!kernels)
+        st = cbe_fail(err, CBE_ERR_ARG, -1, "kernels '%s' are not built in or not usable on this CPU", options->kernels);
+    if ((st = cbe_processes_agree(options->processes, st, err)) != CBE_OK) {
+        cbe_free(o);
+        return st;
+    }
     describe(o, decoder, options);
     o->kernels = kernels;
+    if ((st = count_all(o, err)) != CBE_OK) goto done;
     if ((st = check_options(options, o, err)) != CBE_OK) goto done;
     cbe_array arrays[MAX_ARRAYS];
     const size_t count = list_arrays(o, arrays);
-    if ((st = cbe_arrays_allocate(count, arrays, err)) != CBE_OK) goto done;
-    if ((st = choose_rows(o, options, err)) != CBE_OK) goto done;
-    if (o->derangement && (st = copy_derangement(o, options->derangement, err)) != CBE_OK) goto done;
+    st = cbe_arrays_allocate(count, arrays, err);
+    if (st == CBE_OK) st = choose_rows(o, options, err);
+    if ((st = cbe_processes_agree(o->processes, st, err)) != CBE_OK) goto done;
+    if (o->first_tokens) {
+        cbe_processes_list(o->processes, o->n_tokens, o->first_tokens + 1);
+        o->first_tokens[0] = 0;
+        for (size_t r = 0; r < cbe_processes_size(o->processes); r++) o->first_tokens[r + 1] += o->first_tokens[r];
+    }
+    n_all = o->first_tokens ? o->first_tokens[cbe_processes_size(o->processes)] : o->n_tokens;
+    if (o->derangement) st = copy_derangement(o, n_all, options->derangement, options->held_out, err);
+    if ((st = cbe_processes_agree(o->processes, st, err)) != CBE_OK) goto done;
     fold_decoder(o);
     if (o->offset) kernels->range(o->vocab_size, o->offset, &o->offset_low, &o->offset_high);
     cbe_lens_set_sample(&o->head, 0);

@@ -67,8 +67,14 @@ typedef struct {
     size_t stride;       /* V, made whole vectors: rows of V begin at multiples of it */
     size_t n_rows, *row_token;
     size_t n_held_out;   /* of the rows: they come last */
-    size_t n_mean;       /* tokens that are not held out */
-    bool *held_out;      /* (N); NULL: none */
+    bool some_held_out, *held_out; /* (N); NULL: none */
+    /* Of all processes together: what is above is this one's share. */
+    const cbe_processes *processes; /* NULL: one alone */
+    size_t first_token;             /* number of its first one */
+    size_t *first_tokens;           /* (processes + 1): of each process's first one; NULL: alone */
+    size_t all_rows, all_held_out;
+    size_t n_mean;                  /* tokens that are not held out */
+    size_t rows_before[2];          /* rows of processes of lower rank, searched and held out */
     int64_t *derangement, *labels;
     bool capped, layernorm, has_probs; /* has_probs: E is kept (kl without cap) */
     int n_threads;
@@ -82,6 +88,7 @@ typedef struct {
     cbe_translator translator;
     float *x_buffer; /* (N, d), only with a translator */
     const float *x;  /* hidden or x_buffer */
+    float *other;    /* (N, d): hidden states of the tokens that ours are ablated with; resample of several processes alone */
     double *mean;    /* (d) of hidden, over tokens that are not held out */
     float *z;        /* (rows, stride): Z_n - shift_n, shift_n = s_n lse_n (0 when capped); or */
     uint16_t *z16;   /* (rows, stride): the same over s_n in half precision; or neither, see lens_rows.c */
@@ -94,8 +101,9 @@ typedef struct {
     bool layer_set;
 
     /* The sample in force. */
-    size_t n_active, *active; /* rows, rising: evenly spread over active_span of them from active_first on */
-    size_t active_first, active_span;
+    size_t n_active, *active; /* rows, rising: of the process's own, those among */
+    size_t all_active, active_first, active_span; /* so many, evenly spread over active_span rows of all from active_first on; */
+    size_t active_place;                          /* the first of ours is that one of them */
     size_t n_parts;
 
     /* Scratch of threads. */
@@ -124,11 +132,13 @@ typedef struct {
     double *coeff;                        /* (3, m, active) */
     double *block_sums;                   /* (3 token blocks or vocabulary blocks, m, d) */
     double *grad_sums, *c_total, *lens_grad; /* (4, m, d), (m), (d) */
+    double *all_sums;                     /* (m, d + 2): what is added up over processes; several alone */
 
     /* Scratch of optimal ablation. */
     cbe_constant_track *tracks;                           /* (CBE_CONSTANT_TRACKS, m) */
     double *column_energy, *column_slope, *column_range, *column_grad; /* (m), (m), (m), (m, d) */
     size_t *pending; /* (m): directions whose constant is not settled */
+    double *sorted;  /* (all_rows) */
 } cbe_lens_objective;
 
 /** 1 / ln 2: kernels take exponents of two. */
@@ -140,6 +150,12 @@ static const double CBE_LN2 = 0.69314718055994530942;
 static inline double cbe_lens_round(double x)
 {
     return (double)(float)(x * CBE_LOG2E) * CBE_LN2;
+}
+
+/** Hidden state of the token that a token is ablated with. */
+static inline const float *cbe_lens_other(const cbe_lens_objective *o, size_t token)
+{
+    return o->other ? o->other + token * o->hidden_size : o->hidden + (size_t)o->derangement[token] * o->hidden_size;
 }
 
 /** Rows of exponentials that a thread keeps: two, or with a soft cap a group and as many of clean probabilities. */
@@ -185,7 +201,7 @@ cbe_status cbe_lens_eval_optimal(cbe_objective *self, size_t m, const double *v,
                                  double *grad, double *per_token, cbe_error *err);
 /* lens_objective.c */
 void cbe_lens_set_sample(cbe_objective *self, size_t n);
-/** Takes count rows, evenly spread over span of them from first on. */
+/** Takes count rows, evenly spread over span of them from first on, of all processes. */
 void cbe_lens_activate(cbe_lens_objective *o, size_t first, size_t span, size_t count);
 
 #endif

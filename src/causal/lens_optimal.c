@@ -27,12 +27,17 @@ enum {
 };
 static const cbe_constant_rules RULES = {2e-7, 2e-6, 1e-7};
 
-/* Coefficients of a direction at the tokens in force, sorted, into x (n_active); returns how far they reach. */
-static double sorted_coefficients(const cbe_lens_objective *o, size_t direction, double *x)
+/* Coefficients of a direction at the tokens in force, sorted, into o->sorted; returns how far they reach. */
+static double sorted_coefficients(cbe_lens_objective *o, size_t direction)
 {
-    for (size_t i = 0; i < o->n_active; i++) x[i] = o->h_dot[direction * o->n_tokens + o->row_token[o->active[i]]];
-    cbe_constants_order(o->n_active, x);
-    return x[o->n_active - 1] - x[0];
+    const size_t n = o->all_active;
+    double *x = o->sorted;
+    memset(x, 0, n * sizeof *x); /* others' */
+    for (size_t i = 0; i < o->n_active; i++)
+        x[o->active_place + i] = o->h_dot[direction * o->n_tokens + o->row_token[o->active[i]]];
+    cbe_processes_sum(o->processes, n, x);
+    cbe_constants_order(n, x);
+    return x[n - 1] - x[0];
 }
 
 /* Evaluates the constants `next` of n tracks, as many columns at once as there is room for, and moves their brackets. */
@@ -53,9 +58,8 @@ static void evaluate_tracks(cbe_lens_objective *o, const double *v, size_t n, cb
 static size_t first_look(cbe_lens_objective *o, const double *v, size_t direction, cbe_constant_track *tracks, double *range)
 {
     double a[N_CONSTANTS], energy[N_CONSTANTS], slope[N_CONSTANTS];
-    double *x = o->coeff; /* free until a gradient is taken */
-    *range = sorted_coefficients(o, direction, x);
-    for (size_t q = 0; q < N_QUANTILES; q++) a[q] = x[(size_t)(QUANTILES[q] * (double)(o->n_active - 1) + 0.5)];
+    *range = sorted_coefficients(o, direction);
+    for (size_t q = 0; q < N_QUANTILES; q++) a[q] = o->sorted[(size_t)(QUANTILES[q] * (double)(o->all_active - 1) + 0.5)];
     a[N_QUANTILES] = o->mean_dot[direction];
     a[N_QUANTILES + 1] = 0;
     const size_t n = cbe_constants_distinct(N_CONSTANTS, a);
@@ -107,7 +111,7 @@ cbe_status cbe_lens_eval_optimal(cbe_objective *self, size_t m, const double *v,
     if (!o->layer_set) return cbe_fail(err, CBE_ERR_ARG, -1, "the lens objective has no layer set");
     o->replacement = CBE_ABLATE_OPTIMAL;
     cbe_lens_set_directions(o, m, v);
-    const size_t first = o->active_first, span = o->active_span, count = o->n_active;
+    const size_t first = o->active_first, span = o->active_span, count = o->all_active;
     size_t thin = count / SAMPLE_SHARE > MIN_SAMPLE ? count / SAMPLE_SHARE : MIN_SAMPLE;
     thin = cbe_min_size(thin, count);
     cbe_lens_activate(o, first, span, thin);

@@ -3,10 +3,7 @@
 
 #include <string.h>
 
-#include "core/memory.h"
-
 enum {
-    TOKENS = 256,    /* spread evenly */
     CLIMBS = 4,      /* of each vector */
     ITERATIONS = 20, /* of each climb */
     BATCH = 4
@@ -14,7 +11,7 @@ enum {
 
 cbe_status cbe_lens_starts(const cbe_lens_starts_input *in, size_t *n, double *out, cbe_error *err)
 {
-    const size_t d = in->decoder->hidden_size, n_tokens = in->n_tokens < TOKENS ? in->n_tokens : TOKENS;
+    const size_t d = in->decoder->hidden_size, n_tokens = in->n_tokens;
     const cbe_lens_options lens = {.n_tokens = n_tokens,
                                    .ablation = in->ablation == CBE_ABLATE_ZERO ? CBE_ABLATE_ZERO : CBE_ABLATE_MEAN,
                                    .max_batch = BATCH,
@@ -24,10 +21,6 @@ cbe_status cbe_lens_starts(const cbe_lens_starts_input *in, size_t *n, double *o
     if (n_tokens < 2 || bytes == SIZE_MAX || (in->memory && bytes > in->memory)) return CBE_OK;
     cbe_objective *objective = NULL;
     cbe_basis basis = {0};
-    float *hidden = cbe_alloc(n_tokens, d * sizeof *hidden, "hidden states of a sample", err);
-    if (!hidden) return CBE_ERR_NOMEM;
-    for (size_t i = 0; i < n_tokens; i++)
-        memcpy(hidden + i * d, in->hidden + i * in->n_tokens / n_tokens * d, d * sizeof *hidden);
     cbe_search_options search;
     cbe_search_options_init(&search);
     search.n_vectors = wanted;
@@ -37,7 +30,7 @@ cbe_status cbe_lens_starts(const cbe_lens_starts_input *in, size_t *n, double *o
     search.max_iterations = ITERATIONS;
     search.seed = in->seed;
     cbe_status st = cbe_lens_objective_create(&objective, in->decoder, &lens, err);
-    if (st == CBE_OK) st = cbe_lens_objective_set_layer(objective, hidden, (cbe_translator){0}, err);
+    if (st == CBE_OK) st = cbe_lens_objective_set_layer(objective, in->hidden, (cbe_translator){0}, err);
     if (st == CBE_OK) st = cbe_search_layer(&basis, objective, &search, in->starts, NULL, NULL, err);
     if (st == CBE_OK) {
         *n = basis.n_vectors;
@@ -45,6 +38,5 @@ cbe_status cbe_lens_starts(const cbe_lens_starts_input *in, size_t *n, double *o
     }
     cbe_basis_free(&basis);
     cbe_objective_free(objective);
-    cbe_free(hidden);
     return st;
 }

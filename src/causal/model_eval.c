@@ -31,6 +31,11 @@ const float *cbe_model_token(const cbe_model_objective *o, size_t n)
     return o->hidden + (b * o->context_length + s) * o->hidden_size;
 }
 
+const float *cbe_model_other(const cbe_model_objective *o, size_t n)
+{
+    return o->other ? o->other + n * o->hidden_size : cbe_model_token(o, (size_t)o->derangement[n]);
+}
+
 void cbe_model_set_directions(cbe_model_objective *o, size_t m, const double *v)
 {
     const size_t d = o->hidden_size;
@@ -46,7 +51,7 @@ static double coefficient(const cbe_model_objective *o, size_t n, size_t column,
     const size_t d = o->hidden_size;
     double c = cbe_model_dot(d, cbe_model_token(o, n), v) - o->constant[column];
     if (o->replacement == CBE_ABLATE_MEAN) c -= o->mean_dot[o->direction[column]];
-    if (o->replacement == CBE_ABLATE_RESAMPLE) c -= cbe_model_dot(d, cbe_model_token(o, (size_t)o->derangement[n]), v);
+    if (o->replacement == CBE_ABLATE_RESAMPLE) c -= cbe_model_dot(d, cbe_model_other(o, n), v);
     return c;
 }
 
@@ -93,7 +98,7 @@ static void pair_gradient(cbe_model_objective *o, const double *v, size_t first,
         total += along;
         for (size_t k = 0; k < d; k++) out[k] -= c * (double)g[k] + along * (double)h[k];
         if (o->replacement != CBE_ABLATE_RESAMPLE) continue;
-        const float *other = cbe_model_token(o, (size_t)o->derangement[n]);
+        const float *other = cbe_model_other(o, n);
         for (size_t k = 0; k < d; k++) out[k] += along * (double)other[k];
     }
     for (size_t k = 0; k < d && o->replacement == CBE_ABLATE_MEAN; k++) out[k] += total * o->mean[k];
@@ -139,11 +144,31 @@ static cbe_status run_batch(cbe_model_objective *o, const double *v, cbe_model_w
     return want_grad ? batch_gradients(o, v, first, n, slope, grad, err) : CBE_OK;
 }
 
+/* Sums over rows become those over the rows of all processes. */
+static void add_processes(cbe_model_objective *o, size_t m, double *energy, double *slope, double *grad)
+{
+    double *const lists[] = {energy, slope, grad}, *sums = o->all_sums;
+    const size_t counts[] = {m, m, m * o->hidden_size};
+    if (!o->processes) return;
+    for (size_t i = 0; i < 3; i++) {
+        if (!lists[i]) continue;
+        memcpy(sums, lists[i], counts[i] * sizeof *sums);
+        sums += counts[i];
+    }
+    cbe_processes_sum(o->processes, (size_t)(sums - o->all_sums), o->all_sums);
+    sums = o->all_sums;
+    for (size_t i = 0; i < 3; i++) {
+        if (!lists[i]) continue;
+        memcpy(lists[i], sums, counts[i] * sizeof *sums);
+        sums += counts[i];
+    }
+}
+
 cbe_status cbe_model_eval_columns(cbe_model_objective *o, size_t m, const double *v, cbe_model_want want, double *energy,
                                   double *slope, double *grad, double *per_token, cbe_error *err)
 {
     const size_t d = o->hidden_size, pairs = m * o->n_active;
-    const double rows = (double)o->n_rows;
+    const double rows = o->all_rows;
     cbe_status st = CBE_OK;
     memset(energy, 0, m * sizeof *energy);
     if (slope) memset(slope, 0, m * sizeof *slope);
@@ -152,6 +177,8 @@ cbe_status cbe_model_eval_columns(cbe_model_objective *o, size_t m, const double
     for (size_t first = 0; first < pairs && st == CBE_OK; first += o->plan.n_sequences)
         st = run_batch(o, v, want, first, cbe_min_size(o->plan.n_sequences, pairs - first), energy, slope, grad, per_token, &row,
                        err);
+    if ((st = cbe_processes_agree(o->processes, st, err)) != CBE_OK) return st;
+    add_processes(o, m, energy, slope, grad);
     for (size_t j = 0; j < m; j++) {
         energy[j] /= rows;
         if (slope) slope[j] /= rows;

@@ -16,10 +16,9 @@
 enum {
     BATCH_TOKENS = 4096, /* that run at once, where memory allows it: enough panels for several threads */
     KEPT_TOKENS = 1024,  /* fewer at once are not worth keeping all activations */
-    N_ARRAYS = 21
+    N_ARRAYS = 25
 };
 
-/* a b, or SIZE_MAX when that overflows: no memory has as much. */
 static size_t model_n_tokens(const cbe_objective *self)
 {
     return ((const cbe_model_objective *)self)->n_rows;
@@ -29,11 +28,15 @@ void cbe_model_activate(cbe_model_objective *o, size_t first, size_t span, size_
 {
     o->active_first = first;
     o->active_span = span;
-    o->n_active = count;
-    o->n_rows = 0;
+    o->all_active = count;
+    o->all_rows = 0;
+    o->n_active = o->n_rows = o->active_place = 0;
     for (size_t i = 0; i < count; i++) {
-        const size_t b = o->order[first + i * span / count];
-        o->active[i] = b;
+        const size_t sequence = o->order[first + i * span / count], b = sequence - o->first_sequence;
+        o->all_rows += o->sequence_rows[sequence];
+        if (sequence < o->first_sequence || b >= o->n_sequences) continue; /* another process's */
+        if (o->n_active == 0) o->active_place = i;
+        o->active[o->n_active++] = b;
         o->n_rows += o->first_row[b + 1] - o->first_row[b];
     }
 }
@@ -41,25 +44,30 @@ void cbe_model_activate(cbe_model_objective *o, size_t first, size_t span, size_
 static void model_set_sample(cbe_objective *self, size_t n)
 {
     cbe_model_objective *o = (cbe_model_objective *)self;
-    const size_t searched = o->n_sequences - o->n_held_out, whole = cbe_max_size((n + o->tokens_each / 2) / o->tokens_each, 1);
+    const size_t searched = o->all_sequences - o->n_held_out, whole = cbe_max_size((n + o->tokens_each / 2) / o->tokens_each, 1);
     cbe_model_activate(o, 0, searched, n == 0 ? searched : cbe_min_size(whole, searched));
 }
 
 static void model_set_held_out(cbe_objective *self)
 {
     cbe_model_objective *o = (cbe_model_objective *)self;
-    cbe_model_activate(o, o->n_sequences - o->n_held_out, o->n_held_out, o->n_held_out);
+    cbe_model_activate(o, o->all_sequences - o->n_held_out, o->n_held_out, o->n_held_out);
 }
 
 /* Every array, its size by the fields that are set. */
 static void list_arrays(cbe_model_objective *o, size_t n_rows, cbe_array list[N_ARRAYS])
 {
     const size_t d = o->hidden_size, m = o->head.max_batch, b = o->n_sequences, at_once = o->plan.n_sequences;
+    const size_t processes = cbe_processes_size(o->processes), all = o->all_sequences;
+    const bool resample = o->ablation == CBE_ABLATE_RESAMPLE;
     const cbe_array arrays[N_ARRAYS] = {
-        {&o->derangement, o->ablation == CBE_ABLATE_RESAMPLE ? o->n_tokens : 0, sizeof(int64_t), "derangement"},
+        {&o->derangement, resample ? o->n_tokens : 0, sizeof(int64_t), "derangement"},
+        {&o->other, resample && processes > 1 ? cbe_times(o->n_tokens, d, 1) : 0, sizeof(float), "hidden states of other processes"},
+        {&o->first_states, processes > 1 ? processes + 1 : 0, sizeof(size_t), "processes"},
         {&o->first_row, b + 1, sizeof(size_t), "rows"},
         {&o->row_token, n_rows, sizeof(size_t), "rows"},
-        {&o->order, b, sizeof(size_t), "sequences"},
+        {&o->order, all, sizeof(size_t), "sequences"},
+        {&o->sequence_rows, all, sizeof(double), "sequences"},
         {&o->active, b, sizeof(size_t), "sample"},
         {&o->mean, d, sizeof(double), "mean hidden state"},
         {&o->direction, m, sizeof(size_t), "directions"},
@@ -75,7 +83,8 @@ static void list_arrays(cbe_model_objective *o, size_t n_rows, cbe_array list[N_
         {&o->column_range, m, sizeof(double), "constants"},
         {&o->column_grad, cbe_times(m, d, 1), sizeof(double), "constants"},
         {&o->tracks, m, sizeof(cbe_constant_track), "constants"},
-        {&o->sorted, o->n_tokens, sizeof(double), "constants"},
+        {&o->sorted, cbe_times(all, o->tokens_each, 1), sizeof(double), "constants"},
+        {&o->all_sums, processes > 1 ? cbe_times(m, d + 2, 1) : 0, sizeof(double), "sums over processes"},
         {&o->pending, m, sizeof(size_t), "constants"},
     };
     memcpy(list, arrays, sizeof arrays);
@@ -112,15 +121,36 @@ static size_t describe(cbe_model_objective *o, const cbe_model *model, const cbe
         .skip = options->skip_positions,
         .tokens_each = options->context_length - options->skip_positions,
         .hidden_size = d,
+        .processes = options->processes,
+        .first_sequence = options->first_sequence,
     };
     o->n_tokens = o->n_sequences * o->tokens_each;
+    o->all_sequences = o->n_sequences * cbe_processes_size(o->processes); /* about, until the others have told theirs */
     size_t rows = 0;
-    for (size_t n = 0; n < o->n_tokens; n++) {
-        o->n_mean += !(options->held_out && options->held_out[n]);
-        rows += is_row(options, n);
-    }
-    for (size_t b = 0; b < o->n_sequences; b++) o->n_held_out += options->held_out && options->held_out[b * o->tokens_each];
+    for (size_t n = 0; n < o->n_tokens; n++) rows += is_row(options, n);
     return rows;
+}
+
+/* Adds up what the processes have. @param all_rows [out] tokens with an energy */
+static cbe_status count_all(cbe_model_objective *o, const cbe_model_objective_options *options, size_t n_rows, size_t *all_rows,
+                            cbe_error *err)
+{
+    const size_t size = cbe_processes_size(o->processes);
+    size_t *each = cbe_alloc(size, sizeof *each, "processes", err);
+    const cbe_status st = cbe_processes_agree(o->processes, each ? CBE_OK : CBE_ERR_NOMEM, err);
+    if (st != CBE_OK) {
+        cbe_free(each);
+        return st;
+    }
+    o->all_sequences = *all_rows = 0;
+    cbe_processes_list(o->processes, n_rows, each);
+    for (size_t r = 0; r < size; r++) *all_rows += each[r];
+    cbe_processes_list(o->processes, o->n_sequences, each);
+    for (size_t r = 0; r < size; r++) o->all_sequences += each[r];
+    for (size_t n = 0; n < o->all_sequences * o->tokens_each; n++) o->n_mean += !(options->held_out && options->held_out[n]);
+    for (size_t b = 0; b < o->all_sequences; b++) o->n_held_out += options->held_out && options->held_out[b * o->tokens_each];
+    cbe_free(each);
+    return CBE_OK;
 }
 
 /* Bytes of everything, with the plan that is set. */
@@ -183,26 +213,31 @@ cbe_status cbe_model_objective_choose(cbe_model_objective_plan *plan, const cbe_
 /* Rows of each sequence, the order of sequences, and the derangement. */
 static cbe_status copy_options(cbe_model_objective *o, const cbe_model_objective_options *options, cbe_error *err)
 {
-    const size_t each = o->tokens_each;
-    size_t next[2] = {0, o->n_sequences - o->n_held_out}, row = 0;
-    for (size_t b = 0; b < o->n_sequences; b++) {
+    const size_t each = o->tokens_each, n_all = o->all_sequences * each;
+    size_t next[2] = {0, o->all_sequences - o->n_held_out}, row = 0;
+    for (size_t b = 0; b < o->all_sequences; b++) {
         const bool out = options->held_out && options->held_out[b * each];
         o->order[next[out]++] = b;
-        o->first_row[b] = row;
-        for (size_t n = b * each; n < (b + 1) * each; n++) {
+        for (size_t n = b * each; n < (b + 1) * each; n++)
             if (options->held_out && options->held_out[n] != out)
                 return cbe_fail(err, CBE_ERR_ARG, -1, "sequence %zu is held out in part; the whole model needs whole ones", b);
+    }
+    memset(o->sequence_rows, 0, o->all_sequences * sizeof *o->sequence_rows);
+    for (size_t b = 0; b < o->n_sequences; b++) {
+        o->first_row[b] = row;
+        for (size_t n = b * each; n < (b + 1) * each; n++)
             if (is_row(options, n)) o->row_token[row++] = n;
-        }
+        o->sequence_rows[o->first_sequence + b] = (double)(row - o->first_row[b]);
     }
     o->first_row[o->n_sequences] = row;
-    for (size_t n = 0; o->derangement && n < o->n_tokens; n++) {
+    for (size_t n = 0; o->derangement && n < n_all; n++) {
         const int64_t to = options->derangement[n];
-        if (to < 0 || (uint64_t)to >= o->n_tokens || (size_t)to == n ||
+        const size_t own = n - o->first_sequence * each;
+        if (to < 0 || (uint64_t)to >= n_all || (size_t)to == n ||
             (options->held_out && options->held_out[n] != options->held_out[to]))
             return cbe_fail(err, CBE_ERR_ARG, -1, "derangement[%zu] = %lld: must be another of the %zu tokens, held out alike", n,
-                            (long long)to, o->n_tokens);
-        o->derangement[n] = to;
+                            (long long)to, n_all);
+        if (n >= o->first_sequence * each && own < o->n_tokens) o->derangement[own] = to;
     }
     return CBE_OK;
 }
@@ -234,15 +269,22 @@ static cbe_status make_divergence(cbe_model_objective *o, const cbe_model_object
 cbe_status cbe_model_objective_create(cbe_objective **out, const cbe_model *model,
                                       const cbe_model_objective_options *options, const float *last, cbe_error *err)
 {
-    cbe_status st = check_options(options, err);
-    if (st != CBE_OK) return st;
     cbe_model_objective *o = cbe_alloc_zero(1, sizeof *o, "model objective", err);
-    if (!o) return CBE_ERR_NOMEM;
+    cbe_status st = o ? check_options(options, err) : CBE_ERR_NOMEM;
+    if ((st = cbe_processes_agree(options->processes, st, err)) != CBE_OK) {
+        cbe_free(o);
+        return st;
+    }
     cbe_array arrays[N_ARRAYS];
     const size_t n_rows = describe(o, model, options);
+    size_t all_rows;
+    if ((st = count_all(o, options, n_rows, &all_rows, err)) != CBE_OK) {
+        cbe_free(o);
+        return st;
+    }
     if (o->n_mean == 0)
         st = cbe_fail(err, CBE_ERR_ARG, -1, "all tokens are held out");
-    else if (n_rows == 0)
+    else if (all_rows == 0)
         st = cbe_fail(err, CBE_ERR_ARG, -1, "objective ce: no token has a next token; sequences of 2 or more are needed");
     else if (options->ablation != CBE_ABLATE_ZERO && o->n_mean < 2)
         st = cbe_fail(err, CBE_ERR_ARG, -1, "%s ablation needs at least 2 tokens, there is 1", cbe_ablation_name(o->ablation));
@@ -254,26 +296,54 @@ cbe_status cbe_model_objective_create(cbe_objective **out, const cbe_model *mode
     if (st == CBE_OK) st = copy_options(o, options, err);
     if (st == CBE_OK) st = make_divergence(o, options, last, err);
     if (st == CBE_OK) st = cbe_suffix_create(&o->suffix, model, &suffix, err);
-    if (st != CBE_OK) {
+    if ((st = cbe_processes_agree(o->processes, st, err)) != CBE_OK) {
         model_destroy(&o->head);
         return st;
+    }
+    cbe_processes_sum(o->processes, o->all_sequences, o->sequence_rows);
+    if (o->first_states) {
+        cbe_processes_list(o->processes, o->n_sequences * o->context_length, o->first_states + 1);
+        o->first_states[0] = 0;
+        for (size_t r = 0; r < cbe_processes_size(o->processes); r++) o->first_states[r + 1] += o->first_states[r];
     }
     model_set_sample(&o->head, 0);
     *out = &o->head;
     return CBE_OK;
 }
 
-void cbe_model_objective_set_layer(cbe_objective *objective, size_t first, const float *hidden)
+/* The hidden states that ours are ablated with, wherever they are. */
+static cbe_status fetch_others(cbe_model_objective *o, cbe_error *err)
+{
+    const size_t each = o->tokens_each;
+    size_t *wanted = cbe_alloc(o->n_tokens, sizeof *wanted, "hidden states of other processes", err);
+    cbe_status st = cbe_processes_agree(o->processes, wanted ? CBE_OK : CBE_ERR_NOMEM, err);
+    if (st == CBE_OK) {
+        for (size_t n = 0; n < o->n_tokens; n++) {
+            const size_t token = (size_t)o->derangement[n];
+            wanted[n] = token / each * o->context_length + o->skip + token % each;
+        }
+        st = cbe_processes_fetch_rows(o->processes, o->first_states, o->hidden_size, o->hidden, o->n_tokens, wanted, o->other, err);
+    }
+    cbe_free(wanted);
+    return st;
+}
+
+cbe_status cbe_model_objective_set_layer(cbe_objective *objective, size_t first, const float *hidden, cbe_error *err)
 {
     cbe_model_objective *o = (cbe_model_objective *)objective;
-    const size_t d = o->hidden_size, searched = o->n_sequences - o->n_held_out;
+    const size_t d = o->hidden_size, searched = o->all_sequences - o->n_held_out;
     o->first = first;
     o->hidden = hidden;
     memset(o->mean, 0, d * sizeof *o->mean);
-    for (size_t i = 0; i < searched; i++)
+    for (size_t i = 0; i < searched; i++) {
+        const size_t b = o->order[i] - o->first_sequence;
+        if (o->order[i] < o->first_sequence || b >= o->n_sequences) continue; /* another process's */
         for (size_t n = 0; n < o->tokens_each; n++) {
-            const float *h = cbe_model_token(o, o->order[i] * o->tokens_each + n);
+            const float *h = cbe_model_token(o, b * o->tokens_each + n);
             for (size_t k = 0; k < d; k++) o->mean[k] += (double)h[k];
         }
+    }
+    cbe_processes_sum(o->processes, d, o->mean);
     for (size_t k = 0; k < d; k++) o->mean[k] /= (double)o->n_mean;
+    return o->other ? fetch_others(o, err) : CBE_OK;
 }

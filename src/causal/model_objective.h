@@ -24,12 +24,17 @@ typedef struct {
     cbe_model_objective_plan plan;
     size_t n_sequences, context_length, skip, tokens_each; /* B, S, S - tokens_each, tokens of a sequence */
     size_t hidden_size, n_tokens;                          /* d, N */
-    size_t n_mean;                                         /* tokens that are not held out */
     int64_t *derangement;                                  /* (N); NULL unless resample */
     size_t *first_row;                                     /* (B + 1): rows of sequence b are first_row[b] .. */
     size_t *row_token;                                     /* (rows) */
-    size_t *order;      /* (B): sequences that are searched, then those held out; each part rising */
-    size_t n_held_out;  /* sequences */
+    /* Of all processes together: what is above is this one's share. */
+    const cbe_processes *processes; /* NULL: one alone */
+    size_t first_sequence, all_sequences;
+    size_t *first_states; /* (processes + 1): number of each process's first position, of all B S; NULL: alone */
+    size_t n_mean;        /* tokens that are not held out */
+    size_t *order;        /* (all_sequences): those that are searched, then those held out; each part rising */
+    double *sequence_rows; /* (all_sequences) */
+    size_t n_held_out;    /* sequences */
     cbe_suffix *suffix;
     cbe_divergence *divergence;
 
@@ -37,10 +42,13 @@ typedef struct {
     size_t first;
     const float *hidden; /* (B S, d), borrowed; NULL: no layer is set */
     double *mean;        /* (d), of tokens that are neither skipped nor held out */
+    float *other;        /* (N, d): hidden states of the tokens that ours are ablated with; resample of several processes alone */
 
-    /* The sample in force: sequences, and their rows. */
+    /* The sample in force: the process's own sequences, and their rows, among */
     size_t n_active, *active, n_rows;
-    size_t active_first, active_span; /* evenly spread over so many of `order` */
+    size_t all_active, active_first, active_span; /* so many, evenly spread over active_span of `order` from active_first on; */
+    size_t active_place;                          /* the first of ours is that one of them */
+    double all_rows;
 
     /* Scratch. A column is a direction with a constant; a pair is a column and a sequence. */
     size_t *direction;               /* (m) of each column */
@@ -52,7 +60,8 @@ typedef struct {
     double *pair_grad, *pair_slope;  /* (plan.n_sequences, d), (plan.n_sequences) */
     double *column_energy, *column_slope, *column_range, *column_grad; /* (m), (m), (m), (m, d) */
     cbe_constant_track *tracks;      /* (m) */
-    double *sorted;                  /* (N) */
+    double *sorted;                  /* (all_sequences tokens_each) */
+    double *all_sums;                /* (m, d + 2): what is added up over processes; several alone */
     size_t *pending;                 /* (m) */
 } cbe_model_objective;
 
@@ -60,7 +69,7 @@ typedef struct {
 typedef enum { CBE_MODEL_ENERGIES, CBE_MODEL_GRADIENTS } cbe_model_want; /* slopes come with gradients */
 
 /* model_objective.c */
-/** Takes count sequences, evenly spread over span of `order` from first on. */
+/** Takes count sequences, evenly spread over span of `order` from first on, of all processes. */
 void cbe_model_activate(cbe_model_objective *o, size_t first, size_t span, size_t count);
 
 /* model_eval.c, the cbe_objective's own calls. */
@@ -70,8 +79,9 @@ cbe_status cbe_model_eval_constant(cbe_objective *self, size_t m, const double *
                                    double *slope, double *grad, double *per_token, cbe_error *err);
 /** h . v (d) of a token, in double. */
 double cbe_model_dot(size_t d, const float *h, const double *v);
-/** Hidden state of token n of N. */
+/** Hidden state of token n of N, and of the one that it is ablated with. */
 const float *cbe_model_token(const cbe_model_objective *o, size_t n);
+const float *cbe_model_other(const cbe_model_objective *o, size_t n);
 /** mean . v of m directions: evaluations of columns with them may follow. */
 void cbe_model_set_directions(cbe_model_objective *o, size_t m, const double *v);
 /** Evaluates columns 0 .. m - 1, whose o->direction and o->constant are filled in.

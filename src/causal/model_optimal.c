@@ -23,15 +23,18 @@ enum {
     SAMPLE_STEPS = 2,
     MAX_STEPS = 8
 };
-static const cbe_constant_rules RULES = {1e-6, 1e-3, 1e-6};
+static const cbe_constant_rules RULES = {1e-6, 5e-5, 1e-6};
 
 /* Coefficients of a direction at the tokens in force, sorted; returns their number. */
 static size_t sorted_coefficients(cbe_model_objective *o, const double *v)
 {
-    size_t n = 0;
+    const size_t each = o->tokens_each, n = o->all_active * each;
+    memset(o->sorted, 0, n * sizeof *o->sorted); /* others' */
     for (size_t i = 0; i < o->n_active; i++)
-        for (size_t t = 0; t < o->tokens_each; t++)
-            o->sorted[n++] = cbe_model_dot(o->hidden_size, cbe_model_token(o, o->active[i] * o->tokens_each + t), v);
+        for (size_t t = 0; t < each; t++)
+            o->sorted[(o->active_place + i) * each + t] =
+                cbe_model_dot(o->hidden_size, cbe_model_token(o, o->active[i] * each + t), v);
+    cbe_processes_sum(o->processes, n, o->sorted);
     cbe_constants_order(n, o->sorted);
     return n;
 }
@@ -118,7 +121,7 @@ cbe_status cbe_model_eval_optimal(cbe_objective *self, size_t m, const double *v
     cbe_status st = CBE_OK;
     o->replacement = CBE_ABLATE_OPTIMAL;
     cbe_model_set_directions(o, m, v);
-    const size_t first = o->active_first, span = o->active_span, count = o->n_active;
+    const size_t first = o->active_first, span = o->active_span, count = o->all_active;
     const size_t thin = cbe_min_size(count / SAMPLE_SHARE > MIN_SAMPLE ? count / SAMPLE_SHARE : MIN_SAMPLE, count);
     cbe_model_activate(o, first, span, thin);
     for (size_t j = 0; j < m && st == CBE_OK; j++) st = sample_minimum(o, v, j, err);

@@ -12,6 +12,7 @@
 #include "io/array_file.h"
 
 struct cbe_hidden_states {
+    size_t first_sequence; /* of those that are kept: cbe_hidden_states_keep */
     size_t n_sequences, context_length, hidden_size, n_blocks, end;
     float **captured;       /* (end) of (B S, d) or NULL; NULL when read from a file */
     cbe_array_file *file;
@@ -363,7 +364,7 @@ bool cbe_hidden_states_has(const cbe_hidden_states *states, size_t layer)
 
 const int64_t *cbe_hidden_states_ids(const cbe_hidden_states *states)
 {
-    return states->ids;
+    return states->ids ? states->ids + states->first_sequence * states->context_length : NULL;
 }
 
 const int64_t *cbe_hidden_states_derangement(const cbe_hidden_states *states)
@@ -371,10 +372,16 @@ const int64_t *cbe_hidden_states_derangement(const cbe_hidden_states *states)
     return states->derangement;
 }
 
-/* Tokens of sequence b that are left: *first, and how many. With a mask they are numbers of `kept`. */
-static size_t left_of(const cbe_hidden_states *states, size_t b, size_t skip, size_t *first)
+void cbe_hidden_states_keep(cbe_hidden_states *states, size_t first, size_t n)
 {
-    const size_t s = states->context_length;
+    states->first_sequence += first;
+    states->n_sequences = n;
+}
+
+/* Tokens that are left of sequence `i` of those kept: *first, and how many. With a mask they are numbers of `kept`. */
+static size_t left_of(const cbe_hidden_states *states, size_t i, size_t skip, size_t *first)
+{
+    const size_t s = states->context_length, b = states->first_sequence + i;
     const size_t begin = states->kept ? states->starts[b] : b * s;
     const size_t count = states->kept ? states->starts[b + 1] - begin : s;
     *first = begin + skip;
@@ -443,7 +450,7 @@ cbe_status cbe_hidden_states_read(const cbe_hidden_states *states, size_t layer,
                     st = cbe_fail(err, CBE_ERR_NUMERIC, -1,
                                   "%s%shidden_states.%zu: sequence %zu, position %zu holds %g; hidden states must be "
                                   "finite",
-                                  path, colon, layer, b, (token + k / d) % s, (double)out[k]);
+                                  path, colon, layer, (token + k / d) / s, (token + k / d) % s, (double)out[k]);
         }
     }
     cbe_array_reader_close(from.reader);
@@ -496,9 +503,11 @@ cbe_status cbe_hidden_states_first_norm_ratio(const cbe_hidden_states *states, s
             for (size_t k = 0; k < d; k++) norm2 += (double)hidden[i * d + k] * (double)hidden[i * d + k];
             norms[i] = (float)sqrt(norm2);
         }
-        for (size_t k = 0; k < b; k++) {
+        for (size_t k = 0, at = 0; k < b; k++) {
             size_t first;
-            if (left_of(states, k, 0, &first) > 0) firsts[n_firsts++] = norms[first];
+            const size_t count = left_of(states, k, 0, &first);
+            if (count > 0) firsts[n_firsts++] = norms[at];
+            at += count;
         }
         const double all = median(norms, n), at_first = median(firsts, n_firsts);
         *ratio = all > 0 ? at_first / all : at_first > 0 ? HUGE_VAL : 1;

@@ -114,7 +114,7 @@ static void close_case(golden_case *g)
 
 static cbe_objective *make_objective(const golden_case *g, cbe_ablation ablation, cbe_objective_kind kind)
 {
-    const cbe_lens_options options = {g->n_tokens, ablation, kind, g->derangement, g->labels, 0, NULL, NULL, CBE_LOGITS_FLOAT32};
+    const cbe_lens_options options = {.n_tokens = g->n_tokens, .ablation = ablation, .kind = kind, .derangement = g->derangement, .labels = g->labels};
     cbe_objective *o = NULL;
     cbe_assert_ok(cbe_lens_objective_create(&o, g->decoder, &options, &err), &err);
     cbe_assert_ok(cbe_lens_objective_set_layer(o, g->states, (cbe_translator){g->weight, g->bias}, &err), &err);

@@ -1,0 +1,38 @@
+/*
+ * transport.h - what carries numbers between processes: the calls behind cbe/processes.h, for more than one of them.
+ *
+ * mpi.c is one. processes.c answers for a process that is alone, and never comes here.
+ */
+#ifndef CBE_DIST_TRANSPORT_H
+#define CBE_DIST_TRANSPORT_H
+
+#include "cbe/processes.h"
+
+/* Lists of several processes lie one behind the other, in the order of ranks; counts are (size). */
+typedef struct {
+    cbe_status (*split)(cbe_processes **out, const cbe_processes *self, size_t size, cbe_error *err);
+    void (*destroy)(cbe_processes *self);
+    void (*sum)(const cbe_processes *self, size_t n, double *x);
+    void (*broadcast)(const cbe_processes *self, size_t from, size_t bytes, void *x);
+    void (*join)(const cbe_processes *self, const double *mine, const size_t *counts, double *all);
+    /* From each to each: lists of elements of `unit` bytes, counts[r] of them to r, from_counts[r] from r. */
+    void (*exchange)(const cbe_processes *self, size_t unit, const size_t *counts, const void *to, const size_t *from_counts,
+                     void *from);
+    cbe_status (*send)(cbe_processes *self, size_t bytes, const void *data, cbe_error *err);
+    cbe_status (*receive)(const cbe_processes *self, bool wait, size_t *from, size_t *bytes, void **data, cbe_error *err);
+} cbe_transport;
+
+/** Head of every transport's struct. */
+struct cbe_processes {
+    const cbe_transport *transport;
+    size_t rank, size, on_machine;
+};
+
+#ifdef CBE_MPI
+/** mpi.c: as cbe_processes_start, for a process that a launcher started. */
+cbe_status cbe_mpi_start(cbe_processes **out, cbe_error *err);
+/** Its name, "Open MPI 4.1.4". */
+const char *cbe_mpi_library(void);
+#endif
+
+#endif
