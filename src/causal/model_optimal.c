@@ -23,7 +23,7 @@ enum {
     SAMPLE_STEPS = 2,
     MAX_STEPS = 8
 };
-static const cbe_constant_rules RULES = {1e-6, 5e-5, 1e-6};
+static const cbe_constant_rules RULES = {1e-6, 1e-5, 1e-6};
 
 /* Coefficients of a direction at the tokens in force, sorted; returns their number. */
 static size_t sorted_coefficients(cbe_model_objective *o, const double *v)
