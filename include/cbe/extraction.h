@@ -42,6 +42,8 @@ typedef struct {
                                           preset: see cbe_init_layer */
     const cbe_processes *processes; /* borrowed; not NULL: tokens are divided over them in whole sequences, and the hidden states are
                                        the process's own share (cbe_extract_assist) */
+    cbe_processes *run; /* borrowed; not NULL: all processes of the run, in groups of as many as `processes` has. Each group has its
+                           own of the layers, and rank 0 of them all has every result */
     const int64_t *derangement; /* of all tokens, borrowed; NULL: that of the hidden states, which is one of all tokens too */
     struct cbe_checkpoint *checkpoint; /* borrowed; keeps up with cbe_extract, which begins with what was read from it; NULL: none
                                           (cbe/checkpoint.h) */
@@ -80,7 +82,9 @@ const char *cbe_layer_objective_kernels(const cbe_layer_objective *objective);
 cbe_logit_storage cbe_layer_objective_storage(const cbe_layer_objective *objective, size_t *bytes);
 /** How the whole model runs; borrowed. NULL through a lens. */
 const cbe_model_objective_plan *cbe_layer_objective_plan(const cbe_layer_objective *objective);
-/** Sequences that are held out. */
+/** Tokens and sequences that the run is on, of all processes; and sequences that are held out. */
+size_t cbe_layer_objective_n_tokens(const cbe_layer_objective *objective);
+size_t cbe_layer_objective_n_sequences(const cbe_layer_objective *objective);
 size_t cbe_layer_objective_n_held_out(const cbe_layer_objective *objective);
 /** True when a derangement was given that could not be used since positions are skipped or sequences held out. */
 bool cbe_layer_objective_derangement_unused(const cbe_layer_objective *objective);
@@ -112,9 +116,13 @@ typedef struct {
     void *context;
 } cbe_extraction_progress;
 
-/** Searches layers, in the order given.
+/** Whether the i-th layer of a run is the caller's group's: groups take turns. */
+bool cbe_layer_is_own(const cbe_extraction_options *options, size_t i);
+
+/** Searches layers, in the order given; those of other groups of processes come from there. Called by rank 0 of each group.
  * @param results [out] n_layers of them, filled as layers are done; on failure those done so far are kept
- *                 (n_vectors is 0 in the others) and are the caller's to free all the same */
+ *                 (n_vectors is 0 in the others) and are the caller's to free all the same. In rank 0 of the run of all
+ *                 layers, in the others of those of their groups */
 cbe_status cbe_extract(cbe_layer_objective *objective, size_t n_layers, const size_t *layers,
                        const cbe_decoder *decoder, const cbe_extraction_options *options,
                        const cbe_extraction_progress *progress, cbe_layer_result *results, cbe_error *err);
@@ -143,6 +151,7 @@ typedef struct {
     const cbe_run_input *inputs;
     const char *kernels, *logits; /* instruction set; how logits were kept */
     size_t n_sequences, context_length, n_tokens, n_held_out, skip_positions, hidden_size; /* n_held_out sequences */
+    size_t n_processes, n_groups; /* processes that share a layer; groups of them, each with layers of its own */
     double seconds;
 } cbe_run_record;
 

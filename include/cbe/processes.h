@@ -25,6 +25,8 @@ typedef struct cbe_processes cbe_processes;
 cbe_status cbe_processes_start(cbe_processes **out, cbe_error *err);
 /** Leaves; waits for the others. */
 void cbe_processes_end(cbe_processes *processes);
+/** Ends all of them at once with an exit status, whatever they do. Not collective; returns only where `processes` is NULL. */
+void cbe_processes_abort(const cbe_processes *processes, int status);
 /** MPI that is built in, "Open MPI 4.1.4"; NULL: none. Not collective. */
 const char *cbe_processes_library(void);
 

@@ -4,8 +4,8 @@
  * Metadata: what the run is of, each part by a name that an error can give. Tensors, all float64 but where said:
  *
  *   layers.<i>.vectors [n, d], .records [n, R], .reports [n, 5], .times [3]     layers that are done
- *   point.vectors [n, d], .records [n, R], .random [4] int64,                   the layer in work, after n vectors
- *     .runner_ups [m, d], .runner_up_energies [m], .runner_up_kinds [m]
+ *   points.<i>.vectors [n, d], .records [n, R], .random [4] int64,              layers in work, after n vectors: one,
+ *     .runner_ups [m, d], .runner_up_energies [m], .runner_up_kinds [m] int64   or one of each group of processes
  *
  * A record is a row of numbers in the order of its fields: counts are exact in them.
  */
@@ -14,10 +14,10 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "causal/group_messages.h"
 #include "cbe/safetensors.h"
 #include "core/fail.h"
 #include "core/memory.h"
@@ -30,19 +30,11 @@ enum {
     TIMES = 3,
     PER_LAYER = 4,
     PER_POINT = 6,
+    PLAIN_PAIRS = 6, /* of metadata, first in it: neither options nor inputs */
     NAME = 48
 };
 static const double COUNT_MOST = 9007199254740992.0; /* 2^53 */
 static const char FORMAT[] = "causal basis extraction, unfinished";
-
-/* A search's point that was read, with its arrays. */
-typedef struct {
-    size_t layer;
-    double *vectors, *runner_ups, *energies;
-    cbe_vector_record *records;
-    cbe_start_kind *kinds;
-    cbe_search_point view; /* of them */
-} stored_point;
 
 struct cbe_checkpoint {
     char *path;
@@ -53,7 +45,9 @@ struct cbe_checkpoint {
     const cbe_layer_result **done; /* (n_layers), borrowed */
     size_t n_loaded;
     cbe_layer_result *loaded; /* (n_layers): read and not yet taken; basis.n_vectors is 0 in those that were */
-    stored_point *point;      /* NULL: none was read */
+    size_t *layers;           /* (n_layers) of the run */
+    cbe_stored_point *points; /* (n_layers): where they stood, read or heard of, unless they are done */
+    cbe_processes *run;       /* not NULL: rank 0 of these writes, and is told */
 };
 
 static char *format_text(cbe_error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -98,7 +92,8 @@ static cbe_status add_pair(cbe_checkpoint *c, size_t *room, char *key, char *val
 static bool matters(const char *option)
 {
     static const char *const others[] = {"output", "threads",       "memory",  "resume", "text",
-                                         "tokens", "hidden-states", "decoder", "init",   "model"};
+                                         "tokens", "hidden-states", "decoder", "init",   "model",
+                                         "divide"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (strcmp(option, others[i]) == 0) return false;
     return true;
@@ -125,6 +120,8 @@ static cbe_status describe(cbe_checkpoint *c, const cbe_run_record *record, cbe_
     if (st == CBE_OK) st = add_pair(c, &room, format_text(err, "keeping of logits"), format_text(err, "%s", record->logits), err);
     if (st == CBE_OK)
         st = add_pair(c, &room, format_text(err, "number of tokens"), format_text(err, "%zu", record->n_tokens), err);
+    if (st == CBE_OK) /* they decide on the order of sums */
+        st = add_pair(c, &room, format_text(err, "number of processes of a layer"), format_text(err, "%zu", record->n_processes), err);
     for (size_t i = 0; i < record->n_options && st == CBE_OK; i++)
         if (matters(record->options[i].name))
             st = add_pair(c, &room, format_text(err, "--%s", record->options[i].name),
@@ -133,25 +130,18 @@ static cbe_status describe(cbe_checkpoint *c, const cbe_run_record *record, cbe_
     return st;
 }
 
-static void free_point(stored_point *p)
-{
-    if (!p) return;
-    void *owned[] = {p->vectors, p->runner_ups, p->energies, p->records, p->kinds, p};
-    for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) cbe_free(owned[i]);
-}
-
 void cbe_checkpoint_free(cbe_checkpoint *c)
 {
     if (!c) return;
     for (size_t i = 0; i < 2 * c->n_pairs; i++) cbe_free(c->pairs[i]);
     cbe_layer_results_free(c->loaded ? c->n_layers : 0, c->loaded);
-    free_point(c->point);
-    void *owned[] = {c->path, c->pairs, c->done, c->loaded, c};
+    for (size_t i = 0; c->points && i < c->n_layers; i++) cbe_stored_point_free(&c->points[i]);
+    void *owned[] = {c->path, c->pairs, c->done, c->loaded, c->layers, c->points, c};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) cbe_free(owned[i]);
 }
 
 cbe_status cbe_checkpoint_create(cbe_checkpoint **out, const char *path, const cbe_run_record *record, size_t n_layers,
-                                 size_t n_vectors, cbe_error *err)
+                                 const size_t *layers, size_t n_vectors, cbe_processes *run, cbe_error *err)
 {
     cbe_checkpoint *c = cbe_alloc_zero(1, sizeof *c, "checkpoint", err);
     if (!c) return CBE_ERR_NOMEM;
@@ -161,8 +151,12 @@ cbe_status cbe_checkpoint_create(cbe_checkpoint **out, const char *path, const c
     c->path = format_text(err, "%s", path);
     c->done = cbe_alloc_zero(n_layers, sizeof *c->done, "checkpoint", err);
     c->loaded = cbe_alloc_zero(n_layers, sizeof *c->loaded, "checkpoint", err);
-    cbe_status st = c->path && c->done && c->loaded ? CBE_OK : CBE_ERR_NOMEM;
-    if (st == CBE_OK) st = describe(c, record, err);
+    c->layers = cbe_alloc(n_layers, sizeof *c->layers, "checkpoint", err);
+    c->points = cbe_alloc_zero(n_layers, sizeof *c->points, "checkpoint", err);
+    c->run = cbe_processes_rank(run) > 0 ? run : NULL;
+    cbe_status st = c->path && c->done && c->loaded && c->layers && c->points ? CBE_OK : CBE_ERR_NOMEM;
+    if (st == CBE_OK) memcpy(c->layers, layers, n_layers * sizeof *layers);
+    if (st == CBE_OK && !c->run) st = describe(c, record, err);
     if (st != CBE_OK) {
         cbe_checkpoint_free(c);
         return st;
@@ -292,37 +286,39 @@ static cbe_status list_layer(part *parts, size_t *n, const cbe_layer_result *res
     return st;
 }
 
-static cbe_status list_point(part *parts, size_t *n, const cbe_search_point *point, int64_t random[4],
-                             int64_t kinds[CBE_RUNNER_UPS_MOST], cbe_error *err)
+/* Numbers of a point that are made for the file. */
+typedef struct {
+    int64_t random[4], kinds[CBE_RUNNER_UPS_MOST];
+} point_numbers;
+
+static cbe_status list_point(part *parts, size_t *n, size_t layer, const cbe_search_point *point, point_numbers *made, cbe_error *err)
 {
-    memcpy(random, point->random, sizeof point->random);
-    for (size_t i = 0; i < point->n_runner_ups; i++) kinds[i] = point->runner_up_kinds[i];
-    add_part(parts, n, CBE_F64, point->n_vectors, point->hidden_size, point->vectors, "point.vectors");
+    char prefix[NAME / 2];
+    snprintf(prefix, sizeof prefix, "points.%zu", layer);
+    memcpy(made->random, point->random, sizeof point->random);
+    for (size_t i = 0; i < point->n_runner_ups; i++) made->kinds[i] = point->runner_up_kinds[i];
+    add_part(parts, n, CBE_F64, point->n_vectors, point->hidden_size, point->vectors, "%s.vectors", prefix);
     const cbe_status st =
-        add_made(parts, n, point->n_vectors, RECORD, record_rows(point->n_vectors, point->records, err), "point", "records");
+        add_made(parts, n, point->n_vectors, RECORD, record_rows(point->n_vectors, point->records, err), prefix, "records");
     if (st != CBE_OK) return st;
-    add_part(parts, n, CBE_I64, 4, 0, random, "point.random");
-    add_part(parts, n, CBE_F64, point->n_runner_ups, point->hidden_size, point->runner_ups, "point.runner_ups");
-    add_part(parts, n, CBE_F64, point->n_runner_ups, 0, point->runner_up_energies, "point.runner_up_energies");
-    add_part(parts, n, CBE_I64, point->n_runner_ups, 0, kinds, "point.runner_up_kinds");
+    add_part(parts, n, CBE_I64, 4, 0, made->random, "%s.random", prefix);
+    add_part(parts, n, CBE_F64, point->n_runner_ups, point->hidden_size, point->runner_ups, "%s.runner_ups", prefix);
+    add_part(parts, n, CBE_F64, point->n_runner_ups, 0, point->runner_up_energies, "%s.runner_up_energies", prefix);
+    add_part(parts, n, CBE_I64, point->n_runner_ups, 0, made->kinds, "%s.runner_up_kinds", prefix);
     return CBE_OK;
 }
 
-static cbe_status write_parts(const cbe_checkpoint *c, size_t n, const part *parts, size_t layer, bool in_work, cbe_error *err)
+static cbe_status write_parts(const cbe_checkpoint *c, size_t n, const part *parts, cbe_error *err)
 {
-    char number[32];
     cbe_safetensors_writer *writer = NULL;
-    const char **metadata = cbe_alloc(c->n_pairs + 1, 2 * sizeof *metadata, "checkpoint", err);
+    const char **metadata = cbe_alloc(c->n_pairs, 2 * sizeof *metadata, "checkpoint", err);
     cbe_tensor_spec *specs = cbe_alloc(n + 1, sizeof *specs, "checkpoint", err);
     cbe_status st = metadata && specs ? CBE_OK : CBE_ERR_NOMEM;
     if (st != CBE_OK) goto done;
     for (size_t i = 0; i < 2 * c->n_pairs; i++) metadata[i] = c->pairs[i];
-    snprintf(number, sizeof number, "%zu", layer);
-    metadata[2 * c->n_pairs] = "layer in work";
-    metadata[2 * c->n_pairs + 1] = in_work ? number : "none";
     for (size_t i = 0; i < n; i++)
         specs[i] = (cbe_tensor_spec){parts[i].name, parts[i].dtype, parts[i].n_dims, {parts[i].dims[0], parts[i].dims[1]}};
-    st = cbe_safetensors_writer_create(&writer, c->path, n, specs, c->n_pairs + 1, metadata, err);
+    st = cbe_safetensors_writer_create(&writer, c->path, n, specs, c->n_pairs, metadata, err);
     for (size_t i = 0; i < n && st == CBE_OK; i++)
         st = cbe_safetensors_writer_put(writer, i, 0, parts[i].dims[0] * (parts[i].n_dims == 2 ? parts[i].dims[1] : 1),
                                         parts[i].data, err);
@@ -337,28 +333,52 @@ done:
     return st;
 }
 
-/* point NULL: between two layers. */
+/* Writes the file. @param point not NULL: of that layer, in place of the one that is stored */
 static cbe_status save(const cbe_checkpoint *c, size_t layer, const cbe_search_point *point, cbe_error *err)
 {
     size_t n = 0;
-    int64_t random[4], kinds[CBE_RUNNER_UPS_MOST];
-    part *parts = cbe_alloc_zero(PER_LAYER * c->n_done + PER_POINT, sizeof *parts, "checkpoint", err);
-    cbe_status st = parts ? CBE_OK : CBE_ERR_NOMEM;
+    part *parts = cbe_alloc_zero(PER_LAYER * c->n_done + PER_POINT * c->n_layers, sizeof *parts, "checkpoint", err);
+    point_numbers *made = cbe_alloc(c->n_layers, sizeof *made, "checkpoint", err);
+    cbe_status st = parts && made ? CBE_OK : CBE_ERR_NOMEM;
     for (size_t i = 0; i < c->n_done && st == CBE_OK; i++) st = list_layer(parts, &n, c->done[i], err);
-    if (st == CBE_OK && point) st = list_point(parts, &n, point, random, kinds, err);
-    if (st == CBE_OK) st = write_parts(c, n, parts, layer, point != NULL, err);
+    for (size_t i = 0; i < c->n_layers && st == CBE_OK; i++) {
+        const cbe_search_point *at = point && c->layers[i] == layer ? point : &c->points[i].view;
+        if (at->n_vectors) st = list_point(parts, &n, c->layers[i], at, &made[i], err);
+    }
+    if (st == CBE_OK) st = write_parts(c, n, parts, err);
     for (size_t i = 0; i < n; i++) cbe_free(parts[i].made);
     cbe_free(parts);
+    cbe_free(made);
     return st;
+}
+
+static cbe_stored_point *point_of(const cbe_checkpoint *c, size_t layer)
+{
+    for (size_t i = 0; i < c->n_layers; i++)
+        if (c->layers[i] == layer) return &c->points[i];
+    return NULL;
 }
 
 cbe_status cbe_checkpoint_found(const cbe_checkpoint *c, size_t layer, const cbe_search_point *point, cbe_error *err)
 {
-    return save(c, layer, point, err);
+    return c->run ? cbe_tell_point(c->run, layer, point, err) : save(c, layer, point, err);
+}
+
+cbe_status cbe_checkpoint_heard(cbe_checkpoint *c, size_t layer, cbe_stored_point *point, cbe_error *err)
+{
+    cbe_stored_point *place = point_of(c, layer);
+    if (!place) return cbe_fail(err, CBE_ERR_INTERNAL, -1, "heard of layer %zu, which is not in the run", layer);
+    cbe_stored_point_free(place);
+    *place = *point;
+    *point = (cbe_stored_point){0};
+    return save(c, 0, NULL, err);
 }
 
 cbe_status cbe_checkpoint_done(cbe_checkpoint *c, const cbe_layer_result *result, cbe_error *err)
 {
+    if (c->run) return cbe_tell_result(c->run, result, err);
+    cbe_stored_point *place = point_of(c, result->layer);
+    if (place) cbe_stored_point_free(place);
     c->done[c->n_done++] = result;
     return save(c, 0, NULL, err);
 }
@@ -372,7 +392,7 @@ static cbe_status compare(const cbe_checkpoint *c, const cbe_safetensors *file, 
         if (then && strcmp(then, now) == 0) continue;
         if (i == 0)
             return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: not a checkpoint of cbe extract", cbe_safetensors_path(file));
-        if (key[0] == '-' || i < 5)
+        if (key[0] == '-' || i < PLAIN_PAIRS)
             return cbe_fail(err, CBE_ERR_ARG, -1,
                             "%s: the run that was interrupted had another %s: %s, now %s; give the same again, or leave out --resume",
                             cbe_safetensors_path(file), key, then ? then : "none", now);
@@ -466,59 +486,73 @@ static cbe_status load_layer(const cbe_checkpoint *c, const cbe_safetensors *fil
     return st;
 }
 
-static cbe_status load_runner_ups(const cbe_checkpoint *c, const cbe_safetensors *file, stored_point *p, cbe_error *err)
+/* points.<layer>.WHAT into name. */
+static void name_point(char name[NAME], size_t layer, const char *what)
 {
+    snprintf(name, NAME, "points.%zu.%s", layer, what);
+}
+
+/* A tensor of a point into an array of exactly n rows. */
+static cbe_status fill_rows(const cbe_safetensors *file, size_t layer, const char *what, size_t n, size_t columns, double *to,
+                            cbe_error *err)
+{
+    char name[NAME];
+    double *rows = NULL;
+    name_point(name, layer, what);
+    const cbe_status st = copy_rows(file, name, n, columns, &rows, err);
+    if (st == CBE_OK) memcpy(to, rows, n * (columns ? columns : 1) * sizeof *to);
+    cbe_free(rows);
+    return st;
+}
+
+static cbe_status load_kinds(const cbe_safetensors *file, size_t layer, cbe_stored_point *p, cbe_error *err)
+{
+    char name[NAME];
     const void *data;
-    size_t m, rows;
-    cbe_status st = find(file, "point.runner_ups", CBE_F64, CBE_RUNNER_UPS_MOST, c->hidden_size, &m, &data, err);
-    if (st != CBE_OK || m == 0) return st;
-    st = copy_rows(file, "point.runner_ups", m, c->hidden_size, &p->runner_ups, err);
-    if (st == CBE_OK) st = copy_rows(file, "point.runner_up_energies", m, 0, &p->energies, err);
-    if (st == CBE_OK) st = find(file, "point.runner_up_kinds", CBE_I64, m, 0, &rows, &data, err);
-    if (st != CBE_OK) return st;
-    if (!(p->kinds = cbe_alloc(m, sizeof *p->kinds, "checkpoint", err))) return CBE_ERR_NOMEM;
-    for (size_t i = 0; i < m; i++) {
+    const size_t m = p->view.n_runner_ups;
+    size_t rows;
+    name_point(name, layer, "runner_up_kinds");
+    const cbe_status st = find(file, name, CBE_I64, m, 0, &rows, &data, err);
+    for (size_t i = 0; i < m && st == CBE_OK; i++) {
         const int64_t kind = rows == m ? ((const int64_t *)data)[i] : -1;
         if (kind < 0 || kind >= CBE_N_START_KINDS)
-            return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: point.runner_up_kinds[%zu] is no kind of start", cbe_safetensors_path(file), i);
+            return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: %s[%zu] is no kind of start", cbe_safetensors_path(file), name, i);
         p->kinds[i] = (cbe_start_kind)kind;
     }
-    p->view.n_runner_ups = m;
-    return CBE_OK;
+    return st;
 }
 
-static cbe_status load_point(cbe_checkpoint *c, const cbe_safetensors *file, cbe_error *err)
+/* Where a layer stood; none leaves *p as it is. */
+static cbe_status load_point(const cbe_checkpoint *c, const cbe_safetensors *file, size_t layer, cbe_stored_point *p, cbe_error *err)
 {
-    const char *text = cbe_safetensors_metadata(file, "layer in work");
-    char *end = NULL;
-    const void *data;
-    size_t n, words;
-    cbe_status st = find(file, "point.vectors", CBE_F64, c->n_vectors, c->hidden_size, &n, &data, err);
-    if (st != CBE_OK || !data) return st;
-    stored_point *p = cbe_alloc_zero(1, sizeof *p, "checkpoint", err);
-    if (!p) return CBE_ERR_NOMEM;
-    c->point = p;
-    p->layer = text && *text >= '0' && *text <= '9' ? strtoull(text, &end, 10) : 0;
-    if (!end || *end)
-        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: 'layer in work' is %.40s, must be a layer", c->path, text ? text : "missing");
-    st = copy_rows(file, "point.vectors", n, c->hidden_size, &p->vectors, err);
-    if (st == CBE_OK) st = copy_records(file, "point.records", n, &p->records, err);
-    if (st == CBE_OK) st = find(file, "point.random", CBE_I64, 4, 0, &words, &data, err);
-    if (st == CBE_OK && words != 4) st = cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: point.random must be 4 numbers", c->path);
-    if (st != CBE_OK) return st;
-    memcpy(p->view.random, data, sizeof p->view.random);
-    if ((st = load_runner_ups(c, file, p, err)) != CBE_OK) return st;
-    p->view.hidden_size = c->hidden_size;
-    p->view.n_vectors = n;
-    p->view.vectors = p->vectors;
-    p->view.records = p->records;
-    p->view.runner_ups = p->runner_ups;
-    p->view.runner_up_energies = p->energies;
-    p->view.runner_up_kinds = p->kinds;
-    return CBE_OK;
+    char name[NAME];
+    const void *vectors, *runner_ups, *random = NULL;
+    size_t n, m = 0, words = 0;
+    cbe_vector_record *records = NULL;
+    name_point(name, layer, "vectors");
+    cbe_status st = find(file, name, CBE_F64, c->n_vectors, c->hidden_size, &n, &vectors, err);
+    if (st != CBE_OK || !vectors) return st;
+    name_point(name, layer, "runner_ups");
+    st = find(file, name, CBE_F64, CBE_RUNNER_UPS_MOST, c->hidden_size, &m, &runner_ups, err);
+    name_point(name, layer, "random");
+    if (st == CBE_OK) st = find(file, name, CBE_I64, 4, 0, &words, &random, err);
+    if (st == CBE_OK && words != 4) st = cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: %s must be 4 numbers", c->path, name);
+    name_point(name, layer, "records");
+    if (st == CBE_OK) st = copy_records(file, name, n, &records, err);
+    if (st == CBE_OK) st = cbe_stored_point_make(p, c->hidden_size, n, m, err);
+    if (st == CBE_OK) {
+        memcpy(p->vectors, vectors, n * c->hidden_size * sizeof *p->vectors);
+        memcpy(p->records, records, n * sizeof *records);
+        memcpy(p->view.random, random, sizeof p->view.random);
+        if (m) memcpy(p->runner_ups, runner_ups, m * c->hidden_size * sizeof *p->runner_ups);
+        if (m) st = fill_rows(file, layer, "runner_up_energies", m, 0, p->energies, err);
+        if (m && st == CBE_OK) st = load_kinds(file, layer, p, err);
+    }
+    cbe_free(records);
+    return st;
 }
 
-cbe_status cbe_checkpoint_load(cbe_checkpoint *c, const size_t *layers, size_t *n_done, size_t *n_vectors, cbe_error *err)
+cbe_status cbe_checkpoint_load(cbe_checkpoint *c, size_t *n_done, size_t *n_vectors, cbe_error *err)
 {
     struct stat info;
     cbe_safetensors *file = NULL;
@@ -527,11 +561,11 @@ cbe_status cbe_checkpoint_load(cbe_checkpoint *c, const size_t *layers, size_t *
     cbe_status st = cbe_safetensors_open(&file, c->path, err);
     if (st == CBE_OK) st = compare(c, file, err);
     for (size_t i = 0; i < c->n_layers && st == CBE_OK; i++) {
-        st = load_layer(c, file, layers[i], &c->loaded[i], err);
+        st = load_layer(c, file, c->layers[i], &c->loaded[i], err);
         *n_done += st == CBE_OK && c->loaded[i].basis.n_vectors > 0;
+        if (st == CBE_OK) st = load_point(c, file, c->layers[i], &c->points[i], err);
+        if (st == CBE_OK) *n_vectors += c->points[i].view.n_vectors;
     }
-    if (st == CBE_OK) st = load_point(c, file, err);
-    if (st == CBE_OK && c->point) *n_vectors = c->point->view.n_vectors;
     cbe_safetensors_close(file);
     return st;
 }
@@ -550,7 +584,8 @@ bool cbe_checkpoint_take(cbe_checkpoint *c, size_t layer, cbe_layer_result *resu
 
 const cbe_search_point *cbe_checkpoint_point(const cbe_checkpoint *c, size_t layer)
 {
-    return c->point && c->point->layer == layer ? &c->point->view : NULL;
+    const cbe_stored_point *p = point_of(c, layer);
+    return p && p->view.n_vectors ? &p->view : NULL;
 }
 
 cbe_status cbe_checkpoint_remove(cbe_checkpoint *c, cbe_error *err)

@@ -4,6 +4,7 @@
 
 #include "causal/checkpoint.h"
 #include "causal/divided.h"
+#include "causal/group_messages.h"
 #include "causal/layer_objective.h"
 #include "causal/layer_starts.h"
 #include "core/clock.h"
@@ -11,6 +12,7 @@
 #include "core/memory.h"
 #include "core/sizes.h"
 
+static const double GRACE = 5; /* seconds that other groups are given when the run is cancelled */
 enum {
     MODEL_SAMPLE = 8 /* the sample of a search in the whole model: one of so many sequences, but one at least */
 };
@@ -89,29 +91,88 @@ static void economise(const cbe_layer_objective *o, cbe_search_options *search)
     search->few_evaluations = true;
 }
 
+/* A run: what its groups of processes hold together. */
+typedef struct {
+    const cbe_extraction_options *options;
+    const cbe_extraction_progress *progress;
+    size_t n_layers;
+    const size_t *layers;
+    cbe_layer_result *results; /* (n_layers) */
+    size_t n_others;           /* groups that rank 0 of the run has not heard the end of */
+} extraction;
+
 /* What the search of a layer calls back with. */
 typedef struct {
-    const cbe_extraction_progress *progress;
-    cbe_checkpoint *checkpoint;
+    extraction *run;
     size_t layer;
+    cbe_status st; /* of what rank 0 was told in between */
+    cbe_error err;
 } watcher;
+
+bool cbe_layer_is_own(const cbe_extraction_options *options, size_t i)
+{
+    const size_t size = cbe_processes_size(options->processes), n_groups = cbe_processes_size(options->run) / size;
+    return i % n_groups == cbe_processes_rank(options->run) / size;
+}
+
+static bool is_done(const extraction *run, const cbe_layer_result *result)
+{
+    return !run->progress || !run->progress->layer || run->progress->layer(run->progress->context, result);
+}
+
+/* Takes what one message says; *heard says whether there was one. */
+static cbe_status hear(extraction *run, bool wait, bool *some, cbe_error *err)
+{
+    cbe_heard heard = {0};
+    cbe_checkpoint *checkpoint = run->options->checkpoint;
+    cbe_status st = cbe_hear(run->options->run, wait, &heard, err);
+    *some = st == CBE_OK && heard.kind != CBE_HEARD_NOTHING;
+    if (st == CBE_OK && heard.kind == CBE_HEARD_POINT && checkpoint)
+        st = cbe_checkpoint_heard(checkpoint, heard.layer, &heard.point, err);
+    for (size_t i = 0; st == CBE_OK && heard.kind == CBE_HEARD_RESULT && i < run->n_layers; i++) {
+        if (run->layers[i] != heard.layer) continue;
+        run->results[i] = heard.result;
+        heard.result = (cbe_layer_result){0};
+        if (checkpoint) st = cbe_checkpoint_done(checkpoint, &run->results[i], err);
+        if (st == CBE_OK && !is_done(run, &run->results[i])) st = cbe_fail(err, CBE_ERR_CANCELLED, -1, "the extraction was cancelled");
+        break;
+    }
+    if (st == CBE_OK && heard.kind == CBE_HEARD_END) {
+        run->n_others--;
+        st = heard.why.code;
+        if (st != CBE_OK) cbe_fail(err, st, -1, "process %zu: %s", heard.from, heard.why.message);
+    }
+    cbe_heard_free(&heard);
+    return st;
+}
+
+/* All that is there to be heard; with `wait`, until the other groups have ended. */
+static cbe_status hear_all(extraction *run, bool wait, cbe_error *err)
+{
+    cbe_status st = CBE_OK;
+    for (bool some = true; st == CBE_OK && run->n_others > 0 && (some || wait);) st = hear(run, wait, &some, err);
+    return st;
+}
 
 static bool watch_vector(void *context, size_t vector, size_t n_vectors, double energy, size_t evaluations)
 {
-    const watcher *w = context;
-    return !w->progress || !w->progress->vector || w->progress->vector(w->progress->context, vector, n_vectors, energy, evaluations);
+    watcher *w = context;
+    const cbe_extraction_progress *progress = w->run->progress;
+    w->st = hear_all(w->run, false, &w->err);
+    return w->st == CBE_OK &&
+           (!progress || !progress->vector || progress->vector(progress->context, vector, n_vectors, energy, evaluations));
 }
 
 static cbe_status keep_point(void *context, const cbe_search_point *point, cbe_error *err)
 {
     const watcher *w = context;
-    return cbe_checkpoint_found(w->checkpoint, w->layer, point, err);
+    return cbe_checkpoint_found(w->run->options->checkpoint, w->layer, point, err);
 }
 
-static cbe_status search_layer(cbe_layer_objective *objective, cbe_layer_starts *starts, size_t layer, const cbe_decoder *decoder,
-                               const cbe_extraction_options *options, const cbe_extraction_progress *progress,
-                               cbe_layer_result *result, cbe_error *err)
+static cbe_status search_layer(extraction *run, cbe_layer_objective *objective, cbe_layer_starts *starts, size_t layer,
+                               const cbe_decoder *decoder, cbe_layer_result *result, cbe_error *err)
 {
+    const cbe_extraction_options *options = run->options;
     const double began = cbe_now();
     cbe_objective *lens = NULL;
     cbe_start_list list;
@@ -123,18 +184,56 @@ static cbe_status search_layer(cbe_layer_objective *objective, cbe_layer_starts 
     search.evaluation_cost = (double)objective->all_tokens * (double)decoder->vocab_size +
                              (double)(objective->all_tokens + decoder->vocab_size) * (double)decoder->hidden_size;
     if (objective->model) economise(objective, &search);
-    watcher w = {progress, options->checkpoint, layer};
-    if (w.checkpoint) {
-        search.from = cbe_checkpoint_point(w.checkpoint, layer);
+    watcher w = {.run = run, .layer = layer};
+    if (options->checkpoint) {
+        search.from = cbe_checkpoint_point(options->checkpoint, layer);
         search.found = keep_point;
     }
     result->layer = layer;
     st = cbe_search_layer(&result->basis, lens, &search, &list, watch_vector, &w, err);
+    if (w.st != CBE_OK) {
+        if (err) *err = w.err;
+        st = w.st;
+    }
     result->search_seconds = cbe_now() - began;
     if (st == CBE_OK) st = report_vectors(objective, result, options->ablation, err);
     result->seconds = cbe_now() - began;
-    if (st == CBE_OK && w.checkpoint) st = cbe_checkpoint_done(w.checkpoint, result, err);
+    if (st == CBE_OK && options->checkpoint) st = cbe_checkpoint_done(options->checkpoint, result, err);
     return st;
+}
+
+/* Layers that a checkpoint has, or another group takes; the others are searched. */
+static cbe_status extract_layer(extraction *run, cbe_layer_objective *objective, cbe_layer_starts *starts, size_t i,
+                                const cbe_decoder *decoder, cbe_error *err)
+{
+    const cbe_extraction_options *options = run->options;
+    cbe_layer_result *result = &run->results[i];
+    const bool own = cbe_layer_is_own(options, i), first = cbe_processes_rank(options->run) == 0;
+    if (!own && !first) return CBE_OK;
+    cbe_status st = CBE_OK;
+    if (!options->checkpoint || !cbe_checkpoint_take(options->checkpoint, run->layers[i], result)) {
+        if (!own) return CBE_OK;
+        st = search_layer(run, objective, starts, run->layers[i], decoder, result, err);
+    }
+    if (st == CBE_OK && !is_done(run, result)) st = cbe_fail(err, CBE_ERR_CANCELLED, -1, "the extraction was cancelled");
+    return st;
+}
+
+/* The end of a group's layers: rank 0 of the run waits for the others, who tell it. When it was cancelled, so are they, and what
+ * they still found is waited for, but not long. */
+static cbe_status end_group(extraction *run, cbe_status st, cbe_error *err)
+{
+    cbe_processes *all = run->options->run;
+    const double began = cbe_now();
+    if (cbe_processes_rank(all) == 0 && st == CBE_OK) return hear_all(run, true, err);
+    if (cbe_processes_rank(all) == 0) {
+        bool some;
+        while (st == CBE_ERR_CANCELLED && run->n_others > 0 && cbe_now() - began < GRACE) hear(run, false, &some, NULL);
+        return st;
+    }
+    const cbe_error why = st != CBE_OK && err ? *err : (cbe_error){.code = st};
+    const cbe_status told = cbe_tell_end(all, st, &why, err);
+    return st == CBE_OK ? told : st;
 }
 
 cbe_status cbe_extract(cbe_layer_objective *objective, size_t n_layers, const size_t *layers,
@@ -148,15 +247,12 @@ cbe_status cbe_extract(cbe_layer_objective *objective, size_t n_layers, const si
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         "%zu vectors cannot be orthogonal in %zu dimensions; give -k %zu or less", k, d, d);
     cbe_layer_starts *starts = NULL;
+    const size_t n_groups = cbe_processes_size(options->run) / cbe_processes_size(options->processes);
+    extraction run = {options, progress, n_layers, layers, results, cbe_processes_rank(options->run) == 0 ? n_groups - 1 : 0};
     cbe_status st = cbe_layer_starts_create(&starts, objective, decoder, options, n_layers, layers, err);
-    for (size_t i = 0; i < n_layers && st == CBE_OK; i++) {
-        if (!options->checkpoint || !cbe_checkpoint_take(options->checkpoint, layers[i], &results[i]))
-            st = search_layer(objective, starts, layers[i], decoder, options, progress, &results[i], err);
-        if (st == CBE_OK && progress && progress->layer && !progress->layer(progress->context, &results[i]))
-            st = cbe_fail(err, CBE_ERR_CANCELLED, -1, "the extraction was cancelled");
-    }
+    for (size_t i = 0; i < n_layers && st == CBE_OK; i++) st = extract_layer(&run, objective, starts, i, decoder, err);
     cbe_layer_starts_free(starts);
-    return st;
+    return options->run ? end_group(&run, st, err) : st;
 }
 
 cbe_status cbe_extract_assist(cbe_layer_objective *objective, const cbe_decoder *decoder, const cbe_extraction_options *options,

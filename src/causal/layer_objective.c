@@ -337,6 +337,16 @@ const cbe_model_objective_plan *cbe_layer_objective_plan(const cbe_layer_objecti
     return objective->model ? &objective->plan : NULL;
 }
 
+size_t cbe_layer_objective_n_tokens(const cbe_layer_objective *objective)
+{
+    return objective->all_tokens;
+}
+
+size_t cbe_layer_objective_n_sequences(const cbe_layer_objective *objective)
+{
+    return objective->all_sequences;
+}
+
 size_t cbe_layer_objective_n_held_out(const cbe_layer_objective *objective)
 {
     return objective->n_held_out;

@@ -162,11 +162,12 @@ static cbe_status record_json(char **text, size_t n, const cbe_layer_result *res
         json_object_set_new(options, record->options[i].name, cbe_json_of_text(record->options[i].value));
     for (size_t i = 0; i < n; i++) json_array_append_new(layers, layer_json(&results[i], record->n_held_out > 0));
     json_t *root = json_pack(
-        "{s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:f, s:o}", "format", "causal basis", "version",
+        "{s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:f, s:o}", "format", "causal basis", "version",
         CBE_VERSION, "inputs", inputs, "options", options, "n_sequences", (json_int_t)record->n_sequences,
         "context_length", (json_int_t)record->context_length, "n_tokens", (json_int_t)record->n_tokens,
         "n_held_out_sequences", (json_int_t)record->n_held_out, "skip_positions", (json_int_t)record->skip_positions,
-        "hidden_size", (json_int_t)record->hidden_size, "kernels", record->kernels, "logits", record->logits, "seconds", record->seconds, "layers",
+        "hidden_size", (json_int_t)record->hidden_size, "processes", (json_int_t)(record->n_processes * record->n_groups),
+        "processes_of_a_layer", (json_int_t)record->n_processes, "kernels", record->kernels, "logits", record->logits, "seconds", record->seconds, "layers",
         layers);
     if (st == CBE_OK) {
         *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;

@@ -219,6 +219,7 @@ int cli_ablate(int argc, char **argv)
     cbe_status st;
     bool help;
     cli_progress progress;
+    cli_team team = {.group_size = 1};
     cli_inputs in = {0};
     cbe_basis_file *basis = NULL;
     cbe_ablation_run *run = NULL;
@@ -226,6 +227,7 @@ int cli_ablate(int argc, char **argv)
 
     given.run.skip = (cli_skip){true, SIZE_MAX}; /* not given */
     given.run.site = CBE_N_SITES;                /* likewise */
+    given.run.team = &team;
     if ((st = cli_parse(&command, argc, argv, &given, &help, &err)) != CBE_OK) goto done;
     if (help) {
         cli_print_help(&command);

@@ -22,6 +22,7 @@ typedef struct {
     const char *init;
     double min_energy, held_out;
     bool resume;
+    const char *divide;
 } extract_options;
 
 static const char *const presets[] = {"default", "seed", "tuned-lens", NULL};
@@ -37,6 +38,7 @@ static const cli_option options[] = {
     {"max-iter", 0, OPT_COUNT, AT(max_iterations), "100", "M", "L-BFGS iterations of one start", NULL, 1},
     {"min-energy", 0, OPT_NUMBER, AT(min_energy), "0", "E", "a vector below E nats is kept and ends its layer; 0: never", NULL, 0},
     {"held-out", 0, OPT_NUMBER, AT(held_out), "0", "FRACTION", "of the sequences, left out of the search; energies are reported on them too", NULL, 0},
+    {"divide", 0, OPT_STRING, AT(divide), "auto", "HOW", "of several processes (mpirun, srun): layers, tokens (those of each layer), or a number of groups of processes, of which each has its own layers and divides their tokens; auto: layers, as far as memory allows (docs/scaling.md)", NULL, 0},
     {"resume", 0, OPT_FLAG, AT(resume), NULL, NULL, "go on from FOLDER/checkpoint.safetensors, which an interrupted run leaves, to the same result", NULL, 0},
     {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
 };
@@ -49,7 +51,8 @@ static const cli_command command = {
     "For each layer, orthonormal directions of the residual stream, each the one whose ablation changes the\n"
     "next-token distribution most. MODEL is a .gguf file or a Hugging Face folder. Results: FOLDER/basis.safetensors\n"
     "(layers.<i>.basis [d, k], layers.<i>.energies [k]) and FOLDER/basis.json; a table on standard output.\n"
-    "--skip-positions is auto, or 0 with the presets seed and tuned-lens, unless given.",
+    "--skip-positions is auto, or 0 with the presets seed and tuned-lens, unless given. Several processes share the work when\n"
+    "a launcher starts them: mpirun -n 4 cbe extract ... (docs/scaling.md).",
     options,
     1,
     {AT(run.corpus.model)},
@@ -57,17 +60,26 @@ static const cli_command command = {
 
 typedef struct {
     cli_progress *progress;
-    const size_t *layers;
-    size_t n_layers, done;
-    bool header;
+    const cli_inputs *in;
+    size_t done, own_done; /* layers; those of the process's own group */
+    bool header, speaks;
 } watcher;
+
+/* The own layer in work: its number in the run. */
+static size_t own_layer(const watcher *w)
+{
+    size_t left = w->own_done;
+    for (size_t i = 0; i < w->in->n_layers; i++)
+        if (cbe_layer_is_own(&w->in->options, i) && left-- == 0) return i;
+    return 0;
+}
 
 static bool vector_progress(void *context, size_t vector, size_t n_vectors, double energy, size_t evaluations)
 {
     const watcher *w = context;
     cli_progress_release(w->progress);
     cli_status_line(w->progress, "layer %zu (%zu of %zu)  vector %zu of %zu  energy %.4f  evaluations %zu",
-                    w->layers[w->done], w->done + 1, w->n_layers, vector + 1, n_vectors, energy, evaluations);
+                    w->in->layers[own_layer(w)], w->done + 1, w->in->n_layers, vector + 1, n_vectors, energy, evaluations);
     return cli_interrupt_signal() == 0;
 }
 
@@ -90,13 +102,16 @@ static bool layer_done(void *context, const cbe_layer_result *result)
 {
     watcher *w = context;
     const cbe_basis *b = &result->basis;
+    for (size_t i = 0; i < w->in->n_layers; i++)
+        if (w->in->layers[i] == result->layer) w->own_done += cbe_layer_is_own(&w->in->options, i);
+    if (!w->speaks) return cli_interrupt_signal() == 0;
     cli_status_clear(w->progress);
     print_row(result, !w->header);
     w->header = true;
     w->done++;
     if (!w->progress->terminal)
         cli_say(w->progress, "layer %zu done (%zu of %zu), %zu vectors, %.1f s", result->layer, w->done,
-                w->n_layers, b->n_vectors, result->seconds);
+                w->in->n_layers, b->n_vectors, result->seconds);
     if (b->below_min_energy)
         cli_say(w->progress, "layer %zu ended after %zu vectors: the energy fell below --min-energy", result->layer,
                 b->n_vectors);
@@ -161,26 +176,30 @@ static cbe_status use_init(cli_inputs *in, const cbe_basis_file *init, cli_progr
     return CBE_OK;
 }
 
-/* The file that keeps up with the run, and with --resume what an earlier one left. */
+/* The file that keeps up with the run, and with --resume what an earlier one left. Those who search read it, one writes it. */
 static cbe_status open_checkpoint(cbe_checkpoint **out, char **path, const extract_options *given, const cli_inputs *in,
                                   const cbe_run_record *record, cli_progress *progress, cbe_error *err)
 {
     struct stat info;
-    size_t n_done, n_vectors;
+    size_t found[2] = {0, 0}, first[2]; /* layers done, and vectors of others */
     if (!(*path = cbe_path_join(given->run.output, "checkpoint.safetensors", err))) return CBE_ERR_NOMEM;
-    cbe_status st = cbe_checkpoint_create(out, *path, record, in->n_layers, given->run.vectors, err);
-    if (st != CBE_OK) return st;
+    cbe_status st = cbe_checkpoint_create(out, *path, record, in->n_layers, in->layers, given->run.vectors, in->options.run, err);
     const bool there = stat(*path, &info) == 0;
-    if (!given->resume) {
+    if (st == CBE_OK && !given->resume) {
         if (there) cli_warn(progress, "%s is of a run that was interrupted, and will be replaced: --resume goes on with it", *path);
         return CBE_OK;
     }
-    if ((st = cbe_checkpoint_load(*out, in->layers, &n_done, &n_vectors, err)) != CBE_OK) return st;
-    if (!there)
+    if (st == CBE_OK) st = cbe_checkpoint_load(*out, &found[0], &found[1], err);
+    if (st == CBE_OK && !there)
         cli_say(progress, "resume: there is no %s; the run begins", *path);
-    else
-        cli_say(progress, "resume: %zu of %zu layers are done, and %zu vectors of the next", n_done, in->n_layers, n_vectors);
-    return CBE_OK;
+    else if (st == CBE_OK)
+        cli_say(progress, "resume: %zu of %zu layers are done, and %zu vectors of others", found[0], in->n_layers, found[1]);
+    memcpy(first, found, sizeof first);
+    cbe_processes_broadcast(in->options.run, sizeof first, first);
+    if (st == CBE_OK && memcmp(first, found, sizeof first) != 0)
+        st = cbe_fail(err, CBE_ERR_IO, -1, "%s: not the file that process 0 sees; to go on, all processes must share the output folder",
+                      *path);
+    return st;
 }
 
 /* path NULL: before there could be a checkpoint. */
@@ -194,44 +213,115 @@ static void say_interrupted(cli_progress *progress, const char *path)
         fprintf(stderr, "cbe: interrupted before the first vector was found\n");
 }
 
-int cli_extract(int argc, char **argv)
+/* What makes a run of the options: objective, checkpoint, search and files. */
+static cbe_status run_extraction(const extract_options *given, cli_inputs *in, cli_progress *progress, double began,
+                                 char **checkpoint_path, cbe_error *err)
 {
-    extract_options given = {0};
-    cbe_error err = {0};
-    cbe_status st;
-    bool help;
-    cli_inputs in = {0};
-    cli_progress progress;
+    const cli_team *team = given->run.team;
+    const bool speaks = cli_team_speaks(team);
     cbe_layer_objective *objective = NULL;
     cbe_layer_result *results = NULL;
     cbe_run_option *recorded = NULL;
     char *recorded_text = NULL;
-    cbe_basis_file *init = NULL;
     cbe_checkpoint *checkpoint = NULL;
-    char *checkpoint_path = NULL;
     size_t n_recorded = 0;
+    cbe_status st = record_options(given, in, &recorded, &n_recorded, &recorded_text, err);
+    if (st == CBE_OK && !(results = cbe_alloc_zero(in->n_layers, sizeof *results, "results", err))) st = CBE_ERR_NOMEM;
+    if ((st = cbe_processes_agree(team->all, st, err)) != CBE_OK) goto done;
+    st = cbe_layer_objective_create(&objective, in->states, in->decoder, &in->options, err);
+    if ((st = cbe_processes_agree(team->all, st, err)) != CBE_OK) goto done;
+    if (cbe_layer_objective_derangement_unused(objective))
+        cli_warn(progress, "the derangement given is one of all tokens; with some left out one from --seed is used");
+    cli_say_storage(progress, objective, in);
+    const size_t skip = in->options.skip_positions, n_processes = cbe_processes_size(in->options.processes);
+    cbe_run_record record = {n_recorded,
+                             recorded,
+                             in->n_inputs,
+                             in->inputs,
+                             cbe_layer_objective_kernels(objective),
+                             cbe_logit_storage_name(cbe_layer_objective_storage(objective, NULL)),
+                             cbe_layer_objective_n_sequences(objective),
+                             cbe_hidden_states_context_length(in->states),
+                             cbe_layer_objective_n_tokens(objective),
+                             cbe_layer_objective_n_held_out(objective),
+                             skip,
+                             in->decoder->hidden_size,
+                             n_processes,
+                             cbe_processes_size(team->all) / n_processes,
+                             0};
+    if (cbe_processes_size(team->all) > 1)
+        cli_say(progress, "processes: %zu, in %zu group%s with layers of %s own", n_processes * record.n_groups, record.n_groups,
+                record.n_groups == 1 ? "" : "s", record.n_groups == 1 ? "its" : "their");
+    if (cli_team_searches(team)) st = open_checkpoint(&checkpoint, checkpoint_path, given, in, &record, progress, err);
+    if ((st = cbe_processes_agree(team->all, st, err)) != CBE_OK) goto done;
+    in->options.checkpoint = checkpoint;
+    if (!cli_team_searches(team)) {
+        st = cbe_extract_assist(objective, in->decoder, &in->options, err);
+        goto done;
+    }
+    watcher watch = {progress, in, 0, 0, false, speaks};
+    const cbe_extraction_progress hooks = {vector_progress, layer_done, &watch};
+    st = cbe_extract(objective, in->n_layers, in->layers, in->decoder, &in->options, &hooks, results, err);
+    if (st != CBE_OK || !speaks) goto done;
+    record.seconds = cbe_now() - began;
+    if ((st = cbe_result_save(given->run.output, in->n_layers, results, &record, err)) != CBE_OK) goto done;
+    if ((st = cbe_checkpoint_remove(checkpoint, err)) != CBE_OK) goto done;
+    cli_say(progress, "%zu layers in %.1f s; results in %s/basis.safetensors and %s/basis.json", in->n_layers,
+            cbe_now() - began, given->run.output, given->run.output);
+done:
+    if (results) cbe_layer_results_free(in->n_layers, results);
+    cbe_free(results);
+    cbe_free(recorded);
+    cbe_free(recorded_text);
+    cbe_layer_objective_free(objective);
+    cbe_checkpoint_free(checkpoint);
+    return st;
+}
+
+/* What can be found wrong before the inputs are opened. */
+static cbe_status prepare(extract_options *given, cbe_basis_file **init, cbe_error *err)
+{
+    cbe_status st = cli_parse_divide(&given->run.divide, given->divide, err);
+    /* What cannot be written must not be found out at the end. */
+    if (st == CBE_OK && cli_team_speaks(given->run.team) && given->run.output && (given->run.corpus.model || given->run.hidden_states))
+        st = cbe_result_folder_prepare(given->run.output, err);
+    return st == CBE_OK ? open_init(init, given, err) : st;
+}
+
+int cli_extract(int argc, char **argv)
+{
+    extract_options given = {0};
+    cbe_error err = {0};
+    bool help = false;
+    cli_team team = {.group_size = 1};
+    cli_inputs in = {0};
+    cli_progress progress;
+    cbe_basis_file *init = NULL;
+    char *checkpoint_path = NULL;
     const double began = cbe_now();
 
     given.run.skip.automatic = true;
     given.run.skip.positions = SIZE_MAX; /* not given */
     given.run.site = CBE_N_SITES;        /* likewise */
-    if ((st = cli_parse(&command, argc, argv, &given, &help, &err)) != CBE_OK) goto done;
-    if (help) {
-        cli_print_help(&command);
-        return cli_finish_output();
+    given.run.team = &team;
+    cbe_status st = cli_parse(&command, argc, argv, &given, &help, &err);
+    cbe_error start_err = {0};
+    const cbe_status started = cli_team_start(&team, &given.run.corpus, &start_err);
+    if (st == CBE_OK && !help && started != CBE_OK) {
+        st = started;
+        err = start_err;
     }
+    const bool speaks = cli_team_speaks(&team);
+    cli_progress_init(&progress, given.run.corpus.quiet || !speaks, given.run.corpus.verbose && speaks);
+    if (!speaks) cli_progress_silence(&progress);
+    if (st != CBE_OK || help) goto done;
     const cbe_preset preset = (cbe_preset)given.preset;
     if (given.run.skip.automatic && given.run.skip.positions == SIZE_MAX && preset != CBE_PRESET_DEFAULT)
         given.run.skip = (cli_skip){false, 0};
-    cli_progress_init(&progress, given.run.corpus.quiet, given.run.corpus.verbose);
-    /* Before the work starts: what cannot be written must not be found out at its end. */
-    if (given.run.output && (given.run.corpus.model || given.run.hidden_states) &&
-        (st = cbe_result_folder_prepare(given.run.output, &err)) != CBE_OK)
-        goto done;
     cli_interrupt_note();
-    if ((st = open_init(&init, &given, &err)) != CBE_OK) goto done;
+    if ((st = cbe_processes_agree(team.all, prepare(&given, &init, &err), &err)) != CBE_OK) goto done;
     if ((st = cli_inputs_open(&in, &given.run, &progress, &err)) != CBE_OK) goto done;
-    if ((st = use_init(&in, init, &progress, &err)) != CBE_OK) goto done;
+    if ((st = cbe_processes_agree(team.all, use_init(&in, init, &progress, &err), &err)) != CBE_OK) goto done;
     given.run.site = (int)in.options.site;
     cbe_search_options *search = &in.options.search;
     search->preset = preset;
@@ -240,53 +330,18 @@ int cli_extract(int argc, char **argv)
     search->max_iterations = given.max_iterations;
     search->min_energy = given.min_energy;
     in.options.held_out = given.held_out;
-    const size_t d = in.decoder->hidden_size;
-    if ((st = record_options(&given, &in, &recorded, &n_recorded, &recorded_text, &err)) != CBE_OK) goto done;
-    st = CBE_ERR_NOMEM;
-    if (!(results = cbe_alloc_zero(in.n_layers, sizeof *results, "results", &err))) goto done;
-    if ((st = cbe_layer_objective_create(&objective, in.states, in.decoder, &in.options, &err)) != CBE_OK)
-        goto done;
-    if (cbe_layer_objective_derangement_unused(objective))
-        cli_warn(&progress, "the derangement given is one of all tokens; with some left out one from --seed is used");
-    cli_say_storage(&progress, objective, &in);
-    const size_t skip = in.options.skip_positions;
-    cbe_run_record record = {n_recorded,
-                             recorded,
-                             in.n_inputs,
-                             in.inputs,
-                             cbe_layer_objective_kernels(objective),
-                             cbe_logit_storage_name(cbe_layer_objective_storage(objective, NULL)),
-                             cbe_hidden_states_n_sequences(in.states),
-                             cbe_hidden_states_context_length(in.states),
-                             cbe_hidden_states_n_tokens(in.states, skip),
-                             cbe_layer_objective_n_held_out(objective),
-                             skip,
-                             d,
-                             0};
-    if ((st = open_checkpoint(&checkpoint, &checkpoint_path, &given, &in, &record, &progress, &err)) != CBE_OK) goto done;
-    in.options.checkpoint = checkpoint;
-    watcher watch = {&progress, in.layers, in.n_layers, 0, false};
-    const cbe_extraction_progress hooks = {vector_progress, layer_done, &watch};
-    st = cbe_extract(objective, in.n_layers, in.layers, in.decoder, &in.options, &hooks, results, &err);
-    if (st != CBE_OK) goto done;
-    record.seconds = cbe_now() - began;
-    if ((st = cbe_result_save(given.run.output, in.n_layers, results, &record, &err)) != CBE_OK) goto done;
-    if ((st = cbe_checkpoint_remove(checkpoint, &err)) != CBE_OK) goto done;
-    cli_say(&progress, "%zu layers in %.1f s; results in %s/basis.safetensors and %s/basis.json", in.n_layers,
-            cbe_now() - began, given.run.output, given.run.output);
+    st = run_extraction(&given, &in, &progress, began, &checkpoint_path, &err);
 done:
-    if (results) cbe_layer_results_free(in.n_layers, results);
-    cbe_free(results);
-    cbe_free(recorded);
-    cbe_free(recorded_text);
-    cbe_layer_objective_free(objective);
+    if (help && speaks) cli_print_help(&command);
+    const bool interrupted = st == CBE_ERR_CANCELLED && cli_interrupt_signal(), groups = cbe_processes_size(in.options.processes) < cbe_processes_size(team.all);
+    int status = st == CBE_OK ? cli_finish_output() : interrupted ? cli_interrupt_status() : CLI_FAILED;
+    if (interrupted && speaks) say_interrupted(&progress, checkpoint_path);
+    if (st != CBE_OK && !interrupted) status = speaks ? cli_report(&err) : CLI_FAILED;
+    /* Other groups may be at work for hours yet. */
+    if (st != CBE_OK && speaks && in.options.run && groups) cbe_processes_abort(team.all, status);
     cli_inputs_close(&in);
     cbe_basis_close(init);
-    cbe_checkpoint_free(checkpoint);
-    const bool interrupted = st == CBE_ERR_CANCELLED && cli_interrupt_signal();
-    if (interrupted) say_interrupted(&progress, checkpoint_path);
     cbe_free(checkpoint_path);
     cli_free(&command, &given);
-    if (interrupted) return cli_interrupt_status();
-    return st == CBE_OK ? cli_finish_output() : cli_report(&err);
+    return cli_team_end(&team, status);
 }

@@ -68,6 +68,7 @@ void cli_inputs_close(cli_inputs *inputs)
     cbe_decoder_free(inputs->loaded_decoder);
     cbe_model_close(inputs->model);
     cbe_free(inputs->layers);
+    cbe_free(inputs->derangement);
     cbe_free(inputs->inputs);
     *inputs = (cli_inputs){0};
 }
@@ -217,40 +218,52 @@ static cbe_status fit_lens(cli_inputs *in, const cli_run *run, cli_progress *pro
     return st;
 }
 
-/* A model is run on its text; only the hidden states of the layers asked for are kept. */
-static cbe_status run_model(cli_inputs *in, const cli_run *run, const cli_lens_choice *lens, cli_progress *progress, cbe_error *err)
+/* A model, its text, and what is asked of them. */
+static cbe_status open_model(cli_inputs *in, const cli_run *run, const cli_lens_choice *lens, cbe_tokens *tokens,
+                             cli_progress *progress, cbe_error *err)
 {
     cbe_status st;
-    cbe_tokens tokens = {0};
-    bool *wanted = NULL;
     cli_status_line(progress, "reading %s", run->corpus.model);
-    if ((st = cli_open_model(&in->model, &run->corpus, err)) != CBE_OK) goto done;
+    if ((st = cli_open_model(&in->model, &run->corpus, err)) != CBE_OK) return st;
     const cbe_model_config *config = cbe_model_get_config(in->model);
     in->decoder = cbe_model_decoder(in->model);
     cli_say(progress, "model: %s, %zu blocks, hidden size %zu, vocabulary %zu", config->architecture,
             config->n_layers, config->hidden_size, config->vocab_size);
-    if ((st = check_vectors(run, config->hidden_size, err)) != CBE_OK) goto done;
-    if ((st = cli_choose_layers(&run->layers, config->n_layers, &in->layers, &in->n_layers, err)) != CBE_OK)
-        goto done;
-    if ((st = open_lens(in, lens, config->n_layers, run->corpus.model, progress, err)) != CBE_OK) goto done;
-    st = cli_read_tokens(&tokens, in->model, &run->corpus, progress, err);
-    if (st != CBE_OK) goto done;
-    if (!run->skip.automatic && run->skip.positions >= tokens.context_length) {
-        st = cbe_fail(err, CBE_ERR_ARG, -1, "no token is left: sequences have %zu tokens and %zu positions are skipped",
-                      tokens.context_length, run->skip.positions);
-        goto done;
-    }
-    if (lens->kind == CLI_LENS_AFFINE && (st = fit_lens(in, run, progress, err)) != CBE_OK) goto done;
-    st = CBE_ERR_NOMEM;
-    if (!(wanted = cbe_alloc_zero(config->n_layers + 1, sizeof *wanted, "layers", err))) goto done;
-    for (size_t i = 0; i < in->n_layers; i++) wanted[cbe_site_state(in->options.site, in->layers[i])] = true;
+    if ((st = check_vectors(run, config->hidden_size, err)) != CBE_OK) return st;
+    if ((st = cli_choose_layers(&run->layers, config->n_layers, &in->layers, &in->n_layers, err)) != CBE_OK) return st;
+    if ((st = open_lens(in, lens, config->n_layers, run->corpus.model, progress, err)) != CBE_OK) return st;
+    if ((st = cli_read_tokens(tokens, in->model, &run->corpus, progress, err)) != CBE_OK) return st;
+    if (!run->skip.automatic && run->skip.positions >= tokens->context_length)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "no token is left: sequences have %zu tokens and %zu positions are skipped",
+                        tokens->context_length, run->skip.positions);
+    return CBE_OK;
+}
+
+/* The model is run on its text; only the hidden states of the process's own layers and sequences are kept. */
+static cbe_status run_model(cli_inputs *in, const cli_run *run, const cli_lens_choice *lens, const cbe_tokens *tokens,
+                            cli_progress *progress, cbe_error *err)
+{
+    const size_t last = cbe_model_get_config(in->model)->n_layers;
     const bool whole = lens->kind == CLI_LENS_MODEL;
-    if (whole) wanted[config->n_layers] = true; /* the clean output */
-    st = capture_states(in, run, &tokens, in->n_layers + whole, wanted, progress, err);
+    size_t n_states = whole, first, n = tokens->n_sequences * tokens->context_length;
+    cbe_status st = lens->kind == CLI_LENS_AFFINE ? fit_lens(in, run, progress, err) : CBE_OK;
+    if (st != CBE_OK) return st;
+    bool *wanted = cbe_alloc_zero(last + 1, sizeof *wanted, "layers", err);
+    if (!wanted) return CBE_ERR_NOMEM;
+    for (size_t i = 0; i < in->n_layers; i++) {
+        if (!cbe_layer_is_own(&in->options, i)) continue;
+        wanted[cbe_site_state(in->options.site, in->layers[i])] = true;
+        n_states++;
+    }
+    if (whole) wanted[last] = true; /* the clean output */
+    cbe_tokens share = {.context_length = tokens->context_length};
+    cli_team_share(run->team, tokens->n_sequences, &first, &share.n_sequences);
+    share.ids = tokens->ids + first * tokens->context_length;
+    if (tokens->derangement && !(in->derangement = cbe_alloc(n, sizeof *in->derangement, "derangement", err))) st = CBE_ERR_NOMEM;
+    if (in->derangement) memcpy(in->derangement, tokens->derangement, n * sizeof *in->derangement);
+    if (st == CBE_OK) st = capture_states(in, run, &share, n_states, wanted, progress, err);
     cli_status_clear(progress);
-done:
     cbe_free(wanted);
-    cbe_tokens_free(&tokens);
     return st;
 }
 
@@ -309,40 +322,91 @@ static cbe_status leave_memory(const cli_inputs *in, size_t *left, cbe_error *er
     return CBE_OK;
 }
 
-cbe_status cli_inputs_open(cli_inputs *in, const cli_run *run, cli_progress *progress, cbe_error *err)
+/* Layers and sequences to the processes of the run. */
+static cbe_status divide(cli_inputs *in, const cli_run *run, size_t n_sequences, size_t context_length, cbe_error *err)
+{
+    const size_t used = cli_memory_in_use();
+    const cli_work work = {run->divide, in->n_layers, n_sequences, context_length, in->decoder,
+                           in->memory > used ? in->memory - used : in->memory != 0};
+    const cbe_status st = cli_team_divide(run->team, &work, err);
+    in->options.run = run->team->all;
+    in->options.processes = cli_team_tokens(run->team);
+    return st;
+}
+
+/* Decided once for the run, by all that see a part of it. */
+static cbe_status choose_skip(cli_inputs *in, const cli_run *run, cli_progress *progress, cbe_error *err)
+{
+    cbe_extraction_options *o = &in->options;
+    cbe_status st = CBE_OK;
+    double most = 0;
+    for (size_t i = 0; i < in->n_layers && st == CBE_OK; i++) {
+        size_t skip = 0;
+        if (cbe_layer_is_own(o, i)) st = cbe_choose_skip_positions(in->states, o->site, 1, &in->layers[i], &skip, err);
+        most += (double)skip;
+    }
+    if ((st = cbe_processes_agree(run->team->all, st, err)) != CBE_OK) return st;
+    cbe_processes_sum(run->team->all, 1, &most);
+    o->skip_positions = most > 0;
+    in->skip_chosen = true;
+    cli_say(progress, "skip-positions: %zu (%s)", o->skip_positions,
+            o->skip_positions ? "the first position of each sequence has a huge norm and is left out"
+                              : "no position has a huge norm");
+    return CBE_OK;
+}
+
+/* What can be found wrong before any work is done. */
+static cbe_status open_all(cli_inputs *in, const cli_run *run, cli_lens_choice *lens, cbe_tokens *tokens, cli_progress *progress,
+                           cbe_error *err)
 {
     cbe_status st;
-    cli_set_threads(run->corpus.threads);
-    cli_lens_choice lens = {CLI_LENS_LOGIT, NULL};
-    if ((st = cli_parse_lens(&lens, run->lens, err)) != CBE_OK) return st;
-    if ((st = check_usage(run, lens.kind, err)) != CBE_OK) return st;
-    if (lens.kind == CLI_LENS_AFFINE && run->hidden_states)
+    if ((st = cli_parse_lens(lens, run->lens, err)) != CBE_OK) return st;
+    if ((st = check_usage(run, lens->kind, err)) != CBE_OK) return st;
+    if (lens->kind == CLI_LENS_AFFINE && run->hidden_states)
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         "--lens affine is fitted on a model's text: give MODEL and --text in place of --hidden-states, or a lens of "
                         "cbe lens fit as --lens tuned=FOLDER");
     in->memory = cli_corpus_memory(&run->corpus);
+    cbe_extraction_options_init(&in->options);
+    in->options.site = site_of(run, lens->kind);
+    if ((st = record_inputs(in, run, lens, err)) != CBE_OK) return st;
+    return run->hidden_states ? open_files(in, run, lens, progress, err) : open_model(in, run, lens, tokens, progress, err);
+}
+
+/* The hidden states of the process's own layers and sequences. */
+static cbe_status take_share(cli_inputs *in, const cli_run *run, const cli_lens_choice *lens, const cbe_tokens *tokens,
+                             cli_progress *progress, cbe_error *err)
+{
+    size_t first, n;
+    if (in->model) return run_model(in, run, lens, tokens, progress, err);
+    cli_team_share(run->team, cbe_hidden_states_n_sequences(in->states), &first, &n);
+    cbe_hidden_states_keep(in->states, first, n);
+    return CBE_OK;
+}
+
+cbe_status cli_inputs_open(cli_inputs *in, const cli_run *run, cli_progress *progress, cbe_error *err)
+{
+    cbe_tokens tokens = {0};
+    cli_lens_choice lens = {CLI_LENS_LOGIT, NULL};
     cbe_extraction_options *o = &in->options;
-    cbe_extraction_options_init(o);
-    o->site = site_of(run, lens.kind);
-    if ((st = record_inputs(in, run, &lens, err)) != CBE_OK) return st;
-    st = run->hidden_states ? open_files(in, run, &lens, progress, err) : run_model(in, run, &lens, progress, err);
+    cbe_processes *all = run->team->all;
+    cli_set_threads(run->corpus.threads);
+    cbe_status st = cbe_processes_agree(all, open_all(in, run, &lens, &tokens, progress, err), err);
+    if (st == CBE_OK)
+        st = in->model ? divide(in, run, tokens.n_sequences, tokens.context_length, err)
+                       : divide(in, run, cbe_hidden_states_n_sequences(in->states), cbe_hidden_states_context_length(in->states), err);
+    if (st == CBE_OK) st = cbe_processes_agree(all, take_share(in, run, &lens, &tokens, progress, err), err);
+    cbe_tokens_free(&tokens);
     if (st != CBE_OK) return st;
     o->ablation = (cbe_ablation)run->ablation;
     o->objective = (cbe_objective_kind)run->objective;
     o->model = lens.kind == CLI_LENS_MODEL ? in->model : NULL;
     o->lens = in->lens;
+    o->derangement = in->derangement;
     o->skip_positions = run->skip.positions;
     o->search.seed = run->seed;
-    if ((st = leave_memory(in, &o->memory, err)) != CBE_OK) return st;
-    if (run->skip.automatic) {
-        st = cbe_choose_skip_positions(in->states, o->site, in->n_layers, in->layers, &o->skip_positions, err);
-        if (st != CBE_OK) return st;
-        in->skip_chosen = true;
-        cli_say(progress, "skip-positions: %zu (%s)", o->skip_positions,
-                o->skip_positions ? "the first position of each sequence has a huge norm and is left out"
-                                  : "no position has a huge norm");
-    }
-    return CBE_OK;
+    if ((st = cbe_processes_agree(all, leave_memory(in, &o->memory, err), err)) != CBE_OK) return st;
+    return run->skip.automatic ? choose_skip(in, run, progress, err) : CBE_OK;
 }
 
 void cli_say_storage(cli_progress *progress, const cbe_layer_objective *objective, const cli_inputs *in)

@@ -10,6 +10,7 @@
 #include "cli/corpus.h"
 #include "cli/options.h"
 #include "cli/progress.h"
+#include "cli/team.h"
 
 /** Fields of options that extract and probe share; the first member of each command's struct. */
 typedef struct {
@@ -24,6 +25,8 @@ typedef struct {
     size_t vectors; /* asked for, of each layer; 0: does not matter */
     size_t lens_tokens;
     uint64_t seed;
+    cli_divide divide;
+    cli_team *team; /* what it is divided over */
 } cli_run;
 
 /** Rows of an options table for them; skip_default differs. */
@@ -76,15 +79,16 @@ typedef struct {
     cbe_hidden_states *states;
     cbe_tuned_lens *lens;         /* owned; NULL: the logit lens */
     char *lens_files[2];          /* owned: what was read of a lens folder */
-    size_t n_layers, *layers;     /* chosen, rising */
+    size_t n_layers, *layers;     /* chosen, rising; of all processes */
+    int64_t *derangement;         /* owned: the one that came with tokens; NULL: none */
     size_t n_inputs;
     cbe_run_input *inputs;
-    cbe_extraction_options options; /* ablation, objective, site, lens, skip, seed and kernels filled in */
+    cbe_extraction_options options; /* ablation, objective, site, lens, skip, seed, kernels and processes filled in */
     bool skip_chosen;               /* by auto */
     size_t memory;                  /* bytes that the run may use, all in all */
 } cli_inputs;
 
-/** Opens everything and runs the model where there is one; options.memory is what is left of --memory after that. What was chosen is told on the progress stream. */
+/** Opens everything, divides it over the processes of the run, and runs the model where there is one; options.memory is what is left of --memory after that. What was chosen is told on the progress stream. */
 cbe_status cli_inputs_open(cli_inputs *inputs, const cli_run *run, cli_progress *progress, cbe_error *err);
 void cli_inputs_close(cli_inputs *inputs); /* a zeroed one is allowed */
 

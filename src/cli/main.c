@@ -1,10 +1,12 @@
 /* main.c - chooses the command. */
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "cli/commands.h"
 #include "core/fail.h"
+#include "dist/launcher.h"
 
 static const struct {
     const char *name, *summary;
@@ -50,11 +52,26 @@ int cli_finish_output(void)
     return CLI_FAILED;
 }
 
+/* Several processes can share the main job; of any other each would do the whole, and write the same files. */
+static bool alone_or_shared(int (*run)(int argc, char **argv))
+{
+    return run == cli_extract || cbe_launcher_size() < 2;
+}
+
+static int refuse_company(const char *command)
+{
+    cbe_error err;
+    cbe_fail(&err, CBE_ERR_ARG, -1, "cbe %s runs in one process, %zu were started; only extract can share its work", command,
+             cbe_launcher_size());
+    return cbe_launcher_rank() == 0 ? cli_report(&err) : CLI_BAD_INPUT;
+}
+
 int main(int argc, char **argv)
 {
     if (argc >= 2) {
         for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
-            if (strcmp(argv[1], commands[i].name) == 0) return commands[i].run(argc - 2, argv + 2);
+            if (strcmp(argv[1], commands[i].name) == 0)
+                return alone_or_shared(commands[i].run) ? commands[i].run(argc - 2, argv + 2) : refuse_company(argv[1]);
         if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
             print_help();
             return cli_finish_output();

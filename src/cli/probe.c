@@ -140,6 +140,7 @@ int cli_probe(int argc, char **argv)
     cbe_error err = {0};
     cbe_status st;
     bool help;
+    cli_team team = {.group_size = 1};
     cli_inputs in = {0};
     cli_progress progress;
     cbe_layer_objective *objective = NULL;
@@ -148,6 +149,7 @@ int cli_probe(int argc, char **argv)
     size_t m = 0, width = 0;
 
     given.run.site = CBE_N_SITES; /* not given */
+    given.run.team = &team;
     if ((st = cli_parse(&command, argc, argv, &given, &help, &err)) != CBE_OK) goto done;
     if (help) {
         cli_print_help(&command);

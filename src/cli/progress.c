@@ -14,6 +14,12 @@ void cli_progress_init(cli_progress *progress, bool quiet, bool verbose)
     progress->terminal = isatty(STDERR_FILENO) == 1;
 }
 
+void cli_progress_silence(cli_progress *progress)
+{
+    progress->quiet = progress->silent = true;
+    progress->terminal = false;
+}
+
 void cli_progress_release(cli_progress *progress)
 {
     if (!progress->holding) return;
@@ -67,6 +73,7 @@ void cli_say_more(cli_progress *progress, const char *format, ...)
 
 void cli_warn(cli_progress *progress, const char *format, ...)
 {
+    if (progress->silent) return;
     cli_status_clear(progress);
     fputs("cbe: warning: ", stderr);
     va_list args;

@@ -9,7 +9,7 @@
 #include <stddef.h>
 
 typedef struct {
-    bool quiet, verbose, terminal;
+    bool quiet, verbose, terminal, silent;
     double last; /* time of the last line written over */
     bool open;   /* such a line is on the screen */
     bool holding;   /* lines are kept until work begins: bad input is answered by its one line alone */
@@ -17,6 +17,8 @@ typedef struct {
 } cli_progress;
 
 void cli_progress_init(cli_progress *progress, bool quiet, bool verbose);
+/** Says nothing at all, not even warnings: another process speaks. */
+void cli_progress_silence(cli_progress *progress);
 /** Work begins: lines held so far are shown, later ones at once. */
 void cli_progress_release(cli_progress *progress);
 /** A line that stays. */

@@ -62,6 +62,11 @@ static void mpi_destroy(cbe_processes *self)
     cbe_free(p);
 }
 
+static void mpi_abort(const cbe_processes *self, int status)
+{
+    MPI_Abort(of(self)->comm, status);
+}
+
 static void mpi_sum(const cbe_processes *self, size_t n, double *x)
 {
     const mpi_processes *p = of(self);
@@ -151,7 +156,7 @@ static cbe_status mpi_receive(const cbe_processes *self, bool wait, size_t *from
 
 static cbe_status mpi_split(cbe_processes **out, const cbe_processes *self, size_t size, cbe_error *err);
 
-static const cbe_transport transport = {mpi_split, mpi_destroy, mpi_sum, mpi_broadcast, mpi_join, mpi_exchange, mpi_send, mpi_receive};
+static const cbe_transport transport = {mpi_split, mpi_destroy, mpi_abort, mpi_sum, mpi_broadcast, mpi_join, mpi_exchange, mpi_send, mpi_receive};
 
 /* Takes the communicator. on_machine 0: of all its processes, found out here. */
 static cbe_status wrap(cbe_processes **out, MPI_Comm comm, bool world, cbe_error *err)

@@ -38,6 +38,11 @@ void cbe_processes_end(cbe_processes *p)
     cbe_processes_free(p);
 }
 
+void cbe_processes_abort(const cbe_processes *p, int status)
+{
+    if (p) p->transport->abort(p, status);
+}
+
 cbe_status cbe_processes_split(cbe_processes **out, const cbe_processes *p, size_t size, cbe_error *err)
 {
     *out = NULL;

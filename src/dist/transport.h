@@ -12,6 +12,7 @@
 typedef struct {
     cbe_status (*split)(cbe_processes **out, const cbe_processes *self, size_t size, cbe_error *err);
     void (*destroy)(cbe_processes *self);
+    void (*abort)(const cbe_processes *self, int status);
     void (*sum)(const cbe_processes *self, size_t n, double *x);
     void (*broadcast)(const cbe_processes *self, size_t from, size_t bytes, void *x);
     void (*join)(const cbe_processes *self, const double *mine, const size_t *counts, double *all);

@@ -53,7 +53,7 @@ static void fill(run *r)
     r->options[0] = (cbe_run_option){"ablation", "mean"};
     r->options[1] = (cbe_run_option){"vectors", "3"};
     r->inputs[0] = (cbe_run_input){"text", input_path};
-    r->record = (cbe_run_record){2, r->options, 1, r->inputs, "plain", "float32", 4, 6, 20, 1, 1, D, 12.5};
+    r->record = (cbe_run_record){2, r->options, 1, r->inputs, "plain", "float32", 4, 6, 20, 1, 1, D, 1, 1, 12.5};
 }
 
 static char *folder_of(void **state, const char *name)
