@@ -21,9 +21,9 @@ static const double GONE = 1e-3;
  * equal: two maxima can lie close to each other, and the way to the higher one pass by the other. */
 static const double NEAR_ON_SAMPLE = 0.9, NEAR = 0.999;
 /* Largest relative change of the energy in the last step. A sample's maximum need only be told from others. */
-static const double SAMPLE_STOP = 1e-3, LEFT_STOP = 1e-3, REFINE_STOP = 1e-5, POLISH_STOP = 1e-7;
+static const double SAMPLE_STOP = 1e-3, LEFT_STOP = 1e-3, REFINE_STOP = 1e-5, POLISH_STOP = 1e-8;
 /* A point is a maximum when its tangent gradient is below this share of the energy. */
-static const double MAXIMUM = 8e-5;
+static const double MAXIMUM = 1e-5;
 /* Rounding of an energy, relative: float32 logits leave about 1e-7. */
 static const double NOISE = 1e-7;
 /* Without a number asked for, starts are enough when another would find an unknown maximum with less than this
