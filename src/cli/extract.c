@@ -176,12 +176,12 @@ static cbe_status use_init(cli_inputs *in, const cbe_basis_file *init, cli_progr
     return CBE_OK;
 }
 
-/* The file that keeps up with the run, and with --resume what an earlier one left. Those who search read it, one writes it. */
+/* The file that keeps up with the run, and with --resume what an earlier one left: found[0] layers that are done, and found[1]
+ * vectors of others. Those who search read it, one writes it. */
 static cbe_status open_checkpoint(cbe_checkpoint **out, char **path, const extract_options *given, const cli_inputs *in,
-                                  const cbe_run_record *record, cli_progress *progress, cbe_error *err)
+                                  const cbe_run_record *record, size_t found[2], cli_progress *progress, cbe_error *err)
 {
     struct stat info;
-    size_t found[2] = {0, 0}, first[2]; /* layers done, and vectors of others */
     if (!(*path = cbe_path_join(given->run.output, "checkpoint.safetensors", err))) return CBE_ERR_NOMEM;
     cbe_status st = cbe_checkpoint_create(out, *path, record, in->n_layers, in->layers, given->run.vectors, in->options.run, err);
     const bool there = stat(*path, &info) == 0;
@@ -194,12 +194,24 @@ static cbe_status open_checkpoint(cbe_checkpoint **out, char **path, const extra
         cli_say(progress, "resume: there is no %s; the run begins", *path);
     else if (st == CBE_OK)
         cli_say(progress, "resume: %zu of %zu layers are done, and %zu vectors of others", found[0], in->n_layers, found[1]);
+    return st;
+}
+
+/* Opens it in the processes that search, and makes sure that it is the same file to all of them. */
+static cbe_status open_checkpoints(cbe_checkpoint **out, char **path, const extract_options *given, const cli_inputs *in,
+                                   const cbe_run_record *record, cli_progress *progress, cbe_error *err)
+{
+    const cli_team *team = given->run.team;
+    const bool searches = cli_team_searches(team);
+    size_t found[2] = {0, 0}, first[2]; /* layers done, and vectors of others */
+    cbe_status st = searches ? open_checkpoint(out, path, given, in, record, found, progress, err) : CBE_OK;
+    if ((st = cbe_processes_agree(team->all, st, err)) != CBE_OK) return st;
     memcpy(first, found, sizeof first);
-    cbe_processes_broadcast(in->options.run, sizeof first, first);
-    if (st == CBE_OK && memcmp(first, found, sizeof first) != 0)
+    cbe_processes_broadcast(team->all, sizeof first, first);
+    if (searches && memcmp(first, found, sizeof first) != 0)
         st = cbe_fail(err, CBE_ERR_IO, -1, "%s: not the file that process 0 sees; to go on, all processes must share the output folder",
                       *path);
-    return st;
+    return cbe_processes_agree(team->all, st, err);
 }
 
 /* path NULL: before there could be a checkpoint. */
@@ -252,8 +264,7 @@ static cbe_status run_extraction(const extract_options *given, cli_inputs *in, c
     if (cbe_processes_size(team->all) > 1)
         cli_say(progress, "processes: %zu, in %zu group%s with layers of %s own", n_processes * record.n_groups, record.n_groups,
                 record.n_groups == 1 ? "" : "s", record.n_groups == 1 ? "its" : "their");
-    if (cli_team_searches(team)) st = open_checkpoint(&checkpoint, checkpoint_path, given, in, &record, progress, err);
-    if ((st = cbe_processes_agree(team->all, st, err)) != CBE_OK) goto done;
+    if ((st = open_checkpoints(&checkpoint, checkpoint_path, given, in, &record, progress, err)) != CBE_OK) goto done;
     in->options.checkpoint = checkpoint;
     if (!cli_team_searches(team)) {
         st = cbe_extract_assist(objective, in->decoder, &in->options, err);

@@ -37,6 +37,13 @@ static const struct {
     {'E', CBE_TEST_DATA "/golden/extract/rmsnorm-logit/decoder.safetensors"},
 };
 
+static const char *program_path(void)
+{
+    const char *program = getenv("CBE_PROGRAM");
+    if (!program) fail_msg("CBE_PROGRAM must name the program: run this test by ctest");
+    return program;
+}
+
 const char *program_expand(const char *line)
 {
     static char lines[4][4096];
@@ -47,6 +54,7 @@ const char *program_expand(const char *line)
         const char *text = NULL;
         for (size_t i = 0; *line == '%' && i < sizeof names / sizeof *names; i++)
             if (line[1] == names[i].letter) text = names[i].text;
+        if (*line == '%' && line[1] == 'P') text = program_path();
         assert_true(n + (text ? strlen(text) : 1) < sizeof lines[0]);
         if (text) {
             n += (size_t)sprintf(to + n, "%s", text);
@@ -67,13 +75,11 @@ static void read_text(const char *path, char *out)
     fclose(file);
 }
 
-static pid_t start(const char *line)
+static pid_t start(const char *program, const char *line)
 {
     char copy[4096], out[600], err[600], *argv[64] = {NULL};
     size_t argc = 0;
     pid_t child;
-    const char *program = getenv("CBE_PROGRAM");
-    if (!program) fail_msg("CBE_PROGRAM must name the program: run this test by ctest");
     argv[argc++] = strdup(program);
     snprintf(copy, sizeof copy, "%s", program_expand(line));
     for (char *word = strtok(copy, " "); word; word = strtok(NULL, " ")) {
@@ -101,20 +107,25 @@ static void read_output(void)
     read_text(path, program_err);
 }
 
-int program_run(const char *line)
+int program_run_under(const char *launcher, const char *line)
 {
     int status;
-    const pid_t child = start(line);
+    const pid_t child = start(launcher, line);
     assert_int_equal(waitpid(child, &status, 0), child);
     read_output();
     if (!WIFEXITED(status)) fail_msg("cbe %s: ended by signal %d, %s", line, WTERMSIG(status), program_err);
     return WEXITSTATUS(status);
 }
 
+int program_run(const char *line)
+{
+    return program_run_under(program_path(), line);
+}
+
 int program_run_signalled(const char *line, unsigned milliseconds, int signal)
 {
     int status;
-    const pid_t child = start(line);
+    const pid_t child = start(program_path(), line);
     const struct timespec pause = {milliseconds / 1000, (long)(milliseconds % 1000) * 1000000};
     nanosleep(&pause, NULL);
     kill(child, signal);

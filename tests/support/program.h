@@ -13,8 +13,10 @@ extern char program_out[PROGRAM_TEXT], program_err[PROGRAM_TEXT];
 int program_set_up(void **state);
 
 /** Runs `cbe LINE`, split at blanks; returns the exit status. In the line, %F is the test's folder, %D tests' data,
- * %G its golden folder, %H and %E hidden states and decoder of the golden case rmsnorm-logit. */
+ * %G its golden folder, %H and %E hidden states and decoder of the golden case rmsnorm-logit, %P the program itself. */
 int program_run(const char *line);
+/** Runs `LAUNCHER LINE`, where the line names the program. */
+int program_run_under(const char *launcher, const char *line);
 /** Runs it and sends it a signal after so many milliseconds, unless it has ended; returns the exit status, or -1 where the signal
  * ended it. */
 int program_run_signalled(const char *line, unsigned milliseconds, int signal);

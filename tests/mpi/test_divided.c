@@ -1,0 +1,218 @@
+/*
+ * Objectives whose tokens are divided over 3 processes, beside the same objective of all tokens in one: energies, gradients, energies
+ * per token and constants, through a lens and in the whole model.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cbe/extraction.h"
+#include "core/memory.h"
+#include "support/assert_close.h"
+#include "support/capture.h"
+#include "support/golden.h"
+
+enum { B = 7, S = 9, M = 3, MOST = B * S };
+
+static cbe_error err;
+
+static const char *const ablations[] = {"mean", "resample", "zero", "optimal"};
+
+/* A model, a text of B sequences, and the states of one layer and of the end. */
+typedef struct {
+    cbe_model *model;
+    cbe_tokens tokens;
+    int64_t ids[MOST];
+    bool layers[16];
+    size_t d, n_blocks;
+} problem;
+
+static void open_problem(problem *p, const char *name)
+{
+    char *path = cbe_golden_path("models/%s", name);
+    p->model = open_model(path);
+    free(path);
+    const cbe_model_config *config = cbe_model_get_config(p->model);
+    p->d = config->hidden_size;
+    p->n_blocks = config->n_layers;
+    for (size_t i = 0; i < MOST; i++) p->ids[i] = (int64_t)((i * i * 7 + i / 5) % config->vocab_size);
+    p->tokens = (cbe_tokens){.n_sequences = B, .context_length = S, .ids = p->ids};
+    memset(p->layers, 0, sizeof p->layers);
+    p->layers[1] = p->layers[p->n_blocks] = true;
+}
+
+/* An objective of sequences first .. first + n - 1, at the input of block 1. */
+typedef struct {
+    cbe_hidden_states *states;
+    cbe_layer_objective *layer;
+    cbe_objective *objective;
+} made;
+
+static void make(made *m, problem *p, const cbe_extraction_options *options, size_t first, size_t n)
+{
+    const cbe_tokens share = {.n_sequences = n, .context_length = S, .ids = p->ids + first * S};
+    cbe_assert_ok(cbe_hidden_states_capture(&m->states, p->model, &share, p->layers, NULL, NULL, &err), &err);
+    cbe_assert_ok(cbe_layer_objective_create(&m->layer, m->states, cbe_model_decoder(p->model), options, &err), &err);
+    m->objective = NULL;
+}
+
+static void release(made *m)
+{
+    cbe_layer_objective_free(m->layer);
+    cbe_hidden_states_close(m->states);
+}
+
+/* What an objective says of M directions. */
+typedef struct {
+    double energy[M], optimal[M], constant[M], per_token[M * MOST], *grad;
+    size_t n;
+} answers;
+
+static void ask(made *m, size_t d, const double *v, answers *a)
+{
+    if (!m->objective) cbe_assert_ok(cbe_layer_objective_set(m->layer, 1, &m->objective, &err), &err);
+    a->n = cbe_objective_n_tokens(m->objective);
+    a->grad = malloc(M * d * sizeof *a->grad);
+    cbe_assert_ok(cbe_objective_eval(m->objective, M, v, a->energy, a->grad, a->per_token, &err), &err);
+    cbe_assert_ok(cbe_objective_eval_optimal(m->objective, M, v, a->optimal, a->constant, NULL, NULL, &err), &err);
+}
+
+/* Differences are counted and told: an assertion that ends the test in one process would leave the others waiting. */
+static size_t n_differences;
+
+static void near(const double *got, const double *want, size_t n, double absolute, double relative, const char *what, const char *of)
+{
+    const size_t i = cbe_first_difference(got, want, n, absolute, relative);
+    if (i == n) return;
+    print_error("%s, %s %zu is %.10g, in one process %.10g\n", what, of, i, got[i], want[i]);
+    n_differences++;
+}
+
+static void compare(size_t d, const answers *got, const answers *want, bool optimal, const char *what)
+{
+    const double n_got = (double)got->n, n_want = (double)want->n;
+    double top = 0;
+    for (size_t k = 0; k < M * d; k++) top = fmax(top, fabs(want->grad[k]));
+    near(&n_got, &n_want, 1, 0, 0, what, "number of tokens");
+    /* Hidden states and logits are float32, and the forward pass of fewer sequences at once rounds them differently: cross-entropies
+     * move by the steps of one logit. The gradient of optimal ablation moves with its constant, which is settled where energies are. */
+    near(got->energy, want->energy, M, 3e-6, 1e-5, what, "energy");
+    near(got->grad, want->grad, M * d, (optimal ? 1e-3 : 1e-5) * top, 0, what, "gradient");
+    near(got->per_token, want->per_token, M * want->n, 2e-5, 1e-4, what, "energy of a token");
+    near(got->optimal, want->optimal, M, 3e-6, 1e-5, what, "optimal energy");
+}
+
+/* Rank 0 asks both, of all tokens, a sample, and what is held out; the others answer. */
+static void check(problem *p, const cbe_processes *all, cbe_extraction_options options, const char *what)
+{
+    made divided, whole;
+    const size_t rank = cbe_processes_rank(all), size = cbe_processes_size(all);
+    const size_t first = B * rank / size, n = B * (rank + 1) / size - first;
+    double *v = malloc(M * p->d * sizeof *v);
+    for (size_t i = 0; i < M * p->d; i++) v[i] = sin((double)(i * i % 97)) / 4;
+    options.search.seed = 3;
+    cbe_extraction_options shared = options;
+    shared.processes = all;
+    make(&divided, p, &shared, first, n);
+    if (rank == 0) {
+        answers got, want;
+        make(&whole, p, &options, 0, B);
+        for (int part = 0; part < (options.held_out > 0 ? 3 : 2); part++) {
+            for (int which = 0; which < 2; which++) {
+                made *m = which ? &whole : &divided;
+                if (m->objective && part == 1) cbe_objective_set_sample(m->objective, 20);
+                if (m->objective && part == 2) cbe_objective_set_held_out(m->objective);
+                ask(m, p->d, v, which ? &want : &got);
+            }
+            compare(p->d, &got, &want, options.ablation == CBE_ABLATE_OPTIMAL, what);
+            free(got.grad);
+            free(want.grad);
+        }
+        release(&whole);
+    } else {
+        cbe_assert_ok(cbe_extract_assist(divided.layer, cbe_model_decoder(p->model), &shared, &err), &err);
+    }
+    release(&divided);
+    free(v);
+}
+
+static void check_all(const cbe_processes *all, bool whole_model, const char *name)
+{
+    problem p;
+    open_problem(&p, name);
+    for (int a = 0; a < CBE_N_ABLATIONS; a++)
+        for (int kind = 0; kind < CBE_N_OBJECTIVES; kind++)
+            for (size_t skip = 0; skip < 2; skip++) {
+                cbe_extraction_options options;
+                char what[120];
+                snprintf(what, sizeof what, "%s, %s, %s, %s, skip %zu", name, whole_model ? "model" : "lens", ablations[a],
+                         cbe_objective_name((cbe_objective_kind)kind), skip);
+                cbe_extraction_options_init(&options);
+                options.ablation = (cbe_ablation)a;
+                options.objective = (cbe_objective_kind)kind;
+                options.model = whole_model ? p.model : NULL;
+                options.skip_positions = skip;
+                options.held_out = skip ? 0.3 : 0;
+                check(&p, all, options, what);
+            }
+    cbe_model_close(p.model);
+}
+
+static void lens__tokens_divided_give_the_energies_of_all(void **state)
+{
+    n_differences = 0;
+    check_all(*state, false, "llama");
+    check_all(*state, false, "gemma2");
+    check_all(*state, false, "gpt2");
+    assert_int_equal(n_differences, 0);
+}
+
+static void model__tokens_divided_give_the_energies_of_all(void **state)
+{
+    n_differences = 0;
+    check_all(*state, true, "llama");
+    check_all(*state, true, "gpt2");
+    assert_int_equal(n_differences, 0);
+}
+
+static void layer__that_cannot_be_set_is_told_and_another_can(void **state)
+{
+    const cbe_processes *all = *state;
+    const size_t rank = cbe_processes_rank(all);
+    problem p;
+    made m;
+    cbe_extraction_options options;
+    open_problem(&p, "llama");
+    cbe_extraction_options_init(&options);
+    options.processes = all;
+    make(&m, &p, &options, 2 * rank, 2);
+    if (rank == 0) {
+        cbe_objective *o;
+        assert_int_equal(cbe_layer_objective_set(m.layer, 0, &o, &err), CBE_ERR_ARG);
+        assert_non_null(strstr(err.message, "hidden_states.0"));
+        cbe_assert_ok(cbe_layer_objective_set(m.layer, 1, &o, &err), &err);
+    } else {
+        cbe_extract_assist(m.layer, cbe_model_decoder(p.model), &options, &err);
+    }
+    release(&m);
+    cbe_model_close(p.model);
+}
+
+int main(void)
+{
+    struct CMUnitTest tests[] = {
+        cmocka_unit_test(lens__tokens_divided_give_the_energies_of_all),
+        cmocka_unit_test(model__tokens_divided_give_the_energies_of_all),
+        cmocka_unit_test(layer__that_cannot_be_set_is_told_and_another_can),
+    };
+    cbe_processes *all = NULL;
+    if (cbe_processes_start(&all, &err) != CBE_OK || cbe_processes_size(all) != 3) {
+        fprintf(stderr, "to be started as 3 processes: %s\n", err.message);
+        return 1;
+    }
+    for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) tests[i].initial_state = all;
+    const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    cbe_processes_end(all);
+    return failed != 0;
+}

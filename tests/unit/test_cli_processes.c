@@ -1,0 +1,204 @@
+/* cbe extract in several processes, as mpirun starts them: tokens divided, layers divided, both; one that dies; bad usage. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cbe/processes.h"
+#include "cbe/safetensors.h"
+#include "support/assert_close.h"
+#include "support/program.h"
+#include "support/random.h"
+#include "support/temp_folder.h"
+
+enum { SEQUENCES = 8, LENGTH = 12, VECTORS = 3, LAYERS = 3 };
+
+static cbe_error err;
+static const char model[] = "%G/models/llama --tokens %F/tokens.safetensors";
+
+/* The command in so many processes; 0: without mpirun. */
+static int run(size_t processes, const char *line)
+{
+    char whole[600];
+    snprintf(whole, sizeof whole, processes ? "-n %zu " : "", processes);
+    const size_t n = strlen(whole);
+    snprintf(whole + n, sizeof whole - n, "%s%s", processes ? "%P " : "", line);
+    return processes ? program_run_under(getenv("CBE_MPIEXEC"), whole) : program_run(whole);
+}
+
+static void run_done(size_t processes, const char *format, const char *options, const char *folder)
+{
+    char line[500];
+    snprintf(line, sizeof line, format, model, options, folder);
+    if (run(processes, line) != 0) fail_msg("%zu processes, %s: %s", processes, line, program_err);
+}
+
+static void extract(size_t processes, const char *options, const char *folder)
+{
+    run_done(processes, "extract %s -q -k 3 %s -o %%F/%s", options, folder);
+}
+
+/* Energies (LAYERS, VECTORS) of a result. */
+static void read_energies(const char *folder, float *energies)
+{
+    char path[100], name[40];
+    cbe_safetensors *file = NULL;
+    snprintf(path, sizeof path, "%%F/%s/basis.safetensors", folder);
+    cbe_assert_ok(cbe_safetensors_open(&file, program_expand(path), &err), &err);
+    for (size_t i = 0; i < LAYERS; i++) {
+        cbe_tensor t;
+        snprintf(name, sizeof name, "layers.%zu.energies", i);
+        cbe_assert_ok(cbe_safetensors_get(file, name, &t, &err), &err);
+        assert_int_equal(t.n_elements, VECTORS);
+        memcpy(energies + i * VECTORS, t.data, VECTORS * sizeof *energies);
+    }
+    cbe_safetensors_close(file);
+}
+
+/* Sums of other shares round differently, and climbs end within a cone of 1e-4 or so around a maximum. To first order in that move
+ * energies of vectors that must be orthogonal to it. */
+static void assert_same_energies(const char *folder, const char *other)
+{
+    float got[LAYERS * VECTORS], want[LAYERS * VECTORS];
+    read_energies(folder, got);
+    read_energies(other, want);
+    cbe_assert_close_f32(got, want, LAYERS * VECTORS, 0, 3e-4, "%s and %s", folder, other);
+}
+
+static void assert_same_bytes(const char *folder, const char *other)
+{
+    char path[2][100];
+    size_t n[2];
+    snprintf(path[0], sizeof path[0], "%%F/%s/basis.safetensors", folder);
+    snprintf(path[1], sizeof path[1], "%%F/%s/basis.safetensors", other);
+    char *a = temp_read(program_expand(path[0]), &n[0]), *b = temp_read(program_expand(path[1]), &n[1]);
+    assert_int_equal(n[0], n[1]);
+    assert_memory_equal(a, b, n[0]);
+    free(a);
+    free(b);
+}
+
+static bool is_there(const char *name)
+{
+    struct stat info;
+    char path[100];
+    snprintf(path, sizeof path, "%%F/%s", name);
+    return stat(program_expand(path), &info) == 0;
+}
+
+static void tokens_divided__find_the_basis_of_one_process(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *options;
+        size_t fewest, most; /* processes */
+    } cases[] = {{"--starts 3", 2, 4},
+                 {"--starts 3 --ablation resample --seed 2", 3, 3},
+                 {"--starts 3 --objective ce --ablation zero --held-out 0.25", 2, 2},
+                 {"--preset seed --skip-positions 1", 3, 3}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        extract(0, cases[i].options, "one");
+        for (size_t processes = cases[i].fewest; processes <= cases[i].most; processes++) {
+            char with[200];
+            snprintf(with, sizeof with, "%s --divide tokens", cases[i].options);
+            extract(processes, with, "divided");
+            assert_same_energies("divided", "one");
+            assert_false(is_there("divided/checkpoint.safetensors"));
+        }
+    }
+}
+
+static void layers_divided__have_the_very_bits_of_one_process(void **state)
+{
+    (void)state;
+    extract(0, "--starts 3", "plain");
+    extract(2, "--starts 3 --divide layers", "layers2");
+    extract(3, "--starts 3", "layers3");
+    assert_same_bytes("layers2", "plain");
+    assert_same_bytes("layers3", "plain");
+    extract(2, "--starts 3 --divide tokens", "tokens2");
+    extract(4, "--starts 3 --divide 2", "groups");
+    assert_same_bytes("groups", "tokens2");
+    assert_non_null(strstr(program_out, "energies"));
+}
+
+/* The job ends when one is killed, and goes on from what was found to what it would have found. */
+static void killed__one_of_them_ends_all_and_resumes(void **state)
+{
+    (void)state;
+    static const char *const divisions[] = {"tokens", "layers"};
+    for (size_t i = 0; i < 2; i++) {
+        char line[500], with[100], whole[20], killed[20], checkpoint[60];
+        snprintf(whole, sizeof whole, "whole-%s", divisions[i]);
+        snprintf(killed, sizeof killed, "killed-%s", divisions[i]);
+        snprintf(checkpoint, sizeof checkpoint, "%s/checkpoint.safetensors", killed);
+        snprintf(with, sizeof with, "--starts 3 --divide %s -k 12", divisions[i]);
+        extract(3, with, whole);
+        snprintf(with, sizeof with, "--starts 3 --divide %s -k 12 --resume", divisions[i]);
+        int deaths = 0;
+        for (unsigned wait = 150; deaths < 4; wait += 60) {
+            /* Rank 1 kills itself after so many milliseconds: tests/mpi/die_later.sh. */
+            snprintf(line, sizeof line, "-n 3 %%D/mpi/die_later.sh 1 %u %%P extract %s -q %s -o %%F/%s", wait, model, with, killed);
+            const int status = program_run_under(getenv("CBE_MPIEXEC"), line);
+            if (status == 0) break;
+            assert_non_null(strstr(program_err, "rank 1"));
+            deaths++;
+        }
+        assert_true(deaths > 0);
+        extract(3, with, killed);
+        assert_same_bytes(killed, whole);
+        assert_false(is_there(checkpoint));
+    }
+}
+
+static void bad_usage__is_one_line_and_status_2(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t processes;
+        const char *line, *said;
+    } cases[] = {
+        {2, "extract %G/models/llama --tokens %F/tokens.safetensors -o %F/bad --divide 4", "--divide 4: 2 processes do not make groups"},
+        {4, "extract %G/models/llama --tokens %F/tokens.safetensors -o %F/bad --divide 4", "only 3 layers"},
+        {2, "extract %G/models/llama --tokens %F/tokens.safetensors -o %F/bad --divide both", "--divide both: give auto, tokens, layers"},
+        {2, "extract %G/models/none --tokens %F/tokens.safetensors -o %F/bad", "models/none"},
+        {2, "extract --hidden-states %H --decoder %E --divide tokens -o %F/bad -l 0 --memory 1K", "--memory"},
+        {2, "probe %G/models/llama --tokens %F/tokens.safetensors -o %F/bad", "only extract can share its work"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(run(cases[i].processes, cases[i].line), 2);
+        const char *said = strstr(program_err, "cbe: ");
+        assert_non_null(said);
+        if (!strstr(said, cases[i].said)) fail_msg("case %zu: %s", i, program_err);
+        assert_null(strstr(said + 1, "cbe: ")); /* one process speaks */
+    }
+}
+
+/* Ids of a text. */
+static int set_up(void **state)
+{
+    if (program_set_up(state) != 0) return -1;
+    int64_t ids[SEQUENCES * LENGTH];
+    cbe_test_random r = {7};
+    cbe_safetensors_writer *writer = NULL;
+    const cbe_tensor_spec spec = {"input_ids", CBE_I64, 2, {SEQUENCES, LENGTH}};
+    for (size_t i = 0; i < SEQUENCES * LENGTH; i++) ids[i] = (int64_t)(cbe_test_uniform(&r) * 60);
+    cbe_assert_ok(cbe_safetensors_writer_create(&writer, program_expand("%F/tokens.safetensors"), 1, &spec, 0, NULL, &err), &err);
+    cbe_assert_ok(cbe_safetensors_writer_put(writer, 0, 0, SEQUENCES * LENGTH, ids, &err), &err);
+    cbe_assert_ok(cbe_safetensors_writer_commit(writer, &err), &err);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tokens_divided__find_the_basis_of_one_process),
+        cmocka_unit_test(layers_divided__have_the_very_bits_of_one_process),
+        cmocka_unit_test(killed__one_of_them_ends_all_and_resumes),
+        cmocka_unit_test(bad_usage__is_one_line_and_status_2),
+    };
+    if (!cbe_processes_library() || !getenv("CBE_MPIEXEC")) return 77; /* built without MPI */
+    return cmocka_run_group_tests(tests, set_up, temp_folder_remove);
+}
