@@ -50,6 +50,11 @@ cbe_status cbe_model_open_with(cbe_model **out, const char *path, const cbe_mode
                                cbe_error *err);
 void cbe_model_close(cbe_model *model); /* NULL is allowed */
 
+/** What a model is, without its weights: of a model as above, or of a config.json alone.
+ * @param file_bytes [out] of its files; 0 for a config.json
+ * @return as cbe_model_open, of what concerns the configuration */
+cbe_status cbe_model_read_config(cbe_model_config *out, size_t *file_bytes, const char *path, cbe_error *err);
+
 const cbe_model_config *cbe_model_get_config(const cbe_model *model); /* borrowed */
 /** Final norm and unembedding; borrowed until close. */
 const cbe_decoder *cbe_model_decoder(const cbe_model *model);

@@ -21,6 +21,7 @@ int cli_ablate(int argc, char **argv);
 int cli_capture(int argc, char **argv);
 int cli_decoder(int argc, char **argv);
 int cli_lens(int argc, char **argv);
+int cli_plan(int argc, char **argv);
 int cli_tokenize(int argc, char **argv);
 int cli_info(int argc, char **argv);
 

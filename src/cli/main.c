@@ -18,6 +18,7 @@ static const struct {
     {"capture", "hidden states of a text, to a file", cli_capture},
     {"decoder", "final norm and unembedding of a model, to a file", cli_decoder},
     {"lens", "tuned lenses: fit, train, eval, convert", cli_lens},
+    {"plan", "what an extraction will take: memory, time, network traffic", cli_plan},
     {"tokenize", "text to token ids, and back", cli_tokenize},
     {"info", "what a model, lens, tensor file or result holds", cli_info},
 };

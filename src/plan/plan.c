@@ -1,0 +1,162 @@
+/*
+ * plan.c - the cost model of an extraction (cbe/plan.h).
+ *
+ * How often a search evaluates is what it did on average in 30 layers of SmolLM2 (docs/scaling.md); how it divides its work is what
+ * causal/search_default.c and causal/extraction.c do.
+ */
+#include "cbe/plan.h"
+
+#include <math.h>
+
+#include "cbe/objective.h"
+#include "core/fail.h"
+#include "core/memory.h"
+#include "core/sizes.h"
+
+/* Of one vector, the first and later ones. */
+typedef struct {
+    double sampled;  /* directions evaluated with gradient on the sample */
+    double full;     /* and on all tokens */
+    double scored;   /* candidates scored on a smaller sample, without gradient */
+    double rescored; /* and maxima of the sample on all tokens, without */
+} effort;
+
+static const effort FIRST = {208, 14, 58, 14}, LATER = {138, 16, 58, 20};
+enum { SAMPLE = 256, SCORE_SAMPLE = 128, BATCH = 8, SEARCH_VECTORS = 4000, CALLS_BATCH = 3 };
+/* A vector's reports, in evaluations without gradient of all tokens. */
+static const double REPORTS = 5;
+/* Matrix products of a forward pass reach this share of the rate of a large one. */
+static const double FORWARD_SHARE = 0.8;
+static const double PROGRAM_BYTES = 60e6, BLAS_BYTES_OF_A_THREAD = 8e6;
+
+size_t cbe_plan_weight_bytes(const cbe_model_config *m, size_t *block)
+{
+    const size_t d = m->hidden_size, q = m->n_heads * m->head_size, kv = m->n_kv_heads * m->head_size;
+    const size_t attention = 2 * d * q + 2 * d * kv, mlp = (m->gated_mlp ? 3 : 2) * d * m->mlp_size;
+    *block = (attention + mlp + 2 * d) * sizeof(float);
+    return m->n_layers * *block + m->vocab_size * d * sizeof(float);
+}
+
+/* Seconds with the threads of a process: rates are those of all that were measured. */
+static double scaled(const cbe_plan_run *run, const cbe_plan_rates *rates, double seconds)
+{
+    return seconds * (double)rates->threads / (double)run->threads;
+}
+
+static cbe_decoder decoder_of(const cbe_plan_run *run)
+{
+    return (cbe_decoder){.hidden_size = run->model.hidden_size, .vocab_size = run->model.vocab_size, .norm_eps = 1e-5};
+}
+
+/* Tokens of the process that has most of them. */
+static size_t share_of(const cbe_plan_run *run, size_t group_size)
+{
+    const size_t sequences = cbe_max_size(run->n_tokens / run->context_length, 1);
+    return (sequences + group_size - 1) / group_size * cbe_min_size(run->context_length, run->n_tokens);
+}
+
+/* Layers of the group that has most of them. */
+static size_t layers_of(const cbe_plan_run *run, size_t n_groups)
+{
+    return (run->n_layers + n_groups - 1) / n_groups;
+}
+
+/* Memory of a process in groups of a size, with logits kept in a way; SIZE_MAX where it overflows. */
+static size_t fill_memory(cbe_plan *plan, const cbe_plan_run *run, size_t group_size, cbe_logit_storage storage)
+{
+    const size_t d = run->model.hidden_size, n = share_of(run, group_size), groups = run->n_processes / group_size;
+    const cbe_decoder decoder = decoder_of(run);
+    const cbe_lens_options lens = {.n_tokens = n, .max_batch = BATCH, .storage = storage};
+    size_t block, weights = cbe_plan_weight_bytes(&run->model, &block);
+    if (run->memory && weights > run->memory / 2) weights = run->memory / 2; /* what does not fit is expanded block by block */
+    plan->group_size = group_size;
+    plan->n_groups = groups;
+    plan->logits = cbe_logit_storage_name(storage);
+    plan->program = (size_t)(PROGRAM_BYTES + BLAS_BYTES_OF_A_THREAD * (double)run->threads);
+    plan->weights = weights + run->file_bytes;
+    plan->states = (layers_of(run, groups) + 1) * n * d * sizeof(float);
+    plan->objective = cbe_lens_objective_bytes(&decoder, &lens);
+    plan->search = SEARCH_VECTORS / 2 * d * sizeof(double) + 3 * d * d * sizeof(double);
+    const size_t parts[] = {plan->program, plan->weights, plan->states, plan->objective, plan->search};
+    plan->memory = 0;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (!cbe_add_size(plan->memory, parts[i], &plan->memory)) return plan->memory = SIZE_MAX;
+    return plan->memory;
+}
+
+/* Groups as `--divide auto` makes them, or as asked for; and logits as precise as memory allows. */
+static cbe_status divide(cbe_plan *plan, const cbe_plan_run *run, cbe_error *err)
+{
+    const size_t p = run->n_processes, sequences = cbe_max_size(run->n_tokens / run->context_length, 1);
+    size_t least = SIZE_MAX, tried = 0;
+    if (run->n_groups && (p % run->n_groups != 0 || run->n_groups > run->n_layers))
+        return cbe_fail(err, CBE_ERR_ARG, -1, "%zu processes do not make %zu groups of the same size for %zu layers", p, run->n_groups,
+                        run->n_layers);
+    for (int storage = 0; storage < CBE_N_LOGIT_STORAGES; storage++)
+        for (size_t size = 1; size <= p; size++) {
+            const size_t groups = p / size;
+            if (p % size != 0 || size > sequences || (run->n_groups ? groups != run->n_groups : groups > run->n_layers)) continue;
+            tried++;
+            const size_t bytes = fill_memory(plan, run, size, (cbe_logit_storage)storage);
+            least = cbe_min_size(least, bytes);
+            if (bytes != SIZE_MAX && (!run->memory || bytes <= run->memory)) return CBE_OK;
+        }
+    if (tried == 0)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "%zu processes are too many for %zu layers of %zu sequences; plan with fewer", p,
+                        run->n_layers, sequences);
+    return cbe_fail(err, CBE_ERR_ARG, -1, "a process needs %.3g GB at least, and may use %.3g GB; give more memory, processes or groups",
+                    1e-9 * (double)least, 1e-9 * (double)run->memory);
+}
+
+/* Seconds of evaluations of `count` directions on n tokens of the process's own. */
+static double evaluations(double count, double n, double v, double d, double row, double product)
+{
+    return count * (row * n * v + product * v * d);
+}
+
+/* Seconds and calls of one vector's search, of a process that has a share of the tokens. */
+static double vector_seconds(const cbe_plan_run *run, const cbe_plan_rates *r, const effort *e, double n, double share)
+{
+    const double d = (double)run->model.hidden_size, v = (double)run->model.vocab_size;
+    const double sample = fmin(SAMPLE, (double)run->n_tokens) * share, scored = fmin(SCORE_SAMPLE, (double)run->n_tokens) * share;
+    const double one_row = (r->one + r->many) / 2, one_product = (r->one_product + r->many_product) / 2; /* two or three at once */
+    return evaluations(e->sampled, sample, v, d, r->many, r->many_product) + evaluations(e->full, n, v, d, one_row, one_product) +
+           evaluations(e->scored, scored, v, d, r->score, r->score_product) +
+           evaluations(e->rescored, n, v, d, r->score, r->score_product);
+}
+
+/* Directions and gradients of a vector's search that a process sends or receives, and calls that wait for the others. */
+static void add_traffic(cbe_plan *plan, const cbe_plan_run *run, const effort *e, double layers)
+{
+    const double d = (double)run->model.hidden_size, size = (double)plan->group_size;
+    if (plan->group_size == 1) return;
+    const double with_gradient = e->sampled + e->full, without = e->scored + e->rescored + REPORTS;
+    /* A direction comes, a gradient goes and comes back as a sum. */
+    const double bytes = sizeof(double) * (with_gradient * 3 * (d + 2) + without * (d + 4));
+    const double calls = e->sampled / BATCH + e->full / CALLS_BATCH + without / BATCH;
+    const bool far = run->n_machines > 1;
+    plan->sent += layers * bytes;
+    if (far) plan->network_time += layers * (bytes / run->bandwidth + calls * 4 * ceil(log2(size)) * run->latency);
+}
+
+cbe_status cbe_plan_make(cbe_plan *plan, const cbe_plan_run *run, const cbe_plan_rates *r, cbe_error *err)
+{
+    *plan = (cbe_plan){0};
+    const cbe_status st = divide(plan, run, err);
+    if (st != CBE_OK) return st;
+    const double d = (double)run->model.hidden_size, v = (double)run->model.vocab_size;
+    const double n = (double)share_of(run, plan->group_size), share = n / (double)run->n_tokens;
+    const double layers = (double)layers_of(run, plan->n_groups), k = (double)run->n_vectors;
+    size_t block;
+    cbe_plan_weight_bytes(&run->model, &block);
+    const double multiplications = (double)(run->model.n_layers * (block / sizeof(float)));
+    plan->forward = scaled(run, r, n * multiplications * r->multiply / FORWARD_SHARE);
+    plan->set = scaled(run, r, layers * n * v * (2 * d * r->multiply + r->set));
+    plan->search_time = layers * scaled(run, r, vector_seconds(run, r, &FIRST, n, share) +
+                                                    (k - 1) * vector_seconds(run, r, &LATER, n, share));
+    plan->report = layers * k * scaled(run, r, evaluations(REPORTS, n, v, d, r->score, r->score_product));
+    add_traffic(plan, run, &FIRST, layers);
+    add_traffic(plan, run, &LATER, layers * (k - 1));
+    plan->seconds = plan->forward + plan->set + plan->search_time + plan->report + plan->network_time;
+    return CBE_OK;
+}
