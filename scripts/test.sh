@@ -4,30 +4,34 @@ set -euo pipefail
 
 usage() {
     cat <<'END'
-usage: scripts/test.sh [--quick | --asan | --cross] [OPTION OF ctest]...
+usage: scripts/test.sh [--quick | --asan | --tsan | --cross] [OPTION OF ctest]...
 
 Builds and tests with warnings as errors, first optimised (preset ci), then with the address and
-undefined-behaviour sanitizers (preset asan), then for 64-bit ARM (preset aarch64), whose tests an
-emulator runs, all but the slowest. Needs no file outside the checkout but the model, which is fetched
-once; without it the tests that read it are skipped. Where compiler, emulator or libraries for ARM
-cannot be had, that build is left out; with --cross, or with CI=true in the environment, that is a failure.
+undefined-behaviour sanitizers (preset asan), then with the thread sanitizer (preset tsan), where the
+tests that use threads are run, then for 64-bit ARM (preset aarch64), whose tests an emulator runs,
+all but the slowest. Needs no file outside the checkout but the model, which is fetched
+once; without it the tests that read it are skipped. Where clang, or compiler, emulator or
+libraries for ARM cannot be had, that build is left out; where it was asked for, and with CI=true in the
+environment, that is a failure.
   --quick  only the optimised build
   --asan   only the build with sanitizers
+  --tsan   only the build with the thread sanitizer
   --cross  only the build for 64-bit ARM
 Everything else is passed on to ctest, as in: scripts/test.sh --quick -R tokenizer
 END
 }
 
-presets=(ci asan)
+presets=(ci asan tsan)
 [[ $(uname -m) == aarch64 ]] || presets+=(aarch64) # there ci is that build
-[[ ${CI-} == true ]] && cross_is_needed=1 || cross_is_needed=0
+[[ ${CI-} == true ]] && all_are_needed=1 || all_are_needed=0
 options=()
 for argument in "$@"; do
     case $argument in
     -h | --help) usage && exit ;;
     --quick) presets=(ci) ;;
     --asan) presets=(asan) ;;
-    --cross) presets=(aarch64) cross_is_needed=1 ;;
+    --tsan) presets=(tsan) all_are_needed=1 ;;
+    --cross) presets=(aarch64) all_are_needed=1 ;;
     *) options+=("$argument") ;;
     esac
 done
@@ -66,16 +70,29 @@ prepare_cross() {
     scripts/make-sysroot.sh
 }
 
+# What the preset tsan takes.
+prepare_tsan() {
+    scripts/install-dependencies.sh tsan || return
+    if ! command -v clang >/dev/null; then
+        echo "test: clang was not found" >&2
+        return 1
+    fi
+}
+
 status=0
 for preset in "${presets[@]}"; do
     rm -f "build/$preset/ctest.log"
     if [[ $preset == aarch64 ]]; then
         if ! prepare_cross; then
-            ((cross_is_needed)) && status=1
+            ((all_are_needed)) && status=1
             continue
         fi
         export CTEST_PARALLEL_LEVEL
         CTEST_PARALLEL_LEVEL=$(nproc)
+    fi
+    if [[ $preset == tsan ]] && ! prepare_tsan; then
+        ((all_are_needed)) && status=1
+        continue
     fi
     cmake --preset "$preset"
     cmake --build --preset "$preset" --parallel "$(nproc)"
@@ -87,7 +104,7 @@ for preset in "${presets[@]}"; do
     if [[ -f build/$preset/ctest.log ]]; then
         sed -n '/tests passed,/,$p' "build/$preset/ctest.log"
     else
-        echo "not run: compiler, emulator or libraries for ARM could not be had (see above)"
+        echo "not run: its compiler, emulator or libraries could not be had (see above)"
     fi
 done
 exit "$status"

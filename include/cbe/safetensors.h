@@ -70,6 +70,8 @@ cbe_status cbe_safetensors_writer_create(cbe_safetensors_writer **out, const cha
  * elements of the declared dtype. */
 cbe_status cbe_safetensors_writer_put(cbe_safetensors_writer *writer, size_t i, size_t first,
                                       size_t count, const void *data, cbe_error *err);
+/** Brings what was put to the disk, before commit: commit then has only to rename. */
+cbe_status cbe_safetensors_writer_flush(cbe_safetensors_writer *writer, cbe_error *err);
 /** Syncs, renames over path and frees the writer (also on failure: the temporary file is removed).
  * @return CBE_OK, CBE_ERR_IO; CBE_ERR_ARG when fewer elements of a tensor were put than declared */
 cbe_status cbe_safetensors_writer_commit(cbe_safetensors_writer *writer, cbe_error *err);

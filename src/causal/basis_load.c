@@ -14,6 +14,7 @@
 #include "cbe/safetensors.h"
 #include "core/fail.h"
 #include "core/memory.h"
+#include "io/json_memory.h"
 #include "io/mapped_file.h"
 #include "io/path.h"
 #include "io/sha256_file.h"
@@ -167,11 +168,11 @@ static cbe_status read_record(cbe_basis_file *b, cbe_error *err)
     json_error_t problem;
     cbe_status st = cbe_mapped_file_open(&map, b->record_path, err);
     if (st != CBE_OK) return st;
-    b->record = json_loadb(map.data ? (const char *)map.data : "", map.size, JSON_REJECT_DUPLICATES, &problem);
+    st = cbe_json_parse(&b->record, (const char *)map.data, map.size, JSON_REJECT_DUPLICATES, b->record_path, &problem, err);
     cbe_mapped_file_close(&map);
-    if (!b->record)
-        return cbe_fail(err, CBE_ERR_FORMAT, problem.position, "%s: line %d: %s", b->record_path, problem.line, problem.text);
-    return check_record(b, err);
+    if (st == CBE_ERR_FORMAT)
+        cbe_fail(err, CBE_ERR_FORMAT, problem.position, "%s: line %d: %s", b->record_path, problem.line, problem.text);
+    return st == CBE_OK ? check_record(b, err) : st;
 }
 
 /* Paths of both files. Of files by other names, a basis.json in the folder says nothing. */
@@ -180,7 +181,7 @@ static cbe_status find_files(cbe_basis_file *b, const char *path, cbe_error *err
     struct stat info;
     bool recorded = false;
     if (stat(path, &info) != 0)
-        return cbe_fail(err, CBE_ERR_IO, -1, "%s: cannot be opened: %s", path, strerror(errno));
+        return cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: cannot be opened: %s", path, strerror(errno));
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
     const bool folder = S_ISDIR(info.st_mode);
     b->path = folder ? cbe_path_join(path, tensors_name, err) : cbe_copy_string(path, strlen(path), err);

@@ -11,17 +11,18 @@
  */
 #include "causal/checkpoint.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "causal/group_messages.h"
 #include "cbe/safetensors.h"
 #include "core/fail.h"
 #include "core/memory.h"
 #include "io/input_digests.h"
+#include "io/path.h"
 
 enum {
     SINGLE = 9, /* fields of a record that are not lists */
@@ -554,11 +555,12 @@ static cbe_status load_point(const cbe_checkpoint *c, const cbe_safetensors *fil
 
 cbe_status cbe_checkpoint_load(cbe_checkpoint *c, size_t *n_done, size_t *n_vectors, cbe_error *err)
 {
-    struct stat info;
+    cbe_path_kind kind;
     cbe_safetensors *file = NULL;
     *n_done = *n_vectors = 0;
-    if (stat(c->path, &info) != 0) return CBE_OK;
-    cbe_status st = cbe_safetensors_open(&file, c->path, err);
+    cbe_status st = cbe_path_look(c->path, &kind, err);
+    if (st != CBE_OK || kind == CBE_PATH_NOTHING) return st;
+    st = cbe_safetensors_open(&file, c->path, err);
     if (st == CBE_OK) st = compare(c, file, err);
     for (size_t i = 0; i < c->n_layers && st == CBE_OK; i++) {
         st = load_layer(c, file, c->layers[i], &c->loaded[i], err);
@@ -591,5 +593,6 @@ const cbe_search_point *cbe_checkpoint_point(const cbe_checkpoint *c, size_t lay
 cbe_status cbe_checkpoint_remove(cbe_checkpoint *c, cbe_error *err)
 {
     if (remove(c->path) == 0) return CBE_OK;
-    return cbe_fail(err, CBE_ERR_IO, -1, "%s: the checkpoint of a run that is done cannot be removed", c->path);
+    return cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: the checkpoint of a run that is done cannot be removed: %s", c->path,
+                    strerror(errno));
 }

@@ -12,21 +12,24 @@
 #include "core/memory.h"
 #include "io/atomic_file.h"
 #include "io/input_digests.h"
+#include "io/json_memory.h"
 #include "io/path.h"
 #include "text/json_values.h"
 
 cbe_status cbe_result_folder_prepare(const char *folder, cbe_error *err)
 {
-    struct stat info;
+    cbe_path_kind kind;
     if (mkdir(folder, 0777) != 0 && errno != EEXIST)
-        return cbe_fail(err, CBE_ERR_IO, -1, "%s: the output folder cannot be made: %s", folder,
+        return cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: the output folder cannot be made: %s", folder,
                         strerror(errno));
-    if (stat(folder, &info) != 0 || !S_ISDIR(info.st_mode))
+    cbe_status st = cbe_path_look(folder, &kind, err);
+    if (st != CBE_OK) return st;
+    if (kind != CBE_PATH_FOLDER)
         return cbe_fail(err, CBE_ERR_IO, -1, "%s: is not a folder; name another one with -o", folder);
     char *path = cbe_path_join(folder, "basis.safetensors", err);
     if (!path) return CBE_ERR_NOMEM;
     cbe_atomic_file *file = NULL;
-    const cbe_status st = cbe_atomic_file_create(&file, path, err);
+    st = cbe_atomic_file_create(&file, path, err);
     cbe_atomic_file_abandon(file);
     cbe_free(path);
     return st;
@@ -106,7 +109,7 @@ static cbe_status add_input(json_t *list, const cbe_run_input *input, cbe_error 
 static json_t *maxima_json(size_t n, const double *energies)
 {
     json_t *list = json_array();
-    for (size_t i = 0; i < n && i < CBE_MAXIMA_LISTED; i++) json_array_append_new(list, cbe_json_of_number(energies[i]));
+    for (size_t i = 0; i < n && i < CBE_MAXIMA_LISTED; i++) list = cbe_json_append(list, cbe_json_of_number(energies[i]));
     return json_pack("{s:I, s:o}", "count", (json_int_t)n, "energies", list);
 }
 
@@ -116,9 +119,9 @@ static json_t *kinds_json(const cbe_vector_record *r)
     json_t *kinds = json_object();
     for (int kind = 0; kind < CBE_N_START_KINDS; kind++)
         if (r->by_kind[kind].starts)
-            json_object_set_new(kinds, cbe_start_kind_name((cbe_start_kind)kind),
-                                json_pack("{s:I, s:o}", "starts", (json_int_t)r->by_kind[kind].starts, "energy",
-                                          cbe_json_of_number(r->by_kind[kind].energy)));
+            kinds = cbe_json_put(kinds, cbe_start_kind_name((cbe_start_kind)kind),
+                                 json_pack("{s:I, s:o}", "starts", (json_int_t)r->by_kind[kind].starts, "energy",
+                                           cbe_json_of_number(r->by_kind[kind].energy)));
     return kinds;
 }
 
@@ -134,8 +137,8 @@ static json_t *layer_json(const cbe_layer_result *result, bool held_out)
                                    cbe_json_of_number(more->optimal_energy), "optimal_constant",
                                    cbe_json_of_number(more->optimal_constant));
         if (held_out) {
-            json_object_set_new(vector, "held_out_energy", cbe_json_of_number(more->held_out_energy));
-            json_object_set_new(vector, "held_out_standard_error", cbe_json_of_number(more->held_out_error));
+            vector = cbe_json_put(vector, "held_out_energy", cbe_json_of_number(more->held_out_energy));
+            vector = cbe_json_put(vector, "held_out_standard_error", cbe_json_of_number(more->held_out_error));
         }
         json_t *search = json_pack("{s:I, s:I, s:I, s:s, s:o, s:f, s:s, s:o, s:o}", "evaluations", (json_int_t)r->evaluations,
                                    "sample_evaluations", (json_int_t)r->sample_evaluations, "starts",
@@ -143,9 +146,7 @@ static json_t *layer_json(const cbe_layer_result *result, bool held_out)
                                    kinds_json(r), "seconds", r->seconds, "stop", cbe_stop_name(r->stop), "maxima",
                                    maxima_json(r->n_maxima, r->maxima), "sample_maxima",
                                    maxima_json(r->n_sample_maxima, r->sample_maxima));
-        json_object_update(vector, search);
-        json_decref(search);
-        json_array_append_new(vectors, vector);
+        vectors = cbe_json_append(vectors, cbe_json_join(vector, search));
     }
     return json_pack("{s:I, s:f, s:f, s:b, s:o}", "layer", (json_int_t)result->layer, "seconds", result->seconds, "search_seconds",
                      result->search_seconds,
@@ -156,11 +157,12 @@ static cbe_status record_json(char **text, size_t n, const cbe_layer_result *res
                               const cbe_run_record *record, cbe_error *err)
 {
     cbe_status st = CBE_OK;
+    cbe_json_begin();
     json_t *inputs = json_array(), *options = json_object(), *layers = json_array();
     for (size_t i = 0; i < record->n_inputs && st == CBE_OK; i++) st = add_input(inputs, &record->inputs[i], err);
     for (size_t i = 0; i < record->n_options; i++)
-        json_object_set_new(options, record->options[i].name, cbe_json_of_text(record->options[i].value));
-    for (size_t i = 0; i < n; i++) json_array_append_new(layers, layer_json(&results[i], record->n_held_out > 0));
+        options = cbe_json_put(options, record->options[i].name, cbe_json_of_text(record->options[i].value));
+    for (size_t i = 0; i < n; i++) layers = cbe_json_append(layers, layer_json(&results[i], record->n_held_out > 0));
     json_t *root = json_pack(
         "{s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:f, s:o}", "format", "causal basis", "version",
         CBE_VERSION, "inputs", inputs, "options", options, "n_sequences", (json_int_t)record->n_sequences,
@@ -169,12 +171,8 @@ static cbe_status record_json(char **text, size_t n, const cbe_layer_result *res
         "hidden_size", (json_int_t)record->hidden_size, "processes", (json_int_t)(record->n_processes * record->n_groups),
         "processes_of_a_layer", (json_int_t)record->n_processes, "kernels", record->kernels, "logits", record->logits, "seconds", record->seconds, "layers",
         layers);
-    if (st == CBE_OK) {
-        *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
-        if (!*text)
-            st = cbe_fail(err, CBE_ERR_NOMEM, -1, "the record of the run does not fit memory");
-    }
-    json_decref(root);
+    *text = cbe_json_end(root, JSON_INDENT(2));
+    if (!*text && st == CBE_OK) st = cbe_fail(err, CBE_ERR_NOMEM, -1, "the record of the run does not fit memory");
     return st;
 }
 
@@ -189,11 +187,13 @@ cbe_status cbe_result_save(const char *folder, size_t n, const cbe_layer_result 
     char *json_path = cbe_path_join(folder, "basis.json", err);
     if (!tensor_path || !json_path) goto done;
     if ((st = record_json(&text, n, results, record, err)) != CBE_OK) goto done;
-    /* Both are complete under temporary names before either takes the place of an earlier one. */
+    /* Both are complete and on the disk under temporary names before either takes the place of an earlier one. */
     if ((st = start_tensors(&tensors, tensor_path, n, results, err)) != CBE_OK) goto done;
     if ((st = cbe_atomic_file_create(&json, json_path, err)) != CBE_OK) goto done;
     if ((st = cbe_atomic_file_write(json, 0, text, strlen(text), err)) != CBE_OK) goto done;
     if ((st = cbe_atomic_file_write(json, strlen(text), "\n", 1, err)) != CBE_OK) goto done;
+    if ((st = cbe_safetensors_writer_flush(tensors, err)) != CBE_OK) goto done;
+    if ((st = cbe_atomic_file_flush(json, err)) != CBE_OK) goto done;
     st = cbe_safetensors_writer_commit(tensors, err);
     tensors = NULL;
     if (st != CBE_OK) goto done;

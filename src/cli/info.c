@@ -1,6 +1,5 @@
 /* info.c - cbe info: what a model, lens, tensor file or result holds. */
 #include <string.h>
-#include <sys/stat.h>
 
 #include "cbe/gguf.h"
 #include "cbe/model.h"
@@ -140,11 +139,13 @@ static cbe_status info_lens(const char *path, cbe_error *err)
 }
 
 /* A folder with parameters of a lens; a model folder has none of these names. */
-static bool is_lens(const char *folder)
+static cbe_status info_folder(const char *folder, cbe_error *err)
 {
-    bool pt = false, safetensors = false;
-    return cbe_path_has(folder, cbe_lens_format_file(CBE_LENS_PT), &pt, NULL) == CBE_OK &&
-           cbe_path_has(folder, cbe_lens_format_file(CBE_LENS_SAFETENSORS), &safetensors, NULL) == CBE_OK && (pt || safetensors);
+    bool pt, safetensors;
+    cbe_status st = cbe_path_has(folder, cbe_lens_format_file(CBE_LENS_PT), &pt, err);
+    if (st == CBE_OK) st = cbe_path_has(folder, cbe_lens_format_file(CBE_LENS_SAFETENSORS), &safetensors, err);
+    if (st != CBE_OK) return st;
+    return pt || safetensors ? info_lens(folder, err) : info_model(folder, err);
 }
 
 static bool ends_with(const char *text, const char *end)
@@ -157,7 +158,7 @@ int cli_info(int argc, char **argv)
 {
     info_options given = {0};
     cbe_error err = {0};
-    struct stat info;
+    cbe_path_kind kind;
     bool help;
     cbe_status st = cli_parse(&command, argc, argv, &given, &help, &err);
     if (st == CBE_OK && help) {
@@ -166,9 +167,10 @@ int cli_info(int argc, char **argv)
     }
     if (st == CBE_OK && !given.path)
         st = cbe_fail(&err, CBE_ERR_ARG, -1, "usage: cbe info %s", command.usage);
+    if (st == CBE_OK) st = cbe_path_look(given.path, &kind, &err);
     if (st == CBE_OK) {
-        if (stat(given.path, &info) == 0 && S_ISDIR(info.st_mode))
-            st = is_lens(given.path) ? info_lens(given.path, &err) : info_model(given.path, &err);
+        if (kind == CBE_PATH_FOLDER)
+            st = info_folder(given.path, &err);
         else if (ends_with(given.path, ".gguf"))
             st = info_gguf(given.path, given.tensors, &err);
         else if (ends_with(given.path, ".npz") || ends_with(given.path, ".npy"))

@@ -1,5 +1,6 @@
 /* main.c - chooses the command. */
 #include <errno.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -38,6 +39,7 @@ int cli_report(const cbe_error *err)
     fprintf(stderr, "cbe: %s\n", err->message);
     switch (err->code) {
     case CBE_ERR_NOMEM:
+    case CBE_ERR_SYSTEM:
     case CBE_ERR_CANCELLED:
     case CBE_ERR_INTERNAL:
         return CLI_FAILED;
@@ -48,8 +50,9 @@ int cli_report(const cbe_error *err)
 
 int cli_finish_output(void)
 {
-    if (fflush(stdout) == 0 && !ferror(stdout)) return CLI_DONE;
-    fprintf(stderr, "cbe: standard output cannot be written: %s\n", strerror(errno));
+    const bool earlier = ferror(stdout); /* errno is then of something else by now */
+    if (fflush(stdout) == 0 && !earlier) return CLI_DONE;
+    fprintf(stderr, "cbe: standard output cannot be written: %s\n", earlier ? "a part of it was lost" : strerror(errno));
     return CLI_FAILED;
 }
 
@@ -69,6 +72,7 @@ static int refuse_company(const char *command)
 
 int main(int argc, char **argv)
 {
+    signal(SIGXFSZ, SIG_IGN); /* a file past its limit is an error of the write, not the end */
     if (argc >= 2) {
         for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
             if (strcmp(argv[1], commands[i].name) == 0)

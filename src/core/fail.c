@@ -1,6 +1,7 @@
 /* fail.c - see fail.h and cbe/status.h. */
 #include "core/fail.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -8,7 +9,7 @@ const char *cbe_status_name(cbe_status status)
 {
     static const char *const names[] = {
         "CBE_OK",          "CBE_ERR_ARG",         "CBE_ERR_NOMEM",   "CBE_ERR_IO",
-        "CBE_ERR_FORMAT",  "CBE_ERR_SHAPE",       "CBE_ERR_UNSUPPORTED", "CBE_ERR_NUMERIC",
+        "CBE_ERR_SYSTEM",  "CBE_ERR_FORMAT",  "CBE_ERR_SHAPE",       "CBE_ERR_UNSUPPORTED", "CBE_ERR_NUMERIC",
         "CBE_ERR_CANCELLED", "CBE_ERR_INTERNAL",
     };
     _Static_assert(sizeof names / sizeof *names == CBE_N_STATUS, "one name for each status");
@@ -28,4 +29,21 @@ cbe_status cbe_fail(cbe_error *err, cbe_status code, int64_t offset, const char 
             if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
     }
     return code;
+}
+
+cbe_status cbe_status_of_errno(int error)
+{
+    switch (error) {
+    case ENOMEM:
+        return CBE_ERR_NOMEM;
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+    case EIO:
+    case EMFILE:
+    case ENFILE:
+        return CBE_ERR_SYSTEM;
+    default:
+        return CBE_ERR_IO;
+    }
 }

@@ -11,4 +11,7 @@
 cbe_status cbe_fail(cbe_error *err, cbe_status code, int64_t offset, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
+/** Of a call that set errno to this: CBE_ERR_NOMEM, CBE_ERR_SYSTEM where another name would fare no better, else CBE_ERR_IO. */
+cbe_status cbe_status_of_errno(int error);
+
 #endif

@@ -1,6 +1,7 @@
 /* array_file.c - see array_file.h. .safetensors and .npy files are mapped; .npz files are read through libzip. */
 #include "io/array_file.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <zip.h>
@@ -10,6 +11,7 @@
 #include "core/memory.h"
 #include "io/mapped_file.h"
 #include "io/npy.h"
+#include "io/zip_archive.h"
 
 enum { PART = 1 << 16, MOST_ENTRIES = 100000 };
 
@@ -25,7 +27,7 @@ typedef struct {
 struct cbe_array_file {
     char *path;
     cbe_safetensors *safetensors; /* one of the three */
-    cbe_mapped_file npy;
+    cbe_mapped_file map; /* of the others */
     zip_t *npz;
     size_t n_entries;
     entry *entries; /* of npz in the order of the archive, and of npy */
@@ -45,7 +47,7 @@ void cbe_array_file_close(cbe_array_file *file)
     for (size_t i = 0; i < file->n_entries; i++) cbe_free(file->entries[i].name);
     cbe_free(file->entries);
     if (file->npz) zip_discard(file->npz);
-    cbe_mapped_file_close(&file->npy);
+    cbe_mapped_file_close(&file->map);
     cbe_safetensors_close(file->safetensors);
     cbe_free(file->path);
     cbe_free(file);
@@ -58,9 +60,9 @@ static cbe_status open_npy(cbe_array_file *file, const char *name, cbe_error *er
     entry *e = file->entries;
     if (!(e->name = cbe_copy_string(name, strlen(name), err))) return CBE_ERR_NOMEM;
     file->n_entries = 1;
-    const cbe_status st = cbe_npy_read_head(file->npy.data, file->npy.size, file->npy.size,
+    const cbe_status st = cbe_npy_read_head(file->map.data, file->map.size, file->map.size,
                                             file->path, &e->tensor, &e->head_size, err);
-    if (st == CBE_OK) e->tensor.data = file->npy.data + e->head_size;
+    if (st == CBE_OK) e->tensor.data = file->map.data + e->head_size;
     return st;
 }
 
@@ -69,11 +71,17 @@ static cbe_status read_bytes(const cbe_array_file *file, zip_file_t *stream, uns
                              size_t size, size_t *n, cbe_error *err)
 {
     for (*n = 0; *n < size;) {
+        errno = 0;
         const zip_int64_t got = zip_fread(stream, out + *n, size - *n);
-        if (got < 0)
-            return cbe_fail(err, CBE_ERR_FORMAT, -1,
-                            "%s: damaged archive (%s); make or download it again", file->path,
-                            zip_error_strerror(zip_file_get_error(stream)));
+        if (got < 0) {
+            zip_error_t *why = zip_file_get_error(stream);
+            const cbe_status st = cbe_zip_fail(err, why, file->path);
+            return st != CBE_ERR_FORMAT
+                       ? st
+                       : cbe_fail(err, CBE_ERR_FORMAT, -1,
+                                  "%s: damaged archive (%s); make or download it again", file->path,
+                                  zip_error_strerror(why));
+        }
         if (got == 0) break;
         *n += (size_t)got;
     }
@@ -85,46 +93,37 @@ static cbe_status read_entry(const cbe_array_file *file, zip_uint64_t index, siz
                              unsigned char *head, entry *e, cbe_error *err)
 {
     size_t n = 0;
+    errno = 0;
     zip_file_t *stream = zip_fopen_index(file->npz, index, 0);
-    if (!stream)
-        e->status = cbe_fail(&e->err, CBE_ERR_FORMAT, -1, "%s: '%.80s' cannot be read (%s)",
-                             file->path, e->name, zip_error_strerror(zip_get_error(file->npz)));
-    else
+    if (!stream) {
+        zip_error_t *why = zip_get_error(file->npz);
+        e->status = cbe_zip_fail(&e->err, why, file->path);
+        if (e->status == CBE_ERR_FORMAT)
+            cbe_fail(&e->err, CBE_ERR_FORMAT, -1, "%s: '%.80s' cannot be read (%s)", file->path,
+                     e->name, zip_error_strerror(why));
+    } else
         e->status = read_bytes(file, stream, head,
                                size < CBE_NPY_HEAD_MOST ? size : CBE_NPY_HEAD_MOST, &n, &e->err);
     if (stream) zip_fclose(stream);
     if (e->status == CBE_OK)
         e->status =
             cbe_npy_read_head(head, n, size, file->path, &e->tensor, &e->head_size, &e->err);
-    if (e->status != CBE_ERR_NOMEM) return CBE_OK;
+    if (e->status != CBE_ERR_NOMEM && e->status != CBE_ERR_SYSTEM) return CBE_OK;
     if (err) *err = e->err;
-    return CBE_ERR_NOMEM;
+    return e->status;
 }
 
 /* Every entry NAME.npy. */
 static cbe_status open_npz(cbe_array_file *file, cbe_error *err)
 {
     static const char ending[] = ".npy";
-    int code;
-    cbe_status st = CBE_OK;
     unsigned char *head = NULL;
-    file->npz = zip_open(file->path, ZIP_RDONLY, &code);
-    const zip_int64_t n = file->npz ? zip_get_num_entries(file->npz, 0) : 0;
-    if (!file->npz || n > MOST_ENTRIES) {
-        zip_error_t why;
-        zip_error_init_with_code(&why, code);
-        st = file->npz
-                 ? cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: %lld entries, at most %d can be read",
-                            file->path, (long long)n, MOST_ENTRIES)
-             : code == ZIP_ER_MEMORY
-                 ? cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: the archive does not fit memory",
-                            file->path)
-                 : cbe_fail(err, CBE_ERR_FORMAT, -1,
-                            "%s: damaged archive (%s); make or download it again", file->path,
-                            zip_error_strerror(&why));
-        zip_error_fini(&why);
-        return st;
-    }
+    cbe_status st = cbe_zip_open(&file->npz, &file->map, err);
+    if (st != CBE_OK) return st;
+    const zip_int64_t n = zip_get_num_entries(file->npz, 0);
+    if (n > MOST_ENTRIES)
+        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: %lld entries, at most %d can be read", file->path,
+                        (long long)n, MOST_ENTRIES);
     file->entries = cbe_alloc_zero((size_t)n, sizeof *file->entries, "arrays", err);
     head = cbe_alloc(CBE_NPY_HEAD_MOST, 1, "head of an array", err);
     if (!file->entries || !head) st = CBE_ERR_NOMEM;
@@ -155,15 +154,19 @@ cbe_status cbe_array_file_open(cbe_array_file **out, const char *path, const cha
     cbe_array_file *made = cbe_alloc_zero(1, sizeof *made, "file of arrays", err);
     if (!made) return CBE_ERR_NOMEM;
     if (!(made->path = cbe_copy_string(path, strlen(path), err))) goto done;
-    if ((st = cbe_mapped_file_open(&made->npy, path, err)) != CBE_OK) goto done;
-    if (cbe_npy_is(made->npy.data, made->npy.size)) {
+    if ((st = cbe_mapped_file_open(&made->map, path, err)) != CBE_OK) goto done;
+    if (cbe_npy_is(made->map.data, made->map.size)) {
         st = open_npy(made, single_name, err);
     } else {
-        const bool zip = made->npy.size >= sizeof *zip_magic &&
-                         (memcmp(made->npy.data, zip_magic[0], sizeof *zip_magic) == 0 ||
-                          memcmp(made->npy.data, zip_magic[1], sizeof *zip_magic) == 0);
-        cbe_mapped_file_close(&made->npy);
-        st = zip ? open_npz(made, err) : cbe_safetensors_open(&made->safetensors, path, err);
+        const bool zip = made->map.size >= sizeof *zip_magic &&
+                         (memcmp(made->map.data, zip_magic[0], sizeof *zip_magic) == 0 ||
+                          memcmp(made->map.data, zip_magic[1], sizeof *zip_magic) == 0);
+        if (zip) {
+            st = open_npz(made, err);
+        } else {
+            cbe_mapped_file_close(&made->map);
+            st = cbe_safetensors_open(&made->safetensors, path, err);
+        }
     }
     if (st != CBE_OK) goto done;
     *out = made;
@@ -246,7 +249,11 @@ static cbe_status open_stream(cbe_array_reader *r, const char *name, cbe_error *
     size_t n;
     snprintf(full, sizeof full, "%s.npy", name);
     if (!(r->part = cbe_alloc(PART, 1, "part of an array", err))) return CBE_ERR_NOMEM;
-    if (!(r->stream = zip_fopen(r->file->npz, full, 0))) return damaged(r, err);
+    errno = 0;
+    if (!(r->stream = zip_fopen(r->file->npz, full, 0))) {
+        const cbe_status st = cbe_zip_fail(err, zip_get_error(r->file->npz), r->file->path);
+        return st == CBE_ERR_FORMAT ? damaged(r, err) : st;
+    }
     for (size_t left = e->head_size; left > 0; left -= n) {
         const cbe_status st =
             read_bytes(r->file, r->stream, r->part, left < PART ? left : PART, &n, err);

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -21,6 +22,7 @@ enum {
 
 struct cbe_atomic_file {
     int fd; /* -1: none */
+    bool flushed;
     char *path, *folder;
     char *temporary; /* empty: no such file */
 };
@@ -59,23 +61,24 @@ static cbe_status create_temporary(cbe_atomic_file *file, cbe_error *err)
     }
     if (file->fd >= 0) return CBE_OK;
     *file->temporary = 0;
-    return cbe_fail(err, CBE_ERR_IO, -1, "%s: cannot be written: folder '%s': %s", file->path,
+    return cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: cannot be written: folder '%s': %s", file->path,
                     file->folder, strerror(errno));
 }
 
 cbe_status cbe_atomic_file_create(cbe_atomic_file **out, const char *path, cbe_error *err)
 {
     cbe_status st = CBE_ERR_NOMEM;
-    struct stat info;
+    cbe_path_kind kind;
     cbe_atomic_file *file = cbe_alloc_zero(1, sizeof *file, "output file", err);
     if (!file) return CBE_ERR_NOMEM;
     file->fd = -1;
     if (!(file->path = cbe_copy_string(path, strlen(path), err))) goto done;
     if (!(file->folder = folder_of(path, err))) goto done;
     // Said now, not at the end of a long run; and a device must never be replaced by a file.
-    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode)) {
+    if ((st = cbe_path_look(path, &kind, err)) != CBE_OK) goto done;
+    if (kind == CBE_PATH_FOLDER || kind == CBE_PATH_OTHER) {
         st = cbe_fail(err, CBE_ERR_IO, -1, "%s: is %s, choose the name of a file", path,
-                      S_ISDIR(info.st_mode) ? "a directory" : "a device or pipe");
+                      kind == CBE_PATH_FOLDER ? "a directory" : "a device or pipe");
         goto done;
     }
     if ((st = create_temporary(file, err)) != CBE_OK) goto done;
@@ -90,6 +93,7 @@ cbe_status cbe_atomic_file_write(cbe_atomic_file *file, uint64_t offset, const v
                                  size_t size, cbe_error *err)
 {
     const unsigned char *bytes = data;
+    file->flushed = false;
     if (offset > INT64_MAX || size > INT64_MAX - offset)
         return cbe_fail(err, CBE_ERR_IO, -1,
                         "%s: %zu bytes at %" PRIu64 " are past what a file holds", file->path, size,
@@ -97,11 +101,12 @@ cbe_status cbe_atomic_file_write(cbe_atomic_file *file, uint64_t offset, const v
     while (size > 0) {
         const ssize_t written = pwrite(file->fd, bytes, size, (off_t)offset);
         if (written < 0 && errno == EINTR) continue;
-        if (written <= 0)
-            return cbe_fail(err, CBE_ERR_IO, (int64_t)offset,
+        if (written <= 0) {
+            const int why = written < 0 ? errno : ENOSPC;
+            return cbe_fail(err, cbe_status_of_errno(why), (int64_t)offset,
                             "%s: cannot be written in folder '%s' (byte %" PRIu64 "): %s",
-                            file->path, file->folder, offset,
-                            strerror(written < 0 ? errno : ENOSPC));
+                            file->path, file->folder, offset, strerror(why));
+        }
         bytes += written;
         offset += (uint64_t)written;
         size -= (size_t)written;
@@ -119,21 +124,26 @@ static void sync_folder(const char *folder)
     close(fd);
 }
 
+cbe_status cbe_atomic_file_flush(cbe_atomic_file *file, cbe_error *err)
+{
+    if (!file->flushed && fsync(file->fd) != 0)
+        return cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: cannot be synced: %s", file->path, strerror(errno));
+    file->flushed = true;
+    return CBE_OK;
+}
+
 cbe_status cbe_atomic_file_commit(cbe_atomic_file *file, cbe_error *err)
 {
-    cbe_status st = CBE_OK;
     const int fd = file->fd;
-    if (fsync(fd) != 0) {
-        st = cbe_fail(err, CBE_ERR_IO, -1, "%s: cannot be synced: %s", file->path, strerror(errno));
-        goto done;
-    }
+    cbe_status st = cbe_atomic_file_flush(file, err);
+    if (st != CBE_OK) goto done;
     file->fd = -1;
     if (close(fd) != 0) {
-        st = cbe_fail(err, CBE_ERR_IO, -1, "%s: cannot be closed: %s", file->path, strerror(errno));
+        st = cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: cannot be closed: %s", file->path, strerror(errno));
         goto done;
     }
     if (rename(file->temporary, file->path) != 0) {
-        st = cbe_fail(err, CBE_ERR_IO, -1, "%s: cannot be put in place in folder '%s': %s",
+        st = cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: cannot be put in place in folder '%s': %s",
                       file->path, file->folder, strerror(errno));
         goto done;
     }

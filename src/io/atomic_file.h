@@ -19,6 +19,8 @@ cbe_status cbe_atomic_file_create(cbe_atomic_file **out, const char *path, cbe_e
 /** Writes size bytes at a byte offset (parts that are never written read as 0). */
 cbe_status cbe_atomic_file_write(cbe_atomic_file *file, uint64_t offset, const void *data,
                                  size_t size, cbe_error *err);
+/** Brings what was written to the disk, before commit: of two files that belong together, both are flushed before either is committed. */
+cbe_status cbe_atomic_file_flush(cbe_atomic_file *file, cbe_error *err);
 /** Frees the file, whether or not it succeeds. */
 cbe_status cbe_atomic_file_commit(cbe_atomic_file *file, cbe_error *err);
 void cbe_atomic_file_abandon(cbe_atomic_file *file); /* NULL is allowed */

@@ -8,11 +8,11 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "core/fail.h"
 #include "core/memory.h"
 #include "io/gguf_private.h"
+#include "io/path.h"
 
 enum { NUMBER_DIGITS = 5, MOST_PARTS = 99999, SUFFIX_SIZE = 64 };
 
@@ -34,11 +34,12 @@ static void print_suffix(char text[SUFFIX_SIZE], uint64_t number, uint64_t count
 static cbe_status open_other(cbe_gguf *first, char *path, size_t stem, uint64_t number,
                              uint64_t count, cbe_error *err)
 {
-    struct stat info;
+    cbe_path_kind kind;
     uint64_t no, of;
     cbe_status st;
     print_suffix(path + stem, number, count);
-    if (stat(path, &info) != 0)
+    if ((st = cbe_path_look(path, &kind, err)) != CBE_OK) return st;
+    if (kind == CBE_PATH_NOTHING)
         return cbe_fail(err, CBE_ERR_IO, -1,
                         "%s: part %" PRIu64 " of %" PRIu64
                         " of the model is missing; all parts must lie in one folder",

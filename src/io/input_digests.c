@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "cbe/gguf.h"
 #include "core/fail.h"
@@ -36,7 +35,7 @@ static bool is_model_file(const char *name)
 static cbe_status list_folder(cbe_input_digests *out, const char *path, cbe_error *err)
 {
     DIR *folder = opendir(path);
-    if (!folder) return cbe_fail(err, CBE_ERR_IO, -1, "%s: cannot be opened: %s", path, strerror(errno));
+    if (!folder) return cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: cannot be opened: %s", path, strerror(errno));
     cbe_status st = CBE_ERR_NOMEM;
     if ((out->files = cbe_alloc(MOST_FILES, sizeof *out->files, "file names", err))) st = CBE_OK;
     for (const struct dirent *entry; st == CBE_OK && out->n < MOST_FILES && (entry = readdir(folder));) {
@@ -79,11 +78,13 @@ static cbe_status list_file(cbe_input_digests *out, const char *path, cbe_error 
 
 cbe_status cbe_input_digests_take(cbe_input_digests *out, const char *path, bool is_model, cbe_error *err)
 {
-    struct stat info;
-    const bool folder = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
-    cbe_status st = folder     ? list_folder(out, path, err)
-                    : is_model ? list_gguf(out, path, err)
-                               : list_file(out, path, err);
+    cbe_path_kind kind;
+    cbe_status st = cbe_path_look(path, &kind, err);
+    if (st != CBE_OK) return st;
+    if (kind == CBE_PATH_FOLDER)
+        st = list_folder(out, path, err);
+    else
+        st = is_model ? list_gguf(out, path, err) : list_file(out, path, err);
     for (size_t i = 0; i < out->n && st == CBE_OK; i++) st = cbe_sha256_file(out->files[i].path, out->files[i].sha256, err);
     return st;
 }

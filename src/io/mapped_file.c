@@ -19,10 +19,10 @@ cbe_status cbe_mapped_file_open(cbe_mapped_file *file, const char *path, cbe_err
     // Without O_NONBLOCK a named pipe would be waited for instead of refused.
     const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
-        return cbe_fail(err, CBE_ERR_IO, -1, "%s: cannot be opened: %s", path, strerror(errno));
+        return cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: cannot be opened: %s", path, strerror(errno));
     struct stat info;
     if (fstat(fd, &info) != 0) {
-        st = cbe_fail(err, CBE_ERR_IO, -1, "%s: cannot be examined: %s", path, strerror(errno));
+        st = cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: cannot be examined: %s", path, strerror(errno));
         goto done;
     }
     if (!S_ISREG(info.st_mode)) {
@@ -43,7 +43,7 @@ cbe_status cbe_mapped_file_open(cbe_mapped_file *file, const char *path, cbe_err
     if (mapped.size > 0) {
         void *data = mmap(NULL, mapped.size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (data == MAP_FAILED) {
-            st = cbe_fail(err, CBE_ERR_IO, -1, "%s: cannot be mapped: %s", path, strerror(errno));
+            st = cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: cannot be mapped: %s", path, strerror(errno));
             goto done;
         }
         mapped.data = data;

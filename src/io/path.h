@@ -8,8 +8,13 @@
 
 /** "folder/name", to cbe_free; NULL and *err when memory is short. */
 char *cbe_path_join(const char *folder, const char *name, cbe_error *err);
+typedef enum { CBE_PATH_NOTHING, CBE_PATH_FILE, CBE_PATH_FOLDER, CBE_PATH_OTHER } cbe_path_kind;
+
+/** What lies there: a device or pipe is CBE_PATH_OTHER. That there is nothing is an answer; that it cannot be told is a failure.
+ * *out is untouched then. @return CBE_OK, or cbe_status_of_errno */
+cbe_status cbe_path_look(const char *path, cbe_path_kind *out, cbe_error *err);
 /** Whether there is a file of that name in the folder that is no folder itself. *out is untouched on failure.
- * @return CBE_OK, CBE_ERR_NOMEM */
+ * @return CBE_OK, CBE_ERR_NOMEM, or what cbe_path_look says */
 cbe_status cbe_path_has(const char *folder, const char *name, bool *out, cbe_error *err);
 
 #endif

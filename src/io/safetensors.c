@@ -16,6 +16,7 @@
 
 #include "core/fail.h"
 #include "core/memory.h"
+#include "io/json_memory.h"
 #include "io/mapped_file.h"
 
 enum {
@@ -113,11 +114,9 @@ static cbe_status parse_header(cbe_safetensors *file, cbe_error *err)
                         "%s: header does not start with '{' (byte %d): not a safetensors file",
                         path, LENGTH_BYTES);
     file->data_start = LENGTH_BYTES + (size_t)length;
-    file->header = json_loadb(text, (size_t)length, JSON_REJECT_DUPLICATES, &json);
-    if (file->header) return CBE_OK;
-    if (json_error_code(&json) == json_error_out_of_memory)
-        return cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: out of memory while the header is parsed",
-                        path);
+    const cbe_status st =
+        cbe_json_parse(&file->header, text, (size_t)length, JSON_REJECT_DUPLICATES, path, &json, err);
+    if (st != CBE_ERR_FORMAT) return st;
     const int64_t offset = LENGTH_BYTES + (int64_t)json.position;
     return cbe_fail(err, CBE_ERR_FORMAT, offset,
                     "%s: header is not valid JSON at byte %" PRId64 ": %s", path, offset,

@@ -16,6 +16,7 @@
 #include "core/fail.h"
 #include "core/memory.h"
 #include "io/atomic_file.h"
+#include "io/json_memory.h"
 
 enum { DATA_ALIGNMENT = 8 };
 
@@ -107,6 +108,7 @@ static cbe_status add(json_t *object, const char *key, json_t *value, const char
     }
     // A copy of the key is taken; it fails for what is not UTF-8, as for lack of memory.
     if (value && json_object_set_new(object, key, value) == 0) return CBE_OK;
+    if (cbe_json_short()) return cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: out of memory for the header", path);
     return cbe_fail(err, CBE_ERR_ARG, -1, "%s: '%.80s' cannot be put into the header: not UTF-8?",
                     path, key);
 }
@@ -117,6 +119,7 @@ static cbe_status make_header(const cbe_safetensors_writer *writer, const cbe_te
                               cbe_error *err)
 {
     cbe_status st = CBE_OK;
+    cbe_json_begin();
     json_t *header = json_object(), *pairs = json_object();
     if (!header || !pairs) {
         st = cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: out of memory for the header", writer->path);
@@ -130,7 +133,7 @@ static cbe_status make_header(const cbe_safetensors_writer *writer, const cbe_te
         st = add(header, writer->slots[i].name, describe(&writer->slots[i], &tensors[i]),
                  writer->path, err);
     if (st != CBE_OK) goto done;
-    *text = json_dumps(header, JSON_COMPACT);
+    *text = cbe_json_end(json_incref(header), JSON_COMPACT);
     if (!*text)
         st = cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: out of memory for the header", writer->path);
 done:
@@ -202,6 +205,11 @@ cbe_status cbe_safetensors_writer_put(cbe_safetensors_writer *writer, size_t i, 
                               data, count * s->element_size, err);
     if (st == CBE_OK) s->written += count;
     return st;
+}
+
+cbe_status cbe_safetensors_writer_flush(cbe_safetensors_writer *writer, cbe_error *err)
+{
+    return cbe_atomic_file_flush(writer->file, err);
 }
 
 cbe_status cbe_safetensors_writer_commit(cbe_safetensors_writer *writer, cbe_error *err)

@@ -1,6 +1,7 @@
 /* torch_zip.c - reading; see torch_zip.h. The archive is read through libzip. */
 #include "io/torch_zip.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 #include "core/memory.h"
 #include "io/mapped_file.h"
 #include "io/pickle_tensors.h"
+#include "io/zip_archive.h"
 
 enum {
     MOST_ENTRIES = 1000000,
@@ -21,7 +23,7 @@ enum {
 
 struct cbe_torch_zip {
     char *path;
-    size_t file_size;
+    cbe_mapped_file map;
     zip_t *zip;
     char *folder; /* of data.pkl, with its slash */
     cbe_pickle_tensors tensors;
@@ -32,6 +34,7 @@ void cbe_torch_zip_close(cbe_torch_zip *file)
     if (!file) return;
     cbe_pickle_tensors_free(&file->tensors);
     if (file->zip) zip_discard(file->zip);
+    cbe_mapped_file_close(&file->map);
     cbe_free(file->folder);
     cbe_free(file->path);
     cbe_free(file);
@@ -62,21 +65,6 @@ static cbe_status check_start(const cbe_mapped_file *map, cbe_error *err)
     return CBE_OK;
 }
 
-static cbe_status open_archive(cbe_torch_zip *file, cbe_error *err)
-{
-    int code = 0;
-    file->zip = zip_open(file->path, ZIP_RDONLY, &code);
-    if (file->zip) return CBE_OK;
-    zip_error_t error;
-    zip_error_init_with_code(&error, code);
-    const cbe_status st =
-        cbe_fail(err, code == ZIP_ER_MEMORY ? CBE_ERR_NOMEM : CBE_ERR_FORMAT, -1,
-                 "%s: cannot be read as a zip archive (%s): truncated or damaged; make or download it again",
-                 file->path, zip_error_strerror(&error));
-    zip_error_fini(&error);
-    return st;
-}
-
 /* The folder of the one data.pkl; entries must not share bytes of the file. */
 static cbe_status examine_entries(cbe_torch_zip *file, cbe_error *err)
 {
@@ -92,7 +80,7 @@ static cbe_status examine_entries(cbe_torch_zip *file, cbe_error *err)
         if (zip_stat_index(file->zip, (zip_uint64_t)i, ZIP_FL_ENC_RAW, &info) != 0 || (info.valid & needed) != needed)
             return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: entry %lld of the archive is damaged", file->path,
                             (long long)i);
-        if (info.comp_size > file->file_size - total)
+        if (info.comp_size > file->map.size - total)
             return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: entries of the archive overlap, or are larger than the file",
                             file->path);
         total += info.comp_size;
@@ -132,6 +120,13 @@ static cbe_status damaged(const cbe_torch_zip *file, const char *what, cbe_error
                     file->path, what);
 }
 
+/* The same, unless libzip's error is another. */
+static cbe_status unread(const cbe_torch_zip *file, const char *what, zip_error_t *why, cbe_error *err)
+{
+    const cbe_status st = cbe_zip_fail(err, why, file->path);
+    return st == CBE_ERR_FORMAT ? damaged(file, what, err) : st;
+}
+
 /* size bytes of an entry, the first at `first`. Where these are all, their CRC-32 is compared; one that is 0 was not made
  * (torch.serialization.set_crc32_options), and libzip, which would compare it, is asked for the bytes as they are. */
 static cbe_status read_entry(const cbe_torch_zip *file, const zip_stat_t *info, const char *what, uint64_t first,
@@ -141,18 +136,21 @@ static cbe_status read_entry(const cbe_torch_zip *file, const zip_stat_t *info, 
     uint64_t passed = 0;
     uLong crc = crc32(0, NULL, 0);
     unsigned char *part = NULL;
+    errno = 0;
     zip_file_t *stream = zip_fopen_index(file->zip, info->index, ZIP_FL_COMPRESSED);
-    if (!stream) return damaged(file, what, err);
+    if (!stream) return unread(file, what, zip_get_error(file->zip), err);
     if (first > 0 && !(part = cbe_alloc(PART, 1, "part of a file", err))) st = CBE_ERR_NOMEM;
     while (st == CBE_OK && passed < first) {
+        errno = 0;
         const zip_int64_t n = zip_fread(stream, part, first - passed < PART ? first - passed : PART);
-        if (n <= 0) st = damaged(file, what, err);
+        if (n <= 0) st = unread(file, what, zip_file_get_error(stream), err);
         passed += n > 0 ? (uint64_t)n : 0;
     }
     for (size_t at = 0; st == CBE_OK && at < size;) {
+        errno = 0;
         const zip_int64_t n = zip_fread(stream, out + at, size - at < PART ? size - at : PART);
         if (n <= 0) {
-            st = damaged(file, what, err);
+            st = unread(file, what, zip_file_get_error(stream), err);
         } else {
             crc = crc32(crc, out + at, (uInt)n);
             at += (size_t)n;
@@ -215,7 +213,7 @@ static cbe_status check_storages(const cbe_torch_zip *file, cbe_error *err)
             return cbe_fail(err, CBE_ERR_FORMAT, -1,
                             "%s: tensor '%s' is spread over %zu elements of its storage: save it with .contiguous()",
                             file->path, t->name, t->extent);
-        if (!cbe_add_size(total, t->n_elements, &total) || total > file->file_size)
+        if (!cbe_add_size(total, t->n_elements, &total) || total > file->map.size)
             return cbe_fail(err, CBE_ERR_FORMAT, -1,
                             "%s: its tensors have more elements than the file has bytes: they share storages; save "
                             "them with .clone()",
@@ -227,14 +225,12 @@ static cbe_status check_storages(const cbe_torch_zip *file, cbe_error *err)
 cbe_status cbe_torch_zip_open(cbe_torch_zip **out, const char *path, cbe_error *err)
 {
     cbe_status st = CBE_ERR_NOMEM;
-    cbe_mapped_file map = {0};
     cbe_torch_zip *file = cbe_alloc_zero(1, sizeof *file, "PyTorch file", err);
     if (!file) return CBE_ERR_NOMEM;
     if (!(file->path = cbe_copy_string(path, strlen(path), err))) goto done;
-    if ((st = cbe_mapped_file_open(&map, path, err)) != CBE_OK) goto done;
-    file->file_size = map.size;
-    if ((st = check_start(&map, err)) != CBE_OK) goto done;
-    if ((st = open_archive(file, err)) != CBE_OK) goto done;
+    if ((st = cbe_mapped_file_open(&file->map, path, err)) != CBE_OK) goto done;
+    if ((st = check_start(&file->map, err)) != CBE_OK) goto done;
+    if ((st = cbe_zip_open(&file->zip, &file->map, err)) != CBE_OK) goto done;
     if ((st = examine_entries(file, err)) != CBE_OK) goto done;
     if ((st = check_byte_order(file, err)) != CBE_OK) goto done;
     if ((st = read_pickle(file, err)) != CBE_OK) goto done;
@@ -242,7 +238,6 @@ cbe_status cbe_torch_zip_open(cbe_torch_zip **out, const char *path, cbe_error *
     *out = file;
     file = NULL;
 done:
-    cbe_mapped_file_close(&map);
     cbe_torch_zip_close(file);
     return st;
 }

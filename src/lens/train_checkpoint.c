@@ -9,11 +9,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "cbe/safetensors.h"
 #include "core/fail.h"
 #include "core/memory.h"
+#include "io/path.h"
 #include "lens/train_state.h"
 
 enum { VALUE = 80, N_KEYS = 19, PER_LAYER = 8 };
@@ -216,15 +216,16 @@ static cbe_status read_part(const cbe_safetensors *file, const part *p, cbe_erro
 
 cbe_status cbe_train_checkpoint_load(cbe_train_state *s, bool *found, cbe_error *err)
 {
-    struct stat info;
+    cbe_path_kind kind;
     cbe_safetensors *file = NULL;
     record r;
     size_t n = 0, step, next, pending;
     double *numbers = NULL;
     part *parts = NULL;
     cbe_status st;
-    *found = stat(s->options->checkpoint, &info) == 0;
-    if (!*found) return CBE_OK;
+    *found = false;
+    if ((st = cbe_path_look(s->options->checkpoint, &kind, err)) != CBE_OK) return st;
+    if (!(*found = kind != CBE_PATH_NOTHING)) return CBE_OK;
     describe(&r, s);
     if ((st = cbe_safetensors_open(&file, s->options->checkpoint, err)) != CBE_OK) goto done;
     if ((st = compare(file, &r, err)) != CBE_OK) goto done;

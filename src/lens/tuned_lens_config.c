@@ -8,6 +8,7 @@
 #include "core/fail.h"
 #include "core/memory.h"
 #include "io/atomic_file.h"
+#include "io/json_memory.h"
 #include "io/mapped_file.h"
 #include "model/json_keys.h"
 #include "text/utf8.h"
@@ -41,8 +42,9 @@ cbe_status cbe_tuned_lens_config_set(cbe_tuned_lens_config *config, const char *
 {
     if (value && cbe_utf8_valid_length(value, strlen(value)) != strlen(value))
         return cbe_fail(err, CBE_ERR_ARG, -1, "the value of '%s' in a lens's config.json is not UTF-8", key);
+    cbe_json_begin();
     json_t *json = value ? json_string(value) : json_null();
-    return json_object_set_new(config->root, key, json) == 0 ? CBE_OK : no_memory(err);
+    return json_object_set_new(config->root, key, json) == 0 && !cbe_json_short() ? CBE_OK : no_memory(err);
 }
 
 /* The keys of tuned-lens, in its order. */
@@ -63,7 +65,9 @@ cbe_status cbe_tuned_lens_config_create(cbe_tuned_lens_config **out, const char 
     if (!config) return CBE_ERR_NOMEM;
     if (decoder) cbe_unembed_hash(decoder, hash);
     if ((st = cbe_utf8_replace(&name, base_model, strlen(base_model), &length, NULL, err)) != CBE_OK) goto done;
-    if (!(config->root = new_root(name, decoder ? hash : NULL))) {
+    cbe_json_begin();
+    config->root = new_root(name, decoder ? hash : NULL);
+    if (!config->root || cbe_json_short()) {
         st = no_memory(err);
         goto done;
     }
@@ -123,11 +127,9 @@ cbe_status cbe_tuned_lens_config_read(cbe_tuned_lens_config **out, const char *p
     cbe_tuned_lens_config *config = cbe_alloc_zero(1, sizeof *config, "config of a lens", err);
     if (!config) return CBE_ERR_NOMEM;
     if ((st = cbe_mapped_file_open(&map, path, err)) != CBE_OK) goto done;
-    config->root = json_loadb(map.data ? (const char *)map.data : "", map.size, JSON_REJECT_DUPLICATES, &problem);
-    if (!config->root) {
-        st = cbe_fail(err, CBE_ERR_FORMAT, problem.position, "%s: line %d: %s", path, problem.line, problem.text);
-        goto done;
-    }
+    st = cbe_json_parse(&config->root, (const char *)map.data, map.size, JSON_REJECT_DUPLICATES, path, &problem, err);
+    if (st == CBE_ERR_FORMAT) cbe_fail(err, CBE_ERR_FORMAT, problem.position, "%s: line %d: %s", path, problem.line, problem.text);
+    if (st != CBE_OK) goto done;
     if ((st = read_keys(config->root, path, n_layers, hidden_size, bias, err)) != CBE_OK) goto done;
     *out = config;
     config = NULL;
@@ -142,12 +144,14 @@ cbe_status cbe_tuned_lens_config_write(const cbe_tuned_lens_config *config, cons
 {
     cbe_status st = CBE_OK;
     char *text = NULL;
+    cbe_json_begin();
     json_t *root = config ? json_copy(config->root) : new_root("", NULL);
     if (root && json_object_set_new(root, "d_model", json_integer((json_int_t)lens->hidden_size)) == 0 &&
         json_object_set_new(root, "num_hidden_layers", json_integer((json_int_t)lens->n_layers)) == 0 &&
         json_object_set_new(root, "bias", json_boolean(lens->bias != NULL)) == 0)
-        text = json_dumps(root, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
-    json_decref(root);
+        text = cbe_json_end(root, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+    else
+        json_decref(root);
     st = text ? cbe_atomic_file_save(path, text, strlen(text), err) : no_memory(err);
     free(text);
     return st;

@@ -32,15 +32,15 @@ const char *cbe_lens_format_file(cbe_lens_format format)
 cbe_status cbe_tuned_lens_find(const char *folder, cbe_lens_format *format, cbe_error *err)
 {
     bool there[CBE_N_LENS_FORMATS];
-    struct stat info;
-    if (stat(folder, &info) != 0)
-        return cbe_fail(err, CBE_ERR_IO, -1, "%s: cannot be opened: %s", folder, strerror(errno));
-    if (!S_ISDIR(info.st_mode))
+    cbe_path_kind kind;
+    cbe_status st = cbe_path_look(folder, &kind, err);
+    if (st != CBE_OK) return st;
+    if (kind == CBE_PATH_NOTHING) return cbe_fail(err, CBE_ERR_IO, -1, "%s: cannot be opened: %s", folder, strerror(ENOENT));
+    if (kind != CBE_PATH_FOLDER)
         return cbe_fail(err, CBE_ERR_IO, -1, "%s: is a file; a lens is a folder with %s and %s or %s", folder,
                         config_file, formats[0].file, formats[1].file);
     for (int i = 0; i < CBE_N_LENS_FORMATS; i++) {
-        const cbe_status st = cbe_path_has(folder, formats[i].file, &there[i], err);
-        if (st != CBE_OK) return st;
+        if ((st = cbe_path_has(folder, formats[i].file, &there[i], err)) != CBE_OK) return st;
     }
     if (there[CBE_LENS_PT] && there[CBE_LENS_SAFETENSORS])
         return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: holds both %s and %s, which may differ: move one of them away",
@@ -175,10 +175,11 @@ static cbe_status check_neighbours(const char *folder, cbe_lens_format format, c
 cbe_status cbe_tuned_lens_prepare(const char *folder, cbe_lens_format format, cbe_error *err)
 {
     cbe_status st;
-    struct stat info;
+    cbe_path_kind kind;
     if (mkdir(folder, 0777) != 0 && errno != EEXIST)
-        return cbe_fail(err, CBE_ERR_IO, -1, "%s: the output folder cannot be made: %s", folder, strerror(errno));
-    if (stat(folder, &info) != 0 || !S_ISDIR(info.st_mode))
+        return cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: the output folder cannot be made: %s", folder, strerror(errno));
+    if ((st = cbe_path_look(folder, &kind, err)) != CBE_OK) return st;
+    if (kind != CBE_PATH_FOLDER)
         return cbe_fail(err, CBE_ERR_IO, -1, "%s: is not a folder; name another one with -o", folder);
     if ((st = check_neighbours(folder, format, err)) != CBE_OK) return st;
     char *path = cbe_path_join(folder, formats[format].file, err);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/fail.h"
+#include "io/json_memory.h"
 #include "model/json_keys.h"
 
 /* A size and its names: those of GPT-2 and its kin stand beside the ones that are usual now. */
@@ -318,11 +319,12 @@ cbe_status cbe_config_from_json(cbe_config *out, const char *text, size_t length
 {
     cbe_config config;
     json_error_t problem;
-    json_t *root = json_loadb(text, length, JSON_REJECT_DUPLICATES, &problem);
-    if (!root)
-        return cbe_fail(err, CBE_ERR_FORMAT, problem.position, "%s: line %d: %s", path,
-                        problem.line, problem.text);
-    const cbe_status st = read_config(root, path, &config, err);
+    json_t *root = NULL;
+    cbe_status st = cbe_json_parse(&root, text, length, JSON_REJECT_DUPLICATES, path, &problem, err);
+    if (st == CBE_ERR_FORMAT)
+        cbe_fail(err, CBE_ERR_FORMAT, problem.position, "%s: line %d: %s", path, problem.line, problem.text);
+    if (st != CBE_OK) return st;
+    st = read_config(root, path, &config, err);
     json_decref(root);
     if (st == CBE_OK) *out = config;
     return st;

@@ -2,11 +2,11 @@
 #include "cbe/model.h"
 
 #include <string.h>
-#include <sys/stat.h>
 
 #include "core/fail.h"
 #include "core/memory.h"
 #include "io/mapped_file.h"
+#include "io/path.h"
 #include "model/private.h"
 #include "model/source.h"
 #include "model/weights.h"
@@ -97,10 +97,12 @@ const cbe_decoder *cbe_model_decoder(const cbe_model *model)
 
 cbe_status cbe_model_tokenizer(cbe_tokenizer **out, const char *path, cbe_error *err)
 {
-    struct stat info;
-    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) return cbe_tokenizer_from_folder(out, path, err);
+    cbe_path_kind kind;
+    cbe_status st = cbe_path_look(path, &kind, err);
+    if (st != CBE_OK) return st;
+    if (kind == CBE_PATH_FOLDER) return cbe_tokenizer_from_folder(out, path, err);
     cbe_gguf *file = NULL;
-    cbe_status st = cbe_gguf_open(&file, path, err);
+    st = cbe_gguf_open(&file, path, err);
     if (st == CBE_OK) st = cbe_tokenizer_from_gguf(out, file, err);
     cbe_gguf_close(file);
     return st;

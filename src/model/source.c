@@ -4,13 +4,13 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "cbe/safetensors.h"
 #include "core/fail.h"
 #include "core/memory.h"
-#include "io/path.h"
+#include "io/json_memory.h"
 #include "io/mapped_file.h"
+#include "io/path.h"
 
 struct cbe_source {
     char *path;
@@ -19,18 +19,6 @@ struct cbe_source {
     cbe_safetensors **shards;
     size_t n_shards;
 };
-
-static bool is_file(const char *path)
-{
-    struct stat info;
-    return stat(path, &info) == 0 && S_ISREG(info.st_mode);
-}
-
-static bool is_folder(const char *path)
-{
-    struct stat info;
-    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
-}
 
 static cbe_status add_shard(cbe_source *source, const char *name, cbe_error *err)
 {
@@ -84,11 +72,13 @@ static cbe_status open_index(cbe_source *source, const char *index_path, cbe_err
     cbe_status st = cbe_mapped_file_open(&index, index_path, err);
     if (st != CBE_OK) return st;
     json_error_t problem;
-    json_t *root =
-        json_loadb((const char *)index.data, index.size, JSON_REJECT_DUPLICATES, &problem);
-    st = root ? open_shards(source, index_path, json_object_get(root, "weight_map"), err)
-              : cbe_fail(err, CBE_ERR_FORMAT, problem.position, "%s: line %d: %s", index_path,
-                         problem.line, problem.text);
+    json_t *root = NULL;
+    st = cbe_json_parse(&root, (const char *)index.data, index.size, JSON_REJECT_DUPLICATES, index_path, &problem, err);
+    if (st == CBE_OK)
+        st = open_shards(source, index_path, json_object_get(root, "weight_map"), err);
+    else if (st == CBE_ERR_FORMAT)
+        cbe_fail(err, CBE_ERR_FORMAT, problem.position, "%s: line %d: %s", index_path, problem.line,
+                 problem.text);
     json_decref(root);
     cbe_mapped_file_close(&index);
     return st;
@@ -100,10 +90,9 @@ static cbe_status no_weights(const cbe_source *source, cbe_error *err)
     static const char *const pickled[] = {"pytorch_model.bin", "pytorch_model.bin.index.json",
                                           "consolidated.00.pth"};
     for (size_t i = 0; i < sizeof pickled / sizeof *pickled; i++) {
-        char *path = cbe_path_join(source->path, pickled[i], err);
-        if (!path) return CBE_ERR_NOMEM;
-        const bool found = is_file(path);
-        cbe_free(path);
+        bool found;
+        const cbe_status st = cbe_path_has(source->path, pickled[i], &found, err);
+        if (st != CBE_OK) return st;
         if (found)
             return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
                             "%s: only pickled weights (%s), which are not read; save the model "
@@ -118,32 +107,35 @@ static cbe_status no_weights(const cbe_source *source, cbe_error *err)
 static cbe_status open_folder(cbe_source *source, cbe_error *err)
 {
     cbe_status st = CBE_ERR_NOMEM;
-    char *config = NULL, *single = NULL, *index = NULL;
+    char *config = NULL, *index = NULL;
+    bool single, sharded;
     if (!(config = cbe_path_join(source->path, "config.json", err))) goto done;
-    if (!(single = cbe_path_join(source->path, "model.safetensors", err))) goto done;
     if (!(index = cbe_path_join(source->path, "model.safetensors.index.json", err))) goto done;
     if ((st = cbe_mapped_file_open(&source->config, config, err)) != CBE_OK) goto done;
-    if (is_file(single)) {
+    if ((st = cbe_path_has(source->path, "model.safetensors", &single, err)) != CBE_OK) goto done;
+    if ((st = cbe_path_has(source->path, "model.safetensors.index.json", &sharded, err)) != CBE_OK) goto done;
+    if (single) {
         source->shards = cbe_alloc_zero(1, sizeof(cbe_safetensors *), "shards", err);
         st = source->shards ? add_shard(source, "model.safetensors", err) : CBE_ERR_NOMEM;
     } else {
-        st = is_file(index) ? open_index(source, index, err) : no_weights(source, err);
+        st = sharded ? open_index(source, index, err) : no_weights(source, err);
     }
 done:
     cbe_free(config);
-    cbe_free(single);
     cbe_free(index);
     return st;
 }
 
 cbe_status cbe_source_open(cbe_source **out, const char *path, cbe_error *err)
 {
+    cbe_path_kind kind;
     cbe_status st = CBE_ERR_NOMEM;
     cbe_source *source = cbe_alloc_zero(1, sizeof *source, "model files", err);
     if (!source) goto done;
     source->path = cbe_copy_string(path, strlen(path), err);
     if (!source->path) goto done;
-    st = is_folder(path) ? open_folder(source, err) : cbe_gguf_open(&source->gguf, path, err);
+    if ((st = cbe_path_look(path, &kind, err)) != CBE_OK) goto done;
+    st = kind == CBE_PATH_FOLDER ? open_folder(source, err) : cbe_gguf_open(&source->gguf, path, err);
     if (st != CBE_OK) goto done;
     *out = source;
     source = NULL;

@@ -9,6 +9,7 @@
 #include "core/fail.h"
 #include "core/memory.h"
 #include "io/atomic_file.h"
+#include "io/json_memory.h"
 #include "io/path.h"
 #include "report/chart.h"
 #include "report/csv.h"
@@ -50,6 +51,7 @@ static cbe_status save_json(const char *folder, size_t n, const cbe_layer_ablati
 {
     char seed[24]; /* past what JSON readers take for an integer */
     snprintf(seed, sizeof seed, "%" PRIu64, r->seed);
+    cbe_json_begin();
     json_t *list = json_array(), *texts = json_array();
     for (size_t i = 0; i < n; i++) list = cbe_json_append(list, layer_json(&layers[i]));
     for (size_t i = 0; i < r->n_texts; i++) texts = cbe_json_append(texts, cbe_json_of_text(r->texts[i]));
@@ -60,8 +62,7 @@ static cbe_status save_json(const char *folder, size_t n, const cbe_layer_ablati
                   cbe_ablation_name(r->ablation), "seed", seed, "n_sequences", (json_int_t)r->n_sequences,
                   "context_length", (json_int_t)r->context_length, "skip_positions", (json_int_t)r->skip_positions, "n_tokens",
                   (json_int_t)r->n_tokens, "n_labelled", (json_int_t)r->n_labelled, "layers", list);
-    char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
-    json_decref(root);
+    char *text = cbe_json_end(root, JSON_INDENT(2));
     if (!text) return cbe_fail(err, CBE_ERR_NOMEM, -1, "the record of the ablations does not fit memory");
     const cbe_status st = cbe_atomic_file_save_in(folder, "ablate.json", text, strlen(text), err);
     free(text);

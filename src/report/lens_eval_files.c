@@ -8,6 +8,7 @@
 #include "core/fail.h"
 #include "core/memory.h"
 #include "io/atomic_file.h"
+#include "io/json_memory.h"
 #include "io/path.h"
 #include "report/chart.h"
 #include "report/csv.h"
@@ -67,6 +68,7 @@ static json_t *lens_json(const cbe_lens_eval *eval, size_t lens, double bits)
 static cbe_status save_json(const cbe_lens_eval *eval, const cbe_lens_eval_record *record, const char *folder, cbe_error *err)
 {
     const double bits = cbe_lens_eval_bits_per_byte(eval);
+    cbe_json_begin();
     json_t *lenses = json_array(), *texts = json_array();
     for (size_t i = 0; i < record->n_texts; i++) texts = cbe_json_append(texts, cbe_json_of_text(record->texts[i]));
     for (size_t i = 0; i < eval->n_lenses; i++) lenses = cbe_json_append(lenses, lens_json(eval, i, bits));
@@ -77,8 +79,7 @@ static cbe_status save_json(const cbe_lens_eval *eval, const cbe_lens_eval_recor
         (json_int_t)eval->skip_positions, "n_tokens", (json_int_t)eval->n_tokens, "n_labelled", (json_int_t)eval->n_labelled,
         "text_bytes", eval->text_bytes ? json_integer((json_int_t)eval->text_bytes) : json_null(), "bits_per_byte_of_a_nat",
         cbe_json_of_number(bits), "final", figures_json(eval->n_blocks, &eval->final, bits), "lenses", lenses);
-    char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
-    json_decref(root);
+    char *text = cbe_json_end(root, JSON_INDENT(2));
     if (!text) return cbe_fail(err, CBE_ERR_NOMEM, -1, "the evaluation's record does not fit memory");
     const cbe_status st = cbe_atomic_file_save_in(folder, "eval.json", text, strlen(text), err);
     free(text);

@@ -7,6 +7,7 @@
 
 #include "core/fail.h"
 #include "core/memory.h"
+#include "io/json_memory.h"
 #include "io/text_stream.h"
 #include "text/byte_buffer.h"
 
@@ -47,12 +48,11 @@ static cbe_status take_json(reading *r, const char *line, size_t length, cbe_err
     cbe_status st;
     json_error_t why;
     if (is_blank(line, length)) return CBE_OK;
-    json_t *root = json_loadb(line, length, JSON_ALLOW_NUL, &why);
+    json_t *root = NULL;
+    st = cbe_json_parse(&root, line, length, JSON_ALLOW_NUL, r->path, &why, err);
+    if (st == CBE_ERR_NOMEM) return st;
     const json_t *text = json_object_get(root, r->field);
-    if (!root && json_error_code(&why) == json_error_out_of_memory)
-        st =
-            cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: line %zu: does not fit memory", r->path, r->line);
-    else if (!root)
+    if (!root)
         st = cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: line %zu: not JSON, at its byte %d: %s",
                       r->path, r->line, why.position, why.text);
     else if (!json_is_string(text))

@@ -2,6 +2,7 @@
 #include "text/json_values.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "core/memory.h"
@@ -27,5 +28,21 @@ json_t *cbe_json_append(json_t *array, json_t *value)
 {
     if (json_array_append_new(array, value) == 0) return array;
     json_decref(array);
+    return NULL;
+}
+
+json_t *cbe_json_put(json_t *object, const char *key, json_t *value)
+{
+    if (json_object_set_new(object, key, value) == 0) return object;
+    json_decref(object);
+    return NULL;
+}
+
+json_t *cbe_json_join(json_t *object, json_t *more)
+{
+    const bool joined = json_object_update(object, more) == 0;
+    json_decref(more);
+    if (joined) return object;
+    json_decref(object);
     return NULL;
 }

@@ -14,5 +14,9 @@ json_t *cbe_json_of_number(double value);
 json_t *cbe_json_of_text(const char *text);
 /** The array with one more; both are taken. Or NULL; a NULL array stays NULL. So what is built is whole or NULL. */
 json_t *cbe_json_append(json_t *array, json_t *value);
+/** The object with one more key; both are taken. Or NULL, as above. */
+json_t *cbe_json_put(json_t *object, const char *key, json_t *value);
+/** The object with the keys of another; both are taken. Or NULL, as above. */
+json_t *cbe_json_join(json_t *object, json_t *more);
 
 #endif

@@ -2,12 +2,14 @@
  * tokenizer_json.c - the tokenizer of a Hugging Face folder: tokenizer.json, and what other files of the folder say
  * of the tokens that begin and end a text.
  */
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "core/fail.h"
 #include "core/memory.h"
+#include "io/json_memory.h"
 #include "io/mapped_file.h"
 #include "text/tokenizer_json.h"
 
@@ -30,13 +32,11 @@ static cbe_status load_json(json_t **out, const char *path, cbe_error *err)
     cbe_status st = cbe_mapped_file_open(&file, path, err);
     if (st != CBE_OK) return st;
     json_error_t why;
-    *out = json_loadb(file.data ? (const char *)file.data : "", file.size,
-                      JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &why);
-    if (!*out)
-        st = json_error_code(&why) == json_error_out_of_memory
-                 ? cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: does not fit memory", path)
-                 : cbe_fail(err, CBE_ERR_FORMAT, why.position, "%s: line %d: %s; download it again",
-                            path, why.line, why.text);
+    st = cbe_json_parse(out, (const char *)file.data, file.size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL,
+                        path, &why, err);
+    if (st == CBE_ERR_FORMAT)
+        cbe_fail(err, CBE_ERR_FORMAT, why.position, "%s: line %d: %s; download it again", path,
+                 why.line, why.text);
     cbe_mapped_file_close(&file);
     return st;
 }
@@ -488,11 +488,11 @@ cbe_status cbe_tokenizer_from_folder(cbe_tokenizer **out, const char *folder, cb
     if (file)
         fclose(file);
     else
-        st = cbe_fail(err, CBE_ERR_IO, -1,
-                      "%s: cannot be opened; save the tokenizer with transformers (AutoTokenizer, "
+        st = cbe_fail(err, cbe_status_of_errno(errno), -1,
+                      "%s: cannot be opened (%s); save the tokenizer with transformers (AutoTokenizer, "
                       "save_pretrained), or "
                       "give token ids with --tokens IDS.safetensors",
-                      path);
+                      path, strerror(errno));
     if (st == CBE_OK) st = cbe_tokenizer_from_json(&made, path, err);
     for (size_t i = 0; i < sizeof others / sizeof *others && st == CBE_OK; i++)
         st = read_ends(made, folder, others[i], err);

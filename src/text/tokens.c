@@ -56,7 +56,7 @@ cbe_status cbe_tokens_from_texts(cbe_tokens *out, const cbe_tokenizer *tokenizer
         /* Also what is not going to be read must be there. */
         struct stat info;
         if (stop && stat(paths[i], &info) != 0)
-            st = cbe_fail(err, CBE_ERR_IO, -1, "%s: cannot be opened: %s", paths[i],
+            st = cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: cannot be opened: %s", paths[i],
                           strerror(errno));
         else if (!stop)
             st = cbe_documents_visit(paths[i], documents, take_document, &p, &stop, err);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "support/assert_close.h"
@@ -38,6 +39,12 @@ int temp_folder_remove(void **state)
     const int failed = remove_tree(*state);
     free(*state);
     return failed;
+}
+
+void temp_clear(const char *folder)
+{
+    remove_tree(folder);
+    assert_int_equal(mkdir(folder, 0777), 0);
 }
 
 const char *temp_path(void **state, const char *name)

@@ -12,6 +12,9 @@
 int temp_folder_create(void **state);
 int temp_folder_remove(void **state);
 
+/** An empty folder of this name: made, or emptied with all that is in it. */
+void temp_clear(const char *folder);
+
 /** Path of a file in the folder: static memory, valid until the eighth call from now. */
 const char *temp_path(void **state, const char *name);
 

@@ -167,7 +167,7 @@ static void write__a_file_that_cannot_grow_is_an_error_and_leaves_nothing(void *
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
     const cbe_status st = cbe_atomic_file_save(path, data, sizeof data, &err);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
-    assert_int_equal(st, CBE_ERR_IO);
+    assert_int_equal(st, CBE_ERR_SYSTEM);
     assert_int_equal(err.offset, 4096);
     if (!strstr(err.message, path) || !strstr(err.message, "File too large"))
         fail_msg("%s", err.message);

@@ -64,7 +64,7 @@ static cbe_status eval(cbe_objective *self, size_t m, const double *v, double *e
 
 static known make(int power)
 {
-    known q = {.head = {D, 4, eval, n_tokens, set_sample, NULL}, .power = power, .tokens = 10};
+    known q = {.head = {.hidden_size = D, .max_batch = 4, .eval = eval, .n_tokens = n_tokens, .set_sample = set_sample}, .power = power, .tokens = 10};
     cbe_test_random r = {3};
     for (size_t i = 0; i < D; i++) {
         q.values[i] = (double)(D - i) * (double)(D - i);

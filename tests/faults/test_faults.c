@@ -1,0 +1,663 @@
+/*
+ * test_faults.c - every command of cbe, with every allocation, every write and every read failing once.
+ *
+ * A case is a small run of a command. Once it runs undisturbed, which says how many calls there are and which versions of files it
+ * puts in place; then once for each call of each kind, in a process forked for it, that call fails. What must hold is in
+ * docs/faults.md. Time stands still in these runs, so that files that tell seconds can be compared byte by byte.
+ *
+ *   test_faults                            all cases, in two processes
+ *   test_faults CASE [KIND:N[+][:ERROR]]   one case, or one fault of it and what the command says
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include <zlib.h>
+#include <zstd.h>
+
+#include "cbe/safetensors.h"
+#include "faults/inject.h"
+#include "support/assert_close.h"
+#include "support/program.h"
+#include "support/random.h"
+#include "support/temp_folder.h"
+
+int cbe_main(int argc, char **argv); /* of src/cli/main.c, under this name */
+
+#ifdef __SANITIZE_ADDRESS__
+enum { SANITIZED = true };
+#else
+enum { SANITIZED = false };
+#endif
+
+/* ---- the runs ---- */
+
+typedef struct {
+    const char *name;
+    const char *before;    /* makes an input, in %F; NULL: all are there */
+    const char *earlier;   /* makes what is in %O already, so that losing it would show; NULL: nothing is */
+    const char *line;      /* the command; all that it writes is in %O */
+    bool slow;             /* not run with the address sanitizer, where a process takes several times as long */
+    bool on;               /* memory is also taken away for good: from the n-th allocation on */
+} fault_case;
+
+#define LLAMA "%G/models/llama --tokens %F/ids.safetensors -t 1"
+#define STATES "--hidden-states %H --decoder %E -t 1"
+
+/* Those that take longest are first, so that two processes end at about the same time. */
+static const fault_case cases[] = {
+    {.name = "ablate", .slow = true,
+     .before = "extract " LLAMA " -q -l 1 -k 1 --preset seed --max-iter 1 -o %F/basis",
+     .line = "ablate " LLAMA " -q --basis %F/basis -o %O/effects"},
+    {.name = "extract-model", .slow = true,
+     .line = "extract " LLAMA " -q --lens model -l 1 -k 1 --starts 1 --max-iter 1 --ablation resample --resume -o %O/result"},
+    {.name = "lens-train", .slow = true,
+     .on = true,
+     .line = "lens train " LLAMA " -q --positions 0.5 --step-tokens 8 --held-out 0.3 --checkpoint-steps 1 --resume -o %O/lens"},
+    {.name = "extract",
+     .on = true,
+     .earlier = "extract " STATES " -q -k 2 -l 0 --seed 7 --preset seed --max-iter 2 -o %O/result",
+     .line = "extract " STATES " -q -k 2 -l 0 --starts 1 --max-iter 1 --held-out 0.25 --resume -o %O/result"},
+    {.name = "extract-text", .slow = true,
+     .line = "extract %G/gguf/tiny-llama/llama-q8_0.gguf --text %F/text.gz %F/text.zst -t 1 -q --lens affine --context-length 12 "
+             "-l 1 -k 1 --starts 1 --max-iter 1 --resume -o %O/result"},
+    {.name = "tokenize", .slow = true, .line = "tokenize %G/tokenizers/made-llama2 --text %F/short"},
+    {.name = "lens-eval", .slow = true, .line = "lens eval " LLAMA " -q --lens %G/lens/llama -l 0-1 --layer-transfer -o %O/eval"},
+    {.name = "lens-fit", .slow = true, .line = "lens fit " LLAMA " -q -o %O/lens"},
+    {.name = "capture", .slow = true,
+     .earlier = "capture " LLAMA " -q -l 0 -o %O/h.safetensors",
+     .line = "capture " LLAMA " -q --logits -o %O/h.safetensors"},
+    {.name = "probe",
+     .on = true,
+     .line = "probe " STATES " -q -l 0 --vectors-file %F/v.safetensors -o %O/p.safetensors --lens tuned=%G/lens/extract-rmsnorm"},
+    {.name = "decoder", .slow = true, .line = "decoder %G/models/gpt2 -o %O/d.safetensors"},
+    {.name = "lens-convert", .line = "lens convert %G/lens/extract-rmsnorm -o %O/lens --format safetensors"},
+    {.name = "info-model", .line = "info %G/models/llama"},
+    {.name = "info-gguf", .line = "info %G/gguf/tiny-llama/llama-q8_0.gguf"},
+    {.name = "info-arrays", .line = "info %G/npy/states.npz"},
+    {.name = "info-lens", .line = "info %G/lens/extract-rmsnorm"},
+    {.name = "info-tensors", .line = "info %H"},
+};
+enum { N_CASES = sizeof cases / sizeof *cases };
+
+/* ---- what a run leaves ---- */
+
+enum { MOST_FILES = 256, NAME = 96, OUTPUT = 1 << 16, ERRORS = 4096, MOST_HELD = 6, MOST_ARGS = 64 };
+
+typedef struct {
+    char name[NAME]; /* below %O */
+    uint64_t hash;
+} version;
+
+/* Of a run in a process of its own, in memory that both share. */
+typedef struct {
+    long counts[INJECT_N_KINDS];
+    char failed[32];
+    size_t held, descriptors;
+    uintptr_t held_by[MOST_HELD];
+    size_t n_versions, n_output;
+    version versions[MOST_FILES]; /* put in place by rename, with what was in them then */
+    char output[OUTPUT];
+    /* written by the parent: */
+    int status; /* exit status, or minus the signal */
+    char errors[ERRORS];
+} outcome;
+
+typedef struct {
+    size_t n;
+    version files[MOST_FILES];
+} listing;
+
+static outcome *shared;
+static char out_folder[600], gone_folder[600];
+static int errors_fd;
+
+static uint64_t hash_bytes(uint64_t h, const void *data, size_t size)
+{
+    const unsigned char *bytes = data;
+    for (size_t i = 0; i < size; i++) h = (h ^ bytes[i]) * 0x100000001b3u;
+    return h;
+}
+
+static uint64_t hash_file(const char *path)
+{
+    char buffer[4096];
+    uint64_t h = 0xcbf29ce484222325u;
+    ssize_t n;
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return 0;
+    while ((n = read(fd, buffer, sizeof buffer)) > 0) h = hash_bytes(h, buffer, (size_t)n);
+    close(fd);
+    return h;
+}
+
+static void list_folder(listing *out, const char *folder, const char *prefix)
+{
+    DIR *dir = opendir(folder);
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        char path[1200], name[NAME];
+        struct stat info;
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+        if (snprintf(name, sizeof name, "%s%s", prefix, entry->d_name) >= NAME - 1) fail_msg("%s: the name is too long", path);
+        if (lstat(path, &info) == 0 && S_ISDIR(info.st_mode)) {
+            strcat(name, "/");
+            list_folder(out, path, name);
+            continue;
+        }
+        assert_true(out->n < MOST_FILES);
+        version *file = &out->files[out->n++];
+        memset(file, 0, sizeof *file); /* they are compared as bytes */
+        snprintf(file->name, NAME, "%s", name);
+        file->hash = hash_file(path);
+    }
+    if (dir) closedir(dir);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const version *)a)->name, ((const version *)b)->name);
+}
+
+static void list_output(listing *out)
+{
+    out->n = 0;
+    list_folder(out, out_folder, "");
+    qsort(out->files, out->n, sizeof *out->files, by_name);
+}
+
+static const version *find_file(const listing *files, const char *name)
+{
+    for (size_t i = 0; i < files->n; i++)
+        if (strcmp(files->files[i].name, name) == 0) return &files->files[i];
+    return NULL;
+}
+
+static bool same_files(const listing *a, const listing *b)
+{
+    return a->n == b->n && memcmp(a->files, b->files, a->n * sizeof *a->files) == 0;
+}
+
+/* ---- running ---- */
+
+int clock_gettime(clockid_t id, struct timespec *t)
+{
+    (void)id;
+    *t = (struct timespec){1, 0};
+    return 0;
+}
+
+static ssize_t take_output(void *unused, const char *data, size_t size)
+{
+    (void)unused;
+    for (size_t done = 0; done < size;) {
+        const long n = inject_output(size - done); /* stdio goes on after a short write, as it does with files */
+        if (n < 0) return 0;
+        assert_true(shared->n_output + (size_t)n <= OUTPUT);
+        memcpy(shared->output + shared->n_output, data + done, (size_t)n);
+        shared->n_output += (size_t)n;
+        done += (size_t)n;
+    }
+    return (ssize_t)size;
+}
+
+static void note_renamed(const char *path)
+{
+    const size_t folder = strlen(out_folder);
+    if (strncmp(path, out_folder, folder) != 0 || shared->n_versions == MOST_FILES) return;
+    version *made = &shared->versions[shared->n_versions++];
+    memset(made, 0, sizeof *made);
+    snprintf(made->name, NAME, "%s", path + folder + 1);
+    made->hash = hash_file(path);
+}
+
+static size_t open_descriptors(void)
+{
+    size_t n = 0;
+    for (int fd = 0; fd < 64; fd++) n += fcntl(fd, F_GETFD) != -1;
+    return n;
+}
+
+static void move_away(void)
+{
+    rename(out_folder, gone_folder);
+}
+
+/* In the child: runs the line with the fault, and ends. */
+static void run_child(const char *line, const inject_fault *fault, bool note_versions)
+{
+    static char buffer[1 << 12];
+    char copy[4096], *argv[MOST_ARGS] = {(char[]){"cbe"}};
+    int argc = 1;
+    alarm(120);
+    snprintf(copy, sizeof copy, "%s", line);
+    for (char *word = strtok(copy, " "); word && argc < MOST_ARGS - 1; word = strtok(NULL, " ")) argv[argc++] = word;
+    dup2(errors_fd, STDERR_FILENO);
+    stdout = fopencookie(NULL, "w", (cookie_io_functions_t){.write = take_output});
+    setvbuf(stdout, buffer, _IOFBF, sizeof buffer);
+    inject_renamed = note_versions ? note_renamed : NULL;
+    const size_t descriptors = open_descriptors();
+    inject_begin(fault);
+    const int status = cbe_main(argc, argv);
+    inject_end();
+    for (int i = 0; i < INJECT_N_KINDS; i++) shared->counts[i] = inject_count((inject_kind)i);
+    snprintf(shared->failed, sizeof shared->failed, "%s", inject_failed());
+    shared->held = inject_held();
+    for (size_t i = 0; i < MOST_HELD && i < shared->held; i++) shared->held_by[i] = (uintptr_t)inject_held_by(i);
+    shared->descriptors = open_descriptors() - descriptors;
+    _exit(status);
+}
+
+static void run_line(const char *line, const inject_fault *fault, bool note_versions)
+{
+    int status;
+    memset(shared, 0, offsetof(outcome, output));
+    shared->errors[0] = 0;
+    assert_int_equal(ftruncate(errors_fd, 0), 0);
+    assert_int_equal(lseek(errors_fd, 0, SEEK_SET), 0);
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) run_child(line, fault, note_versions);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    const ssize_t n = pread(errors_fd, shared->errors, ERRORS - 1, 0);
+    shared->errors[n > 0 ? n : 0] = 0;
+    shared->status = WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+static const inject_fault no_fault = {.n = 0};
+
+/* %O and what program_expand knows. */
+static const char *expand(const char *line)
+{
+    static char text[4096];
+    size_t n = 0;
+    for (const char *c = program_expand(line); *c; c++) {
+        if (c[0] == '%' && c[1] == 'O') {
+            n += (size_t)snprintf(text + n, sizeof text - n, "%s", out_folder);
+            c++;
+        } else {
+            text[n++] = *c;
+        }
+        assert_true(n < sizeof text - 1);
+    }
+    text[n] = 0;
+    return text;
+}
+
+static void must_run(const char *line)
+{
+    run_line(expand(line), &no_fault, false);
+    if (shared->status != 0) fail_msg("cbe %s: exit status %d: %s", line, shared->status, shared->errors);
+}
+
+/* ---- one case ---- */
+
+extern char __executable_start;
+static char earlier_folder[600];
+
+typedef struct {
+    const fault_case *what;
+    bool begun;
+    char line[4096];
+    outcome calm; /* of the undisturbed run */
+    listing earlier, final;
+    size_t n_allowed;
+    version allowed[2 * MOST_FILES]; /* earlier files, and all that the undisturbed run puts in place */
+    size_t n_states;
+    uint64_t states[4096]; /* states of %O that a run was seen to go on from to the same end */
+} case_run;
+
+static uint64_t hash_listing(const listing *files)
+{
+    return hash_bytes(0xcbf29ce484222325u, files->files, files->n * sizeof *files->files);
+}
+
+static void copy_file(const char *from, const char *to)
+{
+    size_t size;
+    char *data = temp_read(from, &size);
+    temp_write(to, data, size);
+    free(data);
+}
+
+/* Files of a folder and its folders, to another, which is emptied before. */
+static void copy_folder(const char *from, const char *to)
+{
+    temp_clear(to);
+    DIR *dir = opendir(from);
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        char path[1200], copy[1200];
+        struct stat info;
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+        snprintf(path, sizeof path, "%s/%s", from, entry->d_name);
+        snprintf(copy, sizeof copy, "%s/%s", to, entry->d_name);
+        if (lstat(path, &info) == 0 && S_ISDIR(info.st_mode))
+            copy_folder(path, copy);
+        else
+            copy_file(path, copy);
+    }
+    if (dir) closedir(dir);
+}
+
+/* %O as it is before the command. */
+static void reset_output(const case_run *r)
+{
+    listing now;
+    list_output(&now);
+    if (r->begun && same_files(&now, &r->earlier)) return;
+    copy_folder(earlier_folder, out_folder);
+}
+
+static void begin_case(case_run *r, const fault_case *what)
+{
+    r->what = what;
+    r->n_allowed = r->n_states = 0;
+    r->begun = false;
+    temp_clear(out_folder);
+    temp_clear(gone_folder);
+    rmdir(gone_folder);
+    if (what->before) must_run(what->before);
+    if (what->earlier) must_run(what->earlier);
+    copy_folder(out_folder, earlier_folder);
+    list_output(&r->earlier);
+    snprintf(r->line, sizeof r->line, "%s", expand(what->line));
+    run_line(r->line, &no_fault, true);
+    for (size_t i = 0; i < r->earlier.n; i++) r->allowed[r->n_allowed++] = r->earlier.files[i];
+    for (size_t i = 0; i < shared->n_versions; i++) r->allowed[r->n_allowed++] = shared->versions[i];
+    reset_output(r);
+    run_line(r->line, &no_fault, false);
+    if (shared->status != 0) fail_msg("%s: exit status %d: %s", r->line, shared->status, shared->errors);
+    r->calm = *shared;
+    list_output(&r->final);
+    r->states[r->n_states++] = hash_listing(&r->final);
+    r->begun = true;
+}
+
+static char fault_text[100];
+
+static void describe_fault(const inject_fault *fault)
+{
+    const char *error = fault->error ? strerrorname_np(fault->error) : NULL;
+    snprintf(fault_text, sizeof fault_text, "%s:%ld%s:%s", inject_kind_name(fault->kind), fault->n, fault->on ? "+" : "",
+             fault->way == INJECT_SHORT ? "short" : fault->way == INJECT_VANISH ? "vanish" : error);
+}
+
+#define wrong(r, ...)                                                                                       \
+    do {                                                                                                    \
+        print_error("%s %s (%s): ", (r)->what->name, fault_text, shared->failed);                           \
+        print_error(__VA_ARGS__);                                                                           \
+        print_error("\n");                                                                                  \
+        n_wrong++;                                                                                          \
+    } while (0)
+static size_t n_wrong;
+enum { MOST_WRONG = 100 };
+
+static bool is_temporary(const char *name)
+{
+    const size_t length = strlen(name);
+    return length > 4 && strcmp(name + length - 4, ".tmp") == 0;
+}
+
+static void check_files(const case_run *r, const inject_fault *fault, const listing *now)
+{
+    const bool may_stay = fault->way == INJECT_VANISH || strcmp(shared->failed, "unlink") == 0;
+    for (size_t i = 0; i < now->n; i++) {
+        bool known = may_stay && is_temporary(now->files[i].name);
+        for (size_t k = 0; k < r->n_allowed && !known; k++) known = memcmp(&now->files[i], &r->allowed[k], sizeof(version)) == 0;
+        if (!known) wrong(r, "%s is left, which is no whole version of a file", now->files[i].name);
+    }
+    size_t kept = 0;
+    for (size_t i = 0; i < r->earlier.n; i++) {
+        const version *file = find_file(now, r->earlier.files[i].name);
+        kept += file && file->hash == r->earlier.files[i].hash;
+    }
+    /* Two files cannot take their places in one step: only a rename that fails, or a close just before it, can part them. */
+    const bool may_part = fault->way == INJECT_VANISH || strcmp(shared->failed, "rename") == 0 || strcmp(shared->failed, "close") == 0;
+    if (kept > 0 && kept < r->earlier.n && !may_part) wrong(r, "%zu of %zu earlier files were replaced", r->earlier.n - kept, r->earlier.n);
+    for (size_t i = 0; i < r->earlier.n; i++)
+        if (!find_file(now, r->earlier.files[i].name)) wrong(r, "%s was there before and is lost", r->earlier.files[i].name);
+}
+
+/* What follows the warnings. */
+static const char *behind_warnings(const char *errors)
+{
+    static const char warning[] = "cbe: warning: ";
+    const char *line = errors;
+    for (const char *end; strncmp(line, warning, sizeof warning - 1) == 0 && (end = strchr(line, '\n'));) line = end + 1;
+    return line;
+}
+
+/* What the program says: one line, with the reason. */
+static void check_message(const case_run *r, const inject_fault *fault)
+{
+    const char *line = behind_warnings(shared->errors), *end = strchr(line, '\n');
+    const char *reason = fault->kind == INJECT_MEMORY ? "memory" : fault->way == INJECT_VANISH ? "" : strerror(fault->error);
+    if (strncmp(line, "cbe: ", 5) != 0 || !end || end[1])
+        wrong(r, "exit status %d, and not one line on standard error: %s", shared->status, line);
+    else if (!strstr(line, reason) && !strstr(line, "standard output cannot be written: a part"))
+        wrong(r, "'%s' is not in the message: %s", reason, line);
+}
+
+static void check_run(const case_run *r, const inject_fault *fault, const listing *now)
+{
+    const int most = fault->way == INJECT_VANISH ? 2 : 1;
+    if (shared->status < 0 || shared->status > most) {
+        wrong(r, shared->status < 0 ? "ended by signal %d: %s" : "exit status %d: %s", abs(shared->status), shared->errors);
+        return;
+    }
+    if (shared->status == 0) {
+        if (*behind_warnings(shared->errors)) wrong(r, "exit status 0, but it says: %s", shared->errors);
+        if (shared->n_output != r->calm.n_output || memcmp(shared->output, r->calm.output, shared->n_output) != 0)
+            wrong(r, "exit status 0, but standard output differs");
+        if (!same_files(now, &r->final) && fault->way != INJECT_VANISH && strcmp(shared->failed, "unlink") != 0)
+            wrong(r, "exit status 0, but the files differ");
+    } else {
+        check_message(r, fault);
+    }
+    if (shared->held > r->calm.held) {
+        wrong(r, "%zu blocks are not freed, asked for at +%#lx, +%#lx, +%#lx of the program", shared->held,
+              (unsigned long)(shared->held_by[0] - (uintptr_t)&__executable_start),
+              (unsigned long)(shared->held_by[1] - (uintptr_t)&__executable_start),
+              (unsigned long)(shared->held_by[2] - (uintptr_t)&__executable_start));
+    }
+    if (shared->descriptors) wrong(r, "%zu files stay open", shared->descriptors);
+    check_files(r, fault, now);
+}
+
+/* The same command again, from what the fault left. */
+static void check_again(case_run *r, const listing *left)
+{
+    const uint64_t state = hash_listing(left);
+    listing now;
+    for (size_t i = 0; i < r->n_states; i++)
+        if (r->states[i] == state) return;
+    run_line(r->line, &no_fault, false);
+    list_output(&now);
+    size_t n = 0; /* what a failed unlink left stays */
+    for (size_t i = 0; i < now.n; i++)
+        if (!is_temporary(now.files[i].name)) now.files[n++] = now.files[i];
+    now.n = n;
+    if (shared->status != 0)
+        wrong(r, "run again: exit status %d: %s", shared->status, shared->errors);
+    else if (!same_files(&now, &r->final))
+        wrong(r, "run again: other files than those of an undisturbed run");
+    else if (r->n_states < sizeof r->states / sizeof *r->states)
+        r->states[r->n_states++] = state;
+}
+
+static void try_fault(case_run *r, const inject_fault *fault)
+{
+    listing now;
+    describe_fault(fault);
+    reset_output(r);
+    run_line(r->line, fault, false);
+    if (fault->way == INJECT_VANISH && access(gone_folder, F_OK) == 0) {
+        temp_clear(out_folder);
+        rmdir(out_folder);
+        assert_int_equal(rename(gone_folder, out_folder), 0);
+    }
+    list_output(&now);
+    check_run(r, fault, &now);
+    check_again(r, &now);
+}
+
+static const inject_fault kinds[] = {
+    {.kind = INJECT_MEMORY, .error = ENOMEM},
+    {.kind = INJECT_MEMORY, .error = ENOMEM, .on = true},
+    {.kind = INJECT_WRITE, .error = EIO},
+    {.kind = INJECT_WRITE, .error = ENOSPC, .on = true},
+    {.kind = INJECT_WRITE, .way = INJECT_SHORT},
+    {.kind = INJECT_WRITE, .way = INJECT_VANISH, .vanish = move_away},
+    {.kind = INJECT_READ, .error = EIO},
+};
+
+static bool run_case(const fault_case *what)
+{
+    static case_run run;
+    size_t runs = 0;
+    begin_case(&run, what);
+    n_wrong = 0;
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        if (kinds[k].kind == INJECT_MEMORY && kinds[k].on && (!what->on || SANITIZED)) continue;
+        for (long n = 1; n <= run.calm.counts[kinds[k].kind] && n_wrong < MOST_WRONG; n++, runs++) {
+            inject_fault fault = kinds[k];
+            fault.n = n;
+            try_fault(&run, &fault);
+        }
+    }
+    print_message("%-14s %5ld allocations, %3ld writes, %3ld reads: %5zu faults, %zu states to go on from\n", what->name,
+                  run.calm.counts[INJECT_MEMORY], run.calm.counts[INJECT_WRITE], run.calm.counts[INJECT_READ], runs, run.n_states - 1);
+    return n_wrong == 0;
+}
+
+/* ---- all of them ---- */
+
+static void write_compressed(const char *text)
+{
+    unsigned char packed[2000];
+    const size_t length = strlen(text);
+    z_stream z = {0};
+    assert_int_equal(deflateInit2(&z, 9, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
+    z.next_in = (Bytef *)(uintptr_t)text;
+    z.avail_in = (uInt)length;
+    z.next_out = packed;
+    z.avail_out = sizeof packed;
+    assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
+    temp_write(program_expand("%F/text.gz"), packed, sizeof packed - z.avail_out);
+    deflateEnd(&z);
+    temp_write(program_expand("%F/text.zst"), packed, ZSTD_compress(packed, sizeof packed, text, length, 3));
+}
+
+static void write_tensor(const char *path, const char *name, cbe_dtype dtype, size_t rows, size_t columns, const void *data)
+{
+    cbe_error err;
+    cbe_safetensors_writer *writer = NULL;
+    const cbe_tensor_spec spec = {name, dtype, 2, {rows, columns}};
+    cbe_assert_ok(cbe_safetensors_writer_create(&writer, program_expand(path), 1, &spec, 0, NULL, &err), &err);
+    cbe_assert_ok(cbe_safetensors_writer_put(writer, 0, 0, rows * columns, data, &err), &err);
+    cbe_assert_ok(cbe_safetensors_writer_commit(writer, &err), &err);
+}
+
+static void make_inputs(void)
+{
+    enum { N_SEQUENCES = 4, LENGTH = 8 };
+    static const char text[] = "A basis is causal when what is taken out of it changes what comes out. Each direction is found by "
+                               "how much the output moves when it is gone, and the next among those that are left.\n";
+    cbe_error err;
+    double v[2 * 64];
+    cbe_test_random random = {3};
+    cbe_safetensors *hidden = NULL;
+    write_compressed(text);
+    temp_write(program_expand("%F/short"), "the sun\n", 8);
+    cbe_assert_ok(cbe_safetensors_open(&hidden, program_expand("%H"), &err), &err);
+    cbe_tensor t;
+    cbe_assert_ok(cbe_safetensors_get(hidden, "hidden_states.0", &t, &err), &err);
+    const size_t d = t.dims[t.n_dims - 1];
+    assert_true(d <= 64);
+    cbe_safetensors_close(hidden);
+    for (size_t i = 0; i < 2 * d; i++) v[i] = cbe_test_normal(&random);
+    int64_t ids[N_SEQUENCES * LENGTH];
+    for (size_t i = 0; i < N_SEQUENCES * LENGTH; i++) ids[i] = (int64_t)(cbe_test_uniform(&random) * 60);
+    write_tensor("%F/ids.safetensors", "input_ids", CBE_I64, N_SEQUENCES, LENGTH, ids);
+    write_tensor("%F/v.safetensors", "v", CBE_F64, 2, d, v);
+}
+
+/* @return the folder, to temp_folder_remove */
+static void *set_up(void)
+{
+    void *state = NULL;
+    assert_int_equal(program_set_up(&state), 0);
+    snprintf(out_folder, sizeof out_folder, "%s/out", (char *)state);
+    snprintf(gone_folder, sizeof gone_folder, "%s/gone", (char *)state);
+    snprintf(earlier_folder, sizeof earlier_folder, "%s/earlier", (char *)state);
+    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(shared != MAP_FAILED);
+    errors_fd = memfd_create("stderr", MFD_CLOEXEC);
+    assert_true(errors_fd >= 0);
+    make_inputs();
+    return state;
+}
+
+/* Threads would make the calls come in any order; and memory is faster than a disk. */
+static void choose_surroundings(char **argv)
+{
+    if (getenv("OPENBLAS_NUM_THREADS")) return;
+    setenv("OPENBLAS_NUM_THREADS", "1", 1);
+    setenv("OMP_NUM_THREADS", "1", 1);
+    if (!getenv("TMPDIR") && access("/dev/shm", W_OK) == 0) setenv("TMPDIR", "/dev/shm", 1);
+    execv("/proc/self/exe", argv);
+}
+
+/* One fault, and what the command says. */
+static void show_fault(const fault_case *what, const char *text)
+{
+    static case_run run;
+    inject_fault fault;
+    if (!inject_parse(&fault, text)) fail_msg("%s: not KIND:N[+][:ERROR]", text);
+    begin_case(&run, what);
+    describe_fault(&fault);
+    run_line(run.line, &fault, false);
+    print_message("%s %s: status %d%s%s\n%s", what->name, fault_text, shared->status, *shared->failed ? ", failed " : "", shared->failed,
+                  shared->errors);
+}
+
+/* Takes cases until none is left. */
+static int work(atomic_size_t *next, const char *name, const char *fault)
+{
+    int status = 0;
+    void *folder = set_up();
+    for (size_t i; (i = atomic_fetch_add(next, 1)) < N_CASES;) {
+        if (name ? strcmp(name, cases[i].name) != 0 : cases[i].slow && SANITIZED) continue;
+        if (fault)
+            show_fault(&cases[i], fault);
+        else if (!run_case(&cases[i]))
+            status = 1;
+    }
+    temp_folder_remove(&folder);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    int failures = 0;
+    choose_surroundings(argv);
+    atomic_size_t *next = mmap(NULL, sizeof *next, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    const int workers = argc > 1 || sysconf(_SC_NPROCESSORS_ONLN) < 2 ? 1 : 2;
+    for (int i = 0; i < workers; i++)
+        if (fork() == 0) _exit(work(next, argc > 1 ? argv[1] : NULL, argc > 2 ? argv[2] : NULL));
+    for (int status; wait(&status) > 0;) failures += status != 0;
+    return failures != 0;
+}
