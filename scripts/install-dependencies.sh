@@ -11,6 +11,7 @@ Installs what is missing of these sets of packages, as root or through sudo:
   libraries  the libraries alone
   tests      what the tests need besides
   cross      compiler and emulator for the preset aarch64
+  fuzz       clang, its fuzzer and OpenMP runtime, for the preset fuzz
   model      what fetches the model
   bench      what the comparison with PyTorch needs
   --list     only prints the missing packages, one a line
@@ -36,9 +37,10 @@ packages_of() {
         ;;
     cross) echo gcc-aarch64-linux-gnu qemu-user ;;
     tests) echo libcmocka-dev ;;
+    fuzz) echo clang libclang-rt-14-dev libomp-14-dev ;;
     model) echo python3-pip ca-certificates ;;
     bench) echo python3-venv ;;
-    *) fail "unknown set '$1': build, libraries, tests, cross, model or bench" ;;
+    *) fail "unknown set '$1': build, libraries, tests, cross, fuzz, model or bench" ;;
     esac
 }
 

@@ -4,30 +4,33 @@ set -euo pipefail
 
 usage() {
     cat <<'END'
-usage: scripts/test.sh [--quick | --asan | --cross] [OPTION OF ctest]...
+usage: scripts/test.sh [--quick | --asan | --fuzz | --cross] [OPTION OF ctest]...
 
 Builds and tests with warnings as errors, first optimised (preset ci), then with the address and
-undefined-behaviour sanitizers (preset asan), then for 64-bit ARM (preset aarch64), whose tests an
-emulator runs, all but the slowest. Needs no file outside the checkout but the model, which is fetched
-once; without it the tests that read it are skipped. Where compiler, emulator or libraries for ARM
-cannot be had, that build is left out; with --cross, or with CI=true in the environment, that is a failure.
+undefined-behaviour sanitizers (preset asan), then the fuzz targets (preset fuzz), each for a moment, then
+for 64-bit ARM (preset aarch64), whose tests an emulator runs, all but the slowest. Needs no file outside the
+checkout but the model, which is fetched once; without it the tests that read it are skipped. Where clang, or
+compiler, emulator or libraries for ARM cannot be had, that build is left out; with --fuzz or --cross, or with
+CI=true in the environment, that is a failure.
   --quick  only the optimised build
   --asan   only the build with sanitizers
+  --fuzz   only the fuzz targets; scripts/fuzz.sh runs them for long
   --cross  only the build for 64-bit ARM
 Everything else is passed on to ctest, as in: scripts/test.sh --quick -R tokenizer
 END
 }
 
-presets=(ci asan)
+presets=(ci asan fuzz)
 [[ $(uname -m) == aarch64 ]] || presets+=(aarch64) # there ci is that build
-[[ ${CI-} == true ]] && cross_is_needed=1 || cross_is_needed=0
+[[ ${CI-} == true ]] && all_are_needed=1 || all_are_needed=0
 options=()
 for argument in "$@"; do
     case $argument in
     -h | --help) usage && exit ;;
     --quick) presets=(ci) ;;
     --asan) presets=(asan) ;;
-    --cross) presets=(aarch64) cross_is_needed=1 ;;
+    --fuzz) presets=(fuzz) all_are_needed=1 ;;
+    --cross) presets=(aarch64) all_are_needed=1 ;;
     *) options+=("$argument") ;;
     esac
 done
@@ -53,6 +56,15 @@ use_sanitizers() {
     fi
 }
 
+# What the preset fuzz takes.
+prepare_fuzz() {
+    scripts/install-dependencies.sh fuzz || return
+    if ! command -v clang >/dev/null; then
+        echo "test: clang was not found" >&2
+        return 1
+    fi
+}
+
 # What the preset aarch64 takes.
 prepare_cross() {
     local tool
@@ -69,11 +81,17 @@ prepare_cross() {
 status=0
 for preset in "${presets[@]}"; do
     rm -f "build/$preset/ctest.log"
+    if [[ $preset == fuzz ]] && ! prepare_fuzz; then
+        ((all_are_needed)) && status=1
+        continue
+    fi
     if [[ $preset == aarch64 ]]; then
         if ! prepare_cross; then
-            ((cross_is_needed)) && status=1
+            ((all_are_needed)) && status=1
             continue
         fi
+    fi
+    if [[ $preset == fuzz || $preset == aarch64 ]]; then
         export CTEST_PARALLEL_LEVEL
         CTEST_PARALLEL_LEVEL=$(nproc)
     fi
@@ -87,7 +105,7 @@ for preset in "${presets[@]}"; do
     if [[ -f build/$preset/ctest.log ]]; then
         sed -n '/tests passed,/,$p' "build/$preset/ctest.log"
     else
-        echo "not run: compiler, emulator or libraries for ARM could not be had (see above)"
+        echo "not run: what it takes could not be had (see above)"
     fi
 done
 exit "$status"

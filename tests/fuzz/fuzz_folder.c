@@ -10,9 +10,8 @@
 
 static const char tokenizer_json[] =
     "{\"added_tokens\":[{\"id\":0,\"content\":\"<s>\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,"
-    "\"special\":true}],\"normalizer\":null,\"pre_tokenizer\":{\"type\":\"Whitespace\"},\"post_processor\":null,\"decoder\":null,"
-    "\"model\":{\"type\":\"BPE\",\"unk_token\":\"<s>\",\"fuse_unk\":false,\"byte_fallback\":false,"
-    "\"vocab\":{\"<s>\":0,\"a\":1,\"b\":2,\"ab\":3},\"merges\":[[\"a\",\"b\"]]}}";
+    "\"special\":true}],\"normalizer\":null,\"pre_tokenizer\":null,\"post_processor\":null,\"decoder\":null,"
+    "\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"vocab\":[[\"<s>\",0.0],[\"a\",-1.0],[\"b\",-2.0],[\"ab\",-1.5]]}}";
 /* A header of 64 bytes. */
 static const char weights[] = "\x40\0\0\0\0\0\0\0{\"t\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}          \0\0\x80\x3f";
 

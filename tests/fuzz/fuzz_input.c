@@ -49,6 +49,8 @@ const char *fuzz_file(const char *name, const void *data, size_t size)
 {
     static char paths[MOST_FILES][PATH_SPACE + 64];
     static const char *names[MOST_FILES];
+    static unsigned char *contents[MOST_FILES];
+    static size_t sizes[MOST_FILES];
     size_t i = 0;
     while (i < MOST_FILES && names[i] && strcmp(names[i], name) != 0) i++;
     fuzz_expect(i < MOST_FILES, "there are few names of files");
@@ -56,6 +58,12 @@ const char *fuzz_file(const char *name, const void *data, size_t size)
         names[i] = name;
         snprintf(paths[i], sizeof paths[i], "%s/%s", fuzz_folder(), name);
     }
+    if (contents[i] && sizes[i] == size && (size == 0 || memcmp(contents[i], data, size) == 0)) return paths[i]; /* as it was */
+    free(contents[i]);
+    contents[i] = malloc(size + 1);
+    fuzz_expect(contents[i] != NULL, "there is memory for an input");
+    if (size) memcpy(contents[i], data, size);
+    sizes[i] = size;
     const int fd = open(paths[i], O_WRONLY | O_CREAT | O_TRUNC, 0600);
     fuzz_expect(fd >= 0 && write(fd, data, size) == (ssize_t)size, "an input can be written");
     close(fd);
