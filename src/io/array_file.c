@@ -147,6 +147,15 @@ static cbe_status open_npz(cbe_array_file *file, cbe_error *err)
     return st;
 }
 
+/* A file of neither magic is a safetensors file, unless its name says otherwise. */
+static cbe_status check_name(const cbe_mapped_file *file, cbe_error *err)
+{
+    const char *ending = strrchr(file->path, '.');
+    if (!ending || (strcmp(ending, ".npy") != 0 && strcmp(ending, ".npz") != 0) || cbe_mapped_file_is_lfs_pointer(file)) return CBE_OK;
+    return cbe_fail(err, CBE_ERR_FORMAT, 0,
+                    "%s: begins neither as NumPy's .npy nor as its .npz: damaged, or something else; save it again with NumPy", file->path);
+}
+
 cbe_status cbe_array_file_open(cbe_array_file **out, const char *path, const char *single_name,
                                cbe_error *err)
 {
@@ -162,8 +171,9 @@ cbe_status cbe_array_file_open(cbe_array_file **out, const char *path, const cha
         const bool zip = made->npy.size >= sizeof *zip_magic &&
                          (memcmp(made->npy.data, zip_magic[0], sizeof *zip_magic) == 0 ||
                           memcmp(made->npy.data, zip_magic[1], sizeof *zip_magic) == 0);
+        st = zip ? CBE_OK : check_name(&made->npy, err);
         cbe_mapped_file_close(&made->npy);
-        st = zip ? open_npz(made, err) : cbe_safetensors_open(&made->safetensors, path, err);
+        if (st == CBE_OK) st = zip ? open_npz(made, err) : cbe_safetensors_open(&made->safetensors, path, err);
     }
     if (st != CBE_OK) goto done;
     *out = made;

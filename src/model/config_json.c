@@ -318,7 +318,7 @@ cbe_status cbe_config_from_json(cbe_config *out, const char *text, size_t length
 {
     cbe_config config;
     json_error_t problem;
-    json_t *root = json_loadb(text, length, JSON_REJECT_DUPLICATES, &problem);
+    json_t *root = json_loadb(text ? text : "", length, JSON_REJECT_DUPLICATES, &problem); /* NULL: an empty file */
     if (!root)
         return cbe_fail(err, CBE_ERR_FORMAT, problem.position, "%s: line %d: %s", path,
                         problem.line, problem.text);

@@ -85,7 +85,7 @@ static cbe_status open_index(cbe_source *source, const char *index_path, cbe_err
     if (st != CBE_OK) return st;
     json_error_t problem;
     json_t *root =
-        json_loadb((const char *)index.data, index.size, JSON_REJECT_DUPLICATES, &problem);
+        json_loadb(index.data ? (const char *)index.data : "", index.size, JSON_REJECT_DUPLICATES, &problem);
     st = root ? open_shards(source, index_path, json_object_get(root, "weight_map"), err)
               : cbe_fail(err, CBE_ERR_FORMAT, problem.position, "%s: line %d: %s", index_path,
                          problem.line, problem.text);
