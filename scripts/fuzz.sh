@@ -99,13 +99,15 @@ run() { # TARGET; its output to the log
         "$build/corpus/$target" "${starts[@]}" >"$build/logs/$target.log" 2>&1 </dev/null || true
 }
 
-# Nothing is kept of these: the seeds are given as a list, not as folders, to the first of which inputs are added.
+# Nothing is kept of these: the seeds are given as a list, not as folders, to the first of which inputs are added. Addresses, which are
+# among what libFuzzer learns from comparisons, are the same in every run where that can be had.
 run_test() {
-    local target=$1 options starts
+    local target=$1 options starts fixed=()
     mapfile -t options < <(options_of "$target")
     mapfile -t starts < <(starts_of "$target")
+    if setarch -R true 2>/dev/null; then fixed=(setarch -R); fi
     find "${starts[@]}" -type f | LC_ALL=C sort | paste -sd, | tr -d "\n" >"$TMPDIR/inputs" # a line's end would be part of a name
-    "$build/tests/fuzz/fuzz_$target" "${options[@]}" -artifact_prefix="$build/tests/fuzz/$target-" -seed_inputs="@$TMPDIR/inputs"
+    "${fixed[@]}" "$build/tests/fuzz/fuzz_$target" "${options[@]}" -artifact_prefix="$build/tests/fuzz/$target-" -seed_inputs="@$TMPDIR/inputs"
 }
 
 if ((test)); then
