@@ -13,7 +13,7 @@ static inline cbe_status run_create(cbe_checkpoint **out, const char *path, cbe_
     static const cbe_run_option options[] = {{"objective", "kl"}};
     static const cbe_run_record record = {
         .n_options = 1, .options = options, .kernels = "ref", .logits = "float32", .n_tokens = 8, .hidden_size = RUN_WIDTH};
-    return cbe_checkpoint_create(out, path, &record, RUN_LAYERS, RUN_VECTORS, err);
+    return cbe_checkpoint_create(out, path, &record, RUN_LAYERS, run_layers, RUN_VECTORS, NULL, err);
 }
 
 #endif

@@ -215,9 +215,9 @@ static void resume__from_numbers_that_cannot_be_says_so(void **state)
         const char *tensor, *said;
         unsigned char byte; /* all of the tensor's first 32 bytes; 0xff makes NaN */
     } cases[] = {
-        {"point.vectors", "vector 0 has NaN or infinity in it: the checkpoint is damaged", 0xff},
-        {"point.runner_ups", "vector 0 has NaN or infinity in it: the checkpoint is damaged", 0xff},
-        {"point.random", "point.random is all zeros: the checkpoint is damaged", 0},
+        {"points.0.vectors", "vector 0 has NaN or infinity in it: the checkpoint is damaged", 0xff},
+        {"points.0.runner_ups", "vector 0 has NaN or infinity in it: the checkpoint is damaged", 0xff},
+        {"points.0.random", "points.0.random is all zeros: the checkpoint is damaged", 0},
     };
     enum { FIRST = 32 };
     size_t size, header = 0, begin;
