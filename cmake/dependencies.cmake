@@ -9,7 +9,7 @@ endfunction()
 
 find_package(OpenMP COMPONENTS C QUIET)
 if(NOT OpenMP_C_FOUND)
-    cbe_missing("OpenMP" "gcc")
+    cbe_missing("OpenMP" "gcc, or libomp-dev for clang")
 endif()
 
 # Any CBLAS serves; OpenBLAS is looked for first because it is the fastest that Debian packages.
@@ -63,6 +63,6 @@ if(CBE_MPI)
         cbe_missing("MPI" "libopenmpi-dev openmpi-bin")
     endif()
 endif()
-if(CBE_TESTS)
+if(CBE_TESTS AND NOT CBE_FUZZ)
     cbe_find(cmocka cmocka.h cmocka libcmocka-dev)
 endif()

@@ -10,8 +10,11 @@ Installs what is missing of these sets of packages, as root or through sudo:
   build      compiler, CMake and the libraries that cbe is built on
   libraries  the libraries alone
   tests      what the tests need besides
+  mpi        Open MPI, for several processes (CMake option CBE_MPI)
+  mpich      MPICH, for the preset mpich
   cross      compiler and emulator for the preset aarch64
   tsan       compiler and OpenMP for the preset tsan
+  fuzz       clang, its fuzzer and OpenMP runtime, for the preset fuzz
   model      what fetches the model
   bench      what the comparison with PyTorch needs
   --list     only prints the missing packages, one a line
@@ -35,12 +38,15 @@ packages_of() {
         echo libc6-dev libopenblas-dev libjansson-dev libpcre2-dev libutf8proc-dev nettle-dev zlib1g-dev \
             libzstd-dev libzip-dev
         ;;
+    mpi) echo libopenmpi-dev openmpi-bin ;;
+    mpich) echo libmpich-dev mpich ;;
     cross) echo gcc-aarch64-linux-gnu qemu-user ;;
     tests) echo libcmocka-dev ;;
     tsan) echo clang llvm libomp-dev ;;
+    fuzz) echo clang libclang-rt-14-dev libomp-14-dev ;;
     model) echo python3-pip ca-certificates ;;
     bench) echo python3-venv ;;
-    *) fail "unknown set '$1': build, libraries, tests, cross, tsan, model or bench" ;;
+    *) fail "unknown set '$1': build, libraries, tests, mpi, mpich, cross, tsan, fuzz, model or bench" ;;
     esac
 }
 

@@ -4,24 +4,25 @@ set -euo pipefail
 
 usage() {
     cat <<'END'
-usage: scripts/test.sh [--quick | --asan | --tsan | --cross] [OPTION OF ctest]...
+usage: scripts/test.sh [--quick | --asan | --tsan | --fuzz | --cross] [OPTION OF ctest]...
 
-Builds and tests with warnings as errors, first optimised (preset ci), then with the address and
-undefined-behaviour sanitizers (preset asan), then with the thread sanitizer (preset tsan), where the
-tests that use threads are run, then for 64-bit ARM (preset aarch64), whose tests an emulator runs,
-all but the slowest. Needs no file outside the checkout but the model, which is fetched
-once; without it the tests that read it are skipped. Where clang, or compiler, emulator or
-libraries for ARM cannot be had, that build is left out; where it was asked for, and with CI=true in the
-environment, that is a failure.
+Builds and tests with warnings as errors: optimised (preset ci); the tests of several processes with another
+MPI (preset mpich); all with the address and undefined-behaviour sanitizers (preset asan); those that use
+threads with the thread sanitizer (preset tsan); the fuzz targets, each for a moment (preset fuzz); and for
+64-bit ARM (preset aarch64), whose tests an emulator runs, all but the slowest. Needs no file outside the
+checkout but the model, which is fetched once; without it the tests that read it are skipped. Where MPICH,
+clang, or compiler, emulator or libraries for ARM cannot be had, that build is left out; where it was asked
+for, and with CI=true in the environment, that is a failure.
   --quick  only the optimised build
   --asan   only the build with sanitizers
   --tsan   only the build with the thread sanitizer
+  --fuzz   only the fuzz targets; scripts/fuzz.sh runs them for long
   --cross  only the build for 64-bit ARM
 Everything else is passed on to ctest, as in: scripts/test.sh --quick -R tokenizer
 END
 }
 
-presets=(ci asan tsan)
+presets=(ci mpich asan tsan fuzz)
 [[ $(uname -m) == aarch64 ]] || presets+=(aarch64) # there ci is that build
 [[ ${CI-} == true ]] && all_are_needed=1 || all_are_needed=0
 options=()
@@ -31,13 +32,14 @@ for argument in "$@"; do
     --quick) presets=(ci) ;;
     --asan) presets=(asan) ;;
     --tsan) presets=(tsan) all_are_needed=1 ;;
+    --fuzz) presets=(fuzz) all_are_needed=1 ;;
     --cross) presets=(aarch64) all_are_needed=1 ;;
     *) options+=("$argument") ;;
     esac
 done
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-scripts/install-dependencies.sh build tests
+scripts/install-dependencies.sh build tests mpi
 if model=$(scripts/get-model.sh); then
     export CBE_SMOLLM2=$model
 else
@@ -57,42 +59,38 @@ use_sanitizers() {
     fi
 }
 
-# What the preset aarch64 takes.
-prepare_cross() {
-    local tool
-    scripts/install-dependencies.sh cross || return
-    for tool in aarch64-linux-gnu-gcc qemu-aarch64; do
+# Installs what a preset takes besides, and makes sure that its programs are there.
+prepare() {
+    local set=$1 tool
+    shift
+    scripts/install-dependencies.sh "$set" || return
+    for tool; do
         if ! command -v "$tool" >/dev/null; then
             echo "test: $tool was not found" >&2
             return 1
         fi
     done
-    scripts/make-sysroot.sh
 }
 
-# What the preset tsan takes.
-prepare_tsan() {
-    scripts/install-dependencies.sh tsan || return
-    if ! command -v clang >/dev/null; then
-        echo "test: clang was not found" >&2
-        return 1
-    fi
+prepare_preset() {
+    case $1 in
+    mpich) prepare mpich mpicc.mpich mpiexec.mpich ;;
+    tsan) prepare tsan clang ;;
+    fuzz) prepare fuzz clang ;;
+    aarch64) prepare cross aarch64-linux-gnu-gcc qemu-aarch64 && scripts/make-sysroot.sh ;;
+    esac
 }
 
 status=0
 for preset in "${presets[@]}"; do
     rm -f "build/$preset/ctest.log"
-    if [[ $preset == aarch64 ]]; then
-        if ! prepare_cross; then
-            ((all_are_needed)) && status=1
-            continue
-        fi
-        export CTEST_PARALLEL_LEVEL
-        CTEST_PARALLEL_LEVEL=$(nproc)
-    fi
-    if [[ $preset == tsan ]] && ! prepare_tsan; then
+    if ! prepare_preset "$preset"; then
         ((all_are_needed)) && status=1
         continue
+    fi
+    if [[ $preset == fuzz || $preset == aarch64 ]]; then
+        export CTEST_PARALLEL_LEVEL
+        CTEST_PARALLEL_LEVEL=$(nproc)
     fi
     cmake --preset "$preset"
     cmake --build --preset "$preset" --parallel "$(nproc)"

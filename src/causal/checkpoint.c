@@ -438,6 +438,17 @@ static cbe_status copy_rows(const cbe_safetensors *file, const char *name, size_
     return CBE_OK;
 }
 
+/* Vectors' numbers are finite in whatever was written by a run. */
+static cbe_status check_vectors(const cbe_checkpoint *c, const char *name, size_t n, const double *vectors, cbe_error *err)
+{
+    for (size_t i = 0; i < n * c->hidden_size; i++)
+        if (!isfinite(vectors[i]))
+            return cbe_fail(err, CBE_ERR_FORMAT, -1,
+                            "%s: tensor '%s': vector %zu has NaN or infinity in it: the checkpoint is damaged; remove it to begin again",
+                            c->path, name, i / c->hidden_size);
+    return CBE_OK;
+}
+
 static cbe_status copy_records(const cbe_safetensors *file, const char *name, size_t n, cbe_vector_record **out, cbe_error *err)
 {
     double *rows = NULL;
@@ -465,6 +476,7 @@ static cbe_status load_layer(const cbe_checkpoint *c, const cbe_safetensors *fil
     result->layer = layer;
     result->basis.hidden_size = c->hidden_size;
     st = copy_rows(file, name, n, c->hidden_size, &result->basis.vectors, err);
+    if (st == CBE_OK) st = check_vectors(c, name, n, result->basis.vectors, err);
     snprintf(name, sizeof name, "layers.%zu.records", layer);
     if (st == CBE_OK) st = copy_records(file, name, n, &result->basis.records, err);
     snprintf(name, sizeof name, "layers.%zu.reports", layer);
@@ -515,12 +527,21 @@ static cbe_status load_kinds(const cbe_safetensors *file, size_t layer, cbe_stor
     name_point(name, layer, "runner_up_kinds");
     const cbe_status st = find(file, name, CBE_I64, m, 0, &rows, &data, err);
     for (size_t i = 0; i < m && st == CBE_OK; i++) {
-        const int64_t kind = rows == m ? ((const int64_t *)data)[i] : -1;
+        int64_t kind = -1;
+        if (rows == m) memcpy(&kind, (const char *)data + i * sizeof kind, sizeof kind); /* of a file, so of any alignment */
         if (kind < 0 || kind >= CBE_N_START_KINDS)
             return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: %s[%zu] is no kind of start", cbe_safetensors_path(file), name, i);
         p->kinds[i] = (cbe_start_kind)kind;
     }
     return st;
+}
+
+static bool is_zero(const void *data, size_t size)
+{
+    const unsigned char *bytes = data;
+    size_t i = 0;
+    while (i < size && bytes[i] == 0) i++;
+    return i == size;
 }
 
 /* Where a layer stood; none leaves *p as it is. */
@@ -538,6 +559,8 @@ static cbe_status load_point(const cbe_checkpoint *c, const cbe_safetensors *fil
     name_point(name, layer, "random");
     if (st == CBE_OK) st = find(file, name, CBE_I64, 4, 0, &words, &random, err);
     if (st == CBE_OK && words != 4) st = cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: %s must be 4 numbers", c->path, name);
+    if (st == CBE_OK && is_zero(random, words * sizeof(int64_t))) /* from there only zeros would follow */
+        st = cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: %s is all zeros: the checkpoint is damaged; remove it to begin again", c->path, name);
     name_point(name, layer, "records");
     if (st == CBE_OK) st = copy_records(file, name, n, &records, err);
     if (st == CBE_OK) st = cbe_stored_point_make(p, c->hidden_size, n, m, err);
@@ -546,7 +569,11 @@ static cbe_status load_point(const cbe_checkpoint *c, const cbe_safetensors *fil
         memcpy(p->records, records, n * sizeof *records);
         memcpy(p->view.random, random, sizeof p->view.random);
         if (m) memcpy(p->runner_ups, runner_ups, m * c->hidden_size * sizeof *p->runner_ups);
-        if (m) st = fill_rows(file, layer, "runner_up_energies", m, 0, p->energies, err);
+        name_point(name, layer, "vectors");
+        st = check_vectors(c, name, n, p->vectors, err);
+        name_point(name, layer, "runner_ups");
+        if (m && st == CBE_OK) st = check_vectors(c, name, m, p->runner_ups, err);
+        if (m && st == CBE_OK) st = fill_rows(file, layer, "runner_up_energies", m, 0, p->energies, err);
         if (m && st == CBE_OK) st = load_kinds(file, layer, p, err);
     }
     cbe_free(records);

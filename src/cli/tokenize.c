@@ -58,6 +58,7 @@ static cbe_status encode(const cbe_tokenizer *tokenizer, const char *text, size_
 /* One line of ids; anything but digits and blanks is an error. */
 static cbe_status decode_line(const cbe_tokenizer *tokenizer, const char *line, size_t length, cbe_error *err)
 {
+    enum { MOST_DIGITS = 18 }; /* which int64_t holds */
     cbe_status st = CBE_OK;
     char *text = NULL;
     size_t n = 0, text_length = 0;
@@ -70,10 +71,14 @@ static cbe_status decode_line(const cbe_tokenizer *tokenizer, const char *line, 
         }
         int64_t id = 0;
         size_t digits = 0;
-        for (; i < length && line[i] >= '0' && line[i] <= '9' && digits < 18; i++, digits++)
-            id = 10 * id + (line[i] - '0');
+        const size_t start = i;
+        for (; i < length && line[i] >= '0' && line[i] <= '9'; i++, digits++)
+            if (digits < MOST_DIGITS) id = 10 * id + (line[i] - '0');
         if (digits == 0)
-            st = cbe_fail(err, CBE_ERR_ARG, (int64_t)i, "--decode takes ids separated by spaces; '%c' is none", line[i]);
+            st = cbe_fail(err, CBE_ERR_ARG, (int64_t)i, "'%c' is no id; --decode takes ids separated by spaces", line[i]);
+        else if (digits > MOST_DIGITS)
+            st = cbe_fail(err, CBE_ERR_ARG, (int64_t)start, "'%.*s' is no id: it has %zu digits",
+                          digits < 40 ? (int)digits : 40, line + start, digits);
         else
             ids[n++] = id;
     }
@@ -87,16 +92,18 @@ static cbe_status decode_line(const cbe_tokenizer *tokenizer, const char *line, 
     return st;
 }
 
-static cbe_status decode(const cbe_tokenizer *tokenizer, const char *text, size_t length, cbe_error *err)
+/* @param where  names the text in messages */
+static cbe_status decode(const cbe_tokenizer *tokenizer, const char *where, const char *text, size_t length, cbe_error *err)
 {
-    cbe_status st = CBE_OK;
-    for (size_t start = 0; start < length && st == CBE_OK;) {
+    for (size_t start = 0, number = 1; start < length; number++) {
         const char *end = memchr(text + start, '\n', length - start);
         const size_t line = end ? (size_t)(end - text) - start : length - start;
-        st = decode_line(tokenizer, text + start, line, err);
+        cbe_error why = {0};
+        const cbe_status st = decode_line(tokenizer, text + start, line, &why);
+        if (st != CBE_OK) return cbe_fail(err, st, why.offset, "%s: line %zu: %s", where, number, why.message);
         start += line + 1;
     }
-    return st;
+    return CBE_OK;
 }
 
 /* For documents of files. */
@@ -120,7 +127,7 @@ static cbe_status decode_file(const cbe_tokenizer *tokenizer, const char *path, 
     cbe_mapped_file file;
     cbe_status st = cbe_mapped_file_open(&file, path, err);
     if (st != CBE_OK) return st;
-    st = decode(tokenizer, file.data ? (const char *)file.data : "", file.size, err);
+    st = decode(tokenizer, path, file.data ? (const char *)file.data : "", file.size, err);
     cbe_mapped_file_close(&file);
     return st;
 }
@@ -147,7 +154,7 @@ int cli_tokenize(int argc, char **argv)
     if ((st = cbe_model_tokenizer(&tokenizer, given.model, &err)) != CBE_OK) goto done;
     if (given.text) {
         const size_t length = strlen(given.text);
-        st = given.decode ? decode(tokenizer, given.text, length, &err)
+        st = given.decode ? decode(tokenizer, "TEXT", given.text, length, &err)
                           : encode(tokenizer, given.text, length, given.special, &progress, &err);
     }
     const cbe_documents_options documents = {(cbe_documents_kind)given.documents, given.text_field};

@@ -146,6 +146,15 @@ static cbe_status open_npz(cbe_array_file *file, cbe_error *err)
     return st;
 }
 
+/* A file of neither magic is a safetensors file, unless its name says otherwise. */
+static cbe_status check_name(const cbe_mapped_file *file, cbe_error *err)
+{
+    const char *ending = strrchr(file->path, '.');
+    if (!ending || (strcmp(ending, ".npy") != 0 && strcmp(ending, ".npz") != 0) || cbe_mapped_file_is_lfs_pointer(file)) return CBE_OK;
+    return cbe_fail(err, CBE_ERR_FORMAT, 0,
+                    "%s: begins neither as NumPy's .npy nor as its .npz: damaged, or something else; save it again with NumPy", file->path);
+}
+
 cbe_status cbe_array_file_open(cbe_array_file **out, const char *path, const char *single_name,
                                cbe_error *err)
 {
@@ -164,8 +173,9 @@ cbe_status cbe_array_file_open(cbe_array_file **out, const char *path, const cha
         if (zip) {
             st = open_npz(made, err);
         } else {
+            st = check_name(&made->map, err);
             cbe_mapped_file_close(&made->map);
-            st = cbe_safetensors_open(&made->safetensors, path, err);
+            if (st == CBE_OK) st = cbe_safetensors_open(&made->safetensors, path, err);
         }
     }
     if (st != CBE_OK) goto done;

@@ -2,6 +2,7 @@
 #include "cbe/model.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 #include "core/fail.h"
 #include "core/memory.h"

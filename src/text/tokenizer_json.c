@@ -13,8 +13,8 @@
 #include "io/mapped_file.h"
 #include "text/tokenizer_json.h"
 
-/* Ids may leave gaps, but not so many that a damaged file makes us allocate without end. */
-enum { MAX_GAPS = 1000000 };
+/* Ids may leave gaps, as vocabularies padded to round sizes do, but not so many that a small damaged file makes us allocate much. */
+enum { MAX_GAPS = 1 << 16 };
 
 /* What the file holds, while a tokenizer is made of it. */
 typedef struct {
@@ -396,6 +396,10 @@ cbe_status cbe_tokenizer_from_json(cbe_tokenizer **out, const char *path, cbe_er
     if (st != CBE_OK) return st;
     if (!(made = cbe_alloc_zero(1, sizeof *made, "tokenizer", err))) {
         st = CBE_ERR_NOMEM;
+        goto done;
+    }
+    if (!json_is_object(json_object_get(root, "model"))) {
+        st = cbe_json_wrong(path, "there is no object 'model' in it: not a tokenizer.json", err);
         goto done;
     }
     s.root = root;

@@ -139,6 +139,8 @@ cbe_status cbe_vocabulary_create(cbe_vocabulary **out, const char *path, size_t 
     cbe_status st = CBE_ERR_NOMEM;
     bool *reachable = NULL;
     cbe_vocabulary *made = NULL;
+    if (n_tokens == 0)
+        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: the tokenizer's vocabulary is empty: damaged, download it again", path);
     if (n_tokens > LAST_ID)
         return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1, "%s: %zu tokens; %zu can be read", path,
                         n_tokens, LAST_ID);

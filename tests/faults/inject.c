@@ -56,8 +56,8 @@ static bool is_in(const code_ranges *code, const void *caller)
 
 static int note_library(struct dl_phdr_info *info, size_t size, void *unused)
 {
-    static const char *const names[] = {"libgomp", "libomp", "blas", "lapack", "libgfortran", "ld-linux", "libasan", "libubsan",
-                                           "liblsan", "libtsan"};
+    static const char *const names[] = {"libgomp",  "libomp",  "libmpi",   "libopen-", "blas",    "lapack", "libgfortran",
+                                        "ld-linux", "libasan", "libubsan", "liblsan",  "libtsan"};
     (void)size, (void)unused;
     const char *slash = strrchr(info->dlpi_name, '/'), *name = slash ? slash + 1 : info->dlpi_name;
     bool out = false;

@@ -207,6 +207,39 @@ static void resume__from_a_damaged_checkpoint_says_so(void **state)
     free(whole);
 }
 
+/* Numbers that no run can have written, in a file that is whole. */
+static void resume__from_numbers_that_cannot_be_says_so(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *tensor, *said;
+        unsigned char byte; /* all of the tensor's first 32 bytes; 0xff makes NaN */
+    } cases[] = {
+        {"points.0.vectors", "vector 0 has NaN or infinity in it: the checkpoint is damaged", 0xff},
+        {"points.0.runner_ups", "vector 0 has NaN or infinity in it: the checkpoint is damaged", 0xff},
+        {"points.0.random", "points.0.random is all zeros: the checkpoint is damaged", 0},
+    };
+    enum { FIRST = 32 };
+    size_t size, header = 0, begin;
+    leave_checkpoint("-k 20 --layers 0", "impossible");
+    char *whole = read_file("impossible/checkpoint.safetensors", &size), *copy = malloc(size);
+    memcpy(&header, whole, 8);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char name[40];
+        memcpy(copy, whole, size);
+        snprintf(name, sizeof name, "\"%s\"", cases[i].tensor);
+        char *entry = strstr(copy + 8, name);
+        assert_non_null(entry);
+        assert_int_equal(sscanf(strstr(entry, "\"data_offsets\":[") + strlen("\"data_offsets\":["), "%zu", &begin), 1);
+        memset(copy + 8 + header + begin, cases[i].byte, FIRST);
+        temp_write(program_expand("%F/impossible/checkpoint.safetensors"), copy, size);
+        assert_int_equal(program_run(extract("-k 20 --layers 0 --resume -o %%F/impossible")), 2);
+        if (!strstr(program_err, cases[i].said)) fail_msg("%s: %s", cases[i].tensor, program_err);
+    }
+    free(copy);
+    free(whole);
+}
+
 static void resume__from_something_else_says_so(void **state)
 {
     (void)state;
@@ -225,6 +258,7 @@ int main(void)
         cmocka_unit_test(resume__of_another_run_names_what_differs),
         cmocka_unit_test(without_resume__a_checkpoint_is_replaced_and_that_is_said),
         cmocka_unit_test(resume__from_a_damaged_checkpoint_says_so),
+        cmocka_unit_test(resume__from_numbers_that_cannot_be_says_so),
         cmocka_unit_test(resume__from_something_else_says_so),
     };
     return cmocka_run_group_tests(tests, program_set_up, temp_folder_remove);

@@ -419,8 +419,10 @@ static void tokenizer__refuses_files_that_it_cannot_follow(void **state)
     strcpy(vocabulary.merges[vocabulary.n_merges++], "a bc");
     expect_refused(CBE_ERR_FORMAT, "merge 0, 'a bc'");
     cbe_test_vocabulary_init(&vocabulary);
-    vocabulary.n_tokens = vocabulary.n_kinds = 0;
+    vocabulary.n_tokens = vocabulary.n_kinds = 0x20;
     expect_refused(CBE_ERR_FORMAT, "byte 0x20");
+    vocabulary.n_tokens = vocabulary.n_kinds = 0;
+    expect_refused(CBE_ERR_FORMAT, "vocabulary is empty");
 }
 
 static void tokenizer__files_without_a_split_have_gpt2s(void **state)
