@@ -259,7 +259,10 @@ static cbe_status run_model(cli_inputs *in, const cli_run *run, const cli_lens_c
     cbe_tokens share = {.context_length = tokens->context_length};
     cli_team_share(run->team, tokens->n_sequences, &first, &share.n_sequences);
     share.ids = tokens->ids + first * tokens->context_length;
-    if (tokens->derangement && !(in->derangement = cbe_alloc(n, sizeof *in->derangement, "derangement", err))) st = CBE_ERR_NOMEM;
+    if (share.n_sequences == tokens->n_sequences)
+        share.derangement = tokens->derangement;
+    else if (tokens->derangement && !(in->derangement = cbe_alloc(n, sizeof *in->derangement, "derangement", err)))
+        st = CBE_ERR_NOMEM;
     if (in->derangement) memcpy(in->derangement, tokens->derangement, n * sizeof *in->derangement);
     if (st == CBE_OK) st = capture_states(in, run, &share, n_states, wanted, progress, err);
     cli_status_clear(progress);

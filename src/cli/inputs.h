@@ -80,7 +80,7 @@ typedef struct {
     cbe_tuned_lens *lens;         /* owned; NULL: the logit lens */
     char *lens_files[2];          /* owned: what was read of a lens folder */
     size_t n_layers, *layers;     /* chosen, rising; of all processes */
-    int64_t *derangement;         /* owned: the one that came with tokens; NULL: none */
+    int64_t *derangement;         /* owned: the one that came with tokens of which this process has a share; else NULL */
     size_t n_inputs;
     cbe_run_input *inputs;
     cbe_extraction_options options; /* ablation, objective, site, lens, skip, seed, kernels and processes filled in */
