@@ -81,16 +81,14 @@ prepare_preset() {
     esac
 }
 
+export CTEST_PARALLEL_LEVEL
+CTEST_PARALLEL_LEVEL=$(nproc)
 status=0
 for preset in "${presets[@]}"; do
     rm -f "build/$preset/ctest.log"
     if ! prepare_preset "$preset"; then
         ((all_are_needed)) && status=1
         continue
-    fi
-    if [[ $preset == fuzz || $preset == aarch64 ]]; then
-        export CTEST_PARALLEL_LEVEL
-        CTEST_PARALLEL_LEVEL=$(nproc)
     fi
     cmake --preset "$preset"
     cmake --build --preset "$preset" --parallel "$(nproc)"

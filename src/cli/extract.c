@@ -261,9 +261,11 @@ static cbe_status run_extraction(const extract_options *given, cli_inputs *in, c
                              n_processes,
                              cbe_processes_size(team->all) / n_processes,
                              0};
-    if (cbe_processes_size(team->all) > 1)
-        cli_say(progress, "processes: %zu, in %zu group%s with layers of %s own", n_processes * record.n_groups, record.n_groups,
-                record.n_groups == 1 ? "" : "s", record.n_groups == 1 ? "its" : "their");
+    if (n_processes > 1 && record.n_groups > 1)
+        cli_say(progress, "processes: %zu, in %zu groups with layers of their own, whose tokens they divide",
+                n_processes * record.n_groups, record.n_groups);
+    else if (cbe_processes_size(team->all) > 1)
+        cli_say(progress, "processes: %zu, which divide the %s", n_processes * record.n_groups, n_processes > 1 ? "tokens" : "layers");
     if ((st = open_checkpoints(&checkpoint, checkpoint_path, given, in, &record, progress, err)) != CBE_OK) goto done;
     in->options.checkpoint = checkpoint;
     if (!cli_team_searches(team)) {

@@ -202,7 +202,7 @@ cbe_status cbe_mpi_start(cbe_processes **out, cbe_error *err)
     MPI_Comm_size(MPI_COMM_WORLD, &size);
     if (size > 1) return wrap(out, MPI_COMM_WORLD, true, err);
     MPI_Finalize();
-    return cbe_fail(err, CBE_ERR_INTERNAL, -1,
+    return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
                     "started as one of several processes by another MPI than %s, with which cbe is built: use its own mpirun",
                     cbe_mpi_library());
 }
