@@ -12,7 +12,7 @@
 #include "core/sizes.h"
 
 enum {
-    TOKENS = 1024, /* at the most */
+    TOKENS = 2048, /* at the most */
     FEW = 256,     /* the sample of a search */
     BATCH = 8,
     WEIGHTS = 32 << 20, /* numbers of an unembedding that is large enough not to stay in a cache */

@@ -12,6 +12,7 @@
 #include "support/assert_close.h"
 #include "support/capture.h"
 #include "support/golden.h"
+#include "support/in_processes.h"
 
 enum { B = 7, S = 9, M = 3, MOST = B * S };
 
@@ -206,13 +207,5 @@ int main(void)
         cmocka_unit_test(model__tokens_divided_give_the_energies_of_all),
         cmocka_unit_test(layer__that_cannot_be_set_is_told_and_another_can),
     };
-    cbe_processes *all = NULL;
-    if (cbe_processes_start(&all, &err) != CBE_OK || cbe_processes_size(all) != 3) {
-        fprintf(stderr, "to be started as 3 processes: %s\n", err.message);
-        return 1;
-    }
-    for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) tests[i].initial_state = all;
-    const int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    cbe_processes_end(all);
-    return failed != 0;
+    return in_processes_run(sizeof tests / sizeof *tests, tests);
 }

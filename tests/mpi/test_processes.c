@@ -7,7 +7,7 @@
 #include "cbe/processes.h"
 #include "core/fail.h"
 #include "core/memory.h"
-#include "support/assert_close.h"
+#include "support/in_processes.h"
 
 static cbe_error err;
 
@@ -134,13 +134,5 @@ int main(void)
         cmocka_unit_test(messages__come_whole_and_in_order),
         cmocka_unit_test(split__makes_groups_of_neighbours),
     };
-    cbe_processes *all = NULL;
-    if (cbe_processes_start(&all, &err) != CBE_OK || cbe_processes_size(all) != 3) {
-        fprintf(stderr, "to be started as 3 processes: %s\n", err.message);
-        return 1;
-    }
-    for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) tests[i].initial_state = all;
-    const int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    cbe_processes_end(all);
-    return failed != 0;
+    return in_processes_run(sizeof tests / sizeof *tests, tests);
 }
