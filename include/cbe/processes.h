@@ -55,6 +55,13 @@ void cbe_processes_join(const cbe_processes *processes, const double *mine, cons
 cbe_status cbe_processes_fetch_rows(const cbe_processes *processes, const size_t *first, size_t width, const float *rows, size_t n,
                                     const size_t *wanted, float *out, cbe_error *err);
 
+/** Waits for all: what they wrote to shared memory before is seen after. */
+void cbe_processes_barrier(const cbe_processes *processes);
+/** Memory that all of them see, a segment of `bytes` of each: segments (size). Where not all are on one machine *segments is NULL, and
+ * there is none. Until cbe_processes_unshare, which all call too. */
+cbe_status cbe_processes_share(const cbe_processes *processes, size_t bytes, void ***segments, cbe_error *err);
+void cbe_processes_unshare(const cbe_processes *processes, void **segments); /* NULL is allowed */
+
 /** All get the same result: `st` where all have CBE_OK, else the status of the lowest rank that failed, whose message `err` then
  * has in all of them (with the number of the process, unless that is 0). */
 cbe_status cbe_processes_agree(const cbe_processes *processes, cbe_status st, cbe_error *err);

@@ -79,18 +79,21 @@ static void token_products(cbe_lens_objective *o, size_t m, const double *v, boo
 static void direction_products(cbe_lens_objective *o, size_t m, const double *v)
 {
     const cbe_kernels *k = o->kernels;
-    const size_t d = o->hidden_size, vocab = o->vocab_size;
+    const size_t d = o->hidden_size, vocab = o->vocab_end;
     const bool same = o->x == o->hidden && !o->layernorm; /* then x.ac = h.v */
 #pragma omp parallel num_threads(o->n_threads)
     {
 #pragma omp for schedule(dynamic) nowait
-        for (size_t t = 0; t < vocab; t += CBE_LENS_VOCAB_BLOCK)
+        for (size_t t = o->vocab_begin; t < vocab; t += CBE_LENS_VOCAB_BLOCK)
             k->rows_dot(cbe_min_size(CBE_LENS_VOCAB_BLOCK, vocab - t), d, o->w + t * d, d, m, o->ac32,
                         o->u + t, o->stride);
 #pragma omp for schedule(dynamic, CBE_LENS_TOKEN_CHUNK)
         for (size_t i = 0; i < o->n_active; i++) token_products(o, m, v, same, o->active[i]);
+#pragma omp master
+        if (o->shared) cbe_processes_barrier(o->processes); /* then all of u is there */
+#pragma omp barrier
 #pragma omp for schedule(dynamic)
-        for (size_t j = 0; j < m; j++) k->range(vocab, o->u + j * o->stride, &o->u_low[j], &o->u_high[j]);
+        for (size_t j = 0; j < m; j++) k->range(o->vocab_size, o->u + j * o->stride, &o->u_low[j], &o->u_high[j]);
     }
 }
 
@@ -477,21 +480,54 @@ static void exact_pass(cbe_lens_objective *o, size_t m, const double *v_m, size_
     }
 }
 
-/* 5 a. W~' G for each direction into sums (m, d): parts added, then products, in blocks of the vocabulary. */
+/* Parts of g for n entries of a column, from `start` on, added up. */
+static void add_parts(const cbe_lens_objective *o, size_t m, size_t j, bool exact, size_t start, size_t n, double *total)
+{
+    for (size_t part = 0; part <= CBE_LENS_PARTS; part++) {
+        if (part < CBE_LENS_PARTS ? part >= o->n_parts : !exact) continue;
+        if (!o->g_used[part * m + j]) continue;
+        const float *g = o->g + (part * m + j) * o->stride + start;
+        for (size_t t = 0; t < n; t++) total[t] += (double)g[t];
+    }
+}
+
+/* Where processes share memory: their sums of g, (m, stride) of each. */
+static float *shared_g(const cbe_lens_objective *o, size_t process)
+{
+    return (float *)o->shared[process] + o->head.max_batch * o->stride;
+}
+
+/* Puts the process's own g there for the others. */
+static void show_g(const cbe_lens_objective *o, size_t m, bool exact)
+{
+    const size_t v = o->vocab_size;
+    float *to = shared_g(o, cbe_processes_rank(o->processes));
+#pragma omp parallel for schedule(dynamic) num_threads(o->n_threads)
+    for (size_t start = 0; start < v; start += CBE_LENS_VOCAB_BLOCK)
+        for (size_t j = 0; j < m; j++) {
+            const size_t n = cbe_min_size(CBE_LENS_VOCAB_BLOCK, v - start);
+            double total[CBE_LENS_VOCAB_BLOCK] = {0};
+            add_parts(o, m, j, exact, start, n, total);
+            for (size_t t = 0; t < n; t++) to[j * o->stride + start + t] = (float)total[t];
+        }
+    cbe_processes_barrier(o->processes);
+}
+
+/* 5 a. W~' G for each direction into sums (m, d): parts added, then products, in blocks of the vocabulary. Of processes that share
+ * memory each takes some of the blocks, of the rows of all; else all blocks, of its own. */
 static void vocab_gradient(cbe_lens_objective *o, size_t m, bool exact, double *sums)
 {
-    const size_t v = o->vocab_size, d = o->hidden_size;
-    const size_t blocks = (v + CBE_LENS_VOCAB_BLOCK - 1) / CBE_LENS_VOCAB_BLOCK;
+    const size_t v = o->vocab_end, d = o->hidden_size, size = cbe_processes_size(o->processes);
+    const size_t blocks = (v - o->vocab_begin + CBE_LENS_VOCAB_BLOCK - 1) / CBE_LENS_VOCAB_BLOCK;
+    if (o->shared) show_g(o, m, exact);
 #pragma omp parallel for schedule(dynamic) num_threads(o->n_threads)
     for (size_t b = 0; b < blocks; b++) {
-        const size_t start = b * CBE_LENS_VOCAB_BLOCK, n = cbe_min_size(CBE_LENS_VOCAB_BLOCK, v - start);
+        const size_t start = o->vocab_begin + b * CBE_LENS_VOCAB_BLOCK, n = cbe_min_size(CBE_LENS_VOCAB_BLOCK, v - start);
         for (size_t j = 0; j < m; j++) {
-            double total[CBE_LENS_VOCAB_BLOCK];
-            memset(total, 0, sizeof total);
-            for (size_t part = 0; part <= CBE_LENS_PARTS; part++) {
-                if (part < CBE_LENS_PARTS ? part >= o->n_parts : !exact) continue;
-                if (!o->g_used[part * m + j]) continue;
-                const float *g = o->g + (part * m + j) * o->stride + start;
+            double total[CBE_LENS_VOCAB_BLOCK] = {0};
+            if (!o->shared) add_parts(o, m, j, exact, start, n, total);
+            for (size_t r = 0; o->shared && r < size; r++) {
+                const float *g = shared_g(o, r) + j * o->stride + start;
                 for (size_t t = 0; t < n; t++) total[t] += (double)g[t];
             }
             for (size_t t = 0; t < n; t++) o->g_total[j * o->stride + start + t] = (float)total[t];

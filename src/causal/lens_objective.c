@@ -105,7 +105,7 @@ static size_t list_arrays(cbe_lens_objective *o, cbe_array *list)
         {&o->other_dot, resample ? cbe_times(m, longest, 1) : 0, sizeof(double), "coefficients"},
         {&o->x_dot, cbe_times(m, longest, 1), sizeof(double), "coefficients"},
         {&o->e_dot, cbe_times(m, longest, 1), sizeof(double), "coefficients"},
-        {&o->u, cbe_times(m, stride, 1), sizeof(float), "logit directions"},
+        {&o->u, o->shared ? 0 : cbe_times(m, stride, 1), sizeof(float), "logit directions"},
         {&o->u_low, m, sizeof(float), "ranges of logits"},
         {&o->u_high, m, sizeof(float), "ranges of logits"},
         {&o->g, cbe_times(parts, m, stride), sizeof(float), "gradient of the logits"},
@@ -142,6 +142,8 @@ static void lens_destroy(cbe_objective *self)
     cbe_lens_objective *o = (cbe_lens_objective *)self;
     cbe_array arrays[MAX_ARRAYS];
     const size_t count = list_arrays(o, arrays);
+    if (o->shared) o->u = NULL;
+    cbe_processes_unshare(o->processes, o->shared);
     cbe_arrays_free(count, arrays);
     cbe_free(o->x_buffer);
     cbe_free(o);
@@ -213,6 +215,23 @@ size_t cbe_lens_objective_bytes(const cbe_decoder *decoder, const cbe_lens_optio
     describe(&o, decoder, options);
     const size_t count = list_arrays(&o, arrays);
     return cbe_arrays_bytes(count, arrays, sizeof o);
+}
+
+/* Where processes can see each other's memory, u and g come to lie there. */
+static cbe_status share_memory(cbe_lens_objective *o, cbe_error *err)
+{
+    const size_t size = cbe_processes_size(o->processes), rank = cbe_processes_rank(o->processes);
+    const size_t blocks = blocks_of(o->vocab_size, CBE_LENS_VOCAB_BLOCK), bytes = cbe_times(o->head.max_batch, o->stride, 2 * sizeof(float));
+    o->vocab_end = o->vocab_size;
+    if (!o->processes) return CBE_OK;
+    const cbe_status st = cbe_processes_share(o->processes, bytes, &o->shared, err);
+    if (st != CBE_OK || !o->shared) return st;
+    o->u = o->shared[0];
+    o->vocab_begin = blocks * rank / size * CBE_LENS_VOCAB_BLOCK;
+    o->vocab_end = cbe_min_size(blocks * (rank + 1) / size * CBE_LENS_VOCAB_BLOCK, o->vocab_size);
+    memset(o->shared[rank], 0, bytes); /* what lies between rows is read along */
+    cbe_processes_barrier(o->processes);
+    return CBE_OK;
 }
 
 /* Rows are the tokens that have an energy, those held out last. */
@@ -312,6 +331,7 @@ cbe_status cbe_lens_objective_create(cbe_objective **out, const cbe_decoder *dec
     o->kernels = kernels;
     if ((st = count_all(o, err)) != CBE_OK) goto done;
     if ((st = check_options(options, o, err)) != CBE_OK) goto done;
+    if ((st = share_memory(o, err)) != CBE_OK) goto done;
     cbe_array arrays[MAX_ARRAYS];
     const size_t count = list_arrays(o, arrays);
     st = cbe_arrays_allocate(count, arrays, err);

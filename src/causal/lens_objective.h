@@ -75,6 +75,10 @@ typedef struct {
     size_t all_rows, all_held_out;
     size_t n_mean;                  /* tokens that are not held out */
     size_t rows_before[2];          /* rows of processes of lower rank, searched and held out */
+    /* On one machine they divide the products with W~ too: of each the memory that all see, u in that of the first, and behind it
+     * its sums of g (m, stride). NULL: each makes all of them. */
+    void **shared;
+    size_t vocab_begin, vocab_end;  /* entries whose products this one makes */
     int64_t *derangement, *labels;
     bool capped, layernorm, has_probs; /* has_probs: E is kept (kl without cap) */
     int n_threads;
@@ -119,7 +123,7 @@ typedef struct {
     float *ac32;                          /* (m, d) */
     double *h_dot, *x_dot, *e_dot;        /* (m, N), (m, N), (m, rows): of rows in force */
     double *other_dot;                    /* (m, N), resample: h . v of the token that it is ablated with */
-    float *u;                             /* (m, stride) */
+    float *u;                             /* (m, stride); part of `shared` where that is */
     float *u_low, *u_high;                /* (m): smallest and largest entry of u */
     float *g;                             /* (CBE_LENS_PARTS + 1, m, stride) */
     bool *g_used;                         /* (CBE_LENS_PARTS + 1, m) */

@@ -1,5 +1,5 @@
 /*
- * mpi.c - the transport of MPI: of its calls those that every version since 2 has.
+ * mpi.c - the transport of MPI: of its calls those that every version since 3 has.
  *
  * A sum goes to rank 0 and back from there, so that all have the same bits, whatever the algorithm of the library's all-to-all sum.
  * Errors of MPI itself end the job there and then, as its own handler does, with a message that says where.
@@ -123,6 +123,36 @@ static void mpi_exchange(const cbe_processes *self, size_t unit, const size_t *c
     MPI_Type_free(&type);
 }
 
+static void mpi_barrier(const cbe_processes *self)
+{
+    MPI_Barrier(of(self)->comm);
+}
+
+static cbe_status mpi_share(const cbe_processes *self, size_t bytes, void **segments, void **handle, cbe_error *err)
+{
+    MPI_Win *window = cbe_alloc(1, sizeof *window, "shared memory", err);
+    const cbe_status st = cbe_processes_agree(self, window ? CBE_OK : CBE_ERR_NOMEM, err);
+    if (st != CBE_OK) {
+        cbe_free(window);
+        return st;
+    }
+    void *mine;
+    MPI_Win_allocate_shared((MPI_Aint)bytes, 1, MPI_INFO_NULL, of(self)->comm, &mine, window);
+    for (size_t r = 0; r < self->size; r++) {
+        MPI_Aint size;
+        int unit;
+        MPI_Win_shared_query(*window, (int)r, &size, &unit, &segments[r]);
+    }
+    *handle = window;
+    return CBE_OK;
+}
+
+static void mpi_unshare(void *handle)
+{
+    MPI_Win_free(handle);
+    cbe_free(handle);
+}
+
 static cbe_status mpi_send(cbe_processes *self, size_t bytes, const void *data, cbe_error *err)
 {
     mpi_processes *p = of(self);
@@ -156,7 +186,8 @@ static cbe_status mpi_receive(const cbe_processes *self, bool wait, size_t *from
 
 static cbe_status mpi_split(cbe_processes **out, const cbe_processes *self, size_t size, cbe_error *err);
 
-static const cbe_transport transport = {mpi_split, mpi_destroy, mpi_abort, mpi_sum, mpi_broadcast, mpi_join, mpi_exchange, mpi_send, mpi_receive};
+static const cbe_transport transport = {mpi_split, mpi_destroy, mpi_abort, mpi_sum, mpi_broadcast, mpi_join, mpi_exchange, mpi_barrier, mpi_share, mpi_unshare,
+                                        mpi_send, mpi_receive};
 
 /* Takes the communicator. on_machine 0: of all its processes, found out here. */
 static cbe_status wrap(cbe_processes **out, MPI_Comm comm, bool world, cbe_error *err)

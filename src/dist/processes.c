@@ -188,6 +188,33 @@ done:
     return st;
 }
 
+void cbe_processes_barrier(const cbe_processes *p)
+{
+    if (p) p->transport->barrier(p);
+}
+
+/* Behind the segments lies the transport's handle. */
+cbe_status cbe_processes_share(const cbe_processes *p, size_t bytes, void ***segments, cbe_error *err)
+{
+    *segments = NULL;
+    if (!p || p->on_machine != p->size) return CBE_OK;
+    void **made = cbe_alloc_zero(p->size + 1, sizeof *made, "shared memory", err);
+    cbe_status st = cbe_processes_agree(p, made ? CBE_OK : CBE_ERR_NOMEM, err);
+    if (st == CBE_OK) st = p->transport->share(p, bytes, made, &made[p->size], err);
+    if (st == CBE_OK)
+        *segments = made;
+    else
+        cbe_free(made);
+    return st;
+}
+
+void cbe_processes_unshare(const cbe_processes *p, void **segments)
+{
+    if (!segments) return;
+    p->transport->unshare(segments[p->size]);
+    cbe_free(segments);
+}
+
 cbe_status cbe_processes_agree(const cbe_processes *p, cbe_status st, cbe_error *err)
 {
     if (!p) return st;

@@ -19,6 +19,10 @@ typedef struct {
     /* From each to each: lists of elements of `unit` bytes, counts[r] of them to r, from_counts[r] from r. */
     void (*exchange)(const cbe_processes *self, size_t unit, const size_t *counts, const void *to, const size_t *from_counts,
                      void *from);
+    void (*barrier)(const cbe_processes *self);
+    /* segments (size) [out]; *handle for unshare. */
+    cbe_status (*share)(const cbe_processes *self, size_t bytes, void **segments, void **handle, cbe_error *err);
+    void (*unshare)(void *handle);
     cbe_status (*send)(cbe_processes *self, size_t bytes, const void *data, cbe_error *err);
     cbe_status (*receive)(const cbe_processes *self, bool wait, size_t *from, size_t *bytes, void **data, cbe_error *err);
 } cbe_transport;
