@@ -20,6 +20,7 @@ typedef struct {
 struct cbe_lbfgs {
     size_t n;
     cbe_lbfgs_options options;
+    double relative_stop, relative_gradient_stop; /* in force: the options' own, or those of cbe_lbfgs_go_on */
     stage stage;
     cbe_stop stop;
 
@@ -118,7 +119,7 @@ static int gradient_is_small(const cbe_lbfgs *opt)
 {
     const double largest = max_abs(opt->n, opt->g);
     return largest <= opt->options.gradient_stop ||
-           largest <= opt->options.relative_gradient_stop * fabs(opt->f);
+           largest <= opt->relative_gradient_stop * fabs(opt->f);
 }
 
 void cbe_lbfgs_start(cbe_lbfgs *opt, const double *x)
@@ -129,6 +130,8 @@ void cbe_lbfgs_start(cbe_lbfgs *opt, const double *x)
     opt->best_f = opt->last_f = opt->f = HUGE_VAL;
     opt->n_pairs = opt->oldest = 0;
     opt->h0 = 1;
+    opt->relative_stop = opt->options.relative_stop;
+    opt->relative_gradient_stop = opt->options.relative_gradient_stop;
     opt->iterations = opt->evaluations = 0;
     opt->stage = AT_START;
     opt->stop = CBE_STOP_NONE;
@@ -229,6 +232,16 @@ static void next_iteration(cbe_lbfgs *opt)
     ask_step(opt, t, BRACKETING);
 }
 
+void cbe_lbfgs_go_on(cbe_lbfgs *opt, double relative_stop, double relative_gradient_stop)
+{
+    if (opt->stage != STOPPED || (opt->stop != CBE_STOP_GRADIENT && opt->stop != CBE_STOP_CHANGE)) return;
+    opt->relative_stop = relative_stop;
+    opt->relative_gradient_stop = relative_gradient_stop;
+    if (opt->iterations == 0 || gradient_is_small(opt)) return;
+    opt->stop = CBE_STOP_NONE;
+    next_iteration(opt);
+}
+
 /* Minimum of the cubic through two trials (equation 3.59), kept within [low, high]. */
 static double interpolate(const trial *a, const trial *b, double low, double high)
 {
@@ -259,7 +272,7 @@ static void accept(cbe_lbfgs *opt, const trial *chosen)
     else if (gradient_is_small(opt))
         stop(opt, CBE_STOP_GRADIENT);
     else if (opt->direction_max * fabs(chosen->t) <= o->change_stop || change < o->change_stop ||
-             change <= o->relative_stop * fabs(opt->f))
+             change <= opt->relative_stop * fabs(opt->f))
         stop(opt, CBE_STOP_CHANGE);
     else
         next_iteration(opt);

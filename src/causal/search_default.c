@@ -21,9 +21,10 @@ static const double GONE = 1e-3;
  * equal: two maxima can lie close to each other, and the way to the higher one pass by the other. */
 static const double NEAR_ON_SAMPLE = 0.9, NEAR = 0.999;
 /* Largest relative change of the energy in the last step. A sample's maximum need only be told from others. */
-static const double SAMPLE_STOP = 1e-3, LEFT_STOP = 1e-3, REFINE_STOP = 1e-5, POLISH_STOP = 1e-8;
-/* A point is a maximum when its tangent gradient is below this share of the energy. */
-static const double MAXIMUM = 1e-5;
+static const double SAMPLE_STOP = 1e-3, LEFT_STOP = 1e-3, REFINE_STOP = 1e-5, POLISH_STOP = 1e-7;
+/* A point is a maximum when its tangent gradient is below this share of the energy; the one that is taken goes on to the second,
+ * where less is left open by the order of sums. */
+static const double MAXIMUM = 8e-5, FINISHED = 2e-5;
 /* Rounding of an energy, relative: float32 logits leave about 1e-7. */
 static const double NOISE = 1e-7;
 /* Without a number asked for, starts are enough when another would find an unknown maximum with less than this
@@ -45,7 +46,7 @@ enum {
 struct cbe_default_search {
     bool sampled;
     double sample_share; /* of the tokens */
-    size_t n_refined, n_polished;
+    size_t n_refined, n_polished, n_climbed; /* n_climbed: of `polished`, for the vector in work */
     cbe_runner *refined, *polished, *left; /* left: (LEFT_STARTS) */
     size_t n_candidates, max_candidates;
     double *candidates, *scores; /* (max_candidates, d), (max_candidates) */
@@ -212,6 +213,7 @@ static cbe_status polish_best(cbe_search *s, cbe_default_search *ds, cbe_error *
         memcpy(ds->polished[n++].start, ds->known.list[0].v, s->d * sizeof(double));
         cbe_maxima_remove(&ds->known, 0);
     }
+    ds->n_climbed = n;
     const cbe_status st = climb(s, n, ds->polished, CLOSE, err);
     for (size_t i = 0; st == CBE_OK && i < n; i++) {
         const cbe_runner *r = &ds->polished[i];
@@ -266,6 +268,27 @@ static cbe_status choose_peak(cbe_search *s, cbe_default_search *ds, size_t *pea
     return CBE_OK;
 }
 
+/* The peak that is taken climbs on, where it was polished to, until little is left. *peak: its place, before and after. */
+static cbe_status finish_peak(cbe_search *s, cbe_default_search *ds, size_t *peak, cbe_error *err)
+{
+    static const cbe_ascent none = {0};
+    const cbe_maximum taken = ds->peaks.list[*peak];
+    size_t i = 0;
+    while (i < ds->n_climbed && (ds->polished[i].joined || ds->polished[i].given_up || ds->polished[i].energy != taken.energy)) i++;
+    if (i == ds->n_climbed) return CBE_OK;
+    cbe_runner *r = &ds->polished[i];
+    cbe_lbfgs_go_on(r->opt, POLISH_STOP, FINISHED);
+    const cbe_status st = cbe_ascend(s, 1, r, &none, &s->record.evaluations, err);
+    if (st != CBE_OK) return st;
+    cbe_runner_finish(s, r);
+    s->record.stop = cbe_lbfgs_stopped(r->opt);
+    if (!(r->energy > taken.energy)) return CBE_OK;
+    cbe_maxima_remove(&ds->peaks, *peak);
+    cbe_maxima_add(&ds->peaks, r->v, r->energy, r->kind);
+    for (*peak = 0; *peak + 1 < ds->peaks.n && ds->peaks.list[*peak].energy != r->energy;) ++*peak;
+    return CBE_OK;
+}
+
 static size_t list_energies(const cbe_maxima *maxima, double *energies)
 {
     for (size_t i = 0; i < maxima->n && i < CBE_MAXIMA_LISTED; i++) energies[i] = maxima->list[i].energy;
@@ -311,6 +334,7 @@ cbe_status cbe_default_search_vector(cbe_search *s, cbe_default_search *ds, cbe_
     size_t peak = 0;
     if (st == CBE_OK) st = polish_best(s, ds, err);
     if (st == CBE_OK) st = choose_peak(s, ds, &peak, err);
+    if (st == CBE_OK) st = finish_peak(s, ds, &peak, err);
     if (st != CBE_OK) {
         set_sample(s, ds, 0);
         return st;

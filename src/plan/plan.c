@@ -1,7 +1,7 @@
 /*
  * plan.c - the cost model of an extraction (cbe/plan.h).
  *
- * How often a search evaluates is what it did on average in 30 layers of SmolLM2 (docs/scaling.md); how it divides its work is what
+ * How often a search evaluates is what it did on average in layers of SmolLM2 (docs/scaling.md); how it divides its work is what
  * causal/search_default.c and causal/extraction.c do.
  */
 #include "cbe/plan.h"
@@ -21,7 +21,7 @@ typedef struct {
     double rescored; /* and maxima of the sample on all tokens, without */
 } effort;
 
-static const effort FIRST = {208, 14, 58, 14}, LATER = {138, 16, 58, 20};
+static const effort FIRST = {215, 17, 58, 14}, LATER = {138, 33, 58, 20};
 enum { SAMPLE = 256, SCORE_SAMPLE = 128, BATCH = 8, SEARCH_VECTORS = 4000, CALLS_BATCH = 3 };
 /* A vector's reports, in evaluations without gradient of all tokens. */
 static const double REPORTS = 5;
@@ -68,12 +68,13 @@ static size_t fill_memory(cbe_plan *plan, const cbe_plan_run *run, size_t group_
     const cbe_decoder decoder = decoder_of(run);
     const cbe_lens_options lens = {.n_tokens = n, .max_batch = BATCH, .storage = storage};
     size_t block, weights = cbe_plan_weight_bytes(&run->model, &block);
-    if (run->memory && weights > run->memory / 2) weights = run->memory / 2; /* what does not fit is expanded block by block */
+    if (run->memory && weights > run->memory / 2) /* what does not fit is expanded block by block from the file */
+        weights = run->memory / 2 + run->file_bytes;
     plan->group_size = group_size;
     plan->n_groups = groups;
     plan->logits = cbe_logit_storage_name(storage);
     plan->program = (size_t)(PROGRAM_BYTES + BLAS_BYTES_OF_A_THREAD * (double)run->threads);
-    plan->weights = weights + run->file_bytes;
+    plan->weights = weights;
     plan->states = (layers_of(run, groups) + 1) * n * d * sizeof(float);
     plan->objective = cbe_lens_objective_bytes(&decoder, &lens);
     plan->search = SEARCH_VECTORS / 2 * d * sizeof(double) + 3 * d * d * sizeof(double);
@@ -115,9 +116,12 @@ static double evaluations(double count, double n, double v, double d, double row
 }
 
 /* Seconds and calls of one vector's search, of a process that has a share of the tokens. */
-static double vector_seconds(const cbe_plan_run *run, const cbe_plan_rates *r, const effort *e, double n, double share)
+static double vector_seconds(const cbe_plan_run *run, const cbe_plan_rates *r, const effort *e, double n, double share,
+                             size_t group_size)
 {
-    const double d = (double)run->model.hidden_size, v = (double)run->model.vocab_size;
+    /* On one machine a group divides the products with the vocabulary, which else each process makes. */
+    const double d = (double)run->model.hidden_size / (run->n_machines == 1 ? (double)group_size : 1);
+    const double v = (double)run->model.vocab_size;
     const double sample = fmin(SAMPLE, (double)run->n_tokens) * share, scored = fmin(SCORE_SAMPLE, (double)run->n_tokens) * share;
     const double one_row = (r->one + r->many) / 2, one_product = (r->one_product + r->many_product) / 2; /* two or three at once */
     return evaluations(e->sampled, sample, v, d, r->many, r->many_product) + evaluations(e->full, n, v, d, one_row, one_product) +
@@ -152,8 +156,8 @@ cbe_status cbe_plan_make(cbe_plan *plan, const cbe_plan_run *run, const cbe_plan
     const double multiplications = (double)(run->model.n_layers * (block / sizeof(float)));
     plan->forward = scaled(run, r, n * multiplications * r->multiply / FORWARD_SHARE);
     plan->set = scaled(run, r, layers * n * v * (2 * d * r->multiply + r->set));
-    plan->search_time = layers * scaled(run, r, vector_seconds(run, r, &FIRST, n, share) +
-                                                    (k - 1) * vector_seconds(run, r, &LATER, n, share));
+    plan->search_time = layers * scaled(run, r, vector_seconds(run, r, &FIRST, n, share, plan->group_size) +
+                                                    (k - 1) * vector_seconds(run, r, &LATER, n, share, plan->group_size));
     plan->report = layers * k * scaled(run, r, evaluations(REPORTS, n, v, d, r->score, r->score_product));
     add_traffic(plan, run, &FIRST, layers);
     add_traffic(plan, run, &LATER, layers * (k - 1));
