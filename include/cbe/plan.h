@@ -23,6 +23,7 @@ typedef struct {
                              energy alone, in a batch; */
     double one_product, many_product; /* with gradient, likewise */
     double set;           /* of one token and vocabulary entry when a layer is set, besides products */
+    double score_state, one_state, many_state; /* of one token, number of a hidden state and direction in an evaluation, likewise */
 } cbe_plan_rates;
 
 /** Measures them with random numbers of a decoder's shape, cut to a size that takes seconds and about 300 MB.

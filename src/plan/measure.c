@@ -12,14 +12,16 @@
 #include "core/sizes.h"
 
 enum {
-    TOKENS = 2048, /* at the most */
+    TOKENS = 1024, /* at the most */
+    MOST_WIDTH = 1024, /* numbers of a hidden state in the first problem: beside its vocabulary they do not count for much; */
+    WIDTH = 2048, ENTRIES = 4096, /* and in the second, where they do */
     FEW = 256,     /* the sample of a search */
     BATCH = 8,
     WEIGHTS = 32 << 20, /* numbers of an unembedding that is large enough not to stay in a cache */
     LOGITS = 24 << 20,  /* likewise of logits */
     GEMM = 1024
 };
-static const double LEAST = 0.4; /* seconds of one measurement */
+static const double LEAST = 0.3; /* seconds of one measurement */
 
 typedef struct {
     cbe_decoder decoder;
@@ -88,6 +90,19 @@ static cbe_status split(problem *p, size_t m, bool gradient, double *row, double
     return CBE_OK;
 }
 
+/* Rates of one kind of evaluation in two problems: what a token costs for each vocabulary entry, and for each number of its state. */
+static cbe_status split_both(problem problems[2], size_t m, bool gradient, double *row, double *state, double *product, cbe_error *err)
+{
+    double rows[2], other, share[2];
+    cbe_status st = split(&problems[0], m, gradient, &rows[0], product, err);
+    if (st == CBE_OK) st = split(&problems[1], m, gradient, &rows[1], &other, err);
+    if (st != CBE_OK) return st;
+    for (int i = 0; i < 2; i++) share[i] = (double)problems[i].decoder.hidden_size / (double)problems[i].decoder.vocab_size;
+    *state = fmax((rows[1] - rows[0]) / (share[1] - share[0]), 0);
+    *row = fmax(rows[0] - *state * share[0], 0.1 * rows[0]);
+    return CBE_OK;
+}
+
 static cbe_status measure_multiply(double *multiply, cbe_error *err)
 {
     float *a = cbe_alloc_zero(3 * GEMM * GEMM, sizeof *a, "numbers to measure with", err);
@@ -121,14 +136,20 @@ static cbe_status measure_set(problem *p, cbe_plan_rates *out, cbe_error *err)
 
 cbe_status cbe_plan_measure(cbe_plan_rates *out, size_t hidden_size, size_t vocab_size, cbe_error *err)
 {
-    problem p = {0};
+    problem p[2];
+    memset(p, 0, sizeof p);
+    cbe_plan_rates unused = {0};
     *out = (cbe_plan_rates){.threads = (size_t)omp_get_max_threads()};
     cbe_status st = measure_multiply(&out->multiply, err);
-    if (st == CBE_OK) st = make_problem(&p, hidden_size, vocab_size, err);
-    if (st == CBE_OK) st = measure_set(&p, out, err);
-    if (st == CBE_OK) st = split(&p, BATCH, false, &out->score, &out->score_product, err);
-    if (st == CBE_OK) st = split(&p, 1, true, &out->one, &out->one_product, err);
-    if (st == CBE_OK) st = split(&p, BATCH, true, &out->many, &out->many_product, err);
-    free_problem(&p);
+    unused.multiply = out->multiply;
+    if (st == CBE_OK) st = make_problem(&p[0], cbe_min_size(hidden_size, MOST_WIDTH), cbe_max_size(vocab_size, 2 * BATCH), err);
+    if (st == CBE_OK) st = make_problem(&p[1], WIDTH, ENTRIES, err);
+    if (st == CBE_OK) st = measure_set(&p[0], out, err);
+    if (st == CBE_OK) st = measure_set(&p[1], &unused, err);
+    if (st == CBE_OK) st = split_both(p, BATCH, false, &out->score, &out->score_state, &out->score_product, err);
+    if (st == CBE_OK) st = split_both(p, 1, true, &out->one, &out->one_state, &out->one_product, err);
+    if (st == CBE_OK) st = split_both(p, BATCH, true, &out->many, &out->many_state, &out->many_product, err);
+    free_problem(&p[0]);
+    free_problem(&p[1]);
     return st;
 }

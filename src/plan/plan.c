@@ -109,10 +109,15 @@ static cbe_status divide(cbe_plan *plan, const cbe_plan_run *run, cbe_error *err
                     1e-9 * (double)least, 1e-9 * (double)run->memory);
 }
 
-/* Seconds of evaluations of `count` directions on n tokens of the process's own. */
-static double evaluations(double count, double n, double v, double d, double row, double product)
+/* Seconds of one direction for each: token and vocabulary entry, token and number of a state, entry and number. */
+typedef struct {
+    double row, state, product;
+} rate;
+
+/* Seconds of evaluations of `count` directions on n tokens of the process's own. @param divided products: by so many processes */
+static double evaluations(double count, double n, double v, double d, double divided, const rate *r)
 {
-    return count * (row * n * v + product * v * d);
+    return count * (r->row * n * v + r->state * n * d + r->product * v * d / divided);
 }
 
 /* Seconds and calls of one vector's search, of a process that has a share of the tokens. */
@@ -120,13 +125,13 @@ static double vector_seconds(const cbe_plan_run *run, const cbe_plan_rates *r, c
                              size_t group_size)
 {
     /* On one machine a group divides the products with the vocabulary, which else each process makes. */
-    const double d = (double)run->model.hidden_size / (run->n_machines == 1 ? (double)group_size : 1);
-    const double v = (double)run->model.vocab_size;
+    const double divided = run->n_machines == 1 ? (double)group_size : 1;
+    const double d = (double)run->model.hidden_size, v = (double)run->model.vocab_size;
     const double sample = fmin(SAMPLE, (double)run->n_tokens) * share, scored = fmin(SCORE_SAMPLE, (double)run->n_tokens) * share;
-    const double one_row = (r->one + r->many) / 2, one_product = (r->one_product + r->many_product) / 2; /* two or three at once */
-    return evaluations(e->sampled, sample, v, d, r->many, r->many_product) + evaluations(e->full, n, v, d, one_row, one_product) +
-           evaluations(e->scored, scored, v, d, r->score, r->score_product) +
-           evaluations(e->rescored, n, v, d, r->score, r->score_product);
+    const rate score = {r->score, r->score_state, r->score_product}, many = {r->many, r->many_state, r->many_product};
+    const rate few = {(r->one + r->many) / 2, (r->one_state + r->many_state) / 2, (r->one_product + r->many_product) / 2};
+    return evaluations(e->sampled, sample, v, d, divided, &many) + evaluations(e->full, n, v, d, divided, &few) +
+           evaluations(e->scored, scored, v, d, divided, &score) + evaluations(e->rescored, n, v, d, divided, &score);
 }
 
 /* Directions and gradients of a vector's search that a process sends or receives, and calls that wait for the others. */
@@ -158,7 +163,8 @@ cbe_status cbe_plan_make(cbe_plan *plan, const cbe_plan_run *run, const cbe_plan
     plan->set = scaled(run, r, layers * n * v * (2 * d * r->multiply + r->set));
     plan->search_time = layers * scaled(run, r, vector_seconds(run, r, &FIRST, n, share, plan->group_size) +
                                                     (k - 1) * vector_seconds(run, r, &LATER, n, share, plan->group_size));
-    plan->report = layers * k * scaled(run, r, evaluations(REPORTS, n, v, d, r->score, r->score_product));
+    const rate score = {r->score, r->score_state, r->score_product};
+    plan->report = layers * k * scaled(run, r, evaluations(REPORTS, n, v, d, 1, &score));
     add_traffic(plan, run, &FIRST, layers);
     add_traffic(plan, run, &LATER, layers * (k - 1));
     plan->seconds = plan->forward + plan->set + plan->search_time + plan->report + plan->network_time;

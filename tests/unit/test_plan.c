@@ -14,7 +14,7 @@ static cbe_error err;
 /* A model of 10 blocks, d = 100, V = 1000, and rates that make sums easy. */
 static const cbe_model_config model = {.architecture = "llama", .hidden_size = 100, .n_layers = 10, .vocab_size = 1000, .n_heads = 4,
                                        .n_kv_heads = 2, .head_size = 25, .mlp_size = 300, .gated_mlp = true};
-static const cbe_plan_rates rates = {2, 1e-9, 1e-8, 3e-8, 2e-8, 1e-9, 3e-9, 2e-9, 5e-9};
+static const cbe_plan_rates rates = {2, 1e-9, 1e-8, 3e-8, 2e-8, 1e-9, 3e-9, 2e-9, 5e-9, 0, 0, 0};
 
 static cbe_plan_run a_run(void)
 {
