@@ -92,7 +92,7 @@ static pid_t start(const char *program, const char *line)
     posix_spawn_file_actions_init(&files);
     posix_spawn_file_actions_addopen(&files, 1, out, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     posix_spawn_file_actions_addopen(&files, 2, err, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    assert_int_equal(posix_spawn(&child, program, &files, NULL, argv, environ), 0);
+    assert_int_equal(posix_spawnp(&child, program, &files, NULL, argv, environ), 0);
     posix_spawn_file_actions_destroy(&files);
     free(argv[0]);
     return child;

@@ -143,7 +143,7 @@ static void killed__one_of_them_ends_all_and_resumes(void **state)
             snprintf(line, sizeof line, "-n 3 %%D/mpi/die_later.sh 1 %u %%P extract %s -q %s -o %%F/%s", wait, model, with, killed);
             const int status = program_run_under(getenv("CBE_MPIEXEC"), line);
             if (status == 0) break;
-            assert_non_null(strstr(program_err, "rank 1"));
+            if (!strstr(program_err, "rank 1") && !strstr(program_err, "PID")) fail_msg("which one died is not said: %s", program_err);
             deaths++;
         }
         assert_true(deaths > 0);
