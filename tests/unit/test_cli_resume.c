@@ -13,6 +13,13 @@
 #include "support/program.h"
 #include "support/temp_folder.h"
 
+/* Runs to be killed, at least. With a sanitizer a run takes ten times as long, and the moments are others, not more. */
+#ifdef __SANITIZE_ADDRESS__
+enum { KILLS = 20 };
+#else
+enum { KILLS = 100 };
+#endif
+
 /* The command of all tests, with more of it; static memory, valid until the next call. */
 static const char *extract(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
@@ -83,7 +90,7 @@ static void extract__killed_at_random_moments_ends_with_the_same_bits(void **sta
     cbe_rng rng;
     cbe_rng_seed(&rng, 1);
     int kills = 0;
-    for (int run = 0; run < 3 || kills < 100; run++) {
+    for (int run = 0; run < 3 || kills < KILLS; run++) {
         char line[400], folder[32], whole[64], resumed[64];
         const char *with = options[run % 3];
         snprintf(whole, sizeof whole, "whole%d/basis.safetensors", run % 3);
