@@ -12,16 +12,17 @@
 static const struct {
     const char *name, *summary;
     int (*run)(int argc, char **argv);
+    bool shared; /* several processes can share its work; of any other each would do the whole, and write the same files */
 } commands[] = {
-    {"extract", "causal bases of a model's layers", cli_extract},
-    {"probe", "energies and gradients of given directions", cli_probe},
-    {"ablate", "what removing a basis does to the model's output", cli_ablate},
-    {"capture", "hidden states of a text, to a file", cli_capture},
-    {"decoder", "final norm and unembedding of a model, to a file", cli_decoder},
-    {"lens", "tuned lenses: fit, train, eval, convert", cli_lens},
-    {"plan", "what an extraction will take: memory, time, network traffic", cli_plan},
-    {"tokenize", "text to token ids, and back", cli_tokenize},
-    {"info", "what a model, lens, tensor file or result holds", cli_info},
+    {"extract", "causal bases of a model's layers", cli_extract, true},
+    {"probe", "energies and gradients of given directions", cli_probe, false},
+    {"ablate", "what removing a basis does to the model's output", cli_ablate, false},
+    {"capture", "hidden states of a text, to a file", cli_capture, false},
+    {"decoder", "final norm and unembedding of a model, to a file", cli_decoder, false},
+    {"lens", "tuned lenses: fit, train, eval, convert", cli_lens, false},
+    {"plan", "what an extraction will take: memory, time, network traffic", cli_plan, false},
+    {"tokenize", "text to token ids, and back", cli_tokenize, false},
+    {"info", "what a model, lens, tensor file or result holds", cli_info, false},
 };
 
 static void print_help(void)
@@ -56,12 +57,6 @@ int cli_finish_output(void)
     return CLI_FAILED;
 }
 
-/* Several processes can share the main job; of any other each would do the whole, and write the same files. */
-static bool alone_or_shared(int (*run)(int argc, char **argv))
-{
-    return run == cli_extract || cbe_launcher_size() < 2;
-}
-
 static int refuse_company(const char *command)
 {
     cbe_error err;
@@ -76,7 +71,7 @@ int main(int argc, char **argv)
     if (argc >= 2) {
         for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
             if (strcmp(argv[1], commands[i].name) == 0)
-                return alone_or_shared(commands[i].run) ? commands[i].run(argc - 2, argv + 2) : refuse_company(argv[1]);
+                return commands[i].shared || cbe_launcher_size() < 2 ? commands[i].run(argc - 2, argv + 2) : refuse_company(argv[1]);
         if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
             print_help();
             return cli_finish_output();
