@@ -47,6 +47,8 @@ void cbe_processes_sum(const cbe_processes *processes, size_t n, double *x);
 void cbe_processes_broadcast(const cbe_processes *processes, size_t bytes, void *x);
 /** The numbers of all processes, in the order of ranks: all (size). */
 void cbe_processes_list(const cbe_processes *processes, size_t mine, size_t *all);
+/** The sum of the numbers of lower ranks, and that of all. */
+void cbe_processes_place(const cbe_processes *processes, size_t mine, size_t *before, size_t *all);
 /** The same for lists of numbers, one behind the other; counts (size) as cbe_processes_list gives them. */
 void cbe_processes_join(const cbe_processes *processes, const double *mine, const size_t *counts, double *all);
 /** Rows of floats that other processes hold: those of rank r are numbered first[r] .. first[r + 1] - 1.

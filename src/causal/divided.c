@@ -157,9 +157,11 @@ cbe_status cbe_divided_create(cbe_objective **out, cbe_objective *share, size_t 
 {
     const size_t d = cbe_objective_hidden_size(share), m = cbe_objective_max_batch(share), size = cbe_processes_size(processes);
     divided *o = cbe_alloc_zero(1, sizeof *o, "divided objective", err);
-    if (!o) {
+    cbe_status st = cbe_processes_agree(processes, o ? CBE_OK : CBE_ERR_NOMEM, err);
+    if (st != CBE_OK) {
         cbe_objective_free(share);
-        return CBE_ERR_NOMEM;
+        cbe_free(o);
+        return st;
     }
     o->head = (cbe_objective){d, m, divided_eval, divided_n_tokens, divided_set_sample, divided_set_held_out,
                               divided_eval_optimal, divided_eval_constant, divided_destroy};
@@ -174,8 +176,7 @@ cbe_status cbe_divided_create(cbe_objective **out, cbe_objective *share, size_t 
     o->own = cbe_alloc(m, n_own * sizeof *o->own, "divided objective", err);
     o->all = cbe_alloc(n_tokens, sizeof *o->all, "divided objective", err);
     const bool whole = o->counts && o->sent && o->energy && o->constant && o->slope && o->grad && o->own && o->all;
-    const cbe_status st = cbe_processes_agree(processes, whole ? CBE_OK : CBE_ERR_NOMEM, err);
-    if (st != CBE_OK) {
+    if ((st = cbe_processes_agree(processes, whole ? CBE_OK : CBE_ERR_NOMEM, err)) != CBE_OK) {
         free_arrays(o);
         return st;
     }

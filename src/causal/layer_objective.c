@@ -162,25 +162,6 @@ static cbe_status create_model(cbe_layer_objective *o, const cbe_lens_options *l
     return cbe_model_objective_create(&o->share, o->model, &options, o->whole, err);
 }
 
-/* Which of all tokens are the process's own. */
-static cbe_status count_shares(cbe_layer_objective *o, cbe_error *err)
-{
-    const size_t size = cbe_processes_size(o->processes), rank = cbe_processes_rank(o->processes);
-    const size_t own[] = {o->n_tokens, cbe_hidden_states_n_sequences(o->states)};
-    size_t *const first[] = {&o->first_token, &o->first_sequence}, *const all[] = {&o->all_tokens, &o->all_sequences};
-    size_t *each = cbe_alloc(size, sizeof *each, "processes", err);
-    const cbe_status st = cbe_processes_agree(o->processes, each ? CBE_OK : CBE_ERR_NOMEM, err);
-    for (size_t i = 0; st == CBE_OK && i < 2; i++) {
-        cbe_processes_list(o->processes, own[i], each);
-        for (size_t r = 0; r < size; r++) {
-            if (r < rank) *first[i] += each[r];
-            *all[i] += each[r];
-        }
-    }
-    cbe_free(each);
-    return st;
-}
-
 /* Tokens held out, labels and derangement, which the caller frees; and what the objective is told of them. */
 typedef struct {
     bool *held_out;
@@ -239,18 +220,19 @@ static cbe_status create_objective(cbe_layer_objective *o, const cbe_decoder *de
                              .kind = options->objective,
                              .kernels = options->kernels,
                              .processes = o->processes};
-    cbe_status st = count_shares(o, err);
-    if (st != CBE_OK) return st;
+    cbe_processes_place(o->processes, o->n_tokens, &o->first_token, &o->all_tokens);
+    cbe_processes_place(o->processes, cbe_hidden_states_n_sequences(o->states), &o->first_sequence, &o->all_sequences);
     lens.first_token = o->first_token;
-    st = make_lists(o, options, &lists, &lens, err);
+    cbe_status st = make_lists(o, options, &lists, &lens, err);
     if (st == CBE_OK && !(o->hidden = cbe_alloc(o->n_tokens, d * sizeof(float), "hidden states of a layer", err))) st = CBE_ERR_NOMEM;
     st = cbe_processes_agree(o->processes, st, err);
     if (st == CBE_OK)
         st = o->model ? create_model(o, &lens, options->memory, err) : create_lens(o, decoder, &lens, options->memory, err);
     free_lists(&lists);
     if (st != CBE_OK) return st;
+    if (o->processes) return cbe_divided_create(&o->objective, o->share, o->n_tokens, o->all_tokens, o->processes, err);
     o->objective = o->share;
-    return o->processes ? cbe_divided_create(&o->objective, o->share, o->n_tokens, o->all_tokens, o->processes, err) : CBE_OK;
+    return CBE_OK;
 }
 
 cbe_status cbe_layer_objective_create(cbe_layer_objective **out, const cbe_hidden_states *states,

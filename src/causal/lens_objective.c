@@ -188,24 +188,13 @@ static void describe(cbe_lens_objective *o, const cbe_decoder *decoder, const cb
 }
 
 /* Adds up what the processes have. */
-static cbe_status count_all(cbe_lens_objective *o, cbe_error *err)
+static void count_all(cbe_lens_objective *o)
 {
-    const size_t size = cbe_processes_size(o->processes), rank = cbe_processes_rank(o->processes);
-    const size_t own[] = {o->n_rows - o->n_held_out, o->n_held_out, o->n_mean};
-    size_t total[3] = {0, 0, 0}, *each = cbe_alloc(size, sizeof *each, "processes", err);
-    const cbe_status st = cbe_processes_agree(o->processes, each ? CBE_OK : CBE_ERR_NOMEM, err);
-    for (size_t i = 0; st == CBE_OK && i < 3; i++) {
-        cbe_processes_list(o->processes, own[i], each);
-        for (size_t r = 0; r < size; r++) {
-            if (i < 2 && r < rank) o->rows_before[i] += each[r];
-            total[i] += each[r];
-        }
-    }
-    o->all_rows = total[0] + total[1];
-    o->all_held_out = total[1];
-    o->n_mean = total[2];
-    cbe_free(each);
-    return st;
+    size_t searched, before;
+    cbe_processes_place(o->processes, o->n_rows - o->n_held_out, &o->rows_before[0], &searched);
+    cbe_processes_place(o->processes, o->n_held_out, &o->rows_before[1], &o->all_held_out);
+    cbe_processes_place(o->processes, o->n_mean, &before, &o->n_mean);
+    o->all_rows = searched + o->all_held_out;
 }
 
 size_t cbe_lens_objective_bytes(const cbe_decoder *decoder, const cbe_lens_options *options)
@@ -329,7 +318,7 @@ cbe_status cbe_lens_objective_create(cbe_objective **out, const cbe_decoder *dec
     }
     describe(o, decoder, options);
     o->kernels = kernels;
-    if ((st = count_all(o, err)) != CBE_OK) goto done;
+    count_all(o);
     if ((st = check_options(options, o, err)) != CBE_OK) goto done;
     if ((st = share_memory(o, err)) != CBE_OK) goto done;
     cbe_array arrays[MAX_ARRAYS];

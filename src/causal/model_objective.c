@@ -132,25 +132,13 @@ static size_t describe(cbe_model_objective *o, const cbe_model *model, const cbe
 }
 
 /* Adds up what the processes have. @param all_rows [out] tokens with an energy */
-static cbe_status count_all(cbe_model_objective *o, const cbe_model_objective_options *options, size_t n_rows, size_t *all_rows,
-                            cbe_error *err)
+static void count_all(cbe_model_objective *o, const cbe_model_objective_options *options, size_t n_rows, size_t *all_rows)
 {
-    const size_t size = cbe_processes_size(o->processes);
-    size_t *each = cbe_alloc(size, sizeof *each, "processes", err);
-    const cbe_status st = cbe_processes_agree(o->processes, each ? CBE_OK : CBE_ERR_NOMEM, err);
-    if (st != CBE_OK) {
-        cbe_free(each);
-        return st;
-    }
-    o->all_sequences = *all_rows = 0;
-    cbe_processes_list(o->processes, n_rows, each);
-    for (size_t r = 0; r < size; r++) *all_rows += each[r];
-    cbe_processes_list(o->processes, o->n_sequences, each);
-    for (size_t r = 0; r < size; r++) o->all_sequences += each[r];
+    size_t before;
+    cbe_processes_place(o->processes, n_rows, &before, all_rows);
+    cbe_processes_place(o->processes, o->n_sequences, &before, &o->all_sequences);
     for (size_t n = 0; n < o->all_sequences * o->tokens_each; n++) o->n_mean += !(options->held_out && options->held_out[n]);
     for (size_t b = 0; b < o->all_sequences; b++) o->n_held_out += options->held_out && options->held_out[b * o->tokens_each];
-    cbe_free(each);
-    return CBE_OK;
 }
 
 /* Bytes of everything, with the plan that is set. */
@@ -278,10 +266,7 @@ cbe_status cbe_model_objective_create(cbe_objective **out, const cbe_model *mode
     cbe_array arrays[N_ARRAYS];
     const size_t n_rows = describe(o, model, options);
     size_t all_rows;
-    if ((st = count_all(o, options, n_rows, &all_rows, err)) != CBE_OK) {
-        cbe_free(o);
-        return st;
-    }
+    count_all(o, options, n_rows, &all_rows);
     if (o->n_mean == 0)
         st = cbe_fail(err, CBE_ERR_ARG, -1, "all tokens are held out");
     else if (all_rows == 0)

@@ -79,21 +79,39 @@ void cbe_processes_broadcast(const cbe_processes *p, size_t bytes, void *x)
     if (p) p->transport->broadcast(p, 0, bytes, x);
 }
 
+enum { LISTED_AT_ONCE = 256 };
+
+/* Numbers of ranks first .. first + n - 1: sums of which the others have 0, exact below 2^53. */
+static void list_some(const cbe_processes *p, size_t mine, size_t first, size_t n, double numbers[LISTED_AT_ONCE])
+{
+    memset(numbers, 0, n * sizeof *numbers);
+    if (p->rank >= first && p->rank < first + n) numbers[p->rank - first] = (double)mine;
+    p->transport->sum(p, n, numbers);
+}
+
 void cbe_processes_list(const cbe_processes *p, size_t mine, size_t *all)
 {
-    enum { AT_ONCE = 256 };
-    if (!p) {
-        all[0] = mine;
-        return;
+    double some[LISTED_AT_ONCE];
+    if (!p) all[0] = mine;
+    for (size_t first = 0; p && first < p->size; first += LISTED_AT_ONCE) {
+        const size_t n = cbe_min_size(LISTED_AT_ONCE, p->size - first);
+        list_some(p, mine, first, n, some);
+        for (size_t r = 0; r < n; r++) all[first + r] = (size_t)some[r];
     }
-    /* Sums of which the others have 0: exact below 2^53. */
-    double part[AT_ONCE];
-    for (size_t first = 0; first < p->size; first += AT_ONCE) {
-        const size_t n = cbe_min_size(AT_ONCE, p->size - first);
-        memset(part, 0, sizeof part);
-        if (p->rank >= first && p->rank < first + n) part[p->rank - first] = (double)mine;
-        p->transport->sum(p, n, part);
-        for (size_t r = 0; r < n; r++) all[first + r] = (size_t)part[r];
+}
+
+void cbe_processes_place(const cbe_processes *p, size_t mine, size_t *before, size_t *all)
+{
+    double some[LISTED_AT_ONCE];
+    *before = 0;
+    *all = p ? 0 : mine;
+    for (size_t first = 0; p && first < p->size; first += LISTED_AT_ONCE) {
+        const size_t n = cbe_min_size(LISTED_AT_ONCE, p->size - first);
+        list_some(p, mine, first, n, some);
+        for (size_t r = 0; r < n; r++) {
+            if (first + r < p->rank) *before += (size_t)some[r];
+            *all += (size_t)some[r];
+        }
     }
 }
 

@@ -38,6 +38,11 @@ static void list__and_join_are_in_the_order_of_ranks(void **state)
     size_t all[3];
     cbe_processes_list(p, 10 * rank + 1, all);
     for (size_t r = 0; r < 3; r++) assert_int_equal(all[r], 10 * r + 1);
+    static const size_t lower[] = {0, 1, 12};
+    size_t before, total;
+    cbe_processes_place(p, 10 * rank + 1, &before, &total);
+    assert_int_equal(total, 33);
+    assert_int_equal(before, lower[rank]);
     /* One has nothing. */
     const size_t counts[3] = {2, 0, 3};
     const double mine[3] = {(double)rank, (double)rank + 0.25, (double)rank + 0.5}, want[5] = {0, 0.25, 2, 2.25, 2.5};
