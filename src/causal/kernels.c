@@ -51,12 +51,16 @@ static cbe_row_sums row_exp_ref(size_t n, const float *z, const float *u, const 
     return sum;
 }
 
-static void two_rows_exp_ref(size_t n, const float *const z[2], const float *u, const float *offset, const float a[2],
-                             const float c[2], bool bounded, const float *w, float *g, float *const e[2],
-                             cbe_row_sums sums[2])
+static void rows_exp_ref(size_t rows, size_t n, const cbe_exp_row *row, const float *u, const float *offset, const float *w,
+                         float *g, cbe_row_sums *sums)
 {
-    for (size_t i = 0; i < n && w; i++) g[i] = (float)((double)g[i] + (double)w[0] * e[0][i] + (double)w[1] * e[1][i]);
-    for (size_t r = 0; r < 2; r++) sums[r] = row_exp_ref(n, z[r], u, offset, a[r], c[r], 0, bounded, e[r]);
+    for (size_t i = 0; i < n && w; i++) {
+        double sum = (double)g[i];
+        for (size_t r = 0; r < rows; r++) sum += (double)w[r] * row[r].e[i];
+        g[i] = (float)sum;
+    }
+    for (size_t r = 0; r < rows; r++)
+        sums[r] = row_exp_ref(n, row[r].z, u, offset, row[r].a, row[r].c, row[r].level, row[r].bounded, row[r].e);
 }
 
 static void subtract_ref(size_t n, float *z, double shift)
@@ -168,7 +172,7 @@ static int always(void)
 }
 
 static const cbe_kernels kernels_ref = {
-    "ref",        always,      row_max_ref,   range_ref,      row_sum_ref, row_exp_ref,  two_rows_exp_ref, subtract_ref,
+    "ref",        always,      row_max_ref,   range_ref,      row_sum_ref, row_exp_ref,  rows_exp_ref, subtract_ref,
     to_half_ref,  from_half_ref, accumulate_ref, row_cap_ref, rows_dot_ref, rows_sum_ref, rows_dot_f64_ref, rows_sum_f64_ref,
 };
 

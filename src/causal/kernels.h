@@ -15,13 +15,22 @@
 
 enum {
     CBE_SUM_BLOCK = 1024, /* entries summed in float before the sum goes on in double */
-    CBE_ROW_GROUP = 4     /* rows that accumulate adds in one pass, at most */
+    CBE_ROW_GROUP = 4,    /* rows that accumulate adds in one pass, at most */
+    CBE_EXP_ROWS = 2      /* rows that rows_exp takes together, at most: with 4 it is slower (docs/performance.md) */
 };
 
 /** Weighted sums of e(i) = 2^t(i). */
 typedef struct {
     double e, ey, eu; /* sum e, sum e y, sum e u */
 } cbe_row_sums;
+
+/** One row of rows_exp; a, c, level, bounded and e as row_exp takes them. */
+typedef struct {
+    const float *z;
+    float a, c, level;
+    bool bounded;
+    float *e;
+} cbe_exp_row;
 
 /** One row behind a final soft cap: logit l = softcap tanh((scale y + offset) / softcap). */
 typedef struct {
@@ -47,16 +56,18 @@ typedef struct {
     double (*row_max)(size_t n, const float *z, const float *u, const float *offset, float a, float c);
     /** Smallest and largest of n numbers; NaN is passed over. */
     void (*range)(size_t n, const float *x, float *low, float *high);
-    /** sum over i of 2^t(i). bounded: all t(i) are known to lie in [-126, 127]; otherwise they are clamped to it. */
+    /** sum over i of 2^t(i). bounded: all t(i) are known to lie in [-126, 127], and level is a whole number; otherwise they
+     * are clamped to it, which takes longer. */
     double (*row_sum)(size_t n, const float *z, const float *u, const float *offset, float a, float c, float level,
                       bool bounded);
     /** The same, with the sums of a gradient; e(i) is stored unless e is NULL. */
     cbe_row_sums (*row_exp)(size_t n, const float *z, const float *u, const float *offset, float a, float c, float level,
                             bool bounded, float *e);
-    /** row_exp of two rows at level 0, with the same bits. What e[0] and e[1] hold is first added up, unless w is NULL:
-     * g(i) += w[0] e[0](i) + w[1] e[1](i); between exponentials that takes next to no time. */
-    void (*two_rows_exp)(size_t n, const float *const z[2], const float *u, const float *offset, const float a[2],
-                         const float c[2], bool bounded, const float *w, float *g, float *const e[2], cbe_row_sums sums[2]);
+    /** row_exp of up to CBE_EXP_ROWS rows, with the same bits. What the rows' e hold is first added up, unless w is NULL:
+     * g(i) += sum over r of w[r] e_r(i); between exponentials that takes next to no time. Fast with CBE_EXP_ROWS rows
+     * that are bounded. */
+    void (*rows_exp)(size_t rows, size_t n, const cbe_exp_row *row, const float *u, const float *offset, const float *w,
+                     float *g, cbe_row_sums *sums);
     /** z(i) - shift in double, rounded. */
     void (*subtract)(size_t n, float *z, double shift);
     /** To half precision: scale z(i), to even, at most 65504 in size; and back: scale half(i). */

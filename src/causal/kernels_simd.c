@@ -17,13 +17,13 @@
 
 static const float LOG2E_F = 1.44269504088896341f;
 
-/* How exponents are made: the plain product a y; with offset and level, known to lie in the range of
+/* How exponents are made: the plain product a y, with a whole level; with offset and level, known to lie in the range of
  * exp2_in_range; or anything. */
 typedef enum { PRODUCT, IN_RANGE, ANY } exponents;
 
 SIMD vfloat row_entry(exponents kind, vfloat a, vfloat y, const float *offset, vfloat level)
 {
-    if (kind == PRODUCT) return exp2_of_product(a, y);
+    if (kind == PRODUCT) return exp2_of_product(a, y, EXP2_MAGIC + level);
     const vfloat t = multiply_add(a, y, offset ? load(offset) + level : level);
     return kind == ANY ? exp2_clamped(t) : exp2_in_range(t);
 }
@@ -41,7 +41,7 @@ typedef struct {
  * and arithmetic take turns. Measured on a Zen 4, one pass of exponentials over 0.4 GB that takes 0.0140 s to read:
  * 0.0215 s without, 0.0204 with 2 KB ahead into the first cache, 0.0138 with 64 KB ahead into the second. Two rows with
  * their gradient leave less of that cache: 0.0152 s with 64 KB ahead for each, 0.0140 with 16. */
-enum { PREFETCH = 16384, PREFETCH_TWO = 4096 };
+enum { PREFETCH = 16384, PREFETCH_ROWS = 4096 };
 
 SIMD void fetch(const float *p, size_t ahead)
 {
@@ -123,10 +123,9 @@ SIMD cbe_row_sums row_pass(exponents kind, bool with_sums, size_t n, const float
     return total_sums(&total);
 }
 
-/* The entries i .. i + count - 1 of two rows; see cbe_kernels.two_rows_exp. */
-SIMD void two_rows_entries(exponents kind, size_t i, size_t count, const row_factors by[2], const float *const z[2],
-                           const float *u, const float *offset, const vfloat *w, float *g, float *const e[2],
-                           block_sums sums[2])
+/* The entries i .. i + count - 1 of some rows; see cbe_kernels.rows_exp. */
+SIMD void rows_entries(exponents kind, size_t rows, size_t i, size_t count, const row_factors *by, const float *const *z,
+                       const float *u, const float *offset, const vfloat *w, float *g, float *const *e, block_sums *sums)
 {
     float last[LANES] = {0};
     const bool whole = count == LANES;
@@ -134,51 +133,57 @@ SIMD void two_rows_entries(exponents kind, size_t i, size_t count, const row_fac
     const float *offsets = !offset ? NULL : whole ? offset + i : last;
     const vfloat us = whole ? load(u + i) : load_some(u + i, count);
     if (w) {
-        const vfloat e0 = whole ? load(e[0] + i) : load_some(e[0] + i, count);
-        const vfloat e1 = whole ? load(e[1] + i) : load_some(e[1] + i, count);
-        const vfloat gs = whole ? load(g + i) : load_some(g + i, count);
-        store_count(g + i, multiply_add(w[0], e0, multiply_add(w[1], e1, gs)), count);
+        vfloat gs = whole ? load(g + i) : load_some(g + i, count);
+#pragma GCC unroll 4
+        for (size_t r = 0; r < rows; r++)
+            gs = multiply_add(w[r], whole ? load(e[r] + i) : load_some(e[r] + i, count), gs);
+        store_count(g + i, gs, count);
     }
-    const vfloat x0 = row_step(kind, true, count, &by[0], z[0] + i, PREFETCH_TWO, us, offsets, &sums[0]);
-    const vfloat x1 = row_step(kind, true, count, &by[1], z[1] + i, PREFETCH_TWO, us, offsets, &sums[1]);
-    store_count(e[0] + i, x0, count);
-    store_count(e[1] + i, x1, count);
+#pragma GCC unroll 4
+    for (size_t r = 0; r < rows; r++)
+        store_count(e[r] + i, row_step(kind, true, count, &by[r], z[r] + i, PREFETCH_ROWS, us, offsets, &sums[r]), count);
 }
 
-SIMD void two_rows_pass(exponents kind, size_t n, const float *const z[2], const float *u, const float *offset,
-                        const float a[2], const float c[2], const vfloat *w, float *g, float *const e[2],
-                        cbe_row_sums out[2])
+SIMD void rows_pass(exponents kind, size_t rows, size_t n, const cbe_exp_row *row, const float *u, const float *offset,
+                    const float *w, float *g, cbe_row_sums *out)
 {
-    double_sums total[2] = {{{0}, {0}, {0}}, {{0}, {0}, {0}}};
-    const row_factors by[2] = {{splat(a[0]), splat(-c[0]), splat(0)}, {splat(a[1]), splat(-c[1]), splat(0)}};
+    double_sums total[CBE_EXP_ROWS] = {{{0}, {0}, {0}}};
+    row_factors by[CBE_EXP_ROWS];
+    vfloat ws[CBE_EXP_ROWS] = {{0}};
     /* Copies, which stores cannot change: else they would be read again for every entry. */
-    const float *const zs[2] = {z[0], z[1]};
-    float *const es[2] = {e[0], e[1]};
+    const float *z[CBE_EXP_ROWS];
+    float *e[CBE_EXP_ROWS];
+    for (size_t r = 0; r < rows; r++) {
+        by[r] = (row_factors){splat(row[r].a), splat(-row[r].c), splat(row[r].level)};
+        if (w) ws[r] = splat(w[r]);
+        z[r] = row[r].z;
+        e[r] = row[r].e;
+    }
     for (size_t i = 0; i < n;) {
         const size_t end = n - i < CBE_SUM_BLOCK ? n : i + CBE_SUM_BLOCK;
-        block_sums sums[2] = {{{0}, {0}, {0}}, {{0}, {0}, {0}}};
-        for (; i + LANES <= end; i += LANES) two_rows_entries(kind, i, LANES, by, zs, u, offset, w, g, es, sums);
-        if (i < end) two_rows_entries(kind, i, end - i, by, zs, u, offset, w, g, es, sums);
+        block_sums sums[CBE_EXP_ROWS] = {{{0}, {0}, {0}}};
+        for (; i + LANES <= end; i += LANES) rows_entries(kind, rows, i, LANES, by, z, u, offset, w ? ws : NULL, g, e, sums);
+        if (i < end) rows_entries(kind, rows, i, end - i, by, z, u, offset, w ? ws : NULL, g, e, sums);
         i = end;
-        for (size_t r = 0; r < 2; r++) add_sums(&total[r], &sums[r]);
+        for (size_t r = 0; r < rows; r++) add_sums(&total[r], &sums[r]);
     }
-    for (size_t r = 0; r < 2; r++) out[r] = total_sums(&total[r]);
+    for (size_t r = 0; r < rows; r++) out[r] = total_sums(&total[r]);
 }
 
 static double row_sum(size_t n, const float *z, const float *u, const float *offset, float a, float c, float level,
                       bool bounded)
 {
     if (!bounded) return row_pass(ANY, false, n, z, u, offset, a, c, level, NULL).e;
-    if (offset || level != 0) return row_pass(IN_RANGE, false, n, z, u, offset, a, c, level, NULL).e;
-    return row_pass(PRODUCT, false, n, z, u, NULL, a, c, 0, NULL).e;
+    if (offset) return row_pass(IN_RANGE, false, n, z, u, offset, a, c, level, NULL).e;
+    return row_pass(PRODUCT, false, n, z, u, NULL, a, c, level, NULL).e;
 }
 
 static cbe_row_sums row_exp(size_t n, const float *z, const float *u, const float *offset, float a, float c, float level,
                             bool bounded, float *e)
 {
     if (!bounded) return row_pass(ANY, true, n, z, u, offset, a, c, level, e);
-    if (offset || level != 0) return row_pass(IN_RANGE, true, n, z, u, offset, a, c, level, e);
-    return row_pass(PRODUCT, true, n, z, u, NULL, a, c, 0, e);
+    if (offset) return row_pass(IN_RANGE, true, n, z, u, offset, a, c, level, e);
+    return row_pass(PRODUCT, true, n, z, u, NULL, a, c, level, e);
 }
 
 static void accumulate(size_t n, size_t rows, const float *const *e, const float *w, int first, float *g)
@@ -202,26 +207,34 @@ static void accumulate(size_t n, size_t rows, const float *const *e, const float
     }
 }
 
-static void two_rows_exp(size_t n, const float *const z[2], const float *u, const float *offset, const float a[2],
-                         const float c[2], bool bounded, const float *w, float *g, float *const e[2], cbe_row_sums sums[2])
+/* One loop for each kind of exponents. */
+static void bounded_rows_exp(size_t n, const cbe_exp_row *row, const float *u, const float *offset, const float *w, float *g,
+                             cbe_row_sums *sums)
 {
-    if (!bounded) { /* rare: need not be fast */
-        if (w) accumulate(n, 2, (const float *const *)e, w, 0, g);
-        for (size_t r = 0; r < 2; r++) sums[r] = row_pass(ANY, true, n, z[r], u, offset, a[r], c[r], 0, e[r]);
-        return;
-    }
-    if (!w) {
-        if (offset)
-            two_rows_pass(IN_RANGE, n, z, u, offset, a, c, NULL, NULL, e, sums);
-        else
-            two_rows_pass(PRODUCT, n, z, u, NULL, a, c, NULL, NULL, e, sums);
-        return;
-    }
-    const vfloat ws[2] = {splat(w[0]), splat(w[1])};
-    if (offset)
-        two_rows_pass(IN_RANGE, n, z, u, offset, a, c, ws, g, e, sums);
+    if (offset && w)
+        rows_pass(IN_RANGE, CBE_EXP_ROWS, n, row, u, offset, w, g, sums);
+    else if (offset)
+        rows_pass(IN_RANGE, CBE_EXP_ROWS, n, row, u, offset, NULL, NULL, sums);
+    else if (w)
+        rows_pass(PRODUCT, CBE_EXP_ROWS, n, row, u, NULL, w, g, sums);
     else
-        two_rows_pass(PRODUCT, n, z, u, NULL, a, c, ws, g, e, sums);
+        rows_pass(PRODUCT, CBE_EXP_ROWS, n, row, u, NULL, NULL, NULL, sums);
+}
+
+static void rows_exp(size_t rows, size_t n, const cbe_exp_row *row, const float *u, const float *offset, const float *w,
+                     float *g, cbe_row_sums *sums)
+{
+    bool bounded = true;
+    for (size_t r = 0; r < rows; r++) bounded = bounded && row[r].bounded;
+    if (bounded && rows == CBE_EXP_ROWS) {
+        bounded_rows_exp(n, row, u, offset, w, g, sums);
+    } else { /* rare: need not be fast */
+        const float *e[CBE_ROW_GROUP] = {NULL};
+        for (size_t r = 0; r < rows; r++) e[r] = row[r].e;
+        if (w) accumulate(n, rows, e, w, 0, g);
+        for (size_t r = 0; r < rows; r++)
+            sums[r] = row_exp(n, row[r].z, u, offset, row[r].a, row[r].c, row[r].level, row[r].bounded, row[r].e);
+    }
 }
 
 static double row_max(size_t n, const float *z, const float *u, const float *offset, float a, float c)
@@ -549,6 +562,6 @@ static int usable(void)
 
 extern const cbe_kernels CONCAT(cbe_kernels_, CBE_KERNEL_ISA);
 const cbe_kernels CONCAT(cbe_kernels_, CBE_KERNEL_ISA) = {
-    NAME(CBE_KERNEL_ISA), usable,     row_max, range,    row_sum,  row_exp,      two_rows_exp, subtract, to_half,
+    NAME(CBE_KERNEL_ISA), usable,     row_max, range,    row_sum,  row_exp,      rows_exp,     subtract, to_half,
     from_half,            accumulate, row_cap, rows_dot, rows_sum, rows_dot_f64, rows_sum_f64,
 };

@@ -28,8 +28,13 @@
 static const double EXACT_BELOW = 0.02;
 /* Sums of e within these bounds have neither overflowed nor lost terms. */
 static const double SUM_MIN = 1e-20, SUM_MAX = 1e20;
-/* Exponents of two between which kernels need not clamp; 2^126 may still be added up in float. */
-static const double LOW_EXPONENT = -125, HIGH_EXPONENT = 100;
+/* Exponents of two between which kernels need not clamp; 2^126 may still be added up in float. Rows that begin below
+ * RAISE_BELOW are raised by a level, for what is near to subnormal becomes that in products. */
+static const double LOW_EXPONENT = -125, HIGH_EXPONENT = 100, RAISE_BELOW = -90, HIGH_RAISED_EXPONENT = 90;
+
+/* What gradient vectors over V are larger by, until they are added up in double: probabilities of 2^-140, which rows of
+ * SmolLM2 have, would be subnormal floats, for which some CPUs take 100 times as long. */
+static const double G_SCALE = 0x1p40;
 
 /* 1 a. a = v + A v, ac = C a, for each direction. */
 static void lens_directions(cbe_lens_objective *o, size_t m, const double *v)
@@ -157,9 +162,9 @@ typedef struct {
     const double *left; /* recomputed: xc - c ac; NULL for a stored row */
 } row_source;
 
-/* A row's factors as kernels take them, and whether its exponents are known to need no clamping at level 0. */
+/* A row's factors as kernels take them, and whether its exponents are known to need no clamping at that level. */
 typedef struct {
-    float a, c;
+    float a, c, level;
     bool bounded;
 } exp_factors;
 
@@ -169,17 +174,20 @@ static exp_factors factors_of(const cbe_lens_objective *o, size_t direction, con
     const double by_low = (double)c * o->u_low[direction], by_high = (double)c * o->u_high[direction];
     const double highest = a * (source->high - fmin(by_low, by_high)) + o->offset_high;
     const double lowest = a * (source->low - fmax(by_low, by_high)) + o->offset_low;
-    return (exp_factors){a, c, lowest > LOW_EXPONENT && highest < HIGH_EXPONENT};
+    const double wanted = ceil(RAISE_BELOW - lowest), room = floor(HIGH_RAISED_EXPONENT - highest);
+    const double level = fmax(0, fmin(wanted, room)); /* logits of SmolLM2 go 100 nats down */
+    if (lowest + level > LOW_EXPONENT && highest + level < HIGH_EXPONENT) return (exp_factors){a, c, (float)level, true};
+    return (exp_factors){a, c, 0, false};
 }
 
-/* Takes sums at level 0 that overflowed or vanished again, at the level of the largest exponent. Returns logsumexp of logits'. */
+/* Takes sums that may have overflowed or vanished again, at the level of the largest exponent. Returns logsumexp of logits'. */
 static double settle_sums(const cbe_lens_objective *o, size_t direction, const row_source *source, const exp_factors *by,
                           bool slopes, float *e, cbe_row_sums *sums)
 {
     const cbe_kernels *k = o->kernels;
     const size_t v = o->vocab_size;
     const float *u = o->u + direction * o->stride;
-    if (sums->e > SUM_MIN && sums->e < SUM_MAX) return log(sums->e);
+    if (sums->e > SUM_MIN && (by->bounded || sums->e < SUM_MAX)) return log(sums->e) - (double)by->level * CBE_LN2;
     const float level = -(float)k->row_max(v, source->z, u, o->offset, by->a, by->c);
     if (slopes)
         *sums = k->row_exp(v, source->z, u, o->offset, by->a, by->c, level, false, e);
@@ -230,33 +238,37 @@ static double plain_row(const cbe_lens_objective *o, size_t j, size_t i, const r
     const exp_factors by = factors_of(o, direction, source);
     cbe_row_sums sums = {0, 0, 0};
     if (slopes)
-        sums = k->row_exp(v, source->z, u, o->offset, by.a, by.c, 0, by.bounded, e);
+        sums = k->row_exp(v, source->z, u, o->offset, by.a, by.c, by.level, by.bounded, e);
     else
-        sums.e = k->row_sum(v, source->z, u, o->offset, by.a, by.c, 0, by.bounded);
+        sums.e = k->row_sum(v, source->z, u, o->offset, by.a, by.c, by.level, by.bounded);
     plain_result(o, j, i, source, &sums, settle_sums(o, direction, source, &by, slopes, e, &sums));
     return sums.e;
 }
 
-/* Two rows, whose weights in the gradient replace w; what e held before is added to g with the weights that w had, unless it
- * is not `pending`. */
-static void two_plain_rows(const cbe_lens_objective *o, size_t j, const size_t rows[2], const row_source sources[2],
-                           bool pending, float w[2], float *const e[2], float *g)
+/* Some rows, whose weights in the gradient replace w; what their e held before is added to g with the weights that w had,
+ * unless that is not `pending`. */
+static void rows_together(const cbe_lens_objective *o, size_t j, size_t n, const size_t *rows, const row_source *sources,
+                          bool pending, float *w, float *const *e, float *g)
 {
     const size_t direction = o->direction[j];
-    const exp_factors by[2] = {factors_of(o, direction, &sources[0]), factors_of(o, direction, &sources[1])};
-    const float *z[2] = {sources[0].z, sources[1].z}, a[2] = {by[0].a, by[1].a}, c[2] = {by[0].c, by[1].c};
-    cbe_row_sums sums[2];
-    o->kernels->two_rows_exp(o->vocab_size, z, o->u + direction * o->stride, o->offset, a, c, by[0].bounded && by[1].bounded,
-                             pending ? w : NULL, g, e, sums);
-    for (size_t r = 0; r < 2; r++) {
+    cbe_exp_row in[CBE_EXP_ROWS];
+    cbe_row_sums sums[CBE_EXP_ROWS];
+    exp_factors by[CBE_EXP_ROWS];
+    for (size_t r = 0; r < n; r++) {
+        by[r] = factors_of(o, direction, &sources[r]);
+        in[r] = (cbe_exp_row){sources[r].z, by[r].a, by[r].c, by[r].level, by[r].bounded, e[r]};
+    }
+    o->kernels->rows_exp(n, o->vocab_size, in, o->u + direction * o->stride, o->offset, pending ? w : NULL, g, sums);
+    for (size_t r = 0; r < n; r++) {
         const double log_sum = settle_sums(o, direction, &sources[r], &by[r], true, e[r], &sums[r]);
         plain_result(o, j, rows[r], &sources[r], &sums[r], log_sum);
-        w[r] = (float)(o->rows[j * o->n_active + rows[r]].weight / sums[r].e);
+        w[r] = (float)(G_SCALE * o->rows[j * o->n_active + rows[r]].weight / sums[r].e);
     }
 }
 
-/* Rows of one column: their results, and their share g of the gradient over V, which is new unless *used. Rows go in twos,
- * whose exponentials are added up while those of the next two are taken. work: 2 rows of V; NULL when no gradient is wanted. */
+/* Rows of one column: their results, and their share g of the gradient over V, which is new unless *used. Rows go in groups,
+ * whose exponentials are added up while those of the next are taken. work: CBE_EXP_ROWS rows of V; NULL when no gradient is
+ * wanted. */
 static void plain_rows(const cbe_lens_objective *o, size_t j, size_t n, const size_t *rows, const row_source *sources,
                        bool slopes, float *work, bool *used, float *g)
 {
@@ -266,27 +278,23 @@ static void plain_rows(const cbe_lens_objective *o, size_t j, size_t n, const si
         for (size_t r = 0; r < n; r++) plain_row(o, j, rows[r], &sources[r], slopes, NULL);
         return;
     }
-    float *const e[2] = {work, work + o->stride}, w[2];
+    float *e[CBE_EXP_ROWS], w[CBE_EXP_ROWS];
+    for (size_t r = 0; r < CBE_EXP_ROWS; r++) e[r] = work + r * o->stride;
     size_t pending = 0;
-    for (size_t r = 0; r < n; r += 2) {
-        const size_t count = cbe_min_size(2, n - r);
-        if (pending && (!*used || count < 2)) {
+    for (size_t r = 0, count; r < n; r += count) {
+        count = cbe_min_size(CBE_EXP_ROWS, n - r);
+        if (pending && (!*used || count != pending)) {
             o->kernels->accumulate(v, pending, (const float *const *)e, w, !*used, g);
             *used = true;
             pending = 0;
         }
-        if (count == 2) {
-            two_plain_rows(o, j, rows + r, sources + r, pending > 0, w, e, g);
-        } else {
-            const double sum = plain_row(o, j, rows[r], &sources[r], true, e[0]);
-            w[0] = (float)(results[rows[r]].weight / sum);
-        }
+        rows_together(o, j, count, rows + r, sources + r, pending > 0, w, e, g);
         pending = count;
     }
     o->kernels->accumulate(v, pending, (const float *const *)e, w, !*used, g);
     *used = true;
     for (size_t r = 0; r < n && o->labels; r++)
-        g[o->labels[o->row_token[o->active[rows[r]]]]] -= (float)results[rows[r]].weight;
+        g[o->labels[o->row_token[o->active[rows[r]]]]] -= (float)(G_SCALE * results[rows[r]].weight);
 }
 
 /* 3, capped: also needs the clean probabilities, recomputed from the stored row. */
@@ -345,7 +353,7 @@ static void capped_rows(const cbe_lens_objective *o, size_t j, size_t n, const s
         e[r] = work ? work + r * o->stride : NULL;
         p[r] = work ? work + (CBE_ROW_GROUP + r) * o->stride : NULL;
         const double sum = capped_row(o, j, rows[r], sources[r], e[r], p[r]);
-        const double weight = o->rows[j * o->n_active + rows[r]].weight;
+        const double weight = G_SCALE * o->rows[j * o->n_active + rows[r]].weight;
         weights[r] = (float)(weight / sum);
         p_weights[r] = (float)-weight;
     }
@@ -462,7 +470,7 @@ static void exact_pass(cbe_lens_objective *o, size_t m, const double *v_m, size_
         for (size_t q = 0; q < count && want_grad; q++) {
             const size_t j = pairs[q] / active, token = o->row_token[o->active[pairs[q] % active]];
             const float *e = results + q * buffers * stride, *p = e + stride;
-            const double weight = o->rows[pairs[q]].weight;
+            const double weight = G_SCALE * o->rows[pairs[q]].weight;
             const float e_weight = (float)(weight / sums[q]), p_weight = (float)-weight;
             float *g = o->g + ((size_t)CBE_LENS_PARTS * m + j) * stride;
 #pragma omp parallel for schedule(static) num_threads(o->n_threads)
@@ -538,7 +546,7 @@ static void vocab_gradient(cbe_lens_objective *o, size_t m, bool exact, double *
     }
     memset(sums, 0, m * d * sizeof *sums);
     for (size_t b = 0; b < blocks; b++)
-        for (size_t i = 0; i < m * d; i++) sums[i] += o->block_sums[b * m * d + i];
+        for (size_t i = 0; i < m * d; i++) sums[i] += o->block_sums[b * m * d + i] / G_SCALE;
 }
 
 /* 5 b. Sums over tokens of hidden states, lens states and expected unembeddings, by the rows' factors;

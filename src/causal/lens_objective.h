@@ -162,10 +162,10 @@ static inline const float *cbe_lens_other(const cbe_lens_objective *o, size_t to
     return o->other ? o->other + token * o->hidden_size : o->hidden + (size_t)o->derangement[token] * o->hidden_size;
 }
 
-/** Rows of exponentials that a thread keeps: two, or with a soft cap a group and as many of clean probabilities. */
+/** Rows of exponentials that a thread keeps: those of a group, with a soft cap as many of clean probabilities too. */
 static inline size_t cbe_lens_exp_rows(const cbe_lens_objective *o)
 {
-    return o->capped ? 2 * CBE_ROW_GROUP : 2;
+    return o->capped ? 2 * CBE_ROW_GROUP : CBE_EXP_ROWS;
 }
 
 /* lens_rows.c */

@@ -222,11 +222,12 @@ SIMD vfloat exp2_in_range(vfloat t)
     return exp2_assemble(shifted, t - (shifted - EXP2_MAGIC));
 }
 
-/* 2^(a y), the same range: an operation less, and the product is not rounded. */
-SIMD vfloat exp2_of_product(vfloat a, vfloat y)
+/* 2^(a y + level), the same range, magic = EXP2_MAGIC + level, level a whole number: an operation less, and the product is
+ * not rounded. */
+SIMD vfloat exp2_of_product(vfloat a, vfloat y, vfloat magic)
 {
-    const vfloat shifted = multiply_add(a, y, splat(EXP2_MAGIC));
-    return exp2_assemble(shifted, multiply_add(a, y, EXP2_MAGIC - shifted));
+    const vfloat shifted = multiply_add(a, y, magic);
+    return exp2_assemble(shifted, multiply_add(a, y, magic - shifted));
 }
 
 /* 2^t for any t, which is clamped to the range; NaN goes through, so that a bad input is seen in a sum. */

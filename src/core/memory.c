@@ -1,12 +1,18 @@
 /* memory.c - see memory.h. */
+#define _DEFAULT_SOURCE /* madvise */
 #include "core/memory.h"
 
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "core/fail.h"
+
+/* What is as large as this is read from end to end: in pages of 2 MB, where the system has them, that takes a sixth less time
+ * (docs/performance.md). */
+static const size_t HUGE_PAGE = (size_t)2 << 20, HUGE_FROM = (size_t)32 << 20;
 
 static atomic_long allocations_left = -1;
 
@@ -38,6 +44,21 @@ static bool allocation_allowed(void)
     return true;
 }
 
+/* Aligned memory of that size, a multiple of CBE_ALIGNMENT. */
+static void *get_memory(size_t bytes)
+{
+#ifdef MADV_HUGEPAGE
+    size_t whole;
+    if (bytes >= HUGE_FROM && cbe_add_size(bytes, HUGE_PAGE - 1, &whole)) {
+        whole = whole / HUGE_PAGE * HUGE_PAGE;
+        void *memory = aligned_alloc(HUGE_PAGE, whole);
+        if (memory) madvise(memory, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* a wish: refused, nothing changes */
+        return memory;
+    }
+#endif
+    return aligned_alloc(CBE_ALIGNMENT, bytes);
+}
+
 void *cbe_alloc(size_t count, size_t size, const char *what, cbe_error *err)
 {
     size_t bytes, padded;
@@ -48,7 +69,7 @@ void *cbe_alloc(size_t count, size_t size, const char *what, cbe_error *err)
         return NULL;
     }
     padded = padded / CBE_ALIGNMENT * CBE_ALIGNMENT;
-    void *memory = allocation_allowed() ? aligned_alloc(CBE_ALIGNMENT, padded) : NULL;
+    void *memory = allocation_allowed() ? get_memory(padded) : NULL;
     if (!memory)
         cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: out of memory (%zu bytes asked for)", what, bytes);
     return memory;

@@ -50,7 +50,7 @@ static void row_sum__every_impl_matches_ref_at_every_tail(void **state)
         if (!impl->usable()) continue;
         for (size_t n = 1; n; n = next_length(n))
             for (int with = 0; with < 8; with++) { /* offset, level, clamping */
-                const float *o = with & 1 ? offset : NULL, level = with & 2 ? 0.25f : 0;
+                const float *o = with & 1 ? offset : NULL, level = !(with & 2) ? 0 : with & 4 ? 31 : 0.25f;
                 const double r = reference()->row_sum(n, z, u, o, 1.3f, 0.54f, level, with & 4);
                 const double s = impl->row_sum(n, z, u, o, 1.3f, 0.54f, level, with & 4);
                 /* t up to 30: its rounding, 2^-20, and the polynomial's, in each term */
@@ -68,7 +68,7 @@ static void row_exp__every_impl_matches_ref_at_every_tail(void **state)
         if (!impl->usable()) continue;
         for (size_t n = 1; n; n = next_length(n))
             for (int with = 0; with < 8; with++) {
-                const float *o = with & 1 ? offset : NULL, level = with & 2 ? 0.25f : 0;
+                const float *o = with & 1 ? offset : NULL, level = !(with & 2) ? 0 : with & 4 ? 31 : 0.25f;
                 const cbe_row_sums r = reference()->row_exp(n, z, u, o, 1.3f, 0.54f, level, with & 4, want);
                 const cbe_row_sums s = impl->row_exp(n, z, u, o, 1.3f, 0.54f, level, with & 4, got);
                 cbe_assert_close(&s.e, &r.e, 1, 0, 3e-6, "%s, %zu entries", impl->name, n);
@@ -80,30 +80,35 @@ static void row_exp__every_impl_matches_ref_at_every_tail(void **state)
 }
 
 /* Sums and exponentials of each row are those of row_exp to the bit; what e held has gone to g. */
-static void two_rows_exp__is_row_exp_and_adds_up_what_was_there(void **state)
+static void rows_exp__is_row_exp_and_adds_up_what_was_there(void **state)
 {
     (void)state;
     static float e0[LONGEST], e1[LONGEST], g[LONGEST], single[LONGEST];
-    const float a[] = {1.3f, 0.8f}, c[] = {0.54f, -0.2f}, w[] = {0.5f, -1.25f}, *const rows[] = {z, want2};
-    float *const e[] = {e0, e1};
+    const float w[] = {0.5f, -1.25f};
+    const float *const e[] = {e0, e1};
     fill(20);
     for (size_t i = 0; i < LONGEST; i++) want2[i] = next(20);
     for (size_t k = 0; cbe_kernels_table[k]; k++) {
         const cbe_kernels *impl = cbe_kernels_table[k];
         if (!impl->usable()) continue;
         for (size_t n = 1; n; n = next_length(n))
-            for (int with = 0; with < 8; with++) { /* offset, clamping, something to add up */
+            for (int with = 0; with < 32; with++) { /* offset, no clamping, something to add up, levels, one row only */
                 const float *o = with & 1 ? offset : NULL;
+                const size_t rows = with & 16 ? 1 : 2;
+                const bool bounded = with & 2;
+                const cbe_exp_row row[] = {{z, 1.3f, 0.54f, with & 8 ? 31 : 0, bounded, e0},
+                                           {want2, 0.8f, -0.2f, with & 8 ? 7 : 0, true, e1}};
                 for (size_t i = 0; i < LONGEST; i++) {
                     e0[i] = with & 4 ? next(1) : NAN, e1[i] = with & 4 ? next(1) : NAN;
                     g[i] = want[i] = next(1);
                 }
-                if (with & 4) reference()->accumulate(n, 2, (const float *const *)e, w, 0, want);
+                if (with & 4) reference()->accumulate(n, rows, e, w, 0, want);
                 cbe_row_sums sums[2];
-                impl->two_rows_exp(n, rows, u, o, a, c, with & 2, with & 4 ? w : NULL, g, e, sums);
+                impl->rows_exp(rows, n, row, u, o, with & 4 ? w : NULL, g, sums);
                 cbe_assert_close_f32(g, want, LONGEST, 1e-6, 2e-7, "%s g, %zu entries", impl->name, n);
-                for (size_t r = 0; r < 2; r++) {
-                    const cbe_row_sums s = impl->row_exp(n, rows[r], u, o, a[r], c[r], 0, with & 2, single);
+                for (size_t r = 0; r < rows; r++) {
+                    const cbe_row_sums s =
+                        impl->row_exp(n, row[r].z, u, o, row[r].a, row[r].c, row[r].level, row[r].bounded, single);
                     assert_true(s.e == sums[r].e && s.ey == sums[r].ey && s.eu == sums[r].eu);
                     assert_memory_equal(e[r], single, n * sizeof *single);
                 }
@@ -286,7 +291,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(row_sum__every_impl_matches_ref_at_every_tail),
         cmocka_unit_test(row_exp__every_impl_matches_ref_at_every_tail),
-        cmocka_unit_test(two_rows_exp__is_row_exp_and_adds_up_what_was_there),
+        cmocka_unit_test(rows_exp__is_row_exp_and_adds_up_what_was_there),
         cmocka_unit_test(row_sum__is_accurate_to_the_polynomial_for_small_exponents),
         cmocka_unit_test(row_max__every_impl_finds_the_largest_exponent),
         cmocka_unit_test(row_sum__lets_out_of_range_rows_be_seen),
