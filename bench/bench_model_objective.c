@@ -1,7 +1,7 @@
 /*
  * bench_model_objective.c - time of one evaluation in the whole model, to compare with other programs.
  *
- * bench_model_objective MODEL TOKENS.safetensors LAYER [RUNS]: energy (kl, mean ablation of the output of block LAYER, all tokens
+ * bench_model_objective MODEL TOKENS.safetensors LAYER [RUNS [PRECISION]]: energy (kl, mean ablation of the output of block LAYER, all tokens
  * of input_ids) and gradient of one direction, the first unit vector. Prints two lines:
  *
  *   energy E gradient G seconds S threads T
@@ -9,11 +9,12 @@
  *
  * E in nats, G the length of the gradient's part tangent to the sphere, S the median of the runs. The share is that of the products' FLOP
  * (blocks and unembedding, forward and back) in the measured rate of one large product in the same run: attention, norms,
- * activations and exponentials count as time only. bench/pytorch_model_objective.py prints the first line,
+ * activations and exponentials count as time only. PRECISION: float32, bf16x3, or bf16, which here is that of a sample. bench/pytorch_model_objective.py prints the first line,
  * bench/compare_model_objective.sh runs both.
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cbe/hidden_states.h"
 #include "cbe/model_objective.h"
@@ -34,8 +35,10 @@ int main(int argc, char **argv)
 {
     const size_t layer = argc > 3 ? strtoul(argv[3], NULL, 10) : 0;
     const size_t runs = argc > 4 ? strtoul(argv[4], NULL, 10) : DEFAULT_RUNS;
-    if (argc < 4 || argc > 5 || runs < 1 || runs > MAX_RUNS) {
-        fprintf(stderr, "usage: bench_model_objective MODEL TOKENS.safetensors LAYER [RUNS]\n");
+    int precision = 0;
+    while (argc > 5 && precision < CBE_N_PRECISIONS && strcmp(argv[5], cbe_precision_name((cbe_precision)precision)) != 0) precision++;
+    if (argc < 4 || argc > 6 || runs < 1 || runs > MAX_RUNS || precision == CBE_N_PRECISIONS) {
+        fprintf(stderr, "usage: bench_model_objective MODEL TOKENS.safetensors LAYER [RUNS [PRECISION]]\n");
         return 2;
     }
     cbe_error err;
@@ -68,9 +71,11 @@ int main(int argc, char **argv)
     const cbe_model_objective_options options = {.n_sequences = tokens.n_sequences,
                                                  .context_length = tokens.context_length,
                                                  .first_block = layer + 1,
+                                                 .precision = (cbe_precision)precision,
                                                  .max_batch = 1};
     if ((st = cbe_model_objective_create(&objective, model, &options, hidden + n * d, &err)) != CBE_OK) goto done;
     if ((st = cbe_model_objective_set_layer(objective, layer + 1, hidden, &err)) != CBE_OK) goto done;
+    cbe_objective_set_sample(objective, precision == CBE_PRECISION_BF16 ? n : 0); /* all tokens in any case */
     for (size_t r = 0; r <= runs && st == CBE_OK; r++) { /* the last without gradient */
         const double start = omp_get_wtime();
         st = cbe_objective_eval(objective, 1, v, &energy, r < runs ? grad : NULL, NULL, &err);

@@ -48,8 +48,12 @@ class Objective:
             self.probs = self.clean.exp()
             self.removed = self.hidden - self.hidden[:, skip:].flatten(0, 1).mean(dim=0)
             self.removed[:, :skip] = 0
-        if whole:
-            self.body.layers[layer].register_forward_hook(self.hook)
+        self.handle = self.body.layers[layer].register_forward_hook(self.hook) if whole else None
+
+    def close(self):
+        """To be called before another layer's objective is made: the model is shared."""
+        if self.handle:
+            self.handle.remove()
 
     def decode(self, hidden):
         """Log-probabilities behind the last block, of the positions that count."""

@@ -57,6 +57,7 @@ def main():
             found = torch.cat([found, vector[:, None]], dim=1)
             seconds = time.perf_counter() - start
             print(f"layer {layer} vector {j + 1} energy {energy:.6g} evaluations {evaluations} seconds {seconds:.2f}", flush=True)
+        objective.close()
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ Installs what is missing of these sets of packages, as root or through sudo:
   build      compiler, CMake and the libraries that cbe is built on
   libraries  the libraries alone
   tests      what the tests need besides
+  bf16       oneDNN, for products in bfloat16 (CMake option CBE_ONEDNN)
   mpi        Open MPI, for several processes (CMake option CBE_MPI)
   mpich      MPICH, for the preset mpich
   cross      compiler and emulator for the preset aarch64
@@ -38,6 +39,7 @@ packages_of() {
         echo libc6-dev libopenblas-dev libjansson-dev libpcre2-dev libutf8proc-dev nettle-dev zlib1g-dev \
             libzstd-dev libzip-dev
         ;;
+    bf16) echo libdnnl-dev ;;
     mpi) echo libopenmpi-dev openmpi-bin ;;
     mpich) echo libmpich-dev mpich ;;
     cross) echo gcc-aarch64-linux-gnu qemu-user ;;
@@ -46,7 +48,7 @@ packages_of() {
     fuzz) echo clang libclang-rt-14-dev libomp-14-dev ;;
     model) echo python3-pip ca-certificates ;;
     bench) echo python3-venv ;;
-    *) fail "unknown set '$1': build, libraries, tests, mpi, mpich, cross, tsan, fuzz, model or bench" ;;
+    *) fail "unknown set '$1': build, libraries, tests, bf16, mpi, mpich, cross, tsan, fuzz, model or bench" ;;
     esac
 }
 

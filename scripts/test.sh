@@ -39,7 +39,7 @@ for argument in "$@"; do
 done
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-scripts/install-dependencies.sh build tests mpi
+scripts/install-dependencies.sh build tests mpi bf16
 if model=$(scripts/get-model.sh); then
     export CBE_SMOLLM2=$model
 else

@@ -36,6 +36,7 @@ typedef struct {
                                states then are this model's, hidden_states.L among them */
     size_t skip_positions; /* first positions of every sequence left out */
     const char *kernels;   /* NULL: the best for this CPU */
+    cbe_precision precision; /* in the whole model; through a lens float32 */
     double held_out;       /* share of the sequences, evenly spread, that the search does not see; 0: none */
     size_t memory;         /* bytes that the objective may take; 0: no limit. Chooses how the logits are kept */
     const struct cbe_basis_file *init; /* borrowed; NULL: none. Its vectors are among the starts of the searches with the default

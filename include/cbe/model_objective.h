@@ -30,6 +30,7 @@ typedef struct {
     size_t max_batch;           /* directions in one evaluation; 0: 8 */
     size_t memory;              /* bytes that the objective may take; 0: no limit. Decides how many sequences run at
                                    once, and whether blocks are run anew on the way back */
+    cbe_precision precision; /* of all products but attention's; the clean output is taken from it with those of all tokens */
     const cbe_processes *processes; /* borrowed; as in cbe_lens_options, in whole sequences: n_sequences and labels are the process's
                                        own; held_out and derangement are of all, its own sequences beginning with */
     size_t first_sequence;
@@ -52,7 +53,7 @@ cbe_status cbe_model_objective_choose(cbe_model_objective_plan *plan, const cbe_
  * @param last  hidden_states.L of all tokens, skipped ones too (B S, d): the clean output is taken from it, which is one product
  *              N V d, for kl two
  * @return CBE_OK; CBE_ERR_ARG (as cbe_lens_objective_create; sequences held out in part; too little memory); CBE_ERR_NOMEM;
- *         CBE_ERR_NUMERIC */
+ *         CBE_ERR_NUMERIC; CBE_ERR_UNSUPPORTED (a precision that this CPU or this program lacks) */
 cbe_status cbe_model_objective_create(cbe_objective **out, const cbe_model *model,
                                       const cbe_model_objective_options *options, const float *last, cbe_error *err);
 

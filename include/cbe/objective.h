@@ -39,6 +39,18 @@ typedef enum {
     CBE_N_OBJECTIVES
 } cbe_objective_kind;
 
+/** How products with a model's weights are made. Those of bfloat16 are for CPUs that multiply it (core/bf16.h says what one and three
+ * parts are). */
+typedef enum {
+    CBE_PRECISION_FLOAT32 = 0,
+    CBE_PRECISION_BF16X3, /* three parts: 16 bits of each factor */
+    CBE_PRECISION_BF16,   /* one part, 8 bits, in evaluations of a sample; three in those of all tokens */
+    CBE_N_PRECISIONS
+} cbe_precision;
+
+/** "float32", "bf16x3", "bf16". */
+const char *cbe_precision_name(cbe_precision precision);
+
 /** Names as on the command line: "mean", "resample", "zero", "optimal"; "kl", "ce". */
 const char *cbe_ablation_name(cbe_ablation ablation);
 const char *cbe_objective_name(cbe_objective_kind kind);
@@ -115,6 +127,8 @@ typedef struct {
                                        hidden states and energies per token are the process's own; held_out and derangement are
                                        of all, its own beginning at */
     size_t first_token;
+    size_t sequence_tokens; /* tokens of a sequence, where all have as many; 0: not. What is summed up in float32 is then summed
+                               up for each sequence by itself, and is the same however sequences are divided over processes */
 } cbe_lens_options;
 
 /** Bytes that cbe_lens_objective_create will allocate; SIZE_MAX when that overflows. */

@@ -6,10 +6,12 @@
 
 #include "core/eigen.h"
 #include "core/gemm.h"
+#include "core/groups.h"
 #include "core/memory.h"
 #include "core/sizes.h"
+#include "dist/long_sums.h"
 
-enum { GRAM_ROWS = 1024 };
+enum { GRAM_ROWS = 1024, LEAST_GRAM_ROWS = 64 };
 
 /* Centres each row of (n, d) float rows. */
 static void centre_rows(size_t n, size_t d, float *rows)
@@ -71,25 +73,38 @@ static cbe_status lens_gram(const cbe_candidate_input *in, double *f, cbe_error 
 }
 
 /* Mean hidden state of all processes' tokens, (d); zero where that is what states are compared with. */
-static void mean_state(const cbe_candidate_input *in, double *mean)
+static void mean_state(const cbe_candidate_input *in, cbe_long_sum *sums, double *mean)
 {
     const size_t n = in->n_tokens, d = in->decoder->hidden_size;
     memset(mean, 0, d * sizeof *mean);
     if (in->ablation == CBE_ABLATE_ZERO) return;
+    memset(sums, 0, d * sizeof *sums);
     for (size_t i = 0; i < n; i++)
-        for (size_t k = 0; k < d; k++) mean[k] += (double)in->hidden[i * d + k] / (double)in->all_tokens;
-    cbe_processes_sum(in->processes, d, mean);
+        for (size_t k = 0; k < d; k++) cbe_long_add(&sums[k], (double)in->hidden[i * d + k]);
+    cbe_processes_add_up(in->processes, d, sums);
+    for (size_t k = 0; k < d; k++) mean[k] = cbe_long_value(&sums[k]) / (double)in->all_tokens;
+}
+
+static size_t group_of(const cbe_candidate_input *in, size_t sequences, size_t each, size_t token)
+{
+    return cbe_group_of_sequence(sequences, (in->first_token + token) / each, each >= LEAST_GRAM_ROWS);
 }
 
 /* Second moment (d, d) of D_n / |h_n|: every token counts, however long. For resample, D_n is a difference
  * of two tokens: its second moment is twice that about the mean, and the factor does not matter.
- * @param rows, product work space of (GRAM_ROWS, d) and (d, d) */
-static void delta_moment(const cbe_candidate_input *in, const double *mean, float *rows, float *product, double *moment)
+ * @param rows, product, sums  work space of (GRAM_ROWS, d), (d, d) and (d, d) */
+static void delta_moment(const cbe_candidate_input *in, const double *mean, float *rows, float *product, cbe_long_sum *sums,
+                         double *moment)
 {
     const size_t n = in->n_tokens, d = in->decoder->hidden_size;
-    memset(moment, 0, d * d * sizeof *moment);
-    for (size_t first = 0; first < n; first += GRAM_ROWS) {
-        const size_t count = cbe_min_size(GRAM_ROWS, n - first);
+    /* A product has rows of one group of sequences: in float32, it must not depend on how they are divided. */
+    const size_t each = in->sequence_tokens ? in->sequence_tokens : in->all_tokens, sequences = in->all_tokens / each;
+    memset(sums, 0, d * d * sizeof *sums);
+    for (size_t first = 0, count; first < n; first += count) {
+        const size_t group = group_of(in, sequences, each, first);
+        count = each - (in->first_token + first) % each;
+        while (first + count < n && count < GRAM_ROWS && group_of(in, sequences, each, first + count) == group) count += each;
+        count = cbe_min_size(cbe_min_size(count, GRAM_ROWS), n - first);
         for (size_t i = 0; i < count; i++) {
             const float *h = in->hidden + (first + i) * d;
             double norm2 = 0;
@@ -97,9 +112,11 @@ static void delta_moment(const cbe_candidate_input *in, const double *mean, floa
             const double scale = norm2 > 0 ? 1 / sqrt(norm2) : 0;
             for (size_t k = 0; k < d; k++) rows[i * d + k] = (float)(((double)h[k] - mean[k]) * scale);
         }
-        add_gram(count, d, rows, product, moment);
+        cbe_gemm(true, false, d, d, count, 1, rows, d, rows, d, 0, product, d);
+        for (size_t i = 0; i < d * d; i++) cbe_long_add(&sums[i], (double)product[i]);
     }
-    cbe_processes_sum(in->processes, d * d, moment);
+    cbe_processes_add_up(in->processes, d * d, sums);
+    for (size_t i = 0; i < d * d; i++) moment[i] = cbe_long_value(&sums[i]);
 }
 
 /* D_n of n tokens spread evenly; of resample, whose D_n are differences of any two tokens, those from the mean. */
@@ -123,16 +140,18 @@ static cbe_status summarise(const cbe_candidate_input *in, size_t n, double *mom
     double *mean = cbe_alloc(d, sizeof *mean, "second moment", err);
     float *rows = cbe_alloc(GRAM_ROWS * d, sizeof *rows, "second moment", err);
     float *product = cbe_alloc(d * d, sizeof *product, "second moment", err);
-    const cbe_status own = moment && tokens && mean && rows && product ? CBE_OK : CBE_ERR_NOMEM;
+    cbe_long_sum *sums = cbe_alloc(d * d, sizeof *sums, "second moment", err);
+    const cbe_status own = moment && tokens && mean && rows && product && sums ? CBE_OK : CBE_ERR_NOMEM;
     const cbe_status st = cbe_processes_agree(in->processes, own, err);
     if (st == CBE_OK) {
-        mean_state(in, mean);
-        delta_moment(in, mean, rows, product, moment);
+        mean_state(in, sums, mean);
+        delta_moment(in, mean, rows, product, sums, moment);
         token_directions(in, mean, n, tokens);
     }
     cbe_free(mean);
     cbe_free(rows);
     cbe_free(product);
+    cbe_free(sums);
     return st;
 }
 

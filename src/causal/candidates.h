@@ -27,6 +27,7 @@ typedef struct {
     cbe_ablation ablation;
     const cbe_processes *processes; /* tokens are divided over them, those here beginning at first_token of all_tokens; NULL: not */
     size_t first_token, all_tokens;
+    size_t sequence_tokens; /* of each sequence; 0: all tokens are one */
 } cbe_candidate_input;
 
 /** The n leading singular directions alone (the preset tuned-lens starts there), rows of out (n, d). */

@@ -17,12 +17,12 @@
 #include <string.h>
 
 #include "core/arrays.h"
+#include "core/clones.h"
 #include "core/exp.h"
 #include "core/fail.h"
 #include "core/gemm.h"
 #include "core/memory.h"
 #include "core/sizes.h"
-#include "model/clones.h"
 #include "model/norm.h"
 #include "model/panels.h"
 #include "model/rows.h"
@@ -44,6 +44,8 @@ struct cbe_divergence {
     float *clean; /* (n_rows, d): y */
     double *base; /* (n_rows): what the energy has that no ablation changes */
     float *work;  /* (n_threads, thread_floats) */
+    cbe_bf16_matrix **forward, **back; /* (n_chunks): W' and W of each chunk; NULL: none */
+    size_t n_chunks;
 };
 
 /* Pointers into work. */
@@ -136,7 +138,45 @@ void cbe_divergence_free(cbe_divergence *o)
     cbe_array list[N_ARRAYS];
     list_arrays(o, list);
     cbe_arrays_free(N_ARRAYS, list);
+    for (size_t i = 0; i < o->n_chunks && o->forward && o->back; i++) {
+        cbe_bf16_matrix_free(o->forward[i]);
+        cbe_bf16_matrix_free(o->back[i]);
+    }
+    cbe_free(o->forward);
+    cbe_free(o->back);
     cbe_free(o);
+}
+
+static size_t chunks_of(const cbe_decoder *decoder)
+{
+    return (decoder->vocab_size + CHUNK - 1) / CHUNK;
+}
+
+size_t cbe_divergence_bf16_bytes(const cbe_decoder *decoder)
+{
+    const size_t d = decoder->hidden_size;
+    return cbe_times(chunks_of(decoder), cbe_bf16_matrix_bytes(d, CHUNK) + cbe_bf16_matrix_bytes(CHUNK, d), 1);
+}
+
+size_t cbe_divergence_bf16_max_inner(const cbe_decoder *decoder)
+{
+    return cbe_max_size(decoder->hidden_size, CHUNK);
+}
+
+cbe_status cbe_divergence_use_bf16(cbe_divergence *o, cbe_bf16 *bf16, cbe_error *err)
+{
+    const size_t d = o->decoder->hidden_size, vocab = o->decoder->vocab_size, n = chunks_of(o->decoder);
+    o->n_chunks = n;
+    o->forward = cbe_alloc_zero(n, sizeof *o->forward, "unembedding in bfloat16", err);
+    o->back = cbe_alloc_zero(n, sizeof *o->back, "unembedding in bfloat16", err);
+    cbe_status st = o->forward && o->back ? CBE_OK : CBE_ERR_NOMEM;
+    for (size_t i = 0; i < n && st == CBE_OK; i++) {
+        const size_t first = i * CHUNK, columns = cbe_min_size(CHUNK, vocab - first);
+        const float *weights = o->decoder->unembedding + first * d;
+        st = cbe_bf16_matrix_create(&o->forward[i], bf16, d, columns, weights, d, true, err);
+        if (st == CBE_OK) st = cbe_bf16_matrix_create(&o->back[i], bf16, columns, d, weights, d, false, err);
+    }
+    return st;
 }
 
 /* Logits (n, columns) of the vocabulary entries from `first` on. */
@@ -144,7 +184,11 @@ static void chunk_logits(const cbe_divergence *o, size_t n, size_t first, size_t
 {
     const cbe_decoder *decoder = o->decoder;
     const size_t d = decoder->hidden_size;
-    cbe_gemm(false, true, n, columns, d, 1, y, d, decoder->unembedding + first * d, d, 0, logits, CHUNK);
+    const cbe_bf16_matrix *matrix = o->forward ? o->forward[first / CHUNK] : NULL;
+    if (cbe_bf16_in_use(matrix))
+        cbe_bf16_gemm(matrix, n, y, d, 0, logits, CHUNK);
+    else
+        cbe_gemm(false, true, n, columns, d, 1, y, d, decoder->unembedding + first * d, d, 0, logits, CHUNK);
     for (size_t r = 0; r < n; r++) {
         float *row = logits + r * CHUNK;
         if (decoder->bias) cbe_add_row(columns, decoder->bias + first, row);
@@ -176,6 +220,18 @@ CBE_CLONES static double capped_clean_row(size_t n, float inverse_cap, float lse
         clean[t] = p * f;
     }
     return change;
+}
+
+/* grad (n, d) = what a chunk's logits became, times W; added up over chunks. */
+static void chunk_gradient(const cbe_divergence *o, size_t n, size_t first, size_t columns, const float *by_logits, float *grad)
+{
+    const size_t d = o->decoder->hidden_size;
+    const cbe_bf16_matrix *matrix = o->back ? o->back[first / CHUNK] : NULL;
+    const float beta = first ? 1 : 0;
+    if (cbe_bf16_in_use(matrix))
+        cbe_bf16_gemm(matrix, n, by_logits, CHUNK, beta, grad, d);
+    else
+        cbe_gemm(false, false, n, d, columns, 1, by_logits, CHUNK, o->decoder->unembedding + first * d, d, beta, grad, d);
 }
 
 static void take_label(const cbe_divergence *o, size_t first, size_t columns, const float *logits, row_sums *sums)
@@ -226,8 +282,6 @@ static void pass(const cbe_divergence *o, size_t n, const cbe_divergence_item *i
         sums[r] = (row_sums){.top = -INFINITY, .label = labels ? labels[r] : o->labels ? o->labels[items[r].row] : -1};
     for (size_t first = 0; first < vocab; first += CHUNK) {
         const size_t columns = cbe_min_size(CHUNK, vocab - first);
-        const float *weights = o->decoder->unembedding + first * d;
-        const float beta = first ? 1 : 0;
         chunk_logits(o, n, first, columns, w->y, w->logits);
         if (compare) chunk_logits(o, n, first, columns, w->clean_y, w->clean_logits);
         for (size_t r = 0; r < n; r++) {
@@ -237,8 +291,8 @@ static void pass(const cbe_divergence *o, size_t n, const cbe_divergence_item *i
             if (first && want_grad && scale < 1) cbe_scale_row(d, scale, w->grad + r * d, w->grad + r * d);
         }
         if (!want_grad) continue;
-        cbe_gemm(false, false, n, d, columns, 1, w->logits, CHUNK, weights, d, beta, w->grad, d);
-        if (compare) cbe_gemm(false, false, n, d, columns, 1, w->clean_logits, CHUNK, weights, d, beta, w->grad_p, d);
+        chunk_gradient(o, n, first, columns, w->logits, w->grad);
+        if (compare) chunk_gradient(o, n, first, columns, w->clean_logits, w->grad_p);
     }
 }
 

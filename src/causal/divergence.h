@@ -16,6 +16,7 @@
 #define CBE_CAUSAL_DIVERGENCE_H
 
 #include "cbe/objective.h"
+#include "core/bf16.h"
 
 typedef struct cbe_divergence cbe_divergence;
 
@@ -27,6 +28,13 @@ size_t cbe_divergence_bytes(const cbe_decoder *decoder, cbe_objective_kind kind,
 cbe_status cbe_divergence_create(cbe_divergence **out, const cbe_decoder *decoder, cbe_objective_kind kind,
                                  size_t n_rows, const int64_t *labels, cbe_error *err);
 void cbe_divergence_free(cbe_divergence *divergence); /* NULL is allowed */
+
+/** From here on products with the unembedding are made by bf16 where it has parts (core/bf16.h), which is borrowed until free; who
+ * evaluates asks cbe_bf16_check. @return CBE_OK, CBE_ERR_NOMEM */
+cbe_status cbe_divergence_use_bf16(cbe_divergence *divergence, cbe_bf16 *bf16, cbe_error *err);
+/** Bytes of that, at most; and the longest rows that its matrices are multiplied with. */
+size_t cbe_divergence_bf16_bytes(const cbe_decoder *decoder);
+size_t cbe_divergence_bf16_max_inner(const cbe_decoder *decoder);
 
 /** A row, and its place. */
 typedef struct {

@@ -42,6 +42,12 @@ cbe_status cbe_choose_skip_positions(const cbe_hidden_states *states, cbe_site s
 }
 
 
+size_t cbe_layer_objective_sequence_tokens(const cbe_layer_objective *o)
+{
+    const size_t n = cbe_hidden_states_n_sequences(o->states), length = cbe_hidden_states_context_length(o->states);
+    return o->n_tokens == n * (length - o->skip) ? length - o->skip : 0; /* a mask leaves out some */
+}
+
 /* Marks the tokens of sequences held out, of all processes; *out is NULL when there are none. */
 static cbe_status hold_out(cbe_layer_objective *o, double share, bool **out, cbe_error *err)
 {
@@ -131,12 +137,12 @@ static cbe_status create_lens(cbe_layer_objective *o, const cbe_decoder *decoder
 }
 
 /* The objective of the whole model, with the clean output of hidden_states.L. */
-static cbe_status create_model(cbe_layer_objective *o, const cbe_lens_options *lens, size_t memory, cbe_error *err)
+static cbe_status create_model(cbe_layer_objective *o, const cbe_lens_options *lens, const cbe_extraction_options *run, cbe_error *err)
 {
     const size_t n_sequences = cbe_hidden_states_n_sequences(o->states);
     const size_t n_whole = cbe_hidden_states_n_tokens(o->states, 0), d = cbe_hidden_states_hidden_size(o->states);
     const size_t last = cbe_model_get_config(o->model)->n_layers;
-    const size_t states = (n_whole + o->n_tokens) * d * sizeof(float); /* whole and hidden */
+    const size_t states = (n_whole + o->n_tokens) * d * sizeof(float), memory = run->memory; /* whole and hidden */
     cbe_model_objective_options options = {.n_sequences = n_sequences,
                                            .context_length = cbe_hidden_states_context_length(o->states),
                                            .skip_positions = o->skip,
@@ -145,6 +151,7 @@ static cbe_status create_model(cbe_layer_objective *o, const cbe_lens_options *l
                                            .derangement = lens->derangement,
                                            .labels = lens->labels,
                                            .held_out = lens->held_out,
+                                           .precision = run->precision,
                                            .processes = o->processes,
                                            .first_sequence = o->first_sequence,
                                            .memory = memory > states ? memory - states : memory != 0};
@@ -223,11 +230,12 @@ static cbe_status create_objective(cbe_layer_objective *o, const cbe_decoder *de
     cbe_processes_place(o->processes, o->n_tokens, &o->first_token, &o->all_tokens);
     cbe_processes_place(o->processes, cbe_hidden_states_n_sequences(o->states), &o->first_sequence, &o->all_sequences);
     lens.first_token = o->first_token;
+    lens.sequence_tokens = cbe_layer_objective_sequence_tokens(o);
     cbe_status st = make_lists(o, options, &lists, &lens, err);
     if (st == CBE_OK && !(o->hidden = cbe_alloc(o->n_tokens, d * sizeof(float), "hidden states of a layer", err))) st = CBE_ERR_NOMEM;
     st = cbe_processes_agree(o->processes, st, err);
     if (st == CBE_OK)
-        st = o->model ? create_model(o, &lens, options->memory, err) : create_lens(o, decoder, &lens, options->memory, err);
+        st = o->model ? create_model(o, &lens, options, err) : create_lens(o, decoder, &lens, options->memory, err);
     free_lists(&lists);
     if (st != CBE_OK) return st;
     if (o->processes) return cbe_divided_create(&o->objective, o->share, o->n_tokens, o->all_tokens, o->processes, err);

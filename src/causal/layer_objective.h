@@ -23,6 +23,9 @@ struct cbe_layer_objective {
     bool derangement_unused;
 };
 
+/** Tokens of a sequence that the run is on; 0 where sequences have different numbers of them. */
+size_t cbe_layer_objective_sequence_tokens(const cbe_layer_objective *objective);
+
 /** Sets the process's own share to a layer, and sums over processes with the others, who do the same. */
 cbe_status cbe_layer_objective_set_share(cbe_layer_objective *objective, size_t layer, cbe_error *err);
 

@@ -90,7 +90,7 @@ static cbe_candidate_input candidate_input(const cbe_layer_objective *o, const c
                                            const cbe_extraction_options *options)
 {
     return (cbe_candidate_input){decoder, gram, o->translator, o->n_tokens, o->hidden, options->ablation, o->processes, o->first_token,
-                                 o->all_tokens};
+                                 o->all_tokens, cbe_layer_objective_sequence_tokens(o)};
 }
 
 /* Hidden states of tokens spread evenly over those of all processes, into sample (at most SAMPLE, d); NULL: not of interest. */

@@ -7,11 +7,11 @@
  * 1. for each direction: ac, u = W~ ac; for each token: h.v, x.ac; for each row: E.ac
  * 2. for each row and column the rank-1 change; rows that cancel too much are set aside
  * 3. the pass: each row of Z is read once for all columns; parts of the rows run in parallel,
- *    each with its own gradient vector over V
+ *    each with its own gradient vector over V: float for a unit of rows, double over units
  * 4. rows set aside: their logits anew from x - c a
- * 5. the gradient from sums over V and over tokens, in fixed blocks
- * 6. sums over processes, where tokens are divided
- * Every sum has a fixed order: bits do not depend on the number of threads.
+ * 5. the gradient from sums over V and over tokens, in fixed blocks, and over processes, where tokens are divided
+ * Sums within a unit of rows and a block of the vocabulary have a fixed order, and those over units, blocks and processes so many
+ * digits (core/long_sum.h) that theirs does not matter: bits depend on threads not at all, and on the division next to never.
  * Names and formulas: lens_objective.h, docs/maths.md.
  */
 #include "causal/lens_objective.h"
@@ -20,9 +20,10 @@
 #include <omp.h>
 #include <string.h>
 
+#include "core/clones.h"
 #include "core/fail.h"
-#include "core/gemm.h"
 #include "core/sizes.h"
+#include "dist/long_sums.h"
 
 /* Below this share of |xc|^2 + c^2 |ac|^2 left, Z - c u has lost the digits that are asked for. */
 static const double EXACT_BELOW = 0.02;
@@ -390,20 +391,44 @@ static void pass_rows(cbe_lens_objective *o, size_t m, size_t part, size_t begin
     }
 }
 
+/* sum += g, or what it is at first. */
+CBE_CLONES static void add_unit(size_t n, const float *g, bool first, double *sum)
+{
+    for (size_t t = 0; t < n && first; t++) sum[t] = (double)g[t];
+    for (size_t t = 0; t < n && !first; t++) sum[t] += (double)g[t];
+}
+
+/* What a unit left in g goes to g_sum: another one follows. */
+static void finish_unit(cbe_lens_objective *o, size_t m, size_t part, size_t j_begin, size_t j_end)
+{
+    for (size_t j = j_begin; j < j_end; j++) {
+        const size_t at = part * m + j;
+        if (!o->g_used[at]) continue;
+        add_unit(o->vocab_size, o->g + at * o->stride, !o->g_summed[at], o->g_sum + at * o->stride);
+        o->g_used[at] = false;
+        o->g_summed[at] = true;
+    }
+}
+
 /* 3. The pass over Z: parts of the rows in parallel, and where there are more threads than parts, the columns too. */
 static void pass(cbe_lens_objective *o, size_t m, cbe_lens_want want)
 {
-    const size_t active = o->n_active, at_once = cbe_lens_rows_at_once(o), threads = (size_t)o->n_threads;
-    if (active == 0) return; /* all rows in force are other processes' */
+    const size_t at_once = cbe_lens_rows_at_once(o), threads = (size_t)o->n_threads;
+    if (o->n_units == 0) return; /* all rows in force are other processes' */
     const size_t shares = cbe_min_size(m, (threads + o->n_parts - 1) / o->n_parts), tasks = o->n_parts * shares;
 #pragma omp parallel for schedule(dynamic) num_threads(o->n_threads)
     for (size_t task = 0; task < tasks; task++) {
         const size_t part = task / shares, share = task % shares;
-        const size_t begin = active * part / o->n_parts, end = active * (part + 1) / o->n_parts;
+        const size_t first = o->n_units * part / o->n_parts, last = o->n_units * (part + 1) / o->n_parts - 1;
         const size_t j_begin = m * share / shares, j_end = m * (share + 1) / shares;
         memset(o->g_used + part * m + j_begin, 0, (j_end - j_begin) * sizeof *o->g_used);
-        for (size_t start = begin; start < end; start += at_once)
-            pass_rows(o, m, part, start, cbe_min_size(end, start + at_once), j_begin, j_end, want);
+        memset(o->g_summed + part * m + j_begin, 0, (j_end - j_begin) * sizeof *o->g_summed);
+        for (size_t unit = first; unit <= last; unit++) {
+            const size_t end = o->unit_begin[unit + 1];
+            for (size_t start = o->unit_begin[unit]; start < end; start += at_once)
+                pass_rows(o, m, part, start, cbe_min_size(end, start + at_once), j_begin, j_end, want);
+            if (unit < last && want == CBE_LENS_GRADIENTS) finish_unit(o, m, part, j_begin, j_end);
+        }
     }
 }
 
@@ -433,8 +458,9 @@ static void exact_pass(cbe_lens_objective *o, size_t m, const double *v_m, size_
 {
     const bool want_grad = want == CBE_LENS_GRADIENTS;
     const size_t v = o->vocab_size, stride = o->stride, d = o->hidden_size, active = o->n_active;
-    bool *used = o->g_used + (size_t)CBE_LENS_PARTS * m;
-    memset(used, 0, m * sizeof *used);
+    bool *summed = o->g_summed + (size_t)CBE_LENS_PARTS * m;
+    memset(summed, 0, m * sizeof *summed);
+    memset(o->g_used + (size_t)CBE_LENS_PARTS * m, 0, m * sizeof *o->g_used);
     for (size_t first = 0; first < n_pairs; first += CBE_LENS_EXACT_ROWS) {
         const size_t count = cbe_min_size(CBE_LENS_EXACT_ROWS, n_pairs - first);
         const size_t *pairs = o->exact_pairs + first;
@@ -452,7 +478,10 @@ static void exact_pass(cbe_lens_objective *o, size_t m, const double *v_m, size_
                 o->exact_x[q * d + k] = (float)(left[k] * shift->inverse_s);
             }
         }
-        cbe_gemm(false, true, count, v, d, 1, o->exact_x, d, o->w, d, 0, o->exact_rows, stride);
+#pragma omp parallel for schedule(dynamic) num_threads(o->n_threads)
+        for (size_t t = 0; t < v; t += CBE_LENS_VOCAB_BLOCK) /* BLAS would round by how many rows there are */
+            o->kernels->rows_dot(cbe_min_size(CBE_LENS_VOCAB_BLOCK, v - t), d, o->w + t * d, d, count, o->exact_x,
+                                 o->exact_rows + t, stride);
         float *results = o->exact_rows + (size_t)CBE_LENS_EXACT_ROWS * stride;
         const size_t buffers = o->capped ? 2 : 1;
         double sums[CBE_LENS_EXACT_ROWS];
@@ -470,20 +499,21 @@ static void exact_pass(cbe_lens_objective *o, size_t m, const double *v_m, size_
         for (size_t q = 0; q < count && want_grad; q++) {
             const size_t j = pairs[q] / active, token = o->row_token[o->active[pairs[q] % active]];
             const float *e = results + q * buffers * stride, *p = e + stride;
-            const double weight = G_SCALE * o->rows[pairs[q]].weight;
-            const float e_weight = (float)(weight / sums[q]), p_weight = (float)-weight;
-            float *g = o->g + ((size_t)CBE_LENS_PARTS * m + j) * stride;
+            const double weight = G_SCALE * o->rows[pairs[q]].weight, e_weight = weight / sums[q];
+            const bool fresh = !summed[j];
+            double *g = o->g_sum + ((size_t)CBE_LENS_PARTS * m + j) * stride;
 #pragma omp parallel for schedule(static) num_threads(o->n_threads)
             for (size_t t = 0; t < v; t += CBE_LENS_VOCAB_BLOCK) {
                 const size_t n = cbe_min_size(CBE_LENS_VOCAB_BLOCK, v - t);
-                const float *et = e + t, *pt = p + t;
-                o->kernels->accumulate(n, 1, &et, &e_weight, !used[j], g + t);
-                if (o->capped) o->kernels->accumulate(n, 1, &pt, &p_weight, 0, g + t);
+                for (size_t i = t; i < t + n; i++) {
+                    const double share = e_weight * (double)e[i] - (o->capped ? weight * (double)p[i] : 0);
+                    g[i] = fresh ? share : g[i] + share;
+                }
             }
-            if (!o->capped && o->labels) g[o->labels[token]] += p_weight;
-            used[j] = true;
+            if (!o->capped && o->labels) g[o->labels[token]] -= weight;
+            summed[j] = true;
             for (size_t k = 0; k < d; k++)
-                o->exact_grad[j * d + k] += o->rows[pairs[q]].xc_coeff * o->exact_left[q * d + k];
+                cbe_long_add(&o->exact_grad[j * d + k], o->rows[pairs[q]].xc_coeff * o->exact_left[q * d + k]);
         }
     }
 }
@@ -493,37 +523,52 @@ static void add_parts(const cbe_lens_objective *o, size_t m, size_t j, bool exac
 {
     for (size_t part = 0; part <= CBE_LENS_PARTS; part++) {
         if (part < CBE_LENS_PARTS ? part >= o->n_parts : !exact) continue;
-        if (!o->g_used[part * m + j]) continue;
-        const float *g = o->g + (part * m + j) * o->stride + start;
-        for (size_t t = 0; t < n; t++) total[t] += (double)g[t];
+        const size_t at = part * m + j;
+        if (o->g_summed[at]) {
+            const double *sum = o->g_sum + at * o->stride + start;
+            for (size_t t = 0; t < n; t++) total[t] += sum[t];
+        }
+        if (o->g_used[at]) {
+            const float *g = o->g + at * o->stride + start;
+            for (size_t t = 0; t < n; t++) total[t] += (double)g[t];
+        }
     }
 }
 
 /* Where processes share memory: their sums of g, (m, stride) of each. */
-static float *shared_g(const cbe_lens_objective *o, size_t process)
+static double *shared_g(const cbe_lens_objective *o, size_t process)
 {
-    return (float *)o->shared[process] + o->head.max_batch * o->stride;
+    return (double *)(void *)((float *)o->shared[process] + o->head.max_batch * o->stride);
 }
 
 /* Puts the process's own g there for the others. */
 static void show_g(const cbe_lens_objective *o, size_t m, bool exact)
 {
     const size_t v = o->vocab_size;
-    float *to = shared_g(o, cbe_processes_rank(o->processes));
+    double *to = shared_g(o, cbe_processes_rank(o->processes));
 #pragma omp parallel for schedule(dynamic) num_threads(o->n_threads)
     for (size_t start = 0; start < v; start += CBE_LENS_VOCAB_BLOCK)
         for (size_t j = 0; j < m; j++) {
             const size_t n = cbe_min_size(CBE_LENS_VOCAB_BLOCK, v - start);
             double total[CBE_LENS_VOCAB_BLOCK] = {0};
             add_parts(o, m, j, exact, start, n, total);
-            for (size_t t = 0; t < n; t++) to[j * o->stride + start + t] = (float)total[t];
+            memcpy(to + j * o->stride + start, total, n * sizeof *total);
         }
     cbe_processes_barrier(o->processes);
 }
 
-/* 5 a. W~' G for each direction into sums (m, d): parts added, then products, in blocks of the vocabulary. Of processes that share
+/* sums += (or -=) the first of n rows of m d numbers, and the others in their order. */
+static void fold_rows(const cbe_lens_objective *o, size_t count, size_t n, size_t step, const double *rows, double scale,
+                      cbe_long_sum *sums)
+{
+#pragma omp parallel for schedule(static) num_threads(o->n_threads)
+    for (size_t i = 0; i < count; i++)
+        for (size_t r = 0; r < n; r++) cbe_long_add(&sums[i], scale * rows[r * step + i]);
+}
+
+/* 5 a. lens (m, d) less W~' G of each direction: parts added, then products, in blocks of the vocabulary. Of processes that share
  * memory each takes some of the blocks, of the rows of all; else all blocks, of its own. */
-static void vocab_gradient(cbe_lens_objective *o, size_t m, bool exact, double *sums)
+static void vocab_gradient(cbe_lens_objective *o, size_t m, bool exact, cbe_long_sum *lens)
 {
     const size_t v = o->vocab_end, d = o->hidden_size, size = cbe_processes_size(o->processes);
     const size_t blocks = (v - o->vocab_begin + CBE_LENS_VOCAB_BLOCK - 1) / CBE_LENS_VOCAB_BLOCK;
@@ -535,8 +580,8 @@ static void vocab_gradient(cbe_lens_objective *o, size_t m, bool exact, double *
             double total[CBE_LENS_VOCAB_BLOCK] = {0};
             if (!o->shared) add_parts(o, m, j, exact, start, n, total);
             for (size_t r = 0; o->shared && r < size; r++) {
-                const float *g = shared_g(o, r) + j * o->stride + start;
-                for (size_t t = 0; t < n; t++) total[t] += (double)g[t];
+                const double *g = shared_g(o, r) + j * o->stride + start;
+                for (size_t t = 0; t < n; t++) total[t] += g[t];
             }
             for (size_t t = 0; t < n; t++) o->g_total[j * o->stride + start + t] = (float)total[t];
         }
@@ -544,18 +589,33 @@ static void vocab_gradient(cbe_lens_objective *o, size_t m, bool exact, double *
         memset(out, 0, m * d * sizeof *out);
         o->kernels->rows_sum(n, d, o->w + start * d, d, m, o->g_total + start, o->stride, out);
     }
-    memset(sums, 0, m * d * sizeof *sums);
-    for (size_t b = 0; b < blocks; b++)
-        for (size_t i = 0; i < m * d; i++) sums[i] += o->block_sums[b * m * d + i] / G_SCALE;
+    fold_rows(o, m * d, blocks, m * d, o->block_sums, -1 / G_SCALE, lens);
 }
 
-/* 5 b. Sums over tokens of hidden states, lens states and expected unembeddings, by the rows' factors;
- * each (m, d), one after the other in sums. */
-static void token_gradient(cbe_lens_objective *o, size_t m, double *sums)
+/* One unit's sums of hidden states by c_coeff, and of lens states and expected unembeddings by theirs: out (2, m, d). */
+static void unit_gradient(const cbe_lens_objective *o, size_t m, size_t unit, const double *by_hidden, double *minus, double *out)
 {
     const cbe_kernels *kernels = o->kernels;
-    const size_t d = o->hidden_size, active = o->n_active;
-    double *by_hidden = o->coeff, *by_x = by_hidden + m * active, *by_e = by_x + m * active;
+    const size_t d = o->hidden_size, active = o->n_active, end = o->unit_begin[unit + 1];
+    const double *by_x = by_hidden + m * active, *by_e = by_x + m * active;
+    memset(out, 0, 2 * m * d * sizeof *out);
+    for (size_t i = o->unit_begin[unit]; i < end; i++) {
+        const size_t row = o->active[i], token = o->row_token[row];
+        kernels->rows_sum_f64(1, d, o->hidden + token * d, d, m, by_hidden + i, active, out);
+        kernels->rows_sum_f64(1, d, o->x + token * d, d, m, by_x + i, active, out + m * d);
+        if (o->has_probs) kernels->rows_sum_f64(1, d, o->e + row * d, d, m, by_e + i, active, out + m * d);
+        if (o->replacement != CBE_ABLATE_RESAMPLE) continue; /* D_n = h_n - h_other */
+        for (size_t j = 0; j < m; j++) minus[j * active + i] = -by_hidden[j * active + i];
+        kernels->rows_sum_f64(1, d, cbe_lens_other(o, token), d, m, minus + i, active, out);
+    }
+}
+
+/* 5 b. Sums over tokens, by the rows' factors: of lens states and expected unembeddings onto lens, of hidden states onto hidden;
+ * each (m, d). */
+static void token_gradient(cbe_lens_objective *o, size_t m, cbe_long_sum *lens, cbe_long_sum *hidden)
+{
+    const size_t d = o->hidden_size, active = o->n_active, step = 2 * m * d;
+    double *by_hidden = o->coeff, *by_x = by_hidden + m * active, *by_e = by_x + m * active, *minus = by_e + m * active;
     for (size_t j = 0; j < m; j++)
         for (size_t i = 0; i < active; i++) {
             const cbe_lens_row *r = &o->rows[j * active + i];
@@ -563,44 +623,62 @@ static void token_gradient(cbe_lens_objective *o, size_t m, double *sums)
             by_x[j * active + i] = o->shifts[j * active + i].exact ? 0 : r->xc_coeff;
             by_e[j * active + i] = r->weight;
         }
-    const size_t blocks = (active + CBE_LENS_TOKEN_BLOCK - 1) / CBE_LENS_TOKEN_BLOCK;
-    memset(o->block_sums, 0, blocks * 3 * m * d * sizeof *o->block_sums);
+    for (size_t first = 0; first < o->n_units; first += CBE_LENS_UNITS_AT_ONCE) {
+        const size_t n = cbe_min_size(CBE_LENS_UNITS_AT_ONCE, o->n_units - first);
 #pragma omp parallel for schedule(dynamic) num_threads(o->n_threads)
-    for (size_t b = 0; b < blocks; b++) {
-        const size_t end = cbe_min_size((b + 1) * CBE_LENS_TOKEN_BLOCK, active);
-        double *out = o->block_sums + b * 3 * m * d;
-        for (size_t i = b * CBE_LENS_TOKEN_BLOCK; i < end; i++) {
-            const size_t row = o->active[i], token = o->row_token[row];
-            kernels->rows_sum_f64(1, d, o->hidden + token * d, d, m, by_hidden + i, active, out);
-            kernels->rows_sum_f64(1, d, o->x + token * d, d, m, by_x + i, active, out + m * d);
-            if (o->has_probs) kernels->rows_sum_f64(1, d, o->e + row * d, d, m, by_e + i, active, out + 2 * m * d);
-        }
-        if (o->replacement != CBE_ABLATE_RESAMPLE) continue;
-        for (size_t i = b * CBE_LENS_TOKEN_BLOCK; i < end; i++) { /* D_n = h_n - h_other */
-            for (size_t j = 0; j < m; j++) by_hidden[j * active + i] = -by_hidden[j * active + i];
-            kernels->rows_sum_f64(1, d, cbe_lens_other(o, o->row_token[o->active[i]]), d, m, by_hidden + i, active, out);
-        }
+        for (size_t i = 0; i < n; i++) unit_gradient(o, m, first + i, by_hidden, minus, o->block_sums + i * step);
+        fold_rows(o, m * d, n, step, o->block_sums, 1, hidden);
+        fold_rows(o, m * d, n, step, o->block_sums + m * d, 1, lens);
     }
-    memset(sums, 0, 3 * m * d * sizeof *sums);
-    for (size_t b = 0; b < blocks; b++)
-        for (size_t i = 0; i < 3 * m * d; i++) sums[i] += o->block_sums[b * 3 * m * d + i];
 }
 
-/* 5. Of the process's rows: (I + A)' C (sum w E - W~' G + sum xc_coeff x + ac sum ac_coeff) + sum c_coeff D. */
-static void gradient(cbe_lens_objective *o, size_t m, bool exact, double *grad)
+/* Sums over the rows of all processes. */
+typedef struct {
+    cbe_long_sum *energy, *c;     /* (m): of energies and c_coeff */
+    cbe_long_sum *ac;             /* (m): of ac_coeff */
+    cbe_long_sum *lens, *hidden;  /* (m, d): sum w E - W~' G + sum xc_coeff x, and sum c_coeff h */
+    size_t count;                 /* all together, one behind the other in o->sums */
+} row_totals;
+
+static row_totals divide_sums(const cbe_lens_objective *o, size_t m, bool grad)
 {
-    const size_t d = o->hidden_size, active = o->n_active;
-    vocab_gradient(o, m, exact, o->grad_sums);
-    token_gradient(o, m, o->grad_sums + m * d);
-    const double *by_g = o->grad_sums, *by_hidden = by_g + m * d, *by_x = by_hidden + m * d,
-                 *by_e = by_x + m * d;
+    const size_t d = o->hidden_size;
+    row_totals t = {.energy = o->sums, .c = o->sums + m, .ac = o->sums + 2 * m};
+    t.lens = t.ac + m;
+    t.hidden = t.lens + m * d;
+    t.count = grad ? 3 * m + 2 * m * d : 2 * m;
+    return t;
+}
+
+/* Of the process's own rows: each unit in double. */
+static void add_rows(const cbe_lens_objective *o, size_t m, const row_totals *t, bool grad, double *per_token)
+{
+    const size_t active = o->n_active;
+    for (size_t j = 0; j < m; j++)
+        for (size_t unit = 0; unit < o->n_units; unit++) {
+            double energy = 0, c = 0, ac = 0;
+            for (size_t i = o->unit_begin[unit]; i < o->unit_begin[unit + 1]; i++) {
+                const cbe_lens_row *row = &o->rows[j * active + i];
+                energy += row->energy;
+                c += row->c_coeff;
+                ac += row->ac_coeff;
+                if (per_token) per_token[j * active + i] = row->energy;
+            }
+            cbe_long_add(&t->energy[j], energy);
+            cbe_long_add(&t->c[j], c);
+            if (grad) cbe_long_add(&t->ac[j], ac);
+        }
+}
+
+/* 5. From the sums: (I + A)' C (sum w E - W~' G + sum xc_coeff x + ac sum ac_coeff) + sum c_coeff D. */
+static void finish_gradient(cbe_lens_objective *o, size_t m, const row_totals *t, double *grad)
+{
+    const size_t d = o->hidden_size;
     for (size_t j = 0; j < m; j++) {
-        double ac_total = 0, centre = 0;
-        for (size_t i = 0; i < active; i++) ac_total += o->rows[j * active + i].ac_coeff;
-        double *out = grad + j * d, *lens = o->lens_grad;
+        const double ac_total = cbe_long_value(&t->ac[j]);
+        double centre = 0, *out = grad + j * d, *lens = o->lens_grad;
         for (size_t k = 0; k < d; k++) {
-            lens[k] = by_e[j * d + k] - by_g[j * d + k] + by_x[j * d + k] + ac_total * o->ac[o->direction[j] * d + k] +
-                      o->exact_grad[j * d + k];
+            lens[k] = cbe_long_value(&t->lens[j * d + k]) + ac_total * o->ac[o->direction[j] * d + k];
             centre += lens[k];
         }
         centre = o->layernorm ? centre / (double)d : 0;
@@ -610,24 +688,9 @@ static void gradient(cbe_lens_objective *o, size_t m, bool exact, double *grad)
             o->kernels->rows_sum_f64(d, d, o->translator.weight, d, 1, lens, d, out);
         for (size_t k = 0; k < d; k++) {
             const double mean = o->replacement == CBE_ABLATE_MEAN ? o->mean[k] * o->c_total[j] : 0;
-            out[k] = out[k] + by_hidden[j * d + k] - mean;
+            out[k] += cbe_long_value(&t->hidden[j * d + k]) - mean;
         }
     }
-}
-
-/* 6. Sums over rows become those over the rows of all processes. */
-static void add_processes(cbe_lens_objective *o, size_t m, double *energy, double *grad)
-{
-    const size_t d = o->hidden_size;
-    double *sums = o->all_sums;
-    if (!o->processes) return;
-    memcpy(sums, energy, m * sizeof *sums);
-    memcpy(sums + m, o->c_total, m * sizeof *sums);
-    if (grad) memcpy(sums + 2 * m, grad, m * d * sizeof *sums);
-    cbe_processes_sum(o->processes, 2 * m + (grad ? m * d : 0), sums);
-    memcpy(energy, sums, m * sizeof *sums);
-    memcpy(o->c_total, sums + m, m * sizeof *sums);
-    if (grad) memcpy(grad, sums + 2 * m, m * d * sizeof *sums);
 }
 
 void cbe_lens_set_directions(cbe_lens_objective *o, size_t m, const double *v)
@@ -639,30 +702,29 @@ void cbe_lens_set_directions(cbe_lens_objective *o, size_t m, const double *v)
 void cbe_lens_eval_columns(cbe_lens_objective *o, size_t m, const double *v, cbe_lens_want want, double *energy,
                            double *slope, double *grad, double *per_token)
 {
-    const size_t n_pairs = row_shifts(o, m), active = o->n_active;
+    const size_t n_pairs = row_shifts(o, m), d = o->hidden_size;
+    const bool with_grad = want == CBE_LENS_GRADIENTS;
     const double rows = (double)o->all_active;
+    const row_totals totals = divide_sums(o, m, with_grad);
+    memset(o->sums, 0, totals.count * sizeof *o->sums);
     pass(o, m, want);
-    memset(o->exact_grad, 0, m * o->hidden_size * sizeof *o->exact_grad);
+    memset(o->exact_grad, 0, m * d * sizeof *o->exact_grad);
     if (n_pairs) exact_pass(o, m, v, n_pairs, want);
-    for (size_t j = 0; j < m; j++) {
-        double sum = 0;
-        o->c_total[j] = 0;
-        for (size_t i = 0; i < active; i++) {
-            const cbe_lens_row *row = &o->rows[j * active + i];
-            sum += row->energy;
-            o->c_total[j] += row->c_coeff;
-            if (per_token) per_token[j * active + i] = row->energy;
-        }
-        energy[j] = sum;
+    add_rows(o, m, &totals, with_grad, per_token);
+    if (with_grad) {
+        vocab_gradient(o, m, n_pairs > 0, totals.lens);
+        token_gradient(o, m, totals.lens, totals.hidden);
+        for (size_t i = 0; i < m * d && n_pairs; i++) cbe_long_add_sum(&totals.lens[i], &o->exact_grad[i]);
     }
-    double *sums = want == CBE_LENS_GRADIENTS ? grad : NULL;
-    if (sums) gradient(o, m, n_pairs > 0, sums);
-    add_processes(o, m, energy, sums);
+    cbe_processes_add_up(o->processes, totals.count, o->sums);
     for (size_t j = 0; j < m; j++) {
-        energy[j] /= rows;
+        energy[j] = cbe_long_value(&totals.energy[j]) / rows;
+        o->c_total[j] = cbe_long_value(&totals.c[j]);
         if (slope) slope[j] = -o->c_total[j] / rows; /* dc_n / da = -1 */
-        for (size_t k = 0; k < o->hidden_size && sums; k++) sums[j * o->hidden_size + k] /= rows;
     }
+    if (!with_grad) return;
+    finish_gradient(o, m, &totals, grad);
+    for (size_t i = 0; i < m * d; i++) grad[i] /= rows;
 }
 
 /* Column j is direction j with the constant given, NULL: 0. */

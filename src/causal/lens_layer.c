@@ -14,12 +14,8 @@
 #include "core/gemm.h"
 #include "core/memory.h"
 #include "core/sizes.h"
+#include "dist/long_sums.h"
 #include "lens/translate.h"
-
-static size_t blocks_of(size_t n, size_t block)
-{
-    return (n + block - 1) / block;
-}
 
 /* First token with NaN or infinity in it, N when all are finite. */
 static size_t first_not_finite(const float *rows, size_t n, size_t d)
@@ -34,23 +30,17 @@ static size_t first_not_finite(const float *rows, size_t n, size_t d)
     return first;
 }
 
-/* Mean of the tokens not held out, over fixed blocks, so that its bits do not depend on the number of threads. */
+/* Mean of the tokens not held out. */
 static void set_mean(cbe_lens_objective *o)
 {
-    const size_t n = o->n_tokens, d = o->hidden_size, blocks = blocks_of(n, CBE_LENS_TOKEN_BLOCK);
-#pragma omp parallel for schedule(dynamic) num_threads(o->n_threads)
-    for (size_t b = 0; b < blocks; b++) {
-        double *sum = o->block_sums + b * d;
-        memset(sum, 0, d * sizeof *sum);
-        const size_t end = cbe_min_size(n, (b + 1) * CBE_LENS_TOKEN_BLOCK);
-        for (size_t i = b * CBE_LENS_TOKEN_BLOCK; i < end; i++)
-            for (size_t k = 0; k < d && !(o->held_out && o->held_out[i]); k++) sum[k] += (double)o->hidden[i * d + k];
-    }
-    memset(o->mean, 0, d * sizeof *o->mean);
-    for (size_t b = 0; b < blocks; b++)
-        for (size_t k = 0; k < d; k++) o->mean[k] += o->block_sums[b * d + k];
-    cbe_processes_sum(o->processes, d, o->mean);
-    for (size_t k = 0; k < d; k++) o->mean[k] /= (double)o->n_mean;
+    const size_t n = o->n_tokens, d = o->hidden_size;
+    memset(o->sums, 0, d * sizeof *o->sums);
+#pragma omp parallel for schedule(static) num_threads(o->n_threads)
+    for (size_t k = 0; k < d; k++)
+        for (size_t i = 0; i < n; i++)
+            if (!(o->held_out && o->held_out[i])) cbe_long_add(&o->sums[k], (double)o->hidden[i * d + k]);
+    cbe_processes_add_up(o->processes, d, o->sums);
+    for (size_t k = 0; k < d; k++) o->mean[k] = cbe_long_value(&o->sums[k]) / (double)o->n_mean;
 }
 
 /* x = h + A h + b. */
@@ -66,7 +56,9 @@ static cbe_status set_lens_states(cbe_lens_objective *o, cbe_error *err)
         o->x_buffer = cbe_alloc(count, sizeof(float), "hidden states behind the translator", err);
         if (!o->x_buffer) return CBE_ERR_NOMEM;
     }
-    cbe_translate(o->translator, n, d, o->hidden, o->x_buffer);
+    const size_t each = o->sequence_tokens >= CBE_LENS_BLOCK ? o->sequence_tokens : n; /* see divide_rows */
+    for (size_t first = 0; first < n; first += each)
+        cbe_translate(o->translator, cbe_min_size(each, n - first), d, o->hidden + first * d, o->x_buffer + first * d);
     o->x = o->x_buffer;
     return CBE_OK;
 }
@@ -120,14 +112,28 @@ static void expected_unembedding(cbe_lens_objective *o, size_t thread, size_t fi
     }
 }
 
+/* Rows are made in blocks of one group of sequences each: BLAS may round a row's products by the shape and the place that it has in a
+ * block, and these then are the same in every process. Returns the number of blocks. */
+static size_t divide_rows(const cbe_lens_objective *o, size_t *begin)
+{
+    size_t blocks = 0, before = 0;
+    for (size_t row = 0; row < o->n_rows; row++) {
+        const size_t group = cbe_lens_group(o, o->all_rows, CBE_LENS_BLOCK, o->row_token[row]);
+        if (row == 0 || group != before || row - begin[blocks - 1] == CBE_LENS_BLOCK) begin[blocks++] = row;
+        before = group;
+    }
+    begin[blocks] = o->n_rows;
+    return blocks;
+}
+
 /* Z and all that is taken from its rows. */
 static cbe_status set_rows(cbe_lens_objective *o, cbe_error *err)
 {
     size_t bad_row = o->n_rows;
-    const size_t blocks = blocks_of(o->n_rows, CBE_LENS_BLOCK);
+    const size_t blocks = divide_rows(o, o->block_begin);
 #pragma omp parallel for schedule(dynamic) num_threads(o->n_threads) reduction(min : bad_row)
     for (size_t b = 0; b < blocks; b++) {
-        const size_t first = b * CBE_LENS_BLOCK, n = cbe_min_size(CBE_LENS_BLOCK, o->n_rows - first);
+        const size_t first = o->block_begin[b], n = o->block_begin[b + 1] - first;
         const size_t thread = (size_t)omp_get_thread_num();
         float *z = o->storage == CBE_LOGITS_FLOAT32 ? o->z + first * o->stride
                                                     : o->row_work + thread * CBE_LENS_BLOCK * o->stride;

@@ -11,6 +11,7 @@
 
 #include "core/arrays.h"
 #include "core/fail.h"
+#include "core/groups.h"
 #include "core/memory.h"
 #include "core/sizes.h"
 
@@ -22,6 +23,28 @@ static size_t blocks_of(size_t n, size_t block)
 static size_t lens_n_tokens(const cbe_objective *self)
 {
     return ((const cbe_lens_objective *)self)->n_active;
+}
+
+size_t cbe_lens_group(const cbe_lens_objective *o, size_t rows, size_t least, size_t token)
+{
+    if (!o->sequence_tokens) return 0;
+    const size_t sequences = o->all_tokens / o->sequence_tokens;
+    return cbe_group_of_sequence(sequences, (o->first_token + token) / o->sequence_tokens, rows >= least * sequences);
+}
+
+/* Units of the active rows, which follow from the groups alone. */
+static void divide_active(cbe_lens_objective *o)
+{
+    const size_t most = o->all_active > CBE_LENS_PARTS * CBE_LENS_SMALL_UNIT ? CBE_LENS_UNIT_ROWS : CBE_LENS_SMALL_UNIT;
+    size_t before = 0;
+    o->n_units = 0;
+    for (size_t i = 0; i < o->n_active; i++) {
+        const size_t group = cbe_lens_group(o, o->all_active, CBE_LENS_LEAST_UNIT, o->row_token[o->active[i]]);
+        if (i == 0 || group != before || i - o->unit_begin[o->n_units - 1] == most) o->unit_begin[o->n_units++] = i;
+        before = group;
+    }
+    o->unit_begin[o->n_units] = o->n_active;
+    o->n_parts = cbe_min_size(o->n_units, CBE_LENS_PARTS);
 }
 
 void cbe_lens_activate(cbe_lens_objective *o, size_t first, size_t span, size_t count)
@@ -38,8 +61,7 @@ void cbe_lens_activate(cbe_lens_objective *o, size_t first, size_t span, size_t 
         if (o->n_active == 0) o->active_place = i;
         o->active[o->n_active++] = among - o->rows_before[out] + (out ? own[0] : 0);
     }
-    const size_t part = blocks_of(o->n_active, CBE_LENS_PARTS);
-    o->n_parts = blocks_of(o->n_active, part > CBE_LENS_MIN_PART ? part : CBE_LENS_MIN_PART);
+    divide_active(o);
 }
 
 void cbe_lens_set_sample(cbe_objective *self, size_t n)
@@ -55,7 +77,7 @@ static void lens_set_held_out(cbe_objective *self)
     cbe_lens_activate(o, o->all_rows - o->all_held_out, o->all_held_out, o->all_held_out);
 }
 
-enum { MAX_ARRAYS = 64 };
+enum { MAX_ARRAYS = 72 };
 
 /* Every array, its size by the fields that are set; returns their number. */
 static size_t list_arrays(cbe_lens_objective *o, cbe_array *list)
@@ -63,8 +85,7 @@ static size_t list_arrays(cbe_lens_objective *o, cbe_array *list)
     const size_t n = o->n_tokens, d = o->hidden_size, v = o->vocab_size, rows = o->n_rows, m = o->head.max_batch;
     const size_t longest = rows > n ? rows : n, parts = CBE_LENS_PARTS + 1, stride = o->stride;
     const size_t threads = (size_t)o->n_threads, buffers = o->capped ? 2 : 1;
-    const size_t token_blocks = blocks_of(longest, CBE_LENS_TOKEN_BLOCK), vocab_blocks = blocks_of(v, CBE_LENS_VOCAB_BLOCK);
-    const size_t sums = 3 * token_blocks > vocab_blocks ? 3 * token_blocks : vocab_blocks;
+    const size_t vocab_blocks = blocks_of(v, CBE_LENS_VOCAB_BLOCK), sums = cbe_max_size(2 * CBE_LENS_UNITS_AT_ONCE, vocab_blocks);
     const bool f32 = o->storage == CBE_LOGITS_FLOAT32, f16 = o->storage == CBE_LOGITS_FLOAT16;
     const bool resample = o->ablation == CBE_ABLATE_RESAMPLE;
     const size_t processes = cbe_processes_size(o->processes);
@@ -88,7 +109,9 @@ static size_t list_arrays(cbe_lens_objective *o, cbe_array *list)
         {&o->p_z, rows, sizeof(double), "expected logits"},
         {&o->z_low, rows, sizeof(float), "ranges of logits"},
         {&o->z_high, rows, sizeof(float), "ranges of logits"},
+        {&o->block_begin, rows + 1, sizeof(size_t), "blocks of rows"},
         {&o->active, rows, sizeof(size_t), "sample"},
+        {&o->unit_begin, rows + 1, sizeof(size_t), "sample"},
         {&o->row_work, f32 ? 0 : cbe_times(threads, CBE_LENS_BLOCK, stride), sizeof(float), "rows in work"},
         {&o->xc_work, cbe_times(threads, CBE_LENS_BLOCK, d), sizeof(float), "rows in work"},
         {&o->p_work, o->has_probs ? cbe_times(threads, CBE_LENS_BLOCK, CBE_LENS_P_COLUMNS) : 0, sizeof(float),
@@ -108,8 +131,10 @@ static size_t list_arrays(cbe_lens_objective *o, cbe_array *list)
         {&o->u, o->shared ? 0 : cbe_times(m, stride, 1), sizeof(float), "logit directions"},
         {&o->u_low, m, sizeof(float), "ranges of logits"},
         {&o->u_high, m, sizeof(float), "ranges of logits"},
-        {&o->g, cbe_times(parts, m, stride), sizeof(float), "gradient of the logits"},
+        {&o->g, cbe_times(CBE_LENS_PARTS, m, stride), sizeof(float), "gradient of the logits"},
+        {&o->g_sum, cbe_times(parts, m, stride), sizeof(double), "gradient of the logits"},
         {&o->g_used, parts * m, sizeof(bool), "gradient of the logits"},
+        {&o->g_summed, parts * m, sizeof(bool), "gradient of the logits"},
         {&o->g_total, cbe_times(m, stride, 1), sizeof(float), "gradient of the logits"},
         {&o->shifts, cbe_times(m, longest, 1), sizeof(cbe_lens_shift), "row results"},
         {&o->rows, cbe_times(m, longest, 1), sizeof(cbe_lens_row), "row results"},
@@ -117,13 +142,12 @@ static size_t list_arrays(cbe_lens_objective *o, cbe_array *list)
         {&o->exact_x, CBE_LENS_EXACT_ROWS * d, sizeof(float), "exact rows"},
         {&o->exact_rows, cbe_times(CBE_LENS_EXACT_ROWS, 1 + buffers, stride), sizeof(float), "exact rows"},
         {&o->exact_left, CBE_LENS_EXACT_ROWS * d, sizeof(double), "exact rows"},
-        {&o->exact_grad, cbe_times(m, d, 1), sizeof(double), "exact rows"},
-        {&o->coeff, cbe_times(m, longest, 3), sizeof(double), "coefficients"},
+        {&o->exact_grad, cbe_times(m, d, 1), sizeof(cbe_long_sum), "exact rows"},
+        {&o->coeff, cbe_times(m, longest, 4), sizeof(double), "coefficients"},
         {&o->block_sums, cbe_times(sums, m, d), sizeof(double), "partial sums"},
-        {&o->grad_sums, cbe_times(m, d, 4), sizeof(double), "gradient sums"},
+        {&o->sums, cbe_times(m, 2 * d + 3, 1), sizeof(cbe_long_sum), "gradient sums"},
         {&o->c_total, m, sizeof(double), "gradient sums"},
         {&o->lens_grad, d, sizeof(double), "gradient sums"},
-        {&o->all_sums, processes > 1 ? cbe_times(m, d + 2, 1) : 0, sizeof(double), "sums over processes"},
         {&o->tracks, cbe_times(m, CBE_CONSTANT_TRACKS, 1), sizeof(cbe_constant_track), "constants"},
         {&o->column_energy, m, sizeof(double), "constants"},
         {&o->column_slope, m, sizeof(double), "constants"},
@@ -172,6 +196,7 @@ static void describe(cbe_lens_objective *o, const cbe_decoder *decoder, const cb
     o->layernorm = decoder->norm == CBE_NORM_LAYER;
     o->has_probs = o->kind == CBE_OBJECTIVE_KL && !o->capped;
     o->n_threads = omp_get_max_threads();
+    o->sequence_tokens = options->sequence_tokens;
     o->processes = options->processes;
     o->first_token = options->first_token;
     o->some_held_out = options->held_out != NULL;
@@ -194,6 +219,7 @@ static void count_all(cbe_lens_objective *o)
     cbe_processes_place(o->processes, o->n_rows - o->n_held_out, &o->rows_before[0], &searched);
     cbe_processes_place(o->processes, o->n_held_out, &o->rows_before[1], &o->all_held_out);
     cbe_processes_place(o->processes, o->n_mean, &before, &o->n_mean);
+    cbe_processes_place(o->processes, o->n_tokens, &before, &o->all_tokens);
     o->all_rows = searched + o->all_held_out;
 }
 
@@ -210,7 +236,7 @@ size_t cbe_lens_objective_bytes(const cbe_decoder *decoder, const cbe_lens_optio
 static cbe_status share_memory(cbe_lens_objective *o, cbe_error *err)
 {
     const size_t size = cbe_processes_size(o->processes), rank = cbe_processes_rank(o->processes);
-    const size_t blocks = blocks_of(o->vocab_size, CBE_LENS_VOCAB_BLOCK), bytes = cbe_times(o->head.max_batch, o->stride, 2 * sizeof(float));
+    const size_t blocks = blocks_of(o->vocab_size, CBE_LENS_VOCAB_BLOCK), bytes = cbe_times(o->head.max_batch, o->stride, sizeof(float) + sizeof(double));
     o->vocab_end = o->vocab_size;
     if (!o->processes) return CBE_OK;
     const cbe_status st = cbe_processes_share(o->processes, bytes, &o->shared, err);

@@ -23,11 +23,14 @@
 #include "causal/constants.h"
 #include "causal/kernels.h"
 #include "causal/objective.h"
+#include "core/long_sum.h"
 
 enum {
     CBE_LENS_PARTS = 16,         /* parts of the rows, each with a gradient vector of its own */
-    CBE_LENS_MIN_PART = 64,      /* rows in a part, at least: a part costs a pass over V floats */
-    CBE_LENS_TOKEN_BLOCK = 256,  /* tokens of one task in sums over d */
+    CBE_LENS_UNIT_ROWS = 128,    /* rows whose shares of a gradient vector are added up in float, at most; */
+    CBE_LENS_SMALL_UNIT = 64,    /* of few rows, so that several threads have some; */
+    CBE_LENS_LEAST_UNIT = 16,    /* and at least, on average, since each costs a pass over V numbers */
+    CBE_LENS_UNITS_AT_ONCE = 64, /* units whose sums over d are kept side by side */
     CBE_LENS_TOKEN_CHUNK = 32,   /* tokens taken at a time in products with d */
     CBE_LENS_VOCAB_BLOCK = 1024, /* vocabulary entries of one task in products with W~ */
     CBE_LENS_EXACT_ROWS = 32,    /* cancelled rows recomputed together */
@@ -64,6 +67,8 @@ typedef struct {
     cbe_objective_kind kind;
     cbe_logit_storage storage;
     size_t n_tokens, hidden_size, vocab_size;
+    size_t sequence_tokens; /* 0: all tokens are one sequence */
+    size_t all_tokens;      /* of all processes */
     size_t stride;       /* V, made whole vectors: rows of V begin at multiples of it */
     size_t n_rows, *row_token;
     size_t n_held_out;   /* of the rows: they come last */
@@ -102,6 +107,7 @@ typedef struct {
     double *log_sum; /* (rows): logsumexp of the stored row, about 0; when capped the row's lse */
     double *p_z;     /* (rows): sum p z, or z at the label; not when capped */
     float *z_low, *z_high; /* (rows): smallest and largest stored logit */
+    size_t *block_begin;   /* (rows + 1): blocks of rows that are made together */
     bool layer_set;
 
     /* The sample in force. */
@@ -109,6 +115,8 @@ typedef struct {
     size_t all_active, active_first, active_span; /* so many, evenly spread over active_span rows of all from active_first on; */
     size_t active_place;                          /* the first of ours is that one of them */
     size_t n_parts;
+    /* Units of the active rows: unit i is unit_begin[i] .. unit_begin[i + 1] - 1 of `active`. None has rows of two groups. */
+    size_t n_units, *unit_begin; /* (rows + 1) */
 
     /* Scratch of threads. */
     float *row_work; /* (n_threads, CBE_LENS_BLOCK, stride): rows not kept as float; NULL where they are */
@@ -125,18 +133,20 @@ typedef struct {
     double *other_dot;                    /* (m, N), resample: h . v of the token that it is ablated with */
     float *u;                             /* (m, stride); part of `shared` where that is */
     float *u_low, *u_high;                /* (m): smallest and largest entry of u */
-    float *g;                             /* (CBE_LENS_PARTS + 1, m, stride) */
-    bool *g_used;                         /* (CBE_LENS_PARTS + 1, m) */
+    float *g;                             /* (CBE_LENS_PARTS, m, stride): of the unit in work, or a part's only one */
+    double *g_sum;                        /* (CBE_LENS_PARTS + 1, m, stride): of the units before; the last: of rows set aside */
+    bool *g_used, *g_summed;              /* (CBE_LENS_PARTS + 1, m): whether there is something in g; in g_sum */
     float *g_total;                       /* (m, stride) */
     cbe_lens_shift *shifts;               /* (m, rows) */
     cbe_lens_row *rows;                   /* (m, rows) */
     size_t *exact_pairs;                  /* (m rows): column * n_active + active row */
     float *exact_x, *exact_rows;          /* (CBE_LENS_EXACT_ROWS, d), (.., 2 or 3, stride) */
-    double *exact_left, *exact_grad;      /* (CBE_LENS_EXACT_ROWS, d), (m, d) */
-    double *coeff;                        /* (3, m, active) */
-    double *block_sums;                   /* (3 token blocks or vocabulary blocks, m, d) */
-    double *grad_sums, *c_total, *lens_grad; /* (4, m, d), (m), (d) */
-    double *all_sums;                     /* (m, d + 2): what is added up over processes; several alone */
+    double *exact_left;                   /* (CBE_LENS_EXACT_ROWS, d) */
+    cbe_long_sum *exact_grad;             /* (m, d) */
+    double *coeff;                        /* (4, m, active) */
+    double *block_sums;                   /* (2 units or vocabulary blocks, m, d) */
+    cbe_long_sum *sums;                   /* (3 m + 2 m d): what is added up over processes */
+    double *c_total, *lens_grad;          /* (m), (d) */
 
     /* Scratch of optimal ablation. */
     cbe_constant_track *tracks;                           /* (CBE_CONSTANT_TRACKS, m) */
@@ -167,6 +177,12 @@ static inline size_t cbe_lens_exp_rows(const cbe_lens_objective *o)
 {
     return o->capped ? 2 * CBE_ROW_GROUP : CBE_EXP_ROWS;
 }
+
+/* lens_objective.c */
+
+/** Group of sequences (core/groups.h) that a token belongs to, where those with `least` or more of so many rows of all processes, on
+ * average, are groups by themselves. */
+size_t cbe_lens_group(const cbe_lens_objective *o, size_t rows, size_t least, size_t token);
 
 /* lens_rows.c */
 

@@ -16,6 +16,7 @@
 #include "causal/model_objective.h"
 #include "core/fail.h"
 #include "core/sizes.h"
+#include "dist/long_sums.h"
 
 double cbe_model_dot(size_t d, const float *h, const double *v)
 {
@@ -105,8 +106,13 @@ static void pair_gradient(cbe_model_objective *o, const double *v, size_t first,
     o->pair_slope[p] = total;
 }
 
+/* Sums of m columns in o->sums: energies (m), slopes (m), gradients (m, d). */
+typedef struct {
+    cbe_long_sum *energy, *slope, *grad;
+} column_sums;
+
 /* Gradients of the pairs in the suffix, from those of their hidden_states.L. */
-static cbe_status batch_gradients(cbe_model_objective *o, const double *v, size_t first, size_t n, double *slope, double *grad,
+static cbe_status batch_gradients(cbe_model_objective *o, const double *v, size_t first, size_t n, const column_sums *sums,
                                   cbe_error *err)
 {
     const size_t d = o->hidden_size;
@@ -116,15 +122,15 @@ static cbe_status batch_gradients(cbe_model_objective *o, const double *v, size_
     for (size_t p = 0; p < n; p++) pair_gradient(o, v, first, p);
     for (size_t p = 0; p < n; p++) {
         const size_t column = (first + p) / o->n_active;
-        if (slope) slope[column] += o->pair_slope[p];
-        for (size_t k = 0; k < d && grad; k++) grad[column * d + k] += o->pair_grad[p * d + k];
+        cbe_long_add(&sums->slope[column], o->pair_slope[p]);
+        for (size_t k = 0; k < d; k++) cbe_long_add(&sums->grad[column * d + k], o->pair_grad[p * d + k]);
     }
     return CBE_OK;
 }
 
 /* Pairs first .. first + n - 1: what they add to their columns. */
 static cbe_status run_batch(cbe_model_objective *o, const double *v, cbe_model_want want, size_t first, size_t n,
-                            double *energy, double *slope, double *grad, double *per_token, size_t *row, cbe_error *err)
+                            const column_sums *sums, double *per_token, size_t *row, cbe_error *err)
 {
     const bool want_grad = want == CBE_MODEL_GRADIENTS;
     const size_t n_items = ablate_pairs(o, v, first, n), rows = n * o->context_length;
@@ -133,56 +139,37 @@ static cbe_status run_batch(cbe_model_objective *o, const double *v, cbe_model_w
     float *grads = want_grad ? cbe_suffix_grad(o->suffix) : NULL;
     if (want_grad) memset(grads, 0, rows * o->hidden_size * sizeof *grads);
     cbe_divergence_eval(o->divergence, n_items, o->items, cbe_suffix_hidden(o->suffix), o->row_energy, grads);
+    if (o->bf16 && (st = cbe_bf16_check(o->bf16, err)) != CBE_OK) return st;
     for (size_t p = 0, i = 0; p < n; p++) {
         const size_t b = o->active[(first + p) % o->n_active], column = (first + p) / o->n_active;
+        double energy = 0;
         for (size_t r = o->first_row[b]; r < o->first_row[b + 1]; r++, i++) {
-            energy[column] += o->row_energy[i];
+            energy += o->row_energy[i];
             if (per_token) per_token[*row] = o->row_energy[i];
             (*row)++;
         }
+        cbe_long_add(&sums->energy[column], energy);
     }
-    return want_grad ? batch_gradients(o, v, first, n, slope, grad, err) : CBE_OK;
-}
-
-/* Sums over rows become those over the rows of all processes. */
-static void add_processes(cbe_model_objective *o, size_t m, double *energy, double *slope, double *grad)
-{
-    double *const lists[] = {energy, slope, grad}, *sums = o->all_sums;
-    const size_t counts[] = {m, m, m * o->hidden_size};
-    if (!o->processes) return;
-    for (size_t i = 0; i < 3; i++) {
-        if (!lists[i]) continue;
-        memcpy(sums, lists[i], counts[i] * sizeof *sums);
-        sums += counts[i];
-    }
-    cbe_processes_sum(o->processes, (size_t)(sums - o->all_sums), o->all_sums);
-    sums = o->all_sums;
-    for (size_t i = 0; i < 3; i++) {
-        if (!lists[i]) continue;
-        memcpy(lists[i], sums, counts[i] * sizeof *sums);
-        sums += counts[i];
-    }
+    return want_grad ? batch_gradients(o, v, first, n, sums, err) : CBE_OK;
 }
 
 cbe_status cbe_model_eval_columns(cbe_model_objective *o, size_t m, const double *v, cbe_model_want want, double *energy,
                                   double *slope, double *grad, double *per_token, cbe_error *err)
 {
-    const size_t d = o->hidden_size, pairs = m * o->n_active;
+    const size_t d = o->hidden_size, pairs = m * o->n_active, count = want == CBE_MODEL_GRADIENTS ? m * (d + 2) : m;
+    const column_sums sums = {o->sums, o->sums + m, o->sums + 2 * m};
     const double rows = o->all_rows;
     cbe_status st = CBE_OK;
-    memset(energy, 0, m * sizeof *energy);
-    if (slope) memset(slope, 0, m * sizeof *slope);
-    if (grad) memset(grad, 0, m * d * sizeof *grad);
+    memset(o->sums, 0, count * sizeof *o->sums);
     size_t row = 0; /* per_token is in the order of the pairs */
     for (size_t first = 0; first < pairs && st == CBE_OK; first += o->plan.n_sequences)
-        st = run_batch(o, v, want, first, cbe_min_size(o->plan.n_sequences, pairs - first), energy, slope, grad, per_token, &row,
-                       err);
+        st = run_batch(o, v, want, first, cbe_min_size(o->plan.n_sequences, pairs - first), &sums, per_token, &row, err);
     if ((st = cbe_processes_agree(o->processes, st, err)) != CBE_OK) return st;
-    add_processes(o, m, energy, slope, grad);
+    cbe_processes_add_up(o->processes, count, o->sums);
     for (size_t j = 0; j < m; j++) {
-        energy[j] /= rows;
-        if (slope) slope[j] /= rows;
-        for (size_t k = 0; k < d && grad; k++) grad[j * d + k] /= rows;
+        energy[j] = cbe_long_value(&sums.energy[j]) / rows;
+        if (slope) slope[j] = cbe_long_value(&sums.slope[j]) / rows;
+        for (size_t k = 0; k < d && grad; k++) grad[j * d + k] = cbe_long_value(&sums.grad[j * d + k]) / rows;
     }
     return st;
 }

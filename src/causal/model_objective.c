@@ -12,6 +12,8 @@
 #include "core/fail.h"
 #include "core/memory.h"
 #include "core/sizes.h"
+#include "dist/long_sums.h"
+#include "model/bf16_blocks.h"
 
 enum {
     BATCH_TOKENS = 4096, /* that run at once, where memory allows it: enough panels for several threads */
@@ -44,6 +46,7 @@ void cbe_model_activate(cbe_model_objective *o, size_t first, size_t span, size_
 static void model_set_sample(cbe_objective *self, size_t n)
 {
     cbe_model_objective *o = (cbe_model_objective *)self;
+    if (o->bf16) cbe_bf16_set_parts(o->bf16, n && o->precision == CBE_PRECISION_BF16 ? 1 : 3);
     const size_t searched = o->all_sequences - o->n_held_out, whole = cbe_max_size((n + o->tokens_each / 2) / o->tokens_each, 1);
     cbe_model_activate(o, 0, searched, n == 0 ? searched : cbe_min_size(whole, searched));
 }
@@ -51,6 +54,7 @@ static void model_set_sample(cbe_objective *self, size_t n)
 static void model_set_held_out(cbe_objective *self)
 {
     cbe_model_objective *o = (cbe_model_objective *)self;
+    if (o->bf16) cbe_bf16_set_parts(o->bf16, 3);
     cbe_model_activate(o, o->all_sequences - o->n_held_out, o->n_held_out, o->n_held_out);
 }
 
@@ -84,7 +88,7 @@ static void list_arrays(cbe_model_objective *o, size_t n_rows, cbe_array list[N_
         {&o->column_grad, cbe_times(m, d, 1), sizeof(double), "constants"},
         {&o->tracks, m, sizeof(cbe_constant_track), "constants"},
         {&o->sorted, cbe_times(all, o->tokens_each, 1), sizeof(double), "constants"},
-        {&o->all_sums, processes > 1 ? cbe_times(m, d + 2, 1) : 0, sizeof(double), "sums over processes"},
+        {&o->sums, cbe_times(m, d + 2, 1), sizeof(cbe_long_sum), "sums over sequences"},
         {&o->pending, m, sizeof(size_t), "constants"},
     };
     memcpy(list, arrays, sizeof arrays);
@@ -98,6 +102,7 @@ static void model_destroy(cbe_objective *self)
     cbe_arrays_free(N_ARRAYS, arrays);
     cbe_suffix_free(o->suffix);
     cbe_divergence_free(o->divergence);
+    cbe_bf16_free(o->bf16);
     cbe_free(o);
 }
 
@@ -121,6 +126,7 @@ static size_t describe(cbe_model_objective *o, const cbe_model *model, const cbe
         .skip = options->skip_positions,
         .tokens_each = options->context_length - options->skip_positions,
         .hidden_size = d,
+        .precision = options->precision,
         .processes = options->processes,
         .first_sequence = options->first_sequence,
     };
@@ -141,6 +147,33 @@ static void count_all(cbe_model_objective *o, const cbe_model_objective_options 
     for (size_t b = 0; b < o->all_sequences; b++) o->n_held_out += options->held_out && options->held_out[b * o->tokens_each];
 }
 
+static size_t max_inner(const cbe_model_objective *o)
+{
+    return cbe_max_size(cbe_bf16_blocks_max_inner(o->model), cbe_divergence_bf16_max_inner(cbe_model_decoder(o->model)));
+}
+
+/* Bytes of the weights in bfloat16. */
+static size_t bf16_bytes(const cbe_model_objective *o, size_t first_block)
+{
+    size_t bytes = cbe_bf16_bytes(max_inner(o));
+    if (o->precision == CBE_PRECISION_FLOAT32) return 0;
+    if (!cbe_add_size(bytes, cbe_bf16_blocks_bytes(o->model, first_block, true), &bytes) ||
+        !cbe_add_size(bytes, cbe_divergence_bf16_bytes(cbe_model_decoder(o->model)), &bytes))
+        return SIZE_MAX;
+    return bytes;
+}
+
+/* Makes them; products have three parts from here on. */
+static cbe_status use_bf16(cbe_model_objective *o, cbe_error *err)
+{
+    if (o->precision == CBE_PRECISION_FLOAT32) return CBE_OK;
+    cbe_status st = cbe_bf16_create(&o->bf16, max_inner(o), err);
+    if (st == CBE_OK) st = cbe_suffix_use_bf16(o->suffix, o->bf16, err);
+    if (st == CBE_OK) st = cbe_divergence_use_bf16(o->divergence, o->bf16, err);
+    if (st == CBE_OK) cbe_bf16_set_parts(o->bf16, 3);
+    return st;
+}
+
 /* Bytes of everything, with the plan that is set. */
 static size_t bytes_of(cbe_model_objective *o, const cbe_model_objective_options *options, size_t n_rows)
 {
@@ -150,7 +183,7 @@ static size_t bytes_of(cbe_model_objective *o, const cbe_model_objective_options
     list_arrays(o, n_rows, arrays);
     size_t total = cbe_suffix_bytes(o->model, &suffix);
     const size_t divergence = cbe_divergence_bytes(cbe_model_decoder(o->model), o->kind, n_rows);
-    if (!cbe_add_size(total, divergence, &total)) return SIZE_MAX;
+    if (!cbe_add_size(total, divergence, &total) || !cbe_add_size(total, bf16_bytes(o, options->first_block), &total)) return SIZE_MAX;
     return cbe_arrays_bytes(N_ARRAYS, arrays, total);
 }
 
@@ -230,8 +263,8 @@ static cbe_status copy_options(cbe_model_objective *o, const cbe_model_objective
     return CBE_OK;
 }
 
-/* The clean output of each row. */
-static cbe_status make_divergence(cbe_model_objective *o, const cbe_model_objective_options *options, const float *last,
+/* The blocks behind the layer, and the clean output of each row. */
+static cbe_status make_model(cbe_model_objective *o, const cbe_model_objective_options *options, const float *last,
                                   cbe_error *err)
 {
     const cbe_decoder *decoder = cbe_model_decoder(o->model);
@@ -247,8 +280,13 @@ static cbe_status make_divergence(cbe_model_objective *o, const cbe_model_object
             st = cbe_fail(err, CBE_ERR_ARG, -1, "label %lld of token %zu is not below the vocabulary size %zu",
                           (long long)labels[row], n, decoder->vocab_size);
     }
+    const cbe_suffix_options suffix = {options->first_block, o->context_length, o->plan.n_sequences,
+                                       o->plan.recompute ? CBE_SUFFIX_INPUTS : CBE_SUFFIX_ALL};
+    if (st == CBE_OK) st = cbe_suffix_create(&o->suffix, o->model, &suffix, err);
     if (st == CBE_OK) st = cbe_divergence_create(&o->divergence, decoder, o->kind, n_rows, labels, err);
+    if (st == CBE_OK) st = use_bf16(o, err);
     if (st == CBE_OK) st = cbe_divergence_set_clean(o->divergence, items, last, err);
+    if (st == CBE_OK && o->bf16) st = cbe_bf16_check(o->bf16, err);
     cbe_free(items);
     cbe_free(labels);
     return st;
@@ -276,11 +314,8 @@ cbe_status cbe_model_objective_create(cbe_objective **out, const cbe_model *mode
     if (st == CBE_OK) st = choose_plan(o, options, n_rows, err);
     list_arrays(o, n_rows, arrays);
     if (st == CBE_OK) st = cbe_arrays_allocate(N_ARRAYS, arrays, err);
-    const cbe_suffix_options suffix = {options->first_block, o->context_length, o->plan.n_sequences,
-                                       o->plan.recompute ? CBE_SUFFIX_INPUTS : CBE_SUFFIX_ALL};
     if (st == CBE_OK) st = copy_options(o, options, err);
-    if (st == CBE_OK) st = make_divergence(o, options, last, err);
-    if (st == CBE_OK) st = cbe_suffix_create(&o->suffix, model, &suffix, err);
+    if (st == CBE_OK) st = make_model(o, options, last, err);
     if ((st = cbe_processes_agree(o->processes, st, err)) != CBE_OK) {
         model_destroy(&o->head);
         return st;
@@ -319,16 +354,16 @@ cbe_status cbe_model_objective_set_layer(cbe_objective *objective, size_t first,
     const size_t d = o->hidden_size, searched = o->all_sequences - o->n_held_out;
     o->first = first;
     o->hidden = hidden;
-    memset(o->mean, 0, d * sizeof *o->mean);
+    memset(o->sums, 0, d * sizeof *o->sums);
     for (size_t i = 0; i < searched; i++) {
         const size_t b = o->order[i] - o->first_sequence;
         if (o->order[i] < o->first_sequence || b >= o->n_sequences) continue; /* another process's */
         for (size_t n = 0; n < o->tokens_each; n++) {
             const float *h = cbe_model_token(o, b * o->tokens_each + n);
-            for (size_t k = 0; k < d; k++) o->mean[k] += (double)h[k];
+            for (size_t k = 0; k < d; k++) cbe_long_add(&o->sums[k], (double)h[k]);
         }
     }
-    cbe_processes_sum(o->processes, d, o->mean);
-    for (size_t k = 0; k < d; k++) o->mean[k] /= (double)o->n_mean;
+    cbe_processes_add_up(o->processes, d, o->sums);
+    for (size_t k = 0; k < d; k++) o->mean[k] = cbe_long_value(&o->sums[k]) / (double)o->n_mean;
     return o->other ? fetch_others(o, err) : CBE_OK;
 }

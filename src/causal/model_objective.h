@@ -13,6 +13,7 @@
 #include "causal/divergence.h"
 #include "causal/objective.h"
 #include "cbe/model_objective.h"
+#include "core/long_sum.h"
 #include "model/suffix.h"
 
 typedef struct {
@@ -37,6 +38,8 @@ typedef struct {
     size_t n_held_out;    /* sequences */
     cbe_suffix *suffix;
     cbe_divergence *divergence;
+    cbe_precision precision;
+    cbe_bf16 *bf16; /* NULL: precision is float32 */
 
     /* The layer. */
     size_t first;
@@ -61,7 +64,7 @@ typedef struct {
     double *column_energy, *column_slope, *column_range, *column_grad; /* (m), (m), (m), (m, d) */
     cbe_constant_track *tracks;      /* (m) */
     double *sorted;                  /* (all_sequences tokens_each) */
-    double *all_sums;                /* (m, d + 2): what is added up over processes; several alone */
+    cbe_long_sum *sums;              /* (m, d + 2): energies, slopes and gradients of columns, over pairs and processes */
     size_t *pending;                 /* (m) */
 } cbe_model_objective;
 

@@ -70,6 +70,13 @@ const char *cbe_ablation_name(cbe_ablation ablation)
     return names[ablation];
 }
 
+const char *cbe_precision_name(cbe_precision precision)
+{
+    static const char *const names[] = {"float32", "bf16x3", "bf16"};
+    _Static_assert(sizeof names / sizeof *names == CBE_N_PRECISIONS, "one name for each precision");
+    return names[precision];
+}
+
 const char *cbe_objective_name(cbe_objective_kind kind)
 {
     static const char *const names[] = {"kl", "ce"};

@@ -9,6 +9,7 @@
 #include "cbe/lens_fit.h"
 #include "cli/lens_folder.h"
 #include "cli/memory.h"
+#include "core/bf16.h"
 #include "core/fail.h"
 #include "core/memory.h"
 #include "io/path.h"
@@ -16,11 +17,13 @@
 const char *const cli_ablations[] = {"mean", "resample", "zero", "optimal", NULL};
 const char *const cli_objectives[] = {"kl", "ce", NULL};
 const char *const cli_sites[] = {"pre", "post", NULL};
+const char *const cli_precisions[] = {"float32", "bf16x3", "bf16", NULL};
 const char *const cli_lens_formats[] = {"pt", "safetensors", NULL};
 _Static_assert(sizeof cli_lens_formats / sizeof *cli_lens_formats == CBE_N_LENS_FORMATS + 1, "in the order of the enum");
 _Static_assert(sizeof cli_ablations / sizeof *cli_ablations == CBE_N_ABLATIONS + 1, "in the order of the enum");
 _Static_assert(sizeof cli_objectives / sizeof *cli_objectives == CBE_N_OBJECTIVES + 1, "in the order of the enum");
 _Static_assert(sizeof cli_sites / sizeof *cli_sites == CBE_N_SITES + 1, "in the order of the enum");
+_Static_assert(sizeof cli_precisions / sizeof *cli_precisions == CBE_N_PRECISIONS + 1, "in the order of the enum");
 
 cbe_status cli_parse_lens(cli_lens_choice *out, const char *text, cbe_error *err)
 {
@@ -86,6 +89,11 @@ static cbe_status check_usage(const cli_run *run, cli_lens_kind lens, cbe_error 
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         "--lens model runs the model, which hidden states made elsewhere are not: give MODEL instead of "
                         "--hidden-states");
+    if (run->precision != CBE_PRECISION_FLOAT32 && lens != CLI_LENS_MODEL)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "--precision %s is for --lens model; through other lenses products are float32",
+                        cli_precisions[run->precision]);
+    if (run->precision != CBE_PRECISION_FLOAT32 && cbe_bf16_missing())
+        return cbe_fail(err, CBE_ERR_ARG, -1, "--precision %s: %s; leave it out", cli_precisions[run->precision], cbe_bf16_missing());
     if (run->hidden_states) {
         if (run->corpus.model || run->corpus.text.n || run->corpus.tokens)
             return cbe_fail(err, CBE_ERR_ARG, -1,
@@ -404,6 +412,7 @@ cbe_status cli_inputs_open(cli_inputs *in, const cli_run *run, cli_progress *pro
     o->ablation = (cbe_ablation)run->ablation;
     o->objective = (cbe_objective_kind)run->objective;
     o->model = lens.kind == CLI_LENS_MODEL ? in->model : NULL;
+    o->precision = (cbe_precision)run->precision;
     o->lens = in->lens;
     o->derangement = in->derangement;
     o->skip_positions = run->skip.positions;

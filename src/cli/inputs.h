@@ -20,7 +20,7 @@ typedef struct {
     const cbe_basis_file *vectors_of; /* a basis that must fit the model; NULL: none */
     cli_ranges layers;
     cli_skip skip;
-    int ablation, objective;
+    int ablation, objective, precision;
     int site; /* CBE_N_SITES, set before options are parsed: not given */
     size_t vectors; /* asked for, of each layer; 0: does not matter */
     size_t lens_tokens;
@@ -41,6 +41,7 @@ typedef struct {
     {"ablation", 'a', OPT_CHOICE, offsetof(type, run.ablation), "mean", "KIND", "mean, resample, zero or optimal", cli_ablations, 0}, \
     {"objective", 0, OPT_CHOICE, offsetof(type, run.objective), "kl", "KIND", "kl (to the clean output) or ce (of the next token)", cli_objectives, 0}, \
     {"site", 0, OPT_CHOICE, offsetof(type, run.site), NULL, "SITE", "pre: the input of block i, post: its output; not given: post with --lens model, else pre", cli_sites, 0}, \
+    {"precision", 0, OPT_CHOICE, offsetof(type, run.precision), "float32", "KIND", "of products with weights with --lens model: float32, or on CPUs that multiply bfloat16 bf16x3 (16 bits) or bf16 (8 bits in searches of a sample, 16 else)", cli_precisions, 0}, \
     CLI_SEQUENCE_OPTIONS(type, run.corpus),                                                                            \
     {"skip-positions", 0, OPT_SKIP, offsetof(type, run.skip), skip_default, "P|auto", "first positions of each sequence left out; auto: 1 where their norms are huge", NULL, 0}, \
     {"seed", 0, OPT_SEED, offsetof(type, run.seed), "0", "N", "of random candidates and of the derangement", NULL, 0}, \
@@ -67,7 +68,7 @@ typedef struct {
 
 cbe_status cli_parse_lens(cli_lens_choice *out, const char *text, cbe_error *err);
 
-extern const char *const cli_ablations[], *const cli_objectives[], *const cli_sites[];
+extern const char *const cli_ablations[], *const cli_objectives[], *const cli_sites[], *const cli_precisions[];
 /** Of lens folders that are written. */
 extern const char *const cli_lens_formats[];
 

@@ -81,6 +81,40 @@ static void mpi_sum(const cbe_processes *self, size_t n, double *x)
     }
 }
 
+/* MPI_User_function of pairs of doubles. */
+static void add_pairs(void *in, void *inout, int *count, MPI_Datatype *type)
+{
+    const cbe_long_sum *from = in;
+    cbe_long_sum *to = inout;
+    (void)type;
+    for (int i = 0; i < *count; i++) cbe_long_add_sum(&to[i], &from[i]);
+}
+
+static void mpi_add_up(const cbe_processes *self, size_t n, cbe_long_sum *sums)
+{
+    const mpi_processes *p = of(self);
+    MPI_Datatype pair;
+    MPI_Op add;
+    MPI_Type_contiguous(2, MPI_DOUBLE, &pair);
+    MPI_Type_commit(&pair);
+    MPI_Op_create(add_pairs, 1, &add);
+    for (size_t first = 0; first < n; first += AT_ONCE) {
+        const int count = (int)cbe_min_size(AT_ONCE, n - first);
+        cbe_long_sum *part = sums + first;
+        if (p->head.rank == 0)
+            MPI_Reduce(MPI_IN_PLACE, part, count, pair, add, 0, p->comm);
+        else
+            MPI_Reduce(part, NULL, count, pair, add, 0, p->comm);
+        /* Rounded, and close together, on the way back. */
+        double *values = (double *)(void *)part;
+        for (int i = 0; p->head.rank == 0 && i < count; i++) values[i] = cbe_long_value(&part[i]);
+        MPI_Bcast(values, count, MPI_DOUBLE, 0, p->comm);
+        for (int i = count; i-- > 0;) part[i] = (cbe_long_sum){values[i], 0};
+    }
+    MPI_Op_free(&add);
+    MPI_Type_free(&pair);
+}
+
 static void mpi_broadcast(const cbe_processes *self, size_t from, size_t bytes, void *x)
 {
     const mpi_processes *p = of(self);
@@ -186,7 +220,7 @@ static cbe_status mpi_receive(const cbe_processes *self, bool wait, size_t *from
 
 static cbe_status mpi_split(cbe_processes **out, const cbe_processes *self, size_t size, cbe_error *err);
 
-static const cbe_transport transport = {mpi_split, mpi_destroy, mpi_abort, mpi_sum, mpi_broadcast, mpi_join, mpi_exchange, mpi_barrier, mpi_share, mpi_unshare,
+static const cbe_transport transport = {mpi_split, mpi_destroy, mpi_abort, mpi_sum, mpi_add_up, mpi_broadcast, mpi_join, mpi_exchange, mpi_barrier, mpi_share, mpi_unshare,
                                         mpi_send, mpi_receive};
 
 /* Takes the communicator. on_machine 0: of all its processes, found out here. */

@@ -7,6 +7,7 @@
 #include "core/memory.h"
 #include "core/sizes.h"
 #include "dist/launcher.h"
+#include "dist/long_sums.h"
 #include "dist/transport.h"
 
 cbe_status cbe_processes_start(cbe_processes **out, cbe_error *err)
@@ -72,6 +73,11 @@ size_t cbe_processes_on_machine(const cbe_processes *p)
 void cbe_processes_sum(const cbe_processes *p, size_t n, double *x)
 {
     if (p) p->transport->sum(p, n, x);
+}
+
+void cbe_processes_add_up(const cbe_processes *p, size_t n, cbe_long_sum *sums)
+{
+    if (p) p->transport->add_up(p, n, sums);
 }
 
 void cbe_processes_broadcast(const cbe_processes *p, size_t bytes, void *x)

@@ -7,6 +7,7 @@
 #define CBE_DIST_TRANSPORT_H
 
 #include "cbe/processes.h"
+#include "core/long_sum.h"
 
 /* Lists of several processes lie one behind the other, in the order of ranks; counts are (size). */
 typedef struct {
@@ -14,6 +15,7 @@ typedef struct {
     void (*destroy)(cbe_processes *self);
     void (*abort)(const cbe_processes *self, int status);
     void (*sum)(const cbe_processes *self, size_t n, double *x);
+    void (*add_up)(const cbe_processes *self, size_t n, cbe_long_sum *sums);
     void (*broadcast)(const cbe_processes *self, size_t from, size_t bytes, void *x);
     void (*join)(const cbe_processes *self, const double *mine, const size_t *counts, double *all);
     /* From each to each: lists of elements of `unit` bytes, counts[r] of them to r, from_counts[r] from r. */

@@ -11,7 +11,7 @@
 #include "core/sizes.h"
 #include "lens/decode.h"
 #include "lens/translate.h"
-#include "model/clones.h"
+#include "core/clones.h"
 #include "model/norm.h"
 #include "model/rows.h"
 

@@ -15,7 +15,7 @@
 #include <string.h>
 
 #include "core/exp.h"
-#include "model/clones.h"
+#include "core/clones.h"
 
 static inline float silu(float z)
 {

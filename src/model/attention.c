@@ -12,7 +12,7 @@
 
 #include "core/gemm.h"
 #include "core/memory.h"
-#include "model/clones.h"
+#include "core/clones.h"
 #include "model/rows.h"
 
 /* Scores of a block: this many floats (1 MiB, a second-level cache), but not fewer rows than

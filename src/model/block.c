@@ -84,7 +84,10 @@ static const float *normed(const cbe_config *config, const cbe_norm_weights *nor
 static void linear(const cbe_linear *map, size_t n, size_t outputs, size_t inputs, const float *x,
                    size_t ldx, float beta, float *out)
 {
-    cbe_gemm(false, true, n, outputs, inputs, 1, x, ldx, map->weight, inputs, beta, out, outputs);
+    if (cbe_bf16_in_use(map->forward))
+        cbe_bf16_gemm(map->forward, n, x, ldx, beta, out, outputs);
+    else
+        cbe_gemm(false, true, n, outputs, inputs, 1, x, ldx, map->weight, inputs, beta, out, outputs);
     for (size_t i = 0; i < n && map->bias; i++) cbe_add_row(outputs, map->bias, out + i * outputs);
 }
 
@@ -92,8 +95,10 @@ static void linear(const cbe_linear *map, size_t n, size_t outputs, size_t input
 static void linear_back(const cbe_linear *map, size_t n, size_t outputs, size_t inputs,
                         const float *grad_out, size_t ldg, float *grad_x, size_t ldx)
 {
-    cbe_gemm(false, false, n, inputs, outputs, 1, grad_out, ldg, map->weight, inputs, 0, grad_x,
-             ldx);
+    if (cbe_bf16_in_use(map->back))
+        cbe_bf16_gemm(map->back, n, grad_out, ldg, 0, grad_x, ldx);
+    else
+        cbe_gemm(false, false, n, inputs, outputs, 1, grad_out, ldg, map->weight, inputs, 0, grad_x, ldx);
 }
 
 /* Copies rows to where they are kept for the backward pass, if they are. */

@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-#include "model/clones.h"
+#include "core/clones.h"
 
 CBE_CLONES static double sum_row(size_t d, const float *x)
 {

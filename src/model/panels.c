@@ -19,6 +19,7 @@
 enum {
     MAX_PANEL = 512, /* BLAS packs the weights for each panel: it loses 4% at 256 rows, a tenth at 128, a fifth at 64 */
     MIN_PANEL = 64,
+    LEAST_SEQUENCE = 128, /* shorter ones go together into panels */
     MIN_PANELS = 4 /* wanted, so that several threads have work */
 };
 
@@ -29,10 +30,28 @@ size_t cbe_panel_size(size_t n_tokens)
     return (n_tokens - 1) / n_panels + 1; /* as equal as can be */
 }
 
+static bool cut_by_sequence(size_t context_length, size_t n_tokens)
+{
+    return context_length >= LEAST_SEQUENCE && n_tokens % context_length == 0;
+}
+
+static size_t sequence_panel_size(size_t context_length, size_t n_tokens)
+{
+    if (!cut_by_sequence(context_length, n_tokens)) return cbe_panel_size(n_tokens);
+    const size_t n_panels = (context_length - 1) / MAX_PANEL + 1;
+    return (context_length - 1) / n_panels + 1;
+}
+
 static size_t thread_scratch(const cbe_panels *p)
 {
     return p->back ? cbe_max_size(p->block.scratch_size, p->block.back_scratch_size)
                    : p->block.scratch_size;
+}
+
+static size_t count_panels(const cbe_panels *p, size_t n_tokens)
+{
+    const size_t piece = cbe_min_size(p->piece, n_tokens);
+    return n_tokens / piece * ((piece - 1) / p->panel + 1);
 }
 
 /* Sizes alone. */
@@ -42,9 +61,10 @@ static cbe_status describe(cbe_panels *p, const cbe_model *model, size_t context
     *p = (cbe_panels){.model = model,
                       .context_length = context_length,
                       .batch_tokens = batch_tokens,
-                      .panel = cbe_panel_size(batch_tokens),
+                      .panel = sequence_panel_size(context_length, batch_tokens),
+                      .piece = cut_by_sequence(context_length, batch_tokens) ? context_length : SIZE_MAX,
                       .back = back};
-    const size_t n_panels = (batch_tokens - 1) / p->panel + 1;
+    const size_t n_panels = count_panels(p, batch_tokens);
     const size_t heads = batch_tokens / context_length * model->config.sizes.n_kv_heads;
     p->n_threads = cbe_min_size((size_t)omp_get_max_threads(), back ? cbe_max_size(n_panels, heads) : n_panels);
     return cbe_block_context_init(&p->block, &model->config, context_length, p->panel, err);
@@ -173,15 +193,16 @@ static void each_panel(const block_run *run,
                        void (*work)(const block_run *run, size_t first, size_t n, float *scratch))
 {
     const cbe_panels *p = run->panels;
-    const size_t n_panels = (run->n_tokens - 1) / p->panel + 1;
+    const size_t piece = cbe_min_size(p->piece, run->n_tokens), each = (piece - 1) / p->panel + 1;
+    const size_t n_panels = count_panels(p, run->n_tokens);
     if (n_panels == 1) { /* outside of a region, so that the threads share its products' tiles */
         work(run, 0, run->n_tokens, p->scratch);
         return;
     }
 #pragma omp parallel for schedule(dynamic) num_threads((int)p->n_threads)
     for (size_t i = 0; i < n_panels; i++) {
-        const size_t first = (n_panels - 1 - i) * p->panel;
-        work(run, first, cbe_min_size(p->panel, run->n_tokens - first),
+        const size_t panel = n_panels - 1 - i, in_piece = panel % each * p->panel, first = panel / each * piece + in_piece;
+        work(run, first, cbe_min_size(p->panel, piece - in_piece),
              p->scratch + (size_t)omp_get_thread_num() * thread_scratch(p));
     }
 }
@@ -204,6 +225,10 @@ static cbe_status find_block(const cbe_panels *p, size_t index, cbe_block *expan
                              const cbe_block **out, cbe_error *err)
 {
     const cbe_model *model = p->model;
+    if (p->bf16) {
+        *out = cbe_bf16_blocks_get(p->bf16, index);
+        return CBE_OK;
+    }
     *out = index < model->n_resident ? &model->blocks[index] : expanded;
     if (index < model->n_resident) return CBE_OK;
     return cbe_block_expand(model, model->source, index, p->block_memory, expanded, err);

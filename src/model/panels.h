@@ -3,14 +3,17 @@
  *
  * Tokens go through a block in panels of fixed size, one thread each: a panel's rows stay in cache
  * between norm, products and activation, and BLAS runs single-threaded on large matrices. Panels depend
- * on the number of tokens alone, never on that of threads: the bits are the same for any.
+ * on the number of tokens alone, never on that of threads: the bits are the same for any. Of sequences that are not short no panel has
+ * tokens of two: BLAS may round a row's products by the shape and the place that it has in a panel, and so a sequence has the same
+ * bits whatever runs beside it, as when sequences are divided over processes.
  */
 #ifndef CBE_MODEL_PANELS_H
 #define CBE_MODEL_PANELS_H
 
+#include "model/bf16_blocks.h"
 #include "model/block.h"
 
-/** Tokens of a panel when there are n_tokens > 0. */
+/** Tokens of a panel when there are n_tokens > 0 in one piece. */
 size_t cbe_panel_size(size_t n_tokens);
 
 /** Everything that all blocks share. */
@@ -18,9 +21,11 @@ typedef struct {
     const cbe_model *model;
     cbe_block_context block;
     size_t context_length, batch_tokens, panel, n_threads;
+    size_t piece; /* tokens that are cut into panels: a sequence, or all of a batch */
     bool back;
     float *scratch;      /* (n_threads, scratch of a thread) */
     float *block_memory; /* of a block that is not resident; NULL: all are */
+    const cbe_bf16_blocks *bf16; /* borrowed: blocks to run in place of the model's; NULL: none. Set by the user */
 } cbe_panels;
 
 /** For batches of up to batch_tokens tokens in sequences of context_length.

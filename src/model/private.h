@@ -5,6 +5,7 @@
 #define CBE_MODEL_PRIVATE_H
 
 #include "cbe/model.h"
+#include "core/bf16.h"
 #include "model/config.h"
 #include "model/source.h"
 
@@ -16,6 +17,7 @@ typedef struct {
 /** W (outputs, inputs) and its bias, which may be NULL. Rows are outputs. */
 typedef struct {
     const float *weight, *bias;
+    const cbe_bf16_matrix *forward, *back; /* W' and W for products in bfloat16 (bf16_blocks.h); NULL: there are none */
 } cbe_linear;
 
 /** One block's weights in float32. q, k, v and gate, up are stacked, for fewer and larger

@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-#include "model/clones.h"
+#include "core/clones.h"
 
 static const double two_pi = 6.283185307179586476925286766559;
 

@@ -8,7 +8,7 @@
 #endif
 
 #include "core/exp.h"
-#include "model/clones.h"
+#include "core/clones.h"
 
 /* Partial sums of SUM_BLOCK terms are float, the sum of them is double. */
 enum { SUM_BLOCK = 256, MAX_LANES = 32 };

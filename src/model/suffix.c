@@ -13,6 +13,8 @@ struct cbe_suffix {
     const cbe_model *model;
     cbe_suffix_options options;
     cbe_panels panels;
+    cbe_bf16 *bf16;               /* NULL: none */
+    cbe_bf16_blocks *bf16_blocks; /* owned; what panels.bf16 is */
     size_t n_tokens;      /* of a batch, at most */
     float *hidden, *grad; /* (n_tokens, d) */
     float *qkv;           /* (n_tokens, qkv_size): where none are kept, and their gradient */
@@ -85,7 +87,18 @@ void cbe_suffix_free(cbe_suffix *s)
     list_arrays(s, list);
     cbe_arrays_free(N_ARRAYS, list);
     cbe_panels_free(&s->panels);
+    cbe_bf16_blocks_free(s->bf16_blocks);
     cbe_free(s);
+}
+
+cbe_status cbe_suffix_use_bf16(cbe_suffix *s, cbe_bf16 *bf16, cbe_error *err)
+{
+    const bool back = s->options.way_back != CBE_SUFFIX_FORWARD;
+    const cbe_status st = cbe_bf16_blocks_create(&s->bf16_blocks, s->model, s->options.first, back, bf16, err);
+    if (st != CBE_OK) return st;
+    s->bf16 = bf16;
+    s->panels.bf16 = s->bf16_blocks;
+    return CBE_OK;
 }
 
 float *cbe_suffix_hidden(cbe_suffix *suffix)
@@ -128,6 +141,7 @@ cbe_status cbe_suffix_forward(cbe_suffix *s, size_t first, size_t n_sequences, b
         st = cbe_panels_block(&s->panels, i, n, s->hidden, whole ? kept.qkv : s->qkv,
                               whole ? &kept : NULL, err);
     }
+    if (st == CBE_OK && s->bf16) st = cbe_bf16_check(s->bf16, err);
     return st;
 }
 
@@ -144,5 +158,6 @@ cbe_status cbe_suffix_backward(cbe_suffix *s, cbe_error *err)
         if (st == CBE_OK)
             st = cbe_panels_block_back(&s->panels, i, n, &kept, s->grad, s->grad_mixed, s->qkv, err);
     }
+    if (st == CBE_OK && s->bf16) st = cbe_bf16_check(s->bf16, err);
     return st;
 }

@@ -12,6 +12,7 @@
 #define CBE_MODEL_SUFFIX_H
 
 #include "cbe/model.h"
+#include "core/bf16.h"
 
 typedef struct cbe_suffix cbe_suffix;
 
@@ -36,6 +37,11 @@ cbe_status cbe_suffix_create(cbe_suffix **out, const cbe_model *model,
                              const cbe_suffix_options *options, cbe_error *err);
 void cbe_suffix_free(cbe_suffix *suffix); /* NULL is allowed */
 
+/** From here on products with weights are made by bf16 where it has parts (core/bf16.h), which is borrowed until free. Allocates
+ * cbe_bf16_blocks_bytes from options.first on.
+ * @return CBE_OK; CBE_ERR_ARG (the model's weights are not all in memory); CBE_ERR_NOMEM */
+cbe_status cbe_suffix_use_bf16(cbe_suffix *suffix, cbe_bf16 *bf16, cbe_error *err);
+
 /** The stream of the batch in work (n_sequences S, d): filled in before cbe_suffix_forward,
  * hidden_states.L after it. */
 float *cbe_suffix_hidden(cbe_suffix *suffix);
@@ -45,7 +51,7 @@ float *cbe_suffix_grad(cbe_suffix *suffix);
 
 /** Runs blocks first .. L - 1 on n_sequences.
  * @param keep  cbe_suffix_backward will follow; false with CBE_SUFFIX_FORWARD
- * @return CBE_OK; CBE_ERR_NUMERIC (a tensor that was expanded only now) */
+ * @return CBE_OK; CBE_ERR_NUMERIC (a tensor that was expanded only now); CBE_ERR_NOMEM (of products in bfloat16) */
 cbe_status cbe_suffix_forward(cbe_suffix *suffix, size_t first, size_t n_sequences, bool keep,
                               cbe_error *err);
 /** Back through the blocks of the last cbe_suffix_forward, which kept what it takes. */

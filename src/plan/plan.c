@@ -140,8 +140,8 @@ static void add_traffic(cbe_plan *plan, const cbe_plan_run *run, const effort *e
     const double d = (double)run->model.hidden_size, size = (double)plan->group_size;
     if (plan->group_size == 1) return;
     const double with_gradient = e->sampled + e->full, without = e->scored + e->rescored + REPORTS;
-    /* A direction comes, a gradient goes and comes back as a sum. */
-    const double bytes = sizeof(double) * (with_gradient * 3 * (d + 2) + without * (d + 4));
+    /* A direction comes; two sums of d numbers, each of two doubles, and some single ones go, and come back rounded. */
+    const double bytes = sizeof(double) * (with_gradient * (7 * d + 9) + without * (d + 6));
     const double calls = e->sampled / BATCH + e->full / CALLS_BATCH + without / BATCH;
     const bool far = run->n_machines > 1;
     plan->sent += layers * bytes;

@@ -226,7 +226,7 @@ void cbe_model_ref_suffix(const cbe_model *model, size_t first, size_t n_sequenc
         run_sequence(model, first, context_length, n_tokens * d, hidden + b * context_length * d);
     if (!logits) return;
     double *normed = doubles(d);
-    const cbe_linear unembedding = {decoder->unembedding, decoder->bias};
+    const cbe_linear unembedding = {.weight = decoder->unembedding, .bias = decoder->bias};
     for (size_t n = 0; n < n_tokens; n++, logits += s->vocab_size) {
         const double *last = hidden + ((s->n_layers - first) * n_tokens + n) * d;
         if (model->config.final_norm)

@@ -115,7 +115,7 @@ static void singular__are_the_leading_eigenvectors_of_the_gram_matrix(void **sta
     for (int norm = 0; norm < CBE_N_NORMS; norm++) {
         fill(&f, (cbe_norm)norm);
         cbe_assert_ok(cbe_unembedding_gram(&f.decoder, f.gram, &err), &err);
-        const cbe_candidate_input input = {&f.decoder, f.gram, {NULL, NULL}, N, f.hidden, CBE_ABLATE_MEAN, NULL, 0, N};
+        const cbe_candidate_input input = {&f.decoder, f.gram, {NULL, NULL}, N, f.hidden, CBE_ABLATE_MEAN, NULL, 0, N, 0};
         cbe_assert_ok(cbe_candidates_singular(&input, D, out, &err), &err);
         gram_ref(&f, gram);
         assert_leading(out, D, gram, cbe_norm_name((cbe_norm)norm));
@@ -131,7 +131,7 @@ static void singular__see_through_the_translator(void **state)
     double out[EACH * D], gram[D * D], a[D * D], left[D * D] = {0}, both[D * D] = {0};
     fill(&f, CBE_NORM_RMS);
     cbe_assert_ok(cbe_unembedding_gram(&f.decoder, f.gram, &err), &err);
-    const cbe_candidate_input input = {&f.decoder, f.gram, {f.weight, NULL}, N, f.hidden, CBE_ABLATE_MEAN, NULL, 0, N};
+    const cbe_candidate_input input = {&f.decoder, f.gram, {f.weight, NULL}, N, f.hidden, CBE_ABLATE_MEAN, NULL, 0, N, 0};
     cbe_assert_ok(cbe_candidates_singular(&input, EACH, out, &err), &err);
     gram_ref(&f, gram);
     for (size_t i = 0; i < D * D; i++) a[i] = (double)f.weight[i] + (i % (D + 1) == 0);
@@ -160,8 +160,8 @@ static void all__has_five_families(void **state)
         double all[CBE_CANDIDATE_FAMILIES * EACH * D], out[EACH * D], gram[D * D], moment[D * D], both[D * D];
         fill(&f, CBE_NORM_RMS);
         cbe_assert_ok(cbe_unembedding_gram(&f.decoder, f.gram, &err), &err);
-        const cbe_candidate_input input = {&f.decoder, f.gram, {f.weight, NULL}, N, f.hidden, (cbe_ablation)ablation, NULL, 0, N};
-        const cbe_candidate_input plain = {&f.decoder, f.gram, {NULL, NULL}, N, f.hidden, (cbe_ablation)ablation, NULL, 0, N};
+        const cbe_candidate_input input = {&f.decoder, f.gram, {f.weight, NULL}, N, f.hidden, (cbe_ablation)ablation, NULL, 0, N, 0};
+        const cbe_candidate_input plain = {&f.decoder, f.gram, {NULL, NULL}, N, f.hidden, (cbe_ablation)ablation, NULL, 0, N, 0};
         cbe_assert_ok(cbe_candidates_all(&plain, EACH, all, kinds, &err), &err);
         gram_ref(&f, gram);
         moment_ref(&f, (cbe_ablation)ablation, moment);
@@ -206,7 +206,7 @@ static void all__takes_hidden_states_of_zeros(void **state)
     fill(&f, CBE_NORM_RMS);
     memset(f.hidden, 0, sizeof f.hidden);
     cbe_assert_ok(cbe_unembedding_gram(&f.decoder, f.gram, &err), &err);
-    const cbe_candidate_input input = {&f.decoder, f.gram, {NULL, NULL}, N, f.hidden, CBE_ABLATE_MEAN, NULL, 0, N};
+    const cbe_candidate_input input = {&f.decoder, f.gram, {NULL, NULL}, N, f.hidden, CBE_ABLATE_MEAN, NULL, 0, N, 0};
     cbe_assert_ok(cbe_candidates_all(&input, EACH, out, kinds, &err), &err);
     for (size_t i = 0; i < CBE_CANDIDATE_FAMILIES * EACH * D; i++) assert_true(isfinite(out[i]));
 }

@@ -37,6 +37,8 @@ static const struct {
     {"extract --hidden-states %H --decoder %E --lens model -o %F/x", "give MODEL instead of --hidden-states"},
     {"probe --hidden-states %H --decoder %E --lens model --vectors-file %F/good-v -o %F/x", "give MODEL instead"},
     {"extract %G/models/llama --tokens %F/ids --lens other -o %F/x", "--lens other"},
+    {"extract %G/models/llama --tokens %F/ids --precision bf16 -o %F/x", "--precision bf16 is for --lens model"},
+    {"extract %G/models/llama --tokens %F/ids --lens model --precision half -o %F/x", "float32, bf16x3 or bf16"},
     {"extract --hidden-states %H --decoder %E --ablation median -o %F/x", "mean, resample, zero or optimal"},
     {"extract --hidden-states %H --decoder %E --starts 0 -o %F/x", "--starts 0"},
     {"extract --hidden-states %H --decoder %E --memory 0 -o %F/x", "--memory 0"},

@@ -6,6 +6,7 @@
 
 #include "cbe/extraction.h"
 #include "cbe/safetensors.h"
+#include "core/bf16.h"
 #include "support/assert_close.h"
 #include "support/capture.h"
 #include "support/golden.h"
@@ -201,6 +202,48 @@ static void extract__finds_maxima_in_the_whole_model(void **state)
     assert_true(first[0] > 0 && first[1] > 0 && first[3] > 0);
 }
 
+/* Products in bfloat16, or a refusal that says what is missing. */
+static void precision__is_bfloat16_where_the_cpu_has_it(void **state)
+{
+    static const char *const precisions[] = {"float32", "bf16x3", "bf16"};
+    double *energies[3], *grads[3];
+    size_t n, d;
+    write_golden_direction(state, "llama");
+    for (size_t i = 0; i < 3; i++) {
+        char line[400];
+        snprintf(line, sizeof line,
+                 "probe %%G/models/llama --tokens %%G/models/llama/golden.safetensors --lens model -l 1 --precision %s "
+                 "--vectors-file %%F/v.safetensors -o %%F/out.safetensors",
+                 precisions[i]);
+        if (i > 0 && cbe_bf16_missing()) {
+            assert_int_equal(program_run(line), 2);
+            assert_non_null(strstr(program_err, cbe_bf16_missing()));
+            continue;
+        }
+        program_done(line);
+        energies[i] = read_f64("%F/out.safetensors", "layers.1.energy", &n);
+        grads[i] = read_f64("%F/out.safetensors", "layers.1.grad", &d);
+    }
+    for (size_t i = 1; i < 3 && !cbe_bf16_missing(); i++) { /* a probe has no sample: both have three parts */
+        double top = 0;
+        for (size_t k = 0; k < d; k++) top = fmax(top, fabs(grads[0][k]));
+        assert_true(*energies[i] != *energies[0]);
+        cbe_assert_close(energies[i], energies[0], 1, 6e-6, 1e-4, "%s", precisions[i]);
+        cbe_assert_close(grads[i], grads[0], d, 1e-3 * top, 0, "%s", precisions[i]);
+        free(energies[i]);
+        free(grads[i]);
+    }
+    free(energies[0]);
+    free(grads[0]);
+    if (cbe_bf16_missing()) return;
+    program_done("extract %G/models/llama --tokens %G/models/llama/golden.safetensors --lens model -l 1 -k 2 --precision bf16 -o %F/fast");
+    size_t size;
+    char *json = (char *)cbe_read_file(program_expand("%F/fast/basis.json"), &size);
+    json[size - 1] = 0;
+    assert_non_null(strstr(json, "\"precision\": \"bf16\""));
+    free(json);
+}
+
 /* Too little memory for one sequence is told before anything runs. */
 static void layer_objective__says_what_a_sequence_needs(void **state)
 {
@@ -264,6 +307,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(probe__meets_pytorch),
         cmocka_unit_test(probe__agrees_with_the_logit_lens_at_the_end),
+        cmocka_unit_test(precision__is_bfloat16_where_the_cpu_has_it),
         cmocka_unit_test(extract__finds_maxima_in_the_whole_model),
         cmocka_unit_test(layer_objective__says_what_a_sequence_needs),
         cmocka_unit_test(extract__says_what_sequences_need),

@@ -9,7 +9,7 @@ static void exp__is_within_two_roundings_over_the_range(void **state)
 {
     (void)state;
     double worst = 0;
-    for (float x = -87; x < 88; x += 1e-4f * (1 + fabsf(x)))
+    for (float x = -64; x < 64; x += 1e-4f * (1 + fabsf(x)))
         worst = fmax(worst, fabs((double)cbe_expf(x) / exp((double)x) - 1));
     /* 8.1e-8 measured; half a unit in the last place is 6e-8. */
     assert_true(worst < 1.5e-7);
@@ -19,8 +19,8 @@ static void exp__is_within_two_roundings_over_the_range(void **state)
 static void exp__is_clamped_to_normal_numbers(void **state)
 {
     (void)state;
-    assert_true(cbe_expf(-88) == cbe_expf(-87) && cbe_expf(-INFINITY) == cbe_expf(-87));
-    assert_true(cbe_expf(89) == cbe_expf(88) && cbe_expf(INFINITY) == cbe_expf(88));
+    assert_true(cbe_expf(-65) == cbe_expf(-64) && cbe_expf(-INFINITY) == cbe_expf(-64));
+    assert_true(cbe_expf(65) == cbe_expf(64) && cbe_expf(INFINITY) == cbe_expf(64));
     assert_true(isnormal(cbe_expf(-INFINITY)) && isnormal(cbe_expf(INFINITY)));
 }
 

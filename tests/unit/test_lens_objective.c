@@ -66,7 +66,7 @@ static void compare(data *x, const cbe_decoder *decoder, cbe_ablation ablation, 
                     cbe_translator translator, const char *kernels, tolerance allowed)
 {
     cbe_error err = {0};
-    const cbe_lens_options options = {N, ablation, kind, x->derangement, x->labels, M, kernels, NULL, CBE_LOGITS_FLOAT32, NULL, 0};
+    const cbe_lens_options options = {N, ablation, kind, x->derangement, x->labels, M, kernels, NULL, CBE_LOGITS_FLOAT32, NULL, 0, 0};
     cbe_objective *objective = NULL;
     double energy[M], grad[M * D], only_energy[M], *per_token = malloc(M * N * sizeof *per_token);
     double *want_token = malloc(N * sizeof *want_token), want_grad[D];
@@ -108,7 +108,7 @@ static void ref__gradient_is_that_of_finite_differences(void **state)
                                                        true, variant & 2 ? 5 : 0);
                 const cbe_translator translator = {variant & 1 ? x.a : NULL, x.b};
                 const cbe_lens_options options = {N, (cbe_ablation)ablation, (cbe_objective_kind)kind,
-                                                  x.derangement, x.labels, 0, NULL, NULL, CBE_LOGITS_FLOAT32, NULL, 0};
+                                                  x.derangement, x.labels, 0, NULL, NULL, CBE_LOGITS_FLOAT32, NULL, 0, 0};
                 double grad[D], numeric[D], v[D];
                 cbe_lens_energy_ref(&decoder, &options, x.hidden, translator, x.v, 0, NULL, grad);
                 for (size_t k = 0; k < D; k++) {
@@ -191,7 +191,7 @@ static void eval__has_the_same_bits_for_any_number_of_threads(void **state)
     (void)state;
     data x = make_data(1, 1);
     const cbe_decoder decoder = decoder_of(&x, CBE_NORM_LAYER, true, 0);
-    const cbe_lens_options options = {N, CBE_ABLATE_MEAN, CBE_OBJECTIVE_KL, NULL, NULL, M, NULL, NULL, CBE_LOGITS_FLOAT32, NULL, 0};
+    const cbe_lens_options options = {N, CBE_ABLATE_MEAN, CBE_OBJECTIVE_KL, NULL, NULL, M, NULL, NULL, CBE_LOGITS_FLOAT32, NULL, 0, 0};
     double energy[2][M], grad[2][M * D];
     const int before = omp_get_max_threads();
     for (int run = 0; run < 2; run++) {
@@ -215,7 +215,7 @@ static void sample__is_the_mean_over_its_tokens(void **state)
     data x = make_data(1, 1);
     cbe_error err = {0};
     const cbe_decoder decoder = decoder_of(&x, CBE_NORM_RMS, false, 0);
-    const cbe_lens_options options = {N, CBE_ABLATE_MEAN, CBE_OBJECTIVE_KL, NULL, NULL, M, NULL, NULL, CBE_LOGITS_FLOAT32, NULL, 0};
+    const cbe_lens_options options = {N, CBE_ABLATE_MEAN, CBE_OBJECTIVE_KL, NULL, NULL, M, NULL, NULL, CBE_LOGITS_FLOAT32, NULL, 0, 0};
     cbe_objective *objective = NULL;
     double all[M], sample[M], grad[M * D], per_token[M * N], numeric[D], v[D], shifted, unused;
     cbe_assert_ok(cbe_lens_objective_create(&objective, &decoder, &options, &err), &err);
@@ -251,7 +251,7 @@ static void create__refuses_what_cannot_work(void **state)
     cbe_error err = {0};
     cbe_objective *objective = NULL;
     const cbe_decoder decoder = decoder_of(&x, CBE_NORM_RMS, false, 0);
-    cbe_lens_options options = {1, CBE_ABLATE_MEAN, CBE_OBJECTIVE_KL, NULL, NULL, 0, NULL, NULL, CBE_LOGITS_FLOAT32, NULL, 0};
+    cbe_lens_options options = {1, CBE_ABLATE_MEAN, CBE_OBJECTIVE_KL, NULL, NULL, 0, NULL, NULL, CBE_LOGITS_FLOAT32, NULL, 0, 0};
     assert_int_equal(cbe_lens_objective_create(&objective, &decoder, &options, &err), CBE_ERR_ARG);
     assert_non_null(strstr(err.message, "at least 2 tokens"));
     options.n_tokens = N;
@@ -281,7 +281,7 @@ static void set_layer__names_the_token_that_is_not_finite(void **state)
     cbe_error err = {0};
     cbe_objective *objective = NULL;
     const cbe_decoder decoder = decoder_of(&x, CBE_NORM_RMS, false, 0);
-    const cbe_lens_options options = {N, CBE_ABLATE_MEAN, CBE_OBJECTIVE_KL, NULL, NULL, 1, NULL, NULL, CBE_LOGITS_FLOAT32, NULL, 0};
+    const cbe_lens_options options = {N, CBE_ABLATE_MEAN, CBE_OBJECTIVE_KL, NULL, NULL, 1, NULL, NULL, CBE_LOGITS_FLOAT32, NULL, 0, 0};
     cbe_assert_ok(cbe_lens_objective_create(&objective, &decoder, &options, &err), &err);
     x.hidden[42 * D + 1] = NAN;
     assert_int_equal(cbe_lens_objective_set_layer(objective, x.hidden, (cbe_translator){NULL, NULL}, &err),
@@ -299,7 +299,7 @@ static void eval__of_a_direction_that_is_not_finite_is_not_finite(void **state)
     cbe_error err = {0};
     cbe_objective *objective = NULL;
     const cbe_decoder decoder = decoder_of(&x, CBE_NORM_RMS, false, 0);
-    const cbe_lens_options options = {N, CBE_ABLATE_MEAN, CBE_OBJECTIVE_KL, NULL, NULL, 2, NULL, NULL, CBE_LOGITS_FLOAT32, NULL, 0};
+    const cbe_lens_options options = {N, CBE_ABLATE_MEAN, CBE_OBJECTIVE_KL, NULL, NULL, 2, NULL, NULL, CBE_LOGITS_FLOAT32, NULL, 0, 0};
     double energy[2], grad[2 * D];
     cbe_assert_ok(cbe_lens_objective_create(&objective, &decoder, &options, &err), &err);
     cbe_assert_ok(cbe_lens_objective_set_layer(objective, x.hidden, (cbe_translator){NULL, NULL}, &err), &err);

@@ -5,8 +5,8 @@
  * processor runs. It takes glibc's ifunc, and resolvers run before a sanitizer is set up:
  * elsewhere it is empty.
  */
-#ifndef CBE_MODEL_CLONES_H
-#define CBE_MODEL_CLONES_H
+#ifndef CBE_CORE_CLONES_H
+#define CBE_CORE_CLONES_H
 
 #include <stdlib.h> /* defines __GLIBC__ */
 
