@@ -158,7 +158,7 @@ size_t cbe_divergence_bf16_bytes(const cbe_decoder *decoder)
     return cbe_times(chunks_of(decoder), cbe_bf16_matrix_bytes(d, CHUNK) + cbe_bf16_matrix_bytes(CHUNK, d), 1);
 }
 
-size_t cbe_divergence_bf16_max_inner(const cbe_decoder *decoder)
+size_t cbe_divergence_bf16_max_size(const cbe_decoder *decoder)
 {
     return cbe_max_size(decoder->hidden_size, CHUNK);
 }

@@ -32,9 +32,9 @@ void cbe_divergence_free(cbe_divergence *divergence); /* NULL is allowed */
 /** From here on products with the unembedding are made by bf16 where it has parts (core/bf16.h), which is borrowed until free; who
  * evaluates asks cbe_bf16_check. @return CBE_OK, CBE_ERR_NOMEM */
 cbe_status cbe_divergence_use_bf16(cbe_divergence *divergence, cbe_bf16 *bf16, cbe_error *err);
-/** Bytes of that, at most; and the longest rows that its matrices are multiplied with. */
+/** Bytes of that, at most; and the most rows or columns of a matrix. */
 size_t cbe_divergence_bf16_bytes(const cbe_decoder *decoder);
-size_t cbe_divergence_bf16_max_inner(const cbe_decoder *decoder);
+size_t cbe_divergence_bf16_max_size(const cbe_decoder *decoder);
 
 /** A row, and its place. */
 typedef struct {

@@ -57,7 +57,7 @@ typedef struct {
     /** Smallest and largest of n numbers; NaN is passed over. */
     void (*range)(size_t n, const float *x, float *low, float *high);
     /** sum over i of 2^t(i). bounded: all t(i) are known to lie in [-126, 127], and level is a whole number; otherwise they
-     * are clamped to it, which takes longer. */
+     * are clamped to [-100, 127], which takes longer. */
     double (*row_sum)(size_t n, const float *z, const float *u, const float *offset, float a, float c, float level,
                       bool bounded);
     /** The same, with the sums of a gradient; e(i) is stored unless e is NULL. */

@@ -25,6 +25,8 @@
 #include "core/sizes.h"
 #include "dist/long_sums.h"
 
+/* Rows of W~ that stay in the second cache for all rows set aside, of which so many stay in the first. */
+enum { EXACT_COLUMNS = 256, EXACT_VECTORS = 8 };
 /* Below this share of |xc|^2 + c^2 |ac|^2 left, Z - c u has lost the digits that are asked for. */
 static const double EXACT_BELOW = 0.02;
 /* Sums of e within these bounds have neither overflowed nor lost terms. */
@@ -479,9 +481,10 @@ static void exact_pass(cbe_lens_objective *o, size_t m, const double *v_m, size_
             }
         }
 #pragma omp parallel for schedule(dynamic) num_threads(o->n_threads)
-        for (size_t t = 0; t < v; t += CBE_LENS_VOCAB_BLOCK) /* BLAS would round by how many rows there are */
-            o->kernels->rows_dot(cbe_min_size(CBE_LENS_VOCAB_BLOCK, v - t), d, o->w + t * d, d, count, o->exact_x,
-                                 o->exact_rows + t, stride);
+        for (size_t t = 0; t < v; t += EXACT_COLUMNS) /* BLAS would round by how many rows there are */
+            for (size_t q = 0; q < count; q += EXACT_VECTORS)
+                o->kernels->rows_dot(cbe_min_size(EXACT_COLUMNS, v - t), d, o->w + t * d, d, cbe_min_size(EXACT_VECTORS, count - q),
+                                     o->exact_x + q * d, o->exact_rows + q * stride + t, stride);
         float *results = o->exact_rows + (size_t)CBE_LENS_EXACT_ROWS * stride;
         const size_t buffers = o->capped ? 2 : 1;
         double sums[CBE_LENS_EXACT_ROWS];

@@ -147,15 +147,15 @@ static void count_all(cbe_model_objective *o, const cbe_model_objective_options 
     for (size_t b = 0; b < o->all_sequences; b++) o->n_held_out += options->held_out && options->held_out[b * o->tokens_each];
 }
 
-static size_t max_inner(const cbe_model_objective *o)
+static size_t max_size(const cbe_model_objective *o)
 {
-    return cbe_max_size(cbe_bf16_blocks_max_inner(o->model), cbe_divergence_bf16_max_inner(cbe_model_decoder(o->model)));
+    return cbe_max_size(cbe_bf16_blocks_max_size(o->model), cbe_divergence_bf16_max_size(cbe_model_decoder(o->model)));
 }
 
 /* Bytes of the weights in bfloat16. */
 static size_t bf16_bytes(const cbe_model_objective *o, size_t first_block)
 {
-    size_t bytes = cbe_bf16_bytes(max_inner(o));
+    size_t bytes = cbe_bf16_bytes(max_size(o));
     if (o->precision == CBE_PRECISION_FLOAT32) return 0;
     if (!cbe_add_size(bytes, cbe_bf16_blocks_bytes(o->model, first_block, true), &bytes) ||
         !cbe_add_size(bytes, cbe_divergence_bf16_bytes(cbe_model_decoder(o->model)), &bytes))
@@ -167,7 +167,7 @@ static size_t bf16_bytes(const cbe_model_objective *o, size_t first_block)
 static cbe_status use_bf16(cbe_model_objective *o, cbe_error *err)
 {
     if (o->precision == CBE_PRECISION_FLOAT32) return CBE_OK;
-    cbe_status st = cbe_bf16_create(&o->bf16, max_inner(o), err);
+    cbe_status st = cbe_bf16_create(&o->bf16, max_size(o), err);
     if (st == CBE_OK) st = cbe_suffix_use_bf16(o->suffix, o->bf16, err);
     if (st == CBE_OK) st = cbe_divergence_use_bf16(o->divergence, o->bf16, err);
     if (st == CBE_OK) cbe_bf16_set_parts(o->bf16, 3);

@@ -23,10 +23,10 @@ typedef struct cbe_bf16_matrix cbe_bf16_matrix;
 /** Why there are no such products here, a sentence without its end; NULL: there are. */
 const char *cbe_bf16_missing(void);
 
-/** For matrices of k <= max_inner rows. @return CBE_OK; CBE_ERR_UNSUPPORTED (they are missing), CBE_ERR_NOMEM */
-cbe_status cbe_bf16_create(cbe_bf16 **out, size_t max_inner, cbe_error *err);
+/** For matrices of at most max_size rows and columns. @return CBE_OK; CBE_ERR_UNSUPPORTED (they are missing), CBE_ERR_NOMEM */
+cbe_status cbe_bf16_create(cbe_bf16 **out, size_t max_size, cbe_error *err);
 /** Bytes of that, about. */
-size_t cbe_bf16_bytes(size_t max_inner);
+size_t cbe_bf16_bytes(size_t max_size);
 void cbe_bf16_free(cbe_bf16 *bf16); /* after its matrices; NULL is allowed */
 
 /** Copies b: row i of B begins at b + i ldb, or with `transposed` column i.

@@ -8,15 +8,15 @@ const char *cbe_bf16_missing(void)
     return "this program was built without oneDNN (CMake option CBE_ONEDNN)";
 }
 
-cbe_status cbe_bf16_create(cbe_bf16 **out, size_t max_inner, cbe_error *err)
+cbe_status cbe_bf16_create(cbe_bf16 **out, size_t max_size, cbe_error *err)
 {
-    (void)out, (void)max_inner;
+    (void)out, (void)max_size;
     return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1, "%s", cbe_bf16_missing());
 }
 
-size_t cbe_bf16_bytes(size_t max_inner)
+size_t cbe_bf16_bytes(size_t max_size)
 {
-    (void)max_inner;
+    (void)max_size;
     return 0;
 }
 

@@ -2,7 +2,8 @@
  * bf16_onednn.c - bf16.h by oneDNN 2.
  *
  * Rows are taken TILE at a time: split into their parts, which stay in a cache, and multiplied by a primitive for that many rows. A
- * primitive is made when its shape comes up first and kept; matrices of one shape are arranged alike, whatever the rows.
+ * primitive is made when its shape comes up first and kept; matrices of one shape are arranged alike, whatever the rows. oneDNN's fast
+ * kernels want the rows of C close together: where they are not, C's rows go through room of the thread's own.
  */
 #include <omp.h>
 #include <oneapi/dnnl/dnnl.h>
@@ -25,17 +26,18 @@ enum { TILE = 128, MAX_PRODUCTS = 256, PAD = 64 };
 
 /* A product of m rows with a (k, n) matrix, and its operands' places for each thread. */
 typedef struct {
-    size_t m, k, n, ldc;
+    size_t m, k, n;
     bool add;
     dnnl_primitive_t primitive;
     dnnl_memory_t *a, *c, *scratch; /* (n_threads) each; scratch holds memory of its own */
 } product;
 
 struct cbe_bf16 {
-    size_t max_inner, n_threads;
+    size_t max_size, n_threads;
     dnnl_engine_t engine;
     dnnl_stream_t *streams; /* (n_threads) */
-    uint16_t *room;         /* (n_threads, 2, TILE, max_inner): parts of the rows in work */
+    uint16_t *room;         /* (n_threads, 2, TILE, max_size): parts of the rows in work */
+    float *results;         /* (n_threads, TILE, max_size): rows of C that are to be spread */
     pthread_mutex_t lock;   /* of products and n_products */
     product *products;      /* (MAX_PRODUCTS) */
     size_t n_products;
@@ -85,24 +87,25 @@ static cbe_status failed(const char *what, cbe_error *err)
     return cbe_fail(err, CBE_ERR_NOMEM, -1, "oneDNN could not make %s; most likely memory is short", what);
 }
 
-size_t cbe_bf16_bytes(size_t max_inner)
+size_t cbe_bf16_bytes(size_t max_size)
 {
-    return cbe_times(cbe_times((size_t)omp_get_max_threads(), 2 * TILE, max_inner), sizeof(uint16_t), 1);
+    return cbe_times(cbe_times((size_t)omp_get_max_threads(), TILE, max_size), 2 * sizeof(uint16_t) + sizeof(float), 1);
 }
 
-cbe_status cbe_bf16_create(cbe_bf16 **out, size_t max_inner, cbe_error *err)
+cbe_status cbe_bf16_create(cbe_bf16 **out, size_t max_size, cbe_error *err)
 {
     const char *missing = cbe_bf16_missing();
     if (missing) return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1, "%s", missing);
     cbe_bf16 *o = cbe_alloc_zero(1, sizeof *o, "bfloat16 products", err);
     if (!o) return CBE_ERR_NOMEM;
-    o->max_inner = max_inner;
+    o->max_size = max_size;
     o->n_threads = (size_t)omp_get_max_threads();
     pthread_mutex_init(&o->lock, NULL);
     o->streams = cbe_alloc_zero(o->n_threads, sizeof *o->streams, "bfloat16 products", err);
     o->products = cbe_alloc_zero(MAX_PRODUCTS, sizeof *o->products, "bfloat16 products", err);
-    o->room = cbe_alloc(1, cbe_bf16_bytes(max_inner), "rows in bfloat16", err);
-    cbe_status st = o->streams && o->products && o->room ? CBE_OK : CBE_ERR_NOMEM;
+    o->room = cbe_alloc(cbe_times(o->n_threads, 2 * TILE, max_size), sizeof *o->room, "rows in bfloat16", err);
+    o->results = cbe_alloc(cbe_times(o->n_threads, TILE, max_size), sizeof *o->results, "rows in bfloat16", err);
+    cbe_status st = o->streams && o->products && o->room && o->results ? CBE_OK : CBE_ERR_NOMEM;
     if (st == CBE_OK && dnnl_engine_create(&o->engine, dnnl_cpu, 0) != dnnl_success) st = failed("its engine", err);
     for (size_t i = 0; i < o->n_threads && st == CBE_OK; i++)
         if (dnnl_stream_create(&o->streams[i], o->engine, dnnl_stream_default_flags) != dnnl_success) st = failed("a stream", err);
@@ -137,6 +140,7 @@ void cbe_bf16_free(cbe_bf16 *o)
     cbe_free(o->streams);
     cbe_free(o->products);
     cbe_free(o->room);
+    cbe_free(o->results);
     cbe_free(o);
 }
 
@@ -266,7 +270,7 @@ void cbe_bf16_matrix_free(cbe_bf16_matrix *matrix)
 static bool make_product(const cbe_bf16 *o, const cbe_bf16_matrix *b, product *p)
 {
     dnnl_memory_desc_t a, c;
-    if (!describe(&a, dnnl_bf16, p->m, p->k, p->k, 1) || !describe(&c, dnnl_f32, p->m, p->n, p->ldc, 1)) return false;
+    if (!describe(&a, dnnl_bf16, p->m, p->k, p->k, 1) || !describe(&c, dnnl_f32, p->m, p->n, p->n, 1)) return false;
     dnnl_primitive_desc_t plan = plan_product(o->engine, &a, &b->arranged, &c, p->add);
     bool done = plan && dnnl_primitive_create(&p->primitive, plan) == dnnl_success;
     p->a = cbe_alloc_zero(o->n_threads, sizeof *p->a, "product", NULL);
@@ -284,14 +288,14 @@ static bool make_product(const cbe_bf16 *o, const cbe_bf16_matrix *b, product *p
 
 /* The product of that shape, made if there is none; NULL when that fails. Products are never moved or freed while there are rows
  * in work. */
-static const product *find_product(cbe_bf16 *o, const cbe_bf16_matrix *b, size_t m, size_t ldc, bool add)
+static const product *find_product(cbe_bf16 *o, const cbe_bf16_matrix *b, size_t m, bool add)
 {
-    const product wanted = {.m = m, .k = b->k, .n = b->n, .ldc = ldc, .add = add};
+    const product wanted = {.m = m, .k = b->k, .n = b->n, .add = add};
     const product *found = NULL;
     pthread_mutex_lock(&o->lock);
     for (size_t i = 0; i < o->n_products && !found; i++) {
         const product *p = &o->products[i];
-        if (p->m == m && p->k == b->k && p->n == b->n && p->ldc == ldc && p->add == add) found = p;
+        if (p->m == m && p->k == b->k && p->n == b->n && p->add == add) found = p;
     }
     if (!found && o->n_products < MAX_PRODUCTS) {
         product *p = &o->products[o->n_products];
@@ -305,10 +309,9 @@ static const product *find_product(cbe_bf16 *o, const cbe_bf16_matrix *b, size_t
     return found;
 }
 
-static bool multiply_part(cbe_bf16 *o, const cbe_bf16_matrix *b, int part, size_t thread, size_t m, uint16_t *a, bool add,
-                          float *c, size_t ldc)
+static bool multiply_part(cbe_bf16 *o, const cbe_bf16_matrix *b, int part, size_t thread, size_t m, uint16_t *a, bool add, float *c)
 {
-    const product *p = find_product(o, b, m, ldc, add);
+    const product *p = find_product(o, b, m, add);
     if (!p || dnnl_memory_set_data_handle(p->a[thread], a) != dnnl_success ||
         dnnl_memory_set_data_handle(p->c[thread], c) != dnnl_success)
         return false;
@@ -326,6 +329,12 @@ bool cbe_bf16_in_use(const cbe_bf16_matrix *b)
     return b && b->owner->parts;
 }
 
+static void spread_row(size_t n, const float *row, bool add, float *to)
+{
+    if (!add) memcpy(to, row, n * sizeof *row);
+    for (size_t i = 0; i < n && add; i++) to[i] += row[i];
+}
+
 void cbe_bf16_gemm(const cbe_bf16_matrix *b, size_t m, const float *a, size_t lda, float beta, float *c, size_t ldc)
 {
     cbe_bf16 *o = b->owner;
@@ -336,12 +345,14 @@ void cbe_bf16_gemm(const cbe_bf16_matrix *b, size_t m, const float *a, size_t ld
         const size_t first = tile * TILE, rows = cbe_min_size(TILE, m - first);
         /* A region inside another numbers its one thread 0. */
         const size_t thread = (size_t)(inside ? omp_get_ancestor_thread_num(1) : omp_get_thread_num());
-        uint16_t *high = o->room + thread * 2 * TILE * o->max_inner, *low = high + TILE * k;
-        float *out = c + first * ldc;
+        uint16_t *high = o->room + thread * 2 * TILE * o->max_size, *low = high + TILE * k;
+        const bool direct = ldc == b->n;
+        float *to = c + first * ldc, *out = direct ? to : o->results + thread * TILE * o->max_size;
         for (size_t i = 0; i < rows; i++) split_row(k, a + (first + i) * lda, high + i * k, three ? low + i * k : NULL);
-        bool done = multiply_part(o, b, 0, thread, rows, high, beta != 0, out, ldc);
+        bool done = multiply_part(o, b, 0, thread, rows, high, direct && beta != 0, out);
         if (three)
-            done = done && multiply_part(o, b, 1, thread, rows, high, true, out, ldc) && multiply_part(o, b, 0, thread, rows, low, true, out, ldc);
+            done = done && multiply_part(o, b, 1, thread, rows, high, true, out) && multiply_part(o, b, 0, thread, rows, low, true, out);
+        for (size_t i = 0; i < rows && done && !direct; i++) spread_row(b->n, out + i * b->n, beta != 0, to + i * ldc);
         if (!done) atomic_store(&o->failed, true);
     }
 }

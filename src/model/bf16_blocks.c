@@ -43,7 +43,7 @@ size_t cbe_bf16_blocks_bytes(const cbe_model *model, size_t first, bool back)
     return cbe_times(bytes, model->config.sizes.n_layers - first, 1);
 }
 
-size_t cbe_bf16_blocks_max_inner(const cbe_model *model)
+size_t cbe_bf16_blocks_max_size(const cbe_model *model)
 {
     cbe_block block;
     linear_map maps[MAPS];

@@ -16,8 +16,8 @@ cbe_status cbe_bf16_blocks_create(cbe_bf16_blocks **out, const cbe_model *model,
 void cbe_bf16_blocks_free(cbe_bf16_blocks *blocks); /* NULL is allowed */
 /** Bytes of that, at most; SIZE_MAX when that overflows. */
 size_t cbe_bf16_blocks_bytes(const cbe_model *model, size_t first, bool back);
-/** The longest rows that its matrices are multiplied with. */
-size_t cbe_bf16_blocks_max_inner(const cbe_model *model);
+/** The most rows or columns of a matrix. */
+size_t cbe_bf16_blocks_max_size(const cbe_model *model);
 
 /** Block number `index`, first or more: the model's, with matrices. */
 const cbe_block *cbe_bf16_blocks_get(const cbe_bf16_blocks *blocks, size_t index);

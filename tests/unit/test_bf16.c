@@ -25,9 +25,9 @@ static void exact(const float *b, bool transposed, size_t ldb, size_t i, size_t 
     }
 }
 
-static void check_shape(size_t m, size_t k, size_t n, bool transposed, float beta, int parts)
+static void check_shape(size_t m, size_t k, size_t n, bool transposed, float beta, int parts, size_t apart)
 {
-    const size_t lda = k + 3, ldb = (transposed ? k : n) + 5, ldc = n + 7, rows = transposed ? n : k;
+    const size_t lda = k + 3, ldb = (transposed ? k : n) + 5, ldc = n + apart, rows = transposed ? n : k;
     cbe_error err;
     cbe_bf16 *bf16 = NULL;
     cbe_bf16_matrix *matrix = NULL;
@@ -36,7 +36,7 @@ static void check_shape(size_t m, size_t k, size_t n, bool transposed, float bet
     for (size_t i = 0; i < rows * ldb; i++) b[i] = (float)cbe_test_normal(&random_numbers);
     for (size_t i = 0; i < m * lda; i++) a[i] = (float)cbe_test_normal(&random_numbers);
     for (size_t i = 0; i < m * ldc; i++) c[i] = (float)(i % 3);
-    cbe_assert_ok(cbe_bf16_create(&bf16, k, &err), &err);
+    cbe_assert_ok(cbe_bf16_create(&bf16, k > n ? k : n, &err), &err);
     cbe_assert_ok(cbe_bf16_matrix_create(&matrix, bf16, k, n, b, ldb, transposed, &err), &err);
     assert_false(cbe_bf16_in_use(matrix));
     cbe_bf16_set_parts(bf16, parts);
@@ -68,8 +68,8 @@ static void gemm__is_right_to_the_bits_of_its_parts(void **state)
     static const size_t shapes[][3] = {{1, 576, 64},   {128, 64, 100},   {129, 576, 960}, {300, 192, 49},
                                        {37, 2048, 576}, {256, 100, 2048}, {5, 1, 1},       {64, 17, 33}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
-        for (int with = 0; with < 8; with++)
-            check_shape(shapes[s][0], shapes[s][1], shapes[s][2], with & 1, with & 2 ? 1 : 0, with & 4 ? 3 : 1);
+        for (int with = 0; with < 16; with++)
+            check_shape(shapes[s][0], shapes[s][1], shapes[s][2], with & 1, with & 2 ? 1 : 0, with & 4 ? 3 : 1, with & 8 ? 7 : 0);
 }
 
 /* Rows in threads of the function's own, and inside of a region's; the same bits. */
