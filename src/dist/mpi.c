@@ -67,16 +67,22 @@ static void mpi_abort(const cbe_processes *self, int status)
     MPI_Abort(of(self)->comm, status);
 }
 
+/* Sums of all processes' parts, in rank 0's. */
+static void reduce(const mpi_processes *p, void *part, int count, MPI_Datatype type, MPI_Op op)
+{
+    if (p->head.rank == 0)
+        MPI_Reduce(MPI_IN_PLACE, part, count, type, op, 0, p->comm);
+    else
+        MPI_Reduce(part, NULL, count, type, op, 0, p->comm);
+}
+
 static void mpi_sum(const cbe_processes *self, size_t n, double *x)
 {
     const mpi_processes *p = of(self);
     for (size_t first = 0; first < n; first += AT_ONCE) {
         const int count = (int)cbe_min_size(AT_ONCE, n - first);
         double *part = x + first;
-        if (p->head.rank == 0)
-            MPI_Reduce(MPI_IN_PLACE, part, count, MPI_DOUBLE, MPI_SUM, 0, p->comm);
-        else
-            MPI_Reduce(part, NULL, count, MPI_DOUBLE, MPI_SUM, 0, p->comm);
+        reduce(p, part, count, MPI_DOUBLE, MPI_SUM);
         MPI_Bcast(part, count, MPI_DOUBLE, 0, p->comm);
     }
 }
@@ -101,10 +107,7 @@ static void mpi_add_up(const cbe_processes *self, size_t n, cbe_long_sum *sums)
     for (size_t first = 0; first < n; first += AT_ONCE) {
         const int count = (int)cbe_min_size(AT_ONCE, n - first);
         cbe_long_sum *part = sums + first;
-        if (p->head.rank == 0)
-            MPI_Reduce(MPI_IN_PLACE, part, count, pair, add, 0, p->comm);
-        else
-            MPI_Reduce(part, NULL, count, pair, add, 0, p->comm);
+        reduce(p, part, count, pair, add);
         /* Rounded, and close together, on the way back. */
         double *values = (double *)(void *)part;
         for (int i = 0; p->head.rank == 0 && i < count; i++) values[i] = cbe_long_value(&part[i]);

@@ -7,6 +7,7 @@
 #include "cbe/processes.h"
 #include "core/fail.h"
 #include "core/memory.h"
+#include "dist/long_sums.h"
 #include "support/in_processes.h"
 
 static cbe_error err;
@@ -29,6 +30,25 @@ static void sum__is_that_of_all(void **state)
     memcpy(first, x, sizeof x);
     cbe_processes_broadcast(p, sizeof first, first);
     assert_memory_equal(first, x, sizeof x);
+}
+
+/* Shares of a list that add up to its sum, all digits of it. */
+static void add_up__has_the_bits_of_one_process(void **state)
+{
+    enum { N = 700, TERMS = 30 };
+    const cbe_processes *p = all_of(state);
+    const size_t rank = cbe_processes_rank(p), size = cbe_processes_size(p);
+    static cbe_long_sum mine[N], all[N];
+    for (size_t i = 0; i < N; i++) {
+        mine[i] = all[i] = (cbe_long_sum){0, 0};
+        for (size_t t = 0; t < TERMS; t++) {
+            const double x = sin((double)(i * TERMS + t)) * pow(10, (double)(t % 17) - 8);
+            cbe_long_add(&all[i], x);
+            if (t % size == rank) cbe_long_add(&mine[i], x);
+        }
+    }
+    cbe_processes_add_up(p, N, mine);
+    for (size_t i = 0; i < N; i++) assert_true(cbe_long_value(&mine[i]) == cbe_long_value(&all[i]));
 }
 
 static void list__and_join_are_in_the_order_of_ranks(void **state)
@@ -133,6 +153,7 @@ int main(void)
 {
     struct CMUnitTest tests[] = {
         cmocka_unit_test(sum__is_that_of_all),
+        cmocka_unit_test(add_up__has_the_bits_of_one_process),
         cmocka_unit_test(list__and_join_are_in_the_order_of_ranks),
         cmocka_unit_test(fetch_rows__brings_them_in_the_order_asked),
         cmocka_unit_test(agree__tells_all_of_the_lowest_that_failed),
