@@ -25,26 +25,25 @@ static size_t lens_n_tokens(const cbe_objective *self)
     return ((const cbe_lens_objective *)self)->n_active;
 }
 
-size_t cbe_lens_group(const cbe_lens_objective *o, size_t rows, size_t least, size_t token)
+/* Group of sequences (core/groups.h) that a token belongs to, where those with `least` or more of `all` rows, on average, are groups by
+ * themselves. */
+static size_t group_of(const cbe_lens_objective *o, size_t all, size_t least, size_t token)
 {
     if (!o->sequence_tokens) return 0;
     const size_t sequences = o->all_tokens / o->sequence_tokens;
-    return cbe_group_of_sequence(sequences, (o->first_token + token) / o->sequence_tokens, rows >= least * sequences);
+    return cbe_group_of_sequence(sequences, (o->first_token + token) / o->sequence_tokens, all >= least * sequences);
 }
 
-/* Units of the active rows, which follow from the groups alone. */
-static void divide_active(cbe_lens_objective *o)
+size_t cbe_lens_divide(const cbe_lens_objective *o, size_t n, const size_t *rows, size_t all, size_t least, size_t most, size_t *begin)
 {
-    const size_t most = o->all_active > CBE_LENS_PARTS * CBE_LENS_SMALL_UNIT ? CBE_LENS_UNIT_ROWS : CBE_LENS_SMALL_UNIT;
-    size_t before = 0;
-    o->n_units = 0;
-    for (size_t i = 0; i < o->n_active; i++) {
-        const size_t group = cbe_lens_group(o, o->all_active, CBE_LENS_LEAST_UNIT, o->row_token[o->active[i]]);
-        if (i == 0 || group != before || i - o->unit_begin[o->n_units - 1] == most) o->unit_begin[o->n_units++] = i;
+    size_t pieces = 0, before = 0;
+    for (size_t i = 0; i < n; i++) {
+        const size_t group = group_of(o, all, least, o->row_token[rows ? rows[i] : i]);
+        if (i == 0 || group != before || i - begin[pieces - 1] == most) begin[pieces++] = i;
         before = group;
     }
-    o->unit_begin[o->n_units] = o->n_active;
-    o->n_parts = cbe_min_size(o->n_units, CBE_LENS_PARTS);
+    begin[pieces] = n;
+    return pieces;
 }
 
 void cbe_lens_activate(cbe_lens_objective *o, size_t first, size_t span, size_t count)
@@ -61,7 +60,9 @@ void cbe_lens_activate(cbe_lens_objective *o, size_t first, size_t span, size_t 
         if (o->n_active == 0) o->active_place = i;
         o->active[o->n_active++] = among - o->rows_before[out] + (out ? own[0] : 0);
     }
-    divide_active(o);
+    const size_t most = count > CBE_LENS_PARTS * CBE_LENS_SMALL_UNIT ? CBE_LENS_UNIT_ROWS : CBE_LENS_SMALL_UNIT;
+    o->n_units = cbe_lens_divide(o, o->n_active, o->active, count, CBE_LENS_LEAST_UNIT, most, o->unit_begin);
+    o->n_parts = cbe_min_size(o->n_units, CBE_LENS_PARTS);
 }
 
 void cbe_lens_set_sample(cbe_objective *self, size_t n)

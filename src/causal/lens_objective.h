@@ -180,9 +180,12 @@ static inline size_t cbe_lens_exp_rows(const cbe_lens_objective *o)
 
 /* lens_objective.c */
 
-/** Group of sequences (core/groups.h) that a token belongs to, where those with `least` or more of so many rows of all processes, on
- * average, are groups by themselves. */
-size_t cbe_lens_group(const cbe_lens_objective *o, size_t rows, size_t least, size_t token);
+/** Divides n rows, numbers in `rows` or NULL: 0 .. n - 1, into pieces of at most `most`, none with rows of two groups of sequences
+ * (core/groups.h): piece i is begin[i] .. begin[i + 1] - 1.
+ * @param all    rows of all processes: sequences with `least` or more of them, on average, are groups by themselves
+ * @param begin  [out] (n + 1 at most)
+ * @return how many pieces */
+size_t cbe_lens_divide(const cbe_lens_objective *o, size_t n, const size_t *rows, size_t all, size_t least, size_t most, size_t *begin);
 
 /* lens_rows.c */
 
