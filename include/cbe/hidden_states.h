@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #include "cbe/model.h"
+#include "cbe/processes.h"
 #include "cbe/tokens.h"
 
 #ifdef __cplusplus
@@ -35,6 +36,17 @@ cbe_status cbe_hidden_states_save(const char *path, const cbe_model *model, cons
  * @return CBE_OK; CBE_ERR_IO; CBE_ERR_FORMAT; CBE_ERR_SHAPE (tensor named); CBE_ERR_NOMEM */
 cbe_status cbe_hidden_states_open(cbe_hidden_states **out, const char *path, cbe_error *err);
 void cbe_hidden_states_close(cbe_hidden_states *states); /* NULL is allowed */
+
+/** Of captured states, gives other processes what they want of them and takes from them what the caller wants. Process r has captured
+ * sequences first[r] .. first[r + 1] - 1 of a text, all of them the same layers; after it, the caller has the layers of `keep` alone, of
+ * sequences `from` .. from + tokens->n_sequences - 1, as if it had captured these. Called by all processes.
+ * @param first  (size + 1), the same in all
+ * @param tokens the caller's, with their derangement or NULL; copied
+ * @param keep   (L + 1), of the layers captured
+ * Memory: what is kept, beside what was captured and two copies of one layer.
+ * @return CBE_OK; CBE_ERR_NOMEM, in all processes: then `states` can only be closed */
+cbe_status cbe_hidden_states_trade(cbe_hidden_states *states, const cbe_processes *processes, const size_t *first,
+                                   const cbe_tokens *tokens, size_t from, const bool *keep, cbe_error *err);
 
 /** Keeps n sequences from `first` on, as if there were no others; a derangement remains one of all tokens. */
 void cbe_hidden_states_keep(cbe_hidden_states *states, size_t first, size_t n);

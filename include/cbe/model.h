@@ -94,6 +94,8 @@ typedef struct {
  *         returned */
 cbe_status cbe_model_forward(const cbe_model *model, size_t n_sequences, size_t context_length,
                              const int64_t *ids, const cbe_forward_sink *sink, cbe_error *err);
+/** Whether sequences of that length have the same bits whichever others are run beside them; short ones share matrix products. */
+bool cbe_forward_is_by_sequence(size_t context_length);
 
 #ifdef __cplusplus
 }

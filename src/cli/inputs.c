@@ -3,12 +3,11 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "cbe/lens_fit.h"
 #include "cli/lens_folder.h"
 #include "cli/memory.h"
+#include "cli/run_model.h"
 #include "core/bf16.h"
 #include "core/fail.h"
 #include "core/memory.h"
@@ -151,45 +150,6 @@ static cbe_status check_vectors(const cli_run *run, size_t hidden_size, cbe_erro
                     hidden_size, hidden_size);
 }
 
-/* Where hidden states go that memory has no room for: beside the result. */
-static char *spill_path(const char *output, cbe_error *err)
-{
-    struct stat info;
-    const bool folder = stat(output, &info) == 0 && S_ISDIR(info.st_mode);
-    static const char suffix[] = ".hidden-states.safetensors";
-    const size_t size = strlen(output) + sizeof suffix + 1;
-    char *path = cbe_alloc(size, 1, "path", err);
-    if (path) snprintf(path, size, "%s%s%s", output, folder ? "/" : "", suffix);
-    return path;
-}
-
-/* Hidden states of the layers asked for, in memory; or, where more than half of what is left would go for them, in a file that
- * is mapped and has no name any more. */
-static cbe_status capture_states(cli_inputs *in, const cli_run *run, const cbe_tokens *tokens, size_t n_states, const bool *wanted,
-                                 cli_progress *progress, cbe_error *err)
-{
-    const size_t used = cli_memory_in_use(), left = in->memory > used ? in->memory - used : 0;
-    const double bytes = (double)tokens->n_sequences * (double)tokens->context_length * (double)n_states *
-                         (double)in->decoder->hidden_size * sizeof(float);
-    if (in->memory == 0 || bytes <= (double)left / 2)
-        return cbe_hidden_states_capture(&in->states, in->model, tokens, wanted, cli_forward_progress, progress, err);
-    if (!run->output)
-        return cbe_fail(err, CBE_ERR_ARG, -1,
-                        "hidden states of %zu layers, %.2f GB, do not fit memory; give -o FOLDER, and they go to a file there, or "
-                        "fewer layers or tokens",
-                        n_states, 1e-9 * bytes);
-    char *path = spill_path(run->output, err);
-    if (!path) return CBE_ERR_NOMEM;
-    cli_say(progress, "memory: hidden states of %zu layers, %.2f GB, go to a file beside the result", n_states,
-            1e-9 * bytes);
-    cbe_status st =
-        cbe_hidden_states_save(path, in->model, tokens, wanted, false, cli_forward_progress, progress, err);
-    if (st == CBE_OK) st = cbe_hidden_states_open(&in->states, path, err);
-    unlink(path);
-    cbe_free(path);
-    return st;
-}
-
 /* @param n_blocks  of the model; 0: not known */
 static cbe_status open_lens(cli_inputs *in, const cli_lens_choice *lens, size_t n_blocks, const char *model,
                             cli_progress *progress, cbe_error *err)
@@ -245,37 +205,6 @@ static cbe_status open_model(cli_inputs *in, const cli_run *run, const cli_lens_
         return cbe_fail(err, CBE_ERR_ARG, -1, "no token is left: sequences have %zu tokens and %zu positions are skipped",
                         tokens->context_length, run->skip.positions);
     return CBE_OK;
-}
-
-/* The model is run on its text; only the hidden states of the process's own layers and sequences are kept. */
-static cbe_status run_model(cli_inputs *in, const cli_run *run, const cli_lens_choice *lens, const cbe_tokens *tokens,
-                            cli_progress *progress, cbe_error *err)
-{
-    const size_t last = cbe_model_get_config(in->model)->n_layers;
-    const bool whole = lens->kind == CLI_LENS_MODEL;
-    size_t n_states = whole, first, n = tokens->n_sequences * tokens->context_length;
-    cbe_status st = lens->kind == CLI_LENS_AFFINE ? fit_lens(in, run, progress, err) : CBE_OK;
-    if (st != CBE_OK) return st;
-    bool *wanted = cbe_alloc_zero(last + 1, sizeof *wanted, "layers", err);
-    if (!wanted) return CBE_ERR_NOMEM;
-    for (size_t i = 0; i < in->n_layers; i++) {
-        if (!cbe_layer_is_own(&in->options, i)) continue;
-        wanted[cbe_site_state(in->options.site, in->layers[i])] = true;
-        n_states++;
-    }
-    if (whole) wanted[last] = true; /* the clean output */
-    cbe_tokens share = {.context_length = tokens->context_length};
-    cli_team_share(run->team, tokens->n_sequences, &first, &share.n_sequences);
-    share.ids = tokens->ids + first * tokens->context_length;
-    if (share.n_sequences == tokens->n_sequences)
-        share.derangement = tokens->derangement;
-    else if (tokens->derangement && !(in->derangement = cbe_alloc(n, sizeof *in->derangement, "derangement", err)))
-        st = CBE_ERR_NOMEM;
-    if (in->derangement) memcpy(in->derangement, tokens->derangement, n * sizeof *in->derangement);
-    if (st == CBE_OK) st = capture_states(in, run, &share, n_states, wanted, progress, err);
-    cli_status_clear(progress);
-    cbe_free(wanted);
-    return st;
 }
 
 static cbe_status open_files(cli_inputs *in, const cli_run *run, const cli_lens_choice *lens, cli_progress *progress, cbe_error *err)
@@ -389,10 +318,17 @@ static cbe_status take_share(cli_inputs *in, const cli_run *run, const cli_lens_
                              cli_progress *progress, cbe_error *err)
 {
     size_t first, n;
-    if (in->model) return run_model(in, run, lens, tokens, progress, err);
-    cli_team_share(run->team, cbe_hidden_states_n_sequences(in->states), &first, &n);
-    cbe_hidden_states_keep(in->states, first, n);
-    return CBE_OK;
+    if (!in->model) {
+        cli_team_share(run->team, cbe_hidden_states_n_sequences(in->states), &first, &n);
+        cbe_hidden_states_keep(in->states, first, n);
+        return CBE_OK;
+    }
+    /* A lens comes of the first tokens, whichever are searched; and all fit one before any waits for another's states. */
+    cbe_status st = lens->kind == CLI_LENS_AFFINE ? fit_lens(in, run, progress, err) : CBE_OK;
+    if ((st = cbe_processes_agree(run->team->all, st, err)) != CBE_OK) return st;
+    st = cli_run_model(in, run, tokens, lens->kind == CLI_LENS_MODEL, progress, err);
+    cli_status_clear(progress);
+    return st;
 }
 
 cbe_status cli_inputs_open(cli_inputs *in, const cli_run *run, cli_progress *progress, cbe_error *err)

@@ -10,6 +10,7 @@
 #include "cli/team.h"
 #include "core/fail.h"
 #include "core/memory.h"
+#include "core/sizes.h"
 
 typedef struct {
     const char *model, *divide;
@@ -85,7 +86,8 @@ static void print_plan(const cbe_plan_run *run, const cbe_plan_rates *r, const c
     print_time("network", plan->network_time);
     print_time("together", plan->seconds);
     printf("\nnetwork: %.3f GB to and from a process%s\n", 1e-9 * plan->sent,
-           plan->group_size == 1 ? " (layers are divided, and only results travel)" : "");
+           plan->group_size > 1 ? "" : plan->sent > 0 ? " (hidden states, before the search; then only results travel)"
+                                                      : " (layers are divided, and only results travel)");
 }
 
 /* The layers asked for, of those that the model has. */
@@ -123,9 +125,12 @@ static cbe_status make_run(const plan_options *given, cbe_plan_run *run, cbe_err
     if (given->vectors > run->model.hidden_size)
         return cbe_fail(err, CBE_ERR_ARG, -1, "-k %zu: a basis of %zu dimensions has at most %zu vectors", given->vectors,
                         run->model.hidden_size, run->model.hidden_size);
+    if ((st = count_layers(given, run, err)) != CBE_OK) return st;
     if (divide.kind == CLI_DIVIDE_TOKENS) run->n_groups = 1;
     if (divide.kind == CLI_DIVIDE_GROUPS) run->n_groups = divide.n_groups;
-    return count_layers(given, run, err);
+    if (divide.kind == CLI_DIVIDE_LAYERS)
+        for (run->n_groups = cbe_min_size(run->n_layers, run->n_processes); run->n_processes % run->n_groups != 0;) run->n_groups--;
+    return CBE_OK;
 }
 
 int cli_plan(int argc, char **argv)

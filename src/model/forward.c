@@ -156,3 +156,8 @@ cbe_status cbe_model_forward(const cbe_model *model, size_t n_sequences, size_t 
     workspace_free(&w);
     return st;
 }
+
+bool cbe_forward_is_by_sequence(size_t context_length)
+{
+    return cbe_panels_cut_by_sequence(context_length);
+}

@@ -45,6 +45,19 @@ static int64_t *copy_int64(const void *data, size_t n, const char *what, cbe_err
 
 /* Capturing. */
 
+/* Sequences, their ids and their derangement. */
+static cbe_status take_tokens(cbe_hidden_states *s, const cbe_tokens *tokens, cbe_error *err)
+{
+    const size_t n = tokens->n_sequences * tokens->context_length;
+    cbe_free(s->ids);
+    cbe_free(s->derangement);
+    s->n_sequences = tokens->n_sequences;
+    s->context_length = tokens->context_length;
+    s->ids = copy_int64(tokens->ids, n, "token ids", err);
+    s->derangement = tokens->derangement ? copy_int64(tokens->derangement, n, "derangement", err) : NULL;
+    return s->ids && (s->derangement || !tokens->derangement) ? CBE_OK : CBE_ERR_NOMEM;
+}
+
 typedef struct {
     float *const *captured;          /* into memory, or */
     cbe_safetensors_writer *writer;  /* into a file: tensor index of each layer, and of the logits */
@@ -91,18 +104,13 @@ cbe_status cbe_hidden_states_capture(cbe_hidden_states **out, const cbe_model *m
         return cbe_fail(err, CBE_ERR_NOMEM, -1, "%zu tokens of %zu numbers do not fit memory", n, d);
     cbe_hidden_states *s = cbe_alloc_zero(1, sizeof *s, "hidden states", err);
     if (!s) return CBE_ERR_NOMEM;
-    s->n_sequences = tokens->n_sequences;
-    s->context_length = tokens->context_length;
     s->hidden_size = d;
     s->n_blocks = config->n_layers;
     for (size_t i = 0; i <= config->n_layers; i++)
         if (layers[i]) s->end = i + 1;
     s->captured = cbe_alloc_zero(s->end, sizeof *s->captured, "hidden states", err);
-    s->ids = copy_int64(tokens->ids, n, "token ids", err);
-    if (!s->captured || !s->ids) goto done;
-    if (tokens->derangement &&
-        !(s->derangement = copy_int64(tokens->derangement, n, "derangement", err)))
-        goto done;
+    if (!s->captured || (st = take_tokens(s, tokens, err)) != CBE_OK) goto done;
+    st = CBE_ERR_NOMEM;
     for (size_t i = 0; i < s->end; i++)
         if (layers[i] && !(s->captured[i] = cbe_alloc(size, sizeof(float), "hidden states", err))) goto done;
     capture c = {s->captured, NULL, NULL, 0, d, config->vocab_size, progress, context};
@@ -113,6 +121,32 @@ cbe_status cbe_hidden_states_capture(cbe_hidden_states **out, const cbe_model *m
     return CBE_OK;
 done:
     cbe_hidden_states_close(s);
+    return st;
+}
+
+cbe_status cbe_hidden_states_trade(cbe_hidden_states *s, const cbe_processes *processes, const size_t *first, const cbe_tokens *tokens,
+                                   size_t from, const bool *keep, cbe_error *err)
+{
+    const size_t size = cbe_processes_size(processes), length = s->context_length, n = tokens->n_sequences * length, d = s->hidden_size;
+    size_t *firsts = cbe_alloc(size + 1, sizeof *firsts, "sequences of others", err);
+    size_t *wanted = cbe_alloc(n, sizeof *wanted, "sequences of others", err);
+    cbe_status st = firsts && wanted ? take_tokens(s, tokens, err) : CBE_ERR_NOMEM;
+    if ((st = cbe_processes_agree(processes, st, err)) != CBE_OK) goto done;
+    for (size_t r = 0; r <= size; r++) firsts[r] = first[r] * length;
+    for (size_t i = 0; i < n; i++) wanted[i] = from * length + i;
+    for (size_t i = 0; i < s->end && st == CBE_OK; i++) {
+        if (!s->captured[i]) continue;
+        float *kept = keep[i] ? cbe_alloc(n, d * sizeof *kept, "hidden states", err) : NULL;
+        st = cbe_processes_agree(processes, keep[i] && !kept ? CBE_ERR_NOMEM : CBE_OK, err);
+        if (st == CBE_OK)
+            st = cbe_processes_fetch_rows(processes, firsts, d, s->captured[i], keep[i] ? n : 0, wanted, kept, err);
+        cbe_free(s->captured[i]);
+        s->captured[i] = kept;
+    }
+    while (s->end > 0 && !s->captured[s->end - 1]) s->end--;
+done:
+    cbe_free(firsts);
+    cbe_free(wanted);
     return st;
 }
 

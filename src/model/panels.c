@@ -30,9 +30,14 @@ size_t cbe_panel_size(size_t n_tokens)
     return (n_tokens - 1) / n_panels + 1; /* as equal as can be */
 }
 
+bool cbe_panels_cut_by_sequence(size_t context_length)
+{
+    return context_length >= LEAST_SEQUENCE;
+}
+
 static bool cut_by_sequence(size_t context_length, size_t n_tokens)
 {
-    return context_length >= LEAST_SEQUENCE && n_tokens % context_length == 0;
+    return cbe_panels_cut_by_sequence(context_length) && n_tokens % context_length == 0;
 }
 
 static size_t sequence_panel_size(size_t context_length, size_t n_tokens)

@@ -15,6 +15,8 @@
 
 /** Tokens of a panel when there are n_tokens > 0 in one piece. */
 size_t cbe_panel_size(size_t n_tokens);
+/** Whether no panel has tokens of two sequences of that length. */
+bool cbe_panels_cut_by_sequence(size_t context_length);
 
 /** Everything that all blocks share. */
 typedef struct {

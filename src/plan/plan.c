@@ -148,6 +148,23 @@ static void add_traffic(cbe_plan *plan, const cbe_plan_run *run, const effort *e
     if (far) plan->network_time += layers * (bytes / run->bandwidth + calls * 4 * ceil(log2(size)) * run->latency);
 }
 
+/* Whether groups run the model on parts of the tokens and give one another the states (cli/run_model.c). While they do, states are there
+ * twice; they may take half of what weights leave. */
+static bool shares_forward(const cbe_plan *plan, const cbe_plan_run *run)
+{
+    const size_t sequences = run->n_tokens / run->context_length, used = plan->program + plan->weights;
+    if (plan->n_groups == 1 || sequences < run->n_processes || !cbe_forward_is_by_sequence(run->context_length)) return false;
+    return !run->memory || (run->memory > used && plan->states <= (run->memory - used) / 4);
+}
+
+/* States of the process's layers that others have run the model for, and those that it gives them. */
+static void add_states(cbe_plan *plan, const cbe_plan_run *run, double states)
+{
+    const double bytes = 2 * states * (1 - 1 / (double)plan->n_groups);
+    plan->sent += bytes;
+    if (run->n_machines > 1) plan->network_time += bytes / run->bandwidth;
+}
+
 cbe_status cbe_plan_make(cbe_plan *plan, const cbe_plan_run *run, const cbe_plan_rates *r, cbe_error *err)
 {
     *plan = (cbe_plan){0};
@@ -159,12 +176,15 @@ cbe_status cbe_plan_make(cbe_plan *plan, const cbe_plan_run *run, const cbe_plan
     size_t block;
     cbe_plan_weight_bytes(&run->model, &block);
     const double multiplications = (double)(run->model.n_layers * (block / sizeof(float)));
-    plan->forward = scaled(run, r, n * multiplications * r->multiply / FORWARD_SHARE);
+    const bool shared = shares_forward(plan, run);
+    const double run_tokens = shared ? (double)share_of(run, run->n_processes) : n;
+    plan->forward = scaled(run, r, run_tokens * multiplications * r->multiply / FORWARD_SHARE);
     plan->set = scaled(run, r, layers * n * v * (2 * d * r->multiply + r->set));
     plan->search_time = layers * scaled(run, r, vector_seconds(run, r, &FIRST, n, share, plan->group_size) +
                                                     (k - 1) * vector_seconds(run, r, &LATER, n, share, plan->group_size));
     const rate score = {r->score, r->score_state, r->score_product};
     plan->report = layers * k * scaled(run, r, evaluations(REPORTS, n, v, d, 1, &score));
+    if (shared) add_states(plan, run, layers * n * d * sizeof(float));
     add_traffic(plan, run, &FIRST, layers);
     add_traffic(plan, run, &LATER, layers * (k - 1));
     plan->seconds = plan->forward + plan->set + plan->search_time + plan->report + plan->network_time;

@@ -1,6 +1,6 @@
 /*
  * Objectives whose tokens are divided over 3 processes, beside the same objective of all tokens in one: energies, gradients, energies
- * per token and constants, through a lens and in the whole model.
+ * per token and constants, through a lens and in the whole model. And hidden states that they give one another.
  */
 #include <math.h>
 #include <stdio.h>
@@ -200,12 +200,58 @@ static void layer__that_cannot_be_set_is_told_and_another_can(void **state)
     cbe_model_close(p.model);
 }
 
+/* What each captured of all layers becomes two layers of other sequences, bit for bit; `keep` differs from process to process. */
+static void states__that_are_traded_are_those_captured(void **state)
+{
+    enum { LENGTH = 128, SEQUENCES = 5, TOKENS = SEQUENCES * LENGTH };
+    static const size_t first[] = {0, 2, 3, 5}, from[] = {1, 0, 3}, n[] = {4, 5, 1};
+    static int64_t ids[TOKENS], derangement[TOKENS];
+    const cbe_processes *all = *state;
+    const size_t rank = cbe_processes_rank(all);
+    problem p;
+    open_problem(&p, "llama");
+    for (size_t i = 0; i < TOKENS; i++) {
+        ids[i] = (int64_t)((i * i * 11 + i / 7) % 139);
+        derangement[i] = (int64_t)((i + 5) % TOKENS);
+    }
+    bool captured[16] = {false}, keep[16] = {false};
+    for (size_t i = 0; i < 3; i++) captured[i] = true;
+    keep[rank] = keep[rank == 0 ? 2 : 0] = true;
+    const cbe_tokens part = {.n_sequences = first[rank + 1] - first[rank], .context_length = LENGTH, .ids = ids + first[rank] * LENGTH};
+    const cbe_tokens own = {.n_sequences = n[rank], .context_length = LENGTH, .ids = ids + from[rank] * LENGTH,
+                            .derangement = rank == 1 ? derangement : NULL};
+    cbe_hidden_states *got, *want;
+    cbe_assert_ok(cbe_hidden_states_capture(&got, p.model, &part, captured, NULL, NULL, &err), &err);
+    cbe_assert_ok(cbe_hidden_states_trade(got, all, first, &own, from[rank], keep, &err), &err);
+    cbe_assert_ok(cbe_hidden_states_capture(&want, p.model, &own, keep, NULL, NULL, &err), &err);
+    size_t wrong = cbe_hidden_states_end(got) != cbe_hidden_states_end(want);
+    const size_t tokens = n[rank] * LENGTH;
+    float *a = malloc(tokens * p.d * sizeof *a), *b = malloc(tokens * p.d * sizeof *b);
+    for (size_t i = 0; i < 3; i++) {
+        wrong += cbe_hidden_states_has(got, i) != keep[i];
+        if (!keep[i]) continue;
+        cbe_assert_ok(cbe_hidden_states_read(got, i, 0, a, &err), &err);
+        cbe_assert_ok(cbe_hidden_states_read(want, i, 0, b, &err), &err);
+        wrong += memcmp(a, b, tokens * p.d * sizeof *a) != 0;
+    }
+    wrong += memcmp(cbe_hidden_states_ids(got), own.ids, tokens * sizeof *own.ids) != 0;
+    wrong += (cbe_hidden_states_derangement(got) != NULL) != (rank == 1);
+    if (rank == 1) wrong += memcmp(cbe_hidden_states_derangement(got), derangement, sizeof derangement) != 0;
+    free(a);
+    free(b);
+    cbe_hidden_states_close(got);
+    cbe_hidden_states_close(want);
+    cbe_model_close(p.model);
+    assert_int_equal(wrong, 0);
+}
+
 int main(void)
 {
     struct CMUnitTest tests[] = {
         cmocka_unit_test(lens__tokens_divided_give_the_energies_of_all),
         cmocka_unit_test(model__tokens_divided_give_the_energies_of_all),
         cmocka_unit_test(layer__that_cannot_be_set_is_told_and_another_can),
+        cmocka_unit_test(states__that_are_traded_are_those_captured),
     };
     return in_processes_run(sizeof tests / sizeof *tests, tests);
 }

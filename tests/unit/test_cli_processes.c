@@ -151,6 +151,25 @@ static void layers_divided__have_the_very_bits_of_one_process(void **state)
     assert_non_null(strstr(program_out, "energies"));
 }
 
+/* Each process runs the model on some of the sequences, for the layers of all. */
+static void layers_divided__share_the_forward_pass_and_have_the_very_bits(void **state)
+{
+    (void)state;
+    static const char *const options[] = {"--starts 3", "--starts 2 --ablation resample --seed 2", "--starts 2 --max-iter 5 --lens model -l 0,1"};
+    static const char *const divisions[] = {"--divide layers", "--divide 2"};
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+        extract_long(0, options[i], "one");
+        for (size_t p = 2; p <= 4; p++) {
+            char with[200];
+            const char *division = divisions[p == 4];
+            if (p == 3 && strstr(options[i], "-l")) continue; /* two layers */
+            snprintf(with, sizeof with, "%s %s", options[i], division);
+            extract_long(p, with, "divided");
+            assert_same_bytes("divided", "one");
+        }
+    }
+}
+
 /* The job ends when one is killed, and goes on from what was found to what it would have found. */
 static void killed__one_of_them_ends_all_and_resumes(void **state)
 {
@@ -232,6 +251,7 @@ int main(void)
         cmocka_unit_test(tokens_divided__find_the_basis_of_one_process),
         cmocka_unit_test(tokens_divided__have_the_very_bits_of_one_process),
         cmocka_unit_test(layers_divided__have_the_very_bits_of_one_process),
+        cmocka_unit_test(layers_divided__share_the_forward_pass_and_have_the_very_bits),
         cmocka_unit_test(killed__one_of_them_ends_all_and_resumes),
         cmocka_unit_test(bad_usage__is_one_line_and_status_2),
     };

@@ -77,7 +77,20 @@ static void plan__scales_with_threads_and_processes(void **state)
     const cbe_plan layers = plan_of(&run);
     assert_int_equal(layers.n_groups, 5);
     assert_near(layers.search_time, one.search_time / 5);
-    assert_near(layers.forward, one.forward);
+    /* 16 sequences: a process runs 4 at most for all, and has the states of two layers, four fifths of them from others. */
+    assert_near(layers.forward, one.forward / 4);
+    assert_near(layers.sent, 2 * 2 * 4096.0 * 100 * 4 * 4 / 5);
+    run.context_length = 64; /* short sequences are run by each group */
+    assert_near(plan_of(&run).forward, one.forward);
+    run.context_length = 256;
+    run.n_processes = run.n_groups = 2;
+    const cbe_plan two = plan_of(&run);
+    assert_near(two.forward, one.forward / 2);
+    run.memory = two.program + two.weights + 4 * two.states; /* of the half that states may take, twice what is kept */
+    assert_near(plan_of(&run).forward, two.forward);
+    run.memory--;
+    assert_near(plan_of(&run).forward, one.forward);
+    run.memory = run.n_groups = 0;
     run.n_processes = 4; /* divides neither 10 layers: groups of three */
     assert_near(plan_of(&run).search_time, one.search_time * 3 / 10);
     run.n_groups = 1;
@@ -146,6 +159,8 @@ static void command__plans_and_refuses(void **state)
     assert_non_null(strstr(program_out, "logits as float32"));
     program_done("plan %G/models/llama/config.json --tokens 4096 -k 2 -p 2 --nodes 2 --divide tokens -t 1");
     assert_non_null(strstr(program_out, "2 of 1 thread on 2 nodes"));
+    program_done("plan %G/models/llama --tokens 4096 -k 2 -p 4 --divide layers");
+    assert_non_null(strstr(program_out, "2 groups with layers of their own, of 2 that divide"));
     static const struct {
         const char *line, *said;
     } cases[] = {
