@@ -34,7 +34,8 @@ typedef struct {
     } ranges[MOST_RANGES];
 } code_ranges;
 
-static code_ranges left_out, leaky;
+static code_ranges left_out, leaky, program;
+static bool of_program;
 
 static void note_ranges(code_ranges *out, const struct dl_phdr_info *info)
 {
@@ -64,12 +65,14 @@ static int note_library(struct dl_phdr_info *info, size_t size, void *unused)
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) out = out || strstr(name, names[i]);
     if (out) note_ranges(&left_out, info);
     if (strstr(name, "libzip")) note_ranges(&leaky, info);
+    if (program.n == 0) note_ranges(&program, info); /* the first that is listed */
     return 0;
 }
 
 static bool counts_here(const void *caller)
 {
-    return atomic_load_explicit(&active, memory_order_relaxed) && !is_in(&left_out, caller);
+    if (!atomic_load_explicit(&active, memory_order_relaxed)) return false;
+    return of_program ? is_in(&program, caller) : !is_in(&left_out, caller);
 }
 
 /* Blocks held: a table by address with linear probing. */
@@ -216,6 +219,11 @@ bool inject_parse(inject_fault *out, const char *text)
     }
     *out = made;
     return true;
+}
+
+void inject_of_program(void)
+{
+    of_program = true;
 }
 
 void inject_begin(const inject_fault *wanted)

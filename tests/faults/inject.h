@@ -42,6 +42,9 @@ const char *inject_kind_name(inject_kind kind);
  * EIO. @return false: it is not of this form */
 bool inject_parse(inject_fault *out, const char *text);
 
+/** From here on only calls of the program itself count: none of any library. */
+void inject_of_program(void);
+
 /** Starts counting, from 0, and failing. */
 void inject_begin(const inject_fault *fault);
 /** Stops both. What was counted and what is held stays known. */
