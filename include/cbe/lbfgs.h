@@ -63,9 +63,9 @@ void cbe_lbfgs_free(cbe_lbfgs *opt); /* NULL is allowed */
 
 /** Begins at x (n), copied; forgets everything before. The options are those of cbe_lbfgs_create again. */
 void cbe_lbfgs_start(cbe_lbfgs *opt, const double *x);
-/** Goes on, with what it has learned, where it had stopped for a small gradient or change: to other values of relative_stop and
- * relative_gradient_stop, which hold until cbe_lbfgs_start. Where it stopped for something else it does not. */
-void cbe_lbfgs_go_on(cbe_lbfgs *opt, double relative_stop, double relative_gradient_stop);
+/** The same, but what it has learned of the function's curvature is kept: for a function that is nearly the one before. x may be a point
+ * borrowed from it. */
+void cbe_lbfgs_restart(cbe_lbfgs *opt, const double *x);
 /** The next point to evaluate (n), borrowed until the next call; NULL when it has stopped. */
 const double *cbe_lbfgs_ask(const cbe_lbfgs *opt);
 /** Answer to cbe_lbfgs_ask. A value or gradient that is not finite counts as f = +infinity with a flat

@@ -53,7 +53,9 @@ static void count_tokens(divided *o)
 
 static void set_sample(divided *o, const cbe_order *order)
 {
-    if (order->kind == CBE_ORDER_SAMPLE)
+    if (order->kind == CBE_ORDER_ROUGH)
+        cbe_objective_set_rough(o->share, order->n);
+    else if (order->kind == CBE_ORDER_SAMPLE)
         cbe_objective_set_sample(o->share, order->n);
     else
         cbe_objective_set_held_out(o->share);
@@ -63,6 +65,13 @@ static void set_sample(divided *o, const cbe_order *order)
 static void divided_set_sample(cbe_objective *self, size_t n)
 {
     const cbe_order order = {.kind = CBE_ORDER_SAMPLE, .n = n};
+    give((divided *)self, &order);
+    set_sample((divided *)self, &order);
+}
+
+static void divided_set_rough(cbe_objective *self, bool rough)
+{
+    const cbe_order order = {.kind = CBE_ORDER_ROUGH, .n = rough};
     give((divided *)self, &order);
     set_sample((divided *)self, &order);
 }
@@ -144,7 +153,7 @@ void cbe_divided_take(cbe_objective *self, cbe_order *order)
 cbe_status cbe_divided_obey(cbe_objective *self, const cbe_order *order, cbe_error *err)
 {
     divided *o = (divided *)self;
-    if (order->kind == CBE_ORDER_SAMPLE || order->kind == CBE_ORDER_HELD_OUT) {
+    if (order->kind == CBE_ORDER_SAMPLE || order->kind == CBE_ORDER_HELD_OUT || order->kind == CBE_ORDER_ROUGH) {
         set_sample(o, order);
         return CBE_OK;
     }
@@ -164,7 +173,7 @@ cbe_status cbe_divided_create(cbe_objective **out, cbe_objective *share, size_t 
         return st;
     }
     o->head = (cbe_objective){d, m, divided_eval, divided_n_tokens, divided_set_sample, divided_set_held_out,
-                              divided_eval_optimal, divided_eval_constant, divided_destroy};
+                              divided_eval_optimal, divided_eval_constant, divided_destroy, divided_set_rough};
     o->share = share;
     o->processes = processes;
     o->counts = cbe_alloc(size, sizeof *o->counts, "divided objective", err);

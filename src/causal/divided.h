@@ -17,6 +17,7 @@ typedef enum {
     CBE_ORDER_LAYER, /* n: the layer to set */
     CBE_ORDER_STARTS, /* the starts of the layer that is set are wanted */
     CBE_ORDER_SAMPLE,
+    CBE_ORDER_ROUGH, /* n: whether evaluations may be */
     CBE_ORDER_HELD_OUT,
     CBE_ORDER_EVAL, /* n directions: this and the two behind it */
     CBE_ORDER_OPTIMAL,

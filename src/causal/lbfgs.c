@@ -20,7 +20,6 @@ typedef struct {
 struct cbe_lbfgs {
     size_t n;
     cbe_lbfgs_options options;
-    double relative_stop, relative_gradient_stop; /* in force: the options' own, or those of cbe_lbfgs_go_on */
     stage stage;
     cbe_stop stop;
 
@@ -119,19 +118,22 @@ static int gradient_is_small(const cbe_lbfgs *opt)
 {
     const double largest = max_abs(opt->n, opt->g);
     return largest <= opt->options.gradient_stop ||
-           largest <= opt->relative_gradient_stop * fabs(opt->f);
+           largest <= opt->options.relative_gradient_stop * fabs(opt->f);
 }
 
 void cbe_lbfgs_start(cbe_lbfgs *opt, const double *x)
 {
-    memcpy(opt->x, x, opt->n * sizeof *x);
-    memcpy(opt->asked, x, opt->n * sizeof *x);
-    memcpy(opt->best, x, opt->n * sizeof *x);
-    opt->best_f = opt->last_f = opt->f = HUGE_VAL;
     opt->n_pairs = opt->oldest = 0;
     opt->h0 = 1;
-    opt->relative_stop = opt->options.relative_stop;
-    opt->relative_gradient_stop = opt->options.relative_gradient_stop;
+    cbe_lbfgs_restart(opt, x);
+}
+
+void cbe_lbfgs_restart(cbe_lbfgs *opt, const double *x)
+{
+    memmove(opt->asked, x, opt->n * sizeof *x);
+    memcpy(opt->x, opt->asked, opt->n * sizeof *x);
+    memcpy(opt->best, opt->asked, opt->n * sizeof *x);
+    opt->best_f = opt->last_f = opt->f = HUGE_VAL;
     opt->iterations = opt->evaluations = 0;
     opt->stage = AT_START;
     opt->stop = CBE_STOP_NONE;
@@ -206,12 +208,12 @@ static void next_iteration(cbe_lbfgs *opt)
 {
     const size_t n = opt->n;
     double t = 1;
-    if (opt->iterations++ == 0) {
+    if (opt->iterations++ > 0) {
+        remember_pair(opt);
+    } else if (opt->n_pairs == 0) { /* nothing is known of the curvature yet */
         double sum = 0;
         for (size_t i = 0; i < n; i++) sum += fabs(opt->g[i]);
         t = opt->options.first_length > 0 ? opt->options.first_length / sqrt(dot(n, opt->g, opt->g)) : fmin(1, 1 / sum);
-    } else {
-        remember_pair(opt);
     }
     set_direction(opt);
     memcpy(opt->previous_g, opt->g, n * sizeof *opt->g);
@@ -230,16 +232,6 @@ static void next_iteration(cbe_lbfgs *opt)
     opt->bracket[0].g = opt->gradients[2];
     opt->bracket[1].g = opt->gradients[3];
     ask_step(opt, t, BRACKETING);
-}
-
-void cbe_lbfgs_go_on(cbe_lbfgs *opt, double relative_stop, double relative_gradient_stop)
-{
-    if (opt->stage != STOPPED || (opt->stop != CBE_STOP_GRADIENT && opt->stop != CBE_STOP_CHANGE)) return;
-    opt->relative_stop = relative_stop;
-    opt->relative_gradient_stop = relative_gradient_stop;
-    if (opt->iterations == 0 || gradient_is_small(opt)) return;
-    opt->stop = CBE_STOP_NONE;
-    next_iteration(opt);
 }
 
 /* Minimum of the cubic through two trials (equation 3.59), kept within [low, high]. */
@@ -272,7 +264,7 @@ static void accept(cbe_lbfgs *opt, const trial *chosen)
     else if (gradient_is_small(opt))
         stop(opt, CBE_STOP_GRADIENT);
     else if (opt->direction_max * fabs(chosen->t) <= o->change_stop || change < o->change_stop ||
-             change <= opt->relative_stop * fabs(opt->f))
+             change <= o->relative_stop * fabs(opt->f))
         stop(opt, CBE_STOP_CHANGE);
     else
         next_iteration(opt);

@@ -80,7 +80,7 @@ static void token_products(cbe_lens_objective *o, size_t m, const double *v, boo
         for (size_t j = 0; j < m; j++) o->x_dot[j * n + token] = o->h_dot[j * n + token];
     else
         k->rows_dot_f64(1, d, o->x + token * d, d, m, o->ac, o->x_dot + token, n);
-    if (o->has_probs) k->rows_dot_f64(1, d, o->e + row * d, d, m, o->ac, o->e_dot + row, o->n_rows);
+    if (o->has_probs) k->rows_dot_f64(1, d, o->view->e + row * d, d, m, o->ac, o->e_dot + row, o->n_rows);
 }
 
 /* 1 b. Products of the directions with the vocabulary and with the tokens. */
@@ -101,7 +101,7 @@ static void direction_products(cbe_lens_objective *o, size_t m, const double *v)
         if (o->shared) cbe_processes_barrier(o->processes); /* then all of u is there */
 #pragma omp barrier
 #pragma omp for schedule(dynamic)
-        for (size_t j = 0; j < m; j++) k->range(o->vocab_size, o->u + j * o->stride, &o->u_low[j], &o->u_high[j]);
+        for (size_t j = 0; j < m; j++) k->range(o->view->vocab, o->u + j * o->stride, &o->u_low[j], &o->u_high[j]);
     }
 }
 
@@ -188,7 +188,7 @@ static double settle_sums(const cbe_lens_objective *o, size_t direction, const r
                           bool slopes, float *e, cbe_row_sums *sums)
 {
     const cbe_kernels *k = o->kernels;
-    const size_t v = o->vocab_size;
+    const size_t v = o->view->vocab;
     const float *u = o->u + direction * o->stride;
     if (sums->e > SUM_MIN && (by->bounded || sums->e < SUM_MAX)) return log(sums->e) - (double)by->level * CBE_LN2;
     const float level = -(float)k->row_max(v, source->z, u, o->offset, by->a, by->c);
@@ -211,7 +211,7 @@ static void plain_result(const cbe_lens_objective *o, size_t j, size_t i, const 
         /* z holds logits' - offset: expectations of y are s' times those of z. */
         double p_logit = 0;
         if (o->has_probs) {
-            const float *expected = o->e + row * o->hidden_size;
+            const float *expected = o->view->e + row * o->hidden_size;
             for (size_t t = 0; t < o->hidden_size; t++) p_logit += (double)expected[t] * source->left[t];
             p_logit *= shift->inverse_s;
             p_u = o->e_dot[direction * o->n_rows + row];
@@ -219,15 +219,15 @@ static void plain_result(const cbe_lens_objective *o, size_t j, size_t i, const 
             p_logit = (double)z[o->labels[token]];
             p_u = (double)u[o->labels[token]];
         }
-        energy = log_sum - o->log_sum[row] - p_logit + o->p_z[row] * o->inverse_s[row];
+        energy = log_sum - o->view->log_sum[row] - p_logit + o->view->p_z[row] * o->inverse_s[row];
         p_y = shift->s * p_logit;
         q_y *= shift->s;
     } else {
         p_u = o->has_probs ? o->e_dot[direction * o->n_rows + row] : (double)u[o->labels[token]];
         /* The factors as the kernel applied them: see cbe_lens_round. */
         const double scale = cbe_lens_round(source->scale), c = (double)(float)source->c;
-        p_y = o->p_z[row] - c * p_u;
-        energy = log_sum - o->log_sum[row] - (p_y * scale - o->p_z[row] * o->inverse_s[row]);
+        p_y = o->view->p_z[row] - c * p_u;
+        energy = log_sum - o->view->log_sum[row] - (p_y * scale - o->view->p_z[row] * o->inverse_s[row]);
     }
     finish_row(o, direction, token, shift, energy, p_y, q_y, p_u, sums->eu / sums->e, &o->rows[j * o->n_active + i]);
 }
@@ -236,7 +236,7 @@ static void plain_result(const cbe_lens_objective *o, size_t j, size_t i, const 
 static double plain_row(const cbe_lens_objective *o, size_t j, size_t i, const row_source *source, bool slopes, float *e)
 {
     const cbe_kernels *k = o->kernels;
-    const size_t v = o->vocab_size, direction = o->direction[j];
+    const size_t v = o->view->vocab, direction = o->direction[j];
     const float *u = o->u + direction * o->stride;
     const exp_factors by = factors_of(o, direction, source);
     cbe_row_sums sums = {0, 0, 0};
@@ -261,7 +261,7 @@ static void rows_together(const cbe_lens_objective *o, size_t j, size_t n, const
         by[r] = factors_of(o, direction, &sources[r]);
         in[r] = (cbe_exp_row){sources[r].z, by[r].a, by[r].c, by[r].level, by[r].bounded, e[r]};
     }
-    o->kernels->rows_exp(n, o->vocab_size, in, o->u + direction * o->stride, o->offset, pending ? w : NULL, g, sums);
+    o->kernels->rows_exp(n, o->view->vocab, in, o->u + direction * o->stride, o->offset, pending ? w : NULL, g, sums);
     for (size_t r = 0; r < n; r++) {
         const double log_sum = settle_sums(o, direction, &sources[r], &by[r], true, e[r], &sums[r]);
         plain_result(o, j, rows[r], &sources[r], &sums[r], log_sum);
@@ -275,7 +275,7 @@ static void rows_together(const cbe_lens_objective *o, size_t j, size_t n, const
 static void plain_rows(const cbe_lens_objective *o, size_t j, size_t n, const size_t *rows, const row_source *sources,
                        bool slopes, float *work, bool *used, float *g)
 {
-    const size_t v = o->vocab_size;
+    const size_t v = o->view->vocab;
     const cbe_lens_row *results = o->rows + j * o->n_active;
     if (!work) {
         for (size_t r = 0; r < n; r++) plain_row(o, j, rows[r], &sources[r], slopes, NULL);
@@ -305,10 +305,10 @@ static double capped_row(const cbe_lens_objective *o, size_t j, size_t i, row_so
                          float *pf)
 {
     const cbe_kernels *k = o->kernels;
-    const size_t v = o->vocab_size, row = o->active[i], token = o->row_token[row], direction = o->direction[j];
+    const size_t v = o->view->vocab, row = o->active[i], token = o->row_token[row], direction = o->direction[j];
     const cbe_lens_shift *shift = &o->shifts[j * o->n_active + i];
     const float *u = o->u + direction * o->stride, *clean = source.clean, *z = source.z;
-    const double cap = o->decoder->logit_softcap, lse = o->log_sum[row];
+    const double cap = o->decoder->logit_softcap, lse = o->view->log_sum[row];
     cbe_cap_row in = {o->inverse_s[row], lse, source.scale, source.c, lse, cap};
     cbe_cap_sums sums = {0, 0, 0, 0, 0, 0};
     for (int attempt = 0; attempt < 2; attempt++) {
@@ -350,7 +350,7 @@ static double capped_row(const cbe_lens_objective *o, size_t j, size_t i, row_so
 static void capped_rows(const cbe_lens_objective *o, size_t j, size_t n, const size_t *rows, const row_source *sources,
                         float *work, bool *used, float *g)
 {
-    const size_t v = o->vocab_size;
+    const size_t v = o->view->vocab;
     float *e[CBE_ROW_GROUP], weights[CBE_ROW_GROUP], p_weights[CBE_ROW_GROUP], *p[CBE_ROW_GROUP];
     for (size_t r = 0; r < n; r++) {
         e[r] = work ? work + r * o->stride : NULL;
@@ -406,7 +406,7 @@ static void finish_unit(cbe_lens_objective *o, size_t m, size_t part, size_t j_b
     for (size_t j = j_begin; j < j_end; j++) {
         const size_t at = part * m + j;
         if (!o->g_used[at]) continue;
-        add_unit(o->vocab_size, o->g + at * o->stride, !o->g_summed[at], o->g_sum + at * o->stride);
+        add_unit(o->view->vocab, o->g + at * o->stride, !o->g_summed[at], o->g_sum + at * o->stride);
         o->g_used[at] = false;
         o->g_summed[at] = true;
     }
@@ -459,7 +459,7 @@ static double exact_state(cbe_lens_objective *o, size_t token, double c, const d
 static void exact_pass(cbe_lens_objective *o, size_t m, const double *v_m, size_t n_pairs, cbe_lens_want want)
 {
     const bool want_grad = want == CBE_LENS_GRADIENTS;
-    const size_t v = o->vocab_size, stride = o->stride, d = o->hidden_size, active = o->n_active;
+    const size_t v = o->view->vocab, stride = o->stride, d = o->hidden_size, active = o->n_active;
     bool *summed = o->g_summed + (size_t)CBE_LENS_PARTS * m;
     memset(summed, 0, m * sizeof *summed);
     memset(o->g_used + (size_t)CBE_LENS_PARTS * m, 0, m * sizeof *o->g_used);
@@ -547,7 +547,7 @@ static double *shared_g(const cbe_lens_objective *o, size_t process)
 /* Puts the process's own g there for the others. */
 static void show_g(const cbe_lens_objective *o, size_t m, bool exact)
 {
-    const size_t v = o->vocab_size;
+    const size_t v = o->view->vocab;
     double *to = shared_g(o, cbe_processes_rank(o->processes));
 #pragma omp parallel for schedule(dynamic) num_threads(o->n_threads)
     for (size_t start = 0; start < v; start += CBE_LENS_VOCAB_BLOCK)
@@ -606,7 +606,7 @@ static void unit_gradient(const cbe_lens_objective *o, size_t m, size_t unit, co
         const size_t row = o->active[i], token = o->row_token[row];
         kernels->rows_sum_f64(1, d, o->hidden + token * d, d, m, by_hidden + i, active, out);
         kernels->rows_sum_f64(1, d, o->x + token * d, d, m, by_x + i, active, out + m * d);
-        if (o->has_probs) kernels->rows_sum_f64(1, d, o->e + row * d, d, m, by_e + i, active, out + m * d);
+        if (o->has_probs) kernels->rows_sum_f64(1, d, o->view->e + row * d, d, m, by_e + i, active, out + m * d);
         if (o->replacement != CBE_ABLATE_RESAMPLE) continue; /* D_n = h_n - h_other */
         for (size_t j = 0; j < m; j++) minus[j * active + i] = -by_hidden[j * active + i];
         kernels->rows_sum_f64(1, d, cbe_lens_other(o, token), d, m, minus + i, active, out);

@@ -63,40 +63,51 @@ static cbe_status set_lens_states(cbe_lens_objective *o, cbe_error *err)
     return CBE_OK;
 }
 
-/* logsumexp and expectation of a row. Rows are shifted so that their logsumexp is about 0: then the entries that matter
- * are small numbers, and float rounds them finely. The shift is taken out exactly alike from clean and ablated
- * rows. */
-static void row_sums(cbe_lens_objective *o, size_t thread, size_t row, float *z)
+/* Shifts a row, so that its logsumexp is about 0: then the entries that matter are small numbers, and float rounds them finely. The
+ * shift is taken out exactly alike from clean and ablated rows. Then it is put away. */
+static void shift_row(cbe_lens_objective *o, size_t row, float *z)
 {
     const cbe_kernels *k = o->kernels;
     const size_t v = o->vocab_size;
     const double r = o->inverse_s[row];
-    float *e = o->exp_work + thread * cbe_lens_exp_rows(o) * o->stride;
-    if (o->capped) {
-        const double cap = o->decoder->logit_softcap;
-        o->shift[row] = 0;
-        cbe_lens_keep_row(o, row, z);
-        const double top = cap * tanh(k->row_max(v, z, z, o->offset, (float)r, 0) / cap);
-        const cbe_cap_row clean = {r, top, r, 0, top, cap};
-        o->log_sum[row] = top + log(k->row_cap(v, z, z, z, o->offset, &clean, NULL, NULL).e);
-    } else {
+    o->shift[row] = 0;
+    if (!o->capped) {
         const float a = (float)(r * CBE_LOG2E);
         const double top = k->row_max(v, z, z, o->offset, a, 0);
         const double sum = k->row_sum(v, z, z, o->offset, a, 0, (float)-top, false);
         o->shift[row] = (top * CBE_LN2 + log(sum)) / r;
         k->subtract(v, z, o->shift[row]);
-        cbe_lens_keep_row(o, row, z);
-        const cbe_row_sums sums = k->row_exp(v, z, z, o->offset, a, 0, 0, false, e);
-        o->log_sum[row] = log(sums.e);
-        o->p_z[row] = o->labels ? (double)z[o->labels[o->row_token[row]]] : sums.ey / sums.e;
     }
+    cbe_lens_keep_row(o, row, z);
     k->range(v, z, &o->z_low[row], &o->z_high[row]);
 }
 
-/* Rows first .. first + n - 1 of E = W~' p: probabilities of a few thousand entries, then their product. z (n, stride). */
-static void expected_unembedding(cbe_lens_objective *o, size_t thread, size_t first, size_t n, const float *z)
+/* logsumexp and expectation of a row, over the entries of a view. */
+static void row_sums(const cbe_lens_objective *o, const cbe_lens_view *view, size_t thread, size_t row, const float *z)
 {
-    const size_t v = o->vocab_size, d = o->hidden_size;
+    const cbe_kernels *k = o->kernels;
+    const size_t v = view->vocab;
+    const double r = o->inverse_s[row];
+    float *e = o->exp_work + thread * cbe_lens_exp_rows(o) * o->stride;
+    if (o->capped) {
+        const double cap = o->decoder->logit_softcap;
+        const double top = cap * tanh(k->row_max(v, z, z, o->offset, (float)r, 0) / cap);
+        const cbe_cap_row clean = {r, top, r, 0, top, cap};
+        view->log_sum[row] = top + log(k->row_cap(v, z, z, z, o->offset, &clean, NULL, NULL).e);
+        return;
+    }
+    const float a = (float)(r * CBE_LOG2E);
+    /* Of all entries the logsumexp is about 0; of some it may be anywhere below. */
+    const double top = v < o->vocab_size ? k->row_max(v, z, z, o->offset, a, 0) : 0;
+    const cbe_row_sums sums = k->row_exp(v, z, z, o->offset, a, 0, (float)-top, false, e);
+    view->log_sum[row] = log(sums.e) + top * CBE_LN2;
+    view->p_z[row] = o->labels ? (double)z[o->labels[o->row_token[row]]] : sums.ey / sums.e;
+}
+
+/* Rows first .. first + n - 1 of E = W~' p: probabilities of a few thousand entries, then their product. z (n, stride). */
+static void expected_unembedding(cbe_lens_objective *o, const cbe_lens_view *view, size_t thread, size_t first, size_t n, const float *z)
+{
+    const size_t v = view->vocab, d = o->hidden_size;
     float *p = o->p_work + thread * CBE_LENS_BLOCK * CBE_LENS_P_COLUMNS;
     for (size_t start = 0; start < v; start += CBE_LENS_P_COLUMNS) {
         const size_t columns = cbe_min_size(CBE_LENS_P_COLUMNS, v - start);
@@ -104,12 +115,19 @@ static void expected_unembedding(cbe_lens_objective *o, size_t thread, size_t fi
             const size_t row = first + i;
             const float *zs = z + i * o->stride + start;
             o->kernels->row_exp(columns, zs, zs, o->offset ? o->offset + start : NULL,
-                                (float)(o->inverse_s[row] * CBE_LOG2E), 0, (float)(-o->log_sum[row] * CBE_LOG2E), false,
+                                (float)(o->inverse_s[row] * CBE_LOG2E), 0, (float)(-view->log_sum[row] * CBE_LOG2E), false,
                                 p + i * CBE_LENS_P_COLUMNS);
         }
         cbe_gemm(false, false, n, d, columns, 1, p, CBE_LENS_P_COLUMNS, o->w + start * d, d, start ? 1 : 0,
-                 o->e + first * d, d);
+                 view->e + first * d, d);
     }
+}
+
+/* What a view has of rows first .. first + n - 1. */
+static void set_view(cbe_lens_objective *o, const cbe_lens_view *view, size_t thread, size_t first, size_t n, const float *z)
+{
+    for (size_t i = 0; i < n; i++) row_sums(o, view, thread, first + i, z + i * o->stride);
+    if (o->has_probs) expected_unembedding(o, view, thread, first, n, z);
 }
 
 /* Z and all that is taken from its rows. */
@@ -127,11 +145,13 @@ static cbe_status set_rows(cbe_lens_objective *o, cbe_error *err)
         size_t rows[CBE_LENS_BLOCK];
         for (size_t i = 0; i < n; i++) rows[i] = first + i;
         cbe_lens_make_rows(o, thread, n, rows, false, z);
-        for (size_t i = 0; i < n; i++) {
-            row_sums(o, thread, first + i, z + i * o->stride);
-            if (!isfinite(o->log_sum[first + i]) && first + i < bad_row) bad_row = first + i;
+        for (size_t i = 0; i < n; i++) shift_row(o, first + i, z + i * o->stride);
+        for (int kind = 0; kind < (o->n_likely < o->vocab_size ? CBE_LENS_N_VIEWS : 1); kind++) {
+            const cbe_lens_view *view = &o->views[kind];
+            set_view(o, view, thread, first, n, z);
+            for (size_t i = first; i < first + n; i++)
+                if (!isfinite(view->log_sum[i]) && i < bad_row) bad_row = i;
         }
-        if (o->has_probs) expected_unembedding(o, thread, first, n, z);
     }
     if (bad_row < o->n_rows)
         return cbe_fail(err, CBE_ERR_NUMERIC, -1,
@@ -166,7 +186,10 @@ cbe_status cbe_lens_objective_set_layer(cbe_objective *objective, const float *h
     o->hidden = hidden;
     o->translator = translator;
     if (st == CBE_OK) st = set_lens_states(o, err);
-    if (st == CBE_OK) st = set_rows(o, err);
+    if ((st = cbe_processes_agree(o->processes, st, err)) != CBE_OK) return st;
+    cbe_lens_order_vocabulary(o);
+    cbe_lens_set_rough(objective, false);
+    st = set_rows(o, err);
     if ((st = cbe_processes_agree(o->processes, st, err)) != CBE_OK) return st;
     set_mean(o);
     if (o->other) st = fetch_others(o, err);

@@ -78,7 +78,7 @@ static void lens_set_held_out(cbe_objective *self)
     cbe_lens_activate(o, o->all_rows - o->all_held_out, o->all_held_out, o->all_held_out);
 }
 
-enum { MAX_ARRAYS = 72 };
+enum { MAX_ARRAYS = 80 };
 
 /* Every array, its size by the fields that are set; returns their number. */
 static size_t list_arrays(cbe_lens_objective *o, cbe_array *list)
@@ -90,7 +90,18 @@ static size_t list_arrays(cbe_lens_objective *o, cbe_array *list)
     const bool f32 = o->storage == CBE_LOGITS_FLOAT32, f16 = o->storage == CBE_LOGITS_FLOAT16;
     const bool resample = o->ablation == CBE_ABLATE_RESAMPLE;
     const size_t processes = cbe_processes_size(o->processes);
+    const bool rough = cbe_lens_may_be_rough(o);
+    const size_t with_p = o->has_probs ? cbe_times(rows, d, 1) : 0;
+    cbe_lens_view *exact = &o->views[CBE_LENS_EXACT], *likely = &o->views[CBE_LENS_ROUGH];
     const cbe_array arrays[] = {
+        {&o->order, rough ? v : 0, sizeof *o->order, "order of the vocabulary"},
+        {&o->ranks, rough ? v : 0, sizeof *o->ranks, "order of the vocabulary"},
+        {&exact->e, with_p, sizeof(float), "expected unembedding"},
+        {&exact->log_sum, rows, sizeof(double), "logsumexp"},
+        {&exact->p_z, rows, sizeof(double), "expected logits"},
+        {&likely->e, rough ? with_p : 0, sizeof(float), "expected unembedding"},
+        {&likely->log_sum, rough ? rows : 0, sizeof(double), "logsumexp"},
+        {&likely->p_z, rough ? rows : 0, sizeof(double), "expected logits"},
         {&o->row_token, n, sizeof(size_t), "rows"},
         {&o->labels, o->kind == CBE_OBJECTIVE_CE ? n : 0, sizeof(int64_t), "labels"},
         {&o->derangement, resample ? n : 0, sizeof(int64_t), "derangement"},
@@ -102,12 +113,9 @@ static size_t list_arrays(cbe_lens_objective *o, cbe_array *list)
         {&o->mean, d, sizeof(double), "mean hidden state"},
         {&o->z, f32 ? cbe_times(rows, stride, 1) : 0, sizeof(float), "logits of all tokens"},
         {&o->z16, f16 ? cbe_times(rows, stride, 1) : 0, sizeof(uint16_t), "logits of all tokens"},
-        {&o->e, o->has_probs ? cbe_times(rows, d, 1) : 0, sizeof(float), "expected unembedding"},
         {&o->norm2, rows, sizeof(double), "norms"},
         {&o->inverse_s, rows, sizeof(double), "norms"},
         {&o->shift, rows, sizeof(double), "logsumexp"},
-        {&o->log_sum, rows, sizeof(double), "logsumexp"},
-        {&o->p_z, rows, sizeof(double), "expected logits"},
         {&o->z_low, rows, sizeof(float), "ranges of logits"},
         {&o->z_high, rows, sizeof(float), "ranges of logits"},
         {&o->block_begin, rows + 1, sizeof(size_t), "blocks of rows"},
@@ -184,14 +192,14 @@ static void describe(cbe_lens_objective *o, const cbe_decoder *decoder, const cb
 {
     const size_t d = decoder->hidden_size, m = options->max_batch ? options->max_batch : 8;
     o->head = (cbe_objective){d, m, cbe_lens_eval, lens_n_tokens, cbe_lens_set_sample, lens_set_held_out,
-                              cbe_lens_eval_optimal, cbe_lens_eval_constant, lens_destroy};
+                              cbe_lens_eval_optimal, cbe_lens_eval_constant, lens_destroy, cbe_lens_set_rough};
     o->decoder = decoder;
     o->ablation = options->ablation;
     o->kind = options->kind;
     o->storage = options->storage;
     o->n_tokens = options->n_tokens;
     o->hidden_size = d;
-    o->vocab_size = decoder->vocab_size;
+    o->vocab_size = o->n_likely = o->views[CBE_LENS_EXACT].vocab = decoder->vocab_size;
     o->stride = blocks_of(o->vocab_size, CBE_ALIGNMENT / sizeof(float)) * (CBE_ALIGNMENT / sizeof(float)) + CBE_LENS_PADDING;
     o->capped = decoder->logit_softcap > 0;
     o->layernorm = decoder->norm == CBE_NORM_LAYER;
@@ -236,15 +244,12 @@ size_t cbe_lens_objective_bytes(const cbe_decoder *decoder, const cbe_lens_optio
 /* Where processes can see each other's memory, u and g come to lie there. */
 static cbe_status share_memory(cbe_lens_objective *o, cbe_error *err)
 {
-    const size_t size = cbe_processes_size(o->processes), rank = cbe_processes_rank(o->processes);
-    const size_t blocks = blocks_of(o->vocab_size, CBE_LENS_VOCAB_BLOCK), bytes = cbe_times(o->head.max_batch, o->stride, sizeof(float) + sizeof(double));
-    o->vocab_end = o->vocab_size;
+    const size_t rank = cbe_processes_rank(o->processes);
+    const size_t bytes = cbe_times(o->head.max_batch, o->stride, sizeof(float) + sizeof(double));
     if (!o->processes) return CBE_OK;
     const cbe_status st = cbe_processes_share(o->processes, bytes, &o->shared, err);
     if (st != CBE_OK || !o->shared) return st;
     o->u = o->shared[0];
-    o->vocab_begin = blocks * rank / size * CBE_LENS_VOCAB_BLOCK;
-    o->vocab_end = cbe_min_size(blocks * (rank + 1) / size * CBE_LENS_VOCAB_BLOCK, o->vocab_size);
     memset(o->shared[rank], 0, bytes); /* what lies between rows is read along */
     cbe_processes_barrier(o->processes);
     return CBE_OK;
@@ -293,23 +298,6 @@ static cbe_status copy_derangement(cbe_lens_objective *o, size_t n, const int64_
     if (st == CBE_OK) memcpy(o->derangement, derangement + o->first_token, o->n_tokens * sizeof *derangement);
     cbe_free(taken);
     return st;
-}
-
-/* W~ and the offset W beta + bias: the decoder's share, the same for all layers. */
-static void fold_decoder(cbe_lens_objective *o)
-{
-    const cbe_decoder *decoder = o->decoder;
-    const size_t d = o->hidden_size;
-#pragma omp parallel for schedule(static) num_threads(o->n_threads)
-    for (size_t t = 0; t < o->vocab_size; t++) {
-        const float *row = decoder->unembedding + t * d;
-        double dot = decoder->bias ? (double)decoder->bias[t] : 0;
-        for (size_t k = 0; k < d; k++) {
-            o->w[t * d + k] = row[k] * decoder->gamma[k];
-            if (decoder->beta) dot += (double)row[k] * (double)decoder->beta[k];
-        }
-        if (o->offset) o->offset[t] = (float)(o->capped ? dot : dot * CBE_LOG2E);
-    }
 }
 
 static cbe_status check_options(const cbe_lens_options *options, const cbe_lens_objective *o, cbe_error *err)
@@ -361,9 +349,11 @@ cbe_status cbe_lens_objective_create(cbe_objective **out, const cbe_decoder *dec
     n_all = o->first_tokens ? o->first_tokens[cbe_processes_size(o->processes)] : o->n_tokens;
     if (o->derangement) st = copy_derangement(o, n_all, options->derangement, options->held_out, err);
     if ((st = cbe_processes_agree(o->processes, st, err)) != CBE_OK) goto done;
-    fold_decoder(o);
+    for (size_t t = 0; o->order && t < o->vocab_size; t++) o->order[t] = t;
+    cbe_lens_fold_decoder(o);
     if (o->offset) kernels->range(o->vocab_size, o->offset, &o->offset_low, &o->offset_high);
     cbe_lens_set_sample(&o->head, 0);
+    cbe_lens_set_rough(&o->head, false);
     *out = &o->head;
     return CBE_OK;
 done:

@@ -10,7 +10,7 @@
  *   s'_n^2 = (|xc_n|^2 - 2 c_n xc_n.ac + c_n^2 |ac|^2) / d + eps      logits'_n = cap((Z_n - c_n u) / s'_n + offset)
  *
  * Maths and derivatives: docs/maths.md. Float64 twin: tests/ref/lens_ref.c.
- * lens_objective.c owns the arrays; lens_rows.c keeps Z; lens_layer.c makes what is the same for all directions;
+ * lens_objective.c owns the arrays; lens_vocabulary.c orders W~; lens_rows.c keeps Z; lens_layer.c makes what is the same for all directions;
  * lens_eval.c evaluates; lens_optimal.c finds the constants of optimal ablation.
  *
  * N tokens, d hidden size, V vocabulary; a row is a token that has an energy (for ce: a label).
@@ -58,6 +58,21 @@ typedef struct {
     double left_ac;         /* (xc_n - c_n ac) . ac, set for exact rows */
 } cbe_lens_shift;
 
+/** What belongs to the clean rows, over the entries of the vocabulary that count. */
+typedef struct {
+    size_t vocab;    /* the first so many, in the layer's order */
+    double *log_sum; /* (rows): logsumexp of the stored row, about 0 of all entries; when capped the row's lse */
+    double *p_z;     /* (rows): sum p z, or z at the label; not when capped */
+    float *e;        /* (rows, d): W~' p_n */
+} cbe_lens_view;
+
+typedef enum { CBE_LENS_EXACT, CBE_LENS_ROUGH, CBE_LENS_N_VIEWS } cbe_lens_view_kind;
+
+typedef struct {
+    double probability; /* summed over rows */
+    size_t entry;
+} cbe_lens_rank;
+
 typedef struct {
     cbe_objective head;
     const cbe_decoder *decoder;
@@ -88,6 +103,10 @@ typedef struct {
     bool capped, layernorm, has_probs; /* has_probs: E is kept (kl without cap) */
     int n_threads;
 
+    /* Entries of the vocabulary lie in the layer's order: lens_vocabulary.c. */
+    size_t *order;        /* (V): number of each in the decoder; NULL: there is only one order, the decoder's */
+    cbe_lens_rank *ranks; /* (V): scratch; NULL likewise */
+    size_t n_likely;      /* those that rough evaluations go over; V: all, they are exact */
     float *w;      /* (V, d) W~ */
     float *offset; /* (V) W beta + bias, times log2(e) unless capped; NULL: zero */
     float offset_low, offset_high; /* its smallest and largest entry */
@@ -101,11 +120,10 @@ typedef struct {
     double *mean;    /* (d) of hidden, over tokens that are not held out */
     float *z;        /* (rows, stride): Z_n - shift_n, shift_n = s_n lse_n (0 when capped); or */
     uint16_t *z16;   /* (rows, stride): the same over s_n in half precision; or neither, see lens_rows.c */
-    float *e;        /* (rows, d): W~' p_n */
+    cbe_lens_view views[CBE_LENS_N_VIEWS];
+    const cbe_lens_view *view; /* in force */
     double *norm2, *inverse_s; /* (rows): |xc_n|^2, 1 / s_n */
     double *shift;   /* (rows): shift_n */
-    double *log_sum; /* (rows): logsumexp of the stored row, about 0; when capped the row's lse */
-    double *p_z;     /* (rows): sum p z, or z at the label; not when capped */
     float *z_low, *z_high; /* (rows): smallest and largest stored logit */
     size_t *block_begin;   /* (rows + 1): blocks of rows that are made together */
     bool layer_set;
@@ -186,6 +204,17 @@ static inline size_t cbe_lens_exp_rows(const cbe_lens_objective *o)
  * @param begin  [out] (n + 1 at most)
  * @return how many pieces */
 size_t cbe_lens_divide(const cbe_lens_objective *o, size_t n, const size_t *rows, size_t all, size_t least, size_t most, size_t *begin);
+
+/* lens_vocabulary.c */
+
+/** Whether a layer can have an order of its own: of kl, and where the vocabulary is large enough for that to be worth while. */
+bool cbe_lens_may_be_rough(const cbe_lens_objective *o);
+/** Makes w and offset, in order. */
+void cbe_lens_fold_decoder(cbe_lens_objective *o);
+/** Finds the order for the states that are set, and how many are likely, and makes w and offset anew. */
+void cbe_lens_order_vocabulary(cbe_lens_objective *o);
+/** Puts a view in force. */
+void cbe_lens_set_rough(cbe_objective *self, bool rough);
 
 /* lens_rows.c */
 

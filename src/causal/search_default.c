@@ -22,9 +22,10 @@ static const double GONE = 1e-3;
 static const double NEAR_ON_SAMPLE = 0.9, NEAR = 0.999;
 /* Largest relative change of the energy in the last step. A sample's maximum need only be told from others. */
 static const double SAMPLE_STOP = 1e-3, LEFT_STOP = 1e-3, REFINE_STOP = 1e-5, POLISH_STOP = 1e-7;
-/* A point is a maximum when its tangent gradient is below this share of the energy; the one that is taken goes on to the second,
- * where less is left open by the order of sums. */
-static const double MAXIMUM = 8e-5, FINISHED = 2e-5;
+/* Where a rough energy is as near as this to the exact one, relative, rough ones may lead a climb. */
+static const double TRUSTED = 0.01;
+/* A point is a maximum when its tangent gradient is below this share of the energy. */
+static const double MAXIMUM = 8e-5;
 /* Rounding of an energy, relative: float32 logits leave about 1e-7. */
 static const double NOISE = 1e-7;
 /* Without a number asked for, starts are enough when another would find an unknown maximum with less than this
@@ -38,6 +39,7 @@ enum {
     RANDOM_CANDIDATES = 8,
     SCORE_SAMPLE = 128, /* tokens that tell candidates apart */
     RUNNER_UPS = 8,
+    MOST_POLISHED = 32,
     FEWEST = 4,       /* climbs on the sample, when starts outnumber them: the others are finished on all tokens */
     LOOK_AHEAD = 2,   /* maxima compared by what they leave */
     LEFT_STARTS = 3   /* climbs that tell how much that is */
@@ -46,10 +48,11 @@ enum {
 struct cbe_default_search {
     bool sampled;
     double sample_share; /* of the tokens */
-    size_t n_refined, n_polished, n_climbed; /* n_climbed: of `polished`, for the vector in work */
+    size_t n_refined, n_polished;
     cbe_runner *refined, *polished, *left; /* left: (LEFT_STARTS) */
     size_t n_candidates, max_candidates;
     double *candidates, *scores; /* (max_candidates, d), (max_candidates) */
+    double *estimates[3];        /* (max_candidates) each: energies that scores are estimated from */
     cbe_start_kind *kinds;       /* (max_candidates) */
     size_t *order;               /* (max_candidates) */
     cbe_maxima fresh;            /* of this vector's starts, on the sample if there is one */
@@ -58,12 +61,14 @@ struct cbe_default_search {
     cbe_maxima runner_ups;       /* what the vector before did not take */
 };
 
-/* Restricts the objective, if the search is sampled. Energies before and after are not to be compared. */
-static void set_sample(cbe_search *s, const cbe_default_search *ds, size_t tokens)
+/* Restricts the objective, if the search is sampled: to some tokens, 0: all, and to rough energies. Those before and after are not to be
+ * compared. */
+static void set_view(cbe_search *s, const cbe_default_search *ds, size_t tokens, bool rough)
 {
     s->join_cosine = ds->sampled && tokens ? NEAR_ON_SAMPLE : NEAR;
     if (!ds->sampled) return;
     cbe_objective_set_sample(s->objective, tokens);
+    cbe_objective_set_rough(s->objective, rough);
     s->best_energy = 0;
 }
 
@@ -147,13 +152,18 @@ static void choose_starts(cbe_search *s, cbe_default_search *ds, size_t wanted)
     for (; n < wanted; n++) random_start(s, &ds->refined[n]);
 }
 
+/* Where evaluations on a sample, or rough ones, are counted. */
+static size_t *cheap_evaluations(cbe_search *s, const cbe_default_search *ds)
+{
+    return ds->sampled ? &s->record.sample_evaluations : &s->record.evaluations;
+}
+
 /* Climbs from n starts, into fresh. */
 static cbe_status refine(cbe_search *s, cbe_default_search *ds, size_t n, cbe_error *err)
 {
-    size_t *counter = ds->sampled ? &s->record.sample_evaluations : &s->record.evaluations;
     const cbe_ascent rules = {.known = &ds->fresh, .fewest = ds->sampled && n > 2 * FEWEST ? FEWEST : 0};
     for (size_t i = 0; i < n; i++) cbe_lbfgs_start(ds->refined[i].opt, ds->refined[i].start);
-    const cbe_status st = cbe_ascend(s, n, ds->refined, &rules, counter, err);
+    const cbe_status st = cbe_ascend(s, n, ds->refined, &rules, cheap_evaluations(s, ds), err);
     if (st != CBE_OK) return st;
     for (size_t i = 0; i < n; i++) {
         cbe_runner *r = &ds->refined[i];
@@ -176,7 +186,26 @@ static bool enough_starts(const cbe_search *s, const cbe_default_search *ds)
            spent * s->options->evaluation_cost >= EFFORT || w * (w + 1) <= unseen * n * (n - 1);
 }
 
-/* The maxima of the sample and the runner-ups, with their energies on all tokens, into known. */
+/* Energies of the candidates, into scores: exact ones on the sample, times what all tokens have beside the sample by rough ones. Exact ones
+ * on all tokens would take as long as the rest of a vector. */
+static cbe_status estimate_candidates(cbe_search *s, cbe_default_search *ds, cbe_error *err)
+{
+    cbe_status st = CBE_OK;
+    for (int i = 0; i < 3 && st == CBE_OK; i++) { /* on the sample, rough, then exact; rough on all */
+        double *scores = ds->scores;
+        ds->scores = ds->estimates[i];
+        set_view(s, ds, i < 2 ? s->options->sample : 0, i != 1);
+        st = score_candidates(s, ds, err);
+        ds->scores = scores;
+    }
+    for (size_t i = 0; i < ds->n_candidates && st == CBE_OK; i++) {
+        const double rough = ds->estimates[0][i], exact = ds->estimates[1][i], all = ds->estimates[2][i];
+        ds->scores[i] = rough > 0 ? all * exact / rough : exact;
+    }
+    return st;
+}
+
+/* The maxima of the sample and the runner-ups, with their energies on all tokens, or estimates of these, into known. */
 static cbe_status rescore(cbe_search *s, cbe_default_search *ds, cbe_error *err)
 {
     ds->n_candidates = 0;
@@ -184,23 +213,65 @@ static cbe_status rescore(cbe_search *s, cbe_default_search *ds, cbe_error *err)
         add_candidate(s, ds, ds->runner_ups.list[i].v, CBE_FROM_RUNNER_UP);
     for (size_t i = 0; i < ds->fresh.n && i < RUNNER_UPS; i++)
         add_candidate(s, ds, ds->fresh.list[i].v, ds->fresh.list[i].kind);
-    const cbe_status st = score_candidates(s, ds, err);
+    const cbe_status st = estimate_candidates(s, ds, err);
     if (st != CBE_OK) return st;
     for (size_t i = 0; i < ds->n_candidates; i++)
         cbe_maxima_add(&ds->known, ds->candidates + i * s->d, ds->scores[i], ds->kinds[i]);
     return CBE_OK;
 }
 
-/* Climbs on all tokens from the starts of n runners; what will not come to a share of the highest is given up. */
-static cbe_status climb(cbe_search *s, size_t n, cbe_runner *runners, double share, cbe_error *err)
+/* Climbs on all tokens of n runners that have been started; what will not come to a share of the highest is given up. */
+static cbe_status climb(cbe_search *s, size_t n, cbe_runner *runners, double share, size_t *evaluations, cbe_error *err)
 {
     static const cbe_maxima none = {0};
     const cbe_ascent rules = {.known = &none, .share = share};
-    for (size_t i = 0; i < n; i++) cbe_lbfgs_start(runners[i].opt, runners[i].start);
-    const cbe_status st = cbe_ascend(s, n, runners, &rules, &s->record.evaluations, err);
+    const cbe_status st = cbe_ascend(s, n, runners, &rules, evaluations, err);
     for (size_t i = 0; st == CBE_OK && i < n; i++)
         if (!runners[i].joined) cbe_runner_finish(s, &runners[i]);
     return st;
+}
+
+/* Which of the points that n runners are at have rough energies near the exact ones. */
+static cbe_status trust(cbe_search *s, cbe_default_search *ds, size_t n, const double *const *points, bool *trusted, cbe_error *err)
+{
+    cbe_status st = CBE_OK;
+    ds->n_candidates = n;
+    for (size_t i = 0; i < n; i++) cbe_sphere_point(&s->sphere, points[i], ds->candidates + i * s->d);
+    for (int rough = 0; rough < 2 && st == CBE_OK; rough++) {
+        set_view(s, ds, 0, rough);
+        st = score_candidates(s, ds, err);
+        memcpy(ds->estimates[rough], ds->scores, n * sizeof *ds->scores);
+    }
+    for (size_t i = 0; i < n && st == CBE_OK; i++)
+        trusted[i] = fabs(ds->estimates[1][i] - ds->estimates[0][i]) <= TRUSTED * ds->estimates[0][i];
+    return st;
+}
+
+/* Starts n runners for the climb by exact energies: where rough ones can be trusted from there on, at the maxima that these lead to, and with
+ * the curvature that was learned on the way. */
+static cbe_status start_polish(cbe_search *s, cbe_default_search *ds, size_t n, cbe_runner *runners, cbe_error *err)
+{
+    const double *points[MOST_POLISHED];
+    bool trusted[MOST_POLISHED];
+    for (size_t i = 0; i < n; i++) {
+        cbe_lbfgs_start(runners[i].opt, runners[i].start);
+        points[i] = runners[i].start;
+    }
+    if (!ds->sampled) return CBE_OK;
+    cbe_status st = trust(s, ds, n, points, trusted, err);
+    set_view(s, ds, 0, true);
+    for (size_t i = 0; i < n && st == CBE_OK; i++)
+        if (trusted[i]) st = climb(s, 1, &runners[i], 0, &s->record.sample_evaluations, err);
+    if (st != CBE_OK) return st;
+    for (size_t i = 0; i < n; i++) points[i] = trusted[i] ? runners[i].v : runners[i].start;
+    if ((st = trust(s, ds, n, points, trusted, err)) != CBE_OK) return st;
+    for (size_t i = 0; i < n; i++)
+        if (trusted[i])
+            cbe_lbfgs_restart(runners[i].opt, cbe_lbfgs_x(runners[i].opt, NULL));
+        else
+            cbe_lbfgs_start(runners[i].opt, runners[i].start);
+    set_view(s, ds, 0, false);
+    return CBE_OK;
 }
 
 /* Polishes the best known maxima, which move to peaks, or stay known where they are given up. */
@@ -213,8 +284,8 @@ static cbe_status polish_best(cbe_search *s, cbe_default_search *ds, cbe_error *
         memcpy(ds->polished[n++].start, ds->known.list[0].v, s->d * sizeof(double));
         cbe_maxima_remove(&ds->known, 0);
     }
-    ds->n_climbed = n;
-    const cbe_status st = climb(s, n, ds->polished, CLOSE, err);
+    cbe_status st = start_polish(s, ds, n, ds->polished, err);
+    if (st == CBE_OK) st = climb(s, n, ds->polished, CLOSE, &s->record.evaluations, err);
     for (size_t i = 0; st == CBE_OK && i < n; i++) {
         const cbe_runner *r = &ds->polished[i];
         if (r->joined) continue;
@@ -238,7 +309,8 @@ static cbe_status energy_left(cbe_search *s, cbe_default_search *ds, size_t peak
             if (known || i != peak)
                 n += cbe_sphere_point(&s->sphere, from->list[i].v, ds->left[n].start) > GONE;
     }
-    const cbe_status st = climb(s, n, ds->left, 1, err);
+    for (size_t i = 0; i < n; i++) cbe_lbfgs_start(ds->left[i].opt, ds->left[i].start);
+    const cbe_status st = climb(s, n, ds->left, 1, cheap_evaluations(s, ds), err);
     *energy = 0;
     for (size_t i = 0; st == CBE_OK && i < n; i++)
         if (!ds->left[i].joined) *energy = fmax(*energy, ds->left[i].energy);
@@ -256,6 +328,7 @@ static cbe_status choose_peak(cbe_search *s, cbe_default_search *ds, size_t *pea
     if (s->vector == 0 || s->vector + 1 >= s->n_vectors) return CBE_OK;
     while (n < peaks->n && n < LOOK_AHEAD && peaks->list[n].energy >= CLOSE * peaks->list[0].energy) n++;
     double highest = -HUGE_VAL;
+    if (n > 1) set_view(s, ds, 0, true);
     for (size_t i = 0; i < n && n > 1; i++) {
         double left;
         const cbe_status st = energy_left(s, ds, i, &left, err);
@@ -265,27 +338,6 @@ static cbe_status choose_peak(cbe_search *s, cbe_default_search *ds, size_t *pea
             *peak = i;
         }
     }
-    return CBE_OK;
-}
-
-/* The peak that is taken climbs on, where it was polished to, until little is left. *peak: its place, before and after. */
-static cbe_status finish_peak(cbe_search *s, cbe_default_search *ds, size_t *peak, cbe_error *err)
-{
-    static const cbe_ascent none = {0};
-    const cbe_maximum taken = ds->peaks.list[*peak];
-    size_t i = 0;
-    while (i < ds->n_climbed && (ds->polished[i].joined || ds->polished[i].given_up || ds->polished[i].energy != taken.energy)) i++;
-    if (i == ds->n_climbed) return CBE_OK;
-    cbe_runner *r = &ds->polished[i];
-    cbe_lbfgs_go_on(r->opt, POLISH_STOP, FINISHED);
-    const cbe_status st = cbe_ascend(s, 1, r, &none, &s->record.evaluations, err);
-    if (st != CBE_OK) return st;
-    cbe_runner_finish(s, r);
-    s->record.stop = cbe_lbfgs_stopped(r->opt);
-    if (!(r->energy > taken.energy)) return CBE_OK;
-    cbe_maxima_remove(&ds->peaks, *peak);
-    cbe_maxima_add(&ds->peaks, r->v, r->energy, r->kind);
-    for (*peak = 0; *peak + 1 < ds->peaks.n && ds->peaks.list[*peak].energy != r->energy;) ++*peak;
     return CBE_OK;
 }
 
@@ -302,10 +354,10 @@ static cbe_status find_maxima(cbe_search *s, cbe_default_search *ds, cbe_error *
     size_t n = s->options->n_starts ? s->options->n_starts : least;
     cbe_status st;
     gather_candidates(s, ds);
-    set_sample(s, ds, SCORE_SAMPLE < s->options->sample ? SCORE_SAMPLE : s->options->sample);
+    set_view(s, ds, SCORE_SAMPLE < s->options->sample ? SCORE_SAMPLE : s->options->sample, true);
     if ((st = score_candidates(s, ds, err)) != CBE_OK) return st;
     choose_starts(s, ds, n);
-    set_sample(s, ds, s->options->sample);
+    set_view(s, ds, s->options->sample, true);
     if ((st = refine(s, ds, n, err)) != CBE_OK) return st;
     while (!enough_starts(s, ds)) {
         for (n = 0; n < ds->n_refined; n++) random_start(s, &ds->refined[n]);
@@ -318,7 +370,6 @@ static cbe_status find_maxima(cbe_search *s, cbe_default_search *ds, cbe_error *
     s->record.n_sample_maxima = list_energies(&ds->fresh, s->record.sample_maxima);
     for (size_t i = 0; i < n; i++)
         if (ds->refined[i].given_up) cbe_maxima_add(&ds->fresh, ds->refined[i].v, ds->refined[i].energy, ds->refined[i].kind);
-    set_sample(s, ds, 0);
     return rescore(s, ds, err);
 }
 
@@ -334,11 +385,8 @@ cbe_status cbe_default_search_vector(cbe_search *s, cbe_default_search *ds, cbe_
     size_t peak = 0;
     if (st == CBE_OK) st = polish_best(s, ds, err);
     if (st == CBE_OK) st = choose_peak(s, ds, &peak, err);
-    if (st == CBE_OK) st = finish_peak(s, ds, &peak, err);
-    if (st != CBE_OK) {
-        set_sample(s, ds, 0);
-        return st;
-    }
+    set_view(s, ds, 0, false);
+    if (st != CBE_OK) return st;
     s->record.energy = ds->peaks.list[peak].energy;
     s->record.start = ds->peaks.list[peak].kind;
     memcpy(s->found + s->vector * s->d, ds->peaks.list[peak].v, s->d * sizeof(double));
@@ -360,8 +408,8 @@ cbe_status cbe_default_search_create(cbe_default_search **out, const cbe_search 
     ds->sampled = o->sample > 0 && n_tokens >= 2 * o->sample;
     ds->sample_share = ds->sampled ? (double)o->sample / (double)n_tokens : 1;
     ds->n_refined = o->n_starts ? o->n_starts : FIRST_STARTS;
-    ds->n_polished = o->n_polished;
-    ds->max_candidates = s->given.n + RANDOM_CANDIDATES + 2 * RUNNER_UPS;
+    ds->n_polished = o->n_polished < MOST_POLISHED ? o->n_polished : MOST_POLISHED;
+    ds->max_candidates = s->given.n + RANDOM_CANDIDATES + 2 * RUNNER_UPS + MOST_POLISHED;
     cbe_lbfgs_options options;
     cbe_lbfgs_options_init(&options);
     options.history = 40;
@@ -383,7 +431,9 @@ cbe_status cbe_default_search_create(cbe_default_search **out, const cbe_search 
     ds->kinds = cbe_alloc(ds->max_candidates, sizeof *ds->kinds, "search", err);
     ds->order = cbe_alloc(ds->max_candidates, sizeof(size_t), "search", err);
     cbe_maxima *lists[] = {&ds->fresh, &ds->known, &ds->peaks, &ds->runner_ups};
-    bool ok = ds->polished && ds->left && ds->refined && ds->candidates && ds->scores && ds->kinds && ds->order;
+    bool ok = true;
+    for (int i = 0; i < 3 && ok; i++) ok = (ds->estimates[i] = cbe_alloc(ds->max_candidates, sizeof(double), "search", err)) != NULL;
+    ok = ok && ds->polished && ds->left && ds->refined && ds->candidates && ds->scores && ds->kinds && ds->order;
     for (size_t i = 0; i < sizeof lists / sizeof *lists && ok; i++) ok = cbe_maxima_init(lists[i], d, err) == CBE_OK;
     if (!ok) {
         cbe_default_search_free(ds);
@@ -403,6 +453,7 @@ void cbe_default_search_free(cbe_default_search *ds)
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) cbe_maxima_free(lists[i]);
     cbe_free(ds->candidates);
     cbe_free(ds->scores);
+    for (int i = 0; i < 3; i++) cbe_free(ds->estimates[i]);
     cbe_free(ds->kinds);
     cbe_free(ds->order);
     cbe_free(ds);
