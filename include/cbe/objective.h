@@ -69,10 +69,11 @@ size_t cbe_objective_n_tokens(const cbe_objective *objective);
  * ablated stays the same: the mean and the resampling pool are those of all tokens. */
 void cbe_objective_set_sample(cbe_objective *objective, size_t n);
 /** Whether energies and gradients may be rough from here on, for searches that compare directions: through a lens they are then those
- * of a model that knows only the likely entries of its vocabulary, which have 0.999 of the probability over the layer's tokens (a power of
+ * of a model that knows only the likely entries of its vocabulary, which have 0.99 of the probability over the layer's tokens (a power of
  * two of them, 4,096 at least and a quarter of the vocabulary at most; else, and with ce, evaluations stay exact). Gradients are those of the rough energies. Setting
- * a layer makes them exact again. */
-void cbe_objective_set_rough(cbe_objective *objective, bool rough);
+ * a layer makes them exact again.
+ * @return whether they are rough now */
+bool cbe_objective_set_rough(cbe_objective *objective, bool rough);
 /** Energies from here on are those of the tokens held out, until cbe_objective_set_sample is called. Only where
  * some are. */
 void cbe_objective_set_held_out(cbe_objective *objective);

@@ -64,8 +64,8 @@ typedef struct {
     size_t max_iterations; /* L-BFGS iterations for one start; 100 */
     size_t n_starts;       /* candidates refined for each vector, default search; 0: 16, or 12 after the first vector,
                               and more at random where evaluation_cost is low (docs/search.md) */
-    size_t n_polished;     /* maxima polished on all tokens, at most; 3 */
-    size_t sample;         /* tokens of the sample; 256 */
+    size_t n_polished;     /* maxima polished on all tokens, at most; 4 */
+    size_t sample;         /* tokens of the sample; 256. With rough energies another of twice as many is used too */
     double evaluation_cost; /* of one direction on all tokens, about, in multiplications; 0: not known, and too much for
                                more starts than above */
     uint64_t seed;         /* of random starts; 0 */
@@ -84,7 +84,7 @@ enum { CBE_MAXIMA_LISTED = 16, CBE_RUNNER_UPS_MOST = 64 };
 typedef struct {
     double energy;      /* nats, on all tokens */
     size_t evaluations; /* of one direction on all tokens, with gradient */
-    size_t sample_evaluations; /* of one direction on the sample, with gradient */
+    size_t sample_evaluations; /* the same on samples, or rough ones (cbe_objective_set_rough) */
     size_t starts;      /* candidates from which L-BFGS was run */
     double seconds;
     cbe_stop stop;      /* why the last optimiser stopped */

@@ -53,9 +53,7 @@ static void count_tokens(divided *o)
 
 static void set_sample(divided *o, const cbe_order *order)
 {
-    if (order->kind == CBE_ORDER_ROUGH)
-        cbe_objective_set_rough(o->share, order->n);
-    else if (order->kind == CBE_ORDER_SAMPLE)
+    if (order->kind == CBE_ORDER_SAMPLE)
         cbe_objective_set_sample(o->share, order->n);
     else
         cbe_objective_set_held_out(o->share);
@@ -69,11 +67,11 @@ static void divided_set_sample(cbe_objective *self, size_t n)
     set_sample((divided *)self, &order);
 }
 
-static void divided_set_rough(cbe_objective *self, bool rough)
+static bool divided_set_rough(cbe_objective *self, bool rough)
 {
     const cbe_order order = {.kind = CBE_ORDER_ROUGH, .n = rough};
     give((divided *)self, &order);
-    set_sample((divided *)self, &order);
+    return cbe_objective_set_rough(((divided *)self)->share, rough);
 }
 
 static void divided_set_held_out(cbe_objective *self)
@@ -153,7 +151,11 @@ void cbe_divided_take(cbe_objective *self, cbe_order *order)
 cbe_status cbe_divided_obey(cbe_objective *self, const cbe_order *order, cbe_error *err)
 {
     divided *o = (divided *)self;
-    if (order->kind == CBE_ORDER_SAMPLE || order->kind == CBE_ORDER_HELD_OUT || order->kind == CBE_ORDER_ROUGH) {
+    if (order->kind == CBE_ORDER_ROUGH) {
+        cbe_objective_set_rough(o->share, order->n);
+        return CBE_OK;
+    }
+    if (order->kind == CBE_ORDER_SAMPLE || order->kind == CBE_ORDER_HELD_OUT) {
         set_sample(o, order);
         return CBE_OK;
     }

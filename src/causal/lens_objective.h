@@ -213,8 +213,8 @@ bool cbe_lens_may_be_rough(const cbe_lens_objective *o);
 void cbe_lens_fold_decoder(cbe_lens_objective *o);
 /** Finds the order for the states that are set, and how many are likely, and makes w and offset anew. */
 void cbe_lens_order_vocabulary(cbe_lens_objective *o);
-/** Puts a view in force. */
-void cbe_lens_set_rough(cbe_objective *self, bool rough);
+/** Puts a view in force. @return whether it is that of the likely entries */
+bool cbe_lens_set_rough(cbe_objective *self, bool rough);
 
 /* lens_rows.c */
 

@@ -1,8 +1,8 @@
 /*
  * lens_vocabulary.c - the order of the vocabulary in a layer: entries that are likely come first.
  *
- * A lens gives nearly all probability to few entries: of SmolLM2's 49,152 four thousand have 99.9% of it or more in every layer but
- * one. Rough evaluations, between which a search only compares directions, leave the others out, as if the model did not know them: then
+ * A lens gives nearly all probability to few entries: of SmolLM2's 49,152 four thousand have 99% of it or more in every layer but the
+ * last ones. Rough evaluations, between which a search only compares directions, leave the others out, as if the model did not know them: then
  * products with W~ and passes over Z take a tenth of the time. W~'s rows, and so the columns of Z, are ordered so that those entries lie
  * together (docs/search.md).
  *
@@ -21,7 +21,7 @@
 
 enum { LEAST_LIKELY = 4096, MOST_SHARE = 4, RANKED_ROWS = 256 };
 /* Probability of those taken, on average over tokens. */
-static const double LIKELY = 0.999;
+static const double LIKELY = 0.99;
 static const double UNIT = 0x1p40, ROUND = 0x1p52;
 
 bool cbe_lens_may_be_rough(const cbe_lens_objective *o)
@@ -153,7 +153,7 @@ void cbe_lens_order_vocabulary(cbe_lens_objective *o)
     cbe_lens_fold_decoder(o);
 }
 
-void cbe_lens_set_rough(cbe_objective *self, bool rough)
+bool cbe_lens_set_rough(cbe_objective *self, bool rough)
 {
     cbe_lens_objective *o = (cbe_lens_objective *)self;
     const size_t size = cbe_processes_size(o->processes), rank = cbe_processes_rank(o->processes);
@@ -161,4 +161,5 @@ void cbe_lens_set_rough(cbe_objective *self, bool rough)
     const size_t v = o->view->vocab, blocks = (v + CBE_LENS_VOCAB_BLOCK - 1) / CBE_LENS_VOCAB_BLOCK;
     o->vocab_begin = o->shared ? blocks * rank / size * CBE_LENS_VOCAB_BLOCK : 0;
     o->vocab_end = o->shared ? cbe_min_size(blocks * (rank + 1) / size * CBE_LENS_VOCAB_BLOCK, v) : v;
+    return v < o->vocab_size;
 }

@@ -28,9 +28,9 @@ void cbe_objective_set_sample(cbe_objective *objective, size_t n)
     objective->set_sample(objective, n);
 }
 
-void cbe_objective_set_rough(cbe_objective *objective, bool rough)
+bool cbe_objective_set_rough(cbe_objective *objective, bool rough)
 {
-    if (objective->set_rough) objective->set_rough(objective, rough);
+    return objective->set_rough && objective->set_rough(objective, rough);
 }
 
 void cbe_objective_set_held_out(cbe_objective *objective)

@@ -16,7 +16,7 @@ struct cbe_objective {
     cbe_status (*eval_constant)(cbe_objective *self, size_t m, const double *v, const double *constant, double *energy,
                                 double *slope, double *grad, double *per_token, cbe_error *err);
     void (*destroy)(cbe_objective *self); /* frees self too */
-    void (*set_rough)(cbe_objective *self, bool rough); /* NULL: evaluations are always exact */
+    bool (*set_rough)(cbe_objective *self, bool rough); /* NULL: evaluations are always exact */
 };
 
 #endif

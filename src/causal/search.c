@@ -14,7 +14,7 @@
 void cbe_search_options_init(cbe_search_options *options)
 {
     *options = (cbe_search_options){
-        .preset = CBE_PRESET_DEFAULT, .max_iterations = 100, .n_polished = 3, .sample = 256};
+        .preset = CBE_PRESET_DEFAULT, .max_iterations = 100, .n_polished = 4, .sample = 256};
 }
 
 const char *cbe_preset_name(cbe_preset preset)

@@ -25,7 +25,7 @@ static const double SAMPLE_STOP = 1e-3, LEFT_STOP = 1e-3, REFINE_STOP = 1e-5, PO
 /* Where a rough energy is as near as this to the exact one, relative, rough ones may lead a climb. */
 static const double TRUSTED = 0.01;
 /* A point is a maximum when its tangent gradient is below this share of the energy. */
-static const double MAXIMUM = 8e-5;
+static const double MAXIMUM = 2e-5;
 /* Rounding of an energy, relative: float32 logits leave about 1e-7. */
 static const double NOISE = 1e-7;
 /* Without a number asked for, starts are enough when another would find an unknown maximum with less than this
@@ -33,12 +33,13 @@ static const double NOISE = 1e-7;
 static const double UNSEEN = 2e-4, UNSEEN_LATER = 1e-3, EFFORT = 3e8;
 enum {
     FIRST_STARTS = 16, /* of the first vector, at least */
-    LATER_STARTS = 12, /* of the others, which have the runner-ups besides */
+    LATER_STARTS = 10, /* of the others, which have the runner-ups besides */
     MOST_STARTS = 1024,
     SAMPLE_ITERATIONS = 30,
     RANDOM_CANDIDATES = 8,
     SCORE_SAMPLE = 128, /* tokens that tell candidates apart */
     RUNNER_UPS = 8,
+    LARGER = 2, /* times the sample: another one */
     MOST_POLISHED = 32,
     FEWEST = 4,       /* climbs on the sample, when starts outnumber them: the others are finished on all tokens */
     LOOK_AHEAD = 2,   /* maxima compared by what they leave */
@@ -47,6 +48,7 @@ enum {
 
 struct cbe_default_search {
     bool sampled;
+    bool rough; /* whether the objective has rough energies of the layer */
     double sample_share; /* of the tokens */
     size_t n_refined, n_polished;
     cbe_runner *refined, *polished, *left; /* left: (LEFT_STARTS) */
@@ -61,15 +63,15 @@ struct cbe_default_search {
     cbe_maxima runner_ups;       /* what the vector before did not take */
 };
 
-/* Restricts the objective, if the search is sampled: to some tokens, 0: all, and to rough energies. Those before and after are not to be
- * compared. */
-static void set_view(cbe_search *s, const cbe_default_search *ds, size_t tokens, bool rough)
+/* Restricts the objective, if the search is sampled: to some tokens, 0: all, and to rough energies where it has them. Those before and after
+ * are not to be compared. @return whether they are rough now */
+static bool set_view(cbe_search *s, const cbe_default_search *ds, size_t tokens, bool rough)
 {
     s->join_cosine = ds->sampled && tokens ? NEAR_ON_SAMPLE : NEAR;
-    if (!ds->sampled) return;
+    if (!ds->sampled) return false;
     cbe_objective_set_sample(s->objective, tokens);
-    cbe_objective_set_rough(s->objective, rough);
     s->best_energy = 0;
+    return cbe_objective_set_rough(s->objective, rough);
 }
 
 /* Energies of the candidates, in batches, without gradients. What is not finite counts as nothing. */
@@ -158,8 +160,8 @@ static size_t *cheap_evaluations(cbe_search *s, const cbe_default_search *ds)
     return ds->sampled ? &s->record.sample_evaluations : &s->record.evaluations;
 }
 
-/* Climbs from n starts, into fresh. */
-static cbe_status refine(cbe_search *s, cbe_default_search *ds, size_t n, cbe_error *err)
+/* Climbs from n starts, into fresh. @param counted  these starts are not in the record yet */
+static cbe_status refine(cbe_search *s, cbe_default_search *ds, size_t n, bool counted, cbe_error *err)
 {
     const cbe_ascent rules = {.known = &ds->fresh, .fewest = ds->sampled && n > 2 * FEWEST ? FEWEST : 0};
     for (size_t i = 0; i < n; i++) cbe_lbfgs_start(ds->refined[i].opt, ds->refined[i].start);
@@ -168,7 +170,7 @@ static cbe_status refine(cbe_search *s, cbe_default_search *ds, size_t n, cbe_er
     for (size_t i = 0; i < n; i++) {
         cbe_runner *r = &ds->refined[i];
         if (!r->joined) cbe_runner_finish(s, r);
-        cbe_search_count_start(s, r->kind, r->energy);
+        if (counted) cbe_search_count_start(s, r->kind, r->energy);
         if (!r->joined && !r->given_up) cbe_maxima_add(&ds->fresh, r->v, r->energy, r->kind);
     }
     return CBE_OK;
@@ -187,10 +189,14 @@ static bool enough_starts(const cbe_search *s, const cbe_default_search *ds)
 }
 
 /* Energies of the candidates, into scores: exact ones on the sample, times what all tokens have beside the sample by rough ones. Exact ones
- * on all tokens would take as long as the rest of a vector. */
+ * on all tokens would take as long as the rest of a vector; where none are rough, that is what it takes. */
 static cbe_status estimate_candidates(cbe_search *s, cbe_default_search *ds, cbe_error *err)
 {
     cbe_status st = CBE_OK;
+    if (!ds->rough) {
+        set_view(s, ds, 0, false);
+        return score_candidates(s, ds, err);
+    }
     for (int i = 0; i < 3 && st == CBE_OK; i++) { /* on the sample, rough, then exact; rough on all */
         double *scores = ds->scores;
         ds->scores = ds->estimates[i];
@@ -205,19 +211,13 @@ static cbe_status estimate_candidates(cbe_search *s, cbe_default_search *ds, cbe
     return st;
 }
 
-/* The maxima of the sample and the runner-ups, with their energies on all tokens, or estimates of these, into known. */
+/* The candidates, with estimates of their energies on all tokens, into known. */
 static cbe_status rescore(cbe_search *s, cbe_default_search *ds, cbe_error *err)
 {
-    ds->n_candidates = 0;
-    for (size_t i = 0; i < ds->runner_ups.n && i < RUNNER_UPS; i++)
-        add_candidate(s, ds, ds->runner_ups.list[i].v, CBE_FROM_RUNNER_UP);
-    for (size_t i = 0; i < ds->fresh.n && i < RUNNER_UPS; i++)
-        add_candidate(s, ds, ds->fresh.list[i].v, ds->fresh.list[i].kind);
     const cbe_status st = estimate_candidates(s, ds, err);
-    if (st != CBE_OK) return st;
-    for (size_t i = 0; i < ds->n_candidates; i++)
+    for (size_t i = 0; i < ds->n_candidates && st == CBE_OK; i++)
         cbe_maxima_add(&ds->known, ds->candidates + i * s->d, ds->scores[i], ds->kinds[i]);
-    return CBE_OK;
+    return st;
 }
 
 /* Climbs on all tokens of n runners that have been started; what will not come to a share of the highest is given up. */
@@ -257,7 +257,10 @@ static cbe_status start_polish(cbe_search *s, cbe_default_search *ds, size_t n, 
         cbe_lbfgs_start(runners[i].opt, runners[i].start);
         points[i] = runners[i].start;
     }
-    if (!ds->sampled) return CBE_OK;
+    if (!ds->rough) {
+        set_view(s, ds, 0, false);
+        return CBE_OK;
+    }
     cbe_status st = trust(s, ds, n, points, trusted, err);
     set_view(s, ds, 0, true);
     for (size_t i = 0; i < n && st == CBE_OK; i++)
@@ -347,29 +350,64 @@ static size_t list_energies(const cbe_maxima *maxima, double *energies)
     return maxima->n;
 }
 
-/* The starts of this vector, refined, and what they found scored on all tokens. */
+/* More starts, random ones, until there are enough. */
+static cbe_status find_more(cbe_search *s, cbe_default_search *ds, cbe_error *err)
+{
+    cbe_status st = CBE_OK;
+    while (st == CBE_OK && !enough_starts(s, ds)) {
+        for (size_t i = 0; i < ds->n_refined; i++) random_start(s, &ds->refined[i]);
+        st = refine(s, ds, ds->n_refined, true, err);
+    }
+    return st;
+}
+
+/* Climbs on a sample that were given up are where a maximum may be near. */
+static void keep_given_up(cbe_default_search *ds, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (ds->refined[i].given_up) cbe_maxima_add(&ds->fresh, ds->refined[i].v, ds->refined[i].energy, ds->refined[i].kind);
+}
+
+/* The highest fresh ones become candidates. */
+static void take_fresh(cbe_search *s, cbe_default_search *ds)
+{
+    for (size_t i = 0; i < ds->fresh.n && i < RUNNER_UPS; i++)
+        add_candidate(s, ds, ds->fresh.list[i].v, ds->fresh.list[i].kind);
+    ds->fresh.n = 0;
+}
+
+/* The starts of this vector, refined, and what they found scored on all tokens. On two samples: a direction that matters to few tokens
+ * stands out where these are in a small one, and what a small one makes of few tokens a larger one does not; where the
+ * objective has no rough energies, and two would take too long, on the small one. */
 static cbe_status find_maxima(cbe_search *s, cbe_default_search *ds, cbe_error *err)
 {
-    const size_t least = s->vector == 0 || !ds->sampled ? FIRST_STARTS : LATER_STARTS;
+    const size_t least = s->vector == 0 || !ds->sampled ? FIRST_STARTS : LATER_STARTS, small = s->options->sample;
     size_t n = s->options->n_starts ? s->options->n_starts : least;
     cbe_status st;
     gather_candidates(s, ds);
-    set_view(s, ds, SCORE_SAMPLE < s->options->sample ? SCORE_SAMPLE : s->options->sample, true);
+    ds->rough = set_view(s, ds, SCORE_SAMPLE < small ? SCORE_SAMPLE : small, true);
     if ((st = score_candidates(s, ds, err)) != CBE_OK) return st;
     choose_starts(s, ds, n);
-    set_view(s, ds, s->options->sample, true);
-    if ((st = refine(s, ds, n, err)) != CBE_OK) return st;
-    while (!enough_starts(s, ds)) {
-        for (n = 0; n < ds->n_refined; n++) random_start(s, &ds->refined[n]);
-        if ((st = refine(s, ds, n, err)) != CBE_OK) return st;
-    }
     if (!ds->sampled) {
+        if ((st = refine(s, ds, n, true, err)) == CBE_OK) st = find_more(s, ds, err);
         cbe_maxima_add_all(&ds->known, &ds->fresh);
-        return CBE_OK;
+        return st;
     }
+    ds->n_candidates = 0;
+    for (size_t i = 0; i < ds->runner_ups.n && i < RUNNER_UPS; i++)
+        add_candidate(s, ds, ds->runner_ups.list[i].v, CBE_FROM_RUNNER_UP);
+    if (ds->rough) {
+        set_view(s, ds, LARGER * small, true);
+        if ((st = refine(s, ds, n, false, err)) != CBE_OK) return st;
+        keep_given_up(ds, n);
+        take_fresh(s, ds);
+    }
+    set_view(s, ds, small, true);
+    if ((st = refine(s, ds, n, true, err)) != CBE_OK) return st;
+    if ((st = find_more(s, ds, err)) != CBE_OK) return st;
     s->record.n_sample_maxima = list_energies(&ds->fresh, s->record.sample_maxima);
-    for (size_t i = 0; i < n; i++)
-        if (ds->refined[i].given_up) cbe_maxima_add(&ds->fresh, ds->refined[i].v, ds->refined[i].energy, ds->refined[i].kind);
+    keep_given_up(ds, n);
+    take_fresh(s, ds);
     return rescore(s, ds, err);
 }
 
@@ -409,7 +447,7 @@ cbe_status cbe_default_search_create(cbe_default_search **out, const cbe_search 
     ds->sample_share = ds->sampled ? (double)o->sample / (double)n_tokens : 1;
     ds->n_refined = o->n_starts ? o->n_starts : FIRST_STARTS;
     ds->n_polished = o->n_polished < MOST_POLISHED ? o->n_polished : MOST_POLISHED;
-    ds->max_candidates = s->given.n + RANDOM_CANDIDATES + 2 * RUNNER_UPS + MOST_POLISHED;
+    ds->max_candidates = s->given.n + RANDOM_CANDIDATES + 3 * RUNNER_UPS + MOST_POLISHED;
     cbe_lbfgs_options options;
     cbe_lbfgs_options_init(&options);
     options.history = 40;

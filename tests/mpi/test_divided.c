@@ -200,6 +200,41 @@ static void layer__that_cannot_be_set_is_told_and_another_can(void **state)
     cbe_model_close(p.model);
 }
 
+/* A vocabulary large enough for rough evaluations; sequences long enough for the very bits of one process. */
+static void rough__has_the_bits_of_one_process(void **state)
+{
+    enum { LENGTH = 64, SEQUENCES = 5, TOKENS = SEQUENCES * LENGTH, HIDDEN = 8, VOCAB = 17000 };
+    const cbe_processes *all = *state;
+    const size_t rank = cbe_processes_rank(all), size = cbe_processes_size(all);
+    const size_t first = SEQUENCES * rank / size * LENGTH, n = SEQUENCES * (rank + 1) / size * LENGTH - first;
+    static float hidden[TOKENS * HIDDEN], gamma[HIDDEN], unembedding[VOCAB * HIDDEN], bias[VOCAB];
+    double v[2 * HIDDEN], energy[2][2], grad[2][2 * HIDDEN];
+    for (size_t i = 0; i < TOKENS * HIDDEN; i++) hidden[i] = (float)sin((double)(i * i % 1009));
+    for (size_t i = 0; i < VOCAB * HIDDEN; i++) unembedding[i] = (float)cos((double)(i * i % 4001));
+    for (size_t i = 0; i < HIDDEN; i++) gamma[i] = 1;
+    for (size_t i = 0; i < VOCAB; i++) bias[i] = i % 9 == 0 ? 5 : -4;
+    for (size_t i = 0; i < 2 * HIDDEN; i++) v[i] = sin((double)i + 1) / 2;
+    const cbe_decoder decoder = {.hidden_size = HIDDEN, .vocab_size = VOCAB, .norm = CBE_NORM_RMS, .norm_eps = 1e-5, .gamma = gamma,
+                                 .unembedding = unembedding, .bias = bias};
+    size_t not_rough = 0;
+    for (int whole = 0; whole < 2; whole++) {
+        cbe_lens_options options = {.n_tokens = whole ? TOKENS : n, .max_batch = 2, .sequence_tokens = LENGTH};
+        if (!whole) {
+            options.processes = all;
+            options.first_token = first;
+        }
+        cbe_objective *objective;
+        cbe_assert_ok(cbe_lens_objective_create(&objective, &decoder, &options, &err), &err);
+        cbe_assert_ok(cbe_lens_objective_set_layer(objective, whole ? hidden : hidden + first * HIDDEN, (cbe_translator){NULL, NULL}, &err), &err);
+        not_rough += !cbe_objective_set_rough(objective, true);
+        cbe_assert_ok(cbe_objective_eval(objective, 2, v, energy[whole], grad[whole], NULL, &err), &err);
+        cbe_objective_free(objective);
+    }
+    assert_int_equal(not_rough, 0);
+    assert_memory_equal(energy[0], energy[1], sizeof *energy);
+    assert_memory_equal(grad[0], grad[1], sizeof *grad);
+}
+
 /* What each captured of all layers becomes two layers of other sequences, bit for bit; `keep` differs from process to process. */
 static void states__that_are_traded_are_those_captured(void **state)
 {
@@ -251,6 +286,7 @@ int main(void)
         cmocka_unit_test(lens__tokens_divided_give_the_energies_of_all),
         cmocka_unit_test(model__tokens_divided_give_the_energies_of_all),
         cmocka_unit_test(layer__that_cannot_be_set_is_told_and_another_can),
+        cmocka_unit_test(rough__has_the_bits_of_one_process),
         cmocka_unit_test(states__that_are_traded_are_those_captured),
     };
     return in_processes_run(sizeof tests / sizeof *tests, tests);

@@ -270,6 +270,36 @@ static void tell__of_nan_at_the_start_stops_and_a_new_start_forgets_it(void **st
     }
 }
 
+static double shifted_chain(size_t n, const double *x, double *g)
+{
+    double moved[4];
+    for (size_t i = 0; i < n; i++) moved[i] = x[i] - 0.01;
+    return problem_rosenbrock_chain(n, moved, g);
+}
+
+/* What was learned of a function helps with one nearly the same, and a start forgets it. */
+static void restart__keeps_the_curvature(void **state)
+{
+    (void)state;
+    const cbe_lbfgs_options options = exact_options();
+    const double start[4] = {-1.2, 1, -1.2, 1}, want[4] = {1.01, 1.01, 1.01, 1.01};
+    size_t evaluations[2];
+    for (int again = 0; again < 2; again++) {
+        cbe_lbfgs *opt = started(4, &options, start);
+        run(opt, 4, problem_rosenbrock_chain, 500);
+        if (again)
+            cbe_lbfgs_restart(opt, cbe_lbfgs_x(opt, NULL));
+        else
+            cbe_lbfgs_start(opt, cbe_lbfgs_x(opt, NULL));
+        assert_int_equal(cbe_lbfgs_evaluations(opt), 0);
+        run(opt, 4, shifted_chain, 500);
+        cbe_assert_close(cbe_lbfgs_best(opt, NULL), want, 4, 1e-6, 0, "the shifted minimum");
+        evaluations[again] = cbe_lbfgs_evaluations(opt);
+        cbe_lbfgs_free(opt);
+    }
+    assert_true(evaluations[1] < evaluations[0]);
+}
+
 static void path__is_that_of_pytorch(void **state)
 {
     (void)state;
@@ -341,6 +371,7 @@ int main(void)
         cmocka_unit_test(tell__of_a_bad_value_now_and_then_does_no_harm),
         cmocka_unit_test(tell__of_nan_everywhere_but_at_the_start_ends_there),
         cmocka_unit_test(tell__of_nan_at_the_start_stops_and_a_new_start_forgets_it),
+        cmocka_unit_test(restart__keeps_the_curvature),
         cmocka_unit_test(path__is_that_of_pytorch),
         cmocka_unit_test(create__says_when_memory_is_short),
     };
