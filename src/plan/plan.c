@@ -13,16 +13,23 @@
 #include "core/memory.h"
 #include "core/sizes.h"
 
-/* Of one vector, the first and later ones. */
+/* Of one vector, the first and later ones: directions evaluated, */
 typedef struct {
-    double sampled;  /* directions evaluated with gradient on the sample */
-    double full;     /* and on all tokens */
-    double scored;   /* candidates scored on a smaller sample, without gradient */
-    double rescored; /* and maxima of the sample on all tokens, without */
+    double sampled;  /* with gradient on the sample, rough where there are rough energies; */
+    double larger;   /* on the larger one, rough; */
+    double rough;    /* on all tokens, rough; */
+    double full;     /* on all tokens, exact; */
+    double scored;   /* candidates scored on a smaller sample, without gradient; */
+    double weighed;  /* what rough climbs found, on the sample, exact, without gradient; */
+    double rescored; /* and on all tokens, likewise */
 } effort;
 
-static const effort FIRST = {215, 17, 58, 14}, LATER = {138, 33, 58, 20};
+enum { WITHOUT_ROUGH, WITH_ROUGH };
+static const effort FIRST[] = {{215, 0, 0, 17, 58, 0, 14}, {231, 234, 39, 15, 58, 24, 8}};
+static const effort LATER[] = {{138, 0, 0, 33, 58, 0, 20}, {121, 118, 60, 12, 58, 24, 8}};
 enum { SAMPLE = 256, SCORE_SAMPLE = 128, BATCH = 8, SEARCH_VECTORS = 4000, CALLS_BATCH = 3 };
+/* Entries that rough evaluations go over, and the smallest vocabulary that they are for (causal/lens_vocabulary.c). */
+enum { LIKELY_ENTRIES = 8192, LEAST_VOCABULARY = 16384, RANKED_ROWS = 256 };
 /* A vector's reports, in evaluations without gradient of all tokens. */
 static const double REPORTS = 5;
 /* Matrix products of a forward pass reach this share of the rate of a large one. */
@@ -120,18 +127,33 @@ static double evaluations(double count, double n, double v, double d, double div
     return count * (r->row * n * v + r->state * n * d + r->product * v * d / divided);
 }
 
-/* Seconds and calls of one vector's search, of a process that has a share of the tokens. */
+static int roughness(const cbe_plan_run *run)
+{
+    return run->model.vocab_size >= LEAST_VOCABULARY ? WITH_ROUGH : WITHOUT_ROUGH;
+}
+
+static double rough_vocabulary(const cbe_plan_run *run)
+{
+    const double v = (double)run->model.vocab_size;
+    return roughness(run) ? fmin(LIKELY_ENTRIES, v / 4) : v;
+}
+
+/* Seconds of one vector's search, of a process that has a share of the tokens. */
 static double vector_seconds(const cbe_plan_run *run, const cbe_plan_rates *r, const effort *e, double n, double share,
                              size_t group_size)
 {
     /* On one machine a group divides the products with the vocabulary, which else each process makes. */
     const double divided = run->n_machines == 1 ? (double)group_size : 1;
-    const double d = (double)run->model.hidden_size, v = (double)run->model.vocab_size;
-    const double sample = fmin(SAMPLE, (double)run->n_tokens) * share, scored = fmin(SCORE_SAMPLE, (double)run->n_tokens) * share;
+    const double d = (double)run->model.hidden_size, v = (double)run->model.vocab_size, few_entries = rough_vocabulary(run);
+    const double all = (double)run->n_tokens;
+    const double sample = fmin(SAMPLE, all) * share, larger = fmin(2 * SAMPLE, all) * share, scored = fmin(SCORE_SAMPLE, all) * share;
     const rate score = {r->score, r->score_state, r->score_product}, many = {r->many, r->many_state, r->many_product};
+    const rate one = {r->one, r->one_state, r->one_product};
     const rate few = {(r->one + r->many) / 2, (r->one_state + r->many_state) / 2, (r->one_product + r->many_product) / 2};
-    return evaluations(e->sampled, sample, v, d, divided, &many) + evaluations(e->full, n, v, d, divided, &few) +
-           evaluations(e->scored, scored, v, d, divided, &score) + evaluations(e->rescored, n, v, d, divided, &score);
+    return evaluations(e->sampled, sample, few_entries, d, divided, &many) + evaluations(e->larger, larger, few_entries, d, divided, &many) +
+           evaluations(e->rough, n, few_entries, d, divided, &one) + evaluations(e->full, n, v, d, divided, &few) +
+           evaluations(e->scored, scored, few_entries, d, divided, &score) + evaluations(e->weighed, sample, v, d, divided, &score) +
+           evaluations(e->rescored, n, v, d, divided, &score);
 }
 
 /* Directions and gradients of a vector's search that a process sends or receives, and calls that wait for the others. */
@@ -139,10 +161,10 @@ static void add_traffic(cbe_plan *plan, const cbe_plan_run *run, const effort *e
 {
     const double d = (double)run->model.hidden_size, size = (double)plan->group_size;
     if (plan->group_size == 1) return;
-    const double with_gradient = e->sampled + e->full, without = e->scored + e->rescored + REPORTS;
+    const double with_gradient = e->sampled + e->larger + e->rough + e->full, without = e->scored + e->weighed + e->rescored + REPORTS;
     /* A direction comes; two sums of d numbers, each of two doubles, and some single ones go, and come back rounded. */
     const double bytes = sizeof(double) * (with_gradient * (7 * d + 9) + without * (d + 6));
-    const double calls = e->sampled / BATCH + e->full / CALLS_BATCH + without / BATCH;
+    const double calls = (e->sampled + e->larger) / BATCH + e->rough + e->full / CALLS_BATCH + without / BATCH;
     const bool far = run->n_machines > 1;
     plan->sent += layers * bytes;
     if (far) plan->network_time += layers * (bytes / run->bandwidth + calls * 4 * ceil(log2(size)) * run->latency);
@@ -179,14 +201,17 @@ cbe_status cbe_plan_make(cbe_plan *plan, const cbe_plan_run *run, const cbe_plan
     const bool shared = shares_forward(plan, run);
     const double run_tokens = shared ? (double)share_of(run, run->n_processes) : n;
     plan->forward = scaled(run, r, run_tokens * multiplications * r->multiply / FORWARD_SHARE);
-    plan->set = scaled(run, r, layers * n * v * (2 * d * r->multiply + r->set));
-    plan->search_time = layers * scaled(run, r, vector_seconds(run, r, &FIRST, n, share, plan->group_size) +
-                                                    (k - 1) * vector_seconds(run, r, &LATER, n, share, plan->group_size));
+    const effort *first = &FIRST[roughness(run)], *later = &LATER[roughness(run)];
+    double products = 2 * n * v * d; /* in setting a layer */
+    if (roughness(run)) products += fmin(RANKED_ROWS, (double)run->n_tokens) * share * v * d + n * rough_vocabulary(run) * d;
+    plan->set = scaled(run, r, layers * (products * r->multiply + n * v * r->set));
+    plan->search_time = layers * scaled(run, r, vector_seconds(run, r, first, n, share, plan->group_size) +
+                                                    (k - 1) * vector_seconds(run, r, later, n, share, plan->group_size));
     const rate score = {r->score, r->score_state, r->score_product};
     plan->report = layers * k * scaled(run, r, evaluations(REPORTS, n, v, d, 1, &score));
     if (shared) add_states(plan, run, layers * n * d * sizeof(float));
-    add_traffic(plan, run, &FIRST, layers);
-    add_traffic(plan, run, &LATER, layers * (k - 1));
+    add_traffic(plan, run, first, layers);
+    add_traffic(plan, run, later, layers * (k - 1));
     plan->seconds = plan->forward + plan->set + plan->search_time + plan->report + plan->network_time;
     return CBE_OK;
 }

@@ -65,6 +65,22 @@ static void plan__adds_up(void **state)
     assert_true(plan.sent == 0 && plan.network_time == 0);
 }
 
+/* A vocabulary large enough: what goes over a quarter of it, and what over all of it. */
+static void plan__knows_rough_energies(void **state)
+{
+    (void)state;
+    cbe_plan_run run = a_run();
+    run.model.vocab_size = 20000;
+    const double n = 4096, v = 20000, r = 5000, d = 100;
+    const double search = 231 * (2e-8 * 256 * r + 2e-9 * r * d) + 234 * (2e-8 * 512 * r + 2e-9 * r * d) +
+                          39 * (3e-8 * n * r + 3e-9 * r * d) + 15 * (2.5e-8 * n * v + 2.5e-9 * v * d) +
+                          58 * (1e-8 * 128 * r + 1e-9 * r * d) + 24 * (1e-8 * 256 * v + 1e-9 * v * d) +
+                          8 * (1e-8 * n * v + 1e-9 * v * d);
+    const cbe_plan plan = plan_of(&run);
+    assert_near(plan.search_time, 10 * search);
+    assert_near(plan.set, 10 * ((2 * n * v * d + 256 * v * d + n * r * d) * 1e-9 + n * v * 5e-9));
+}
+
 static void plan__scales_with_threads_and_processes(void **state)
 {
     (void)state;
@@ -186,6 +202,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(weights__are_those_of_the_matrices),
         cmocka_unit_test(plan__adds_up),
+        cmocka_unit_test(plan__knows_rough_energies),
         cmocka_unit_test(plan__scales_with_threads_and_processes),
         cmocka_unit_test(plan__divides_tokens_where_memory_asks_for_it),
         cmocka_unit_test(plan__refuses_what_cannot_be),
