@@ -117,7 +117,7 @@ static size_t describe(cbe_model_objective *o, const cbe_model *model, const cbe
     const size_t d = cbe_model_get_config(model)->hidden_size;
     *o = (cbe_model_objective){
         .head = {d, options->max_batch ? options->max_batch : 8, cbe_model_eval, model_n_tokens, model_set_sample,
-                 model_set_held_out, cbe_model_eval_optimal, cbe_model_eval_constant, model_destroy},
+                 model_set_held_out, cbe_model_eval_optimal, cbe_model_eval_constant, model_destroy, NULL},
         .model = model,
         .ablation = options->ablation,
         .kind = options->kind,

@@ -154,10 +154,10 @@ static void choose_starts(cbe_search *s, cbe_default_search *ds, size_t wanted)
     for (; n < wanted; n++) random_start(s, &ds->refined[n]);
 }
 
-/* Where evaluations on a sample, or rough ones, are counted. */
-static size_t *cheap_evaluations(cbe_search *s, const cbe_default_search *ds)
+/* Where evaluations are counted: those on a sample, or rough ones, apart from the others. */
+static size_t *counter(cbe_search *s, bool cheap)
 {
-    return ds->sampled ? &s->record.sample_evaluations : &s->record.evaluations;
+    return cheap ? &s->record.sample_evaluations : &s->record.evaluations;
 }
 
 /* Climbs from n starts, into fresh. @param counted  these starts are not in the record yet */
@@ -165,7 +165,7 @@ static cbe_status refine(cbe_search *s, cbe_default_search *ds, size_t n, bool c
 {
     const cbe_ascent rules = {.known = &ds->fresh, .fewest = ds->sampled && n > 2 * FEWEST ? FEWEST : 0};
     for (size_t i = 0; i < n; i++) cbe_lbfgs_start(ds->refined[i].opt, ds->refined[i].start);
-    const cbe_status st = cbe_ascend(s, n, ds->refined, &rules, cheap_evaluations(s, ds), err);
+    const cbe_status st = cbe_ascend(s, n, ds->refined, &rules, counter(s, ds->sampled), err);
     if (st != CBE_OK) return st;
     for (size_t i = 0; i < n; i++) {
         cbe_runner *r = &ds->refined[i];
@@ -231,7 +231,7 @@ static cbe_status climb(cbe_search *s, size_t n, cbe_runner *runners, double sha
     return st;
 }
 
-/* Which of the points that n runners are at have rough energies near the exact ones. */
+/* Which of n points have rough energies on all tokens near the exact ones. */
 static cbe_status trust(cbe_search *s, cbe_default_search *ds, size_t n, const double *const *points, bool *trusted, cbe_error *err)
 {
     cbe_status st = CBE_OK;
@@ -264,7 +264,7 @@ static cbe_status start_polish(cbe_search *s, cbe_default_search *ds, size_t n, 
     cbe_status st = trust(s, ds, n, points, trusted, err);
     set_view(s, ds, 0, true);
     for (size_t i = 0; i < n && st == CBE_OK; i++)
-        if (trusted[i]) st = climb(s, 1, &runners[i], 0, &s->record.sample_evaluations, err);
+        if (trusted[i]) st = climb(s, 1, &runners[i], 0, counter(s, true), err);
     if (st != CBE_OK) return st;
     for (size_t i = 0; i < n; i++) points[i] = trusted[i] ? runners[i].v : runners[i].start;
     if ((st = trust(s, ds, n, points, trusted, err)) != CBE_OK) return st;
@@ -288,7 +288,7 @@ static cbe_status polish_best(cbe_search *s, cbe_default_search *ds, cbe_error *
         cbe_maxima_remove(&ds->known, 0);
     }
     cbe_status st = start_polish(s, ds, n, ds->polished, err);
-    if (st == CBE_OK) st = climb(s, n, ds->polished, CLOSE, &s->record.evaluations, err);
+    if (st == CBE_OK) st = climb(s, n, ds->polished, CLOSE, counter(s, false), err);
     for (size_t i = 0; st == CBE_OK && i < n; i++) {
         const cbe_runner *r = &ds->polished[i];
         if (r->joined) continue;
@@ -313,7 +313,7 @@ static cbe_status energy_left(cbe_search *s, cbe_default_search *ds, size_t peak
                 n += cbe_sphere_point(&s->sphere, from->list[i].v, ds->left[n].start) > GONE;
     }
     for (size_t i = 0; i < n; i++) cbe_lbfgs_start(ds->left[i].opt, ds->left[i].start);
-    const cbe_status st = climb(s, n, ds->left, 1, cheap_evaluations(s, ds), err);
+    const cbe_status st = climb(s, n, ds->left, 1, counter(s, ds->rough), err);
     *energy = 0;
     for (size_t i = 0; st == CBE_OK && i < n; i++)
         if (!ds->left[i].joined) *energy = fmax(*energy, ds->left[i].energy);
