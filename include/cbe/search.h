@@ -62,7 +62,7 @@ typedef struct {
     cbe_preset preset;
     size_t n_vectors;      /* k; 0: hidden size */
     size_t max_iterations; /* L-BFGS iterations for one start; 100 */
-    size_t n_starts;       /* candidates refined for each vector, default search; 0: 16, or 12 after the first vector,
+    size_t n_starts;       /* candidates refined for each vector, default search; 0: 16, or 10 after the first vector,
                               and more at random where evaluation_cost is low (docs/search.md) */
     size_t n_polished;     /* maxima polished on all tokens, at most; 4 */
     size_t sample;         /* tokens of the sample; 256. With rough energies another of twice as many is used too */

@@ -146,7 +146,7 @@ static cbe_status set_rows(cbe_lens_objective *o, cbe_error *err)
         for (size_t i = 0; i < n; i++) rows[i] = first + i;
         cbe_lens_make_rows(o, thread, n, rows, false, z);
         for (size_t i = 0; i < n; i++) shift_row(o, first + i, z + i * o->stride);
-        for (int kind = 0; kind < (o->n_likely < o->vocab_size ? CBE_LENS_N_VIEWS : 1); kind++) {
+        for (int kind = 0; kind < cbe_lens_n_views(o); kind++) {
             const cbe_lens_view *view = &o->views[kind];
             set_view(o, view, thread, first, n, z);
             for (size_t i = first; i < first + n; i++)

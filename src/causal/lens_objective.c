@@ -199,7 +199,7 @@ static void describe(cbe_lens_objective *o, const cbe_decoder *decoder, const cb
     o->storage = options->storage;
     o->n_tokens = options->n_tokens;
     o->hidden_size = d;
-    o->vocab_size = o->n_likely = o->views[CBE_LENS_EXACT].vocab = decoder->vocab_size;
+    o->vocab_size = o->views[CBE_LENS_EXACT].vocab = o->views[CBE_LENS_ROUGH].vocab = decoder->vocab_size;
     o->stride = blocks_of(o->vocab_size, CBE_ALIGNMENT / sizeof(float)) * (CBE_ALIGNMENT / sizeof(float)) + CBE_LENS_PADDING;
     o->capped = decoder->logit_softcap > 0;
     o->layernorm = decoder->norm == CBE_NORM_LAYER;
@@ -349,8 +349,7 @@ cbe_status cbe_lens_objective_create(cbe_objective **out, const cbe_decoder *dec
     n_all = o->first_tokens ? o->first_tokens[cbe_processes_size(o->processes)] : o->n_tokens;
     if (o->derangement) st = copy_derangement(o, n_all, options->derangement, options->held_out, err);
     if ((st = cbe_processes_agree(o->processes, st, err)) != CBE_OK) goto done;
-    for (size_t t = 0; o->order && t < o->vocab_size; t++) o->order[t] = t;
-    cbe_lens_fold_decoder(o);
+    cbe_lens_order_as_decoder(o);
     if (o->offset) kernels->range(o->vocab_size, o->offset, &o->offset_low, &o->offset_high);
     cbe_lens_set_sample(&o->head, 0);
     cbe_lens_set_rough(&o->head, false);

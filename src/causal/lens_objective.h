@@ -39,7 +39,11 @@ enum {
      * stores to other rows that look like theirs (0.0165 s a direction in place of 0.0133). */
     CBE_LENS_PADDING = 80,
     CBE_LENS_COLUMN_ROWS = 16,   /* rows of Z read for one column after the other, while they stay in a cache */
-    CBE_LENS_P_COLUMNS = 4096    /* probabilities made together, for the product with W~ */
+    CBE_LENS_P_COLUMNS = 4096,   /* probabilities made together, for the product with W~ */
+    /* Rough evaluations: of vocabularies of at least this, over such a share of them at the most, which so many rows choose. */
+    CBE_LENS_LEAST_VOCABULARY = 16384,
+    CBE_LENS_LIKELY_SHARE = 4,
+    CBE_LENS_RANKED_ROWS = 256
 };
 
 /** What one row and one direction give, before the sums over rows. */
@@ -106,7 +110,6 @@ typedef struct {
     /* Entries of the vocabulary lie in the layer's order: lens_vocabulary.c. */
     size_t *order;        /* (V): number of each in the decoder; NULL: there is only one order, the decoder's */
     cbe_lens_rank *ranks; /* (V): scratch; NULL likewise */
-    size_t n_likely;      /* those that rough evaluations go over; V: all, they are exact */
     float *w;      /* (V, d) W~ */
     float *offset; /* (V) W beta + bias, times log2(e) unless capped; NULL: zero */
     float offset_low, offset_high; /* its smallest and largest entry */
@@ -120,7 +123,7 @@ typedef struct {
     double *mean;    /* (d) of hidden, over tokens that are not held out */
     float *z;        /* (rows, stride): Z_n - shift_n, shift_n = s_n lse_n (0 when capped); or */
     uint16_t *z16;   /* (rows, stride): the same over s_n in half precision; or neither, see lens_rows.c */
-    cbe_lens_view views[CBE_LENS_N_VIEWS];
+    cbe_lens_view views[CBE_LENS_N_VIEWS]; /* the rough one with all of V: there is none, evaluations are exact */
     const cbe_lens_view *view; /* in force */
     double *norm2, *inverse_s; /* (rows): |xc_n|^2, 1 / s_n */
     double *shift;   /* (rows): shift_n */
@@ -196,6 +199,12 @@ static inline size_t cbe_lens_exp_rows(const cbe_lens_objective *o)
     return o->capped ? 2 * CBE_ROW_GROUP : CBE_EXP_ROWS;
 }
 
+/** Views that the layer has: the exact one alone, or the rough one too. */
+static inline int cbe_lens_n_views(const cbe_lens_objective *o)
+{
+    return o->views[CBE_LENS_ROUGH].vocab < o->vocab_size ? CBE_LENS_N_VIEWS : CBE_LENS_EXACT + 1;
+}
+
 /* lens_objective.c */
 
 /** Divides n rows, numbers in `rows` or NULL: 0 .. n - 1, into pieces of at most `most`, none with rows of two groups of sequences
@@ -209,8 +218,8 @@ size_t cbe_lens_divide(const cbe_lens_objective *o, size_t n, const size_t *rows
 
 /** Whether a layer can have an order of its own: of kl, and where the vocabulary is large enough for that to be worth while. */
 bool cbe_lens_may_be_rough(const cbe_lens_objective *o);
-/** Makes w and offset, in order. */
-void cbe_lens_fold_decoder(cbe_lens_objective *o);
+/** Makes w and offset, in the decoder's order. */
+void cbe_lens_order_as_decoder(cbe_lens_objective *o);
 /** Finds the order for the states that are set, and how many are likely, and makes w and offset anew. */
 void cbe_lens_order_vocabulary(cbe_lens_objective *o);
 /** Puts a view in force. @return whether it is that of the likely entries */

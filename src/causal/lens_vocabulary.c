@@ -19,18 +19,18 @@
 #include "core/memory.h"
 #include "core/sizes.h"
 
-enum { LEAST_LIKELY = 4096, MOST_SHARE = 4, RANKED_ROWS = 256 };
+enum { LEAST_LIKELY = CBE_LENS_LEAST_VOCABULARY / CBE_LENS_LIKELY_SHARE };
 /* Probability of those taken, on average over tokens. */
 static const double LIKELY = 0.99;
 static const double UNIT = 0x1p40, ROUND = 0x1p52;
 
 bool cbe_lens_may_be_rough(const cbe_lens_objective *o)
 {
-    return o->kind == CBE_OBJECTIVE_KL && o->vocab_size >= (size_t)LEAST_LIKELY * MOST_SHARE;
+    return o->kind == CBE_OBJECTIVE_KL && o->vocab_size >= CBE_LENS_LEAST_VOCABULARY;
 }
 
 /* W~ and the offset W beta + bias, in order. */
-void cbe_lens_fold_decoder(cbe_lens_objective *o)
+static void fold_decoder(cbe_lens_objective *o)
 {
     const cbe_decoder *decoder = o->decoder;
     const size_t d = o->hidden_size;
@@ -81,7 +81,7 @@ static void sum_probabilities(cbe_lens_objective *o)
     const size_t stride = o->stride, searched = o->all_rows - o->all_held_out;
     const size_t before[] = {o->active_first, o->active_span, o->all_active};
     double *total = o->g_sum;
-    cbe_lens_activate(o, 0, searched, cbe_min_size(RANKED_ROWS, searched));
+    cbe_lens_activate(o, 0, searched, cbe_min_size(CBE_LENS_RANKED_ROWS, searched));
     memset(total, 0, CBE_LENS_PARTS * stride * sizeof *total);
 #pragma omp parallel for schedule(dynamic) num_threads(o->n_threads)
     for (size_t part = 0; part < o->n_parts; part++) {
@@ -119,45 +119,45 @@ static int by_entry(const void *a, const void *b)
 /* How many of the ranks are likely; the vocabulary's size where that is no small part of it. */
 static size_t count_likely(const cbe_lens_objective *o)
 {
-    const double all = (double)cbe_min_size(RANKED_ROWS, o->all_rows - o->all_held_out) * UNIT;
+    const double all = (double)cbe_min_size(CBE_LENS_RANKED_ROWS, o->all_rows - o->all_held_out) * UNIT;
     double sum = 0;
     size_t n = 0;
-    for (size_t likely = LEAST_LIKELY; likely <= o->vocab_size / MOST_SHARE; likely *= 2) {
+    for (size_t likely = LEAST_LIKELY; likely <= o->vocab_size / CBE_LENS_LIKELY_SHARE; likely *= 2) {
         while (n < likely) sum += o->ranks[n++].probability;
         if (sum >= LIKELY * all) return likely;
     }
     return o->vocab_size;
 }
 
-static void order_as_decoder(cbe_lens_objective *o)
+void cbe_lens_order_as_decoder(cbe_lens_objective *o)
 {
-    for (size_t t = 0; t < o->vocab_size; t++) o->order[t] = t;
-    cbe_lens_fold_decoder(o);
+    for (size_t t = 0; o->order && t < o->vocab_size; t++) o->order[t] = t;
+    fold_decoder(o);
 }
 
 void cbe_lens_order_vocabulary(cbe_lens_objective *o)
 {
     const size_t v = o->vocab_size;
+    size_t *likely = &o->views[CBE_LENS_ROUGH].vocab;
     if (!o->ranks) return;
-    if (o->n_likely < v) order_as_decoder(o); /* BLAS may round a column by its place */
+    if (*likely < v) cbe_lens_order_as_decoder(o); /* BLAS may round a column by its place */
     sum_probabilities(o);
     for (size_t t = 0; t < v; t++) o->ranks[t] = (cbe_lens_rank){o->g_sum[t], t};
     qsort(o->ranks, v, sizeof *o->ranks, by_probability);
-    o->n_likely = count_likely(o);
-    o->views[CBE_LENS_ROUGH].vocab = o->n_likely;
-    if (o->n_likely == v) return;
+    *likely = count_likely(o);
+    if (*likely == v) return;
     /* In the decoder's order among themselves: what lies side by side there stays so. */
-    qsort(o->ranks, o->n_likely, sizeof *o->ranks, by_entry);
-    qsort(o->ranks + o->n_likely, v - o->n_likely, sizeof *o->ranks, by_entry);
+    qsort(o->ranks, *likely, sizeof *o->ranks, by_entry);
+    qsort(o->ranks + *likely, v - *likely, sizeof *o->ranks, by_entry);
     for (size_t t = 0; t < v; t++) o->order[t] = o->ranks[t].entry;
-    cbe_lens_fold_decoder(o);
+    fold_decoder(o);
 }
 
 bool cbe_lens_set_rough(cbe_objective *self, bool rough)
 {
     cbe_lens_objective *o = (cbe_lens_objective *)self;
     const size_t size = cbe_processes_size(o->processes), rank = cbe_processes_rank(o->processes);
-    o->view = &o->views[rough && o->n_likely < o->vocab_size ? CBE_LENS_ROUGH : CBE_LENS_EXACT];
+    o->view = &o->views[rough && cbe_lens_n_views(o) > CBE_LENS_ROUGH ? CBE_LENS_ROUGH : CBE_LENS_EXACT];
     const size_t v = o->view->vocab, blocks = (v + CBE_LENS_VOCAB_BLOCK - 1) / CBE_LENS_VOCAB_BLOCK;
     o->vocab_begin = o->shared ? blocks * rank / size * CBE_LENS_VOCAB_BLOCK : 0;
     o->vocab_end = o->shared ? cbe_min_size(blocks * (rank + 1) / size * CBE_LENS_VOCAB_BLOCK, v) : v;

@@ -54,7 +54,7 @@ struct cbe_default_search {
     cbe_runner *refined, *polished, *left; /* left: (LEFT_STARTS) */
     size_t n_candidates, max_candidates;
     double *candidates, *scores; /* (max_candidates, d), (max_candidates) */
-    double *estimates[3];        /* (max_candidates) each: energies that scores are estimated from */
+    double *rough_sampled, *exact_scores; /* (max_candidates) each: rough ones on the sample; exact ones, which rough ones are held against */
     cbe_start_kind *kinds;       /* (max_candidates) */
     size_t *order;               /* (max_candidates) */
     cbe_maxima fresh;            /* of this vector's starts, on the sample if there is one */
@@ -74,18 +74,18 @@ static bool set_view(cbe_search *s, const cbe_default_search *ds, size_t tokens,
     return cbe_objective_set_rough(s->objective, rough);
 }
 
-/* Energies of the candidates, in batches, without gradients. What is not finite counts as nothing. */
-static cbe_status score_candidates(cbe_search *s, cbe_default_search *ds, cbe_error *err)
+/* Energies of the candidates, into scores, in batches, without gradients. What is not finite counts as nothing. */
+static cbe_status score_candidates(cbe_search *s, const cbe_default_search *ds, double *scores, cbe_error *err)
 {
     const size_t n = ds->n_candidates;
     for (size_t first = 0; first < n; first += s->batch) {
         const size_t m = n - first < s->batch ? n - first : s->batch;
-        const cbe_status st = cbe_objective_eval(s->objective, m, ds->candidates + first * s->d, ds->scores + first,
-                                                 NULL, NULL, err);
+        const cbe_status st = cbe_objective_eval(s->objective, m, ds->candidates + first * s->d, scores + first, NULL, NULL,
+                                                 err);
         if (st != CBE_OK) return st;
     }
     for (size_t i = 0; i < n; i++)
-        if (!isfinite(ds->scores[i])) ds->scores[i] = -1;
+        if (!isfinite(scores[i])) scores[i] = -1;
     return CBE_OK;
 }
 
@@ -98,13 +98,18 @@ static void add_candidate(cbe_search *s, cbe_default_search *ds, const double *x
     if (left > GONE * before) ds->n_candidates++;
 }
 
+static void add_runner_ups(cbe_search *s, cbe_default_search *ds)
+{
+    for (size_t i = 0; i < ds->runner_ups.n && i < RUNNER_UPS; i++)
+        add_candidate(s, ds, ds->runner_ups.list[i].v, CBE_FROM_RUNNER_UP);
+}
+
 /* Runner-ups first, then the caller's, then random ones. With a sample, runner-ups are no candidates for starts: they
  * are maxima of all tokens, or nearly, and go on from there. */
 static void gather_candidates(cbe_search *s, cbe_default_search *ds)
 {
     ds->n_candidates = 0;
-    for (size_t i = 0; i < ds->runner_ups.n && i < RUNNER_UPS && !ds->sampled; i++)
-        add_candidate(s, ds, ds->runner_ups.list[i].v, CBE_FROM_RUNNER_UP);
+    if (!ds->sampled) add_runner_ups(s, ds);
     for (size_t i = 0; i < s->given.n; i++) add_candidate(s, ds, s->given.v + i * s->d, s->given.kinds[i]);
     for (size_t i = 0; i < RANDOM_CANDIDATES; i++) {
         cbe_search_random_direction(s, s->batch_v);
@@ -192,23 +197,22 @@ static bool enough_starts(const cbe_search *s, const cbe_default_search *ds)
  * on all tokens would take as long as the rest of a vector; where none are rough, that is what it takes. */
 static cbe_status estimate_candidates(cbe_search *s, cbe_default_search *ds, cbe_error *err)
 {
-    cbe_status st = CBE_OK;
+    cbe_status st;
     if (!ds->rough) {
         set_view(s, ds, 0, false);
-        return score_candidates(s, ds, err);
+        return score_candidates(s, ds, ds->scores, err);
     }
-    for (int i = 0; i < 3 && st == CBE_OK; i++) { /* on the sample, rough, then exact; rough on all */
-        double *scores = ds->scores;
-        ds->scores = ds->estimates[i];
-        set_view(s, ds, i < 2 ? s->options->sample : 0, i != 1);
-        st = score_candidates(s, ds, err);
-        ds->scores = scores;
+    set_view(s, ds, s->options->sample, true);
+    if ((st = score_candidates(s, ds, ds->rough_sampled, err)) != CBE_OK) return st;
+    set_view(s, ds, s->options->sample, false);
+    if ((st = score_candidates(s, ds, ds->exact_scores, err)) != CBE_OK) return st;
+    set_view(s, ds, 0, true);
+    if ((st = score_candidates(s, ds, ds->scores, err)) != CBE_OK) return st;
+    for (size_t i = 0; i < ds->n_candidates; i++) {
+        const double rough = ds->rough_sampled[i], exact = ds->exact_scores[i];
+        ds->scores[i] = rough > 0 ? ds->scores[i] * exact / rough : exact;
     }
-    for (size_t i = 0; i < ds->n_candidates && st == CBE_OK; i++) {
-        const double rough = ds->estimates[0][i], exact = ds->estimates[1][i], all = ds->estimates[2][i];
-        ds->scores[i] = rough > 0 ? all * exact / rough : exact;
-    }
-    return st;
+    return CBE_OK;
 }
 
 /* The candidates, with estimates of their energies on all tokens, into known. */
@@ -231,43 +235,45 @@ static cbe_status climb(cbe_search *s, size_t n, cbe_runner *runners, double sha
     return st;
 }
 
-/* Which of n points have rough energies on all tokens near the exact ones. */
-static cbe_status trust(cbe_search *s, cbe_default_search *ds, size_t n, const double *const *points, bool *trusted, cbe_error *err)
+/* Of n runners, those that are trusted stay so where the rough energy of their v, on all tokens, is near the exact one. */
+static cbe_status trust(cbe_search *s, cbe_default_search *ds, size_t n, const cbe_runner *runners, bool *trusted, cbe_error *err)
 {
-    cbe_status st = CBE_OK;
-    ds->n_candidates = n;
-    for (size_t i = 0; i < n; i++) cbe_sphere_point(&s->sphere, points[i], ds->candidates + i * s->d);
-    for (int rough = 0; rough < 2 && st == CBE_OK; rough++) {
-        set_view(s, ds, 0, rough);
-        st = score_candidates(s, ds, err);
-        memcpy(ds->estimates[rough], ds->scores, n * sizeof *ds->scores);
-    }
-    for (size_t i = 0; i < n && st == CBE_OK; i++)
-        trusted[i] = fabs(ds->estimates[1][i] - ds->estimates[0][i]) <= TRUSTED * ds->estimates[0][i];
-    return st;
+    cbe_status st;
+    size_t m = 0;
+    for (size_t i = 0; i < n; i++)
+        if (trusted[i]) cbe_sphere_point(&s->sphere, runners[i].v, ds->candidates + m++ * s->d);
+    ds->n_candidates = m;
+    set_view(s, ds, 0, false);
+    if ((st = score_candidates(s, ds, ds->exact_scores, err)) != CBE_OK) return st;
+    set_view(s, ds, 0, true);
+    if ((st = score_candidates(s, ds, ds->scores, err)) != CBE_OK) return st;
+    for (size_t i = n; i-- > 0;)
+        if (trusted[i]) {
+            m--;
+            trusted[i] = fabs(ds->scores[m] - ds->exact_scores[m]) <= TRUSTED * ds->exact_scores[m];
+        }
+    return CBE_OK;
 }
 
 /* Starts n runners for the climb by exact energies: where rough ones can be trusted from there on, at the maxima that these lead to, and with
  * the curvature that was learned on the way. */
 static cbe_status start_polish(cbe_search *s, cbe_default_search *ds, size_t n, cbe_runner *runners, cbe_error *err)
 {
-    const double *points[MOST_POLISHED];
-    bool trusted[MOST_POLISHED];
+    bool trusted[MOST_POLISHED] = {false};
     for (size_t i = 0; i < n; i++) {
         cbe_lbfgs_start(runners[i].opt, runners[i].start);
-        points[i] = runners[i].start;
+        memcpy(runners[i].v, runners[i].start, s->d * sizeof(double));
+        trusted[i] = true;
     }
     if (!ds->rough) {
         set_view(s, ds, 0, false);
         return CBE_OK;
     }
-    cbe_status st = trust(s, ds, n, points, trusted, err);
-    set_view(s, ds, 0, true);
+    cbe_status st = trust(s, ds, n, runners, trusted, err);
     for (size_t i = 0; i < n && st == CBE_OK; i++)
         if (trusted[i]) st = climb(s, 1, &runners[i], 0, counter(s, true), err);
     if (st != CBE_OK) return st;
-    for (size_t i = 0; i < n; i++) points[i] = trusted[i] ? runners[i].v : runners[i].start;
-    if ((st = trust(s, ds, n, points, trusted, err)) != CBE_OK) return st;
+    if ((st = trust(s, ds, n, runners, trusted, err)) != CBE_OK) return st;
     for (size_t i = 0; i < n; i++)
         if (trusted[i])
             cbe_lbfgs_restart(runners[i].opt, cbe_lbfgs_x(runners[i].opt, NULL));
@@ -386,7 +392,7 @@ static cbe_status find_maxima(cbe_search *s, cbe_default_search *ds, cbe_error *
     cbe_status st;
     gather_candidates(s, ds);
     ds->rough = set_view(s, ds, SCORE_SAMPLE < small ? SCORE_SAMPLE : small, true);
-    if ((st = score_candidates(s, ds, err)) != CBE_OK) return st;
+    if ((st = score_candidates(s, ds, ds->scores, err)) != CBE_OK) return st;
     choose_starts(s, ds, n);
     if (!ds->sampled) {
         if ((st = refine(s, ds, n, true, err)) == CBE_OK) st = find_more(s, ds, err);
@@ -394,8 +400,7 @@ static cbe_status find_maxima(cbe_search *s, cbe_default_search *ds, cbe_error *
         return st;
     }
     ds->n_candidates = 0;
-    for (size_t i = 0; i < ds->runner_ups.n && i < RUNNER_UPS; i++)
-        add_candidate(s, ds, ds->runner_ups.list[i].v, CBE_FROM_RUNNER_UP);
+    add_runner_ups(s, ds);
     if (ds->rough) {
         set_view(s, ds, LARGER * small, true);
         if ((st = refine(s, ds, n, false, err)) != CBE_OK) return st;
@@ -466,12 +471,13 @@ cbe_status cbe_default_search_create(cbe_default_search **out, const cbe_search 
     ds->refined = ds->left ? cbe_runners_create(ds->n_refined, d, &options, err) : NULL;
     ds->candidates = cbe_alloc(ds->max_candidates * d, sizeof(double), "search", err);
     ds->scores = cbe_alloc(ds->max_candidates, sizeof(double), "search", err);
+    ds->rough_sampled = cbe_alloc(ds->max_candidates, sizeof(double), "search", err);
+    ds->exact_scores = cbe_alloc(ds->max_candidates, sizeof(double), "search", err);
     ds->kinds = cbe_alloc(ds->max_candidates, sizeof *ds->kinds, "search", err);
     ds->order = cbe_alloc(ds->max_candidates, sizeof(size_t), "search", err);
     cbe_maxima *lists[] = {&ds->fresh, &ds->known, &ds->peaks, &ds->runner_ups};
-    bool ok = true;
-    for (int i = 0; i < 3 && ok; i++) ok = (ds->estimates[i] = cbe_alloc(ds->max_candidates, sizeof(double), "search", err)) != NULL;
-    ok = ok && ds->polished && ds->left && ds->refined && ds->candidates && ds->scores && ds->kinds && ds->order;
+    bool ok = ds->polished && ds->left && ds->refined && ds->candidates && ds->scores && ds->rough_sampled && ds->exact_scores && ds->kinds &&
+              ds->order;
     for (size_t i = 0; i < sizeof lists / sizeof *lists && ok; i++) ok = cbe_maxima_init(lists[i], d, err) == CBE_OK;
     if (!ok) {
         cbe_default_search_free(ds);
@@ -491,7 +497,8 @@ void cbe_default_search_free(cbe_default_search *ds)
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) cbe_maxima_free(lists[i]);
     cbe_free(ds->candidates);
     cbe_free(ds->scores);
-    for (int i = 0; i < 3; i++) cbe_free(ds->estimates[i]);
+    cbe_free(ds->rough_sampled);
+    cbe_free(ds->exact_scores);
     cbe_free(ds->kinds);
     cbe_free(ds->order);
     cbe_free(ds);

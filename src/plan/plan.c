@@ -8,6 +8,7 @@
 
 #include <math.h>
 
+#include "causal/lens_objective.h"
 #include "cbe/objective.h"
 #include "core/fail.h"
 #include "core/memory.h"
@@ -28,8 +29,8 @@ enum { WITHOUT_ROUGH, WITH_ROUGH };
 static const effort FIRST[] = {{215, 0, 0, 17, 58, 0, 14}, {231, 234, 39, 15, 58, 24, 8}};
 static const effort LATER[] = {{138, 0, 0, 33, 58, 0, 20}, {121, 118, 60, 12, 58, 24, 8}};
 enum { SAMPLE = 256, SCORE_SAMPLE = 128, BATCH = 8, SEARCH_VECTORS = 4000, CALLS_BATCH = 3 };
-/* Entries that rough evaluations go over, and the smallest vocabulary that they are for (causal/lens_vocabulary.c). */
-enum { LIKELY_ENTRIES = 8192, LEAST_VOCABULARY = 16384, RANKED_ROWS = 256 };
+/* Entries that rough evaluations go over, mostly. */
+enum { LIKELY_ENTRIES = 8192 };
 /* A vector's reports, in evaluations without gradient of all tokens. */
 static const double REPORTS = 5;
 /* Matrix products of a forward pass reach this share of the rate of a large one. */
@@ -129,13 +130,13 @@ static double evaluations(double count, double n, double v, double d, double div
 
 static int roughness(const cbe_plan_run *run)
 {
-    return run->model.vocab_size >= LEAST_VOCABULARY ? WITH_ROUGH : WITHOUT_ROUGH;
+    return run->model.vocab_size >= CBE_LENS_LEAST_VOCABULARY ? WITH_ROUGH : WITHOUT_ROUGH;
 }
 
 static double rough_vocabulary(const cbe_plan_run *run)
 {
     const double v = (double)run->model.vocab_size;
-    return roughness(run) ? fmin(LIKELY_ENTRIES, v / 4) : v;
+    return roughness(run) ? fmin(LIKELY_ENTRIES, v / CBE_LENS_LIKELY_SHARE) : v;
 }
 
 /* Seconds of one vector's search, of a process that has a share of the tokens. */
@@ -203,7 +204,7 @@ cbe_status cbe_plan_make(cbe_plan *plan, const cbe_plan_run *run, const cbe_plan
     plan->forward = scaled(run, r, run_tokens * multiplications * r->multiply / FORWARD_SHARE);
     const effort *first = &FIRST[roughness(run)], *later = &LATER[roughness(run)];
     double products = 2 * n * v * d; /* in setting a layer */
-    if (roughness(run)) products += fmin(RANKED_ROWS, (double)run->n_tokens) * share * v * d + n * rough_vocabulary(run) * d;
+    if (roughness(run)) products += fmin(CBE_LENS_RANKED_ROWS, (double)run->n_tokens) * share * v * d + n * rough_vocabulary(run) * d;
     plan->set = scaled(run, r, layers * (products * r->multiply + n * v * r->set));
     plan->search_time = layers * scaled(run, r, vector_seconds(run, r, first, n, share, plan->group_size) +
                                                     (k - 1) * vector_seconds(run, r, later, n, share, plan->group_size));

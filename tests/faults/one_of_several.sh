@@ -44,7 +44,7 @@ for division in tokens layers; do
             elif [ $status -ne 0 ]; then grep -q '^cbe: ' log || wrong="ended with status $status and no message"
             else cmp -s divided/basis.safetensors whole/basis.safetensors || wrong="has another result"
             fi
-            [ -z "$wrong" ] || { echo "tokens or layers: $division, rank $rank, $fault: $wrong"; found=$((found + 1)); }
+            [ -z "$wrong" ] || { echo "$division divided, rank $rank, $fault: $wrong"; found=$((found + 1)); }
         done
         echo "$division divided, rank $rank: $count allocations"
     done
