@@ -186,25 +186,27 @@ static cbe_row_sums row_exp(size_t n, const float *z, const float *u, const floa
     return row_pass(PRODUCT, true, n, z, u, NULL, a, c, level, e);
 }
 
+/* The rows one after the other: as rows_pass adds them up, with the same bits. */
+SIMD void accumulate_pass(size_t rows, size_t n, const float *const *e, const float *w, int first, float *g)
+{
+    vfloat ws[CBE_ROW_GROUP] = {{0}};
+    for (size_t r = 0; r < rows; r++) ws[r] = splat(w[r]);
+    for (size_t i = 0; i < n; i += LANES) {
+        const size_t count = n - i < LANES ? n - i : LANES;
+        const bool whole = count == LANES;
+        vfloat gs = first ? splat(0) : whole ? load(g + i) : load_some(g + i, count);
+#pragma GCC unroll 4
+        for (size_t r = 0; r < rows; r++) gs = multiply_add(ws[r], whole ? load(e[r] + i) : load_some(e[r] + i, count), gs);
+        store_count(g + i, gs, count);
+    }
+}
+
 static void accumulate(size_t n, size_t rows, const float *const *e, const float *w, int first, float *g)
 {
-    /* Rows that are missing repeat the first with weight 0: one loop serves all counts. */
-    const float *e0 = e[0], *e1 = e[rows > 1 ? 1 : 0], *e2 = e[rows > 2 ? 2 : 0],
-                *e3 = e[rows > 3 ? 3 : 0];
-    const float w0 = w[0], w1 = rows > 1 ? w[1] : 0, w2 = rows > 2 ? w[2] : 0,
-                w3 = rows > 3 ? w[3] : 0;
-    if (rows > 2) {
-        if (first) memset(g, 0, n * sizeof *g);
-#pragma omp simd
-        for (size_t i = 0; i < n; i++)
-            g[i] += (w0 * e0[i] + w1 * e1[i]) + (w2 * e2[i] + w3 * e3[i]);
-    } else if (first) {
-#pragma omp simd
-        for (size_t i = 0; i < n; i++) g[i] = w0 * e0[i] + w1 * e1[i];
-    } else {
-#pragma omp simd
-        for (size_t i = 0; i < n; i++) g[i] += w0 * e0[i] + w1 * e1[i];
-    }
+    if (rows == CBE_EXP_ROWS)
+        accumulate_pass(CBE_EXP_ROWS, n, e, w, first, g);
+    else
+        accumulate_pass(rows, n, e, w, first, g);
 }
 
 /* One loop for each kind of exponents. */

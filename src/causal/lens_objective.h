@@ -11,7 +11,8 @@
  *
  * Maths and derivatives: docs/maths.md. Float64 twin: tests/ref/lens_ref.c.
  * lens_objective.c owns the arrays; lens_vocabulary.c orders W~; lens_rows.c keeps Z; lens_layer.c makes what is the same for all directions;
- * lens_eval.c evaluates; lens_optimal.c finds the constants of optimal ablation.
+ * lens_eval.c evaluates, with lens_pass.c for the rows and lens_gradient.c for gradients; lens_optimal.c finds the constants of
+ * optimal ablation.
  *
  * N tokens, d hidden size, V vocabulary; a row is a token that has an energy (for ce: a label).
  */
@@ -180,6 +181,10 @@ typedef struct {
 static const double CBE_LOG2E = 1.4426950408889634074;
 static const double CBE_LN2 = 0.69314718055994530942;
 
+/** What gradient vectors over V are larger by, until they are added up in double: probabilities of 2^-140, which rows of
+ * SmolLM2 have, would be subnormal floats, for which some CPUs take 100 times as long. */
+static const double CBE_LENS_G_SCALE = 0x1p40;
+
 /** The factor nearest to x that a kernel, which takes x log2(e) in float, applies exactly: formulas that
  * use it have no error of first order from the rounding. */
 static inline double cbe_lens_round(double x)
@@ -256,6 +261,28 @@ void cbe_lens_set_directions(cbe_lens_objective *o, size_t m, const double *v);
  * @param slope d energy / d constant (m), NULL unless slopes or gradients are wanted; grad (m, d) NULL unless gradients are */
 void cbe_lens_eval_columns(cbe_lens_objective *o, size_t m, const double *v, cbe_lens_want want, double *energy,
                            double *slope, double *grad, double *per_token);
+
+/* lens_pass.c: columns 0 .. m - 1, once o->shifts are known. */
+
+/** Fills o->rows of the rows that are not set aside, and where gradients are wanted o->g and o->g_sum. */
+void cbe_lens_pass(cbe_lens_objective *o, size_t m, cbe_lens_want want);
+/** The same for o->exact_pairs, n_pairs of them; o->exact_grad += their terms in xc and ac. @param v_m directions (.., d) */
+void cbe_lens_exact_pass(cbe_lens_objective *o, size_t m, const double *v_m, size_t n_pairs, cbe_lens_want want);
+
+/* lens_gradient.c */
+
+/** Sums over the rows of all processes. */
+typedef struct {
+    cbe_long_sum *energy, *c;    /* (m): of energies and c_coeff */
+    cbe_long_sum *ac;            /* (m): of ac_coeff */
+    cbe_long_sum *lens, *hidden; /* (m, d): sum w E - W~' G + sum xc_coeff x, and sum c_coeff h */
+    size_t count;                /* all together, one behind the other in o->sums */
+} cbe_lens_totals;
+
+/** Adds the process's share to t->lens and t->hidden. @param exact whether rows were set aside */
+void cbe_lens_add_gradients(cbe_lens_objective *o, size_t m, bool exact, const cbe_lens_totals *t);
+/** grad (m, d): sums of the rows' gradients, once t is that of all processes. */
+void cbe_lens_finish_gradient(cbe_lens_objective *o, size_t m, const cbe_lens_totals *t, double *grad);
 
 /* lens_optimal.c */
 cbe_status cbe_lens_eval_optimal(cbe_objective *self, size_t m, const double *v, double *energy, double *constant,

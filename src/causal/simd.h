@@ -200,10 +200,9 @@ SIMD vfloat exp2_assemble(vfloat shifted, vfloat f)
     const vbits step = (vbits)_mm256_permutevar8x32_epi32(_mm256_loadu_si256((const __m256i *)steps), (__m256i)shifted);
     const float c3 = 0x1.c6a5a2p-5f, c2 = 0x1.ec0f92p-3f;
 #endif
-    vfloat p = multiply_add(splat(c3), f, splat(c2));
-    p = multiply_add(p, f, splat(0x1.62e43p-1f));
-    p = multiply_add(p, f, splat(1.0f));
-    return p * (vfloat)(bits + step);
+    const vfloat slope = multiply_add(multiply_add(splat(c3), f, splat(c2)), f, splat(0x1.62e43p-1f));
+    const vfloat power = (vfloat)(bits + step); /* 2^f is 1 + f slope(f) */
+    return multiply_add(power * f, slope, power);
 #else
     vfloat p = 0x1.41d334p-13f * f + 0x1.5f456ap-10f;
     p = p * f + 0x1.3b2dbcp-7f;
