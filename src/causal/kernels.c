@@ -157,13 +157,11 @@ static void rows_dot_f64_ref(size_t n, size_t d, const float *w, size_t ldw, siz
         }
 }
 
-static void rows_sum_f64_ref(size_t n, size_t d, const float *w, size_t ldw, size_t m,
-                             const double *coeff, size_t ldc, double *out)
+static void rows_sum_f64_ref(size_t n, size_t d, const float *const *rows, size_t m, const double *coeff, size_t ldc, double *out)
 {
     for (size_t j = 0; j < m; j++)
         for (size_t i = 0; i < n; i++)
-            for (size_t k = 0; k < d; k++)
-                out[j * d + k] += coeff[j * ldc + i] * (double)w[i * ldw + k];
+            for (size_t k = 0; k < d; k++) out[j * d + k] += coeff[j * ldc + i] * (double)rows[i][k];
 }
 
 static int always(void)

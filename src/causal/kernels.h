@@ -86,11 +86,10 @@ typedef struct {
      * in double over the rest. */
     void (*rows_sum)(size_t n, size_t d, const float *w, size_t ldw, size_t m, const float *coeff,
                      size_t ldc, double *out);
-    /** The two with double vectors and coefficients, in double throughout. */
+    /** The two with double vectors and coefficients, in double throughout; rows are added up wherever they lie, in their order. */
     void (*rows_dot_f64)(size_t n, size_t d, const float *w, size_t ldw, size_t m, const double *a,
                          double *out, size_t ldo);
-    void (*rows_sum_f64)(size_t n, size_t d, const float *w, size_t ldw, size_t m, const double *coeff,
-                         size_t ldc, double *out);
+    void (*rows_sum_f64)(size_t n, size_t d, const float *const *rows, size_t m, const double *coeff, size_t ldc, double *out);
 } cbe_kernels;
 
 /** All that were built, best first; the last is "ref", plain loops in double. Ends with NULL. */

@@ -383,27 +383,59 @@ SIMD vfloat load_left(const float *p, size_t left)
     return left >= LANES ? load(p) : load_some(p, left);
 }
 
-/* Products of two rows with four vectors: eight sums that share six loads. out: those of the first row, then of the second.
- * ahead: the rows were not seen before, those after them are fetched. */
-SIMD void dot_two_by_four(size_t d, const float *const x[2], const float *const y[4], bool ahead, float out[8])
+/* The sums of four vectors' lanes, each added up as sum_floats does it, with the same bits. */
+SIMD void sum_four(const vfloat v[4], float out[4])
 {
-    vfloat a0 = {0}, a1 = {0}, a2 = {0}, a3 = {0}, b0 = {0}, b1 = {0}, b2 = {0}, b3 = {0};
-    for (size_t k = 0; k < d; k += LANES) {
-        const size_t left = d - k;
-        if (ahead) {
-            fetch(x[0] + k, PREFETCH);
-            fetch(x[1] + k, PREFETCH);
-        }
-        const vfloat x0 = load_left(x[0] + k, left), x1 = load_left(x[1] + k, left);
-        const vfloat y0 = load_left(y[0] + k, left), y1 = load_left(y[1] + k, left);
-        a0 = multiply_add(x0, y0, a0), b0 = multiply_add(x1, y0, b0);
-        a1 = multiply_add(x0, y1, a1), b1 = multiply_add(x1, y1, b1);
-        const vfloat y2 = load_left(y[2] + k, left), y3 = load_left(y[3] + k, left);
-        a2 = multiply_add(x0, y2, a2), b2 = multiply_add(x1, y2, b2);
-        a3 = multiply_add(x0, y3, a3), b3 = multiply_add(x1, y3, b3);
+#if defined(__AVX512F__)
+    /* Lanes 8 apart, then 4 apart, in which two vectors and then four share a register; then those of each quarter. */
+    const __m512 a = (__m512)v[0], b = (__m512)v[1], c = (__m512)v[2], d = (__m512)v[3];
+    const __m512 ab = _mm512_shuffle_f32x4(a, b, 0x44) + _mm512_shuffle_f32x4(a, b, 0xee);
+    const __m512 cd = _mm512_shuffle_f32x4(c, d, 0x44) + _mm512_shuffle_f32x4(c, d, 0xee);
+    const __m512 quarters = _mm512_shuffle_f32x4(ab, cd, 0x88) + _mm512_shuffle_f32x4(ab, cd, 0xdd);
+    const __m512 halves = quarters + _mm512_permute_ps(quarters, 0x4e);
+    const __m512 sums = halves + _mm512_permute_ps(halves, 0xb1);
+    for (size_t i = 0; i < 4; i++) out[i] = ((vfloat)sums)[4 * i];
+#else
+    for (size_t i = 0; i < 4; i++) out[i] = sum_floats(v[i]);
+#endif
+}
+
+enum {
+    DOT_VECTORS = 4,                 /* vectors, which stay in the first cache, multiplied together with */
+    DOT_ROWS = LANES == 16 ? 4 : 2,  /* so many rows: as many sums as registers hold; */
+    DOT_BLOCK = 32768                /* floats of rows that stay in the second cache for the next vectors */
+};
+
+/* The next entries of DOT_ROWS rows and DOT_VECTORS vectors; `left` of them where they end. Of rows `from` to `to` - 1 what lies
+ * `ahead` is fetched. */
+SIMD void dot_step(size_t k, size_t left, const float *const x[DOT_ROWS], const float *const y[DOT_VECTORS], size_t from, size_t to,
+                   size_t ahead, vfloat sums[DOT_ROWS * DOT_VECTORS])
+{
+    vfloat ys[DOT_VECTORS];
+#pragma GCC unroll 4
+    for (size_t c = 0; c < DOT_VECTORS; c++) ys[c] = load_left(y[c] + k, left);
+#pragma GCC unroll 4
+    for (size_t r = 0; r < DOT_ROWS; r++) {
+        if (from <= r && r < to) fetch(x[r] + k, ahead);
+        const vfloat xs = load_left(x[r] + k, left);
+#pragma GCC unroll 4
+        for (size_t c = 0; c < DOT_VECTORS; c++) sums[r * DOT_VECTORS + c] = multiply_add(xs, ys[c], sums[r * DOT_VECTORS + c]);
     }
-    const vfloat sums[8] = {a0, a1, a2, a3, b0, b1, b2, b3};
-    for (size_t i = 0; i < 8; i++) out[i] = sum_floats(sums[i]);
+}
+
+/* Products of DOT_ROWS rows with DOT_VECTORS vectors, whose sums share their loads. out: those of the first row, then of the second. */
+SIMD void dot_tile(size_t d, const float *const rows[DOT_ROWS], const float *const vectors[DOT_VECTORS], size_t from, size_t to,
+                   size_t ahead, float out[DOT_ROWS * DOT_VECTORS])
+{
+    vfloat sums[DOT_ROWS * DOT_VECTORS] = {{0}};
+    const float *x[DOT_ROWS], *y[DOT_VECTORS];
+    for (size_t r = 0; r < DOT_ROWS; r++) x[r] = rows[r];
+    for (size_t c = 0; c < DOT_VECTORS; c++) y[c] = vectors[c];
+    size_t k = 0;
+    for (; k + LANES <= d; k += LANES) dot_step(k, LANES, x, y, from, to, ahead, sums);
+    if (k < d) dot_step(k, d - k, x, y, 0, 0, 0, sums);
+#pragma GCC unroll 4
+    for (size_t r = 0; r < DOT_ROWS; r++) sum_four(sums + r * DOT_VECTORS, out + r * DOT_VECTORS);
 }
 
 /* Of four rows with one vector. Every product is added up in the same order as above: its bits are the same whatever it is made
@@ -420,83 +452,123 @@ SIMD void dot_four_by_one(size_t d, const float *const x[4], const float *y, flo
         s2 = multiply_add(load_left(x[2] + k, left), ys, s2);
         s3 = multiply_add(load_left(x[3] + k, left), ys, s3);
     }
-    const vfloat sums[4] = {s0, s1, s2, s3};
-    for (size_t i = 0; i < 4; i++) out[i] = sum_floats(sums[i]);
+    sum_four((const vfloat[]){s0, s1, s2, s3}, out);
 }
 
-/* Two rows stay in the first cache while all vectors are multiplied with them; what is missing of a block repeats the last row
- * or vector. */
+/* Products of n rows with up to DOT_VECTORS vectors; what is missing of a tile repeats the last row or vector. */
+SIMD void dot_rows(size_t n, size_t d, const float *w, size_t ldw, size_t vectors, const float *a, size_t from, size_t to, size_t ahead,
+                   float *out, size_t ldo)
+{
+    const float *x[DOT_ROWS], *y[DOT_VECTORS];
+    float tile[DOT_ROWS * DOT_VECTORS];
+    for (size_t c = 0; c < DOT_VECTORS; c++) y[c] = a + (c < vectors ? c : vectors - 1) * d;
+    for (size_t i = 0; i < n; i += DOT_ROWS) {
+        for (size_t r = 0; r < DOT_ROWS; r++) x[r] = w + (i + r < n ? i + r : n - 1) * ldw;
+        dot_tile(d, x, y, from, to, ahead, tile);
+        for (size_t r = 0; r < DOT_ROWS && i + r < n; r++)
+            for (size_t c = 0; c < vectors; c++) out[c * ldo + i + r] = tile[r * DOT_VECTORS + c];
+    }
+}
+
+/* Of m vectors, in blocks of rows; the next block is fetched meanwhile, for several passes over a block half in each of two. */
+static void dot_blocks(size_t n, size_t d, const float *w, size_t ldw, size_t m, const float *a, float *out, size_t ldo)
+{
+    const size_t fitting = DOT_BLOCK / d / DOT_ROWS * DOT_ROWS, block = fitting ? fitting : DOT_ROWS, ahead = block * ldw;
+    for (size_t start = 0; start < n; start += block) {
+        const size_t rows = n - start < block ? n - start : block;
+        const float *from = w + start * ldw;
+        for (size_t j = 0; j < m; j += DOT_VECTORS) {
+            const size_t vectors = m - j < DOT_VECTORS ? m - j : DOT_VECTORS;
+            const float *by = a + j * d;
+            float *to = out + j * ldo + start;
+            if (m <= DOT_VECTORS)
+                dot_rows(rows, d, from, ldw, vectors, by, 0, DOT_ROWS, PREFETCH, to, ldo);
+            else if (j == 0)
+                dot_rows(rows, d, from, ldw, vectors, by, 0, DOT_ROWS / 2, ahead, to, ldo);
+            else if (j == DOT_VECTORS)
+                dot_rows(rows, d, from, ldw, vectors, by, DOT_ROWS / 2, DOT_ROWS, ahead, to, ldo);
+            else
+                dot_rows(rows, d, from, ldw, vectors, by, 0, 0, 0, to, ldo);
+        }
+    }
+}
+
 static void rows_dot(size_t n, size_t d, const float *w, size_t ldw, size_t m, const float *a,
                      float *out, size_t ldo)
 {
-    const float *x[4], *y[4];
-    float block[8];
-    for (size_t i = 0; i < n && m == 1; i += 4) {
-        for (size_t r = 0; r < 4; r++) x[r] = w + (i + r < n ? i + r : n - 1) * ldw;
-        dot_four_by_one(d, x, a, block);
-        for (size_t r = 0; r < 4 && i + r < n; r++) out[i + r] = block[r];
+    if (m > 1) {
+        dot_blocks(n, d, w, ldw, m, a, out, ldo);
+        return;
     }
-    for (size_t i = 0; i < n && m > 1; i += 2)
-        for (size_t j = 0; j < m; j += 4) {
-            const size_t vectors = m - j < 4 ? m - j : 4;
-            for (size_t r = 0; r < 2; r++) x[r] = w + (i + r < n ? i + r : n - 1) * ldw;
-            for (size_t c = 0; c < 4; c++) y[c] = a + (j + (c < vectors ? c : vectors - 1)) * d;
-            dot_two_by_four(d, x, y, j == 0, block);
-            for (size_t r = 0; r < 2 && i + r < n; r++)
-                for (size_t c = 0; c < vectors; c++) out[(j + c) * ldo + i + r] = block[r * 4 + c];
-        }
+    for (size_t i = 0; i < n; i += 4) {
+        const float *x[4];
+        float sums[4];
+        for (size_t r = 0; r < 4; r++) x[r] = w + (i + r < n ? i + r : n - 1) * ldw;
+        dot_four_by_one(d, x, a, sums);
+        for (size_t r = 0; r < 4 && i + r < n; r++) out[i + r] = sums[r];
+    }
 }
 
 enum {
     SUM_ROWS = 64,                           /* rows summed in float before the sum goes on in double */
-    SUM_COLUMNS = 2,                         /* vectors of a row that are summed together, */
-    SUM_VECTORS = LANES == 16 ? 8 : 4,       /* for so many coefficients each: as many sums as registers hold; */
-    ONE_COLUMNS = 8                          /* or, for one coefficient, so many */
+    SUM_SUMS = LANES == 16 ? 16 : 8,         /* sums that registers hold: of vectors of a row, for some coefficients each; */
+    SUM_VECTORS = SUM_SUMS / 2,              /* so many coefficients at the most, */
+    SUM_COLUMNS = 8                          /* and so many vectors */
 };
 
-/* Sums over n rows of `columns` vectors each, in registers, for m <= vectors lists of coefficients. Each sum takes its rows in
- * order, whatever is summed beside it. left: entries that there are of the last vector. */
-SIMD void sum_tile(size_t vectors, size_t columns, size_t n, const float *w, size_t ldw, size_t left, size_t m,
-                   const float *coeff, size_t ldc, bool ahead, double *out, size_t ldo)
+/* out += sums; `left` of them where the row ends. */
+SIMD void add_sum(vfloat sums, size_t left, double *out)
 {
-    vfloat sums[SUM_VECTORS * SUM_COLUMNS] = {{0}}; /* (vectors, columns) */
-    const float *c[SUM_VECTORS];
-#pragma GCC unroll 8
-    for (size_t j = 0; j < vectors; j++) c[j] = coeff + (j < m ? j : 0) * ldc;
-    for (size_t i = 0; i < n; i++) {
-        vfloat x[ONE_COLUMNS];
+    vdouble total;
+    if (left >= LANES) {
+        memcpy(&total, out, sizeof total);
+        add_block(&total, sums);
+        memcpy(out, &total, sizeof total);
+    } else {
+        float lanes[LANES];
+        store(lanes, sums);
+        for (size_t l = 0; l < left; l++) out[l] += (double)lanes[l];
+    }
+}
+
+/* Sums over n rows of `columns` vectors each, in registers, for m <= vectors lists of coefficients (n, vectors). Each sum takes its
+ * rows in order, whatever is summed beside it. left: entries that there are of the last vector. */
+SIMD void sum_tile(size_t vectors, size_t columns, size_t n, const float *w, size_t ldw, size_t left, size_t m, const float *coeff,
+                   double *out, size_t ldo)
+{
+    vfloat sums[SUM_SUMS] = {{0}}; /* (vectors, columns) */
+    for (size_t i = 0; i < n; i++, w += ldw, coeff += vectors) {
+        vfloat x[SUM_COLUMNS];
 #pragma GCC unroll 8
         for (size_t k = 0; k < columns; k++) {
-            /* What the next SUM_ROWS rows begin with here. */
-            if (ahead) __builtin_prefetch(w + (i + SUM_ROWS) * ldw + k * LANES, 0, 2);
-            x[k] = load_left(w + i * ldw + k * LANES, left - k * LANES);
+            __builtin_prefetch(w + SUM_ROWS * ldw + k * LANES, 0, 2); /* what the next SUM_ROWS rows have here */
+            x[k] = load_left(w + k * LANES, left - k * LANES);
         }
 #pragma GCC unroll 8
         for (size_t j = 0; j < vectors; j++) {
-            const vfloat cs = splat(c[j][i]);
+            const vfloat cs = splat(coeff[j]);
 #pragma GCC unroll 8
             for (size_t k = 0; k < columns; k++) sums[j * columns + k] = multiply_add(cs, x[k], sums[j * columns + k]);
         }
     }
-    for (size_t j = 0; j < m; j++)
-        for (size_t k = 0; k < columns; k++) {
-            float lanes[LANES];
-            store(lanes, sums[j * columns + k]);
-            for (size_t l = 0; l < LANES && k * LANES + l < left; l++) out[j * ldo + k * LANES + l] += (double)lanes[l];
-        }
+#pragma GCC unroll 8
+    for (size_t j = 0; j < vectors; j++)
+#pragma GCC unroll 8
+        for (size_t k = 0; k < columns; k++)
+            if (j < m) add_sum(sums[j * columns + k], left - k * LANES, out + j * ldo + k * LANES);
 }
 
-/* One row's entries from k on, summed with the lists of coefficients j .. j + m - 1; returns how many entries. */
-SIMD size_t sum_columns(size_t vectors, size_t columns, size_t n, const float *w, size_t ldw, size_t left, size_t m,
-                        const float *coeff, size_t ldc, size_t d, bool ahead, double *out)
+/* Sums over n <= SUM_ROWS rows, of all their d entries. */
+SIMD void sum_rows(size_t vectors, size_t columns, size_t n, size_t d, const float *w, size_t ldw, size_t m, const float *coeff,
+                   size_t ldc, double *out)
 {
-    if (left >= columns * LANES) {
-        sum_tile(vectors, columns, n, w, ldw, columns * LANES, m, coeff, ldc, ahead, out, d);
-        return columns * LANES;
-    }
-    const size_t taken = left < LANES ? left : LANES;
-    sum_tile(vectors, 1, n, w, ldw, taken, m, coeff, ldc, ahead, out, d);
-    return taken;
+    const size_t width = columns * LANES;
+    float packed[SUM_ROWS * SUM_VECTORS];
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < vectors; j++) packed[i * vectors + j] = j < m ? coeff[j * ldc + i] : 0;
+    size_t k = 0;
+    for (; k + width <= d; k += width) sum_tile(vectors, columns, n, w + k, ldw, width, m, packed, out + k, d);
+    for (; k < d; k += LANES) sum_tile(vectors, 1, n, w + k, ldw, d - k < LANES ? d - k : LANES, m, packed, out + k, d);
 }
 
 static void rows_sum(size_t n, size_t d, const float *w, size_t ldw, size_t m, const float *coeff,
@@ -508,41 +580,103 @@ static void rows_sum(size_t n, size_t d, const float *w, size_t ldw, size_t m, c
             const size_t lists = m - j < SUM_VECTORS ? m - j : SUM_VECTORS;
             const float *from = w + start * ldw, *by = coeff + j * ldc + start;
             double *to = out + j * d;
-            for (size_t k = 0; k < d && lists == 1;)
-                k += sum_columns(1, ONE_COLUMNS, rows, from + k, ldw, d - k, 1, by, ldc, d, j == 0, to + k);
-            for (size_t k = 0; k < d && lists > 1;)
-                k += sum_columns(SUM_VECTORS, SUM_COLUMNS, rows, from + k, ldw, d - k, lists, by, ldc, d, j == 0, to + k);
+            if (lists == 1)
+                sum_rows(1, SUM_COLUMNS, rows, d, from, ldw, 1, by, ldc, to);
+            else if (lists == 2)
+                sum_rows(2, SUM_SUMS / 2, rows, d, from, ldw, 2, by, ldc, to);
+            else if (lists <= 4)
+                sum_rows(4, SUM_SUMS / 4, rows, d, from, ldw, lists, by, ldc, to);
+            else
+                sum_rows(SUM_VECTORS, 2, rows, d, from, ldw, lists, by, ldc, to);
         }
     }
 }
 
+enum {
+    DOUBLES = LANES / 2, /* of a register */
+    DOUBLE_VECTORS = 4,  /* vectors multiplied with a row together, */
+    DOUBLE_ROWS = 4      /* and rows added up together */
+};
+
+typedef double vregister __attribute__((vector_size(8 * DOUBLES)));
+typedef float vnarrow __attribute__((vector_size(4 * DOUBLES)));
+
+/* The next DOUBLES entries, as double; zeros behind the last of them. */
+SIMD vregister load_widened(const float *p, size_t left)
+{
+    vnarrow v = {0};
+    memcpy(&v, p, (left < DOUBLES ? left : DOUBLES) * sizeof *p);
+    return __builtin_convertvector(v, vregister);
+}
+
+SIMD vregister load_doubles(const double *p, size_t left)
+{
+    vregister v = {0};
+    memcpy(&v, p, (left < DOUBLES ? left : DOUBLES) * sizeof *p);
+    return v;
+}
+
+/* The next entries of a row and of DOUBLE_VECTORS vectors. */
+SIMD void dot_step_f64(size_t left, const float *row, const double *const v[DOUBLE_VECTORS], size_t k, vregister sums[DOUBLE_VECTORS])
+{
+    const vregister x = load_widened(row + k, left);
+#pragma GCC unroll 4
+    for (size_t c = 0; c < DOUBLE_VECTORS; c++) sums[c] += x * load_doubles(v[c] + k, left);
+}
+
+/* Each product is added up in the same order whatever it is made with: entries of even and of odd registers by themselves. */
 static void rows_dot_f64(size_t n, size_t d, const float *w, size_t ldw, size_t m, const double *a,
                          double *out, size_t ldo)
 {
-    for (size_t i = 0; i < n; i++) {
-        const float *row = w + i * ldw;
-        for (size_t j = 0; j < m; j++) {
-            const double *v = a + j * d;
-            double sum = 0;
-#pragma omp simd reduction(+ : sum)
-            for (size_t k = 0; k < d; k++) sum += (double)row[k] * v[k];
-            out[j * ldo + i] = sum;
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < m; j += DOUBLE_VECTORS) {
+            const float *row = w + i * ldw;
+            const double *v[DOUBLE_VECTORS];
+            vregister even[DOUBLE_VECTORS] = {{0}}, odd[DOUBLE_VECTORS] = {{0}};
+            for (size_t c = 0; c < DOUBLE_VECTORS; c++) v[c] = a + (j + c < m ? j + c : j) * d;
+            size_t k = 0;
+            for (; k + 2 * DOUBLES <= d; k += 2 * DOUBLES) {
+                dot_step_f64(DOUBLES, row, v, k, even);
+                dot_step_f64(DOUBLES, row, v, k + DOUBLES, odd);
+            }
+            for (; k < d; k += DOUBLES) dot_step_f64(d - k, row, v, k, even);
+#pragma GCC unroll 4
+            for (size_t c = 0; c < DOUBLE_VECTORS; c++) {
+                const vregister both = even[c] + odd[c];
+                double sum = 0;
+                for (size_t l = 0; l < DOUBLES; l++) sum += both[l];
+                if (j + c < m) out[(j + c) * ldo + i] = sum;
+            }
         }
-    }
 }
 
-static void rows_sum_f64(size_t n, size_t d, const float *w, size_t ldw, size_t m, const double *coeff,
-                         size_t ldc, double *out)
+/* Some rows, whose entries are converted once for all lists of coefficients. */
+SIMD void sum_rows_f64(size_t n, size_t d, const float *const *rows, size_t m, const double *coeff, size_t ldc, double *out)
 {
-    for (size_t i = 0; i < n; i++) {
-        const float *row = w + i * ldw;
+    const float *w[DOUBLE_ROWS];
+    for (size_t r = 0; r < n; r++) w[r] = rows[r];
+    size_t k = 0;
+    for (; k + DOUBLES <= d; k += DOUBLES) {
+        vregister x[DOUBLE_ROWS];
+#pragma GCC unroll 4
+        for (size_t r = 0; r < n; r++) x[r] = load_widened(w[r] + k, DOUBLES);
         for (size_t j = 0; j < m; j++) {
-            const double c = coeff[j * ldc + i];
-            double *o = out + j * d;
-#pragma omp simd
-            for (size_t k = 0; k < d; k++) o[k] += c * (double)row[k];
+            vregister sum = load_doubles(out + j * d + k, DOUBLES);
+#pragma GCC unroll 4
+            for (size_t r = 0; r < n; r++) sum += coeff[j * ldc + r] * x[r];
+            memcpy(out + j * d + k, &sum, sizeof sum);
         }
     }
+    for (; k < d; k++)
+        for (size_t j = 0; j < m; j++)
+            for (size_t r = 0; r < n; r++) out[j * d + k] += coeff[j * ldc + r] * (double)w[r][k];
+}
+
+static void rows_sum_f64(size_t n, size_t d, const float *const *rows, size_t m, const double *coeff, size_t ldc, double *out)
+{
+    size_t i = 0;
+    for (; i + DOUBLE_ROWS <= n; i += DOUBLE_ROWS) sum_rows_f64(DOUBLE_ROWS, d, rows + i, m, coeff + i, ldc, out);
+    for (; i < n; i++) sum_rows_f64(1, d, rows + i, m, coeff + i, ldc, out);
 }
 
 static int usable(void)

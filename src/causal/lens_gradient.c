@@ -85,21 +85,31 @@ static void vocab_gradient(cbe_lens_objective *o, size_t m, bool exact, cbe_long
     fold_rows(o, m * d, blocks, m * d, o->block_sums, -1 / CBE_LENS_G_SCALE, lens);
 }
 
+enum { ROWS_AT_ONCE = 16 }; /* hidden states added up by one call */
+
 /* One unit's sums of hidden states by c_coeff, and of lens states and expected unembeddings by theirs: out (2, m, d). */
 static void unit_gradient(const cbe_lens_objective *o, size_t m, size_t unit, const double *by_hidden, double *minus, double *out)
 {
     const cbe_kernels *kernels = o->kernels;
     const size_t d = o->hidden_size, active = o->n_active, end = o->unit_begin[unit + 1];
     const double *by_x = by_hidden + m * active, *by_e = by_x + m * active;
+    const bool resample = o->replacement == CBE_ABLATE_RESAMPLE;
     memset(out, 0, 2 * m * d * sizeof *out);
-    for (size_t i = o->unit_begin[unit]; i < end; i++) {
-        const size_t row = o->active[i], token = o->row_token[row];
-        kernels->rows_sum_f64(1, d, o->hidden + token * d, d, m, by_hidden + i, active, out);
-        kernels->rows_sum_f64(1, d, o->x + token * d, d, m, by_x + i, active, out + m * d);
-        if (o->has_probs) kernels->rows_sum_f64(1, d, o->view->e + row * d, d, m, by_e + i, active, out + m * d);
-        if (o->replacement != CBE_ABLATE_RESAMPLE) continue; /* D_n = h_n - h_other */
-        for (size_t j = 0; j < m; j++) minus[j * active + i] = -by_hidden[j * active + i];
-        kernels->rows_sum_f64(1, d, cbe_lens_other(o, token), d, m, minus + i, active, out);
+    for (size_t start = o->unit_begin[unit], n; start < end; start += n) {
+        const float *hidden[ROWS_AT_ONCE], *x[ROWS_AT_ONCE], *e[ROWS_AT_ONCE], *other[ROWS_AT_ONCE];
+        n = cbe_min_size(ROWS_AT_ONCE, end - start);
+        for (size_t i = 0; i < n; i++) {
+            const size_t row = o->active[start + i], token = o->row_token[row];
+            hidden[i] = o->hidden + token * d;
+            x[i] = o->x + token * d;
+            if (o->has_probs) e[i] = o->view->e + row * d;
+            if (resample) other[i] = cbe_lens_other(o, token);
+            for (size_t j = 0; j < m && resample; j++) minus[j * active + start + i] = -by_hidden[j * active + start + i];
+        }
+        kernels->rows_sum_f64(n, d, hidden, m, by_hidden + start, active, out);
+        kernels->rows_sum_f64(n, d, x, m, by_x + start, active, out + m * d);
+        if (o->has_probs) kernels->rows_sum_f64(n, d, e, m, by_e + start, active, out + m * d);
+        if (resample) kernels->rows_sum_f64(n, d, other, m, minus + start, active, out); /* D_n = h_n - h_other */
     }
 }
 
@@ -146,8 +156,10 @@ void cbe_lens_finish_gradient(cbe_lens_objective *o, size_t m, const cbe_lens_to
         centre = o->layernorm ? centre / (double)d : 0;
         for (size_t k = 0; k < d; k++) lens[k] -= centre;
         memcpy(out, lens, d * sizeof *out);
-        if (o->translator.weight)
-            o->kernels->rows_sum_f64(d, d, o->translator.weight, d, 1, lens, d, out);
+        for (size_t row = 0; row < d && o->translator.weight; row++) {
+            const float *weight = o->translator.weight + row * d;
+            o->kernels->rows_sum_f64(1, d, &weight, 1, &lens[row], 1, out);
+        }
         for (size_t k = 0; k < d; k++) {
             const double mean = o->replacement == CBE_ABLATE_MEAN ? o->mean[k] * o->c_total[j] : 0;
             out[k] += cbe_long_value(&t->hidden[j * d + k]) - mean;

@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "support/assert_close.h"
 
@@ -264,6 +265,8 @@ static void rows_products__are_exact_on_small_integers(void **state)
     for (size_t i = 0; i < N * LD; i++) w[i] = roundf(next(8));
     for (size_t i = 0; i < M * D; i++) a64[i] = (double)(a[i] = roundf(next(8)));
     for (size_t i = 0; i < M * N; i++) coeff64[i] = (double)(coeff[i] = roundf(next(8)));
+    const float *rows[N];
+    for (size_t i = 0; i < N; i++) rows[i] = w + i * LD;
     for (size_t k = 0; cbe_kernels_table[k]; k++) {
         const cbe_kernels *impl = cbe_kernels_table[k];
         if (!impl->usable()) continue;
@@ -282,9 +285,56 @@ static void rows_products__are_exact_on_small_integers(void **state)
                 impl->rows_sum(n, D, w, LD, m, coeff, N, sum);
                 cbe_assert_close(sum, sum_want, M * D, 0, 0, "%s rows_sum %zu", impl->name, n);
                 for (size_t i = 0; i < M * D; i++) sum[i] = (double)i;
-                impl->rows_sum_f64(n, D, w, LD, m, coeff64, N, sum);
+                impl->rows_sum_f64(n, D, rows, m, coeff64, N, sum);
                 cbe_assert_close(sum, sum_want, M * D, 0, 0, "%s rows_sum_f64 %zu", impl->name, n);
             }
+    }
+}
+
+/* What is made with a row or a vector does not depend on those beside it: batches have the bits of their directions alone. */
+static void rows_products__of_many_vectors_are_those_of_each(void **state)
+{
+    (void)state;
+    enum { N = 70, D = 149, M = 11, ROW = 37 };
+    static float w[N * D], a[M * D], coeff[M * N], dot[M * N], one[N];
+    static double a64[M * D], coeff64[M * N], sum[M * D], one64[D], dot64[M];
+    sequence = 6;
+    for (size_t i = 0; i < N * D; i++) w[i] = next(1);
+    for (size_t i = 0; i < M * D; i++) a64[i] = (double)(a[i] = next(1));
+    for (size_t i = 0; i < M * N; i++) coeff64[i] = (double)(coeff[i] = next(1));
+    const float *rows[N];
+    for (size_t i = 0; i < N; i++) rows[i] = w + i * D;
+    for (size_t k = 0; cbe_kernels_table[k]; k++) {
+        const cbe_kernels *impl = cbe_kernels_table[k];
+        if (!impl->usable()) continue;
+        for (size_t m = 1; m <= M; m++) {
+            impl->rows_dot(N, D, w, D, m, a, dot, N);
+            for (size_t j = 0; j < m; j++) {
+                impl->rows_dot(N, D, w, D, 1, a + j * D, one, N);
+                assert_memory_equal(dot + j * N, one, sizeof one);
+                impl->rows_dot(1, D, w + ROW * D, D, 1, a + j * D, one, N);
+                assert_true(dot[j * N + ROW] == one[0]);
+            }
+            memset(sum, 0, sizeof sum);
+            impl->rows_sum(N, D, w, D, m, coeff, N, sum);
+            for (size_t j = 0; j < m; j++) {
+                memset(one64, 0, sizeof one64);
+                impl->rows_sum(N, D, w, D, 1, coeff + j * N, N, one64);
+                assert_memory_equal(sum + j * D, one64, sizeof one64);
+            }
+            impl->rows_dot_f64(1, D, w + ROW * D, D, m, a64, dot64, 1);
+            for (size_t j = 0; j < m; j++) {
+                impl->rows_dot_f64(1, D, w + ROW * D, D, 1, a64 + j * D, one64, 1);
+                assert_true(dot64[j] == one64[0]);
+            }
+            memset(sum, 0, sizeof sum);
+            impl->rows_sum_f64(N, D, rows, m, coeff64, N, sum);
+            for (size_t j = 0; j < m; j++) {
+                memset(one64, 0, sizeof one64);
+                for (size_t i = 0; i < N; i++) impl->rows_sum_f64(1, D, rows + i, 1, coeff64 + j * N + i, N, one64);
+                assert_memory_equal(sum + j * D, one64, sizeof one64);
+            }
+        }
     }
 }
 
@@ -302,6 +352,7 @@ int main(void)
         cmocka_unit_test(accumulate__every_impl_matches_ref_for_every_row_count),
         cmocka_unit_test(row_cap__every_impl_matches_ref),
         cmocka_unit_test(rows_products__are_exact_on_small_integers),
+        cmocka_unit_test(rows_products__of_many_vectors_are_those_of_each),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
