@@ -56,7 +56,7 @@ static cbe_status set_lens_states(cbe_lens_objective *o, cbe_error *err)
         o->x_buffer = cbe_alloc(count, sizeof(float), "hidden states behind the translator", err);
         if (!o->x_buffer) return CBE_ERR_NOMEM;
     }
-    const size_t each = o->sequence_tokens >= CBE_LENS_BLOCK ? o->sequence_tokens : n; /* see set_rows */
+    const size_t each = o->sequence_tokens >= CBE_LENS_LONG_SEQUENCE ? o->sequence_tokens : n; /* see set_rows */
     for (size_t first = 0; first < n; first += each)
         cbe_translate(o->translator, cbe_min_size(each, n - first), d, o->hidden + first * d, o->x_buffer + first * d);
     o->x = o->x_buffer;
@@ -135,7 +135,7 @@ static cbe_status set_rows(cbe_lens_objective *o, cbe_error *err)
 {
     size_t bad_row = o->n_rows;
     /* BLAS may round a row's products by the shape and the place that it has in a block: blocks are the same in every process. */
-    const size_t blocks = cbe_lens_divide(o, o->n_rows, NULL, o->all_rows, CBE_LENS_BLOCK, CBE_LENS_BLOCK, o->block_begin);
+    const size_t blocks = cbe_lens_divide(o, o->n_rows, NULL, o->all_rows, CBE_LENS_LONG_SEQUENCE, CBE_LENS_BLOCK, o->block_begin);
 #pragma omp parallel for schedule(dynamic) num_threads(o->n_threads) reduction(min : bad_row)
     for (size_t b = 0; b < blocks; b++) {
         const size_t first = o->block_begin[b], n = o->block_begin[b + 1] - first;

@@ -35,7 +35,8 @@ enum {
     CBE_LENS_TOKEN_CHUNK = 32,   /* tokens taken at a time in products with d */
     CBE_LENS_VOCAB_BLOCK = 1024, /* vocabulary entries of one task in products with W~ */
     CBE_LENS_EXACT_ROWS = 32,    /* cancelled rows recomputed together */
-    CBE_LENS_BLOCK = 64,         /* rows of Z made together */
+    CBE_LENS_BLOCK = 128,        /* rows of Z made together: with 64, BLAS puts W~ in order for its products twice as often */
+    CBE_LENS_LONG_SEQUENCE = 64, /* rows of sequences that are long enough to be groups by themselves: core/groups.h */
     /* Floats between rows of V: without, rows of 49,152 begin at the same place of every 4 KB, and a batch's loads wait for
      * stores to other rows that look like theirs (0.0165 s a direction in place of 0.0133). */
     CBE_LENS_PADDING = 80,
