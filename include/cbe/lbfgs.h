@@ -36,6 +36,7 @@ typedef struct {
     double relative_gradient_stop; /* largest |g| at or below this times |f|; 0 switches it off */
     double noise; /* differences of f below this times |f| are taken for rounding: near an optimum the slopes
                      alone decide (the approximate Wolfe conditions of Hager and Zhang 2005, equation 4.1); 0 */
+    double noise_floor;      /* as are differences below this, whatever f is; 0 */
     double curvature_min;    /* pairs are kept when s'y is above; 1e-10 */
     double first_length;     /* |step| tried first; 0: that of min(1, 1 / |g|_1) times the gradient, PyTorch's */
 } cbe_lbfgs_options;

@@ -146,13 +146,12 @@ static void rows_sum_ref(size_t n, size_t d, const float *w, size_t ldw, size_t 
                 out[j * d + k] += (double)coeff[j * ldc + i] * w[i * ldw + k];
 }
 
-static void rows_dot_f64_ref(size_t n, size_t d, const float *w, size_t ldw, size_t m, const double *a,
-                             double *out, size_t ldo)
+static void rows_dot_f64_ref(size_t n, size_t d, const float *const *rows, size_t m, const double *a, double *out, size_t ldo)
 {
     for (size_t j = 0; j < m; j++)
         for (size_t i = 0; i < n; i++) {
             double sum = 0;
-            for (size_t k = 0; k < d; k++) sum += (double)w[i * ldw + k] * a[j * d + k];
+            for (size_t k = 0; k < d; k++) sum += (double)rows[i][k] * a[j * d + k];
             out[j * ldo + i] = sum;
         }
 }

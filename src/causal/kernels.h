@@ -86,9 +86,9 @@ typedef struct {
      * in double over the rest. */
     void (*rows_sum)(size_t n, size_t d, const float *w, size_t ldw, size_t m, const float *coeff,
                      size_t ldc, double *out);
-    /** The two with double vectors and coefficients, in double throughout; rows are added up wherever they lie, in their order. */
-    void (*rows_dot_f64)(size_t n, size_t d, const float *w, size_t ldw, size_t m, const double *a,
-                         double *out, size_t ldo);
+    /** The two with double vectors and coefficients, in double throughout, of rows wherever they lie; these are added up in their
+     * order. */
+    void (*rows_dot_f64)(size_t n, size_t d, const float *const *rows, size_t m, const double *a, double *out, size_t ldo);
     void (*rows_sum_f64)(size_t n, size_t d, const float *const *rows, size_t m, const double *coeff, size_t ldc, double *out);
 } cbe_kernels;
 

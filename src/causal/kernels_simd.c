@@ -593,9 +593,10 @@ static void rows_sum(size_t n, size_t d, const float *w, size_t ldw, size_t m, c
 }
 
 enum {
-    DOUBLES = LANES / 2, /* of a register */
-    DOUBLE_VECTORS = 4,  /* vectors multiplied with a row together, */
-    DOUBLE_ROWS = 4      /* and rows added up together */
+    DOUBLES = LANES / 2,                   /* of a register */
+    DOUBLE_SUMS = 4,                       /* sums that a product is added up in, one after the other, */
+    DOUBLE_VECTORS = LANES == 16 ? 4 : 2,  /* for so many vectors multiplied with a row together */
+    DOUBLE_ROWS = 4                        /* rows added up together */
 };
 
 typedef double vregister __attribute__((vector_size(8 * DOUBLES)));
@@ -616,38 +617,42 @@ SIMD vregister load_doubles(const double *p, size_t left)
     return v;
 }
 
-/* The next entries of a row and of DOUBLE_VECTORS vectors. */
-SIMD void dot_step_f64(size_t left, const float *row, const double *const v[DOUBLE_VECTORS], size_t k, vregister sums[DOUBLE_VECTORS])
+/* Products of a row with some vectors, which share its conversion. Each is added up in the same order whatever it is made with. */
+SIMD void dot_row_f64(size_t vectors, size_t d, const float *row, const double *a, double *out, size_t ldo)
 {
-    const vregister x = load_widened(row + k, left);
+    vregister sums[DOUBLE_VECTORS * DOUBLE_SUMS] = {{0}};
+    size_t k = 0;
+    for (; k + DOUBLE_SUMS * DOUBLES <= d; k += DOUBLE_SUMS * DOUBLES)
 #pragma GCC unroll 4
-    for (size_t c = 0; c < DOUBLE_VECTORS; c++) sums[c] += x * load_doubles(v[c] + k, left);
+        for (size_t s = 0; s < DOUBLE_SUMS; s++) {
+            const vregister x = load_widened(row + k + s * DOUBLES, DOUBLES);
+#pragma GCC unroll 4
+            for (size_t c = 0; c < vectors; c++)
+                sums[c * DOUBLE_SUMS + s] += x * load_doubles(a + c * d + k + s * DOUBLES, DOUBLES);
+        }
+    for (; k < d; k += DOUBLES) {
+        const vregister x = load_widened(row + k, d - k);
+#pragma GCC unroll 4
+        for (size_t c = 0; c < vectors; c++) sums[c * DOUBLE_SUMS] += x * load_doubles(a + c * d + k, d - k);
+    }
+#pragma GCC unroll 4
+    for (size_t c = 0; c < vectors; c++) {
+        const vregister *of = sums + c * DOUBLE_SUMS, all = (of[0] + of[1]) + (of[2] + of[3]);
+        double sum = 0;
+        for (size_t l = 0; l < DOUBLES; l++) sum += all[l];
+        out[c * ldo] = sum;
+    }
 }
 
-/* Each product is added up in the same order whatever it is made with: entries of even and of odd registers by themselves. */
-static void rows_dot_f64(size_t n, size_t d, const float *w, size_t ldw, size_t m, const double *a,
-                         double *out, size_t ldo)
+static void rows_dot_f64(size_t n, size_t d, const float *const *rows, size_t m, const double *a, double *out, size_t ldo)
 {
-    for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; j < m; j += DOUBLE_VECTORS) {
-            const float *row = w + i * ldw;
-            const double *v[DOUBLE_VECTORS];
-            vregister even[DOUBLE_VECTORS] = {{0}}, odd[DOUBLE_VECTORS] = {{0}};
-            for (size_t c = 0; c < DOUBLE_VECTORS; c++) v[c] = a + (j + c < m ? j + c : j) * d;
-            size_t k = 0;
-            for (; k + 2 * DOUBLES <= d; k += 2 * DOUBLES) {
-                dot_step_f64(DOUBLES, row, v, k, even);
-                dot_step_f64(DOUBLES, row, v, k + DOUBLES, odd);
-            }
-            for (; k < d; k += DOUBLES) dot_step_f64(d - k, row, v, k, even);
-#pragma GCC unroll 4
-            for (size_t c = 0; c < DOUBLE_VECTORS; c++) {
-                const vregister both = even[c] + odd[c];
-                double sum = 0;
-                for (size_t l = 0; l < DOUBLES; l++) sum += both[l];
-                if (j + c < m) out[(j + c) * ldo + i] = sum;
-            }
-        }
+    size_t j = 0;
+    for (; j + DOUBLE_VECTORS <= m; j += DOUBLE_VECTORS)
+        for (size_t i = 0; i < n; i++) dot_row_f64(DOUBLE_VECTORS, d, rows[i], a + j * d, out + j * ldo + i, ldo);
+    for (; j + 2 <= m; j += 2)
+        for (size_t i = 0; i < n; i++) dot_row_f64(2, d, rows[i], a + j * d, out + j * ldo + i, ldo);
+    for (; j < m; j++)
+        for (size_t i = 0; i < n; i++) dot_row_f64(1, d, rows[i], a + j * d, out + j * ldo + i, ldo);
 }
 
 /* Some rows, whose entries are converted once for all lists of coefficients. */

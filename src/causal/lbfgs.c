@@ -48,7 +48,7 @@ struct cbe_lbfgs {
 
 void cbe_lbfgs_options_init(cbe_lbfgs_options *options)
 {
-    *options = (cbe_lbfgs_options){100, 100, 125, 25, 1e-4, 0.9, 1e-7, (double)FLT_EPSILON, 0, 0, 0, 1e-10, 0};
+    *options = (cbe_lbfgs_options){100, 100, 125, 25, 1e-4, 0.9, 1e-7, (double)FLT_EPSILON, 0, 0, 0, 0, 1e-10, 0};
 }
 
 const char *cbe_stop_name(cbe_stop stop)
@@ -314,7 +314,7 @@ static void start_zoom(cbe_lbfgs *opt)
 
 static double noise_of(const cbe_lbfgs *opt)
 {
-    return opt->options.noise * fabs(opt->f0);
+    return opt->options.noise * fabs(opt->f0) + opt->options.noise_floor;
 }
 
 /* Whether a trial fails to decrease f enough (equation 3.6 a). */

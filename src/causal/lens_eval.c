@@ -31,7 +31,7 @@ static void lens_directions(cbe_lens_objective *o, size_t m, const double *v)
     memcpy(o->a, v, m * d * sizeof *v);
     if (o->translator.weight) /* out[j] = A v_j */
         for (size_t j = 0; j < m; j++) {
-            o->kernels->rows_dot_f64(d, d, o->translator.weight, d, 1, v + j * d, o->ac + j * d, d);
+            cbe_lens_translate_vector(o, v + j * d, o->ac + j * d);
             for (size_t k = 0; k < d; k++) o->a[j * d + k] += o->ac[j * d + k];
         }
     for (size_t j = 0; j < m; j++) {
@@ -52,20 +52,40 @@ static void lens_directions(cbe_lens_objective *o, size_t m, const double *v)
     }
 }
 
-/* Products of the directions with one row in force, and with the token that it is ablated with. */
-static void token_products(cbe_lens_objective *o, size_t m, const double *v, bool same, size_t row)
+/* Products of n rows, at most CBE_LENS_TOKEN_CHUNK, with the directions; that of row i and direction j goes to out[j * ldo + at[i]]. */
+static void row_products(const cbe_kernels *k, size_t n, size_t d, const float *const *rows, size_t m, const double *v,
+                         const size_t *at, double *out, size_t ldo)
+{
+    enum { VECTORS = 8 };
+    double products[VECTORS * CBE_LENS_TOKEN_CHUNK];
+    for (size_t j = 0; j < m; j += VECTORS) {
+        const size_t vectors = cbe_min_size(VECTORS, m - j);
+        k->rows_dot_f64(n, d, rows, vectors, v + j * d, products, n);
+        for (size_t c = 0; c < vectors; c++)
+            for (size_t i = 0; i < n; i++) out[(j + c) * ldo + at[i]] = products[c * n + i];
+    }
+}
+
+/* Products of the directions with n rows in force, and with the tokens that these are ablated with. */
+static void token_products(cbe_lens_objective *o, size_t m, const double *v, bool same, size_t n, const size_t *active)
 {
     const cbe_kernels *k = o->kernels;
-    const size_t d = o->hidden_size, n = o->n_tokens, token = o->row_token[row];
-    k->rows_dot_f64(1, d, o->hidden + token * d, d, m, v, o->h_dot + token, n);
+    const size_t d = o->hidden_size, all = o->n_tokens;
+    const float *rows[CBE_LENS_TOKEN_CHUNK];
+    size_t token[CBE_LENS_TOKEN_CHUNK];
+    for (size_t i = 0; i < n; i++) token[i] = o->row_token[active[i]];
+    for (size_t i = 0; i < n; i++) rows[i] = o->hidden + token[i] * d;
+    row_products(k, n, d, rows, m, v, token, o->h_dot, all);
     if (o->replacement == CBE_ABLATE_RESAMPLE) {
-        k->rows_dot_f64(1, d, cbe_lens_other(o, token), d, m, v, o->other_dot + token, n);
+        for (size_t i = 0; i < n; i++) rows[i] = cbe_lens_other(o, token[i]);
+        row_products(k, n, d, rows, m, v, token, o->other_dot, all);
     }
-    if (same)
-        for (size_t j = 0; j < m; j++) o->x_dot[j * n + token] = o->h_dot[j * n + token];
-    else
-        k->rows_dot_f64(1, d, o->x + token * d, d, m, o->ac, o->x_dot + token, n);
-    if (o->has_probs) k->rows_dot_f64(1, d, o->view->e + row * d, d, m, o->ac, o->e_dot + row, o->n_rows);
+    for (size_t i = 0; i < n; i++) rows[i] = o->x + token[i] * d;
+    if (!same) row_products(k, n, d, rows, m, o->ac, token, o->x_dot, all);
+    for (size_t j = 0; j < m && same; j++)
+        for (size_t i = 0; i < n; i++) o->x_dot[j * all + token[i]] = o->h_dot[j * all + token[i]];
+    for (size_t i = 0; i < n && o->has_probs; i++) rows[i] = o->view->e + active[i] * d;
+    if (o->has_probs) row_products(k, n, d, rows, m, o->ac, active, o->e_dot, o->n_rows);
 }
 
 /* 1 b. Products of the directions with the vocabulary and with the tokens. */
@@ -80,8 +100,9 @@ static void direction_products(cbe_lens_objective *o, size_t m, const double *v)
         for (size_t t = o->vocab_begin; t < vocab; t += CBE_LENS_VOCAB_BLOCK)
             k->rows_dot(cbe_min_size(CBE_LENS_VOCAB_BLOCK, vocab - t), d, o->w + t * d, d, m, o->ac32,
                         o->u + t, o->stride);
-#pragma omp for schedule(dynamic, CBE_LENS_TOKEN_CHUNK)
-        for (size_t i = 0; i < o->n_active; i++) token_products(o, m, v, same, o->active[i]);
+#pragma omp for schedule(dynamic)
+        for (size_t i = 0; i < o->n_active; i += CBE_LENS_TOKEN_CHUNK)
+            token_products(o, m, v, same, cbe_min_size(CBE_LENS_TOKEN_CHUNK, o->n_active - i), o->active + i);
 #pragma omp master
         if (o->shared) cbe_processes_barrier(o->processes); /* then all of u is there */
 #pragma omp barrier

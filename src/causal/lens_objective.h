@@ -199,6 +199,16 @@ static inline const float *cbe_lens_other(const cbe_lens_objective *o, size_t to
     return o->other ? o->other + token * o->hidden_size : o->hidden + (size_t)o->derangement[token] * o->hidden_size;
 }
 
+/** out = A v, both (d); with a translator alone. */
+static inline void cbe_lens_translate_vector(const cbe_lens_objective *o, const double *v, double *out)
+{
+    const size_t d = o->hidden_size;
+    for (size_t row = 0; row < d; row++) {
+        const float *weight = o->translator.weight + row * d;
+        o->kernels->rows_dot_f64(1, d, &weight, 1, v, &out[row], 1);
+    }
+}
+
 /** Rows of exponentials that a thread keeps: those of a group, with a soft cap as many of clean probabilities too. */
 static inline size_t cbe_lens_exp_rows(const cbe_lens_objective *o)
 {

@@ -351,7 +351,7 @@ static double exact_state(cbe_lens_objective *o, size_t token, double c, const d
     double *h = o->lens_grad, centre = 0, norm2 = 0; /* lens_grad is free until the gradient */
     for (size_t k = 0; k < d; k++) left[k] = h[k] = (double)o->hidden[token * d + k] - c * v[k];
     if (o->translator.weight) {
-        o->kernels->rows_dot_f64(d, d, o->translator.weight, d, 1, h, left, d);
+        cbe_lens_translate_vector(o, h, left);
         for (size_t k = 0; k < d; k++)
             left[k] += h[k] + (o->translator.bias ? (double)o->translator.bias[k] : 0);
     }

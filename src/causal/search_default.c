@@ -26,8 +26,9 @@ static const double SAMPLE_STOP = 1e-3, LEFT_STOP = 1e-3, REFINE_STOP = 1e-5, PO
 static const double TRUSTED = 0.01;
 /* A point is a maximum when its tangent gradient is below this share of the energy. */
 static const double MAXIMUM = 2e-5;
-/* Rounding of an energy, relative: float32 logits leave about 1e-7. */
-static const double NOISE = 1e-7;
+/* Rounding of an energy: float32 logits leave about 1e-7 of it, and up to 3e-7 nats however small it is; searches that took less for
+ * noise spent twenty evaluations on steps of 1e-7. */
+static const double NOISE = 1e-7, NOISE_FLOOR = 3e-7;
 /* Without a number asked for, starts are enough when another would find an unknown maximum with less than this
  * probability, larger for vectors after the first, which have the runner-ups besides; or when this much is spent on a vector, in the unit of evaluation_cost. */
 static const double UNSEEN = 2e-4, UNSEEN_LATER = 1e-3, EFFORT = 3e8;
@@ -463,6 +464,7 @@ cbe_status cbe_default_search_create(cbe_default_search **out, const cbe_search 
     options.relative_stop = POLISH_STOP;
     options.relative_gradient_stop = MAXIMUM;
     options.noise = NOISE;
+    options.noise_floor = NOISE_FLOOR;
     ds->polished = cbe_runners_create(ds->n_polished, d, &options, err);
     options.relative_stop = LEFT_STOP;
     ds->left = ds->polished ? cbe_runners_create(LEFT_STARTS, d, &options, err) : NULL;

@@ -274,7 +274,7 @@ static void rows_products__are_exact_on_small_integers(void **state)
             for (size_t n = 1; n <= N; n++) {
                 reference()->rows_dot(n, D, w, LD, m, a, dot_want, N);
                 impl->rows_dot(n, D, w, LD, m, a, dot, N);
-                impl->rows_dot_f64(n, D, w, LD, m, a64, dot64, N);
+                impl->rows_dot_f64(n, D, rows, m, a64, dot64, N);
                 for (size_t j = 0; j < m; j++)
                     for (size_t i = 0; i < n; i++) {
                         assert_true(dot[j * N + i] == dot_want[j * N + i]);
@@ -297,7 +297,7 @@ static void rows_products__of_many_vectors_are_those_of_each(void **state)
     (void)state;
     enum { N = 70, D = 149, M = 11, ROW = 37 };
     static float w[N * D], a[M * D], coeff[M * N], dot[M * N], one[N];
-    static double a64[M * D], coeff64[M * N], sum[M * D], one64[D], dot64[M];
+    static double a64[M * D], coeff64[M * N], sum[M * D], one64[D], dot64[M * N];
     sequence = 6;
     for (size_t i = 0; i < N * D; i++) w[i] = next(1);
     for (size_t i = 0; i < M * D; i++) a64[i] = (double)(a[i] = next(1));
@@ -322,10 +322,10 @@ static void rows_products__of_many_vectors_are_those_of_each(void **state)
                 impl->rows_sum(N, D, w, D, 1, coeff + j * N, N, one64);
                 assert_memory_equal(sum + j * D, one64, sizeof one64);
             }
-            impl->rows_dot_f64(1, D, w + ROW * D, D, m, a64, dot64, 1);
+            impl->rows_dot_f64(N, D, rows, m, a64, dot64, N);
             for (size_t j = 0; j < m; j++) {
-                impl->rows_dot_f64(1, D, w + ROW * D, D, 1, a64 + j * D, one64, 1);
-                assert_true(dot64[j] == one64[0]);
+                impl->rows_dot_f64(1, D, rows + ROW, 1, a64 + j * D, one64, 1);
+                assert_true(dot64[j * N + ROW] == one64[0]);
             }
             memset(sum, 0, sizeof sum);
             impl->rows_sum_f64(N, D, rows, m, coeff64, N, sum);
