@@ -233,6 +233,45 @@ static void tell__of_a_bad_value_now_and_then_does_no_harm(void **state)
     }
 }
 
+/* A bowl of depth 1 whose values are wrong by up to 2e-7, its gradients right: what float32 logits make of an energy. */
+static double noisy_bowl(size_t n, const double *x, double *g)
+{
+    double f = -1;
+    for (size_t i = 0; i < n; i++) {
+        const double weight = (double)(i + 1);
+        f += weight * x[i] * x[i] / 2;
+        g[i] = weight * x[i];
+    }
+    return f + 2e-7 * sin(1e9 * (x[0] + 2 * x[1] - x[2]));
+}
+
+/* Below the floor the slopes decide, and they lead to the bottom; values would end the run, or hold it up, on the way. */
+static void noise_floor__is_what_values_may_be_wrong_by(void **state)
+{
+    (void)state;
+    cbe_lbfgs_options options = exact_options();
+    options.gradient_stop = 1e-8;
+    options.curvature_min = 1e-20;
+    options.noise_floor = 4e-7;
+    size_t held_up = 0;
+    for (size_t i = 0; i < 20; i++) {
+        const double start[] = {1e-4 * (double)(i + 1), 7e-5, -3e-5 * (double)i};
+        cbe_lbfgs *opt = started(3, &options, start);
+        run(opt, 3, noisy_bowl, 20);
+        assert_int_equal(cbe_lbfgs_stopped(opt), CBE_STOP_GRADIENT);
+        const double *x = cbe_lbfgs_x(opt, NULL);
+        for (size_t k = 0; k < 3; k++) assert_true(fabs(x[k]) <= 1e-8);
+        cbe_lbfgs_free(opt);
+        cbe_lbfgs_options without = options;
+        without.noise_floor = 0;
+        opt = started(3, &without, start);
+        run(opt, 3, noisy_bowl, 2100);
+        held_up += cbe_lbfgs_stopped(opt) != CBE_STOP_GRADIENT || cbe_lbfgs_evaluations(opt) > 20;
+        cbe_lbfgs_free(opt);
+    }
+    assert_true(held_up >= 10);
+}
+
 static void tell__of_nan_everywhere_but_at_the_start_ends_there(void **state)
 {
     (void)state;
@@ -369,6 +408,7 @@ int main(void)
         cmocka_unit_test(stop__is_each_of_its_reasons),
         cmocka_unit_test(tell__turns_back_from_what_is_not_finite),
         cmocka_unit_test(tell__of_a_bad_value_now_and_then_does_no_harm),
+        cmocka_unit_test(noise_floor__is_what_values_may_be_wrong_by),
         cmocka_unit_test(tell__of_nan_everywhere_but_at_the_start_ends_there),
         cmocka_unit_test(tell__of_nan_at_the_start_stops_and_a_new_start_forgets_it),
         cmocka_unit_test(restart__keeps_the_curvature),
