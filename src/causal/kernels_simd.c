@@ -365,25 +365,13 @@ static cbe_cap_sums row_cap(size_t n, const float *z0, const float *z, const flo
                           sum_lanes(total[3]), sum_lanes(total[4]), sum_lanes(total[5])};
 }
 
-SIMD float sum_floats(vfloat v)
-{
-#if defined(__AVX512F__)
-    return _mm512_reduce_add_ps((__m512)v);
-#else
-    float lanes[LANES], sum = 0;
-    store(lanes, v);
-    for (size_t i = 0; i < LANES / 4; i++) sum += (lanes[4 * i] + lanes[4 * i + 1]) + (lanes[4 * i + 2] + lanes[4 * i + 3]);
-    return sum;
-#endif
-}
-
 /* The next LANES entries, or `left` of them. */
 SIMD vfloat load_left(const float *p, size_t left)
 {
     return left >= LANES ? load(p) : load_some(p, left);
 }
 
-/* The sums of four vectors' lanes, each added up as sum_floats does it, with the same bits. */
+/* The sums of four vectors' lanes, each in the same order whatever the others are. */
 SIMD void sum_four(const vfloat v[4], float out[4])
 {
 #if defined(__AVX512F__)
@@ -396,7 +384,12 @@ SIMD void sum_four(const vfloat v[4], float out[4])
     const __m512 sums = halves + _mm512_permute_ps(halves, 0xb1);
     for (size_t i = 0; i < 4; i++) out[i] = ((vfloat)sums)[4 * i];
 #else
-    for (size_t i = 0; i < 4; i++) out[i] = sum_floats(v[i]);
+    for (size_t i = 0; i < 4; i++) {
+        float l[LANES], sum = 0;
+        store(l, v[i]);
+        for (size_t k = 0; k < LANES; k += 4) sum += (l[k] + l[k + 1]) + (l[k + 2] + l[k + 3]);
+        out[i] = sum;
+    }
 #endif
 }
 

@@ -71,8 +71,8 @@ static void token_products(cbe_lens_objective *o, size_t m, const double *v, boo
 {
     const cbe_kernels *k = o->kernels;
     const size_t d = o->hidden_size, all = o->n_tokens;
-    const float *rows[CBE_LENS_TOKEN_CHUNK];
-    size_t token[CBE_LENS_TOKEN_CHUNK];
+    const float *rows[CBE_LENS_TOKEN_CHUNK] = {NULL};
+    size_t token[CBE_LENS_TOKEN_CHUNK] = {0};
     for (size_t i = 0; i < n; i++) token[i] = o->row_token[active[i]];
     for (size_t i = 0; i < n; i++) rows[i] = o->hidden + token[i] * d;
     row_products(k, n, d, rows, m, v, token, o->h_dot, all);

@@ -96,7 +96,7 @@ static void unit_gradient(const cbe_lens_objective *o, size_t m, size_t unit, co
     const bool resample = o->replacement == CBE_ABLATE_RESAMPLE;
     memset(out, 0, 2 * m * d * sizeof *out);
     for (size_t start = o->unit_begin[unit], n; start < end; start += n) {
-        const float *hidden[ROWS_AT_ONCE], *x[ROWS_AT_ONCE], *e[ROWS_AT_ONCE], *other[ROWS_AT_ONCE];
+        const float *hidden[ROWS_AT_ONCE] = {NULL}, *x[ROWS_AT_ONCE] = {NULL}, *e[ROWS_AT_ONCE] = {NULL}, *other[ROWS_AT_ONCE] = {NULL};
         n = cbe_min_size(ROWS_AT_ONCE, end - start);
         for (size_t i = 0; i < n; i++) {
             const size_t row = o->active[start + i], token = o->row_token[row];
