@@ -26,8 +26,8 @@ typedef struct {
 } effort;
 
 enum { WITHOUT_ROUGH, WITH_ROUGH };
-static const effort FIRST[] = {{215, 0, 0, 17, 58, 0, 14}, {231, 234, 39, 15, 58, 24, 8}};
-static const effort LATER[] = {{138, 0, 0, 33, 58, 0, 20}, {121, 118, 60, 12, 58, 24, 8}};
+static const effort FIRST[] = {{215, 0, 0, 17, 58, 0, 14}, {231, 234, 39, 11, 58, 24, 8}};
+static const effort LATER[] = {{138, 0, 0, 33, 58, 0, 20}, {121, 118, 60, 10, 58, 24, 8}};
 enum { SAMPLE = 256, SCORE_SAMPLE = 128, BATCH = 8, SEARCH_VECTORS = 4000, CALLS_BATCH = 3 };
 /* Entries that rough evaluations go over, mostly. */
 enum { LIKELY_ENTRIES = 8192 };

@@ -73,7 +73,7 @@ static void plan__knows_rough_energies(void **state)
     run.model.vocab_size = 20000;
     const double n = 4096, v = 20000, r = 5000, d = 100;
     const double search = 231 * (2e-8 * 256 * r + 2e-9 * r * d) + 234 * (2e-8 * 512 * r + 2e-9 * r * d) +
-                          39 * (3e-8 * n * r + 3e-9 * r * d) + 15 * (2.5e-8 * n * v + 2.5e-9 * v * d) +
+                          39 * (3e-8 * n * r + 3e-9 * r * d) + 11 * (2.5e-8 * n * v + 2.5e-9 * v * d) +
                           58 * (1e-8 * 128 * r + 1e-9 * r * d) + 24 * (1e-8 * 256 * v + 1e-9 * v * d) +
                           8 * (1e-8 * n * v + 1e-9 * v * d);
     const cbe_plan plan = plan_of(&run);
