@@ -33,7 +33,7 @@ static void finish_row(const cbe_lens_objective *o, size_t direction, size_t tok
     out->weight = c * r;
     out->xc_coeff = -by_s * c * r / d;
     if (shift->exact) {
-        out->ac_coeff = 0; /* xc_coeff multiplies xc - c ac itself, see exact_pass */
+        out->ac_coeff = 0; /* xc_coeff multiplies xc - c ac itself, see cbe_lens_exact_pass */
         out->c_coeff = (p_u - q_u) * r - by_s * shift->left_ac * r / d;
     } else {
         const double left_ac = o->x_dot[direction * o->n_tokens + token] - c * o->ac_norm2[direction];
