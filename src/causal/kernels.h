@@ -64,8 +64,8 @@ typedef struct {
     cbe_row_sums (*row_exp)(size_t n, const float *z, const float *u, const float *offset, float a, float c, float level,
                             bool bounded, float *e);
     /** row_exp of up to CBE_EXP_ROWS rows, with the same bits. What the rows' e hold is first added up, unless w is NULL:
-     * g(i) += sum over r of w[r] e_r(i), with the bits of accumulate; between exponentials that takes next to no time. Fast with CBE_EXP_ROWS rows
-     * that are bounded. */
+     * g(i) += sum over r of w[r] e_r(i), with the bits of accumulate; between exponentials that takes next to no time. Fast with
+     * CBE_EXP_ROWS rows that are bounded. */
     void (*rows_exp)(size_t rows, size_t n, const cbe_exp_row *row, const float *u, const float *offset, const float *w,
                      float *g, cbe_row_sums *sums);
     /** z(i) - shift in double, rounded. */

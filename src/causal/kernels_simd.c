@@ -205,6 +205,8 @@ static void accumulate(size_t n, size_t rows, const float *const *e, const float
 {
     if (rows == CBE_EXP_ROWS)
         accumulate_pass(CBE_EXP_ROWS, n, e, w, first, g);
+    else if (rows == CBE_ROW_GROUP)
+        accumulate_pass(CBE_ROW_GROUP, n, e, w, first, g);
     else
         accumulate_pass(rows, n, e, w, first, g);
 }
@@ -394,76 +396,62 @@ SIMD void sum_four(const vfloat v[4], float out[4])
 }
 
 enum {
-    DOT_VECTORS = 4,                 /* vectors, which stay in the first cache, multiplied together with */
-    DOT_ROWS = LANES == 16 ? 4 : 2,  /* so many rows: as many sums as registers hold; */
-    DOT_BLOCK = 32768                /* floats of rows that stay in the second cache for the next vectors */
+    DOT_VECTORS = 4,                /* vectors, which stay in the first cache, multiplied together with */
+    DOT_ROWS = LANES == 16 ? 4 : 2, /* so many rows: as many sums as registers hold; */
+    ONE_ROWS = 4,                   /* or one vector with so many */
+    DOT_SUMS = DOT_ROWS * DOT_VECTORS,
+    DOT_BLOCK = 32768               /* floats of rows that stay in the second cache for the next vectors */
 };
 
-/* The next entries of DOT_ROWS rows and DOT_VECTORS vectors; `left` of them where they end. Of rows `from` to `to` - 1 what lies
- * `ahead` is fetched. */
-SIMD void dot_step(size_t k, size_t left, const float *const x[DOT_ROWS], const float *const y[DOT_VECTORS], size_t from, size_t to,
-                   size_t ahead, vfloat sums[DOT_ROWS * DOT_VECTORS])
+/* A tile: so many rows with so many vectors; of rows `from` to `to` - 1 what lies `ahead` is fetched. */
+typedef struct {
+    size_t rows, vectors, from, to, ahead;
+} dot_shape;
+
+/* The next entries of a tile's rows x and vectors y; `left` of them where they end. */
+SIMD void dot_step(dot_shape tile, size_t k, size_t left, const float *const *x, const float *const *y, vfloat *sums)
 {
     vfloat ys[DOT_VECTORS];
 #pragma GCC unroll 4
-    for (size_t c = 0; c < DOT_VECTORS; c++) ys[c] = load_left(y[c] + k, left);
+    for (size_t c = 0; c < tile.vectors; c++) ys[c] = load_left(y[c] + k, left);
 #pragma GCC unroll 4
-    for (size_t r = 0; r < DOT_ROWS; r++) {
-        if (from <= r && r < to) fetch(x[r] + k, ahead);
+    for (size_t r = 0; r < tile.rows; r++) {
+        if (tile.from <= r && r < tile.to) fetch(x[r] + k, tile.ahead);
         const vfloat xs = load_left(x[r] + k, left);
 #pragma GCC unroll 4
-        for (size_t c = 0; c < DOT_VECTORS; c++) sums[r * DOT_VECTORS + c] = multiply_add(xs, ys[c], sums[r * DOT_VECTORS + c]);
+        for (size_t c = 0; c < tile.vectors; c++) sums[r * tile.vectors + c] = multiply_add(xs, ys[c], sums[r * tile.vectors + c]);
     }
 }
 
-/* Products of DOT_ROWS rows with DOT_VECTORS vectors, whose sums share their loads. out: those of the first row, then of the second. */
-SIMD void dot_tile(size_t d, const float *const rows[DOT_ROWS], const float *const vectors[DOT_VECTORS], size_t from, size_t to,
-                   size_t ahead, float out[DOT_ROWS * DOT_VECTORS])
+/* A tile's products, whose sums share their loads; out (rows, vectors). Each is added up in the same order in every shape: its bits
+ * are the same whatever it is made with. */
+SIMD void dot_tile(dot_shape tile, size_t d, const float *const *x, const float *const *y, float *out)
 {
-    vfloat sums[DOT_ROWS * DOT_VECTORS] = {{0}};
-    const float *x[DOT_ROWS], *y[DOT_VECTORS];
-    for (size_t r = 0; r < DOT_ROWS; r++) x[r] = rows[r];
-    for (size_t c = 0; c < DOT_VECTORS; c++) y[c] = vectors[c];
+    vfloat sums[DOT_SUMS] = {{0}};
     size_t k = 0;
-    for (; k + LANES <= d; k += LANES) dot_step(k, LANES, x, y, from, to, ahead, sums);
-    if (k < d) dot_step(k, d - k, x, y, 0, 0, 0, sums);
+    for (; k + LANES <= d; k += LANES) dot_step(tile, k, LANES, x, y, sums);
+    tile.from = tile.to = 0;
+    if (k < d) dot_step(tile, k, d - k, x, y, sums);
 #pragma GCC unroll 4
-    for (size_t r = 0; r < DOT_ROWS; r++) sum_four(sums + r * DOT_VECTORS, out + r * DOT_VECTORS);
+    for (size_t i = 0; i < tile.rows * tile.vectors; i += 4) sum_four(sums + i, out + i);
 }
 
-/* Of four rows with one vector. Every product is added up in the same order as above: its bits are the same whatever it is made
- * with. */
-SIMD void dot_four_by_one(size_t d, const float *const x[4], const float *y, float out[4])
+/* Products of n rows with m <= tile.vectors vectors; what is missing of a tile repeats the last row or vector. */
+SIMD void dot_rows(dot_shape tile, size_t n, size_t d, const float *w, size_t ldw, size_t m, const float *a, float *out, size_t ldo)
 {
-    vfloat s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0};
-    for (size_t k = 0; k < d; k += LANES) {
-        const size_t left = d - k;
-        const vfloat ys = load_left(y + k, left);
-        for (size_t r = 0; r < 4; r++) fetch(x[r] + k, PREFETCH);
-        s0 = multiply_add(load_left(x[0] + k, left), ys, s0);
-        s1 = multiply_add(load_left(x[1] + k, left), ys, s1);
-        s2 = multiply_add(load_left(x[2] + k, left), ys, s2);
-        s3 = multiply_add(load_left(x[3] + k, left), ys, s3);
-    }
-    sum_four((const vfloat[]){s0, s1, s2, s3}, out);
-}
-
-/* Products of n rows with up to DOT_VECTORS vectors; what is missing of a tile repeats the last row or vector. */
-SIMD void dot_rows(size_t n, size_t d, const float *w, size_t ldw, size_t vectors, const float *a, size_t from, size_t to, size_t ahead,
-                   float *out, size_t ldo)
-{
-    const float *x[DOT_ROWS], *y[DOT_VECTORS];
-    float tile[DOT_ROWS * DOT_VECTORS];
-    for (size_t c = 0; c < DOT_VECTORS; c++) y[c] = a + (c < vectors ? c : vectors - 1) * d;
-    for (size_t i = 0; i < n; i += DOT_ROWS) {
-        for (size_t r = 0; r < DOT_ROWS; r++) x[r] = w + (i + r < n ? i + r : n - 1) * ldw;
-        dot_tile(d, x, y, from, to, ahead, tile);
-        for (size_t r = 0; r < DOT_ROWS && i + r < n; r++)
-            for (size_t c = 0; c < vectors; c++) out[c * ldo + i + r] = tile[r * DOT_VECTORS + c];
+    const float *x[ONE_ROWS], *y[DOT_VECTORS];
+    _Static_assert((int)DOT_ROWS <= (int)ONE_ROWS, "x holds the rows of every shape");
+    float products[DOT_SUMS];
+    for (size_t c = 0; c < tile.vectors; c++) y[c] = a + (c < m ? c : m - 1) * d;
+    for (size_t i = 0; i < n; i += tile.rows) {
+        for (size_t r = 0; r < tile.rows; r++) x[r] = w + (i + r < n ? i + r : n - 1) * ldw;
+        dot_tile(tile, d, x, y, products);
+        for (size_t r = 0; r < tile.rows && i + r < n; r++)
+            for (size_t c = 0; c < m; c++) out[c * ldo + i + r] = products[r * tile.vectors + c];
     }
 }
 
-/* Of m vectors, in blocks of rows; the next block is fetched meanwhile, for several passes over a block half in each of two. */
+/* Of more vectors than a tile has, in blocks of rows; of the next block half is fetched in each of the first two passes over one. */
 static void dot_blocks(size_t n, size_t d, const float *w, size_t ldw, size_t m, const float *a, float *out, size_t ldo)
 {
     const size_t fitting = DOT_BLOCK / d / DOT_ROWS * DOT_ROWS, block = fitting ? fitting : DOT_ROWS, ahead = block * ldw;
@@ -474,14 +462,12 @@ static void dot_blocks(size_t n, size_t d, const float *w, size_t ldw, size_t m,
             const size_t vectors = m - j < DOT_VECTORS ? m - j : DOT_VECTORS;
             const float *by = a + j * d;
             float *to = out + j * ldo + start;
-            if (m <= DOT_VECTORS)
-                dot_rows(rows, d, from, ldw, vectors, by, 0, DOT_ROWS, PREFETCH, to, ldo);
-            else if (j == 0)
-                dot_rows(rows, d, from, ldw, vectors, by, 0, DOT_ROWS / 2, ahead, to, ldo);
+            if (j == 0)
+                dot_rows((dot_shape){DOT_ROWS, DOT_VECTORS, 0, DOT_ROWS / 2, ahead}, rows, d, from, ldw, vectors, by, to, ldo);
             else if (j == DOT_VECTORS)
-                dot_rows(rows, d, from, ldw, vectors, by, DOT_ROWS / 2, DOT_ROWS, ahead, to, ldo);
+                dot_rows((dot_shape){DOT_ROWS, DOT_VECTORS, DOT_ROWS / 2, DOT_ROWS, ahead}, rows, d, from, ldw, vectors, by, to, ldo);
             else
-                dot_rows(rows, d, from, ldw, vectors, by, 0, 0, 0, to, ldo);
+                dot_rows((dot_shape){DOT_ROWS, DOT_VECTORS, 0, 0, 0}, rows, d, from, ldw, vectors, by, to, ldo);
         }
     }
 }
@@ -489,17 +475,12 @@ static void dot_blocks(size_t n, size_t d, const float *w, size_t ldw, size_t m,
 static void rows_dot(size_t n, size_t d, const float *w, size_t ldw, size_t m, const float *a,
                      float *out, size_t ldo)
 {
-    if (m > 1) {
+    if (m == 1)
+        dot_rows((dot_shape){ONE_ROWS, 1, 0, ONE_ROWS, PREFETCH}, n, d, w, ldw, 1, a, out, ldo);
+    else if (m <= DOT_VECTORS)
+        dot_rows((dot_shape){DOT_ROWS, DOT_VECTORS, 0, DOT_ROWS, PREFETCH}, n, d, w, ldw, m, a, out, ldo);
+    else
         dot_blocks(n, d, w, ldw, m, a, out, ldo);
-        return;
-    }
-    for (size_t i = 0; i < n; i += 4) {
-        const float *x[4];
-        float sums[4];
-        for (size_t r = 0; r < 4; r++) x[r] = w + (i + r < n ? i + r : n - 1) * ldw;
-        dot_four_by_one(d, x, a, sums);
-        for (size_t r = 0; r < 4 && i + r < n; r++) out[i + r] = sums[r];
-    }
 }
 
 enum {
