@@ -82,7 +82,7 @@ enum { CBE_MAXIMA_LISTED = 16, CBE_RUNNER_UPS_MOST = 64 };
 
 /** What is known of a vector that was found. */
 typedef struct {
-    double energy;      /* nats, on all tokens */
+    double energy;      /* nats, on all tokens; NaN where no energy was finite */
     size_t evaluations; /* of one direction on all tokens, with gradient */
     size_t sample_evaluations; /* the same on samples, or rough ones (cbe_objective_set_rough) */
     size_t starts;      /* candidates from which L-BFGS was run */
@@ -121,7 +121,8 @@ typedef struct {
 
 void cbe_basis_free(cbe_basis *basis); /* frees what it owns and zeroes it; a zeroed one is allowed */
 
-/** Called after each evaluation; false cancels. vector counts from 0; energy is the best so far. */
+/** Called after each evaluation; false cancels. vector counts from 0; energy is the best so far,
+ * -HUGE_VAL while none was finite. */
 typedef bool cbe_search_progress(void *context, size_t vector, size_t n_vectors, double energy,
                                  size_t evaluations);
 

@@ -40,7 +40,10 @@ void cbe_runner_finish(const cbe_search *s, cbe_runner *r)
     const double *x = cbe_lbfgs_stopped(r->opt) == CBE_STOP_GRADIENT ? cbe_lbfgs_x(r->opt, &f)
                                                                      : cbe_lbfgs_best(r->opt, &f);
     cbe_sphere_point(&s->sphere, x, r->v);
-    r->energy = !isfinite(f) ? 0 : r->scale != 0 ? r->scale * exp(-1 - f) : -f;
+    if (!isfinite(f))
+        r->energy = -HUGE_VAL;
+    else
+        r->energy = r->scale > 0 ? r->scale * exp(-1 - f) : r->scale < 0 ? r->scale * (f + 2) : -f;
 }
 
 static bool is_near(const cbe_search *s, const double *a, const double *b)
@@ -67,10 +70,11 @@ void cbe_runner_tell(const cbe_search *s, cbe_runner *r, double energy, const do
     const size_t before = cbe_lbfgs_iterations(r->opt);
     r->energy = energy;
     cbe_sphere_gradient(&s->sphere, r->v, r->length, gradient, r->grad);
-    const double factor = r->scale != 0 ? 1 / energy : 1;
+    const double factor = r->scale > 0 ? 1 / energy : r->scale < 0 ? -1 / r->scale : 1;
     for (size_t k = 0; k < s->d; k++) r->grad[k] *= -factor;
     /* The logarithm of nothing, or less, is no number: the line search turns back. */
-    cbe_lbfgs_tell(r->opt, r->scale != 0 ? -1 - log(energy / r->scale) : -energy, r->grad);
+    const double f = r->scale > 0 ? -1 - log(energy / r->scale) : r->scale < 0 ? -2 + energy / r->scale : -energy;
+    cbe_lbfgs_tell(r->opt, f, r->grad);
     if (cbe_lbfgs_iterations(r->opt) == before) return;
     r->gain = energy - r->reached;
     r->reached = energy;
@@ -79,10 +83,11 @@ void cbe_runner_tell(const cbe_search *s, cbe_runner *r, double energy, const do
 /* Whether runner i, after an iteration or two, is too far below the highest to come near it. */
 static bool is_hopeless(size_t n, const cbe_runner *runners, size_t i, double share)
 {
-    double highest = 0;
+    const cbe_runner *r = &runners[i];
+    double highest = -HUGE_VAL;
     for (size_t j = 0; j < n; j++) highest = fmax(highest, runners[j].reached);
-    return cbe_lbfgs_iterations(runners[i].opt) >= 2 &&
-           runners[i].reached + PATIENCE * runners[i].gain < share * highest;
+    return cbe_lbfgs_iterations(r->opt) >= 2 && r->reached < highest &&
+           r->reached + PATIENCE * r->gain < cbe_search_share(share, highest);
 }
 
 cbe_status cbe_search_tell_progress(cbe_search *s, cbe_error *err)
@@ -113,7 +118,8 @@ cbe_status cbe_ascend(cbe_search *s, size_t n, cbe_runner *runners, const cbe_as
 {
     for (size_t i = 0; i < n; i++) {
         runners[i].joined = runners[i].given_up = false;
-        runners[i].reached = runners[i].gain = 0;
+        runners[i].reached = -HUGE_VAL;
+        runners[i].gain = 0;
     }
     for (;;) {
         const size_t m = ask(s, n, runners);

@@ -24,6 +24,35 @@ size_t cbe_constants_distinct(size_t n, double *a)
     return left;
 }
 
+size_t cbe_constants_grid(size_t n, const double *sorted, double mean, double *a)
+{
+    enum { EVENLY = 17 };
+    static const double quantiles[] = {0.02, 0.2, 0.4, 0.6, 0.8, 0.98}, beyond[] = {0.25, 0.5, 1, 2, 4, 8, 16};
+    const double low = sorted[0], high = sorted[n - 1], range = high - low;
+    size_t count = 0;
+    for (int i = 0; i < EVENLY; i++) a[count++] = low + range * i / (EVENLY - 1);
+    for (size_t i = 0; i < sizeof quantiles / sizeof *quantiles; i++)
+        a[count++] = sorted[(size_t)(quantiles[i] * (double)(n - 1) + 0.5)];
+    for (size_t i = 0; i < sizeof beyond / sizeof *beyond; i++) {
+        a[count++] = low - beyond[i] * range;
+        a[count++] = high + beyond[i] * range;
+    }
+    a[count++] = mean;
+    a[count++] = 0;
+    return cbe_constants_distinct(count, a);
+}
+
+void cbe_constants_bound(size_t n, cbe_constant_track *tracks, double least, double most)
+{
+    for (size_t i = 0; i < n; i++) {
+        cbe_constant_track *t = &tracks[i];
+        t->least = least;
+        t->most = most;
+        if (t->open_low) t->high = t->low, t->constant = t->next = least;
+        if (t->open_high) t->low = t->high, t->constant = t->next = most;
+    }
+}
+
 /* Where the cubic through both ends, with their slopes, is least. (Nocedal and Wright, equation 3.59) */
 static double cubic_minimum(const cbe_constant_track *t)
 {
@@ -72,7 +101,7 @@ void cbe_constant_tell(cbe_constant_track *t, double energy, double slope)
     choose_next(t);
 }
 
-size_t cbe_constants_bracket(size_t direction, size_t n, const double *a, const double *energy, const double *slope,
+size_t cbe_constants_bracket(size_t direction, size_t n, const double *a, const double *energy, const double *slope, size_t room,
                              cbe_constant_track *tracks)
 {
     size_t count = 0;
@@ -93,18 +122,21 @@ size_t cbe_constants_bracket(size_t direction, size_t n, const double *a, const 
                                 .constant = lower_end ? a[low] : a[high],
                                 .curvature = (slope[high] - slope[low]) / (a[high] - a[low]),
                                 .open_low = first,
-                                .open_high = last};
+                                .open_high = last,
+                                .least = -HUGE_VAL,
+                                .most = HUGE_VAL};
         choose_next(&t);
-        size_t at = count < CBE_CONSTANT_TRACKS ? count++ : CBE_CONSTANT_TRACKS;
+        size_t at = count < room ? count++ : room;
         for (; at > 0 && tracks[at - 1].energy > t.energy; at--)
-            if (at < CBE_CONSTANT_TRACKS) tracks[at] = tracks[at - 1];
-        if (at < CBE_CONSTANT_TRACKS) tracks[at] = t;
+            if (at < room) tracks[at] = tracks[at - 1];
+        if (at < room) tracks[at] = t;
     }
     if (count) return count;
     size_t best = 0;
     for (size_t i = 1; i < n; i++)
         if (energy[i] < energy[best]) best = i;
-    tracks[0] = (cbe_constant_track){.direction = direction, .next = a[best], .energy = energy[best], .constant = a[best]};
+    tracks[0] = (cbe_constant_track){.direction = direction, .next = a[best], .energy = energy[best], .constant = a[best],
+                                     .least = -HUGE_VAL, .most = HUGE_VAL};
     return 1;
 }
 
@@ -139,8 +171,10 @@ bool cbe_constant_newton(cbe_constant_track *t, const cbe_constant_rules *rules,
     double size = t->curvature > 0 ? fabs(slope) / t->curvature : range / 4;
     if (size > range / 4) size = range / 4;
     if (size <= rules->step * range && fabs(slope) * size / 2 <= rules->energy * fabs(energy)) return true;
-    t->next = t->constant - copysign(size, slope);
-    return false;
+    t->next = fmin(fmax(t->constant - copysign(size, slope), t->least), t->most);
+    if (t->next != t->constant) return false;
+    t->curvature = 0; /* the end of what may be tried: no step is left */
+    return true;
 }
 
 double cbe_constant_last_step(const cbe_constant_track *track)

@@ -11,7 +11,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { CBE_CONSTANT_TRACKS = 2 }; /* minima followed for each direction */
+enum {
+    CBE_CONSTANT_TRACKS = 2,      /* minima followed for each direction of a search */
+    CBE_CONSTANT_MOST_TRACKS = 6, /* the same where the energy is told: of a wide grid of constants, */
+    CBE_CONSTANT_GRID = 40        /* which has at most so many */
+};
 
 /** A minimum being closed in on. */
 typedef struct {
@@ -21,16 +25,24 @@ typedef struct {
     double energy;              /* the least so far */
     double constant, curvature; /* where, and d slope / d constant there */
     bool open_low, open_high;   /* that side has not been found yet */
+    double least, most;         /* constants that may be tried; -HUGE_VAL and HUGE_VAL: all */
 } cbe_constant_track;
 
 /** Sorts n numbers, rising. */
 void cbe_constants_order(size_t n, double *a);
 /** Sorts n constants, leaves each once; returns how many are left. */
 size_t cbe_constants_distinct(size_t n, double *a);
-/** Energies and slopes at n rising constants a: the brackets with the lowest ends become tracks (CBE_CONSTANT_TRACKS of
- * them at most); returns their number. There is one always: where nothing is bracketed (all coefficients the same, numbers
+/** A wide grid of constants, rising: evenly over the range of n sorted coefficients, some of their quantiles, their mean, 0,
+ * and to both sides as far as 16 ranges. Fills a (CBE_CONSTANT_GRID); returns how many. The energy of ce can go on falling for
+ * ever, since any constant output may be better than the model's; and it can have minima far out. */
+size_t cbe_constants_grid(size_t n, const double *sorted, double mean, double *a);
+/** Keeps n tracks within the constants least to most. One that is open beyond them ends there. */
+void cbe_constants_bound(size_t n, cbe_constant_track *tracks, double least, double most);
+
+/** Energies and slopes at n rising constants a: the brackets with the lowest ends become tracks (`room` of them at most);
+ * returns their number. There is one always: where nothing is bracketed (all coefficients the same, numbers
  * that are not finite), a closed one at the lowest energy. */
-size_t cbe_constants_bracket(size_t direction, size_t n, const double *a, const double *energy, const double *slope,
+size_t cbe_constants_bracket(size_t direction, size_t n, const double *a, const double *energy, const double *slope, size_t room,
                              cbe_constant_track *tracks);
 /** Whether `next` is worth an evaluation. */
 bool cbe_constant_open(const cbe_constant_track *track);

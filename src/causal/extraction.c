@@ -13,6 +13,9 @@
 #include "core/sizes.h"
 
 static const double GRACE = 5; /* seconds that other groups are given when the run is cancelled */
+/* An evaluation under optimal ablation makes about so many passes over the tokens. A pass over few tokens takes as long as so many
+ * multiplications. */
+static const double OPTIMAL_PASSES = 12, OPTIMAL_LEAST = 1e4;
 enum {
     MODEL_SAMPLE = 8 /* the sample of a search in the whole model: one of so many sequences, but one at least */
 };
@@ -40,6 +43,46 @@ static double standard_error(size_t n, const double *x)
     return n > 1 ? sqrt(square / ((double)n * (double)(n - 1))) : NAN;
 }
 
+/* A search under optimal ablation takes the first minimum over the constant that it meets. The energy that is told is that of
+ * the lowest; where both differ by rounding alone, the search's own stays. */
+static void tell_lowest(cbe_vector_record *record, double energy)
+{
+    static const double noise = 1e-6, noise_floor = 3e-7;
+    if (!(fabs(energy - record->energy) <= noise * fabs(record->energy) + noise_floor)) record->energy = energy;
+}
+
+/* Whether an energy comes before another: the higher one, and one that is not finite last. */
+static bool comes_before(double a, double b)
+{
+    return isfinite(a) && (!isfinite(b) || a > b);
+}
+
+static void swap_vectors(cbe_layer_result *result, size_t i, size_t j)
+{
+    const size_t d = result->basis.hidden_size;
+    double *a = result->basis.vectors + i * d, *b = result->basis.vectors + j * d;
+    cbe_vector_record *records = result->basis.records;
+    for (size_t k = 0; k < d; k++) {
+        const double x = a[k];
+        a[k] = b[k];
+        b[k] = x;
+    }
+    const cbe_vector_record record = records[i];
+    records[i] = records[j];
+    records[j] = record;
+    const cbe_vector_report report = result->reports[i];
+    result->reports[i] = result->reports[j];
+    result->reports[j] = report;
+}
+
+/* Vectors by falling energy again, equal ones in the order they had. */
+static void order_vectors(cbe_layer_result *result)
+{
+    const cbe_vector_record *records = result->basis.records;
+    for (size_t i = 1; i < result->basis.n_vectors; i++)
+        for (size_t j = i; j > 0 && comes_before(records[j].energy, records[j - 1].energy); j--) swap_vectors(result, j, j - 1);
+}
+
 /* Reports of vectors first .. first + m - 1. energies (m), constants (m) and per_token (m, N) are scratch. */
 static cbe_status report_batch(const cbe_layer_objective *o, const cbe_layer_result *result, bool optimal, size_t first, size_t m,
                                double *energies, double *constants, double *per_token, cbe_error *err)
@@ -50,6 +93,7 @@ static cbe_status report_batch(const cbe_layer_objective *o, const cbe_layer_res
     cbe_status st = cbe_objective_eval_optimal(objective, m, v, energies, constants, NULL, optimal ? per_token : NULL, err);
     for (size_t j = 0; j < m && st == CBE_OK; j++) {
         reports[j] = (cbe_vector_report){NAN, NAN, NAN, energies[j], constants[j]};
+        if (optimal) tell_lowest(&result->basis.records[first + j], energies[j]);
     }
     if (st == CBE_OK && !optimal) st = cbe_objective_eval(objective, m, v, energies, NULL, per_token, err);
     size_t n = cbe_objective_n_tokens(objective);
@@ -77,6 +121,7 @@ static cbe_status report_vectors(const cbe_layer_objective *o, cbe_layer_result 
     for (size_t first = 0; first < k && st == CBE_OK; first += batch)
         st = report_batch(o, result, ablation == CBE_ABLATE_OPTIMAL, first, k - first < batch ? k - first : batch, scratch,
                           scratch + batch, scratch + 2 * batch, err);
+    if (st == CBE_OK) order_vectors(result);
     cbe_free(scratch);
     return st;
 }
@@ -183,6 +228,8 @@ static cbe_status search_layer(extraction *run, cbe_layer_objective *objective, 
     search.seed += layer;
     search.evaluation_cost = (double)objective->all_tokens * (double)decoder->vocab_size +
                              (double)(objective->all_tokens + decoder->vocab_size) * (double)decoder->hidden_size;
+    if (options->ablation == CBE_ABLATE_OPTIMAL)
+        search.evaluation_cost = OPTIMAL_PASSES * fmax(search.evaluation_cost, OPTIMAL_LEAST);
     if (objective->model) economise(objective, &search);
     watcher w = {.run = run, .layer = layer};
     if (options->checkpoint) {

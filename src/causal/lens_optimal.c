@@ -7,6 +7,10 @@
  * best of them Newton steps on all tokens in force lead on: the first with the sample's curvature, later ones with what
  * the slopes say. Two evaluations are usually enough.
  *
+ * The energy of ce is no such function of a: it can have many minima, some far out, and go on falling for ever. A search
+ * looks for its lowest as above; where a constant is asked for, the energy is told to somebody, and a wide grid is tried,
+ * whose best minima are compared on all tokens (cbe_constants_grid).
+ *
  * By the envelope theorem the gradient in v is that at the best constant, held fixed.
  * Source: Li and Janson 2024, arXiv:2409.09951. Names: lens_objective.h.
  */
@@ -54,15 +58,24 @@ static void evaluate_tracks(cbe_lens_objective *o, const double *v, size_t n, cb
     }
 }
 
-/* First look at one direction, on the rows in force: its tracks, and the range of its coefficients. */
-static size_t first_look(cbe_lens_objective *o, const double *v, size_t direction, cbe_constant_track *tracks, double *range)
+/* Some constants to begin with; returns how many. */
+static size_t few_constants(const cbe_lens_objective *o, size_t direction, double *a)
 {
-    double a[N_CONSTANTS], energy[N_CONSTANTS], slope[N_CONSTANTS];
-    *range = sorted_coefficients(o, direction);
     for (size_t q = 0; q < N_QUANTILES; q++) a[q] = o->sorted[(size_t)(QUANTILES[q] * (double)(o->all_active - 1) + 0.5)];
     a[N_QUANTILES] = o->mean_dot[direction];
     a[N_QUANTILES + 1] = 0;
-    const size_t n = cbe_constants_distinct(N_CONSTANTS, a);
+    return cbe_constants_distinct(N_CONSTANTS, a);
+}
+
+/* First look at one direction, on the rows in force: its tracks, and the range of its coefficients.
+ * @param tracks  CBE_CONSTANT_MOST_TRACKS of a wide look, else CBE_CONSTANT_TRACKS */
+static size_t first_look(cbe_lens_objective *o, const double *v, size_t direction, bool wide, cbe_constant_track *tracks,
+                         double *range)
+{
+    double a[CBE_CONSTANT_GRID], energy[CBE_CONSTANT_GRID], slope[CBE_CONSTANT_GRID];
+    _Static_assert((int)N_CONSTANTS <= (int)CBE_CONSTANT_GRID, "room for both looks");
+    *range = sorted_coefficients(o, direction);
+    const size_t n = wide ? cbe_constants_grid(o->all_active, o->sorted, o->mean_dot[direction], a) : few_constants(o, direction, a);
     for (size_t first = 0; first < n; first += o->head.max_batch) {
         const size_t m = cbe_min_size(o->head.max_batch, n - first);
         for (size_t j = 0; j < m; j++) {
@@ -71,24 +84,50 @@ static size_t first_look(cbe_lens_objective *o, const double *v, size_t directio
         }
         cbe_lens_eval_columns(o, m, v, CBE_LENS_SLOPES, energy + first, slope + first, NULL, NULL);
     }
-    return cbe_constants_bracket(direction, n, a, energy, slope, tracks);
+    const size_t room = wide ? CBE_CONSTANT_MOST_TRACKS : CBE_CONSTANT_TRACKS;
+    const size_t found = cbe_constants_bracket(direction, n, a, energy, slope, room, tracks);
+    if (wide) cbe_constants_bound(found, tracks, a[0], a[n - 1]);
+    return found;
 }
 
-/* Closes in on the minima of all directions on the rows in force; the best of each is left in tracks[direction]. */
-static void sample_minima(cbe_lens_objective *o, size_t m, const double *v, double *ranges)
+/* Energies of n tracks at their constants, on the rows in force. */
+static void compare_tracks(cbe_lens_objective *o, const double *v, size_t n, cbe_constant_track *tracks)
 {
-    cbe_constant_track found[CBE_CONSTANT_TRACKS];
+    for (size_t first = 0; first < n; first += o->head.max_batch) {
+        const size_t m = cbe_min_size(o->head.max_batch, n - first);
+        for (size_t j = 0; j < m; j++) {
+            o->direction[j] = tracks[first + j].direction;
+            o->constant[j] = tracks[first + j].constant;
+        }
+        cbe_lens_eval_columns(o, m, v, CBE_LENS_ENERGIES, o->column_energy, NULL, NULL, NULL);
+        for (size_t j = 0; j < m; j++) tracks[first + j].energy = o->column_energy[j];
+    }
+}
+
+/* Closes in on the minima of all directions on `thin` of the rows in force; the best of each is left in tracks[direction]: of a
+ * wide look the best on all of these rows. */
+static void find_minima(cbe_lens_objective *o, size_t m, const double *v, size_t thin, bool wide, double *ranges)
+{
+    const size_t first = o->active_first, span = o->active_span, count = o->all_active;
+    cbe_constant_track found[CBE_CONSTANT_MOST_TRACKS];
+    cbe_lens_activate(o, first, span, thin);
     for (size_t direction = 0; direction < m; direction++) {
-        const size_t n = first_look(o, v, direction, found, &ranges[direction]);
-        cbe_constant_track *open[CBE_CONSTANT_TRACKS];
+        const size_t n = first_look(o, v, direction, wide, found, &ranges[direction]);
+        cbe_constant_track *open[CBE_CONSTANT_MOST_TRACKS];
         for (int step = 0; step < SAMPLE_STEPS; step++) {
             size_t n_open = 0;
             for (size_t i = 0; i < n; i++)
                 if (cbe_constant_open(&found[i])) open[n_open++] = &found[i];
             evaluate_tracks(o, v, n_open, open);
         }
+        if (wide) {
+            cbe_lens_activate(o, first, span, count);
+            compare_tracks(o, v, n, found);
+            cbe_lens_activate(o, first, span, thin);
+        }
         o->tracks[direction] = cbe_constants_best(n, found);
     }
+    cbe_lens_activate(o, first, span, count);
 }
 
 /* Results of a settled column. The step that was too small to be made is still taken to first order, which costs nothing. */
@@ -111,12 +150,10 @@ cbe_status cbe_lens_eval_optimal(cbe_objective *self, size_t m, const double *v,
     if (!o->layer_set) return cbe_fail(err, CBE_ERR_ARG, -1, "the lens objective has no layer set");
     o->replacement = CBE_ABLATE_OPTIMAL;
     cbe_lens_set_directions(o, m, v);
-    const size_t first = o->active_first, span = o->active_span, count = o->all_active;
+    const size_t count = o->all_active;
     size_t thin = count / SAMPLE_SHARE > MIN_SAMPLE ? count / SAMPLE_SHARE : MIN_SAMPLE;
     thin = cbe_min_size(thin, count);
-    cbe_lens_activate(o, first, span, thin);
-    sample_minima(o, m, v, o->column_range);
-    cbe_lens_activate(o, first, span, count);
+    find_minima(o, m, v, thin, constant && o->kind == CBE_OBJECTIVE_CE, o->column_range);
 
     size_t n_pending = m;
     for (size_t j = 0; j < m; j++) o->pending[j] = j;

@@ -1,7 +1,7 @@
 /*
  * model_optimal.c - optimal ablation in the whole model: the constants a that make energies with c_n = h_n . v - a least.
  *
- * As lens_optimal.c does it, with fewer evaluations, for each of them runs the model: a few quantiles of h_n . v, their mean and 0
+ * As lens_optimal.c does it, with its wide grid for ce where a constant is asked for, with fewer evaluations, for each of them runs the model: a few quantiles of h_n . v, their mean and 0
  * on one or two sequences, two steps to close in there, then Newton steps on all sequences in force. Slopes come with
  * gradients, so the last step has both.
  *
@@ -55,22 +55,44 @@ static cbe_status evaluate(cbe_model_objective *o, const double *v, size_t direc
     return st;
 }
 
-/* The best minimum of a direction on the sequences in force. */
-static cbe_status sample_minimum(cbe_model_objective *o, const double *v, size_t direction, cbe_error *err)
+/* Energies of n tracks at their constants, on all `count` sequences of the sample in force; `thin` of them are in force again. */
+static cbe_status compare_tracks(cbe_model_objective *o, const double *v, size_t thin, size_t count, size_t n,
+                                 cbe_constant_track *tracks, cbe_error *err)
 {
-    double a[N_CONSTANTS], energy[N_CONSTANTS], slope[N_CONSTANTS];
-    cbe_constant_track found[CBE_CONSTANT_TRACKS];
-    const size_t count = sorted_coefficients(o, v + direction * o->hidden_size);
-    o->column_range[direction] = o->sorted[count - 1] - o->sorted[0];
+    double a[CBE_CONSTANT_MOST_TRACKS], energy[CBE_CONSTANT_MOST_TRACKS], slope[CBE_CONSTANT_MOST_TRACKS];
+    for (size_t i = 0; i < n; i++) a[i] = tracks[i].constant;
+    cbe_model_activate(o, o->active_first, o->active_span, count);
+    const cbe_status st = evaluate(o, v, tracks->direction, n, a, energy, slope, err);
+    for (size_t i = 0; i < n && st == CBE_OK; i++) tracks[i].energy = energy[i];
+    cbe_model_activate(o, o->active_first, o->active_span, thin);
+    return st;
+}
+
+/* Some constants to begin with, of `count` sorted coefficients; returns how many. */
+static size_t few_constants(const cbe_model_objective *o, size_t direction, size_t count, double *a)
+{
     for (size_t q = 0; q < N_QUANTILES; q++) a[q] = o->sorted[(size_t)(QUANTILES[q] * (double)(count - 1) + 0.5)];
     a[N_QUANTILES] = o->mean_dot[direction];
     a[N_QUANTILES + 1] = 0;
-    const size_t n = cbe_constants_distinct(N_CONSTANTS, a);
+    return cbe_constants_distinct(N_CONSTANTS, a);
+}
+
+/* The best minimum of a direction on the sequences in force; of a wide look, on `all` sequences of the sample. */
+static cbe_status sample_minimum(cbe_model_objective *o, const double *v, size_t direction, bool wide, size_t all, cbe_error *err)
+{
+    double a[CBE_CONSTANT_GRID], energy[CBE_CONSTANT_GRID], slope[CBE_CONSTANT_GRID];
+    _Static_assert((int)N_CONSTANTS <= (int)CBE_CONSTANT_GRID, "room for both looks");
+    cbe_constant_track found[CBE_CONSTANT_MOST_TRACKS];
+    const size_t count = sorted_coefficients(o, v + direction * o->hidden_size);
+    o->column_range[direction] = o->sorted[count - 1] - o->sorted[0];
+    const size_t n = wide ? cbe_constants_grid(count, o->sorted, o->mean_dot[direction], a) : few_constants(o, direction, count, a);
     cbe_status st = evaluate(o, v, direction, n, a, energy, slope, err);
     if (st != CBE_OK) return st;
-    const size_t n_found = cbe_constants_bracket(direction, n, a, energy, slope, found);
+    const size_t room = wide ? CBE_CONSTANT_MOST_TRACKS : CBE_CONSTANT_TRACKS;
+    const size_t n_found = cbe_constants_bracket(direction, n, a, energy, slope, room, found);
+    if (wide) cbe_constants_bound(n_found, found, a[0], a[n - 1]);
     for (int step = 0; step < SAMPLE_STEPS && st == CBE_OK; step++) {
-        size_t open[CBE_CONSTANT_TRACKS], n_open = 0;
+        size_t open[CBE_CONSTANT_MOST_TRACKS], n_open = 0;
         for (size_t i = 0; i < n_found; i++)
             if (cbe_constant_open(&found[i])) {
                 a[n_open] = found[i].next;
@@ -80,6 +102,7 @@ static cbe_status sample_minimum(cbe_model_objective *o, const double *v, size_t
         st = evaluate(o, v, direction, n_open, a, energy, slope, err);
         for (size_t i = 0; i < n_open && st == CBE_OK; i++) cbe_constant_tell(&found[open[i]], energy[i], slope[i]);
     }
+    if (wide && st == CBE_OK) st = compare_tracks(o, v, o->all_active, all, n_found, found, err);
     o->tracks[direction] = cbe_constants_best(n_found, found);
     return st;
 }
@@ -124,7 +147,8 @@ cbe_status cbe_model_eval_optimal(cbe_objective *self, size_t m, const double *v
     const size_t first = o->active_first, span = o->active_span, count = o->all_active;
     const size_t thin = cbe_min_size(count / SAMPLE_SHARE > MIN_SAMPLE ? count / SAMPLE_SHARE : MIN_SAMPLE, count);
     cbe_model_activate(o, first, span, thin);
-    for (size_t j = 0; j < m && st == CBE_OK; j++) st = sample_minimum(o, v, j, err);
+    const bool wide = constant && o->kind == CBE_OBJECTIVE_CE;
+    for (size_t j = 0; j < m && st == CBE_OK; j++) st = sample_minimum(o, v, j, wide, count, err);
     cbe_model_activate(o, first, span, count);
     if (st == CBE_OK) st = settle(o, m, v, grad, err);
     if (st != CBE_OK) return st;

@@ -11,6 +11,9 @@
 #include "core/fail.h"
 #include "core/memory.h"
 
+/* A found vector of which less than this share is left outside the others is one of them, or rounding. */
+static const double GONE = 1e-3;
+
 void cbe_search_options_init(cbe_search_options *options)
 {
     *options = (cbe_search_options){
@@ -46,11 +49,16 @@ double cbe_search_dot(size_t n, const double *a, const double *b)
     return sum;
 }
 
+double cbe_search_share(double share, double highest)
+{
+    return (highest < 0 ? 2 - share : share) * highest;
+}
+
 void cbe_search_count_start(cbe_search *s, cbe_start_kind kind, double energy)
 {
     s->record.starts++;
-    s->record.by_kind[kind].starts++;
-    if (energy > s->record.by_kind[kind].energy) s->record.by_kind[kind].energy = energy;
+    if (s->record.by_kind[kind].starts++ == 0 || energy > s->record.by_kind[kind].energy)
+        s->record.by_kind[kind].energy = energy;
 }
 
 void cbe_search_random_direction(cbe_search *s, double *v)
@@ -58,14 +66,21 @@ void cbe_search_random_direction(cbe_search *s, double *v)
     for (size_t k = 0; k < s->d; k++) v[k] = cbe_rng_normal(&s->rng);
 }
 
-/* A found vector, made orthogonal to the others and unit to the last digit, twice as rounding asks. */
-static void orthonormalise_found(cbe_search *s)
+/* Makes a found vector orthogonal to the others and unit to the last digit; the second pass takes what rounding left in the
+ * first. A vector of which next to nothing remains gives its place to a random one, whose energy is evaluated. */
+static cbe_status orthonormalise_found(cbe_search *s, cbe_error *err)
 {
     const cbe_sphere exact = {s->d, s->vector, s->found, 0};
     double *v = s->found + s->vector * s->d;
+    bool replaced = false;
     for (int pass = 0; pass < 2; pass++) {
-        if (!(cbe_sphere_point(&exact, v, v) > 0)) cbe_search_random_direction(s, v), pass = -1;
+        const double before = sqrt(cbe_search_dot(s->d, v, v));
+        if (cbe_sphere_point(&exact, v, v) > GONE * before) continue;
+        cbe_search_random_direction(s, v);
+        replaced = true;
+        pass = -1;
     }
+    return replaced ? cbe_objective_eval(s->objective, 1, v, &s->record.energy, NULL, NULL, err) : CBE_OK;
 }
 
 /* Energies that are not finite come last. */
@@ -199,12 +214,13 @@ cbe_status cbe_search_layer(cbe_basis *out, cbe_objective *objective, const cbe_
         s.vector = n;
         s.sphere = (cbe_sphere){d, n, s.found, single ? (double)FLT_EPSILON : 0};
         s.record = (cbe_vector_record){0};
-        s.best_energy = 0;
+        s.best_energy = -HUGE_VAL;
         st = single  ? cbe_preset_search_vector(&s, runner, err)
              : leaps ? cbe_leap_search_vector(&s, leap_search, err)
                      : cbe_default_search_vector(&s, default_search, err);
         if (st != CBE_OK) goto done;
-        orthonormalise_found(&s);
+        if ((st = orthonormalise_found(&s, err)) != CBE_OK) goto done;
+        if (!isfinite(s.record.energy)) s.record.energy = NAN;
         s.record.seconds = cbe_now() - began;
         records[n++] = s.record;
         if ((st = tell_found(&s, n, records, runner_ups, &room, err)) != CBE_OK) goto done;

@@ -71,11 +71,11 @@ static bool set_view(cbe_search *s, const cbe_default_search *ds, size_t tokens,
     s->join_cosine = ds->sampled && tokens ? NEAR_ON_SAMPLE : NEAR;
     if (!ds->sampled) return false;
     cbe_objective_set_sample(s->objective, tokens);
-    s->best_energy = 0;
+    s->best_energy = -HUGE_VAL;
     return cbe_objective_set_rough(s->objective, rough);
 }
 
-/* Energies of the candidates, into scores, in batches, without gradients. What is not finite counts as nothing. */
+/* Energies of the candidates, into scores, in batches, without gradients. One that is not finite is the lowest. */
 static cbe_status score_candidates(cbe_search *s, const cbe_default_search *ds, double *scores, cbe_error *err)
 {
     const size_t n = ds->n_candidates;
@@ -86,7 +86,7 @@ static cbe_status score_candidates(cbe_search *s, const cbe_default_search *ds, 
         if (st != CBE_OK) return st;
     }
     for (size_t i = 0; i < n; i++)
-        if (!isfinite(scores[i])) scores[i] = -1;
+        if (!isfinite(scores[i])) scores[i] = -HUGE_VAL;
     return CBE_OK;
 }
 
@@ -182,6 +182,12 @@ static cbe_status refine(cbe_search *s, cbe_default_search *ds, size_t n, bool c
     return CBE_OK;
 }
 
+/* Whether the highest maximum is 0, or below 0 by rounding alone. */
+static bool nothing_found(const cbe_maxima *maxima)
+{
+    return maxima->n == 0 || (maxima->list[0].energy <= 0 && maxima->list[0].energy >= -NOISE_FLOOR);
+}
+
 /* Boender and Rinnooy Kan 1987, Mathematical Programming 37, 59-80: after n starts that found w maxima, the share of
  * starts that lead to others is expected to be w (w + 1) / (n (n - 1)). */
 static bool enough_starts(const cbe_search *s, const cbe_default_search *ds)
@@ -190,7 +196,7 @@ static bool enough_starts(const cbe_search *s, const cbe_default_search *ds)
     const double unseen = s->vector == 0 ? UNSEEN : UNSEEN_LATER;
     const double spent = (double)s->record.evaluations + (double)s->record.sample_evaluations * ds->sample_share;
     return s->options->n_starts > 0 || s->options->evaluation_cost == 0 || s->d - s->sphere.n_found < 2 ||
-           !(ds->fresh.list[0].energy > 0) || s->record.starts >= MOST_STARTS ||
+           nothing_found(&ds->fresh) || s->record.starts >= MOST_STARTS ||
            spent * s->options->evaluation_cost >= EFFORT || w * (w + 1) <= unseen * n * (n - 1);
 }
 
@@ -211,7 +217,8 @@ static cbe_status estimate_candidates(cbe_search *s, cbe_default_search *ds, cbe
     if ((st = score_candidates(s, ds, ds->scores, err)) != CBE_OK) return st;
     for (size_t i = 0; i < ds->n_candidates; i++) {
         const double rough = ds->rough_sampled[i], exact = ds->exact_scores[i];
-        ds->scores[i] = rough > 0 ? ds->scores[i] * exact / rough : exact;
+        const bool scales = rough > 0 && isfinite(ds->scores[i]) && isfinite(exact);
+        ds->scores[i] = scales ? ds->scores[i] * exact / rough : exact;
     }
     return CBE_OK;
 }
@@ -251,7 +258,7 @@ static cbe_status trust(cbe_search *s, cbe_default_search *ds, size_t n, const c
     for (size_t i = n; i-- > 0;)
         if (trusted[i]) {
             m--;
-            trusted[i] = fabs(ds->scores[m] - ds->exact_scores[m]) <= TRUSTED * ds->exact_scores[m];
+            trusted[i] = fabs(ds->scores[m] - ds->exact_scores[m]) <= TRUSTED * fabs(ds->exact_scores[m]);
         }
     return CBE_OK;
 }
@@ -284,10 +291,22 @@ static cbe_status start_polish(cbe_search *s, cbe_default_search *ds, size_t n, 
     return CBE_OK;
 }
 
+/* The highest of n climbs where none of them came to its own end: each was given up for another, or joined one, that was
+ * given up later. NULL: one did. There is a peak always. */
+static const cbe_runner *last_resort(size_t n, const cbe_runner *runners)
+{
+    const cbe_runner *highest = &runners[0];
+    for (size_t i = 0; i < n; i++) {
+        if (!runners[i].joined && !runners[i].given_up) return NULL;
+        if (highest->joined || (!runners[i].joined && runners[i].energy > highest->energy)) highest = &runners[i];
+    }
+    return highest;
+}
+
 /* Polishes the best known maxima, which move to peaks, or stay known where they are given up. */
 static cbe_status polish_best(cbe_search *s, cbe_default_search *ds, cbe_error *err)
 {
-    const double worth = CONTENDER * ds->known.list[0].energy;
+    const double worth = cbe_search_share(CONTENDER, ds->known.list[0].energy);
     size_t n = 0;
     while (n < ds->n_polished && ds->known.n && (n == 0 || ds->known.list[0].energy > worth)) {
         ds->polished[n].kind = ds->known.list[0].kind;
@@ -296,13 +315,15 @@ static cbe_status polish_best(cbe_search *s, cbe_default_search *ds, cbe_error *
     }
     cbe_status st = start_polish(s, ds, n, ds->polished, err);
     if (st == CBE_OK) st = climb(s, n, ds->polished, CLOSE, counter(s, false), err);
-    for (size_t i = 0; st == CBE_OK && i < n; i++) {
+    if (st != CBE_OK) return st;
+    const cbe_runner *last = last_resort(n, ds->polished);
+    for (size_t i = 0; i < n; i++) {
         const cbe_runner *r = &ds->polished[i];
-        if (r->joined) continue;
-        cbe_maxima_add(r->given_up ? &ds->known : &ds->peaks, r->v, r->energy, r->kind);
+        if (r->joined && r != last) continue;
+        cbe_maxima_add(r->given_up && r != last ? &ds->known : &ds->peaks, r->v, r->energy, r->kind);
         if (ds->peaks.n && ds->peaks.list[0].energy == r->energy) s->record.stop = cbe_lbfgs_stopped(r->opt);
     }
-    return st;
+    return CBE_OK;
 }
 
 /* The highest energy left to the next vector when a peak is taken for this one, as far as the maxima known now lead
@@ -321,7 +342,7 @@ static cbe_status energy_left(cbe_search *s, cbe_default_search *ds, size_t peak
     }
     for (size_t i = 0; i < n; i++) cbe_lbfgs_start(ds->left[i].opt, ds->left[i].start);
     const cbe_status st = climb(s, n, ds->left, 1, counter(s, ds->rough), err);
-    *energy = 0;
+    *energy = -HUGE_VAL;
     for (size_t i = 0; st == CBE_OK && i < n; i++)
         if (!ds->left[i].joined) *energy = fmax(*energy, ds->left[i].energy);
     s->sphere = sphere;
@@ -336,7 +357,7 @@ static cbe_status choose_peak(cbe_search *s, cbe_default_search *ds, size_t *pea
     size_t n = 1;
     *peak = 0;
     if (s->vector == 0 || s->vector + 1 >= s->n_vectors) return CBE_OK;
-    while (n < peaks->n && n < LOOK_AHEAD && peaks->list[n].energy >= CLOSE * peaks->list[0].energy) n++;
+    while (n < peaks->n && n < LOOK_AHEAD && peaks->list[n].energy >= cbe_search_share(CLOSE, peaks->list[0].energy)) n++;
     double highest = -HUGE_VAL;
     if (n > 1) set_view(s, ds, 0, true);
     for (size_t i = 0; i < n && n > 1; i++) {

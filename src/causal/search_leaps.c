@@ -197,7 +197,7 @@ static cbe_status climb(cbe_search *s, cbe_leap_search *l, cbe_runner *r, size_t
 {
     static const cbe_ascent to_the_end = {0};
     scout *c = &l->leader;
-    r->scale = c->energy > 0 ? c->energy : 0;
+    r->scale = isfinite(c->energy) ? c->energy : 0;
     cbe_lbfgs_start(r->opt, c->best);
     r->length = cbe_sphere_point(&s->sphere, cbe_lbfgs_ask(r->opt), r->v);
     cbe_runner_tell(s, r, c->energy, c->grad);
@@ -252,7 +252,7 @@ static cbe_status compare_finalists(cbe_search *s, cbe_leap_search *l, cbe_error
 {
     scout finalists[] = {l->leader, l->given};
     const size_t n = l->has_given ? 2 : 1;
-    s->best_energy = 0;
+    s->best_energy = -HUGE_VAL;
     for (size_t i = 0; i < n; i++) {
         memcpy(finalists[i].at, finalists[i].best, s->d * sizeof(double));
         memset(finalists[i].grad, 0, s->d * sizeof(double));

@@ -19,7 +19,7 @@ typedef struct {
     cbe_lbfgs *opt;
     double *start, *v, *grad; /* (d) each */
     cbe_start_kind kind;      /* of the start */
-    double scale;             /* not 0: the optimiser is told of log(E / scale) in place of E (cbe_runner_tell) */
+    double scale;             /* not 0: an energy, the unit in which the optimiser is told of E (cbe_runner_tell) */
     double length, energy;    /* |P x| of the point asked; energy of the point */
     double reached, gain;     /* energy after the last iteration, and what that added */
     bool joined;              /* stopped because another one was there already */
@@ -45,11 +45,13 @@ typedef struct {
     void *context;
     double join_cosine; /* within this |cosine| of a higher point a climb is taken to lead to the same maximum */
     size_t vector;      /* in work */
-    double best_energy; /* of it so far */
+    double best_energy; /* of it so far; -HUGE_VAL: none that is finite */
     cbe_vector_record record;
 } cbe_search;
 
 double cbe_search_dot(size_t n, const double *a, const double *b);
+/** The energy that counts as a share, 0 to 1, of the highest. Below zero it lies as far under the highest as above zero. */
+double cbe_search_share(double share, double highest);
 void cbe_search_random_direction(cbe_search *s, double *v);
 /** Counts a start of the vector in work, and what it came to. */
 void cbe_search_count_start(cbe_search *s, cbe_start_kind kind, double energy);
@@ -76,11 +78,12 @@ typedef struct {
  * @param evaluations [in, out] counts directions evaluated */
 cbe_status cbe_ascend(cbe_search *s, size_t n, cbe_runner *runners, const cbe_ascent *rules, size_t *evaluations,
                       cbe_error *err);
-/** The answer to a runner's question: energy and gradient at r->v, with |P x| = r->length there. With a scale the optimiser is
- * told -1 - log(E / scale): the maxima are the same, and a step that doubles the energy counts alike wherever it is. */
+/** The answer to a runner's question: energy and gradient at r->v, with |P x| = r->length there. With a scale above zero the
+ * optimiser is told -1 - log(E / scale): the maxima are the same, and a step that doubles the energy counts alike wherever it
+ * is. With a scale below zero, where there is no logarithm, it is told -2 + E / scale. Both are -1 at E = scale. */
 void cbe_runner_tell(const cbe_search *s, cbe_runner *r, double energy, const double *gradient);
 /** Result of a runner as a unit vector in v, and its energy: where the gradient vanished, else the best point;
- * between the two there is only rounding. */
+ * between the two there is only rounding. The energy is -HUGE_VAL where no energy was finite. */
 void cbe_runner_finish(const cbe_search *s, cbe_runner *runner);
 
 /* search_default.c */
