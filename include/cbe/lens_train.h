@@ -51,6 +51,7 @@ typedef struct {
     double held_out;    /* share of the sequences that nothing is learned from */
     size_t held_out_tokens; /* measured of them, at most */
     uint64_t seed;      /* of the order of the sequences, and of the positions */
+    const cbe_inputs *inputs; /* what was read, borrowed: a checkpoint knows its model by the digests; NULL: by the decoder alone */
     const char *checkpoint; /* a file, replaced as training goes on; NULL: none */
     size_t checkpoint_steps; /* between two checkpoints, about */
     bool resume;            /* go on from the checkpoint if there is one */
