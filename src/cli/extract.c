@@ -316,6 +316,7 @@ int cli_extract(int argc, char **argv)
     given.run.site = CBE_N_SITES;        /* likewise */
     given.run.team = &team;
     given.run.corpus.inputs = &read;
+    given.run.command = &command;
     cbe_status st = cli_parse(&command, argc, argv, &given, &help, &err);
     cbe_error start_err = {0};
     const cbe_status started = cli_team_start(&team, &given.run.corpus, &start_err);
@@ -323,6 +324,11 @@ int cli_extract(int argc, char **argv)
         st = started;
         err = start_err;
     }
+    /* What was typed for one process alone must not leave the others waiting for it. */
+    double helped = help;
+    cbe_processes_sum(team.all, 1, &helped);
+    help = helped > 0;
+    st = cbe_processes_agree(team.all, st, &err);
     const bool speaks = cli_team_speaks(&team);
     cli_progress_init(&progress, given.run.corpus.quiet || !speaks, given.run.corpus.verbose && speaks);
     if (!speaks) cli_progress_silence(&progress);

@@ -8,6 +8,7 @@
 #include "cli/lens_folder.h"
 #include "cli/memory.h"
 #include "cli/run_model.h"
+#include "cli/same_run.h"
 #include "core/bf16.h"
 #include "core/fail.h"
 #include "core/memory.h"
@@ -252,6 +253,22 @@ static cbe_status leave_memory(const cli_inputs *in, size_t *left, cbe_error *er
     return CBE_OK;
 }
 
+/* The least that any process has left, for all: so they keep logits in the same way, on which the last bits of energies depend. */
+static cbe_status share_memory(cli_inputs *in, const cbe_processes *all, cbe_error *err)
+{
+    const size_t size = cbe_processes_size(all);
+    size_t left = 0, *each = cbe_alloc(size, sizeof *each, "processes", err);
+    cbe_status st = each ? leave_memory(in, &left, err) : CBE_ERR_NOMEM;
+    if ((st = cbe_processes_agree(all, st, err)) == CBE_OK) {
+        cbe_processes_list(all, left, each);
+        for (size_t r = 0; r < size; r++)
+            if (each[r] && (!left || each[r] < left)) left = each[r]; /* 0: not known, not limited */
+        in->options.memory = left;
+    }
+    cbe_free(each);
+    return st;
+}
+
 /* Layers and sequences to the processes of the run. */
 static cbe_status divide(cli_inputs *in, const cli_run *run, size_t n_sequences, size_t context_length, cbe_error *err)
 {
@@ -328,6 +345,7 @@ cbe_status cli_inputs_open(cli_inputs *in, const cli_run *run, cli_progress *pro
     cbe_processes *all = run->team->all;
     cli_set_threads(run->corpus.threads);
     cbe_status st = cbe_processes_agree(all, open_all(in, run, &lens, &tokens, progress, err), err);
+    if (st == CBE_OK) st = cli_check_same_run(run, &tokens, err);
     if (st == CBE_OK)
         st = in->model ? divide(in, run, tokens.n_sequences, tokens.context_length, err)
                        : divide(in, run, cbe_hidden_states_n_sequences(in->states), cbe_hidden_states_context_length(in->states), err);
@@ -342,7 +360,7 @@ cbe_status cli_inputs_open(cli_inputs *in, const cli_run *run, cli_progress *pro
     o->derangement = in->derangement;
     o->skip_positions = run->skip.positions;
     o->search.seed = run->seed;
-    if ((st = cbe_processes_agree(all, leave_memory(in, &o->memory, err), err)) != CBE_OK) return st;
+    if ((st = share_memory(in, all, err)) != CBE_OK) return st;
     return run->skip.automatic ? choose_skip(in, run, progress, err) : CBE_OK;
 }
 

@@ -28,6 +28,7 @@ typedef struct {
     uint64_t seed;
     cli_divide divide;
     cli_team *team; /* what it is divided over */
+    const cli_command *command; /* whose options these are; needed of several processes */
 } cli_run;
 
 /** Rows of an options table for them; skip_default differs. */
