@@ -142,7 +142,7 @@ cbe_status cbe_text_stream_note(const cbe_text_stream *s, cbe_inputs *inputs, cb
 /* Fills the buffer when all in it was taken. Where it is not filled then, a pipe has nothing yet. */
 static cbe_status fill(cbe_text_stream *s, cbe_error *err)
 {
-    if (s->used < s->n || (s->filled && s->at_end)) return CBE_OK;
+    if (s->filled && (s->used < s->n || s->at_end)) return CBE_OK;
     if (s->filled) {
         s->n_before += s->n;
         s->n = s->used = 0;
