@@ -11,6 +11,7 @@
 #ifndef CBE_LENS_TRAIN_H
 #define CBE_LENS_TRAIN_H
 
+#include "cbe/inputs.h"
 #include "cbe/lens_fit.h"
 #include "cbe/objective.h"
 

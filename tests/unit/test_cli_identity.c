@@ -1,7 +1,8 @@
 /*
- * What a run is, by its options and inputs: every option of extract is compared, both ways; order and number of inputs; inputs of one
+ * What a run is, by its options and inputs: every option of extract and lens train is compared, both ways; order and number of inputs; inputs of one
  * name, of odd names, one twice, beside the output; inputs that change or vanish under way.
  */
+#define _GNU_SOURCE /* memmem */
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -19,16 +20,16 @@
 /* Fast, but with many vectors, so that a run can be met while it searches. */
 #define SHORT " -q -t 1 -k 20 -l 0 --max-iter 5"
 #define QUICK SHORT " --starts 1"
-#define STATES "--hidden-states %H --decoder %E" QUICK
+#define STATES "extract --hidden-states %H --decoder %E" QUICK
 #define GGUF "%G/gguf/tiny-llama/llama-f32.gguf"
-#define TEXT GGUF QUICK " --context-length 32"
+#define TEXT "extract " GGUF QUICK " --context-length 32"
 
 /* Leaves a checkpoint in FOLDER, of a run that was killed. */
 static void leave_checkpoint(const char *options, const char *folder)
 {
     char line[2000], checkpoint[200];
     bool acted = false;
-    snprintf(line, sizeof line, "extract %s -o %s", options, folder);
+    snprintf(line, sizeof line, "%s -o %s", options, folder);
     snprintf(checkpoint, sizeof checkpoint, "%s/checkpoint.safetensors", folder);
     for (int tries = 0; !acted; tries++) {
         const int status = program_run_while(line, checkpoint, NULL, NULL, &acted);
@@ -39,7 +40,7 @@ static void leave_checkpoint(const char *options, const char *folder)
 static int resume(const char *options, const char *folder)
 {
     char line[2000];
-    snprintf(line, sizeof line, "extract %s --resume -o %s", options, folder);
+    snprintf(line, sizeof line, "%s --resume -o %s", options, folder);
     return program_run(line);
 }
 
@@ -60,11 +61,11 @@ static const option_case cases[] = {
     {"text", TEXT, "--text %F/a.txt", "--text %F/moved.txt", NULL, NULL},
     {"documents", TEXT " --text %F/a.txt", "", "--documents file", "--documents: auto, now file", "--documents: file, now auto"},
     {"text-field", STATES, "", "--text-field body", "--text-field: text, now body", "--text-field: body, now text"},
-    {"tokens", "%G/models/llama" QUICK, "--tokens %F/one.safetensors", "--tokens %F/two.safetensors", "tokens two.safetensors has changed",
+    {"tokens", "extract %G/models/llama" QUICK, "--tokens %F/one.safetensors", "--tokens %F/two.safetensors", "tokens two.safetensors has changed",
      "tokens one.safetensors has changed"},
-    {"hidden-states", "--decoder %E" QUICK, "--hidden-states %H", "--hidden-states %F/hidden.safetensors",
+    {"hidden-states", "extract --decoder %E" QUICK, "--hidden-states %H", "--hidden-states %F/hidden.safetensors",
      "hidden_states hidden.safetensors has changed", "hidden_states hidden.safetensors has changed"},
-    {"decoder", "--hidden-states %H" QUICK, "--decoder %E", "--decoder %F/decoder.safetensors",
+    {"decoder", "extract --hidden-states %H" QUICK, "--decoder %E", "--decoder %F/decoder.safetensors",
      "decoder decoder.safetensors has changed", "decoder decoder.safetensors has changed"},
     {"lens", STATES, "-l 0-1", "-l 0-1 --lens tuned=%F/lens", "no --lens, and now it is config.json", "--lens config.json, which is not given now"},
     {"lens", STATES, "-l 0-1 --lens tuned=%F/lens", "-l 0-1 --lens tuned=%F/lens-moved", NULL, NULL},
@@ -83,7 +84,7 @@ static const option_case cases[] = {
     {"verbose", STATES, "", "-v", NULL, NULL},
     {"vectors", STATES, "", "-k 19", "--vectors: 20, now 19", "--vectors: 19, now 20"},
     {"preset", STATES " --skip-positions 0", "", "--preset seed", "--preset: default, now seed", "--preset: seed, now default"},
-    {"starts", "--hidden-states %H --decoder %E" SHORT, "", "--starts 8", "--starts: not given, now 8", "--starts: 8, now not given"},
+    {"starts", "extract --hidden-states %H --decoder %E" SHORT, "", "--starts 8", "--starts: not given, now 8", "--starts: 8, now not given"},
     {"init", STATES, "", "--init %F/init", "no --init, and now it is basis.safetensors", "--init basis.safetensors, which is not given now"},
     {"init", STATES, "--init %F/init", "--init %F/init2", "init 1, basis.safetensors, has changed", "init 1, basis.safetensors, has changed"},
     {"max-iter", STATES, "", "--max-iter 6", "--max-iter: 5, now 6", "--max-iter: 6, now 5"},
@@ -97,6 +98,46 @@ static const option_case cases[] = {
     {"precision", STATES, "", "--precision float32", NULL, NULL},
 };
 enum { N_CASES = sizeof cases / sizeof *cases };
+
+#define TRAIN "lens train " GGUF " -q -t 1 --context-length 32 --step-tokens 16 --checkpoint-steps 1"
+#define TRAINED TRAIN " --text %F/a.txt"
+
+/* The same of lens train, whose record knows texts by their token ids. */
+static const option_case train_cases[] = {
+    {"MODEL", "lens train -q -t 1 --tokens %F/one.safetensors --step-tokens 4 --checkpoint-steps 1", "%G/models/llama", "%F/model-changed",
+     "its model is another", "its model is another"},
+    {"text", TRAIN, "--text %F/a.txt %F/b.txt", "--text %F/b.txt %F/a.txt", "its text is another", "its text is another"},
+    {"text", TRAIN, "--text %F/a.txt %F/b.txt", "--text %F/a.txt", "its text is another", "its text is another"},
+    {"text", TRAIN, "--text %F/a.txt", "--text %F/moved.txt", NULL, NULL},
+    {"tokens", "lens train %G/models/llama -q -t 1 --step-tokens 4 --checkpoint-steps 1", "--tokens %F/one.safetensors",
+     "--tokens %F/two.safetensors", "its text is another", "its text is another"},
+    {"documents", TRAINED, "--documents file", "--documents blank-line", "its text is another", "its text is another"},
+    {"text-field", TRAINED, "", "--text-field body", NULL, NULL},
+    {"output", TRAINED, "", "", NULL, NULL},
+    {"format", TRAINED, "", "--format pt", NULL, NULL},
+    {"loss", TRAINED, "", "--loss ce", "its loss is kl, not ce", "its loss is ce, not kl"},
+    {"start", TRAINED, "", "--start zero", "its start is affine, not zero", "its start is zero, not affine"},
+    {"init", TRAINED, "", "--init %F/trained", "its init is another", "its init is another"},
+    {"optimizer", TRAINED, "", "--optimizer adam", "its optimizer is natural, not adam", "its optimizer is adam, not natural"},
+    {"rate", TRAINED, "", "--rate 0.05", "its rate is 0.1", "its rate is 0.05"},
+    {"momentum", TRAINED, "", "--momentum 0.25", "its momentum is 0.5, not 0.25", "its momentum is 0.25, not 0.5"},
+    {"damping", TRAINED, "", "--damping 20", "its damping is 30, not 20", "its damping is 20, not 30"},
+    {"ridge", TRAINED, "", "--ridge 0.5", "its ridge is 0.01", "its ridge is 0.5"},
+    {"positions", TRAINED, "", "--positions 0.25", "its positions is 0.2", "its positions is 0.25"},
+    {"step-tokens", TRAINED, "", "--step-tokens 17", "its step-tokens is 16, not 17", "its step-tokens is 17, not 16"},
+    {"held-out", TRAINED, "", "--held-out 0.25", "its held-out is 0.05", "its held-out is 0.25"},
+    {"held-out-tokens", TRAINED, "", "--held-out-tokens 30", "its held-out-tokens is 512, not 30", "its held-out-tokens is 30, not 512"},
+    {"checkpoint-steps", TRAINED, "", "--checkpoint-steps 2", NULL, NULL},
+    {"resume", TRAINED, "", "", NULL, NULL},
+    {"context-length", TRAINED, "", "--context-length 16", "its context-length is 32, not 16", "its context-length is 16, not 32"},
+    {"max-tokens", TRAINED, "", "--max-tokens 1024", "its text is another", "its text is another"},
+    {"seed", TRAINED, "", "--seed 5", "its seed is 0, not 5", "its seed is 5, not 0"},
+    {"threads", TRAINED, "", "-t 2", NULL, NULL},
+    {"memory", TRAINED, "--memory 2G", "--memory 3G", NULL, NULL},
+    {"quiet", TRAINED, "", "-q", NULL, NULL},
+    {"verbose", TRAINED, "", "-v", NULL, NULL},
+};
+enum { N_TRAIN_CASES = sizeof train_cases / sizeof *train_cases };
 
 /* From one run's checkpoint to the other. */
 static void check_resumed(const option_case *c, const char *from, const char *to, const char *said)
@@ -115,31 +156,48 @@ static void check_resumed(const option_case *c, const char *from, const char *to
     assert_int_equal(access(program_expand("%F/run/checkpoint.safetensors"), F_OK), 0); /* the checkpoint stands */
 }
 
-static void resume__compares_every_option_both_ways(void **state)
+static void check_all(size_t n, const option_case *list)
 {
-    (void)state;
-    for (size_t i = 0; i < N_CASES; i++) {
-        check_resumed(&cases[i], cases[i].one, cases[i].other, cases[i].said);
-        check_resumed(&cases[i], cases[i].other, cases[i].one, cases[i].said_back);
+    for (size_t i = 0; i < n; i++) {
+        check_resumed(&list[i], list[i].one, list[i].other, list[i].said);
+        check_resumed(&list[i], list[i].other, list[i].one, list[i].said_back);
     }
 }
 
-/* The table above has all options that --help lists. */
-static void resume__no_option_is_left_out_of_the_table(void **state)
+static void resume__compares_every_option_both_ways(void **state)
 {
     (void)state;
+    check_all(N_CASES, cases);
+}
+
+static void train_resume__compares_every_option_both_ways(void **state)
+{
+    (void)state;
+    check_all(N_TRAIN_CASES, train_cases);
+}
+
+/* That a table has all options that --help lists. */
+static void check_table(const char *help, size_t fewest, size_t n_listed, const option_case *list)
+{
     size_t n = 0;
-    program_done("extract --help");
+    program_done(help);
     for (char *line = strtok(program_out, "\n"); line; line = strtok(NULL, "\n")) {
         char name[40];
         const char *dashes = strncmp(line, "  ", 2) == 0 ? strstr(line, "--") : NULL;
         if (!dashes || dashes > line + 6 || sscanf(dashes, "--%39[a-z-]", name) != 1 || strcmp(name, "help") == 0) continue;
         bool there = false;
-        for (size_t i = 0; i < N_CASES; i++) there |= strcmp(cases[i].option, name) == 0;
+        for (size_t i = 0; i < n_listed; i++) there |= strcmp(list[i].option, name) == 0;
         if (!there) fail_msg("--%s: add it to the table of this test: does another value change the result?", name);
         n++;
     }
-    assert_true(n >= 30);
+    assert_true(n >= fewest);
+}
+
+static void resume__no_option_is_left_out_of_the_tables(void **state)
+{
+    (void)state;
+    check_table("extract --help", 30, N_CASES, cases);
+    check_table("lens train --help", 25, N_TRAIN_CASES, train_cases);
 }
 
 static void resume__from_a_record_of_another_form_says_so(void **state)
@@ -196,7 +254,7 @@ static void names__of_any_kind_work_from_start_to_end(void **state)
     for (size_t i = 0; i < 4; i++) used += (size_t)snprintf(texts + used, sizeof texts - used, "%s ", names[i]);
     snprintf(texts + used, sizeof texts - used, "%s -q -t 1 --context-length 32", names[1]);
     temp_clear(program_expand("%F/run"));
-    snprintf(line, sizeof line, "%s" QUICK " --text %s", GGUF, texts);
+    snprintf(line, sizeof line, "extract %s" QUICK " --text %s", GGUF, texts);
     leave_checkpoint(line, "%F/run");
     if (resume(line, "%F/run") != 0) fail_msg("%s", program_err);
     static const char *const want[] = {"model " GGUF,
@@ -241,8 +299,8 @@ static void output__inside_the_model_folder_is_no_input(void **state)
         program_done("extract %F/model --tokens %F/one.safetensors" QUICK " -o %F/model");
         assert_inputs("%F/model/basis.json", 3, want);
     }
-    leave_checkpoint("%F/model --tokens %F/one.safetensors" QUICK, "%F/model");
-    if (resume("%F/model --tokens %F/one.safetensors" QUICK, "%F/model") != 0) fail_msg("%s", program_err);
+    leave_checkpoint("extract %F/model --tokens %F/one.safetensors" QUICK, "%F/model");
+    if (resume("extract %F/model --tokens %F/one.safetensors" QUICK, "%F/model") != 0) fail_msg("%s", program_err);
     assert_inputs("%F/model/basis.json", 3, want);
     program_done("ablate %F/model --tokens %F/one.safetensors -q -t 1 -m 1 --basis %F/model");
     program_done("extract %F/model --tokens %F/one.safetensors -q -t 1 -k 2 -l 0 --init %F/model -o %F/model");
@@ -283,13 +341,13 @@ static void inputs__that_change_or_vanish_are_warned_of_at_the_end(void **state)
         {TEXT " --text %F/in/a.txt", {"%F/in/a.txt", REMOVED}, "in/a.txt is gone since it was read"},
         {TEXT " --text %F/in/a.txt", {"%F/in/a.txt", REPLACED}, "in/a.txt has changed since it was read"},
         {TEXT " --text %F/in/a.txt %F/in/a.txt", {"%F/in/a.txt", GROWN}, "in/a.txt has changed since it was read"},
-        {"%F/in/llama.gguf --text %F/a.txt --context-length 32" QUICK, {"%F/in/llama.gguf", REMOVED}, "in/llama.gguf is gone"},
-        {"--hidden-states %F/in/h.safetensors --decoder %E" QUICK, {"%F/in/h.safetensors", REMOVED}, "in/h.safetensors is gone"},
-        {"--hidden-states %H --decoder %F/in/d.safetensors" QUICK, {"%F/in/d.safetensors", REPLACED}, "in/d.safetensors has changed"},
+        {"extract %F/in/llama.gguf --text %F/a.txt --context-length 32" QUICK, {"%F/in/llama.gguf", REMOVED}, "in/llama.gguf is gone"},
+        {"extract --hidden-states %F/in/h.safetensors --decoder %E" QUICK, {"%F/in/h.safetensors", REMOVED}, "in/h.safetensors is gone"},
+        {"extract --hidden-states %H --decoder %F/in/d.safetensors" QUICK, {"%F/in/d.safetensors", REPLACED}, "in/d.safetensors has changed"},
         {STATES " -l 0-1 --lens tuned=%F/in/lens", {"%F/in/lens/params.pt", REMOVED}, "in/lens/params.pt is gone"},
         {STATES " --init %F/in/init", {"%F/in/init/basis.json", REMOVED}, "in/init/basis.json is gone"},
-        {"%F/in/model --tokens %F/in/ids.safetensors" QUICK, {"%F/in/ids.safetensors", REMOVED}, "in/ids.safetensors is gone"},
-        {"%F/in/model --tokens %F/one.safetensors" QUICK, {"%F/in/model/config.json", GROWN}, "in/model/config.json has changed"},
+        {"extract %F/in/model --tokens %F/in/ids.safetensors" QUICK, {"%F/in/ids.safetensors", REMOVED}, "in/ids.safetensors is gone"},
+        {"extract %F/in/model --tokens %F/one.safetensors" QUICK, {"%F/in/model/config.json", GROWN}, "in/model/config.json has changed"},
     };
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
         char line[1000];
@@ -306,10 +364,10 @@ static void inputs__that_change_or_vanish_are_warned_of_at_the_end(void **state)
             for (size_t f = 0; f < sizeof folders / sizeof *folders; f++) temp_clear(program_expand(folders[f]));
             for (size_t f = 0; f < sizeof files / sizeof *files; f++) copy(files[f][0], files[f][1]);
             if (tries == 0) {
-                snprintf(line, sizeof line, "extract %s -o %%F/calm", changes[i].line);
+                snprintf(line, sizeof line, "%s -o %%F/calm", changes[i].line);
                 program_done(line);
                 assert_string_equal(program_err, "");
-                snprintf(line, sizeof line, "extract %s -o %%F/disturbed", changes[i].line);
+                snprintf(line, sizeof line, "%s -o %%F/disturbed", changes[i].line);
             }
             change what = changes[i].what;
             const int status = program_run_while(line, "%F/disturbed/checkpoint.safetensors", change_input, &what, &acted);
@@ -336,6 +394,26 @@ static void write_changed(const char *from, const char *to)
     char *data = temp_read(program_expand(from), &size);
     data[size - 2] ^= 1;
     temp_write(program_expand(to), data, size);
+    free(data);
+}
+
+/* The weights of the model llama with one of its first block changed. */
+static void write_other_block(const char *path)
+{
+    cbe_error err;
+    cbe_safetensors *file = NULL;
+    cbe_tensor t;
+    size_t size;
+    char source[600];
+    snprintf(source, sizeof source, "%s", program_expand("%G/models/llama/model.safetensors"));
+    char *data = temp_read(source, &size);
+    cbe_assert_ok(cbe_safetensors_open(&file, source, &err), &err);
+    cbe_assert_ok(cbe_safetensors_get(file, "model.layers.0.mlp.down_proj.weight", &t, &err), &err);
+    char *place = memmem(data, size, t.data, t.n_bytes);
+    assert_non_null(place);
+    place[t.n_bytes - 4] ^= 1;
+    temp_write(program_expand(path), data, size);
+    cbe_safetensors_close(file);
     free(data);
 }
 
@@ -384,6 +462,11 @@ static int set_up(void **state)
     write_changed("%H", "%F/hidden.safetensors");
     write_changed("%E", "%F/decoder.safetensors");
     write_numbers();
+    /* A model with one number of a block changed, not of its unembedding. */
+    assert_int_equal(mkdir(program_expand("%F/model-changed"), 0700), 0);
+    copy("%G/models/llama/config.json", "%F/model-changed/config.json");
+    write_other_block("%F/model-changed/model.safetensors");
+    program_done(TRAINED " -o %F/trained");
     program_done("extract --hidden-states %H --decoder %E -q -k 2 -o %F/init");
     program_done("extract --hidden-states %H --decoder %E -q -k 3 -o %F/init2");
     return 0;
@@ -392,8 +475,9 @@ static int set_up(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(resume__no_option_is_left_out_of_the_table),
+        cmocka_unit_test(resume__no_option_is_left_out_of_the_tables),
         cmocka_unit_test(resume__compares_every_option_both_ways),
+        cmocka_unit_test(train_resume__compares_every_option_both_ways),
         cmocka_unit_test(resume__from_a_record_of_another_form_says_so),
         cmocka_unit_test(names__of_any_kind_work_from_start_to_end),
         cmocka_unit_test(output__inside_the_model_folder_is_no_input),
