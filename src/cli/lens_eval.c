@@ -56,6 +56,8 @@ typedef struct {
     size_t n_lenses;
     cbe_named_lens *lenses; /* the logit lens first */
     cbe_tuned_lens **owned; /* (n_lenses) */
+    cbe_tokenizer *tokenizer; /* NULL: it cannot be read, and untold says why */
+    cbe_error untold;
 } eval_inputs;
 
 static void close_inputs(eval_inputs *in)
@@ -65,6 +67,7 @@ static void close_inputs(eval_inputs *in)
     cbe_free(in->lenses);
     cbe_free(in->layers);
     cbe_tokens_free(&in->tokens);
+    cbe_tokenizer_free(in->tokenizer);
     cbe_model_close(in->model);
 }
 
@@ -100,18 +103,20 @@ static cbe_status open_inputs(eval_inputs *in, const eval_options *given, cli_pr
     st = cli_choose_layers(&given->layers, cbe_model_get_config(in->model)->n_layers, &in->layers, &in->n_layers, err);
     if (st != CBE_OK) return st;
     if ((st = open_lenses(in, given, progress, err)) != CBE_OK) return st;
+    if ((st = cbe_model_tokenizer(&in->tokenizer, given->corpus.model, given->corpus.inputs, &in->untold)) == CBE_ERR_NOMEM) {
+        *err = in->untold;
+        return st;
+    }
     return cli_read_tokens(&in->tokens, in->model, &given->corpus, given->corpus.max_tokens, progress, err);
 }
 
-/* Bytes of the text, for bits per byte; 0 where the model's tokenizer cannot be read, and *why says why. */
-static cbe_status count_bytes(size_t *bytes, cbe_error *why, const eval_options *given, const cbe_tokens *tokens, cbe_error *err)
+/* Bytes of the text, for bits per byte; 0 where the model's tokenizer cannot be read or used, and in->untold says why. */
+static cbe_status count_bytes(size_t *bytes, eval_inputs *in, const eval_options *given, cbe_error *err)
 {
-    cbe_tokenizer *tokenizer = NULL;
-    cbe_status st = cbe_model_tokenizer(&tokenizer, given->corpus.model, given->corpus.inputs, why);
-    if (st == CBE_OK) st = cbe_lens_eval_text_bytes(bytes, tokenizer, tokens, given->skip_positions, why);
-    cbe_tokenizer_free(tokenizer);
+    if (!in->tokenizer) return CBE_OK;
+    const cbe_status st = cbe_lens_eval_text_bytes(bytes, in->tokenizer, &in->tokens, given->skip_positions, &in->untold);
     if (st != CBE_ERR_NOMEM) return CBE_OK;
-    *err = *why;
+    *err = in->untold;
     return st;
 }
 
@@ -161,7 +166,7 @@ int cli_lens_eval(int argc, char **argv)
 {
     eval_options given = {0};
     eval_inputs in = {0};
-    cbe_error err = {0}, uncounted = {0};
+    cbe_error err = {0};
     cbe_status st;
     bool help;
     cli_progress progress;
@@ -177,7 +182,7 @@ int cli_lens_eval(int argc, char **argv)
     given.corpus.inputs = &read;
     cli_corpus_begin(&given.corpus, &progress);
     if ((st = open_inputs(&in, &given, &progress, &err)) != CBE_OK) goto done;
-    if ((st = count_bytes(&text_bytes, &uncounted, &given, &in.tokens, &err)) != CBE_OK) goto done;
+    if ((st = count_bytes(&text_bytes, &in, &given, &err)) != CBE_OK) goto done;
     const cbe_lens_eval_options run = {.n_layers = in.n_layers,
                                        .n_lenses = in.n_lenses,
                                        .layers = in.layers,
@@ -191,7 +196,7 @@ int cli_lens_eval(int argc, char **argv)
     cli_status_clear(&progress);
     if (st != CBE_OK) goto done;
     eval->text_bytes = text_bytes;
-    if (uncounted.code != CBE_OK) cli_warn(&progress, "bits per byte are not known: %s", uncounted.message);
+    if (in.untold.code != CBE_OK) cli_warn(&progress, "bits per byte are not known: %s", in.untold.message);
     print_table(eval);
     const cbe_lens_eval_record record = {given.corpus.model, given.corpus.tokens, given.corpus.text.n, given.corpus.text.paths};
     if (given.output) st = cbe_lens_eval_save(eval, &record, given.output, &err);
