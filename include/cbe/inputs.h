@@ -1,7 +1,9 @@
 /*
- * inputs.h - the files that a run has read: what each was by name and content, and whether it is still the same.
+ * inputs.h - the files that a run has read: what each was by name and content, and whether it is
+ * still the same.
  *
- * Whoever opens a file of a run adds it to the run's list, from the very bytes that are used. Nothing is read again for a record.
+ * Whoever opens a file of a run adds it to the run's list, from the very bytes that are used.
+ * Nothing is read again for a record.
  */
 #ifndef CBE_INPUTS_H
 #define CBE_INPUTS_H
@@ -33,7 +35,8 @@ typedef enum {
     CBE_N_INPUT_ROLES
 } cbe_input_role;
 
-/** "model" for the first two, "tokens", "hidden_states", "decoder", "text", "lens", "init", "basis", "vectors". */
+/** "model" for the first two, "tokens", "hidden_states", "decoder", "text", "lens", "init",
+ * "basis", "vectors". */
 const char *cbe_input_role_name(cbe_input_role role);
 
 /** By what stat tells a file from what takes its place. */
@@ -46,8 +49,9 @@ typedef struct {
 typedef struct {
     cbe_input_role role;
     char *path;
-    char sha256[CBE_SHA256_TEXT]; /* of the bytes that were read; empty where the list takes no digests */
-    uint64_t n_bytes;             /* how many were read */
+    char sha256
+        [CBE_SHA256_TEXT]; /* of the bytes that were read; empty where the list takes no digests */
+    uint64_t n_bytes;      /* how many were read */
     cbe_file_identity identity;
 } cbe_input;
 

@@ -1,4 +1,5 @@
-/* same_run.h - that all processes of a run were given the same: options, files, and so token ids. */
+/* same_run.h - that all processes of a run were given the same: options, files, and so token
+ * ids. */
 #ifndef CBE_CLI_SAME_RUN_H
 #define CBE_CLI_SAME_RUN_H
 

@@ -10,8 +10,8 @@
 
 const char *cbe_input_role_name(cbe_input_role role)
 {
-    static const char *const names[] = {"model", "model", "tokens", "hidden_states", "decoder", "text", "lens", "init", "basis",
-                                        "vectors"};
+    static const char *const names[] = {"model", "model", "tokens", "hidden_states", "decoder",
+                                        "text",  "lens",  "init",   "basis",         "vectors"};
     _Static_assert(sizeof names / sizeof *names == CBE_N_INPUT_ROLES, "in the order of the enum");
     return names[role];
 }
@@ -35,8 +35,8 @@ cbe_file_identity cbe_file_identity_of(const struct stat *info)
 
 static bool same_identity(const cbe_file_identity *a, const cbe_file_identity *b)
 {
-    return a->known == b->known && a->device == b->device && a->number == b->number && a->size == b->size &&
-           a->seconds == b->seconds && a->nanoseconds == b->nanoseconds;
+    return a->known == b->known && a->device == b->device && a->number == b->number &&
+           a->size == b->size && a->seconds == b->seconds && a->nanoseconds == b->nanoseconds;
 }
 
 cbe_input_state cbe_input_look(const cbe_input *input)
@@ -49,8 +49,9 @@ cbe_input_state cbe_input_look(const cbe_input *input)
     return same_identity(&now, &input->identity) ? CBE_INPUT_SAME : CBE_INPUT_CHANGED;
 }
 
-cbe_status cbe_inputs_add_read(cbe_inputs *inputs, cbe_input_role role, const char *path, const cbe_file_identity *identity,
-                               uint64_t n_bytes, const char *sha256, cbe_error *err)
+cbe_status cbe_inputs_add_read(cbe_inputs *inputs, cbe_input_role role, const char *path,
+                               const cbe_file_identity *identity, uint64_t n_bytes,
+                               const char *sha256, cbe_error *err)
 {
     if (!inputs) return CBE_OK;
     cbe_input *files = cbe_alloc(inputs->n + 1, sizeof *files, "inputs", err);
@@ -62,8 +63,10 @@ cbe_status cbe_inputs_add_read(cbe_inputs *inputs, cbe_input_role role, const ch
     size_t place = inputs->n;
     while (place > 0 && inputs->files[place - 1].role > role) place--;
     if (place) memcpy(files, inputs->files, place * sizeof *files);
-    if (place < inputs->n) memcpy(files + place + 1, inputs->files + place, (inputs->n - place) * sizeof *files);
-    files[place] = (cbe_input){.role = role, .path = copy, .n_bytes = n_bytes, .identity = *identity};
+    if (place < inputs->n)
+        memcpy(files + place + 1, inputs->files + place, (inputs->n - place) * sizeof *files);
+    files[place] =
+        (cbe_input){.role = role, .path = copy, .n_bytes = n_bytes, .identity = *identity};
     memcpy(files[place].sha256, sha256, strlen(sha256) + 1);
     cbe_free(inputs->files);
     inputs->files = files;
@@ -76,7 +79,8 @@ static bool is_of_model(cbe_input_role role)
     return role == CBE_INPUT_MODEL || role == CBE_INPUT_MODEL_BESIDE;
 }
 
-cbe_status cbe_inputs_add(cbe_inputs *inputs, cbe_input_role role, const cbe_mapped_file *file, cbe_error *err)
+cbe_status cbe_inputs_add(cbe_inputs *inputs, cbe_input_role role, const cbe_mapped_file *file,
+                          cbe_error *err)
 {
     char sha256[CBE_SHA256_TEXT] = "";
     if (!inputs) return CBE_OK;

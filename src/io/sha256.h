@@ -12,7 +12,8 @@
 void cbe_sha256_end(struct sha256_ctx *context, char digest[CBE_SHA256_TEXT]);
 /** Of bytes in memory. */
 void cbe_sha256_bytes(const void *data, size_t size, char digest[CBE_SHA256_TEXT]);
-/** Of a mapped file, whose pages are let go behind the reading: they do not count as memory in use. */
+/** Of a mapped file, whose pages are let go behind the reading: they do not count as memory in
+ * use. */
 void cbe_sha256_mapping(const cbe_mapped_file *file, char digest[CBE_SHA256_TEXT]);
 
 #endif

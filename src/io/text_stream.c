@@ -1,8 +1,9 @@
 /*
- * text_stream.c - see text_stream.h. Compressed files may have several members, which follow one another.
+ * text_stream.c - see text_stream.h. Compressed files may have several members, which follow one
+ * another.
  *
- * Bytes are read by read(2) into a buffer that is always filled, but at the end: so what has been read when a reader stops
- * depends on the text alone, and not on how a pipe delivers it.
+ * Bytes are read by read(2) into a buffer that is always filled, but at the end: so what has
+ * been read when a reader stops depends on the text alone, and not on how a pipe delivers it.
  */
 #include "io/text_stream.h"
 
@@ -59,7 +60,8 @@ cbe_status cbe_text_look(const char *path, cbe_error *err)
 {
     struct stat info;
     if (is_standard_input(path) || stat(path, &info) == 0) return CBE_OK;
-    return cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: cannot be opened: %s", path, strerror(errno));
+    return cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: cannot be opened: %s", path,
+                    strerror(errno));
 }
 
 bool cbe_text_is_file(const char *path)
@@ -84,19 +86,26 @@ static void zlib_free(voidpf unused, voidpf memory)
 static cbe_status open_file(cbe_text_stream *s, cbe_error *err)
 {
     struct stat info;
-    /* A named pipe is not waited for here, where nobody could say that it takes too long, but while it is read. */
+    /* A named pipe is not waited for here, where nobody could say that it takes too long, but
+     * while it is read. */
     s->fd = is_standard_input(s->path) ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1)
                                        : open(s->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (s->fd < 0) return cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: cannot be opened: %s", s->name, strerror(errno));
+    if (s->fd < 0)
+        return cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: cannot be opened: %s", s->name,
+                        strerror(errno));
     if (fstat(s->fd, &info) != 0)
-        return cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: cannot be examined: %s", s->name, strerror(errno));
-    if (S_ISDIR(info.st_mode)) return cbe_fail(err, CBE_ERR_IO, -1, "%s: is a directory, a regular file is needed", s->name);
+        return cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: cannot be examined: %s", s->name,
+                        strerror(errno));
+    if (S_ISDIR(info.st_mode))
+        return cbe_fail(err, CBE_ERR_IO, -1, "%s: is a directory, a regular file is needed",
+                        s->name);
     s->is_file = S_ISREG(info.st_mode);
     s->identity = cbe_file_identity_of(&info);
     return CBE_OK;
 }
 
-cbe_status cbe_text_stream_open(cbe_text_stream **out, const char *path, bool digest, cbe_error *err)
+cbe_status cbe_text_stream_open(cbe_text_stream **out, const char *path, bool digest,
+                                cbe_error *err)
 {
     cbe_text_stream *made = cbe_alloc_zero(1, sizeof *made, "text", err);
     if (!made) return CBE_ERR_NOMEM;
@@ -135,11 +144,14 @@ cbe_status cbe_text_stream_note(const cbe_text_stream *s, cbe_inputs *inputs, cb
     cbe_file_identity identity = s->identity;
     if (s->digests) cbe_sha256_end(&digest, text);
     /* Standard input has no path to look at again; files of /proc have no size. */
-    if (is_standard_input(s->path) || (identity.size == 0 && s->n_before + s->n > 0)) identity.known = false;
-    return cbe_inputs_add_read(inputs, CBE_INPUT_TEXT, s->path, &identity, s->n_before + s->n, text, err);
+    if (is_standard_input(s->path) || (identity.size == 0 && s->n_before + s->n > 0))
+        identity.known = false;
+    return cbe_inputs_add_read(inputs, CBE_INPUT_TEXT, s->path, &identity, s->n_before + s->n, text,
+                               err);
 }
 
-/* Fills the buffer when all in it was taken. Where it is not filled then, a pipe has nothing yet. */
+/* Fills the buffer when all in it was taken. Where it is not filled then, a pipe has nothing
+ * yet. */
 static cbe_status fill(cbe_text_stream *s, cbe_error *err)
 {
     if (s->filled && (s->used < s->n || s->at_end)) return CBE_OK;
@@ -154,7 +166,9 @@ static cbe_status fill(cbe_text_stream *s, cbe_error *err)
         if (ready == 0) return CBE_OK;
         const ssize_t got = ready < 0 ? -1 : read(s->fd, s->buffer + s->n, BUFFER - s->n);
         if (got < 0 && (errno == EINTR || errno == EAGAIN)) return CBE_OK;
-        if (got < 0) return cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: cannot be read: %s", s->name, strerror(errno));
+        if (got < 0)
+            return cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: cannot be read: %s", s->name,
+                            strerror(errno));
         if (s->digests) sha256_update(&s->digest, (size_t)got, s->buffer + s->n);
         s->at_end = got == 0;
         s->n += (size_t)got;
@@ -187,7 +201,8 @@ static cbe_status recognise(cbe_text_stream *s, cbe_error *err)
 static cbe_status damaged(const cbe_text_stream *s, const char *what, cbe_error *err)
 {
     const uint64_t at = s->n_before + s->used;
-    return cbe_fail(err, CBE_ERR_FORMAT, (int64_t)at, "%s: damaged %s data at byte %llu: %s; make or download it again", s->name,
+    return cbe_fail(err, CBE_ERR_FORMAT, (int64_t)at,
+                    "%s: damaged %s data at byte %llu: %s; make or download it again", s->name,
                     s->kind == GZIP ? "gzip" : "zstd", (unsigned long long)at, what);
 }
 
@@ -195,7 +210,8 @@ static cbe_status read_gzip(cbe_text_stream *s, char *out, size_t size, size_t *
 {
     enum { MOST = 1 << 30 }; /* zlib counts in unsigned int */
     z_stream *z = &s->gzip;
-    if (s->member_ended && inflateReset(z) != Z_OK) return damaged(s, "a further part cannot be begun", err);
+    if (s->member_ended && inflateReset(z) != Z_OK)
+        return damaged(s, "a further part cannot be begun", err);
     s->member_ended = false;
     z->next_in = s->buffer + s->used;
     z->avail_in = (uInt)(s->n - s->used);
@@ -205,14 +221,18 @@ static cbe_status read_gzip(cbe_text_stream *s, char *out, size_t size, size_t *
     const int rc = inflate(z, Z_NO_FLUSH);
     s->used += given - z->avail_in;
     *n = room - z->avail_out;
-    if (rc == Z_MEM_ERROR) return cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: decompression: out of memory", s->name);
-    if (rc != Z_OK && rc != Z_STREAM_END && rc != Z_BUF_ERROR) return damaged(s, z->msg ? z->msg : "it cannot be read", err);
+    if (rc == Z_MEM_ERROR)
+        return cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: decompression: out of memory", s->name);
+    if (rc != Z_OK && rc != Z_STREAM_END && rc != Z_BUF_ERROR)
+        return damaged(s, z->msg ? z->msg : "it cannot be read", err);
     s->member_ended = rc == Z_STREAM_END;
     /* Without input zlib gives what it still holds back. */
-    return given == 0 && *n == 0 && !s->member_ended ? damaged(s, "it ends too early", err) : CBE_OK;
+    return given == 0 && *n == 0 && !s->member_ended ? damaged(s, "it ends too early", err)
+                                                     : CBE_OK;
 }
 
-static cbe_status read_zstandard(cbe_text_stream *s, char *out, size_t size, size_t *n, cbe_error *err)
+static cbe_status read_zstandard(cbe_text_stream *s, char *out, size_t size, size_t *n,
+                                 cbe_error *err)
 {
     ZSTD_outBuffer to = {out, size, 0};
     ZSTD_inBuffer from = {s->buffer, s->n, s->used};
@@ -241,7 +261,8 @@ static void read_plain(cbe_text_stream *s, char *out, size_t size, size_t *n)
     s->used += *n;
 }
 
-cbe_status cbe_text_stream_read(cbe_text_stream *s, char *out, size_t size, size_t *n, cbe_error *err)
+cbe_status cbe_text_stream_read(cbe_text_stream *s, char *out, size_t size, size_t *n,
+                                cbe_error *err)
 {
     *n = 0;
     while (*n == 0 && size > 0) {

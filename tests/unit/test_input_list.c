@@ -2,6 +2,7 @@
 #include "io/input_list.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -119,9 +120,9 @@ static void model__lists_the_files_that_were_read(void **state)
     cbe_inputs_free(&inputs);
     cbe_tokenizer_free(tokenizer);
     cbe_model_close(model);
-    cbe_free(folder);
-    cbe_free(gguf);
-    cbe_free(vocabulary);
+    free(folder);
+    free(gguf);
+    free(vocabulary);
 }
 
 static void add__survives_every_failed_allocation(void **state)
