@@ -53,7 +53,7 @@ int main(int argc, char **argv)
     if (st != CBE_OK) goto done;
     const cbe_model_config *c = cbe_model_get_config(model);
     const size_t d = c->hidden_size, last = c->n_layers;
-    if ((st = cbe_tokens_load(&tokens, argv[2], &err)) != CBE_OK) goto done;
+    if ((st = cbe_tokens_load(&tokens, argv[2], NULL, &err)) != CBE_OK) goto done;
     const size_t n = tokens.n_sequences * tokens.context_length;
     wanted = cbe_alloc_zero(last + 1, sizeof *wanted, "layers", &err);
     hidden = cbe_alloc(n, 2 * d * sizeof *hidden, "hidden states", &err);

@@ -21,6 +21,8 @@ typedef struct cbe_basis_file cbe_basis_file;
  * @return CBE_OK; CBE_ERR_IO; CBE_ERR_FORMAT (no basis in it; a basis.json that is not one: key named); CBE_ERR_SHAPE (layers of
  *         different widths, a basis.json of another basis); CBE_ERR_NOMEM */
 cbe_status cbe_basis_open(cbe_basis_file **out, const char *path, cbe_error *err);
+/** Adds its files to the inputs of a run. @return CBE_OK, CBE_ERR_NOMEM */
+cbe_status cbe_basis_note(const cbe_basis_file *basis, cbe_inputs *inputs, cbe_input_role role, cbe_error *err);
 void cbe_basis_close(cbe_basis_file *basis); /* NULL is allowed */
 
 /** Of the safetensors file; and of its basis.json, NULL where there is none. Borrowed, as all that follows, until close. */
@@ -51,11 +53,12 @@ bool cbe_basis_skip_positions(const cbe_basis_file *basis, size_t *skip);
 /** Path of the model, as it was given; of a folder, its first file. */
 const char *cbe_basis_model(const cbe_basis_file *basis);
 
-/** Whether the basis was made from that model: configuration and weights are files that were recorded, by their SHA-256, wherever
- * they are and whatever they are called. Reads these files whole.
- * @param model  a .gguf file or a folder
- * @return CBE_OK, also where the model was not recorded; CBE_ERR_ARG (what differs); what opening its files gives */
-cbe_status cbe_basis_check_model(const cbe_basis_file *basis, const char *model, cbe_error *err);
+/** Whether the basis was made from the model of a run: configuration and weights are files that were recorded, by their SHA-256,
+ * wherever they are and whatever they are called.
+ * @param model   its path, for messages
+ * @param inputs  of the run, with digests: those of CBE_INPUT_MODEL are compared
+ * @return CBE_OK, also where the model was not recorded; CBE_ERR_ARG (what differs) */
+cbe_status cbe_basis_check_model(const cbe_basis_file *basis, const char *model, const cbe_inputs *inputs, cbe_error *err);
 
 #ifdef __cplusplus
 }

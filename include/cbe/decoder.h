@@ -8,6 +8,7 @@
 
 #include <stddef.h>
 
+#include "cbe/inputs.h"
 #include "cbe/status.h"
 
 #ifdef __cplusplus
@@ -37,7 +38,7 @@ const char *cbe_norm_name(cbe_norm norm);
 
 /** Reads a decoder file (docs/formats.md).
  * @return CBE_OK, CBE_ERR_IO, CBE_ERR_FORMAT, CBE_ERR_SHAPE, CBE_ERR_NUMERIC (NaN or infinity: tensor named) */
-cbe_status cbe_decoder_load(cbe_decoder **out, const char *path, cbe_error *err);
+cbe_status cbe_decoder_load(cbe_decoder **out, const char *path, cbe_inputs *inputs, cbe_error *err);
 cbe_status cbe_decoder_save(const cbe_decoder *decoder, const char *path, cbe_error *err);
 void cbe_decoder_free(cbe_decoder *decoder); /* NULL is allowed */
 

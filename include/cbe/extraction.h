@@ -6,6 +6,7 @@
 
 #include "cbe/decoder.h"
 #include "cbe/hidden_states.h"
+#include "cbe/inputs.h"
 #include "cbe/model_objective.h"
 #include "cbe/objective.h"
 #include "cbe/search.h"
@@ -141,15 +142,10 @@ typedef struct {
 } cbe_run_option;
 
 typedef struct {
-    const char *role; /* "model", "text", "hidden_states", ... */
-    const char *path; /* a file, or a model folder, whose config.json and *.safetensors are listed */
-} cbe_run_input;
-
-typedef struct {
     size_t n_options;
     const cbe_run_option *options;
-    size_t n_inputs;
-    const cbe_run_input *inputs;
+    size_t n_texts;           /* that were given, read or not */
+    const cbe_inputs *inputs; /* what was read, with digests; NULL: nothing is known of it */
     const char *kernels, *logits; /* instruction set; how logits were kept */
     size_t n_sequences, context_length, n_tokens, n_held_out, skip_positions, hidden_size; /* n_held_out sequences */
     size_t n_processes, n_groups; /* processes that share a layer; groups of them, each with layers of its own */

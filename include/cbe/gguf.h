@@ -16,6 +16,7 @@
 
 #include <stdbool.h>
 
+#include "cbe/inputs.h"
 #include "cbe/tensor.h"
 
 #ifdef __cplusplus
@@ -39,6 +40,8 @@ const char *cbe_gguf_path(const cbe_gguf *file); /* of the first part */
 /** The files of a model: 1 unless it is split; path of the i-th, borrowed. */
 size_t cbe_gguf_n_parts(const cbe_gguf *file);
 const char *cbe_gguf_part_path(const cbe_gguf *file, size_t i);
+/** Adds every part to the inputs of a run, as CBE_INPUT_MODEL. @return CBE_OK, CBE_ERR_NOMEM */
+cbe_status cbe_gguf_note(const cbe_gguf *file, cbe_inputs *inputs, cbe_error *err);
 
 /* Metadata. A key that is missing is CBE_ERR_FORMAT and named; so is a value of another type. */
 

@@ -35,6 +35,8 @@ cbe_status cbe_hidden_states_save(const char *path, const cbe_model *model, cons
  * of those that are left. A .npy file is one layer: hidden_states.<i> when it is called so, else hidden_states.0.
  * @return CBE_OK; CBE_ERR_IO; CBE_ERR_FORMAT; CBE_ERR_SHAPE (tensor named); CBE_ERR_NOMEM */
 cbe_status cbe_hidden_states_open(cbe_hidden_states **out, const char *path, cbe_error *err);
+/** Adds the file of states that were opened to the inputs of a run. @return CBE_OK, CBE_ERR_NOMEM */
+cbe_status cbe_hidden_states_note(const cbe_hidden_states *states, cbe_inputs *inputs, cbe_error *err);
 void cbe_hidden_states_close(cbe_hidden_states *states); /* NULL is allowed */
 
 /** Of captured states, gives other processes what they want of them and takes from them what the caller wants. Process r has captured

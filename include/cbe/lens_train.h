@@ -11,6 +11,7 @@
 #ifndef CBE_LENS_TRAIN_H
 #define CBE_LENS_TRAIN_H
 
+#include "cbe/inputs.h"
 #include "cbe/lens_fit.h"
 #include "cbe/objective.h"
 
@@ -51,6 +52,7 @@ typedef struct {
     double held_out;    /* share of the sequences that nothing is learned from */
     size_t held_out_tokens; /* measured of them, at most */
     uint64_t seed;      /* of the order of the sequences, and of the positions */
+    const cbe_inputs *inputs; /* what was read, borrowed: a checkpoint knows its model by the digests; NULL: by the decoder alone */
     const char *checkpoint; /* a file, replaced as training goes on; NULL: none */
     size_t checkpoint_steps; /* between two checkpoints, about */
     bool resume;            /* go on from the checkpoint if there is one */

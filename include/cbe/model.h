@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "cbe/decoder.h"
+#include "cbe/inputs.h"
 #include "cbe/status.h"
 #include "cbe/tokenizer.h"
 
@@ -43,6 +44,7 @@ typedef struct {
      * own type in the mapped file and is expanded a block at a time in each forward pass, with the
      * same results to the bit. The unembedding and one block are the least. */
     size_t memory;
+    cbe_inputs *inputs; /* files are added to; NULL: not wanted */
 } cbe_model_options;
 
 /** The same with options. @return besides: CBE_ERR_ARG, memory is too small for the least */
@@ -59,8 +61,9 @@ const cbe_model_config *cbe_model_get_config(const cbe_model *model); /* borrowe
 /** Final norm and unembedding; borrowed until close. */
 const cbe_decoder *cbe_model_decoder(const cbe_model *model);
 /** The model's own tokenizer, to cbe_tokenizer_free. CBE_ERR_UNSUPPORTED when it is of a kind
- * that we do not read: ids can be given instead (--tokens). */
-cbe_status cbe_model_tokenizer(cbe_tokenizer **out, const char *path, cbe_error *err);
+ * that we do not read: ids can be given instead (--tokens).
+ * @param inputs  files that are read are added to; NULL: not wanted */
+cbe_status cbe_model_tokenizer(cbe_tokenizer **out, const char *path, cbe_inputs *inputs, cbe_error *err);
 
 /** Receives logits (n_tokens, V) of the tokens first .. first + n_tokens - 1, in order. Anything
  * but CBE_OK ends the forward pass with that status. */

@@ -14,6 +14,7 @@
 
 #include <stdbool.h>
 
+#include "cbe/inputs.h"
 #include "cbe/tensor.h"
 
 #ifdef __cplusplus
@@ -36,6 +37,8 @@ const char *cbe_safetensors_name(const cbe_safetensors *file, size_t i);
 const char *cbe_safetensors_dtype_name(const cbe_safetensors *file, size_t i);
 /** Shape of the i-th tensor: n_dims through *n_dims, dimensions borrowed. */
 const size_t *cbe_safetensors_shape(const cbe_safetensors *file, size_t i, size_t *n_dims);
+/** Adds the file to the inputs of a run. @return CBE_OK, CBE_ERR_NOMEM */
+cbe_status cbe_safetensors_note(const cbe_safetensors *file, cbe_inputs *inputs, cbe_input_role role, cbe_error *err);
 /** Value of a key of __metadata__, borrowed; NULL when there is none. */
 const char *cbe_safetensors_metadata(const cbe_safetensors *file, const char *key);
 

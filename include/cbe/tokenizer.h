@@ -27,11 +27,13 @@ typedef struct cbe_tokenizer cbe_tokenizer;
  *         CBE_ERR_FORMAT for a vocabulary or merges that contradict each other; CBE_ERR_NOMEM */
 cbe_status cbe_tokenizer_from_gguf(cbe_tokenizer **out, const cbe_gguf *file, cbe_error *err);
 /** From a tokenizer.json. It does not say which token ends a text: there is no eos.
+ * @param inputs  the file is added to; NULL: not wanted
  * @return as above, and CBE_ERR_IO */
-cbe_status cbe_tokenizer_from_json(cbe_tokenizer **out, const char *path, cbe_error *err);
+cbe_status cbe_tokenizer_from_json(cbe_tokenizer **out, const char *path, cbe_inputs *inputs, cbe_error *err);
 /** From the tokenizer.json of a Hugging Face folder; bos and eos are those of its tokenizer_config.json,
- * special_tokens_map.json or config.json, the first of them that names one. */
-cbe_status cbe_tokenizer_from_folder(cbe_tokenizer **out, const char *folder, cbe_error *err);
+ * special_tokens_map.json or config.json, the first of them that names one.
+ * @param inputs  files that are read are added to, as CBE_INPUT_MODEL_BESIDE; NULL: not wanted */
+cbe_status cbe_tokenizer_from_folder(cbe_tokenizer **out, const char *folder, cbe_inputs *inputs, cbe_error *err);
 void cbe_tokenizer_free(cbe_tokenizer *tokenizer); /* NULL is allowed */
 
 size_t cbe_tokenizer_vocab_size(const cbe_tokenizer *tokenizer);

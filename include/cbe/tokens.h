@@ -4,6 +4,7 @@
 #ifndef CBE_TOKENS_H
 #define CBE_TOKENS_H
 
+#include "cbe/inputs.h"
 #include "cbe/status.h"
 #include "cbe/tokenizer.h"
 
@@ -22,7 +23,8 @@ typedef enum {
 
 typedef struct {
     cbe_documents_kind kind;
-    const char *field; /* of JSON objects; NULL: "text" */
+    const char *field;  /* of JSON objects; NULL: "text" */
+    cbe_inputs *inputs; /* files are added to, as CBE_INPUT_TEXT; NULL: not wanted */
 } cbe_documents_options;
 
 typedef struct {
@@ -34,7 +36,7 @@ typedef struct {
                                      UTF-8 parts replaced */
 } cbe_tokens;
 
-/** Reads texts, plain or compressed by gzip or zstd, a document at a time; joins their tokens with the end-of-text
+/** Reads texts, plain or compressed by gzip or zstd, a document at a time, and each once, so that pipes will do ("-": standard input); joins their tokens with the end-of-text
  * token between documents and cuts them into sequences of context_length. What is left over at the end is not
  * used (counted in n_unused), unless there is less than one sequence: then it is the only, shorter one. Nothing is
  * read past the document that reaches max_tokens. Memory: 8 bytes a token and one document.
@@ -46,10 +48,14 @@ cbe_status cbe_tokens_from_texts(cbe_tokens *out, const cbe_tokenizer *tokenizer
                                  const char *const *paths, const cbe_documents_options *documents,
                                  size_t context_length, size_t max_tokens, cbe_error *err);
 
+/** Cuts the tokens of texts anew, as cbe_tokens_from_texts does of the first max_tokens: texts need not be read again. */
+void cbe_tokens_cut(cbe_tokens *tokens, size_t context_length, size_t max_tokens);
+
 /** Reads `input_ids` (B, S) or (S), and `derangement` when present, from a .safetensors or .npz file, or input_ids
  * alone from a .npy file, int64 or int32, as they are. Error CBE_ERR_SHAPE for other shapes, CBE_ERR_ARG for negative ids or a derangement that is not
- * a permutation of all B S tokens without fixed points. */
-cbe_status cbe_tokens_load(cbe_tokens *out, const char *path, cbe_error *err);
+ * a permutation of all B S tokens without fixed points.
+ * @param inputs  the file is added to; NULL: not wanted */
+cbe_status cbe_tokens_load(cbe_tokens *out, const char *path, cbe_inputs *inputs, cbe_error *err);
 
 /** Error CBE_ERR_ARG, with sequence and position, when an id is not below vocab_size. */
 cbe_status cbe_tokens_check(const cbe_tokens *tokens, size_t vocab_size, cbe_error *err);

@@ -14,6 +14,7 @@
 #include <stddef.h>
 
 #include "cbe/decoder.h"
+#include "cbe/inputs.h"
 #include "cbe/objective.h"
 #include "cbe/status.h"
 
@@ -68,10 +69,11 @@ cbe_status cbe_tuned_lens_find(const char *folder, cbe_lens_format *format, cbe_
 
 /** Reads a lens folder. Nothing in params.pt is executed: whatever is not a tensor of a state dict is an error.
  * @param config  [out] to cbe_tuned_lens_config_free; NULL: not wanted
+ * @param inputs  the files are added to; NULL: not wanted
  * @return CBE_OK; CBE_ERR_IO; CBE_ERR_FORMAT; CBE_ERR_SHAPE (a tensor that is missing, one too many, or of another shape
  *         than config.json says); CBE_ERR_UNSUPPORTED (another type of lens or of tensor); CBE_ERR_NUMERIC (NaN or
  *         infinity, tensor named); CBE_ERR_NOMEM */
-cbe_status cbe_tuned_lens_load(cbe_tuned_lens **out, cbe_tuned_lens_config **config, const char *folder,
+cbe_status cbe_tuned_lens_load(cbe_tuned_lens **out, cbe_tuned_lens_config **config, const char *folder, cbe_inputs *inputs,
                                cbe_error *err);
 
 /** Makes the folder where there is none, and finds out whether a lens can be written in it: before the work that makes one.

@@ -14,12 +14,11 @@
 #include "cbe/safetensors.h"
 #include "core/fail.h"
 #include "core/memory.h"
+#include "io/input_list.h"
 #include "io/json_memory.h"
 #include "io/mapped_file.h"
 #include "io/path.h"
-#include "io/sha256_file.h"
 #include "model/json_keys.h"
-#include "model/source.h"
 
 enum { NAME = 48, LAYER_DIGITS = 9, SHOWN_DIGITS = 12 /* of a SHA-256 in messages */ };
 
@@ -28,6 +27,7 @@ static const char tensors_name[] = "basis.safetensors", record_name[] = "basis.j
 struct cbe_basis_file {
     cbe_safetensors *file;
     char *path, *record_path; /* record_path NULL: no basis.json */
+    cbe_mapped_file record_map;
     json_t *record;           /* an object, whose known keys have the right types; NULL likewise */
     size_t hidden_size, n_layers, *layers;
 };
@@ -37,6 +37,7 @@ void cbe_basis_close(cbe_basis_file *basis)
     if (!basis) return;
     cbe_safetensors_close(basis->file);
     json_decref(basis->record);
+    cbe_mapped_file_close(&basis->record_map);
     cbe_free(basis->path);
     cbe_free(basis->record_path);
     cbe_free(basis->layers);
@@ -164,12 +165,11 @@ static cbe_status check_record(const cbe_basis_file *b, cbe_error *err)
 
 static cbe_status read_record(cbe_basis_file *b, cbe_error *err)
 {
-    cbe_mapped_file map;
+    const cbe_mapped_file *map = &b->record_map;
     json_error_t problem;
-    cbe_status st = cbe_mapped_file_open(&map, b->record_path, err);
+    cbe_status st = cbe_mapped_file_open(&b->record_map, b->record_path, err);
     if (st != CBE_OK) return st;
-    st = cbe_json_parse(&b->record, (const char *)map.data, map.size, JSON_REJECT_DUPLICATES, b->record_path, &problem, err);
-    cbe_mapped_file_close(&map);
+    st = cbe_json_parse(&b->record, (const char *)map->data, map->size, JSON_REJECT_DUPLICATES, b->record_path, &problem, err);
     if (st == CBE_ERR_FORMAT)
         cbe_fail(err, CBE_ERR_FORMAT, problem.position, "%s: line %d: %s", b->record_path, problem.line, problem.text);
     return st == CBE_OK ? check_record(b, err) : st;
@@ -365,11 +365,9 @@ const char *cbe_basis_model(const cbe_basis_file *basis)
 }
 
 /* A file of the model must be among those recorded, which may be more: a tokenizer, tensors that happened to lie in its folder. */
-static cbe_status match_file(const cbe_basis_file *b, const char *path, const char *model, cbe_error *err)
+static cbe_status match_file(const cbe_basis_file *b, const cbe_input *file, const char *model, cbe_error *err)
 {
-    char digest[CBE_SHA256_TEXT];
-    const cbe_status st = cbe_sha256_file(path, digest, err);
-    if (st != CBE_OK) return st;
+    const char *path = file->path, *digest = file->sha256;
     const json_t *recorded, *same_name = NULL;
     for (size_t i = 0; (recorded = next_model_file(b, &i));) {
         if (strcmp(text_of(recorded, "sha256"), digest) == 0) return CBE_OK;
@@ -384,14 +382,16 @@ static cbe_status match_file(const cbe_basis_file *b, const char *path, const ch
                     b->record_path, model, cbe_basis_model(b), SHOWN_DIGITS, digest, path);
 }
 
-cbe_status cbe_basis_check_model(const cbe_basis_file *b, const char *model, cbe_error *err)
+cbe_status cbe_basis_check_model(const cbe_basis_file *b, const char *model, const cbe_inputs *inputs, cbe_error *err)
 {
-    if (!cbe_basis_model(b)) return CBE_OK;
-    cbe_source *source = NULL;
-    cbe_status st = cbe_source_open(&source, model, err);
-    if (st != CBE_OK) return st;
-    for (size_t i = 0; i < cbe_source_n_files(source) && st == CBE_OK; i++)
-        st = match_file(b, cbe_source_file(source, i), model, err);
-    cbe_source_close(source);
+    cbe_status st = CBE_OK;
+    for (size_t i = 0; i < inputs->n && cbe_basis_model(b) && st == CBE_OK; i++)
+        if (inputs->files[i].role == CBE_INPUT_MODEL) st = match_file(b, &inputs->files[i], model, err);
     return st;
+}
+
+cbe_status cbe_basis_note(const cbe_basis_file *b, cbe_inputs *inputs, cbe_input_role role, cbe_error *err)
+{
+    const cbe_status st = cbe_safetensors_note(b->file, inputs, role, err);
+    return st == CBE_OK && b->record ? cbe_inputs_add(inputs, role, &b->record_map, err) : st;
 }

@@ -18,10 +18,10 @@
 #include <string.h>
 
 #include "causal/group_messages.h"
+#include "causal/run_identity.h"
 #include "cbe/safetensors.h"
 #include "core/fail.h"
 #include "core/memory.h"
-#include "io/input_digests.h"
 #include "io/path.h"
 
 enum {
@@ -31,17 +31,16 @@ enum {
     TIMES = 3,
     PER_LAYER = 4,
     PER_POINT = 6,
-    PLAIN_PAIRS = 6, /* of metadata, first in it: neither options nor inputs */
     NAME = 48
 };
 static const double COUNT_MOST = 9007199254740992.0; /* 2^53 */
-static const char FORMAT[] = "causal basis extraction, unfinished";
+static const char FORMAT[] = "causal basis extraction, unfinished", FORM[] = "2"; /* FORM: of the metadata */
+static const char format_key[] = "format", form_key[] = "form of the record", version_key[] = "version of cbe";
 
 struct cbe_checkpoint {
     char *path;
     size_t n_layers, n_vectors, hidden_size; /* layers of the run; k, d */
-    size_t n_pairs;
-    char **pairs; /* (2 n_pairs): key, value */
+    cbe_run_identity identity;
     size_t n_done;
     const cbe_layer_result **done; /* (n_layers), borrowed */
     size_t n_loaded;
@@ -51,45 +50,7 @@ struct cbe_checkpoint {
     cbe_processes *run;       /* not NULL: rank 0 of these writes, and is told */
 };
 
-static char *format_text(cbe_error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static char *format_text(cbe_error *err, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    const int length = vsnprintf(NULL, 0, format, args);
-    va_end(args);
-    char *text = cbe_alloc((size_t)length + 1, 1, "record of the run", err);
-    if (!text) return NULL;
-    va_start(args, format);
-    vsnprintf(text, (size_t)length + 1, format, args);
-    va_end(args);
-    return text;
-}
-
-/* Takes both, NULL where memory was short. */
-static cbe_status add_pair(cbe_checkpoint *c, size_t *room, char *key, char *value, cbe_error *err)
-{
-    if (key && value && c->n_pairs == *room) {
-        char **more = cbe_alloc(*room + 16, 2 * sizeof *more, "record of the run", err);
-        if (more) {
-            if (c->n_pairs) memcpy(more, c->pairs, 2 * c->n_pairs * sizeof *more);
-            cbe_free(c->pairs);
-            c->pairs = more;
-            *room += 16;
-        }
-    }
-    if (!key || !value || c->n_pairs == *room) {
-        cbe_free(key);
-        cbe_free(value);
-        return CBE_ERR_NOMEM;
-    }
-    c->pairs[2 * c->n_pairs] = key;
-    c->pairs[2 * c->n_pairs++ + 1] = value;
-    return CBE_OK;
-}
-
-/* Not those that say where and how fast, nor names of inputs, which are known by their content. */
+/* Not the options that say where and how fast, nor the paths of inputs, which are known by their content. */
 static bool matters(const char *option)
 {
     static const char *const others[] = {"output", "threads",       "memory",  "resume", "text",
@@ -100,44 +61,64 @@ static bool matters(const char *option)
     return true;
 }
 
-static cbe_status add_input(cbe_checkpoint *c, size_t *room, const cbe_run_input *input, cbe_error *err)
+/* Options by which a result is decided on; a lens that lies in files is known by them. */
+static cbe_status describe_options(cbe_run_identity *out, const cbe_run_record *record, cbe_error *err)
 {
-    cbe_input_digests digests = {0};
-    cbe_status st = cbe_input_digests_take(&digests, input->path, strcmp(input->role, "model") == 0, err);
-    for (size_t i = 0; i < digests.n && st == CBE_OK; i++) {
-        const char *slash = strrchr(digests.files[i].path, '/'), *name = slash ? slash + 1 : digests.files[i].path;
-        st = add_pair(c, room, format_text(err, "%s %s", input->role, name), format_text(err, "%s", digests.files[i].sha256), err);
+    static const char tuned[] = "tuned=";
+    cbe_run_option *options = cbe_alloc(record->n_options, sizeof *options, "record of the run", err);
+    if (!options) return CBE_ERR_NOMEM;
+    for (size_t i = 0; i < record->n_options; i++) {
+        options[i] = record->options[i];
+        if (strcmp(options[i].name, "lens") == 0 && strncmp(options[i].value, tuned, strlen(tuned)) == 0) options[i].value = "tuned";
     }
-    cbe_input_digests_free(&digests);
+    const cbe_status st = cbe_run_identity_add_options(out, record->n_options, options, matters, err);
+    cbe_free(options);
     return st;
 }
 
-static cbe_status describe(cbe_checkpoint *c, const cbe_run_record *record, cbe_error *err)
+/* A list of layers may be too long for its option's value. */
+static cbe_status describe_layers(cbe_run_identity *out, size_t n, const size_t *layers, cbe_error *err)
 {
-    size_t room = 0;
-    cbe_status st = add_pair(c, &room, format_text(err, "format"), format_text(err, "%s", FORMAT), err);
-    if (st == CBE_OK) st = add_pair(c, &room, format_text(err, "version of cbe"), format_text(err, "%s", CBE_VERSION), err);
-    if (st == CBE_OK) st = add_pair(c, &room, format_text(err, "instruction set"), format_text(err, "%s", record->kernels), err);
-    if (st == CBE_OK) st = add_pair(c, &room, format_text(err, "keeping of logits"), format_text(err, "%s", record->logits), err);
-    if (st == CBE_OK)
-        st = add_pair(c, &room, format_text(err, "number of tokens"), format_text(err, "%zu", record->n_tokens), err);
-    if (st == CBE_OK) /* they decide on the order of sums */
-        st = add_pair(c, &room, format_text(err, "number of processes of a layer"), format_text(err, "%zu", record->n_processes), err);
-    for (size_t i = 0; i < record->n_options && st == CBE_OK; i++)
-        if (matters(record->options[i].name))
-            st = add_pair(c, &room, format_text(err, "--%s", record->options[i].name),
-                          format_text(err, "%s", record->options[i].value), err);
-    for (size_t i = 0; i < record->n_inputs && st == CBE_OK; i++) st = add_input(c, &room, &record->inputs[i], err);
+    enum { DIGITS = 22 };
+    size_t used = 0;
+    char *list = cbe_alloc(n + 1, DIGITS, "record of the run", err);
+    if (!list) return CBE_ERR_NOMEM;
+    list[0] = 0;
+    for (size_t i = 0; i < n; i++) used += (size_t)snprintf(list + used, DIGITS, "%s%zu", i ? "," : "", layers[i]);
+    const cbe_status st = cbe_run_identity_add(out, "list of layers", list, err);
+    cbe_free(list);
     return st;
+}
+
+static cbe_status describe(cbe_run_identity *out, const cbe_run_record *record, size_t n_layers, const size_t *layers, cbe_error *err)
+{
+    const struct {
+        const char *key, *text; /* text NULL: the count */
+        size_t count;
+    } plain[] = {{format_key, FORMAT, 0},
+                 {form_key, FORM, 0},
+                 {version_key, CBE_VERSION, 0},
+                 {"instruction set", record->kernels, 0},
+                 {"keeping of logits", record->logits, 0},
+                 {"number of tokens", NULL, record->n_tokens},
+                 {"number of processes of a layer", NULL, record->n_processes}, /* which decides on the order of sums */
+                 {"number of texts", NULL, record->n_texts}};
+    cbe_status st = CBE_OK;
+    for (size_t i = 0; i < sizeof plain / sizeof *plain && st == CBE_OK; i++)
+        st = plain[i].text ? cbe_run_identity_add(out, plain[i].key, plain[i].text, err)
+                           : cbe_run_identity_add_count(out, plain[i].key, plain[i].count, err);
+    if (st == CBE_OK) st = describe_options(out, record, err);
+    if (st == CBE_OK) st = describe_layers(out, n_layers, layers, err);
+    return st == CBE_OK ? cbe_run_identity_add_inputs(out, record->inputs, err) : st;
 }
 
 void cbe_checkpoint_free(cbe_checkpoint *c)
 {
     if (!c) return;
-    for (size_t i = 0; i < 2 * c->n_pairs; i++) cbe_free(c->pairs[i]);
+    cbe_run_identity_free(&c->identity);
     cbe_layer_results_free(c->loaded ? c->n_layers : 0, c->loaded);
     for (size_t i = 0; c->points && i < c->n_layers; i++) cbe_stored_point_free(&c->points[i]);
-    void *owned[] = {c->path, c->pairs, c->done, c->loaded, c->layers, c->points, c};
+    void *owned[] = {c->path, c->done, c->loaded, c->layers, c->points, c};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) cbe_free(owned[i]);
 }
 
@@ -149,7 +130,7 @@ cbe_status cbe_checkpoint_create(cbe_checkpoint **out, const char *path, const c
     c->n_layers = n_layers;
     c->hidden_size = record->hidden_size;
     c->n_vectors = n_vectors ? n_vectors : record->hidden_size;
-    c->path = format_text(err, "%s", path);
+    c->path = cbe_copy_string(path, strlen(path), err);
     c->done = cbe_alloc_zero(n_layers, sizeof *c->done, "checkpoint", err);
     c->loaded = cbe_alloc_zero(n_layers, sizeof *c->loaded, "checkpoint", err);
     c->layers = cbe_alloc(n_layers, sizeof *c->layers, "checkpoint", err);
@@ -157,7 +138,7 @@ cbe_status cbe_checkpoint_create(cbe_checkpoint **out, const char *path, const c
     c->run = cbe_processes_rank(run) > 0 ? run : NULL;
     cbe_status st = c->path && c->done && c->loaded && c->layers && c->points ? CBE_OK : CBE_ERR_NOMEM;
     if (st == CBE_OK) memcpy(c->layers, layers, n_layers * sizeof *layers);
-    if (st == CBE_OK && !c->run) st = describe(c, record, err);
+    if (st == CBE_OK && !c->run) st = describe(&c->identity, record, n_layers, layers, err);
     if (st != CBE_OK) {
         cbe_checkpoint_free(c);
         return st;
@@ -312,14 +293,15 @@ static cbe_status list_point(part *parts, size_t *n, size_t layer, const cbe_sea
 static cbe_status write_parts(const cbe_checkpoint *c, size_t n, const part *parts, cbe_error *err)
 {
     cbe_safetensors_writer *writer = NULL;
-    const char **metadata = cbe_alloc(c->n_pairs, 2 * sizeof *metadata, "checkpoint", err);
+    const size_t n_pairs = c->identity.n;
+    const char **metadata = cbe_alloc(n_pairs, 2 * sizeof *metadata, "checkpoint", err);
     cbe_tensor_spec *specs = cbe_alloc(n + 1, sizeof *specs, "checkpoint", err);
     cbe_status st = metadata && specs ? CBE_OK : CBE_ERR_NOMEM;
     if (st != CBE_OK) goto done;
-    for (size_t i = 0; i < 2 * c->n_pairs; i++) metadata[i] = c->pairs[i];
+    for (size_t i = 0; i < 2 * n_pairs; i++) metadata[i] = c->identity.texts[i];
     for (size_t i = 0; i < n; i++)
         specs[i] = (cbe_tensor_spec){parts[i].name, parts[i].dtype, parts[i].n_dims, {parts[i].dims[0], parts[i].dims[1]}};
-    st = cbe_safetensors_writer_create(&writer, c->path, n, specs, c->n_pairs, metadata, err);
+    st = cbe_safetensors_writer_create(&writer, c->path, n, specs, n_pairs, metadata, err);
     for (size_t i = 0; i < n && st == CBE_OK; i++)
         st = cbe_safetensors_writer_put(writer, i, 0, parts[i].dims[0] * (parts[i].n_dims == 2 ? parts[i].dims[1] : 1),
                                         parts[i].data, err);
@@ -386,22 +368,27 @@ cbe_status cbe_checkpoint_done(cbe_checkpoint *c, const cbe_layer_result *result
 
 /* Reading. */
 
+static const char *look_up(const void *file, const char *key)
+{
+    return cbe_safetensors_metadata(file, key);
+}
+
+/* Every process that searches reads the file; the one that writes it knows what the run is. */
 static cbe_status compare(const cbe_checkpoint *c, const cbe_safetensors *file, cbe_error *err)
 {
-    for (size_t i = 0; i < c->n_pairs; i++) {
-        const char *key = c->pairs[2 * i], *now = c->pairs[2 * i + 1], *then = cbe_safetensors_metadata(file, key);
-        if (then && strcmp(then, now) == 0) continue;
-        if (i == 0)
-            return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: not a checkpoint of cbe extract", cbe_safetensors_path(file));
-        if (key[0] == '-' || i < PLAIN_PAIRS)
-            return cbe_fail(err, CBE_ERR_ARG, -1,
-                            "%s: the run that was interrupted had another %s: %s, now %s; give the same again, or leave out --resume",
-                            cbe_safetensors_path(file), key, then ? then : "none", now);
-        return cbe_fail(err, CBE_ERR_ARG, -1,
-                        "%s: the run that was interrupted had another input: %s %s; give the same again, or leave out --resume",
-                        cbe_safetensors_path(file), key, then ? "has changed" : "was not among its inputs");
-    }
-    return CBE_OK;
+    const char *path = cbe_safetensors_path(file), *format = cbe_safetensors_metadata(file, format_key);
+    const char *form = cbe_safetensors_metadata(file, form_key), *version = cbe_safetensors_metadata(file, version_key);
+    const cbe_run_words words = {path, "the run that was interrupted had", "now", "has changed",
+                                 "give the same again, or leave out --resume"};
+    if (c->run) return CBE_OK;
+    if (!format || strcmp(format, FORMAT) != 0) return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: not a checkpoint of cbe extract", path);
+    if (version && strcmp(version, CBE_VERSION) != 0)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "%s: %s another version of cbe: %s, now %s; %s", path, words.who, version, CBE_VERSION,
+                        words.advice);
+    if (!form || strcmp(form, FORM) != 0)
+        return cbe_fail(err, CBE_ERR_FORMAT, -1,
+                        "%s: the record of its run has the form of an earlier cbe, which cannot be compared; leave out --resume", path);
+    return cbe_run_identity_compare(&c->identity, look_up, file, &words, err);
 }
 
 /* A float64 or int64 tensor of `columns` a row (0: one dimension) and at most `most` rows; *data is borrowed, NULL where there is none. */

@@ -11,7 +11,6 @@
 #include "core/fail.h"
 #include "core/memory.h"
 #include "io/atomic_file.h"
-#include "io/input_digests.h"
 #include "io/json_memory.h"
 #include "io/path.h"
 #include "text/json_values.h"
@@ -89,20 +88,16 @@ done:
     return st;
 }
 
-/* The files of an input, each with its digest. */
-static cbe_status add_input(json_t *list, const cbe_run_input *input, cbe_error *err)
+static json_t *inputs_json(const cbe_inputs *inputs)
 {
-    cbe_input_digests digests = {0};
-    cbe_status st = cbe_input_digests_take(&digests, input->path, strcmp(input->role, "model") == 0, err);
-    for (size_t i = 0; i < digests.n && st == CBE_OK; i++) {
-        const cbe_input_digest *file = &digests.files[i];
-        json_t *json = json_pack("{s:s, s:o, s:s}", "role", input->role, "path", cbe_json_of_text(file->path), "sha256",
-                                 file->sha256);
-        if (json_array_append_new(list, json) != 0)
-            st = cbe_fail(err, CBE_ERR_NOMEM, -1, "the record of the run does not fit memory");
+    json_t *list = json_array();
+    for (size_t i = 0; inputs && i < inputs->n; i++) {
+        const cbe_input *file = &inputs->files[i];
+        list = cbe_json_append(list, json_pack("{s:s, s:o, s:s, s:I}", "role", cbe_input_role_name(file->role), "path",
+                                               cbe_json_of_text(file->path), "sha256", file->sha256, "bytes",
+                                               (json_int_t)file->n_bytes));
     }
-    cbe_input_digests_free(&digests);
-    return st;
+    return list;
 }
 
 /* How many distinct maxima were met, and the energies of the highest. */
@@ -156,10 +151,8 @@ static json_t *layer_json(const cbe_layer_result *result, bool held_out)
 static cbe_status record_json(char **text, size_t n, const cbe_layer_result *results,
                               const cbe_run_record *record, cbe_error *err)
 {
-    cbe_status st = CBE_OK;
     cbe_json_begin();
-    json_t *inputs = json_array(), *options = json_object(), *layers = json_array();
-    for (size_t i = 0; i < record->n_inputs && st == CBE_OK; i++) st = add_input(inputs, &record->inputs[i], err);
+    json_t *inputs = inputs_json(record->inputs), *options = json_object(), *layers = json_array();
     for (size_t i = 0; i < record->n_options; i++)
         options = cbe_json_put(options, record->options[i].name, cbe_json_of_text(record->options[i].value));
     for (size_t i = 0; i < n; i++) layers = cbe_json_append(layers, layer_json(&results[i], record->n_held_out > 0));
@@ -172,8 +165,7 @@ static cbe_status record_json(char **text, size_t n, const cbe_layer_result *res
         "processes_of_a_layer", (json_int_t)record->n_processes, "kernels", record->kernels, "logits", record->logits, "seconds", record->seconds, "layers",
         layers);
     *text = cbe_json_end(root, JSON_INDENT(2));
-    if (!*text && st == CBE_OK) st = cbe_fail(err, CBE_ERR_NOMEM, -1, "the record of the run does not fit memory");
-    return st;
+    return *text ? CBE_OK : cbe_fail(err, CBE_ERR_NOMEM, -1, "the record of the run does not fit memory");
 }
 
 cbe_status cbe_result_save(const char *folder, size_t n, const cbe_layer_result *results,

@@ -127,7 +127,7 @@ static cbe_status open_basis(cbe_basis_file **out, ablate_options *given, cli_pr
     if (st == CBE_OK) st = choose_layers(&given->run.layers, basis, err);
     for (size_t i = 0; st == CBE_OK && i < given->run.layers.n; i++)
         st = check_vectors(given, basis, given->run.layers.ranges[i][0], err);
-    if (st == CBE_OK) st = cbe_basis_check_model(basis, given->run.corpus.model, err);
+    if (st == CBE_OK) st = cbe_basis_note(basis, given->run.corpus.inputs, CBE_INPUT_BASIS, err);
     if (st != CBE_OK) {
         cbe_basis_close(basis);
         return st;
@@ -221,6 +221,7 @@ int cli_ablate(int argc, char **argv)
     cli_progress progress;
     cli_team team = {.group_size = 1};
     cli_inputs in = {0};
+    cbe_inputs read = {.digests = true};
     cbe_basis_file *basis = NULL;
     cbe_ablation_run *run = NULL;
     cbe_layer_ablation *results = NULL;
@@ -233,13 +234,14 @@ int cli_ablate(int argc, char **argv)
         cli_print_help(&command);
         return cli_finish_output();
     }
+    given.run.corpus.inputs = &read;
     cli_corpus_begin(&given.run.corpus, &progress);
     if ((st = check_usage(&given, &err)) != CBE_OK) goto done;
     if ((st = open_basis(&basis, &given, &progress, &err)) != CBE_OK) goto done;
     if (given.run.output && (st = cbe_result_folder_prepare(given.run.output, &err)) != CBE_OK) goto done;
     given.run.lens = "model";
     given.run.output_optional = true;
-    given.run.vectors_of = basis;
+    given.run.vectors_of = given.run.made_from = basis;
     if ((st = cli_inputs_open(&in, &given.run, &progress, &err)) != CBE_OK) goto done;
     cbe_ablation_options o = {.ablation = in.options.ablation,
                               .skip_positions = in.options.skip_positions,
@@ -272,12 +274,14 @@ int cli_ablate(int argc, char **argv)
                                         .n_tokens = cbe_ablation_n_tokens(run),
                                         .n_labelled = cbe_ablation_n_labelled(run)};
     if (given.run.output) st = cbe_ablation_save(given.run.output, in.n_layers, results, &record, &err);
+    if (st == CBE_OK) cli_warn_of_changes(&progress, &read);
 done:
     for (size_t i = 0; results && i < in.n_layers; i++) cbe_free(results[i].effects);
     cbe_free(results);
     cbe_ablation_run_free(run);
     cbe_basis_close(basis);
     cli_inputs_close(&in);
+    cbe_inputs_free(&read);
     cli_free(&command, &given);
     return st == CBE_OK ? cli_finish_output() : cli_report(&err);
 }

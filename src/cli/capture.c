@@ -44,6 +44,7 @@ int cli_capture(int argc, char **argv)
     cli_progress progress;
     cbe_model *model = NULL;
     cbe_tokens tokens = {0};
+    cbe_inputs read = {0};
     size_t *layers = NULL, n_layers = 0;
 
     if ((st = cli_parse(&command, argc, argv, &given, &help, &err)) != CBE_OK) goto done;
@@ -51,6 +52,7 @@ int cli_capture(int argc, char **argv)
         cli_print_help(&command);
         return cli_finish_output();
     }
+    given.corpus.inputs = &read;
     cli_corpus_begin(&given.corpus, &progress);
     if (!given.corpus.model || !given.output) {
         st = cbe_fail(&err, CBE_ERR_ARG, -1, "%s is missing; usage: cbe capture %s", given.corpus.model ? "-o FILE" : "MODEL",
@@ -60,7 +62,7 @@ int cli_capture(int argc, char **argv)
     if ((st = cli_open_model(&model, &given.corpus, &err)) != CBE_OK) goto done;
     const size_t n_states = cbe_model_get_config(model)->n_layers + 1;
     if ((st = cli_choose_layers(&given.layers, n_states, &layers, &n_layers, &err)) != CBE_OK) goto done;
-    st = cli_read_tokens(&tokens, model, &given.corpus, &progress, &err);
+    st = cli_read_tokens(&tokens, model, &given.corpus, given.corpus.max_tokens, &progress, &err);
     if (st != CBE_OK) goto done;
     st = CBE_ERR_NOMEM;
     if (!(wanted = cbe_alloc_zero(n_states, sizeof *wanted, "layers", &err))) goto done;
@@ -69,12 +71,14 @@ int cli_capture(int argc, char **argv)
                                 &err);
     cli_status_clear(&progress);
     if (st != CBE_OK) goto done;
+    cli_warn_of_changes(&progress, &read);
     printf("%zu layers of %zu tokens (%zu sequences of %zu) in %s\n", n_layers,
            tokens.n_sequences * tokens.context_length, tokens.n_sequences, tokens.context_length, given.output);
 done:
     cbe_free(wanted);
     cbe_free(layers);
     cbe_tokens_free(&tokens);
+    cbe_inputs_free(&read);
     cbe_model_close(model);
     cli_free(&command, &given);
     return st == CBE_OK ? cli_finish_output() : cli_report(&err);

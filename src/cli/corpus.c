@@ -2,6 +2,7 @@
 #include "cli/corpus.h"
 
 #include <omp.h>
+#include <string.h>
 
 #include "cli/memory.h"
 #include "core/fail.h"
@@ -27,26 +28,47 @@ size_t cli_corpus_memory(const cli_corpus *corpus)
 
 cbe_status cli_open_model(cbe_model **out, const cli_corpus *corpus, cbe_error *err)
 {
-    const cbe_model_options options = {cli_corpus_memory(corpus) / 2};
+    const cbe_model_options options = {cli_corpus_memory(corpus) / 2, corpus->inputs};
     return cbe_model_open_with(out, corpus->model, &options, err);
 }
 
-cbe_status cli_read_tokens(cbe_tokens *tokens, const cbe_model *model, const cli_corpus *corpus, cli_progress *progress,
+void cli_warn_of_changes(cli_progress *progress, const cbe_inputs *inputs)
+{
+    for (size_t i = 0; i < inputs->n; i++) {
+        const cbe_input_state state = cbe_input_look(&inputs->files[i]);
+        bool said = state == CBE_INPUT_SAME;
+        for (size_t j = 0; j < i && !said; j++) said = strcmp(inputs->files[j].path, inputs->files[i].path) == 0;
+        if (!said)
+            cli_warn(progress, "%s %s since it was read: the results are of the file as it was then", inputs->files[i].path,
+                     state == CBE_INPUT_GONE ? "is gone" : "has changed");
+    }
+}
+
+/* Standard input is at its end when it has been read once. */
+static cbe_status check_texts(const cli_files *text, cbe_error *err)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < text->n; i++) n += strcmp(text->paths[i], "-") == 0;
+    return n < 2 ? CBE_OK : cbe_fail(err, CBE_ERR_ARG, -1, "--text - is given %zu times, but standard input can be read once", n);
+}
+
+cbe_status cli_read_tokens(cbe_tokens *tokens, const cbe_model *model, const cli_corpus *corpus, size_t used, cli_progress *progress,
                            cbe_error *err)
 {
     cbe_status st;
     cbe_tokenizer *tokenizer = NULL;
     cbe_tokens made = {0};
-    const cbe_documents_options documents = {(cbe_documents_kind)corpus->documents, corpus->text_field};
+    const cbe_documents_options documents = {(cbe_documents_kind)corpus->documents, corpus->text_field, corpus->inputs};
     if ((corpus->tokens != NULL) == (corpus->text.n > 0))
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         corpus->tokens ? "--text and --tokens exclude each other"
                                     : "a text is missing: give --text FILE or --tokens IDS.safetensors");
+    if ((st = check_texts(&corpus->text, err)) != CBE_OK) return st;
     if (corpus->tokens) {
-        if ((st = cbe_tokens_load(&made, corpus->tokens, err)) != CBE_OK) goto done;
+        if ((st = cbe_tokens_load(&made, corpus->tokens, corpus->inputs, err)) != CBE_OK) goto done;
     } else {
         const size_t vocab_size = cbe_model_get_config(model)->vocab_size;
-        if ((st = cbe_model_tokenizer(&tokenizer, corpus->model, err)) != CBE_OK) goto done;
+        if ((st = cbe_model_tokenizer(&tokenizer, corpus->model, corpus->inputs, err)) != CBE_OK) goto done;
         if (cbe_tokenizer_vocab_size(tokenizer) > vocab_size) {
             st = cbe_fail(err, CBE_ERR_FORMAT, -1,
                           "%s: the tokenizer has %zu tokens, but the model's embedding only %zu: they are not of one model",
@@ -56,6 +78,7 @@ cbe_status cli_read_tokens(cbe_tokens *tokens, const cbe_model *model, const cli
         st = cbe_tokens_from_texts(&made, tokenizer, corpus->text.n, corpus->text.paths, &documents,
                                    corpus->context_length, corpus->max_tokens, err);
         if (st != CBE_OK) goto done;
+        cbe_tokens_cut(&made, corpus->context_length, used);
     }
     if ((st = cbe_tokens_check(&made, cbe_model_get_config(model)->vocab_size, err)) != CBE_OK) goto done;
     if (made.n_replaced)

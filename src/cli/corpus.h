@@ -17,6 +17,7 @@ typedef struct {
     const char *text_field;
     size_t context_length, max_tokens, threads, memory; /* memory: bytes; 0: not given */
     bool quiet, verbose;
+    cbe_inputs *inputs; /* what is read is added to */
 } cli_corpus;
 
 extern const char *const cli_documents[];
@@ -27,7 +28,7 @@ extern const char *const cli_documents[];
     {"text-field", 0, OPT_STRING, field_offset, "text", "NAME", "field of JSON lines that holds the text", NULL, 0}
 /** a text or token ids, text_help saying more of which texts; */
 #define CLI_TEXT_OPTIONS(type, member, text_help)                                                                      \
-    {"text", 0, OPT_FILES, offsetof(type, member.text), NULL, "FILE...", "texts, plain or .gz or .zst" text_help, NULL, 0}, \
+    {"text", 0, OPT_FILES, offsetof(type, member.text), NULL, "FILE...", "texts, plain or .gz or .zst, - for standard input" text_help, NULL, 0}, \
     CLI_DOCUMENT_OPTIONS(offsetof(type, member.documents), offsetof(type, member.text_field)),                         \
     {"tokens", 0, OPT_STRING, offsetof(type, member.tokens), NULL, "FILE", "token ids instead of texts (input_ids, safetensors)", NULL, 0}
 /** their sequences; */
@@ -50,8 +51,11 @@ void cli_set_threads(size_t threads);
 size_t cli_corpus_memory(const cli_corpus *corpus);
 /** Opens the model: of that memory its float32 weights may take half, and what does not fit is expanded block by block. */
 cbe_status cli_open_model(cbe_model **out, const cli_corpus *corpus, cbe_error *err);
+/** After the results of a command are in place: warns of files that are not any more what was read of them. */
+void cli_warn_of_changes(cli_progress *progress, const cbe_inputs *inputs);
 /** Token sequences of the model's text or token file. */
-cbe_status cli_read_tokens(cbe_tokens *tokens, const cbe_model *model, const cli_corpus *corpus, cli_progress *progress,
+/** @param used  of a text: tokens that are used of the corpus's max_tokens that are read; 0: all */
+cbe_status cli_read_tokens(cbe_tokens *tokens, const cbe_model *model, const cli_corpus *corpus, size_t used, cli_progress *progress,
                            cbe_error *err);
 
 #endif

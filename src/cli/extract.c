@@ -122,7 +122,7 @@ static bool layer_done(void *context, const cbe_layer_result *result)
 static cbe_status record_options(const extract_options *given, const cli_inputs *in, cbe_run_option **out,
                                  size_t *n, char **text, cbe_error *err)
 {
-    enum { VALUE = 1024, COUNT = sizeof options / sizeof *options };
+    enum { VALUE = 4608 /* a path, or a list of layers */, COUNT = sizeof options / sizeof *options };
     char *values = cbe_alloc(COUNT, VALUE, "options", err);
     cbe_run_option *list = cbe_alloc(COUNT, sizeof *list, "options", err);
     *text = values;
@@ -143,25 +143,23 @@ static cbe_status record_options(const extract_options *given, const cli_inputs 
     return CBE_OK;
 }
 
-/* The basis of --init, checked before a model is run for it. */
+/* The basis of --init; whether it is one of the model is found out when that is open. */
 static cbe_status open_init(cbe_basis_file **out, const extract_options *given, cbe_error *err)
 {
-    const char *model = given->run.corpus.model;
     if (!given->init) return CBE_OK;
     if (given->preset != CBE_PRESET_DEFAULT)
         return cbe_fail(err, CBE_ERR_ARG, -1, "--init: the preset %s has its own start; leave out one of the two",
                         cbe_preset_name((cbe_preset)given->preset));
-    cbe_status st = cbe_basis_open(out, given->init, err);
-    if (st == CBE_OK && model) st = cbe_basis_check_model(*out, model, err);
-    return st;
+    const cbe_status st = cbe_basis_open(out, given->init, err);
+    return st == CBE_OK ? cbe_basis_note(*out, given->run.corpus.inputs, CBE_INPUT_INIT, err) : st;
 }
 
-/* Makes its vectors starts, where it has some for a layer of the run, and records its files. */
+/* Makes its vectors starts, where it has some for a layer of the run. */
 static cbe_status use_init(cli_inputs *in, const cbe_basis_file *init, cli_progress *progress, cbe_error *err)
 {
     size_t n = 0, layer;
     if (!init) return CBE_OK;
-    const char *path = cbe_basis_path(init), *record = cbe_basis_record_path(init);
+    const char *path = cbe_basis_path(init);
     if (cbe_basis_hidden_size(init) != in->decoder->hidden_size)
         return cbe_fail(err, CBE_ERR_SHAPE, -1, "%s: the vectors have %zu numbers, hidden states %zu: a basis of another model", path,
                         cbe_basis_hidden_size(init), in->decoder->hidden_size);
@@ -171,8 +169,6 @@ static cbe_status use_init(cli_inputs *in, const cbe_basis_file *init, cli_progr
         return cbe_fail(err, CBE_ERR_ARG, -1, "%s: has no vectors for any layer that --layers asks for at site %s", path,
                         cbe_site_name(in->options.site));
     cli_say(progress, "init: %s has vectors for %zu of %zu layers", path, n, in->n_layers);
-    in->inputs[in->n_inputs++] = (cbe_run_input){"init", path};
-    if (record) in->inputs[in->n_inputs++] = (cbe_run_input){"init", record};
     return CBE_OK;
 }
 
@@ -248,8 +244,8 @@ static cbe_status run_extraction(const extract_options *given, cli_inputs *in, c
     const size_t skip = in->options.skip_positions, n_processes = cbe_processes_size(in->options.processes);
     cbe_run_record record = {n_recorded,
                              recorded,
-                             in->n_inputs,
-                             in->inputs,
+                             given->run.corpus.text.n,
+                             given->run.corpus.inputs,
                              cbe_layer_objective_kernels(objective),
                              cbe_logit_storage_name(cbe_layer_objective_storage(objective, NULL)),
                              cbe_layer_objective_n_sequences(objective),
@@ -279,6 +275,7 @@ static cbe_status run_extraction(const extract_options *given, cli_inputs *in, c
     record.seconds = cbe_now() - began;
     if ((st = cbe_result_save(given->run.output, in->n_layers, results, &record, err)) != CBE_OK) goto done;
     if ((st = cbe_checkpoint_remove(checkpoint, err)) != CBE_OK) goto done;
+    cli_warn_of_changes(progress, given->run.corpus.inputs);
     cli_say(progress, "%zu layers in %.1f s; results in %s/basis.safetensors and %s/basis.json", in->n_layers,
             cbe_now() - began, given->run.output, given->run.output);
 done:
@@ -308,6 +305,7 @@ int cli_extract(int argc, char **argv)
     bool help = false;
     cli_team team = {.group_size = 1};
     cli_inputs in = {0};
+    cbe_inputs read = {.digests = true};
     cli_progress progress;
     cbe_basis_file *init = NULL;
     char *checkpoint_path = NULL;
@@ -317,6 +315,8 @@ int cli_extract(int argc, char **argv)
     given.run.skip.positions = SIZE_MAX; /* not given */
     given.run.site = CBE_N_SITES;        /* likewise */
     given.run.team = &team;
+    given.run.corpus.inputs = &read;
+    given.run.command = &command;
     cbe_status st = cli_parse(&command, argc, argv, &given, &help, &err);
     cbe_error start_err = {0};
     const cbe_status started = cli_team_start(&team, &given.run.corpus, &start_err);
@@ -324,6 +324,11 @@ int cli_extract(int argc, char **argv)
         st = started;
         err = start_err;
     }
+    /* What was typed for one process alone must not leave the others waiting for it. */
+    double helped = help;
+    cbe_processes_sum(team.all, 1, &helped);
+    help = helped > 0;
+    st = cbe_processes_agree(team.all, st, &err);
     const bool speaks = cli_team_speaks(&team);
     cli_progress_init(&progress, given.run.corpus.quiet || !speaks, given.run.corpus.verbose && speaks);
     if (!speaks) cli_progress_silence(&progress);
@@ -333,6 +338,7 @@ int cli_extract(int argc, char **argv)
         given.run.skip = (cli_skip){false, 0};
     cli_interrupt_note();
     if ((st = cbe_processes_agree(team.all, prepare(&given, &init, &err), &err)) != CBE_OK) goto done;
+    given.run.made_from = given.run.corpus.model ? init : NULL;
     if ((st = cli_inputs_open(&in, &given.run, &progress, &err)) != CBE_OK) goto done;
     if ((st = cbe_processes_agree(team.all, use_init(&in, init, &progress, &err), &err)) != CBE_OK) goto done;
     given.run.site = (int)in.options.site;
@@ -353,6 +359,7 @@ done:
     /* Other groups may be at work for hours yet. */
     if (st != CBE_OK && speaks && in.options.run && groups) cbe_processes_abort(team.all, status);
     cli_inputs_close(&in);
+    cbe_inputs_free(&read);
     cbe_basis_close(init);
     cbe_free(checkpoint_path);
     cli_free(&command, &given);

@@ -124,7 +124,7 @@ static cbe_status info_lens(const char *path, cbe_error *err)
     cbe_tuned_lens *lens = NULL;
     cbe_tuned_lens_config *config = NULL;
     cbe_status st = cbe_tuned_lens_find(path, &format, err);
-    if (st == CBE_OK) st = cbe_tuned_lens_load(&lens, &config, path, err);
+    if (st == CBE_OK) st = cbe_tuned_lens_load(&lens, &config, path, NULL, err);
     if (st != CBE_OK) return st;
     printf("tuned lens, in %s\nlayers: %zu\nhidden size: %zu\nbias: %s\n", cbe_lens_format_file(format), lens->n_layers,
            lens->hidden_size, lens->bias ? "yes" : "no");

@@ -8,10 +8,12 @@
 #include "cli/lens_folder.h"
 #include "cli/memory.h"
 #include "cli/run_model.h"
+#include "cli/same_run.h"
 #include "core/bf16.h"
 #include "core/fail.h"
 #include "core/memory.h"
-#include "io/path.h"
+#include "core/sizes.h"
+#include "io/text_stream.h"
 
 const char *const cli_ablations[] = {"mean", "resample", "zero", "optimal", NULL};
 const char *const cli_objectives[] = {"kl", "ce", NULL};
@@ -66,12 +68,10 @@ void cli_inputs_close(cli_inputs *inputs)
 {
     cbe_hidden_states_close(inputs->states);
     cbe_tuned_lens_free(inputs->lens);
-    for (size_t i = 0; i < sizeof inputs->lens_files / sizeof *inputs->lens_files; i++) cbe_free(inputs->lens_files[i]);
     cbe_decoder_free(inputs->loaded_decoder);
     cbe_model_close(inputs->model);
     cbe_free(inputs->layers);
     cbe_free(inputs->derangement);
-    cbe_free(inputs->inputs);
     *inputs = (cli_inputs){0};
 }
 
@@ -111,34 +111,6 @@ static cbe_status check_usage(const cli_run *run, cli_lens_kind lens, cbe_error 
     return CBE_OK;
 }
 
-/* The files of a lens folder. */
-static cbe_status record_lens(cli_inputs *in, const char *folder, cbe_error *err)
-{
-    cbe_lens_format format;
-    const cbe_status st = cbe_tuned_lens_find(folder, &format, err);
-    if (st != CBE_OK) return st;
-    const char *const names[] = {"config.json", cbe_lens_format_file(format)};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (!(in->lens_files[i] = cbe_path_join(folder, names[i], err))) return CBE_ERR_NOMEM;
-        in->inputs[in->n_inputs++] = (cbe_run_input){"lens", in->lens_files[i]};
-    }
-    return CBE_OK;
-}
-
-static cbe_status record_inputs(cli_inputs *in, const cli_run *run, const cli_lens_choice *lens, cbe_error *err)
-{
-    in->inputs = cbe_alloc(run->corpus.text.n + CLI_MORE_INPUTS, sizeof *in->inputs, "inputs", err);
-    if (!in->inputs) return CBE_ERR_NOMEM;
-    if (run->corpus.model) in->inputs[in->n_inputs++] = (cbe_run_input){"model", run->corpus.model};
-    if (run->corpus.tokens) in->inputs[in->n_inputs++] = (cbe_run_input){"tokens", run->corpus.tokens};
-    if (run->hidden_states)
-        in->inputs[in->n_inputs++] = (cbe_run_input){"hidden_states", run->hidden_states};
-    if (run->decoder) in->inputs[in->n_inputs++] = (cbe_run_input){"decoder", run->decoder};
-    for (size_t i = 0; i < run->corpus.text.n; i++)
-        in->inputs[in->n_inputs++] = (cbe_run_input){"text", run->corpus.text.paths[i]};
-    return lens->kind == CLI_LENS_TUNED ? record_lens(in, lens->path, err) : CBE_OK;
-}
-
 /* Before a model is run: what cannot be found must not be searched for. */
 static cbe_status check_vectors(const cli_run *run, size_t hidden_size, cbe_error *err)
 {
@@ -151,12 +123,13 @@ static cbe_status check_vectors(const cli_run *run, size_t hidden_size, cbe_erro
 }
 
 /* @param n_blocks  of the model; 0: not known */
-static cbe_status open_lens(cli_inputs *in, const cli_lens_choice *lens, size_t n_blocks, const char *model,
+static cbe_status open_lens(cli_inputs *in, const cli_run *run, const cli_lens_choice *lens, size_t n_blocks, const char *model,
                             cli_progress *progress, cbe_error *err)
 {
     cbe_tuned_lens_config *config = NULL;
     if (lens->kind != CLI_LENS_TUNED) return CBE_OK;
-    const cbe_status st = cli_open_lens_folder(&in->lens, &config, lens->path, n_blocks, in->decoder, model, progress, err);
+    const cbe_status st = cli_open_lens_folder(&in->lens, &config, lens->path, n_blocks, in->decoder, model, run->corpus.inputs,
+                                               progress, err);
     const char *base = st == CBE_OK ? cbe_tuned_lens_config_get(config, "base_model_name_or_path") : NULL;
     if (st == CBE_OK)
         cli_say(progress, "lens: %zu layers%s%s%s", in->lens->n_layers, in->lens->bias ? "" : ", no bias", base ? ", made for " : "",
@@ -165,24 +138,40 @@ static cbe_status open_lens(cli_inputs *in, const cli_lens_choice *lens, size_t 
     return st;
 }
 
+/* How many tokens of a text the run wants, for its lens too; 0: all. */
+static size_t tokens_wanted(const cli_run *run, const cli_lens_choice *lens)
+{
+    const size_t searched = run->corpus.max_tokens;
+    if (lens->kind != CLI_LENS_AFFINE || searched == 0) return searched;
+    return run->lens_tokens ? cbe_max_size(searched, run->lens_tokens) : 0;
+}
+
+/* A text is read once, as far as the search or the lens needs it. @param tokens [out] those of the search */
+static cbe_status read_tokens(cli_inputs *in, const cli_run *run, const cli_lens_choice *lens, cbe_tokens *tokens,
+                              cli_progress *progress, cbe_error *err)
+{
+    cli_corpus corpus = run->corpus;
+    corpus.max_tokens = tokens_wanted(run, lens);
+    for (size_t i = 0; i < corpus.text.n && cbe_processes_size(run->team->all) > 1; i++)
+        if (!cbe_text_is_file(corpus.text.paths[i]))
+            return cbe_fail(err, CBE_ERR_ARG, -1,
+                            "--text %s: each of several processes reads the text, but a pipe can be read once; write it to a file",
+                            corpus.text.paths[i]);
+    return cli_read_tokens(tokens, in->model, &corpus, run->corpus.max_tokens, progress, err);
+}
+
 /* The affine lens of the run's own text: the first --lens-tokens of it, in whole sequences. */
-static cbe_status fit_lens(cli_inputs *in, const cli_run *run, cli_progress *progress, cbe_error *err)
+static cbe_status fit_lens(cli_inputs *in, const cli_run *run, const cbe_tokens *tokens, cli_progress *progress, cbe_error *err)
 {
     const double held_out = 0.1;
-    cbe_tokens tokens = {0};
-    cli_corpus corpus = run->corpus;
-    corpus.max_tokens = run->lens_tokens;
-    cli_progress silent = {.quiet = true};
-    cbe_status st = cli_read_tokens(&tokens, in->model, &corpus, &silent, err);
-    if (st != CBE_OK) return st;
-    size_t n = tokens.n_sequences; /* of a file of tokens all were read */
-    if (run->lens_tokens && n > run->lens_tokens / tokens.context_length) n = run->lens_tokens / tokens.context_length;
-    st = cbe_affine_fit(&in->lens, in->model, n, tokens.context_length, tokens.ids, held_out, NULL, cli_forward_progress,
-                        progress, err);
+    cbe_tokens all = *tokens;
+    if (!run->corpus.tokens) cbe_tokens_cut(&all, run->corpus.context_length, run->lens_tokens);
+    size_t n = all.n_sequences; /* of a file of tokens all were read */
+    if (run->lens_tokens && n > run->lens_tokens / all.context_length) n = run->lens_tokens / all.context_length;
+    const cbe_status st = cbe_affine_fit(&in->lens, in->model, n, all.context_length, all.ids, held_out, NULL, cli_forward_progress,
+                                         progress, err);
     cli_status_clear(progress);
-    if (st == CBE_OK)
-        cli_say(progress, "lens: affine, fitted on the first %zu tokens", n * tokens.context_length);
-    cbe_tokens_free(&tokens);
+    if (st == CBE_OK) cli_say(progress, "lens: affine, fitted on the first %zu tokens", n * all.context_length);
     return st;
 }
 
@@ -193,14 +182,15 @@ static cbe_status open_model(cli_inputs *in, const cli_run *run, const cli_lens_
     cbe_status st;
     cli_status_line(progress, "reading %s", run->corpus.model);
     if ((st = cli_open_model(&in->model, &run->corpus, err)) != CBE_OK) return st;
+    if (run->made_from && (st = cbe_basis_check_model(run->made_from, run->corpus.model, run->corpus.inputs, err)) != CBE_OK) return st;
     const cbe_model_config *config = cbe_model_get_config(in->model);
     in->decoder = cbe_model_decoder(in->model);
     cli_say(progress, "model: %s, %zu blocks, hidden size %zu, vocabulary %zu", config->architecture,
             config->n_layers, config->hidden_size, config->vocab_size);
     if ((st = check_vectors(run, config->hidden_size, err)) != CBE_OK) return st;
     if ((st = cli_choose_layers(&run->layers, config->n_layers, &in->layers, &in->n_layers, err)) != CBE_OK) return st;
-    if ((st = open_lens(in, lens, config->n_layers, run->corpus.model, progress, err)) != CBE_OK) return st;
-    if ((st = cli_read_tokens(tokens, in->model, &run->corpus, progress, err)) != CBE_OK) return st;
+    if ((st = open_lens(in, run, lens, config->n_layers, run->corpus.model, progress, err)) != CBE_OK) return st;
+    if ((st = read_tokens(in, run, lens, tokens, progress, err)) != CBE_OK) return st;
     if (!run->skip.automatic && run->skip.positions >= tokens->context_length)
         return cbe_fail(err, CBE_ERR_ARG, -1, "no token is left: sequences have %zu tokens and %zu positions are skipped",
                         tokens->context_length, run->skip.positions);
@@ -211,13 +201,14 @@ static cbe_status open_files(cli_inputs *in, const cli_run *run, const cli_lens_
 {
     cbe_status st;
     size_t *layers = NULL, n_layers = 0;
-    if ((st = cbe_decoder_load(&in->loaded_decoder, run->decoder, err)) != CBE_OK) return st;
+    if ((st = cbe_decoder_load(&in->loaded_decoder, run->decoder, run->corpus.inputs, err)) != CBE_OK) return st;
     in->decoder = in->loaded_decoder;
     if ((st = check_vectors(run, in->decoder->hidden_size, err)) != CBE_OK) return st;
     if ((st = cbe_hidden_states_open(&in->states, run->hidden_states, err)) != CBE_OK) return st;
+    if ((st = cbe_hidden_states_note(in->states, run->corpus.inputs, err)) != CBE_OK) return st;
     const size_t last = cbe_hidden_states_end(in->states);
     size_t blocks = cbe_hidden_states_n_blocks(in->states);
-    st = open_lens(in, lens, blocks, run->hidden_states, progress, err);
+    st = open_lens(in, run, lens, blocks, run->hidden_states, progress, err);
     if (st != CBE_OK) return st;
     if (in->lens) blocks = in->lens->n_layers;
     if (in->lens && last > blocks + 1)
@@ -260,6 +251,22 @@ static cbe_status leave_memory(const cli_inputs *in, size_t *left, cbe_error *er
                         1e-6 * (double)used, 1e-6 * (double)in->memory);
     *left = in->memory - used;
     return CBE_OK;
+}
+
+/* The least that any process has left, for all: so they keep logits in the same way, on which the last bits of energies depend. */
+static cbe_status share_memory(cli_inputs *in, const cbe_processes *all, cbe_error *err)
+{
+    const size_t size = cbe_processes_size(all);
+    size_t left = 0, *each = cbe_alloc(size, sizeof *each, "processes", err);
+    cbe_status st = each ? leave_memory(in, &left, err) : CBE_ERR_NOMEM;
+    if ((st = cbe_processes_agree(all, st, err)) == CBE_OK) {
+        cbe_processes_list(all, left, each);
+        for (size_t r = 0; r < size; r++)
+            if (each[r] && (!left || each[r] < left)) left = each[r]; /* 0: not known, not limited */
+        in->options.memory = left;
+    }
+    cbe_free(each);
+    return st;
 }
 
 /* Layers and sequences to the processes of the run. */
@@ -309,7 +316,6 @@ static cbe_status open_all(cli_inputs *in, const cli_run *run, cli_lens_choice *
     in->memory = cli_corpus_memory(&run->corpus);
     cbe_extraction_options_init(&in->options);
     in->options.site = site_of(run, lens->kind);
-    if ((st = record_inputs(in, run, lens, err)) != CBE_OK) return st;
     return run->hidden_states ? open_files(in, run, lens, progress, err) : open_model(in, run, lens, tokens, progress, err);
 }
 
@@ -324,7 +330,7 @@ static cbe_status take_share(cli_inputs *in, const cli_run *run, const cli_lens_
         return CBE_OK;
     }
     /* A lens comes of the first tokens, whichever are searched; and all fit one before any waits for another's states. */
-    cbe_status st = lens->kind == CLI_LENS_AFFINE ? fit_lens(in, run, progress, err) : CBE_OK;
+    cbe_status st = lens->kind == CLI_LENS_AFFINE ? fit_lens(in, run, tokens, progress, err) : CBE_OK;
     if ((st = cbe_processes_agree(run->team->all, st, err)) != CBE_OK) return st;
     st = cli_run_model(in, run, tokens, lens->kind == CLI_LENS_MODEL, progress, err);
     cli_status_clear(progress);
@@ -339,6 +345,7 @@ cbe_status cli_inputs_open(cli_inputs *in, const cli_run *run, cli_progress *pro
     cbe_processes *all = run->team->all;
     cli_set_threads(run->corpus.threads);
     cbe_status st = cbe_processes_agree(all, open_all(in, run, &lens, &tokens, progress, err), err);
+    if (st == CBE_OK) st = cli_check_same_run(run, &tokens, err);
     if (st == CBE_OK)
         st = in->model ? divide(in, run, tokens.n_sequences, tokens.context_length, err)
                        : divide(in, run, cbe_hidden_states_n_sequences(in->states), cbe_hidden_states_context_length(in->states), err);
@@ -353,7 +360,7 @@ cbe_status cli_inputs_open(cli_inputs *in, const cli_run *run, cli_progress *pro
     o->derangement = in->derangement;
     o->skip_positions = run->skip.positions;
     o->search.seed = run->seed;
-    if ((st = cbe_processes_agree(all, leave_memory(in, &o->memory, err), err)) != CBE_OK) return st;
+    if ((st = share_memory(in, all, err)) != CBE_OK) return st;
     return run->skip.automatic ? choose_skip(in, run, progress, err) : CBE_OK;
 }
 

@@ -18,6 +18,7 @@ typedef struct {
     const char *hidden_states, *decoder, *lens, *output;
     bool output_optional; /* standard output has the results too */
     const cbe_basis_file *vectors_of; /* a basis that must fit the model; NULL: none */
+    const cbe_basis_file *made_from;  /* a basis that must have been made from the model, if it was from one; NULL: none */
     cli_ranges layers;
     cli_skip skip;
     int ablation, objective, precision;
@@ -27,6 +28,7 @@ typedef struct {
     uint64_t seed;
     cli_divide divide;
     cli_team *team; /* what it is divided over */
+    const cli_command *command; /* whose options these are; needed of several processes */
 } cli_run;
 
 /** Rows of an options table for them; skip_default differs. */
@@ -48,9 +50,6 @@ typedef struct {
     CLI_THREAD_OPTION(type, run.corpus),                                                                               \
     CLI_MEMORY_OPTION(type, run.corpus, "memory that may be used"),                                                    \
     CLI_TALK_OPTIONS(type, run.corpus, "say more about inputs and choices")
-
-/** Room in cli_inputs.inputs beside texts: a model, or hidden states and a decoder; tokens; a lens's two files; two of a command. */
-enum { CLI_MORE_INPUTS = 6 };
 
 /** What --lens says. */
 typedef enum {
@@ -79,11 +78,8 @@ typedef struct {
     const cbe_decoder *decoder;   /* one of the two */
     cbe_hidden_states *states;
     cbe_tuned_lens *lens;         /* owned; NULL: the logit lens */
-    char *lens_files[2];          /* owned: what was read of a lens folder */
     size_t n_layers, *layers;     /* chosen, rising; of all processes */
     int64_t *derangement;         /* owned: the one that came with tokens of which this process has a share; else NULL */
-    size_t n_inputs;
-    cbe_run_input *inputs;
     cbe_extraction_options options; /* ablation, objective, site, lens, skip, seed, kernels and processes filled in */
     bool skip_chosen;               /* by auto */
     size_t memory;                  /* bytes that the run may use, all in all */

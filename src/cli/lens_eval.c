@@ -56,6 +56,8 @@ typedef struct {
     size_t n_lenses;
     cbe_named_lens *lenses; /* the logit lens first */
     cbe_tuned_lens **owned; /* (n_lenses) */
+    cbe_tokenizer *tokenizer; /* NULL: it cannot be read, and untold says why */
+    cbe_error untold;
 } eval_inputs;
 
 static void close_inputs(eval_inputs *in)
@@ -65,6 +67,7 @@ static void close_inputs(eval_inputs *in)
     cbe_free(in->lenses);
     cbe_free(in->layers);
     cbe_tokens_free(&in->tokens);
+    cbe_tokenizer_free(in->tokenizer);
     cbe_model_close(in->model);
 }
 
@@ -79,7 +82,7 @@ static cbe_status open_lenses(eval_inputs *in, const eval_options *given, cli_pr
         const char *path = given->lenses.paths[i];
         const cbe_status st =
             cli_open_lens_folder(&in->owned[in->n_lenses], NULL, path, cbe_model_get_config(in->model)->n_layers,
-                                 cbe_model_decoder(in->model), given->corpus.model, progress, err);
+                                 cbe_model_decoder(in->model), given->corpus.model, given->corpus.inputs, progress, err);
         if (st != CBE_OK) return st;
         in->lenses[in->n_lenses] = (cbe_named_lens){path, in->owned[in->n_lenses]};
         in->n_lenses++;
@@ -100,25 +103,21 @@ static cbe_status open_inputs(eval_inputs *in, const eval_options *given, cli_pr
     st = cli_choose_layers(&given->layers, cbe_model_get_config(in->model)->n_layers, &in->layers, &in->n_layers, err);
     if (st != CBE_OK) return st;
     if ((st = open_lenses(in, given, progress, err)) != CBE_OK) return st;
-    return cli_read_tokens(&in->tokens, in->model, &given->corpus, progress, err);
-}
-
-/* Bytes of the text, for bits per byte; 0 where the model's tokenizer cannot be read, which is said. */
-static cbe_status count_bytes(cbe_lens_eval *eval, const eval_options *given, const cbe_tokens *tokens,
-                              cli_progress *progress, cbe_error *err)
-{
-    cbe_tokenizer *tokenizer = NULL;
-    cbe_error why;
-    cbe_status st = cbe_model_tokenizer(&tokenizer, given->corpus.model, &why);
-    if (st == CBE_OK) st = cbe_lens_eval_text_bytes(&eval->text_bytes, tokenizer, tokens, given->skip_positions, &why);
-    cbe_tokenizer_free(tokenizer);
-    if (st == CBE_OK) return CBE_OK;
-    if (st == CBE_ERR_NOMEM) {
-        *err = why;
+    if ((st = cbe_model_tokenizer(&in->tokenizer, given->corpus.model, given->corpus.inputs, &in->untold)) == CBE_ERR_NOMEM) {
+        *err = in->untold;
         return st;
     }
-    cli_warn(progress, "bits per byte are not known: %s", why.message);
-    return CBE_OK;
+    return cli_read_tokens(&in->tokens, in->model, &given->corpus, given->corpus.max_tokens, progress, err);
+}
+
+/* Bytes of the text, for bits per byte; 0 where the model's tokenizer cannot be read or used, and in->untold says why. */
+static cbe_status count_bytes(size_t *bytes, eval_inputs *in, const eval_options *given, cbe_error *err)
+{
+    if (!in->tokenizer) return CBE_OK;
+    const cbe_status st = cbe_lens_eval_text_bytes(bytes, in->tokenizer, &in->tokens, given->skip_positions, &in->untold);
+    if (st != CBE_ERR_NOMEM) return CBE_OK;
+    *err = in->untold;
+    return st;
 }
 
 static bool show_progress(void *context, size_t done, size_t total)
@@ -172,14 +171,18 @@ int cli_lens_eval(int argc, char **argv)
     bool help;
     cli_progress progress;
     cbe_lens_eval *eval = NULL;
+    cbe_inputs read = {0};
+    size_t text_bytes = 0;
 
     if ((st = cli_parse(&command, argc, argv, &given, &help, &err)) != CBE_OK) goto done;
     if (help) {
         cli_print_help(&command);
         return cli_finish_output();
     }
+    given.corpus.inputs = &read;
     cli_corpus_begin(&given.corpus, &progress);
     if ((st = open_inputs(&in, &given, &progress, &err)) != CBE_OK) goto done;
+    if ((st = count_bytes(&text_bytes, &in, &given, &err)) != CBE_OK) goto done;
     const cbe_lens_eval_options run = {.n_layers = in.n_layers,
                                        .n_lenses = in.n_lenses,
                                        .layers = in.layers,
@@ -192,13 +195,16 @@ int cli_lens_eval(int argc, char **argv)
     st = cbe_lens_eval_run(&eval, in.model, &in.tokens, &run, &err);
     cli_status_clear(&progress);
     if (st != CBE_OK) goto done;
-    if ((st = count_bytes(eval, &given, &in.tokens, &progress, &err)) != CBE_OK) goto done;
+    eval->text_bytes = text_bytes;
+    if (in.untold.code != CBE_OK) cli_warn(&progress, "bits per byte are not known: %s", in.untold.message);
     print_table(eval);
     const cbe_lens_eval_record record = {given.corpus.model, given.corpus.tokens, given.corpus.text.n, given.corpus.text.paths};
     if (given.output) st = cbe_lens_eval_save(eval, &record, given.output, &err);
+    if (st == CBE_OK) cli_warn_of_changes(&progress, &read);
 done:
     cbe_lens_eval_free(eval);
     close_inputs(&in);
+    cbe_inputs_free(&read);
     cli_free(&command, &given);
     return st == CBE_OK ? cli_finish_output() : cli_report(&err);
 }

@@ -56,6 +56,7 @@ int cli_lens_fit(int argc, char **argv)
     cli_progress progress;
     cbe_model *model = NULL;
     cbe_tokens tokens = {0};
+    cbe_inputs read = {0};
     cbe_tuned_lens *lens = NULL;
     cbe_tuned_lens_config *config = NULL;
     cbe_affine_layer *layers = NULL;
@@ -65,6 +66,7 @@ int cli_lens_fit(int argc, char **argv)
         cli_print_help(&command);
         return cli_finish_output();
     }
+    given.corpus.inputs = &read;
     cli_corpus_begin(&given.corpus, &progress);
     if (!given.corpus.model || !given.output) {
         st = cbe_fail(&err, CBE_ERR_ARG, -1, "%s is missing; usage: cbe lens fit %s", given.corpus.model ? "-o FOLDER" : "MODEL",
@@ -74,7 +76,7 @@ int cli_lens_fit(int argc, char **argv)
     const cbe_lens_format format = (cbe_lens_format)given.format;
     if ((st = cbe_tuned_lens_prepare(given.output, format, &err)) != CBE_OK) goto done;
     if ((st = cli_open_model(&model, &given.corpus, &err)) != CBE_OK) goto done;
-    st = cli_read_tokens(&tokens, model, &given.corpus, &progress, &err);
+    st = cli_read_tokens(&tokens, model, &given.corpus, given.corpus.max_tokens, &progress, &err);
     if (st != CBE_OK) goto done;
     const size_t n_layers = cbe_model_get_config(model)->n_layers;
     st = CBE_ERR_NOMEM;
@@ -85,6 +87,7 @@ int cli_lens_fit(int argc, char **argv)
     if (st != CBE_OK) goto done;
     if ((st = cbe_tuned_lens_config_create(&config, given.corpus.model, cbe_model_decoder(model), &err)) != CBE_OK) goto done;
     if ((st = cbe_tuned_lens_save(lens, config, given.output, format, &err)) != CBE_OK) goto done;
+    cli_warn_of_changes(&progress, &read);
     print_table(n_layers, layers);
     cli_say(&progress, "lens: %zu layers in %s/%s", n_layers, given.output, cbe_lens_format_file(format));
 done:
@@ -92,6 +95,7 @@ done:
     cbe_tuned_lens_config_free(config);
     cbe_tuned_lens_free(lens);
     cbe_tokens_free(&tokens);
+    cbe_inputs_free(&read);
     cbe_model_close(model);
     cli_free(&command, &given);
     return st == CBE_OK ? cli_finish_output() : cli_report(&err);

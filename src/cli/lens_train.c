@@ -111,10 +111,10 @@ static cbe_status open_inputs(train_inputs *in, const train_options *given, cli_
     const cbe_model_config *config = cbe_model_get_config(in->model);
     if (given->init) {
         st = cli_open_lens_folder(&in->init, NULL, given->init, config->n_layers, cbe_model_decoder(in->model),
-                                  given->corpus.model, progress, err);
+                                  given->corpus.model, given->corpus.inputs, progress, err);
         if (st != CBE_OK) return st;
     }
-    return cli_read_tokens(&in->tokens, in->model, &given->corpus, progress, err);
+    return cli_read_tokens(&in->tokens, in->model, &given->corpus, given->corpus.max_tokens, progress, err);
 }
 
 static void print_table(const cbe_lens_training *t)
@@ -136,6 +136,7 @@ int cli_lens_train(int argc, char **argv)
 {
     train_options given = {0};
     train_inputs in = {0};
+    cbe_inputs read = {0};
     cbe_error err = {0};
     cbe_status st;
     bool help;
@@ -149,6 +150,8 @@ int cli_lens_train(int argc, char **argv)
         cli_print_help(&command);
         return cli_finish_output();
     }
+    read.digests = given.checkpoint_steps > 0;
+    given.corpus.inputs = &read;
     cli_corpus_begin(&given.corpus, &progress);
     if ((st = open_inputs(&in, &given, &progress, &err)) != CBE_OK) goto done;
     const cbe_lens_train_options run = {.loss = (cbe_objective_kind)given.loss,
@@ -163,6 +166,7 @@ int cli_lens_train(int argc, char **argv)
                                         .held_out = given.held_out,
                                         .held_out_tokens = given.held_out_tokens,
                                         .seed = given.seed,
+                                        .inputs = &read,
                                         .checkpoint = in.checkpoint,
                                         .checkpoint_steps = given.checkpoint_steps,
                                         .resume = given.resume};
@@ -176,6 +180,7 @@ int cli_lens_train(int argc, char **argv)
     if ((st = cbe_tuned_lens_save(lens, config, given.output, (cbe_lens_format)given.format, &err)) != CBE_OK) goto done;
     if ((st = cbe_lens_training_save(&training, given.output, &err)) != CBE_OK) goto done;
     if (in.checkpoint) unlink(in.checkpoint);
+    cli_warn_of_changes(&progress, &read);
     print_table(&training);
     cli_say(&progress, "lens: %zu layers in %s/%s", training.n_layers, given.output,
             cbe_lens_format_file((cbe_lens_format)given.format));
@@ -186,6 +191,7 @@ done:
     cbe_tuned_lens_free(in.init);
     cbe_free(in.checkpoint);
     cbe_tokens_free(&in.tokens);
+    cbe_inputs_free(&read);
     cbe_model_close(in.model);
     cli_free(&command, &given);
     return st == CBE_OK ? cli_finish_output() : cli_report(&err);

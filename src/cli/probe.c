@@ -36,7 +36,7 @@ static const cli_command command = {
 };
 
 /* Tensor v: (m, d), or (d) for one of them. */
-static cbe_status read_directions(const char *path, double **out, size_t *m, size_t *width, cbe_error *err)
+static cbe_status read_directions(const char *path, cbe_inputs *inputs, double **out, size_t *m, size_t *width, cbe_error *err)
 {
     cbe_safetensors *file = NULL;
     cbe_tensor t;
@@ -44,6 +44,7 @@ static cbe_status read_directions(const char *path, double **out, size_t *m, siz
     float *single = NULL;
     cbe_status st = cbe_safetensors_open(&file, path, err);
     if (st != CBE_OK) return st;
+    if ((st = cbe_safetensors_note(file, inputs, CBE_INPUT_VECTORS, err)) != CBE_OK) goto done;
     if ((st = cbe_safetensors_get(file, "v", &t, err)) != CBE_OK) goto done;
     if (t.n_dims < 1 || t.n_dims > 2 || t.n_elements == 0 || t.dtype == CBE_I64) {
         st = cbe_fail(err, CBE_ERR_SHAPE, -1,
@@ -142,6 +143,7 @@ int cli_probe(int argc, char **argv)
     bool help;
     cli_team team = {.group_size = 1};
     cli_inputs in = {0};
+    cbe_inputs read = {0};
     cli_progress progress;
     cbe_layer_objective *objective = NULL;
     cbe_safetensors_writer *writer = NULL;
@@ -150,6 +152,7 @@ int cli_probe(int argc, char **argv)
 
     given.run.site = CBE_N_SITES; /* not given */
     given.run.team = &team;
+    given.run.corpus.inputs = &read;
     if ((st = cli_parse(&command, argc, argv, &given, &help, &err)) != CBE_OK) goto done;
     if (help) {
         cli_print_help(&command);
@@ -160,7 +163,7 @@ int cli_probe(int argc, char **argv)
         st = cbe_fail(&err, CBE_ERR_ARG, -1, "--vectors-file FILE is missing: the directions to probe");
         goto done;
     }
-    if ((st = read_directions(given.vectors, &v, &m, &width, &err)) != CBE_OK) goto done;
+    if ((st = read_directions(given.vectors, &read, &v, &m, &width, &err)) != CBE_OK) goto done;
     if ((st = cli_inputs_open(&in, &given.run, &progress, &err)) != CBE_OK) goto done;
     const size_t d = in.decoder->hidden_size;
     if (width != d) {
@@ -195,6 +198,7 @@ int cli_probe(int argc, char **argv)
     st = cbe_safetensors_writer_commit(writer, &err);
     writer = NULL;
     if (st != CBE_OK) goto done;
+    cli_warn_of_changes(&progress, &read);
     printf("layer  energies (nats)\n");
     for (size_t i = 0; i < in.n_layers; i++) {
         printf("%5zu ", in.layers[i]);
@@ -210,6 +214,7 @@ done:
     cbe_free(per_token);
     cbe_layer_objective_free(objective);
     cli_inputs_close(&in);
+    cbe_inputs_free(&read);
     cli_free(&command, &given);
     return st == CBE_OK ? cli_finish_output() : cli_report(&err);
 }

@@ -11,7 +11,6 @@
 #include "cli/progress.h"
 #include "core/fail.h"
 #include "core/memory.h"
-#include "io/mapped_file.h"
 #include "text/documents.h"
 
 typedef struct {
@@ -121,15 +120,12 @@ static cbe_status encode_document(void *user, const char *where, const char *tex
     return encode(e->tokenizer, text ? text : "", length, e->special, e->progress, err);
 }
 
-/* Ids of a file, a document a line. */
-static cbe_status decode_file(const cbe_tokenizer *tokenizer, const char *path, cbe_error *err)
+/* Ids of a file, a line of them a document. */
+static cbe_status decode_file(void *user, const char *where, const char *text, size_t length, bool *stop, cbe_error *err)
 {
-    cbe_mapped_file file;
-    cbe_status st = cbe_mapped_file_open(&file, path, err);
-    if (st != CBE_OK) return st;
-    st = decode(tokenizer, path, file.data ? (const char *)file.data : "", file.size, err);
-    cbe_mapped_file_close(&file);
-    return st;
+    const encoding *e = user;
+    (void)stop;
+    return decode(e->tokenizer, where, text ? text : "", length, err);
 }
 
 int cli_tokenize(int argc, char **argv)
@@ -151,18 +147,18 @@ int cli_tokenize(int argc, char **argv)
         st = cbe_fail(&err, CBE_ERR_ARG, -1, "usage: cbe tokenize %s", command.usage);
         goto done;
     }
-    if ((st = cbe_model_tokenizer(&tokenizer, given.model, &err)) != CBE_OK) goto done;
+    if ((st = cbe_model_tokenizer(&tokenizer, given.model, NULL, &err)) != CBE_OK) goto done;
     if (given.text) {
         const size_t length = strlen(given.text);
         st = given.decode ? decode(tokenizer, "TEXT", given.text, length, &err)
                           : encode(tokenizer, given.text, length, given.special, &progress, &err);
     }
-    const cbe_documents_options documents = {(cbe_documents_kind)given.documents, given.text_field};
+    const cbe_documents_options documents = {given.decode ? CBE_DOCUMENTS_FILE : (cbe_documents_kind)given.documents,
+                                             given.text_field, NULL};
     encoding run = {tokenizer, given.special, &progress};
     bool stop = false;
     for (size_t i = 0; i < given.files.n && st == CBE_OK; i++)
-        st = given.decode ? decode_file(tokenizer, given.files.paths[i], &err)
-                          : cbe_documents_visit(given.files.paths[i], &documents, encode_document, &run, &stop, &err);
+        st = cbe_documents_visit(given.files.paths[i], &documents, given.decode ? decode_file : encode_document, &run, &stop, &err);
 done:
     cbe_tokenizer_free(tokenizer);
     cli_free(&command, &given);

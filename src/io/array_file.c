@@ -9,6 +9,7 @@
 #include "cbe/safetensors.h"
 #include "core/fail.h"
 #include "core/memory.h"
+#include "io/input_list.h"
 #include "io/mapped_file.h"
 #include "io/npy.h"
 #include "io/zip_archive.h"
@@ -184,6 +185,12 @@ cbe_status cbe_array_file_open(cbe_array_file **out, const char *path, const cha
 done:
     cbe_array_file_close(made);
     return st;
+}
+
+cbe_status cbe_array_file_note(const cbe_array_file *file, cbe_inputs *inputs, cbe_input_role role, cbe_error *err)
+{
+    return file->safetensors ? cbe_safetensors_note(file->safetensors, inputs, role, err)
+                             : cbe_inputs_add(inputs, role, &file->map, err);
 }
 
 const char *cbe_array_file_path(const cbe_array_file *file)

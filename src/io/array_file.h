@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 
+#include "cbe/inputs.h"
 #include "cbe/tensor.h"
 
 typedef struct cbe_array_file cbe_array_file;
@@ -19,6 +20,8 @@ cbe_status cbe_array_file_open(cbe_array_file **out, const char *path, const cha
                                cbe_error *err);
 void cbe_array_file_close(cbe_array_file *file); /* NULL is allowed */
 
+/** Adds the file to the inputs of a run. @return CBE_OK, CBE_ERR_NOMEM */
+cbe_status cbe_array_file_note(const cbe_array_file *file, cbe_inputs *inputs, cbe_input_role role, cbe_error *err);
 const char *cbe_array_file_path(const cbe_array_file *file); /* borrowed */
 size_t cbe_array_file_count(const cbe_array_file *file);
 const char *cbe_array_file_name(const cbe_array_file *file, size_t i); /* borrowed */

@@ -12,6 +12,7 @@
 #include "core/fail.h"
 #include "core/memory.h"
 #include "io/gguf_private.h"
+#include "io/input_list.h"
 #include "io/path.h"
 
 enum { NUMBER_DIGITS = 5, MOST_PARTS = 99999, SUFFIX_SIZE = 64 };
@@ -150,6 +151,14 @@ size_t cbe_gguf_count(const cbe_gguf *file)
     size_t count = file->n_infos;
     for (size_t p = 0; p < file->n_others; p++) count += file->others[p]->n_infos;
     return count;
+}
+
+cbe_status cbe_gguf_note(const cbe_gguf *file, cbe_inputs *inputs, cbe_error *err)
+{
+    cbe_status st = cbe_inputs_add(inputs, CBE_INPUT_MODEL, &file->map, err);
+    for (size_t p = 0; p < file->n_others && st == CBE_OK; p++)
+        st = cbe_inputs_add(inputs, CBE_INPUT_MODEL, &file->others[p]->map, err);
+    return st;
 }
 
 /* The i-th tensor of all parts. */

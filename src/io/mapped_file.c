@@ -1,4 +1,5 @@
 /* mapped_file.c - see mapped_file.h. */
+#define _DEFAULT_SOURCE /* madvise */
 #include "io/mapped_file.h"
 
 #include <errno.h>
@@ -10,6 +11,7 @@
 
 #include "core/fail.h"
 #include "core/memory.h"
+#include "io/input_list.h"
 
 cbe_status cbe_mapped_file_open(cbe_mapped_file *file, const char *path, cbe_error *err)
 {
@@ -35,6 +37,7 @@ cbe_status cbe_mapped_file_open(cbe_mapped_file *file, const char *path, cbe_err
         goto done;
     }
     mapped.size = (size_t)info.st_size;
+    mapped.identity = cbe_file_identity_of(&info);
     mapped.path = cbe_copy_string(path, strlen(path), err);
     if (!mapped.path) {
         st = CBE_ERR_NOMEM;
@@ -62,6 +65,12 @@ void cbe_mapped_file_close(cbe_mapped_file *file)
     if (file->data) munmap((void *)(uintptr_t)file->data, file->size);
     cbe_free(file->path);
     memset(file, 0, sizeof *file);
+}
+
+void cbe_mapped_file_let_go(const cbe_mapped_file *file, size_t from, size_t size)
+{
+    // Advice that is not taken costs memory alone.
+    madvise((void *)(uintptr_t)(file->data + from), size, MADV_DONTNEED);
 }
 
 bool cbe_mapped_file_is_lfs_pointer(const cbe_mapped_file *file)

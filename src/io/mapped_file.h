@@ -10,17 +10,22 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "cbe/inputs.h"
 #include "cbe/status.h"
 
 typedef struct {
     const unsigned char *data; /* NULL for an empty file */
     size_t size;
     char *path;
+    cbe_file_identity identity; /* of the file that is mapped, whatever takes its name later */
 } cbe_mapped_file;
 
 /** Maps a regular file. On failure *file is zero. The message names the path and the reason. */
 cbe_status cbe_mapped_file_open(cbe_mapped_file *file, const char *path, cbe_error *err);
 void cbe_mapped_file_close(cbe_mapped_file *file); /* a zeroed one is allowed */
+
+/** Pages of a part that begins at a multiple of the page size leave memory until they are used again. */
+void cbe_mapped_file_let_go(const cbe_mapped_file *file, size_t from, size_t size);
 
 /** Whether this is the text that a clone without Git LFS leaves in the place of a large file. */
 bool cbe_mapped_file_is_lfs_pointer(const cbe_mapped_file *file);

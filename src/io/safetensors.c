@@ -17,6 +17,7 @@
 #include "core/fail.h"
 #include "core/memory.h"
 #include "io/json_memory.h"
+#include "io/input_list.h"
 #include "io/mapped_file.h"
 
 enum {
@@ -339,6 +340,11 @@ const size_t *cbe_safetensors_shape(const cbe_safetensors *file, size_t i, size_
 {
     *n_dims = file->entries[i].n_dims;
     return file->entries[i].dims;
+}
+
+cbe_status cbe_safetensors_note(const cbe_safetensors *file, cbe_inputs *inputs, cbe_input_role role, cbe_error *err)
+{
+    return cbe_inputs_add(inputs, role, &file->map, err);
 }
 
 const char *cbe_safetensors_metadata(const cbe_safetensors *file, const char *key)

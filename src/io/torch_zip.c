@@ -10,6 +10,7 @@
 
 #include "core/fail.h"
 #include "core/memory.h"
+#include "io/input_list.h"
 #include "io/mapped_file.h"
 #include "io/pickle_tensors.h"
 #include "io/zip_archive.h"
@@ -240,6 +241,11 @@ cbe_status cbe_torch_zip_open(cbe_torch_zip **out, const char *path, cbe_error *
 done:
     cbe_torch_zip_close(file);
     return st;
+}
+
+cbe_status cbe_torch_zip_note(const cbe_torch_zip *file, cbe_inputs *inputs, cbe_input_role role, cbe_error *err)
+{
+    return cbe_inputs_add(inputs, role, &file->map, err);
 }
 
 const char *cbe_torch_zip_path(const cbe_torch_zip *file)

@@ -12,6 +12,7 @@
 
 #include <stddef.h>
 
+#include "cbe/inputs.h"
 #include "cbe/tensor.h"
 
 typedef struct cbe_torch_zip cbe_torch_zip;
@@ -20,6 +21,8 @@ typedef struct cbe_torch_zip cbe_torch_zip;
  * @return CBE_OK; CBE_ERR_IO; CBE_ERR_FORMAT; CBE_ERR_UNSUPPORTED (a file from before PyTorch 1.6, a big-endian one, a
  *         tensor that is not floating point: says how to save it again); CBE_ERR_NOMEM */
 cbe_status cbe_torch_zip_open(cbe_torch_zip **out, const char *path, cbe_error *err);
+/** Adds the file to the inputs of a run. @return CBE_OK, CBE_ERR_NOMEM */
+cbe_status cbe_torch_zip_note(const cbe_torch_zip *file, cbe_inputs *inputs, cbe_input_role role, cbe_error *err);
 void cbe_torch_zip_close(cbe_torch_zip *file); /* NULL is allowed */
 
 const char *cbe_torch_zip_path(const cbe_torch_zip *file);

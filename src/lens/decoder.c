@@ -112,7 +112,7 @@ static cbe_status read_decoder(cbe_decoder *decoder, const cbe_safetensors *file
     return CBE_OK;
 }
 
-cbe_status cbe_decoder_load(cbe_decoder **out, const char *path, cbe_error *err)
+cbe_status cbe_decoder_load(cbe_decoder **out, const char *path, cbe_inputs *inputs, cbe_error *err)
 {
     cbe_status st;
     cbe_safetensors *file = NULL;
@@ -122,6 +122,7 @@ cbe_status cbe_decoder_load(cbe_decoder **out, const char *path, cbe_error *err)
         st = CBE_ERR_NOMEM;
         goto done;
     }
+    if ((st = cbe_safetensors_note(file, inputs, CBE_INPUT_DECODER, err)) != CBE_OK) goto done;
     if ((st = read_decoder(decoder, file, err)) != CBE_OK) goto done;
     *out = decoder;
     decoder = NULL;

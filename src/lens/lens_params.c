@@ -35,6 +35,12 @@ cbe_status cbe_lens_params_open(cbe_lens_params **out, const char *path, cbe_len
     return st;
 }
 
+cbe_status cbe_lens_params_note(const cbe_lens_params *params, cbe_inputs *inputs, cbe_error *err)
+{
+    return params->zip ? cbe_torch_zip_note(params->zip, inputs, CBE_INPUT_LENS, err)
+                       : cbe_safetensors_note(params->safetensors, inputs, CBE_INPUT_LENS, err);
+}
+
 size_t cbe_lens_params_count(const cbe_lens_params *params)
 {
     return params->zip ? cbe_torch_zip_count(params->zip) : cbe_safetensors_count(params->safetensors);

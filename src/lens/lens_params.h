@@ -4,12 +4,15 @@
 #ifndef CBE_LENS_LENS_PARAMS_H
 #define CBE_LENS_LENS_PARAMS_H
 
+#include "cbe/inputs.h"
 #include "cbe/tensor.h"
 #include "cbe/tuned_lens.h"
 
 typedef struct cbe_lens_params cbe_lens_params;
 
 cbe_status cbe_lens_params_open(cbe_lens_params **out, const char *path, cbe_lens_format format, cbe_error *err);
+/** Adds the file to the inputs of a run. @return CBE_OK, CBE_ERR_NOMEM */
+cbe_status cbe_lens_params_note(const cbe_lens_params *params, cbe_inputs *inputs, cbe_error *err);
 void cbe_lens_params_close(cbe_lens_params *params); /* NULL is allowed */
 size_t cbe_lens_params_count(const cbe_lens_params *params);
 /** Name, shape and type of tensor i; CBE_ERR_UNSUPPORTED where its type is not read. */

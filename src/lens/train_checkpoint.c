@@ -3,8 +3,6 @@
  * what the run is of, each part by a name that an error can give.
  */
 #include <inttypes.h>
-#include <nettle/base16.h>
-#include <nettle/sha2.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,9 +12,10 @@
 #include "core/fail.h"
 #include "core/memory.h"
 #include "io/path.h"
+#include "io/sha256.h"
 #include "lens/train_state.h"
 
-enum { VALUE = 80, N_KEYS = 19, PER_LAYER = 8 };
+enum { VALUE = 80, N_DIGESTS = sizeof((cbe_train_state *)0)->digests / CBE_SHA256_TEXT, N_KEYS = N_DIGESTS + 17, PER_LAYER = 8 };
 
 /* Metadata: what must agree, then what a run goes on from. */
 typedef struct {
@@ -36,34 +35,46 @@ static void put(record *r, const char *key, const char *format, ...)
     va_end(args);
 }
 
-static void put_hash(record *r, const char *key, struct sha256_ctx *context)
+static void hash_floats(struct sha256_ctx *context, size_t n, const float *numbers)
 {
-    uint8_t bytes[SHA256_DIGEST_SIZE];
-    char text[BASE16_ENCODE_LENGTH(SHA256_DIGEST_SIZE) + 1] = {0};
-    sha256_digest(context, sizeof bytes, bytes);
-    base16_encode_update(text, sizeof bytes, bytes);
-    put(r, key, "%s", text);
+    if (numbers) sha256_update(context, n * sizeof *numbers, (const uint8_t *)numbers);
 }
 
-static void describe(record *r, const cbe_train_state *s)
+/* The model by its decoder and, where they are known, by the digests of its files; the token ids; the lens to begin with. They are
+ * what the run holds, and taken once. */
+static void take_digests(cbe_train_state *s)
 {
-    const cbe_lens_train_options *o = s->options;
+    const cbe_decoder *decoder = s->decoder;
+    const cbe_inputs *inputs = s->options->inputs;
     const size_t d = s->hidden_size;
     struct sha256_ctx context;
-    *r = (record){.n = 0};
+    if (s->digests[0][0]) return;
     sha256_init(&context);
-    sha256_update(&context, s->decoder->vocab_size * d * sizeof(float), (const uint8_t *)s->decoder->unembedding);
-    sha256_update(&context, d * sizeof(float), (const uint8_t *)s->decoder->gamma);
-    put_hash(r, "model", &context);
-    sha256_init(&context);
-    sha256_update(&context, s->n_text * s->context_length * sizeof *s->ids, (const uint8_t *)s->ids);
-    put_hash(r, "text", &context);
+    hash_floats(&context, decoder->vocab_size * d, decoder->unembedding);
+    hash_floats(&context, d, decoder->gamma);
+    hash_floats(&context, d, decoder->beta);
+    hash_floats(&context, decoder->vocab_size, decoder->bias);
+    for (size_t i = 0; inputs && i < inputs->n; i++)
+        if (inputs->files[i].role == CBE_INPUT_MODEL)
+            sha256_update(&context, CBE_SHA256_TEXT, (const uint8_t *)inputs->files[i].sha256);
+    cbe_sha256_end(&context, s->digests[0]);
+    cbe_sha256_bytes(s->ids, s->n_text * s->context_length * sizeof *s->ids, s->digests[1]);
     sha256_init(&context);
     for (size_t i = 0; s->init && i < s->n_layers; i++) {
-        sha256_update(&context, d * d * sizeof(float), (const uint8_t *)s->init->weight[i]);
-        if (s->init->bias) sha256_update(&context, d * sizeof(float), (const uint8_t *)s->init->bias[i]);
+        hash_floats(&context, d * d, s->init->weight[i]);
+        if (s->init->bias) hash_floats(&context, d, s->init->bias[i]);
     }
-    put_hash(r, "init", &context);
+    cbe_sha256_end(&context, s->digests[2]);
+}
+
+static void describe(record *r, cbe_train_state *s)
+{
+    static const char *const names[N_DIGESTS] = {"model", "text", "init"};
+    const cbe_lens_train_options *o = s->options;
+    *r = (record){.n = 0};
+    take_digests(s);
+    for (size_t i = 0; i < N_DIGESTS; i++) put(r, names[i], "%s", s->digests[i]);
+    put(r, "version of cbe", "%s", CBE_VERSION);
     put(r, "context-length", "%zu", s->context_length);
     put(r, "loss", "%s", cbe_objective_name(o->loss));
     put(r, "start", "%s", cbe_lens_start_name(o->start));
@@ -131,7 +142,7 @@ static part *list_parts(const cbe_train_state *s, double *weights, double *scale
     return parts;
 }
 
-cbe_status cbe_train_checkpoint_save(const cbe_train_state *s, cbe_error *err)
+cbe_status cbe_train_checkpoint_save(cbe_train_state *s, cbe_error *err)
 {
     record r;
     size_t n = 0;
@@ -175,10 +186,12 @@ static cbe_status compare(const cbe_safetensors *file, const record *r, cbe_erro
     for (size_t i = 0; i < r->n; i++) {
         const char *value = cbe_safetensors_metadata(file, r->keys[i]);
         if (!value)
-            return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: not a checkpoint of cbe lens train: it has no '%s'",
+            return cbe_fail(err, CBE_ERR_FORMAT, -1,
+                            i == 0 ? "%s: not a checkpoint of cbe lens train: it has no '%s'"
+                                   : "%s: a checkpoint of another version of cbe: it has no '%s'; leave out --resume",
                             cbe_safetensors_path(file), r->keys[i]);
         if (strcmp(value, r->values[i]) == 0) continue;
-        const bool hash = i < 3; /* nobody knows them by heart */
+        const bool hash = i < N_DIGESTS; /* nobody knows them by heart */
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         "%s: the checkpoint is of another run: its %s is %s%s%s%s; give the same again, or leave out --resume",
                         cbe_safetensors_path(file), r->keys[i], hash ? "another" : value, hash ? "" : ", not ",

@@ -2,6 +2,7 @@
 #ifndef CBE_LENS_TRAIN_STATE_H
 #define CBE_LENS_TRAIN_STATE_H
 
+#include "cbe/inputs.h"
 #include "cbe/lens_train.h"
 #include "lens/lens_optimizer.h"
 
@@ -13,6 +14,7 @@ typedef struct {
     size_t n_text;      /* sequences of the text */
     const int64_t *ids; /* (n_text, context_length) */
     const cbe_tuned_lens *init;
+    char digests[3][CBE_SHA256_TEXT]; /* of model, ids and init, taken when a checkpoint first needs them */
 
     size_t n_sequences, *order; /* trained on, in this order */
     size_t next_sequence;       /* (c) in the order; at the beginning of a chunk */
@@ -29,7 +31,7 @@ typedef struct {
 } cbe_train_state;
 
 /** Writes options->checkpoint. */
-cbe_status cbe_train_checkpoint_save(const cbe_train_state *state, cbe_error *err);
+cbe_status cbe_train_checkpoint_save(cbe_train_state *state, cbe_error *err);
 /** Reads it into a state whose arrays are there. *found: false where there is no such file.
  * @return CBE_OK; CBE_ERR_ARG, of another run: what differs is named; CBE_ERR_FORMAT; CBE_ERR_IO; CBE_ERR_NOMEM */
 cbe_status cbe_train_checkpoint_load(cbe_train_state *state, bool *found, cbe_error *err);

@@ -8,6 +8,7 @@
 #include "core/fail.h"
 #include "core/memory.h"
 #include "io/atomic_file.h"
+#include "io/input_list.h"
 #include "io/json_memory.h"
 #include "io/mapped_file.h"
 #include "model/json_keys.h"
@@ -119,7 +120,7 @@ static cbe_status read_keys(const json_t *root, const char *path, size_t *n_laye
 }
 
 cbe_status cbe_tuned_lens_config_read(cbe_tuned_lens_config **out, const char *path, size_t *n_layers,
-                                      size_t *hidden_size, bool *bias, cbe_error *err)
+                                      size_t *hidden_size, bool *bias, cbe_inputs *inputs, cbe_error *err)
 {
     cbe_status st;
     cbe_mapped_file map = {0};
@@ -127,6 +128,7 @@ cbe_status cbe_tuned_lens_config_read(cbe_tuned_lens_config **out, const char *p
     cbe_tuned_lens_config *config = cbe_alloc_zero(1, sizeof *config, "config of a lens", err);
     if (!config) return CBE_ERR_NOMEM;
     if ((st = cbe_mapped_file_open(&map, path, err)) != CBE_OK) goto done;
+    if ((st = cbe_inputs_add(inputs, CBE_INPUT_LENS, &map, err)) != CBE_OK) goto done;
     st = cbe_json_parse(&config->root, (const char *)map.data, map.size, JSON_REJECT_DUPLICATES, path, &problem, err);
     if (st == CBE_ERR_FORMAT) cbe_fail(err, CBE_ERR_FORMAT, problem.position, "%s: line %d: %s", path, problem.line, problem.text);
     if (st != CBE_OK) goto done;

@@ -118,7 +118,8 @@ static cbe_status read_tensors(const cbe_lens_params *params, cbe_tuned_lens *le
     return CBE_OK;
 }
 
-cbe_status cbe_tuned_lens_load(cbe_tuned_lens **out, cbe_tuned_lens_config **config, const char *folder, cbe_error *err)
+cbe_status cbe_tuned_lens_load(cbe_tuned_lens **out, cbe_tuned_lens_config **config, const char *folder, cbe_inputs *inputs,
+                               cbe_error *err)
 {
     cbe_status st;
     cbe_lens_format format;
@@ -132,8 +133,9 @@ cbe_status cbe_tuned_lens_load(cbe_tuned_lens **out, cbe_tuned_lens_config **con
     st = CBE_ERR_NOMEM;
     if (!(config_path = cbe_path_join(folder, config_file, err))) goto done;
     if (!(params_path = cbe_path_join(folder, formats[format].file, err))) goto done;
-    if ((st = cbe_tuned_lens_config_read(&keys, config_path, &n_layers, &d, &bias, err)) != CBE_OK) goto done;
+    if ((st = cbe_tuned_lens_config_read(&keys, config_path, &n_layers, &d, &bias, inputs, err)) != CBE_OK) goto done;
     if ((st = cbe_lens_params_open(&params, params_path, format, err)) != CBE_OK) goto done;
+    if ((st = cbe_lens_params_note(params, inputs, err)) != CBE_OK) goto done;
     if ((st = check_tensors(params, params_path, n_layers, d, bias, err)) != CBE_OK) goto done;
     if ((st = cbe_tuned_lens_create(&lens, n_layers, d, bias, err)) != CBE_OK) goto done;
     if ((st = read_tensors(params, lens, err)) != CBE_OK) goto done;

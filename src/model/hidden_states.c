@@ -365,6 +365,11 @@ done:
     return st;
 }
 
+cbe_status cbe_hidden_states_note(const cbe_hidden_states *states, cbe_inputs *inputs, cbe_error *err)
+{
+    return states->file ? cbe_array_file_note(states->file, inputs, CBE_INPUT_HIDDEN_STATES, err) : CBE_OK;
+}
+
 size_t cbe_hidden_states_n_sequences(const cbe_hidden_states *states)
 {
     return states->n_sequences;

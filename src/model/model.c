@@ -24,6 +24,7 @@ cbe_status cbe_model_open_with(cbe_model **out, const char *path, const cbe_mode
     cbe_source *source = NULL;
     cbe_model *model = NULL;
     if ((st = cbe_source_open(&source, path, err)) != CBE_OK) goto done;
+    if ((st = cbe_source_note(source, options->inputs, err)) != CBE_OK) goto done;
     if (!(model = cbe_alloc_zero(1, sizeof *model, "model", err))) {
         st = CBE_ERR_NOMEM;
         goto done;
@@ -96,14 +97,15 @@ const cbe_decoder *cbe_model_decoder(const cbe_model *model)
     return model->decoder;
 }
 
-cbe_status cbe_model_tokenizer(cbe_tokenizer **out, const char *path, cbe_error *err)
+cbe_status cbe_model_tokenizer(cbe_tokenizer **out, const char *path, cbe_inputs *inputs, cbe_error *err)
 {
     cbe_path_kind kind;
     cbe_status st = cbe_path_look(path, &kind, err);
     if (st != CBE_OK) return st;
-    if (kind == CBE_PATH_FOLDER) return cbe_tokenizer_from_folder(out, path, err);
+    if (kind == CBE_PATH_FOLDER) return cbe_tokenizer_from_folder(out, path, inputs, err);
     cbe_gguf *file = NULL;
     st = cbe_gguf_open(&file, path, err);
+    if (st == CBE_OK) st = cbe_gguf_note(file, inputs, err);
     if (st == CBE_OK) st = cbe_tokenizer_from_gguf(out, file, err);
     cbe_gguf_close(file);
     return st;

@@ -8,6 +8,7 @@
 #include "cbe/safetensors.h"
 #include "core/fail.h"
 #include "core/memory.h"
+#include "io/input_list.h"
 #include "io/json_memory.h"
 #include "io/mapped_file.h"
 #include "io/path.h"
@@ -15,7 +16,7 @@
 struct cbe_source {
     char *path;
     cbe_gguf *gguf; /* or, for a folder: */
-    cbe_mapped_file config;
+    cbe_mapped_file config, index; /* index: empty where there is none */
     cbe_safetensors **shards;
     size_t n_shards;
 };
@@ -68,19 +69,18 @@ static cbe_status open_shards(cbe_source *source, const char *index_path, json_t
 
 static cbe_status open_index(cbe_source *source, const char *index_path, cbe_error *err)
 {
-    cbe_mapped_file index = {0};
-    cbe_status st = cbe_mapped_file_open(&index, index_path, err);
+    const cbe_mapped_file *index = &source->index;
+    cbe_status st = cbe_mapped_file_open(&source->index, index_path, err);
     if (st != CBE_OK) return st;
     json_error_t problem;
     json_t *root = NULL;
-    st = cbe_json_parse(&root, (const char *)index.data, index.size, JSON_REJECT_DUPLICATES, index_path, &problem, err);
+    st = cbe_json_parse(&root, (const char *)index->data, index->size, JSON_REJECT_DUPLICATES, index_path, &problem, err);
     if (st == CBE_OK)
         st = open_shards(source, index_path, json_object_get(root, "weight_map"), err);
     else if (st == CBE_ERR_FORMAT)
         cbe_fail(err, CBE_ERR_FORMAT, problem.position, "%s: line %d: %s", index_path, problem.line,
                  problem.text);
     json_decref(root);
-    cbe_mapped_file_close(&index);
     return st;
 }
 
@@ -150,6 +150,7 @@ void cbe_source_close(cbe_source *source)
     for (size_t i = 0; i < source->n_shards; i++) cbe_safetensors_close(source->shards[i]);
     cbe_free(source->shards);
     cbe_mapped_file_close(&source->config);
+    cbe_mapped_file_close(&source->index);
     cbe_gguf_close(source->gguf);
     cbe_free(source->path);
     cbe_free(source);
@@ -174,6 +175,15 @@ const char *cbe_source_file(const cbe_source *source, size_t i)
 {
     if (source->gguf) return cbe_gguf_part_path(source->gguf, i);
     return i == 0 ? source->config.path : cbe_safetensors_path(source->shards[i - 1]);
+}
+
+cbe_status cbe_source_note(const cbe_source *source, cbe_inputs *inputs, cbe_error *err)
+{
+    if (source->gguf) return cbe_gguf_note(source->gguf, inputs, err);
+    cbe_status st = cbe_inputs_add(inputs, CBE_INPUT_MODEL, &source->config, err);
+    for (size_t i = 0; i < source->n_shards && st == CBE_OK; i++)
+        st = cbe_safetensors_note(source->shards[i], inputs, CBE_INPUT_MODEL, err);
+    return st == CBE_OK && source->index.path ? cbe_inputs_add(inputs, CBE_INPUT_MODEL_BESIDE, &source->index, err) : st;
 }
 
 cbe_status cbe_source_config(const cbe_source *source, cbe_config *out, cbe_error *err)

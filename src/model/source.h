@@ -24,6 +24,8 @@ cbe_model_format cbe_source_format(const cbe_source *source);
 /** Paths of the files that make the model what it is, borrowed: every part of a .gguf file, or config.json and those with weights. */
 size_t cbe_source_n_files(const cbe_source *source);
 const char *cbe_source_file(const cbe_source *source, size_t i);
+/** Adds all files that were read to the inputs of a run. @return CBE_OK, CBE_ERR_NOMEM */
+cbe_status cbe_source_note(const cbe_source *source, cbe_inputs *inputs, cbe_error *err);
 /** The configuration, from the file's metadata or config.json. */
 cbe_status cbe_source_config(const cbe_source *source, cbe_config *out, cbe_error *err);
 

@@ -15,7 +15,7 @@ enum { PART = 1 << 16, WHERE_SIZE = 400 };
 
 /* A file on its way to documents. */
 typedef struct {
-    const char *path;
+    const char *path; /* as it is called in messages */
     cbe_documents_kind kind;
     const char *field;
     cbe_document_fn *visit;
@@ -126,7 +126,7 @@ cbe_status cbe_documents_visit(const char *path, const cbe_documents_options *op
                                cbe_document_fn *visit_document, void *user, bool *stop,
                                cbe_error *err)
 {
-    reading r = {.path = path,
+    reading r = {.path = cbe_text_name(path),
                  .kind = kind_of(path, options),
                  .field = options && options->field ? options->field : "text",
                  .visit = visit_document,
@@ -134,18 +134,22 @@ cbe_status cbe_documents_visit(const char *path, const cbe_documents_options *op
                  .stop = stop};
     cbe_text_stream *stream = NULL;
     cbe_byte_buffer buffer = {0};
-    cbe_status st = cbe_text_stream_open(&stream, path, err);
-    for (size_t n = 1; st == CBE_OK && n > 0 && !*stop;) {
+    cbe_inputs *inputs = options ? options->inputs : NULL;
+    cbe_status st = cbe_text_stream_open(&stream, path, inputs && inputs->digests, err);
+    for (bool ended = false; st == CBE_OK && !ended && !*stop;) {
+        size_t n;
         if ((st = cbe_byte_buffer_reserve(&buffer, PART, err)) != CBE_OK) break;
         const size_t before = buffer.size;
         st = cbe_text_stream_read(stream, buffer.bytes + before, buffer.capacity - before, &n, err);
         if (st != CBE_OK) break;
         buffer.size += n;
-        if (r.kind != CBE_DOCUMENTS_FILE) st = take_lines(&r, &buffer, before, n == 0, err);
+        ended = cbe_text_stream_ended(stream);
+        if (r.kind != CBE_DOCUMENTS_FILE) st = take_lines(&r, &buffer, before, ended, err);
     }
     if (st == CBE_OK && !*stop)
         st = r.kind == CBE_DOCUMENTS_FILE ? visit(&r, buffer.bytes, buffer.size, 0, err)
                                           : end_document(&r, err);
+    if (st == CBE_OK) st = cbe_text_stream_note(stream, inputs, err);
     cbe_text_stream_close(stream);
     cbe_free(buffer.bytes);
     cbe_free(r.document.bytes);

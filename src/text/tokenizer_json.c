@@ -9,6 +9,7 @@
 
 #include "core/fail.h"
 #include "core/memory.h"
+#include "io/input_list.h"
 #include "io/json_memory.h"
 #include "io/mapped_file.h"
 #include "text/tokenizer_json.h"
@@ -26,13 +27,15 @@ typedef struct {
     int64_t *kinds;
 } source;
 
-static cbe_status load_json(json_t **out, const char *path, cbe_error *err)
+static cbe_status load_json(json_t **out, const char *path, cbe_inputs *inputs, cbe_error *err)
 {
     cbe_mapped_file file = {0};
     cbe_status st = cbe_mapped_file_open(&file, path, err);
     if (st != CBE_OK) return st;
     json_error_t why;
-    st = cbe_json_parse(out, (const char *)file.data, file.size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL,
+    st = cbe_inputs_add(inputs, CBE_INPUT_MODEL_BESIDE, &file, err);
+    if (st == CBE_OK)
+        st = cbe_json_parse(out, (const char *)file.data, file.size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL,
                         path, &why, err);
     if (st == CBE_ERR_FORMAT)
         cbe_fail(err, CBE_ERR_FORMAT, why.position, "%s: line %d: %s; download it again", path,
@@ -387,12 +390,12 @@ static cbe_status read_processor(cbe_tokenizer *made, const source *s, const jso
     return st;
 }
 
-cbe_status cbe_tokenizer_from_json(cbe_tokenizer **out, const char *path, cbe_error *err)
+cbe_status cbe_tokenizer_from_json(cbe_tokenizer **out, const char *path, cbe_inputs *inputs, cbe_error *err)
 {
     source s = {.path = path};
     json_t *root = NULL;
     cbe_tokenizer *made = NULL;
-    cbe_status st = load_json(&root, path, err);
+    cbe_status st = load_json(&root, path, inputs, err);
     if (st != CBE_OK) return st;
     if (!(made = cbe_alloc_zero(1, sizeof *made, "tokenizer", err))) {
         st = CBE_ERR_NOMEM;
@@ -455,7 +458,7 @@ static int64_t numbered_id(const cbe_tokenizer *tokenizer, const json_t *value)
 
 /* What one more file of the folder says of the ends, where none before it did; a file that is not there says nothing. */
 static cbe_status read_ends(cbe_tokenizer *made, const char *folder, const char *name,
-                            cbe_error *err)
+                            cbe_inputs *inputs, cbe_error *err)
 {
     cbe_error unread;
     json_t *root = NULL;
@@ -463,7 +466,7 @@ static cbe_status read_ends(cbe_tokenizer *made, const char *folder, const char 
     char *path = cbe_alloc(size, 1, "path", err);
     if (!path) return CBE_ERR_NOMEM;
     snprintf(path, size, "%s/%s", folder, name);
-    cbe_status st = load_json(&root, path, &unread);
+    cbe_status st = load_json(&root, path, inputs, &unread);
     cbe_free(path);
     if (st == CBE_ERR_IO) return CBE_OK;
     if (st != CBE_OK) {
@@ -478,7 +481,7 @@ static cbe_status read_ends(cbe_tokenizer *made, const char *folder, const char 
     return CBE_OK;
 }
 
-cbe_status cbe_tokenizer_from_folder(cbe_tokenizer **out, const char *folder, cbe_error *err)
+cbe_status cbe_tokenizer_from_folder(cbe_tokenizer **out, const char *folder, cbe_inputs *inputs, cbe_error *err)
 {
     static const char *const others[] = {"tokenizer_config.json", "special_tokens_map.json",
                                          "config.json"};
@@ -497,9 +500,9 @@ cbe_status cbe_tokenizer_from_folder(cbe_tokenizer **out, const char *folder, cb
                       "save_pretrained), or "
                       "give token ids with --tokens IDS.safetensors",
                       path, strerror(errno));
-    if (st == CBE_OK) st = cbe_tokenizer_from_json(&made, path, err);
+    if (st == CBE_OK) st = cbe_tokenizer_from_json(&made, path, inputs, err);
     for (size_t i = 0; i < sizeof others / sizeof *others && st == CBE_OK; i++)
-        st = read_ends(made, folder, others[i], err);
+        st = read_ends(made, folder, others[i], inputs, err);
     cbe_free(path);
     if (st == CBE_OK)
         *out = made;

@@ -1,14 +1,13 @@
 /* tokens.c - see cbe/tokens.h. */
 #include "cbe/tokens.h"
 
-#include <errno.h>
 #include <stdbool.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "core/fail.h"
 #include "core/memory.h"
 #include "io/array_file.h"
+#include "io/text_stream.h"
 #include "text/documents.h"
 #include "text/id_list.h"
 
@@ -42,6 +41,14 @@ static cbe_status take_document(void *user, const char *where, const char *text,
     return st;
 }
 
+void cbe_tokens_cut(cbe_tokens *tokens, size_t context_length, size_t max_tokens)
+{
+    const size_t usable = max_tokens > 0 && max_tokens < tokens->n_tokens ? max_tokens : tokens->n_tokens;
+    tokens->context_length = usable < context_length ? usable : context_length;
+    tokens->n_sequences = usable / tokens->context_length;
+    tokens->n_unused = tokens->n_tokens - tokens->n_sequences * tokens->context_length;
+}
+
 cbe_status cbe_tokens_from_texts(cbe_tokens *out, const cbe_tokenizer *tokenizer, size_t n_paths,
                                  const char *const *paths, const cbe_documents_options *documents,
                                  size_t context_length, size_t max_tokens, cbe_error *err)
@@ -54,30 +61,18 @@ cbe_status cbe_tokens_from_texts(cbe_tokens *out, const cbe_tokenizer *tokenizer
     if (n_paths == 0) return cbe_fail(err, CBE_ERR_ARG, -1, "no text was given; name a file");
     for (size_t i = 0; i < n_paths; i++) {
         /* Also what is not going to be read must be there. */
-        struct stat info;
-        if (stop && stat(paths[i], &info) != 0)
-            st = cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: cannot be opened: %s", paths[i],
-                          strerror(errno));
-        else if (!stop)
-            st = cbe_documents_visit(paths[i], documents, take_document, &p, &stop, err);
+        st = stop ? cbe_text_look(paths[i], err)
+                  : cbe_documents_visit(paths[i], documents, take_document, &p, &stop, err);
         if (st != CBE_OK) goto done;
     }
     if (p.all.count == 0) {
         st = cbe_fail(err, CBE_ERR_ARG, -1,
-                      "%s: no documents%s, so no tokens; give a file that holds text", paths[0],
+                      "%s: no documents%s, so no tokens; give a file that holds text", cbe_text_name(paths[0]),
                       n_paths > 1 ? ", nor in the other texts" : "");
         goto done;
     }
-    const size_t usable = max_tokens > 0 && max_tokens < p.all.count ? max_tokens : p.all.count;
-    const size_t length = usable < context_length ? usable : context_length;
-    const size_t n_sequences = usable / length;
-    *out = (cbe_tokens){.n_sequences = n_sequences,
-                        .context_length = length,
-                        .ids = p.all.ids,
-                        .n_documents = p.n_documents,
-                        .n_tokens = p.all.count,
-                        .n_unused = p.all.count - n_sequences * length,
-                        .n_replaced = p.n_replaced};
+    *out = (cbe_tokens){.ids = p.all.ids, .n_documents = p.n_documents, .n_tokens = p.all.count, .n_replaced = p.n_replaced};
+    cbe_tokens_cut(out, context_length, max_tokens);
     p.all.ids = NULL;
 done:
     cbe_free(p.all.ids);
@@ -146,13 +141,14 @@ static cbe_status check_mask(const cbe_array_file *file, cbe_error *err)
     return st;
 }
 
-cbe_status cbe_tokens_load(cbe_tokens *out, const char *path, cbe_error *err)
+cbe_status cbe_tokens_load(cbe_tokens *out, const char *path, cbe_inputs *inputs, cbe_error *err)
 {
     cbe_status st;
     cbe_array_file *file = NULL;
     cbe_tokens made = {0};
     cbe_tensor ids, derangement;
     if ((st = cbe_array_file_open(&file, path, "input_ids", err)) != CBE_OK) goto done;
+    if ((st = cbe_array_file_note(file, inputs, CBE_INPUT_TOKENS, err)) != CBE_OK) goto done;
     if ((st = read_int64(file, "input_ids", 2, &ids, &made.ids, err)) != CBE_OK) goto done;
     if ((st = check_mask(file, err)) != CBE_OK) goto done;
     made.n_sequences = ids.n_dims == 2 ? ids.dims[0] : 1;

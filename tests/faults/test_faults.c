@@ -7,6 +7,8 @@
  *
  *   test_faults                            all cases, in two processes
  *   test_faults CASE [KIND:N[+][:ERROR]]   one case, or one fault of it and what the command says
+ *
+ * Cases inputs-... are of inputs that are removed or replaced before the n-th write.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -93,6 +95,27 @@ static const fault_case cases[] = {
 };
 enum { N_CASES = sizeof cases / sizeof *cases };
 
+/* Runs whose inputs, all of them in %I, change or vanish under way. */
+static const struct {
+    const char *name, *line;
+    size_t n_inputs; /* files that are read */
+} input_cases[] = {
+    {"inputs-extract", "extract %I/model --tokens %I/ids.safetensors -t 1 -q -l 1 -k 2 --starts 1 --max-iter 1 --init %I/basis -o %O/result", 5},
+    {"inputs-text", "extract %I/llama.gguf --text %I/text.gz %I/text.zst %I/text.gz -t 1 -q --lens affine --context-length 12 -l 1 -k 1 "
+                    "--starts 1 --max-iter 1 -o %O/result", 3},
+    {"inputs-states", "extract --hidden-states %I/h.safetensors --decoder %I/d.safetensors --lens tuned=%I/lens -t 1 -q -l 0 -k 2 --starts 1 "
+                      "--max-iter 1 --resume -o %O/result", 4},
+    {"inputs-probe", "probe --hidden-states %I/h.safetensors --decoder %I/d.safetensors --vectors-file %I/v.safetensors -t 1 -q -l 0 "
+                     "-o %O/p.safetensors", 3},
+    {"inputs-ablate", "ablate %I/model --tokens %I/ids.safetensors -t 1 -q --basis %I/basis -m 1 -o %O/effects", 5},
+    {"inputs-capture", "capture %I/model --tokens %I/ids.safetensors -t 1 -q -o %O/h.safetensors", 3},
+    {"inputs-fit", "lens fit %I/model --tokens %I/ids.safetensors -t 1 -q -o %O/lens", 3},
+    {"inputs-train", "lens train %I/llama.gguf --text %I/text.zst -t 1 -q --context-length 12 --step-tokens 8 --positions 0.5 --held-out 0.3 "
+                     "--checkpoint-steps 1 -o %O/lens", 2},
+    {"inputs-eval", "lens eval %I/llama.gguf --text %I/text.gz -t 1 -q --context-length 12 -o %O/eval", 2},
+};
+enum { N_INPUT_CASES = sizeof input_cases / sizeof *input_cases };
+
 /* ---- what a run leaves ---- */
 
 enum { MOST_FILES = 256, NAME = 96, OUTPUT = 1 << 16, ERRORS = 4096, MOST_HELD = 6, MOST_ARGS = 64 };
@@ -122,7 +145,7 @@ typedef struct {
 } listing;
 
 static outcome *shared;
-static char out_folder[600], gone_folder[600];
+static char out_folder[600], gone_folder[600], in_folder[600], kept_folder[600];
 static int errors_fd;
 
 static uint64_t hash_bytes(uint64_t h, const void *data, size_t size)
@@ -279,14 +302,14 @@ static void run_line(const char *line, const inject_fault *fault, bool note_vers
 
 static const inject_fault no_fault = {.n = 0};
 
-/* %O and what program_expand knows. */
+/* %O, %I and what program_expand knows. */
 static const char *expand(const char *line)
 {
     static char text[4096];
     size_t n = 0;
     for (const char *c = program_expand(line); *c; c++) {
-        if (c[0] == '%' && c[1] == 'O') {
-            n += (size_t)snprintf(text + n, sizeof text - n, "%s", out_folder);
+        if (c[0] == '%' && (c[1] == 'O' || c[1] == 'I')) {
+            n += (size_t)snprintf(text + n, sizeof text - n, "%s", c[1] == 'O' ? out_folder : in_folder);
             c++;
         } else {
             text[n++] = *c;
@@ -543,6 +566,105 @@ static bool run_case(const fault_case *what)
     return n_wrong == 0;
 }
 
+/* ---- inputs ---- */
+
+static void remove_inputs(void)
+{
+    temp_clear(in_folder);
+}
+
+/* Each file is another one of the same length, which is neither a model nor a text: gzip's magic number, and no more of gzip. */
+static void replace_files(const char *folder)
+{
+    DIR *dir = opendir(folder);
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        char path[1200], other[1300];
+        struct stat info;
+        size_t size;
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+        snprintf(other, sizeof other, "%s~", path);
+        if (path[strlen(path) - 1] == '~') continue;
+        if (lstat(path, &info) == 0 && S_ISDIR(info.st_mode)) {
+            replace_files(path);
+            continue;
+        }
+        char *data = temp_read(path, &size);
+        memset(data, 'x', size);
+        if (size > 1) memcpy(data, "\x1f\x8b", 2);
+        temp_write(other, data, size);
+        free(data);
+        assert_int_equal(rename(other, path), 0);
+    }
+    if (dir) closedir(dir);
+}
+
+static void replace_inputs(void)
+{
+    replace_files(in_folder);
+}
+
+/* How many lines there are, all of them warnings that name a file of the inputs; SIZE_MAX: there is another one. */
+static size_t count_warnings(const char *errors)
+{
+    static const char begin[] = "cbe: warning: ";
+    size_t n = 0;
+    for (const char *line = errors, *end; *line; line = end + 1, n++) {
+        if (strncmp(line, begin, strlen(begin)) != 0 || strncmp(line + strlen(begin), in_folder, strlen(in_folder)) != 0) return SIZE_MAX;
+        if (!(end = strchr(line, '\n'))) return SIZE_MAX;
+    }
+    return n;
+}
+
+/* Inputs go before the n-th write. Before they are read this is an error that names one; once they are, the results are those of an
+ * undisturbed run, and each file is warned of. @return whether they were read */
+static bool try_inputs(const case_run *r, const inject_fault *fault, size_t n_inputs, bool read, bool last)
+{
+    listing now;
+    describe_fault(fault);
+    reset_output(r);
+    copy_folder(kept_folder, in_folder);
+    run_line(r->line, fault, false);
+    list_output(&now);
+    if (shared->status != 0) {
+        const char *end = strchr(shared->errors, '\n');
+        if (read) wrong(r, "exit status %d after the inputs were read: %s", shared->status, shared->errors);
+        if (!strstr(shared->errors, in_folder) || !end || end[1])
+            wrong(r, "exit status %d, and not one line that names an input: %s", shared->status, shared->errors);
+        check_files(r, fault, &now);
+        return false;
+    }
+    const size_t n = count_warnings(shared->errors);
+    if (n != n_inputs && !(last && n == 0)) wrong(r, "%zu files are not warned of: %s", n_inputs, shared->errors);
+    if (!same_files(&now, &r->final)) wrong(r, "the files differ");
+    if (shared->n_output != r->calm.n_output || memcmp(shared->output, r->calm.output, shared->n_output) != 0)
+        wrong(r, "standard output differs");
+    return true;
+}
+
+static bool run_input_case(size_t which)
+{
+    static case_run run;
+    static void (*const changes[])(void) = {remove_inputs, replace_inputs};
+    const fault_case what = {.name = input_cases[which].name, .line = input_cases[which].line};
+    size_t runs = 0, tried_after = 0;
+    copy_folder(kept_folder, in_folder);
+    begin_case(&run, &what);
+    n_wrong = 0;
+    for (size_t c = 0; c < 2; c++) {
+        const long n_writes = run.calm.counts[INJECT_WRITE];
+        bool read = false;
+        for (long n = 1; n <= n_writes && n_wrong < MOST_WRONG; n++, runs++) {
+            const inject_fault fault = {.kind = INJECT_WRITE, .n = n, .way = INJECT_VANISH, .vanish = changes[c]};
+            read = try_inputs(&run, &fault, input_cases[which].n_inputs, read, n == n_writes);
+            tried_after += read;
+        }
+        if (!read) wrong(&run, "the inputs were never read");
+    }
+    print_message("%-14s %5zu runs, in %zu of them after the inputs were read\n", what.name, runs, tried_after);
+    return n_wrong == 0;
+}
+
 /* ---- all of them ---- */
 
 static void write_compressed(const char *text)
@@ -595,6 +717,28 @@ static void make_inputs(void)
     write_tensor("%F/v.safetensors", "v", CBE_F64, 2, d, v);
 }
 
+/* The inputs that change: %F/kept has them as they are. */
+static void keep_inputs(void)
+{
+    static const char *const folders[] = {"%F/kept", "%F/kept/model", "%F/kept/lens", "%F/kept/basis"};
+    static const char *const files[][2] = {
+        {"%G/models/llama/config.json", "%F/kept/model/config.json"},
+        {"%G/models/llama/model.safetensors", "%F/kept/model/model.safetensors"},
+        {"%G/gguf/tiny-llama/llama-q8_0.gguf", "%F/kept/llama.gguf"},
+        {"%G/lens/extract-rmsnorm/config.json", "%F/kept/lens/config.json"},
+        {"%G/lens/extract-rmsnorm/params.pt", "%F/kept/lens/params.pt"},
+        {"%H", "%F/kept/h.safetensors"},
+        {"%E", "%F/kept/d.safetensors"},
+        {"%F/v.safetensors", "%F/kept/v.safetensors"},
+        {"%F/ids.safetensors", "%F/kept/ids.safetensors"},
+        {"%F/text.gz", "%F/kept/text.gz"},
+        {"%F/text.zst", "%F/kept/text.zst"},
+    };
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) temp_clear(program_expand(folders[i]));
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) copy_file(program_expand(files[i][0]), program_expand(files[i][1]));
+    must_run("extract " LLAMA " -q -l 1 -k 1 --preset seed --max-iter 1 -o %F/kept/basis");
+}
+
 /* @return the folder, to temp_folder_remove */
 static void *set_up(void)
 {
@@ -602,12 +746,15 @@ static void *set_up(void)
     assert_int_equal(program_set_up(&state), 0);
     snprintf(out_folder, sizeof out_folder, "%s/out", (char *)state);
     snprintf(gone_folder, sizeof gone_folder, "%s/gone", (char *)state);
+    snprintf(in_folder, sizeof in_folder, "%s/in", (char *)state);
+    snprintf(kept_folder, sizeof kept_folder, "%s/kept", (char *)state);
     snprintf(earlier_folder, sizeof earlier_folder, "%s/earlier", (char *)state);
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_true(shared != MAP_FAILED);
     errors_fd = memfd_create("stderr", MFD_CLOEXEC);
     assert_true(errors_fd >= 0);
     make_inputs();
+    keep_inputs();
     return state;
 }
 
@@ -639,7 +786,12 @@ static int work(atomic_size_t *next, const char *name, const char *fault)
 {
     int status = 0;
     void *folder = set_up();
-    for (size_t i; (i = atomic_fetch_add(next, 1)) < N_CASES;) {
+    for (size_t i; (i = atomic_fetch_add(next, 1)) < N_CASES + N_INPUT_CASES;) {
+        if (i >= N_CASES) {
+            const char *case_name = input_cases[i - N_CASES].name;
+            if (name ? strcmp(name, case_name) == 0 : !SANITIZED) status |= !run_input_case(i - N_CASES);
+            continue;
+        }
         if (name ? strcmp(name, cases[i].name) != 0 : cases[i].slow && SANITIZED) continue;
         if (fault)
             show_fault(&cases[i], fault);

@@ -45,9 +45,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     read_hidden_states(path);
     cbe_decoder *decoder = NULL;
-    if (fuzz_succeeded(cbe_decoder_load(&decoder, path, &err), &err)) cbe_decoder_free(decoder);
+    if (fuzz_succeeded(cbe_decoder_load(&decoder, path, NULL, &err), &err)) cbe_decoder_free(decoder);
     cbe_tokens tokens = {0};
-    if (fuzz_succeeded(cbe_tokens_load(&tokens, path, &err), &err)) {
+    if (fuzz_succeeded(cbe_tokens_load(&tokens, path, NULL, &err), &err)) {
         fuzz_succeeded(cbe_tokens_check(&tokens, 100, &err), &err);
         cbe_tokens_free(&tokens);
     }

@@ -15,7 +15,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     cbe_error err = {0};
     (void)argc, (void)argv;
-    fuzz_expect(cbe_tokenizer_from_json(&tokenizer, CBE_TEST_DATA "/golden/tokenizers/made-smollm/tokenizer.json", &err) == CBE_OK,
+    fuzz_expect(cbe_tokenizer_from_json(&tokenizer, CBE_TEST_DATA "/golden/tokenizers/made-smollm/tokenizer.json", NULL, &err) == CBE_OK,
                 "the tokenizer can be loaded");
     return 0;
 }
@@ -40,7 +40,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size == 0) return 0;
     const unsigned how = data[0];
     const char *path = fuzz_file(how & 4 ? "x.jsonl" : "x.txt", data + 1, size - 1);
-    const cbe_documents_options options = {(cbe_documents_kind)(how % CBE_N_DOCUMENTS_KINDS), how & 8 ? "b" : NULL};
+    const cbe_documents_options options = {(cbe_documents_kind)(how % CBE_N_DOCUMENTS_KINDS), how & 8 ? "b" : NULL, NULL};
     cbe_error err = {0};
     visited v = {0};
     bool stop = false;

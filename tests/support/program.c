@@ -136,6 +136,35 @@ int program_run_signalled(const char *line, unsigned milliseconds, int signal)
     return -1;
 }
 
+int program_run_while(const char *line, const char *path, void (*act)(void *context), void *context, bool *acted)
+{
+    int status = 0;
+    char there[600];
+    bool over = false;
+    const struct timespec moment = {0, 200000};
+    const pid_t child = start(program_path(), line);
+    snprintf(there, sizeof there, "%s", program_expand(path));
+    while (!over && access(there, F_OK) != 0) {
+        over = waitpid(child, &status, WNOHANG) == child;
+        if (!over) nanosleep(&moment, NULL);
+    }
+    if (!over) {
+        kill(child, SIGSTOP);
+        assert_int_equal(waitpid(child, &status, WUNTRACED), child);
+        over = !WIFSTOPPED(status);
+    }
+    *acted = !over && access(there, F_OK) == 0;
+    if (*acted && act) act(context);
+    if (!over) {
+        kill(child, *acted && !act ? SIGKILL : SIGCONT);
+        assert_int_equal(waitpid(child, &status, 0), child);
+    }
+    read_output();
+    if (WIFEXITED(status)) return WEXITSTATUS(status);
+    if (!*acted || act || WTERMSIG(status) != SIGKILL) fail_msg("cbe %s: ended by signal %d, %s", line, WTERMSIG(status), program_err);
+    return -1;
+}
+
 void program_done(const char *line)
 {
     const int status = program_run(line);

@@ -4,6 +4,8 @@
 #ifndef CBE_TESTS_PROGRAM_H
 #define CBE_TESTS_PROGRAM_H
 
+#include <stdbool.h>
+
 enum { PROGRAM_TEXT = 16384 };
 
 /** What the last run wrote, cut to this size: to standard output and to standard error. */
@@ -20,6 +22,11 @@ int program_run_under(const char *launcher, const char *line);
 /** Runs it and sends it a signal after so many milliseconds, unless it has ended; returns the exit status, or -1 where the signal
  * ended it. */
 int program_run_signalled(const char *line, unsigned milliseconds, int signal);
+/** Runs it, and while a file is there that the run makes and takes away again does something with the run standing still, then
+ * lets it go on; where there is nothing to do it is killed. Returns the exit status, or -1 where it was killed.
+ * @param path   program_expand's
+ * @param acted  [out] false: the run had ended, or the file was gone again, before it could be stopped */
+int program_run_while(const char *line, const char *path, void (*act)(void *context), void *context, bool *acted);
 /** As program_run, asserting that it is done. */
 void program_done(const char *line);
 /** The same line with %F and the others replaced: for paths that a test reads itself. Static memory, valid until the

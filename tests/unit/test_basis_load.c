@@ -9,8 +9,8 @@
 
 #include "cbe/safetensors.h"
 #include "core/memory.h"
-#include "io/sha256_file.h"
 #include "support/assert_close.h"
+#include "support/inputs.h"
 #include "support/temp_folder.h"
 
 enum { D = 5, K = 3, FEWER = 2 };
@@ -32,10 +32,12 @@ static void save_result(void **state, const char *folder)
     const cbe_run_option options[] = {{"site", "post"}, {"ablation", "zero"}};
     char model[256];
     snprintf(model, sizeof model, "%s", temp_path(state, "model"));
-    const cbe_run_input inputs[] = {{"model", model}};
-    const cbe_run_record record = {2, options, 1, inputs, "plain", "float32", 4, 6, 20, 0, 1, D, 1, 1, 12.5};
+    cbe_inputs inputs = {0};
+    inputs_read_model(&inputs, model);
+    const cbe_run_record record = {2, options, 0, &inputs, "plain", "float32", 4, 6, 20, 0, 1, D, 1, 1, 12.5};
     cbe_assert_ok(cbe_result_folder_prepare(temp_path(state, folder), &err), &err);
     cbe_assert_ok(cbe_result_save(temp_path(state, folder), 2, results, &record, &err), &err);
+    cbe_inputs_free(&inputs);
 }
 
 static void write_text(const char *path, const char *text)
@@ -130,21 +132,29 @@ static void basis__says_how_it_was_made(void **state)
     cbe_basis_close(b);
 }
 
+/* Whether a basis was made from the model in a folder. */
+static cbe_status check_model(void **state, const cbe_basis_file *b, const char *folder)
+{
+    cbe_inputs inputs = {0};
+    inputs_read_model(&inputs, temp_path(state, folder));
+    const cbe_status st = cbe_basis_check_model(b, temp_path(state, folder), &inputs, &err);
+    cbe_inputs_free(&inputs);
+    return st;
+}
+
 static void check_model__compares_digests(void **state)
 {
     cbe_basis_file *b = NULL;
     char digest[CBE_SHA256_TEXT];
     cbe_assert_ok(cbe_basis_open(&b, temp_path(state, "result"), &err), &err);
-    cbe_assert_ok(cbe_basis_check_model(b, temp_path(state, "model"), &err), &err);
-    cbe_assert_ok(cbe_basis_check_model(b, temp_path(state, "moved"), &err), &err); /* what else lies there does not matter */
-    cbe_assert_ok(cbe_sha256_file(temp_path(state, "other/model.safetensors"), digest, &err), &err);
-    digest[12] = 0;
-    assert_int_equal(cbe_basis_check_model(b, temp_path(state, "other"), &err), CBE_ERR_ARG);
+    cbe_assert_ok(check_model(state, b, "model"), &err);
+    cbe_assert_ok(check_model(state, b, "moved"), &err); /* what else lies there does not matter */
+    snprintf(digest, 13, "%s", file_sha256(temp_path(state, "other/model.safetensors")));
+    assert_int_equal(check_model(state, b, "other"), CBE_ERR_ARG);
     assert_non_null(strstr(err.message, "its model.safetensors began with"));
     assert_non_null(strstr(err.message, digest));
-    assert_int_equal(cbe_basis_check_model(b, temp_path(state, "configured"), &err), CBE_ERR_ARG);
+    assert_int_equal(check_model(state, b, "configured"), CBE_ERR_ARG);
     assert_non_null(strstr(err.message, "its config.json began with"));
-    assert_int_equal(cbe_basis_check_model(b, temp_path(state, "absent"), &err), CBE_ERR_IO);
     cbe_basis_close(b);
 }
 
@@ -167,7 +177,7 @@ static void bare_file__needs_no_record(void **state)
     assert_true(isnan(energies[0]) && isnan(energies[1]));
     assert_false(cbe_basis_site(b, &site) || cbe_basis_skip_positions(b, &skip));
     assert_null(cbe_basis_model(b));
-    cbe_assert_ok(cbe_basis_check_model(b, temp_path(state, "other"), &err), &err);
+    cbe_assert_ok(check_model(state, b, "other"), &err);
     cbe_basis_close(b);
 }
 
@@ -260,18 +270,20 @@ static void records__that_are_none_are_refused(void **state)
 
 static void open__survives_every_failed_allocation(void **state)
 {
-    char path[256], model[256];
+    char path[256];
     snprintf(path, sizeof path, "%s", temp_path(state, "result"));
-    snprintf(model, sizeof model, "%s", temp_path(state, "model"));
     size_t failures = 0;
     for (cbe_status st = CBE_ERR_NOMEM; st != CBE_OK; failures++) {
         cbe_basis_file *b = NULL;
+        cbe_inputs inputs = {.digests = true};
         double v[FEWER * D];
         cbe_memory_fail_after((long)failures);
         st = cbe_basis_open(&b, path, &err);
         if (st == CBE_OK) st = cbe_basis_vectors(b, 7, FEWER, v, &err);
-        if (st == CBE_OK) st = cbe_basis_check_model(b, model, &err);
+        if (st == CBE_OK) st = cbe_basis_note(b, &inputs, CBE_INPUT_INIT, &err);
         cbe_memory_fail_after(-1);
+        if (st == CBE_OK) assert_int_equal(inputs.n, 2);
+        cbe_inputs_free(&inputs);
         cbe_basis_close(b);
         if (st != CBE_OK && st != CBE_ERR_NOMEM) fail_msg("allocation %zu: %s", failures, err.message);
         assert_true(failures < 100);

@@ -42,7 +42,7 @@ static void has_lens(const char *folder)
     cbe_error err = {0};
     cbe_tuned_lens *lens = NULL;
     cbe_tuned_lens_config *config = NULL;
-    cbe_assert_ok(cbe_tuned_lens_load(&lens, &config, program_expand(folder), &err), &err);
+    cbe_assert_ok(cbe_tuned_lens_load(&lens, &config, program_expand(folder), NULL, &err), &err);
     assert_int_equal(lens->n_layers, 3);
     assert_int_equal(lens->hidden_size, 64);
     assert_non_null(cbe_tuned_lens_config_get(config, "unembed_hash"));

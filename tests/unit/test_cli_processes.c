@@ -222,6 +222,76 @@ static void bad_usage__is_one_line_and_status_2(void **state)
     }
 }
 
+/* Two processes that were given other options or files: all end, one says what differs. */
+static void given_other_things__is_named_by_one_line_and_status_2(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *one, *other, *said;
+    } cases[] = {
+        {"--starts 3", "--starts 4", "process 0 has another --starts: 3, here 4"},
+        {"", "--starts 4", "process 0 has another --starts: not given, here 4"},
+        {"--starts 3", "", "process 0 has another --starts: 3, here not given"},
+        {"--seed 1", "--seed 2", "another --seed: 1, here 2"},
+        {"-k 2", "-k 3", "another --vectors: 2, here 3"},
+        {"--site pre", "", "another --site: pre, here not given"},
+        {"--divide tokens", "--divide layers", "another --divide: tokens, here layers"},
+        {"", "--resume", "another --resume: false, here true"},
+        {"-o %F/bad", "-o %F/bad2", "another --output: "},
+        {"--init %F/init", "", "process 0 has --init basis.safetensors, which is not given here"},
+        {"--lens tuned=%G/lens/llama", "", "process 0 has --lens config.json, which is not given here"},
+        {"--tokens %F/long.safetensors", "", "another input: tokens tokens.safetensors is another file here"},
+        {"-l", "", "process 0 has"},
+        {"--unknown", "", "--unknown is not an option"},
+        {"", "--unknown", "process 1: --unknown is not an option"},
+        {"--divide 7", "", "another --divide: 7, here auto"},
+    };
+    extract(0, "--starts 1 --max-iter 2", "init");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char line[1000];
+        const char *one = strcmp(cases[i].one, "-l") == 0 ? "-l 0-1" : cases[i].one;
+        snprintf(line, sizeof line, "-n 1 %%P extract %s -q -o %%F/bad %s : -n 1 %%P extract %s -q -o %%F/bad %s", model, one, model,
+                 cases[i].other);
+        const int status = program_run_under(getenv("CBE_MPIEXEC"), line);
+        if (status != 2) fail_msg("'%s' and '%s': status %d, %s", cases[i].one, cases[i].other, status, program_err);
+        const char *said = strstr(program_err, "cbe: ");
+        if (!said || !strstr(said, cases[i].said)) fail_msg("'%s' and '%s': %s", cases[i].one, cases[i].other, program_err);
+        assert_null(strstr(said + 1, "cbe: "));
+        assert_false(is_there("bad/basis.safetensors"));
+    }
+}
+
+/* What each has for itself may differ, and files may have other names where they have the same content. */
+static void given_other_threads_and_paths__is_the_same_run(void **state)
+{
+    (void)state;
+    size_t size;
+    char *ids = temp_read(program_expand("%F/tokens.safetensors"), &size), line[1000];
+    temp_write(program_expand("%F/elsewhere.safetensors"), ids, size);
+    free(ids);
+    extract(0, "--starts 1 --max-iter 2", "one");
+    snprintf(line, sizeof line,
+             "-n 1 %%P extract %s -q -k 3 --starts 1 --max-iter 2 -o %%F/two -t 1 --memory 2G : "
+             "-n 1 %%P extract %%G/models/llama --tokens %%F/elsewhere.safetensors -v -k 3 --starts 1 --max-iter 2 -o %%F/two -t 2 --memory 3G",
+             model);
+    if (program_run_under(getenv("CBE_MPIEXEC"), line) != 0) fail_msg("%s", program_err);
+    assert_same_bytes("one", "two");
+}
+
+/* A pipe can be read once, but each process reads the text. */
+static void text_that_is_a_pipe__is_refused(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"-", "%F/pipe"};
+    assert_int_equal(mkfifo(program_expand("%F/pipe"), 0600), 0);
+    for (size_t i = 0; i < 2; i++) {
+        char line[300];
+        snprintf(line, sizeof line, "extract %%G/gguf/tiny-llama/llama-f32.gguf --text %s -q -o %%F/bad", texts[i]);
+        assert_int_equal(run(2, line), 2);
+        assert_non_null(strstr(program_err, "each of several processes reads the text, but a pipe can be read once"));
+    }
+}
+
 /* Ids of n sequences. */
 static void write_ids(const char *path, size_t n, size_t length)
 {
@@ -254,6 +324,9 @@ int main(void)
         cmocka_unit_test(layers_divided__share_the_forward_pass_and_have_the_very_bits),
         cmocka_unit_test(killed__one_of_them_ends_all_and_resumes),
         cmocka_unit_test(bad_usage__is_one_line_and_status_2),
+        cmocka_unit_test(given_other_things__is_named_by_one_line_and_status_2),
+        cmocka_unit_test(given_other_threads_and_paths__is_the_same_run),
+        cmocka_unit_test(text_that_is_a_pipe__is_refused),
     };
     if (!cbe_processes_library() || !getenv("CBE_MPIEXEC")) return 77; /* built without MPI */
     return cmocka_run_group_tests(tests, set_up, temp_folder_remove);

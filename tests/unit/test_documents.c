@@ -38,7 +38,7 @@ static cbe_status gather(void *user, const char *where, const char *text, size_t
 static cbe_status read_all(gathered *g, const char *path, cbe_documents_kind kind,
                            const char *field, cbe_error *err)
 {
-    const cbe_documents_options options = {kind, field};
+    const cbe_documents_options options = {kind, field, NULL};
     bool stop = false;
     g->length = g->n = 0;
     g->text[0] = g->where[0] = 0;

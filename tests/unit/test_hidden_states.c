@@ -215,7 +215,7 @@ static llama open_llama(void)
     llama m = {.golden = cbe_golden_path("models/llama/golden.safetensors")};
     char *path = cbe_golden_path("models/llama");
     cbe_assert_ok(cbe_model_open(&m.model, path, &err), &err);
-    cbe_assert_ok(cbe_tokens_load(&m.tokens, m.golden, &err), &err);
+    cbe_assert_ok(cbe_tokens_load(&m.tokens, m.golden, NULL, &err), &err);
     free(path);
     return m;
 }

@@ -124,7 +124,7 @@ static void golden__lenses_have_the_stored_cross_entropy_and_what_their_logits_g
         fixture f = open_fixture(names[n]);
         cbe_tuned_lens *lens = NULL;
         char *path = cbe_golden_path("lens/%s", names[n]);
-        cbe_assert_ok(cbe_tuned_lens_load(&lens, NULL, path, &err), &err);
+        cbe_assert_ok(cbe_tuned_lens_load(&lens, NULL, path, NULL, &err), &err);
         free(path);
         path = cbe_golden_path("lens/%s/golden.safetensors", names[n]);
         cbe_safetensors *golden = open_golden(path);
@@ -397,7 +397,7 @@ static void text_bytes__of_what_the_labels_stand_for(void **state)
     int64_t *ids = NULL;
     size_t n, bytes;
     char *path = cbe_golden_path("tokenizers/llama3/tokenizer.json");
-    cbe_assert_ok(cbe_tokenizer_from_json(&tokenizer, path, &err), &err);
+    cbe_assert_ok(cbe_tokenizer_from_json(&tokenizer, path, NULL, &err), &err);
     free(path);
     static const char text[] = "The quick brown fox, caf\xc3\xa9 and \xe2\x82\xac 12345, jumps over the lazy dog.";
     cbe_assert_ok(cbe_tokenizer_encode(tokenizer, text, strlen(text), false, &ids, &n, NULL, &err), &err);

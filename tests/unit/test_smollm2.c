@@ -69,7 +69,7 @@ static void lens__meets_pytorch_on_stored_and_on_captured_hidden_states(void **s
     for (size_t l = 0; l < 3; l++) wanted[layers[l]] = true;
     cbe_assert_ok(cbe_safetensors_open(&golden, golden_path, &err), &err);
     cbe_assert_ok(cbe_hidden_states_open(&stored, golden_path, &err), &err);
-    cbe_assert_ok(cbe_tokens_load(&tokens, golden_path, &err), &err);
+    cbe_assert_ok(cbe_tokens_load(&tokens, golden_path, NULL, &err), &err);
     cbe_assert_ok(cbe_model_open(&model, path, &err), &err);
     compare(golden, stored, cbe_model_decoder(model));
     cbe_assert_ok(cbe_hidden_states_capture(&captured, model, &tokens, wanted, NULL, NULL, &err), &err);

@@ -157,7 +157,7 @@ static void json__parts_that_are_not_read_are_named(void **state)
         cbe_error err = {0};
         cbe_tokenizer *tokenizer = NULL;
         const char *path = write_parts(state, cases[i].p);
-        const cbe_status st = cbe_tokenizer_from_json(&tokenizer, path, &err);
+        const cbe_status st = cbe_tokenizer_from_json(&tokenizer, path, NULL, &err);
         if (st != cases[i].status)
             fail_msg("case %zu: %s: %s", i, cbe_status_name(st), err.message);
         if (st != CBE_OK && (!strstr(err.message, cases[i].what) || !strstr(err.message, path)))
@@ -178,7 +178,7 @@ static void json__decoder_that_is_not_read_is_named_when_it_is_needed(void **sta
     char *text = NULL;
     size_t n, length;
     const char *path = write_parts(state, (parts){.decoder = "{\"type\": \"WordPiece\"}"});
-    cbe_assert_ok(cbe_tokenizer_from_json(&tokenizer, path, &err), &err);
+    cbe_assert_ok(cbe_tokenizer_from_json(&tokenizer, path, NULL, &err), &err);
     cbe_assert_ok(cbe_tokenizer_encode(tokenizer, "ab<s>", 5, false, &ids, &n, NULL, &err), &err);
     assert_int_equal(n, 2);
     assert_int_equal(ids[0], 2);
@@ -216,7 +216,7 @@ static void folder__the_first_file_that_names_the_ends_is_believed(void **state)
             remove(temp_path(state, names[k]));
             if (texts[k]) temp_write(temp_path(state, names[k]), texts[k], strlen(texts[k]));
         }
-        cbe_assert_ok(cbe_tokenizer_from_folder(&tokenizer, folder, &err), &err);
+        cbe_assert_ok(cbe_tokenizer_from_folder(&tokenizer, folder, NULL, &err), &err);
         assert_int_equal(cbe_tokenizer_vocab_size(tokenizer), 5);
         assert_int_equal(cbe_tokenizer_bos(tokenizer), cases[i].bos);
         assert_int_equal(cbe_tokenizer_eos(tokenizer), cases[i].eos);
@@ -230,7 +230,7 @@ static void folder__without_a_tokenizer_says_what_to_do(void **state)
     cbe_tokenizer *tokenizer = NULL;
     const char *folder = temp_path(state, "empty");
     mkdir(folder, 0700);
-    assert_int_equal(cbe_tokenizer_from_folder(&tokenizer, folder, &err), CBE_ERR_IO);
+    assert_int_equal(cbe_tokenizer_from_folder(&tokenizer, folder, NULL, &err), CBE_ERR_IO);
     assert_non_null(strstr(err.message, "empty/tokenizer.json"));
     assert_non_null(strstr(err.message, "--tokens IDS.safetensors"));
 }
@@ -239,7 +239,7 @@ static void visit(const char *path)
 {
     cbe_error err = {0};
     cbe_tokenizer *tokenizer = NULL;
-    const cbe_status st = cbe_tokenizer_from_json(&tokenizer, path, &err);
+    const cbe_status st = cbe_tokenizer_from_json(&tokenizer, path, NULL, &err);
     assert_true((st == CBE_OK) == (tokenizer != NULL));
     if (st == CBE_OK) {
         int64_t *ids = NULL;
@@ -322,7 +322,7 @@ static void json__every_failing_allocation_is_reported(void **state)
             size_t n, length;
             assert_true(n_failed < 2000);
             cbe_memory_fail_after(n_failed);
-            st = cbe_tokenizer_from_json(&tokenizer, path, &err);
+            st = cbe_tokenizer_from_json(&tokenizer, path, NULL, &err);
             if (st == CBE_OK)
                 st = cbe_tokenizer_encode(tokenizer, "ab <s> \xef\xac\x81 1", 12, true, &ids, &n,
                                           NULL, &err);

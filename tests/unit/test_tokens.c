@@ -182,7 +182,7 @@ static void tokens__ids_are_used_as_they_are(void **state)
     cbe_tokens got;
     const int64_t ids[] = {5, 0, 9, 7, 7, INT64_MAX}, derangement[] = {1, 2, 0, 5, 3, 4};
     const char *path = write_ids(CBE_I64, 2, (size_t[]){2, 3}, ids, 6, derangement);
-    cbe_assert_ok(cbe_tokens_load(&got, path, &err), &err);
+    cbe_assert_ok(cbe_tokens_load(&got, path, NULL, &err), &err);
     assert_int_equal(got.n_sequences, 2);
     assert_int_equal(got.context_length, 3);
     assert_int_equal(got.n_documents + got.n_unused + got.n_replaced, 0);
@@ -192,7 +192,7 @@ static void tokens__ids_are_used_as_they_are(void **state)
     cbe_test_remove(path);
 
     path = write_ids(CBE_I64, 1, (size_t[]){6}, ids, 0, NULL);
-    cbe_assert_ok(cbe_tokens_load(&got, path, &err), &err);
+    cbe_assert_ok(cbe_tokens_load(&got, path, NULL, &err), &err);
     assert_int_equal(got.n_sequences, 1);
     assert_int_equal(got.context_length, 6);
     assert_null(got.derangement);
@@ -204,7 +204,7 @@ static void expect_refused(const char *path, cbe_status code, const char *named)
 {
     cbe_error err;
     cbe_tokens got = {.n_sequences = 77};
-    const cbe_status st = cbe_tokens_load(&got, path, &err);
+    const cbe_status st = cbe_tokens_load(&got, path, NULL, &err);
     if (st != code) fail_msg("%s where %s: %s", cbe_status_name(st), cbe_status_name(code), named);
     if (!strstr(err.message, path) || !strstr(err.message, named))
         fail_msg("the message lacks the file or '%s': %s", named, err.message);
@@ -279,7 +279,7 @@ static void tokens__survive_every_failing_allocation(void **state)
             cbe_tokens got = {0};
             assert_true(n_failed < 1000);
             cbe_memory_fail_after(n_failed);
-            st = loading ? cbe_tokens_load(&got, path, &err)
+            st = loading ? cbe_tokens_load(&got, path, NULL, &err)
                          : cbe_tokens_from_texts(&got, tokenizer, 2, texts, NULL, 4, 0, &err);
             cbe_memory_fail_after(-1);
             assert_true(st == CBE_OK || st == CBE_ERR_NOMEM);

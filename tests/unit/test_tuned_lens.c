@@ -41,7 +41,7 @@ static void logits_and_hash__are_those_of_tuned_lens(void **state)
         cbe_tuned_lens_config *config = NULL;
         cbe_safetensors *golden = NULL, *states = NULL;
         cbe_assert_ok(cbe_model_open(&model, model_path, &err), &err);
-        cbe_assert_ok(cbe_tuned_lens_load(&lens, &config, folder, &err), &err);
+        cbe_assert_ok(cbe_tuned_lens_load(&lens, &config, folder, NULL, &err), &err);
         cbe_assert_ok(cbe_safetensors_open(&golden, golden_path, &err), &err);
         cbe_assert_ok(cbe_safetensors_open(&states, states_path, &err), &err);
         const cbe_decoder *decoder = cbe_model_decoder(model);
@@ -128,7 +128,7 @@ static void both_formats__keep_numbers_and_every_key(void **state)
             cbe_tuned_lens_config_free(config);
             cbe_assert_ok(cbe_tuned_lens_find(folder, &found, &err), &err);
             assert_int_equal(found, format);
-            cbe_assert_ok(cbe_tuned_lens_load(&again, &config, folder, &err), &err);
+            cbe_assert_ok(cbe_tuned_lens_load(&again, &config, folder, NULL, &err), &err);
             assert_equal(lens, again);
             assert_string_equal(cbe_tuned_lens_config_get(config, "base_model_name_or_path"),
                                 "model \xef\xbf\xbd name");
@@ -139,7 +139,7 @@ static void both_formats__keep_numbers_and_every_key(void **state)
             /* Keys of another config, kept when what was loaded is saved. */
             if (!bias) {
                 write_folder(state, name, config_text);
-                cbe_assert_ok(cbe_tuned_lens_load(&again, &config, folder, &err), &err);
+                cbe_assert_ok(cbe_tuned_lens_load(&again, &config, folder, NULL, &err), &err);
                 cbe_assert_ok(cbe_tuned_lens_config_set(config, "trained_with", "cbe", &err), &err);
                 cbe_assert_ok(cbe_tuned_lens_save(again, config, folder, (cbe_lens_format)format, &err), &err);
                 cbe_tuned_lens_config_free(config);
@@ -207,7 +207,7 @@ static void shapes_and_keys__that_do_not_fit_are_named(void **state)
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
             cbe_tuned_lens *loaded = NULL;
             const char *folder = write_folder(state, name, cases[i].config);
-            const cbe_status st = cbe_tuned_lens_load(&loaded, NULL, folder, &err);
+            const cbe_status st = cbe_tuned_lens_load(&loaded, NULL, folder, NULL, &err);
             if (st != cases[i].status || (st != CBE_OK && !strstr(err.message, cases[i].message)))
                 fail_msg("%s: %s: %s", cases[i].config, cbe_status_name(st), st == CBE_OK ? "read" : err.message);
             cbe_tuned_lens_free(loaded);
@@ -224,7 +224,7 @@ static void nan_in_a_tensor__is_named(void **state)
         const uint32_t bits = 0x7fc00000;
         memcpy(&lens->weight[1][4], &bits, sizeof bits);
         cbe_assert_ok(cbe_tuned_lens_save(lens, NULL, folder, (cbe_lens_format)format, &err), &err);
-        assert_int_equal(cbe_tuned_lens_load(&loaded, NULL, folder, &err), CBE_ERR_NUMERIC);
+        assert_int_equal(cbe_tuned_lens_load(&loaded, NULL, folder, NULL, &err), CBE_ERR_NUMERIC);
         assert_non_null(strstr(err.message, "tensor '1.weight': element 4 is NaN"));
         cbe_tuned_lens_free(lens);
     }
@@ -235,12 +235,12 @@ static void folders__that_are_no_lens_or_hold_something_else(void **state)
     cbe_tuned_lens *lens = NULL, *loaded = NULL;
     char path[600];
     make_lens(&lens, 1, 2, true);
-    assert_int_equal(cbe_tuned_lens_load(&loaded, NULL, temp_path(state, "nothing"), &err), CBE_ERR_IO);
+    assert_int_equal(cbe_tuned_lens_load(&loaded, NULL, temp_path(state, "nothing"), NULL, &err), CBE_ERR_IO);
     const char *empty = write_folder(state, "empty", "{}");
-    assert_int_equal(cbe_tuned_lens_load(&loaded, NULL, empty, &err), CBE_ERR_IO);
+    assert_int_equal(cbe_tuned_lens_load(&loaded, NULL, empty, NULL, &err), CBE_ERR_IO);
     assert_non_null(strstr(err.message, "neither params.pt nor params.safetensors"));
     snprintf(path, sizeof path, "%s/config.json", empty);
-    assert_int_equal(cbe_tuned_lens_load(&loaded, NULL, path, &err), CBE_ERR_IO);
+    assert_int_equal(cbe_tuned_lens_load(&loaded, NULL, path, NULL, &err), CBE_ERR_IO);
     assert_non_null(strstr(err.message, "a lens is a folder"));
     assert_int_equal(cbe_tuned_lens_prepare(path, CBE_LENS_PT, &err), CBE_ERR_IO);
     /* The other format beside it would leave open which is meant. */
@@ -251,7 +251,7 @@ static void folders__that_are_no_lens_or_hold_something_else(void **state)
     assert_int_equal(cbe_tuned_lens_save(lens, NULL, folder, CBE_LENS_SAFETENSORS, &err), CBE_ERR_ARG);
     snprintf(path, sizeof path, "%s/params.safetensors", folder);
     temp_write(path, "x", 1);
-    assert_int_equal(cbe_tuned_lens_load(&loaded, NULL, folder, &err), CBE_ERR_FORMAT);
+    assert_int_equal(cbe_tuned_lens_load(&loaded, NULL, folder, NULL, &err), CBE_ERR_FORMAT);
     assert_non_null(strstr(err.message, "holds both"));
     /* A model's config.json is not written over. */
     snprintf(path, sizeof path, "%s/model.safetensors", empty);
@@ -294,7 +294,7 @@ static void every_failing_allocation__is_an_error(void **state)
             cbe_tuned_lens *loaded = NULL;
             cbe_tuned_lens_config *config = NULL;
             cbe_memory_fail_after(n);
-            st = cbe_tuned_lens_load(&loaded, &config, folder, &err);
+            st = cbe_tuned_lens_load(&loaded, &config, folder, NULL, &err);
             cbe_memory_fail_after(-1);
             assert_true(st == CBE_OK || st == CBE_ERR_NOMEM);
             cbe_tuned_lens_free(loaded);
