@@ -95,7 +95,7 @@ static void print_row(const cbe_layer_result *result, bool header)
     for (size_t j = 0; j < shown; j++) printf(" %9.5g", b->records[j].energy);
     if (shown < b->n_vectors) printf("  ... %9.5g", b->records[b->n_vectors - 1].energy);
     printf("\n");
-    fflush(stdout);
+    cli_flush_output();
 }
 
 static bool layer_done(void *context, const cbe_layer_result *result)

@@ -178,7 +178,7 @@ int cli_lens_eval(int argc, char **argv)
         cli_print_help(&command);
         return cli_finish_output();
     }
-    cli_corpus_begin(&given.corpus, &progress);
+    if ((st = cli_corpus_begin(&given.corpus, &progress, &err)) != CBE_OK) goto done;
     if ((st = open_inputs(&in, &given, &progress, &err)) != CBE_OK) goto done;
     const cbe_lens_eval_options run = {.n_layers = in.n_layers,
                                        .n_lenses = in.n_lenses,
@@ -193,9 +193,9 @@ int cli_lens_eval(int argc, char **argv)
     cli_status_clear(&progress);
     if (st != CBE_OK) goto done;
     if ((st = count_bytes(eval, &given, &in.tokens, &progress, &err)) != CBE_OK) goto done;
-    print_table(eval);
     const cbe_lens_eval_record record = {given.corpus.model, given.corpus.tokens, given.corpus.text.n, given.corpus.text.paths};
     if (given.output) st = cbe_lens_eval_save(eval, &record, given.output, &err);
+    if (st == CBE_OK) print_table(eval);
 done:
     cbe_lens_eval_free(eval);
     close_inputs(&in);

@@ -4,6 +4,8 @@
 #ifndef CBE_TESTS_PROGRAM_H
 #define CBE_TESTS_PROGRAM_H
 
+#include <sys/types.h>
+
 enum { PROGRAM_TEXT = 16384 };
 
 /** What the last run wrote, cut to this size: to standard output and to standard error. */
@@ -20,6 +22,12 @@ int program_run_under(const char *launcher, const char *line);
 /** Runs it and sends it a signal after so many milliseconds, unless it has ended; returns the exit status, or -1 where the signal
  * ended it. */
 int program_run_signalled(const char *line, unsigned milliseconds, int signal);
+/** Starts it, after `prepare` was called in the new process, whose standard output and error are files; NULL: nothing to prepare. */
+pid_t program_begin(const char *line, void (*prepare)(void));
+/** Waits for its end; returns the exit status, or minus the signal that ended it. */
+int program_end(pid_t child);
+/** Waits until a program that was begun catches SIGTERM and has then computed for so many hundredths of a second. */
+void program_await_work(pid_t child, unsigned hundredths);
 /** As program_run, asserting that it is done. */
 void program_done(const char *line);
 /** The same line with %F and the others replaced: for paths that a test reads itself. Static memory, valid until the
