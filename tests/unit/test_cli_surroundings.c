@@ -74,6 +74,39 @@ static void assert_same_file(const char *a, const char *b)
     free(second);
 }
 
+/* Minutes of work each, in which nothing is found yet. */
+static void signal__ends_extract_wherever_it_is(void **state)
+{
+    static const struct {
+        const char *what, *line;
+    } cases[] = {
+        {"decompression", "extract " GGUF " --text %F/blank.gz --documents blank-line -t 1 -o %F/interrupted"},
+        {"decompression of one document", "extract " GGUF " --text %F/blank.gz --documents file -t 1 -o %F/interrupted"},
+        {"tokens", "extract " GGUF " --text %F/documents.gz --documents blank-line -t 1 -o %F/interrupted"},
+        {"search", "extract --hidden-states %H --decoder %E -k 1 -l 0 --starts 200000 -t 1 -o %F/interrupted"},
+    };
+    static const struct {
+        int signal, status;
+    } signals[] = {{SIGTERM, 143}, {SIGINT, 130}};
+    (void)state;
+    skip_under_emulator();
+    write_long_text("%F/blank.gz", "\n", 1024);
+    write_long_text("%F/documents.gz", "a\n\n", 64);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (size_t k = 0; k < sizeof signals / sizeof *signals; k++) {
+            const pid_t child = program_begin(cases[i].line, NULL);
+            program_await_work(child, 20);
+            kill(child, signals[k].signal);
+            const int status = program_end(child);
+            const char *line = strstr(program_err, "cbe: ");
+            if (status != signals[k].status || !line || strcmp(line, "cbe: interrupted before the first vector was found\n") != 0)
+                fail_msg("%s, signal %d: status %d: %s", cases[i].what, signals[k].signal, status, program_err);
+            assert_false(is_there("%F/interrupted/basis.safetensors"));
+            assert_false(is_there("%F/interrupted/checkpoint.safetensors"));
+        }
+    unlink(program_expand("%F/blank.gz"));
+}
+
 static void no_reader(void)
 {
     int ends[2];
@@ -186,6 +219,7 @@ static void address_space__that_is_small_ends_with_a_line(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(signal__ends_extract_wherever_it_is),
         cmocka_unit_test(output__without_a_reader_is_told_at_the_end),
         cmocka_unit_test(tokenize__ends_when_nobody_reads),
         cmocka_unit_test(descriptors__that_are_closed_get_no_file),
