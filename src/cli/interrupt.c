@@ -68,13 +68,15 @@ int cli_interrupt_status(void)
 void cli_interrupt_resumes_from(const char *path)
 {
     if (strlen(path) >= sizeof checkpoint) return;
-    snprintf(resumable, sizeof resumable, "cbe: interrupted; the same command with --resume goes on from %s\n", path);
+    snprintf(resumable, sizeof resumable,
+             "cbe: interrupted; the same command with --resume goes on from %s\n", path);
     strcpy(checkpoint, path);
 }
 
 void cli_interrupt_say(void)
 {
-    static const char at_start[] = "cbe: interrupted before the first vector was found\n", clear[] = "\r\033[K";
+    static const char at_start[] = "cbe: interrupted before the first vector was found\n",
+                      clear[] = "\r\033[K";
     struct stat info;
     const char *line = *checkpoint && stat(checkpoint, &info) == 0 ? resumable : at_start;
     if (isatty(STDERR_FILENO) && write(STDERR_FILENO, clear, sizeof clear - 1) < 0) return;

@@ -46,7 +46,9 @@ static void limit_blas_threads(int argc, char **argv, char **environment)
     execve(program, argv, changed);
 }
 
-__attribute__((section(".preinit_array"), used)) static void (*const before_libraries)(int, char **, char **) = limit_blas_threads;
+__attribute__((section(".preinit_array"),
+               used)) static void (*const before_libraries)(int, char **,
+                                                            char **) = limit_blas_threads;
 #endif
 
 int cli_open_standard_descriptors(void)
@@ -84,7 +86,9 @@ static void report_lost_file(int signal_number, siginfo_t *info, void *unused)
     char line[ROOM + END];
     size_t n = put(line, 0, ROOM, "cbe: ");
     n = put(line, n, ROOM - 200, path); /* room for the rest */
-    n = put(line, n, ROOM, ": can no longer be read: it was truncated while it was in use, or its disk failed; run again with the whole file");
+    n = put(line, n, ROOM,
+            ": can no longer be read: it was truncated while it was in use, or its disk failed; "
+            "run again with the whole file");
     line[n++] = '\n';
     if (write(STDERR_FILENO, line, n) < 0) _exit(CLI_FAILED);
     _exit(CLI_FAILED);

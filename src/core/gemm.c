@@ -58,9 +58,11 @@ cbe_status cbe_gemm_reserve(size_t n_threads, cbe_error *err)
     cbe_status st = CBE_OK;
     if (n < n_threads)
         st = cbe_fail(err, CBE_ERR_NOMEM, -1,
-                      "memory: the address space has no room for what BLAS needs, %d MB for each of %zu thread%s; raise the limit "
-                      "(ulimit -v) by %zu MB or more%s",
-                      BLAS_BUFFER_MB, n_threads, n_threads == 1 ? "" : "s", (n_threads - n) * (BLAS_BUFFER_MB + 1), n_threads == 1 ? "" : ", or use fewer threads (-t)");
+                      "memory: the address space has no room for what BLAS needs, %d MB for each of "
+                      "%zu thread%s; raise the limit (ulimit -v) by %zu MB or more%s",
+                      BLAS_BUFFER_MB, n_threads, n_threads == 1 ? "" : "s",
+                      (n_threads - n) * (BLAS_BUFFER_MB + 1),
+                      n_threads == 1 ? "" : ", or use fewer threads (-t)");
     else
         take_buffers(n, buffers);
     cbe_free(buffers);

@@ -20,10 +20,10 @@ enum { SANITIZED = true };
 enum { SANITIZED = false };
 #endif
 
-#define GGUF "%G/gguf/tiny-llama/llama-f32.gguf"
-#define SMALL "extract --hidden-states %H --decoder %E -q -k 1 -l 0-1 --starts 1 --max-iter 1 -t 1 "
+#define GGUF            "%G/gguf/tiny-llama/llama-f32.gguf"
+#define SMALL           "extract --hidden-states %H --decoder %E -q -k 1 -l 0-1 --starts 1 --max-iter 1 -t 1 "
 #define DESCRIPTOR_LOST "cbe: standard output cannot be written: Bad file descriptor\n"
-#define READER_GONE "cbe: standard output cannot be written: Broken pipe\n"
+#define READER_GONE     "cbe: standard output cannot be written: Broken pipe\n"
 
 /* An emulator catches signals, and takes address space, of its own. */
 static void skip_under_emulator(void)
@@ -51,7 +51,8 @@ static void write_long_text(const char *name, const char *unit, unsigned parts)
     assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
     FILE *file = fopen(program_expand(name), "wb");
     assert_non_null(file);
-    for (unsigned i = 0; i < parts; i++) assert_int_equal(fwrite(packed, PACKED - z.avail_out, 1, file), 1);
+    for (unsigned i = 0; i < parts; i++)
+        assert_int_equal(fwrite(packed, PACKED - z.avail_out, 1, file), 1);
     assert_int_equal(fclose(file), 0);
     deflateEnd(&z);
     free(packed);
@@ -80,10 +81,14 @@ static void signal__ends_extract_wherever_it_is(void **state)
     static const struct {
         const char *what, *line;
     } cases[] = {
-        {"decompression", "extract " GGUF " --text %F/blank.gz --documents blank-line -t 1 -o %F/interrupted"},
-        {"decompression of one document", "extract " GGUF " --text %F/blank.gz --documents file -t 1 -o %F/interrupted"},
-        {"tokens", "extract " GGUF " --text %F/documents.gz --documents blank-line -t 1 -o %F/interrupted"},
-        {"search", "extract --hidden-states %H --decoder %E -k 1 -l 0 --starts 200000 -t 1 -o %F/interrupted"},
+        {"decompression",
+         "extract " GGUF " --text %F/blank.gz --documents blank-line -t 1 -o %F/interrupted"},
+        {"decompression of one document",
+         "extract " GGUF " --text %F/blank.gz --documents file -t 1 -o %F/interrupted"},
+        {"tokens",
+         "extract " GGUF " --text %F/documents.gz --documents blank-line -t 1 -o %F/interrupted"},
+        {"search", "extract --hidden-states %H --decoder %E -k 1 -l 0 --starts 200000 -t 1 -o "
+                   "%F/interrupted"},
     };
     static const struct {
         int signal, status;
@@ -99,8 +104,10 @@ static void signal__ends_extract_wherever_it_is(void **state)
             kill(child, signals[k].signal);
             const int status = program_end(child);
             const char *line = strstr(program_err, "cbe: ");
-            if (status != signals[k].status || !line || strcmp(line, "cbe: interrupted before the first vector was found\n") != 0)
-                fail_msg("%s, signal %d: status %d: %s", cases[i].what, signals[k].signal, status, program_err);
+            if (status != signals[k].status || !line ||
+                strcmp(line, "cbe: interrupted before the first vector was found\n") != 0)
+                fail_msg("%s, signal %d: status %d: %s", cases[i].what, signals[k].signal, status,
+                         program_err);
             assert_false(is_there("%F/interrupted/basis.safetensors"));
             assert_false(is_there("%F/interrupted/checkpoint.safetensors"));
         }
@@ -125,7 +132,12 @@ static void full_disk(void)
 
 static void output__without_a_reader_is_told_at_the_end(void **state)
 {
-    static const char *const lines[] = {"--help", "--version", "extract --help", "lens --help", "lens train --help", "info " GGUF,
+    static const char *const lines[] = {"--help",
+                                        "--version",
+                                        "extract --help",
+                                        "lens --help",
+                                        "lens train --help",
+                                        "info " GGUF,
                                         "tokenize " GGUF " hello"};
     (void)state;
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
@@ -140,7 +152,8 @@ static void output__without_a_reader_is_told_at_the_end(void **state)
     assert_false(is_there("%F/unread/checkpoint.safetensors"));
     if (access("/dev/full", W_OK) != 0) return;
     assert_int_equal(program_end(program_begin(SMALL "-o %F/full", full_disk)), 1);
-    assert_string_equal(program_err, "cbe: standard output cannot be written: No space left on device\n");
+    assert_string_equal(program_err,
+                        "cbe: standard output cannot be written: No space left on device\n");
     assert_same_file("%F/undisturbed/basis.safetensors", "%F/full/basis.safetensors");
 }
 
@@ -150,9 +163,12 @@ static void tokenize__ends_when_nobody_reads(void **state)
     (void)state;
     skip_under_emulator();
     write_long_text("%F/documents.gz", "a\n\n", 64);
-    const int status = program_end(program_begin("tokenize " GGUF " --documents blank-line --text %F/documents.gz %F/documents.gz", no_reader));
+    const int status = program_end(program_begin(
+        "tokenize " GGUF " --documents blank-line --text %F/documents.gz %F/documents.gz",
+        no_reader));
     assert_int_equal(status, 1);
-    assert_string_equal(program_err, "cbe: standard output cannot be written: a part of it was lost\n");
+    assert_string_equal(program_err,
+                        "cbe: standard output cannot be written: a part of it was lost\n");
 }
 
 static unsigned to_close; /* bit fd */
@@ -169,7 +185,8 @@ static void descriptors__that_are_closed_get_no_file(void **state)
     program_done(SMALL "-o %F/open");
     for (to_close = 1; to_close < 8; to_close++) {
         const bool no_output = to_close & 2, no_errors = to_close & 4;
-        assert_int_equal(program_end(program_begin(SMALL "-v -o %F/closed", close_some)), no_output ? 1 : 0);
+        assert_int_equal(program_end(program_begin(SMALL "-v -o %F/closed", close_some)),
+                         no_output ? 1 : 0);
         if (no_errors) assert_string_equal(program_err, "");
         if (no_output && !no_errors) assert_non_null(strstr(program_err, DESCRIPTOR_LOST));
         if (no_output) assert_string_equal(program_out, "");
@@ -195,8 +212,10 @@ static void address_space__that_is_small_ends_with_a_line(void **state)
     static const char *const lines[] = {
         "tokenize " GGUF " hello",
         SMALL "-o %F/limited",
-        "capture " GGUF " --text %D/support/program.h -t 2 --context-length 32 -q -o %F/limited.safetensors",
-        "lens fit " GGUF " --text %D/support/program.h -t 2 --context-length 32 -q -o %F/limited-lens",
+        "capture " GGUF
+        " --text %D/support/program.h -t 2 --context-length 32 -q -o %F/limited.safetensors",
+        "lens fit " GGUF
+        " --text %D/support/program.h -t 2 --context-length 32 -q -o %F/limited-lens",
     };
     (void)state;
     if (SANITIZED) skip(); /* which map terabytes */
@@ -207,9 +226,13 @@ static void address_space__that_is_small_ends_with_a_line(void **state)
             address_space = (rlim_t)megabytes << 20;
             const int status = program_end(program_begin(lines[i], limit_address_space));
             n_done += status == 0;
-            n_told += status == 1 && strstr(program_err, "cbe: memory: the address space has no room for what BLAS needs") != NULL;
+            n_told +=
+                status == 1 &&
+                strstr(program_err,
+                       "cbe: memory: the address space has no room for what BLAS needs") != NULL;
             if (status < 0 || (status > 2 && status != 127) || (status != 0 && !*program_err))
-                fail_msg("%s, %u MB of address space: status %d: %s", lines[i], megabytes, status, program_err);
+                fail_msg("%s, %u MB of address space: status %d: %s", lines[i], megabytes, status,
+                         program_err);
         }
         assert_true(n_done > 0);
         if (i > 0) assert_true(n_told > 0);
