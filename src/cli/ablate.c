@@ -184,7 +184,7 @@ static void print_layer(const cbe_layer_ablation *layer)
         }
         printf("\n");
     }
-    fflush(stdout);
+    cli_flush_output();
 }
 
 /* Every layer: vectors, effects, rows. */
@@ -235,7 +235,7 @@ int cli_ablate(int argc, char **argv)
         return cli_finish_output();
     }
     given.run.corpus.inputs = &read;
-    cli_corpus_begin(&given.run.corpus, &progress);
+    cli_progress_init(&progress, given.run.corpus.quiet, given.run.corpus.verbose);
     if ((st = check_usage(&given, &err)) != CBE_OK) goto done;
     if ((st = open_basis(&basis, &given, &progress, &err)) != CBE_OK) goto done;
     if (given.run.output && (st = cbe_result_folder_prepare(given.run.output, &err)) != CBE_OK) goto done;

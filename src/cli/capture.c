@@ -53,7 +53,7 @@ int cli_capture(int argc, char **argv)
         return cli_finish_output();
     }
     given.corpus.inputs = &read;
-    cli_corpus_begin(&given.corpus, &progress);
+    if ((st = cli_corpus_begin(&given.corpus, &progress, &err)) != CBE_OK) goto done;
     if (!given.corpus.model || !given.output) {
         st = cbe_fail(&err, CBE_ERR_ARG, -1, "%s is missing; usage: cbe capture %s", given.corpus.model ? "-o FILE" : "MODEL",
                       command.usage);

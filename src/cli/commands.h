@@ -14,6 +14,8 @@ int cli_report(const cbe_error *err);
 /** Ends writing results to standard output: CLI_DONE, or CLI_FAILED with a line when the output could not be
  * written (a full disk, a closed pipe). */
 int cli_finish_output(void);
+/** Writes out what was printed so far. A failure is told by cli_finish_output, at the end: files come first. */
+void cli_flush_output(void);
 
 int cli_extract(int argc, char **argv);
 int cli_probe(int argc, char **argv);

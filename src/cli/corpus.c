@@ -6,19 +6,21 @@
 
 #include "cli/memory.h"
 #include "core/fail.h"
+#include "core/gemm.h"
 
 const char *const cli_documents[] = {"auto", "file", "blank-line", "jsonl", NULL};
 _Static_assert(sizeof cli_documents / sizeof *cli_documents == CBE_N_DOCUMENTS_KINDS + 1, "in the order of the enum");
 
-void cli_set_threads(size_t threads)
+cbe_status cli_use_threads(size_t threads, cbe_error *err)
 {
     if (threads) omp_set_num_threads((int)(threads < 4096 ? threads : 4096));
+    return cbe_gemm_reserve((size_t)omp_get_max_threads(), err);
 }
 
-void cli_corpus_begin(const cli_corpus *corpus, cli_progress *progress)
+cbe_status cli_corpus_begin(const cli_corpus *corpus, cli_progress *progress, cbe_error *err)
 {
     cli_progress_init(progress, corpus->quiet, corpus->verbose);
-    cli_set_threads(corpus->threads);
+    return cli_use_threads(corpus->threads, err);
 }
 
 size_t cli_corpus_memory(const cli_corpus *corpus)

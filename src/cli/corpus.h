@@ -44,9 +44,11 @@ extern const char *const cli_documents[];
     {"quiet", 'q', OPT_FLAG, offsetof(type, member.quiet), NULL, NULL, "no progress", NULL, 0},                        \
     {"verbose", 'v', OPT_FLAG, offsetof(type, member.verbose), NULL, NULL, verbose_help, NULL, 0}
 
-/** Begins a command: how much is said, and the number of OpenMP threads; 0 leaves it. */
-void cli_corpus_begin(const cli_corpus *corpus, cli_progress *progress);
-void cli_set_threads(size_t threads);
+/** Begins a command: how much is said, and its threads. @return what cli_use_threads returns */
+cbe_status cli_corpus_begin(const cli_corpus *corpus, cli_progress *progress, cbe_error *err);
+/** The number of OpenMP threads, 0: as it is, for which BLAS gets the room it needs.
+ * @return CBE_OK, CBE_ERR_NOMEM */
+cbe_status cli_use_threads(size_t threads, cbe_error *err);
 /** Bytes that the run may use: --memory, or 70% of what can be had; 0: not known, not limited. */
 size_t cli_corpus_memory(const cli_corpus *corpus);
 /** Opens the model: of that memory its float32 weights may take half, and what does not fit is expanded block by block. */

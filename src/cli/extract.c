@@ -95,7 +95,7 @@ static void print_row(const cbe_layer_result *result, bool header)
     for (size_t j = 0; j < shown; j++) printf(" %9.5g", b->records[j].energy);
     if (shown < b->n_vectors) printf("  ... %9.5g", b->records[b->n_vectors - 1].energy);
     printf("\n");
-    fflush(stdout);
+    cli_flush_output();
 }
 
 static bool layer_done(void *context, const cbe_layer_result *result)
@@ -179,6 +179,7 @@ static cbe_status open_checkpoint(cbe_checkpoint **out, char **path, const extra
 {
     struct stat info;
     if (!(*path = cbe_path_join(given->run.output, "checkpoint.safetensors", err))) return CBE_ERR_NOMEM;
+    cli_interrupt_resumes_from(*path);
     cbe_status st = cbe_checkpoint_create(out, *path, record, in->n_layers, in->layers, given->run.vectors, in->options.run, err);
     const bool there = stat(*path, &info) == 0;
     if (st == CBE_OK && !given->resume) {
@@ -210,27 +211,15 @@ static cbe_status open_checkpoints(cbe_checkpoint **out, char **path, const extr
     return cbe_processes_agree(team->all, st, err);
 }
 
-/* path NULL: before there could be a checkpoint. */
-static void say_interrupted(cli_progress *progress, const char *path)
-{
-    struct stat info;
-    cli_status_clear(progress);
-    if (path && stat(path, &info) == 0)
-        fprintf(stderr, "cbe: interrupted; the same command with --resume goes on from %s\n", path);
-    else
-        fprintf(stderr, "cbe: interrupted before the first vector was found\n");
-}
-
 /* What makes a run of the options: objective, checkpoint, search and files. */
-static cbe_status run_extraction(const extract_options *given, cli_inputs *in, cli_progress *progress, double began,
-                                 char **checkpoint_path, cbe_error *err)
+static cbe_status run_extraction(const extract_options *given, cli_inputs *in, cli_progress *progress, double began, cbe_error *err)
 {
     const cli_team *team = given->run.team;
     const bool speaks = cli_team_speaks(team);
     cbe_layer_objective *objective = NULL;
     cbe_layer_result *results = NULL;
     cbe_run_option *recorded = NULL;
-    char *recorded_text = NULL;
+    char *recorded_text = NULL, *checkpoint_path = NULL;
     cbe_checkpoint *checkpoint = NULL;
     size_t n_recorded = 0;
     cbe_status st = record_options(given, in, &recorded, &n_recorded, &recorded_text, err);
@@ -262,16 +251,19 @@ static cbe_status run_extraction(const extract_options *given, cli_inputs *in, c
                 n_processes * record.n_groups, record.n_groups);
     else if (cbe_processes_size(team->all) > 1)
         cli_say(progress, "processes: %zu, which divide the %s", n_processes * record.n_groups, n_processes > 1 ? "tokens" : "layers");
-    if ((st = open_checkpoints(&checkpoint, checkpoint_path, given, in, &record, progress, err)) != CBE_OK) goto done;
+    if ((st = open_checkpoints(&checkpoint, &checkpoint_path, given, in, &record, progress, err)) != CBE_OK) goto done;
     in->options.checkpoint = checkpoint;
     if (!cli_team_searches(team)) {
         st = cbe_extract_assist(objective, in->decoder, &in->options, err);
+        if (st == CBE_OK && record.n_groups == 1) cli_interrupt_finish(); /* else other groups are at work yet */
         goto done;
     }
     watcher watch = {progress, in, 0, 0, false, speaks};
     const cbe_extraction_progress hooks = {vector_progress, layer_done, &watch};
     st = cbe_extract(objective, in->n_layers, in->layers, in->decoder, &in->options, &hooks, results, err);
-    if (st != CBE_OK || !speaks) goto done;
+    if (st != CBE_OK) goto done;
+    cli_interrupt_finish();
+    if (!speaks) goto done;
     record.seconds = cbe_now() - began;
     if ((st = cbe_result_save(given->run.output, in->n_layers, results, &record, err)) != CBE_OK) goto done;
     if ((st = cbe_checkpoint_remove(checkpoint, err)) != CBE_OK) goto done;
@@ -285,6 +277,7 @@ done:
     cbe_free(recorded_text);
     cbe_layer_objective_free(objective);
     cbe_checkpoint_free(checkpoint);
+    cbe_free(checkpoint_path);
     return st;
 }
 
@@ -308,7 +301,6 @@ int cli_extract(int argc, char **argv)
     cbe_inputs read = {.digests = true};
     cli_progress progress;
     cbe_basis_file *init = NULL;
-    char *checkpoint_path = NULL;
     const double began = cbe_now();
 
     given.run.skip.automatic = true;
@@ -336,7 +328,7 @@ int cli_extract(int argc, char **argv)
     const cbe_preset preset = (cbe_preset)given.preset;
     if (given.run.skip.automatic && given.run.skip.positions == SIZE_MAX && preset != CBE_PRESET_DEFAULT)
         given.run.skip = (cli_skip){false, 0};
-    cli_interrupt_note();
+    cli_interrupt_note(speaks);
     if ((st = cbe_processes_agree(team.all, prepare(&given, &init, &err), &err)) != CBE_OK) goto done;
     given.run.made_from = given.run.corpus.model ? init : NULL;
     if ((st = cli_inputs_open(&in, &given.run, &progress, &err)) != CBE_OK) goto done;
@@ -349,19 +341,18 @@ int cli_extract(int argc, char **argv)
     search->max_iterations = given.max_iterations;
     search->min_energy = given.min_energy;
     in.options.held_out = given.held_out;
-    st = run_extraction(&given, &in, &progress, began, &checkpoint_path, &err);
+    st = run_extraction(&given, &in, &progress, began, &err);
 done:
     if (help && speaks) cli_print_help(&command);
     const bool interrupted = st == CBE_ERR_CANCELLED && cli_interrupt_signal(), groups = cbe_processes_size(in.options.processes) < cbe_processes_size(team.all);
     int status = st == CBE_OK ? cli_finish_output() : interrupted ? cli_interrupt_status() : CLI_FAILED;
-    if (interrupted && speaks) say_interrupted(&progress, checkpoint_path);
+    if (interrupted && speaks) cli_interrupt_say();
     if (st != CBE_OK && !interrupted) status = speaks ? cli_report(&err) : CLI_FAILED;
     /* Other groups may be at work for hours yet. */
     if (st != CBE_OK && speaks && in.options.run && groups) cbe_processes_abort(team.all, status);
     cli_inputs_close(&in);
     cbe_inputs_free(&read);
     cbe_basis_close(init);
-    cbe_free(checkpoint_path);
     cli_free(&command, &given);
     return cli_team_end(&team, status);
 }

@@ -343,8 +343,9 @@ cbe_status cli_inputs_open(cli_inputs *in, const cli_run *run, cli_progress *pro
     cli_lens_choice lens = {CLI_LENS_LOGIT, NULL};
     cbe_extraction_options *o = &in->options;
     cbe_processes *all = run->team->all;
-    cli_set_threads(run->corpus.threads);
-    cbe_status st = cbe_processes_agree(all, open_all(in, run, &lens, &tokens, progress, err), err);
+    cbe_status st = cli_use_threads(run->corpus.threads, err);
+    if (st == CBE_OK) st = open_all(in, run, &lens, &tokens, progress, err);
+    st = cbe_processes_agree(all, st, err);
     if (st == CBE_OK) st = cli_check_same_run(run, &tokens, err);
     if (st == CBE_OK)
         st = in->model ? divide(in, run, tokens.n_sequences, tokens.context_length, err)

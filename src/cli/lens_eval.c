@@ -180,7 +180,7 @@ int cli_lens_eval(int argc, char **argv)
         return cli_finish_output();
     }
     given.corpus.inputs = &read;
-    cli_corpus_begin(&given.corpus, &progress);
+    if ((st = cli_corpus_begin(&given.corpus, &progress, &err)) != CBE_OK) goto done;
     if ((st = open_inputs(&in, &given, &progress, &err)) != CBE_OK) goto done;
     if ((st = count_bytes(&text_bytes, &in, &given, &err)) != CBE_OK) goto done;
     const cbe_lens_eval_options run = {.n_layers = in.n_layers,
@@ -197,9 +197,9 @@ int cli_lens_eval(int argc, char **argv)
     if (st != CBE_OK) goto done;
     eval->text_bytes = text_bytes;
     if (in.untold.code != CBE_OK) cli_warn(&progress, "bits per byte are not known: %s", in.untold.message);
-    print_table(eval);
     const cbe_lens_eval_record record = {given.corpus.model, given.corpus.tokens, given.corpus.text.n, given.corpus.text.paths};
     if (given.output) st = cbe_lens_eval_save(eval, &record, given.output, &err);
+    if (st == CBE_OK) print_table(eval);
     if (st == CBE_OK) cli_warn_of_changes(&progress, &read);
 done:
     cbe_lens_eval_free(eval);

@@ -152,7 +152,7 @@ int cli_lens_train(int argc, char **argv)
     }
     read.digests = given.checkpoint_steps > 0;
     given.corpus.inputs = &read;
-    cli_corpus_begin(&given.corpus, &progress);
+    if ((st = cli_corpus_begin(&given.corpus, &progress, &err)) != CBE_OK) goto done;
     if ((st = open_inputs(&in, &given, &progress, &err)) != CBE_OK) goto done;
     const cbe_lens_train_options run = {.loss = (cbe_objective_kind)given.loss,
                                         .start = in.init ? CBE_START_GIVEN : (cbe_lens_start)given.start,

@@ -1,11 +1,11 @@
 /* main.c - chooses the command. */
 #include <errno.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "cli/commands.h"
+#include "cli/surroundings.h"
 #include "core/fail.h"
 #include "dist/launcher.h"
 
@@ -49,11 +49,19 @@ int cli_report(const cbe_error *err)
     }
 }
 
+static int output_error; /* of the first write to standard output that failed, where it is known */
+
+void cli_flush_output(void)
+{
+    if (fflush(stdout) != 0 && !output_error) output_error = errno;
+}
+
 int cli_finish_output(void)
 {
-    const bool earlier = ferror(stdout); /* errno is then of something else by now */
-    if (fflush(stdout) == 0 && !earlier) return CLI_DONE;
-    fprintf(stderr, "cbe: standard output cannot be written: %s\n", earlier ? "a part of it was lost" : strerror(errno));
+    const bool earlier = ferror(stdout); /* without output_error, the reason is not known any more */
+    if (!earlier) cli_flush_output();
+    if (!earlier && !output_error) return CLI_DONE;
+    fprintf(stderr, "cbe: standard output cannot be written: %s\n", output_error ? strerror(output_error) : "a part of it was lost");
     return CLI_FAILED;
 }
 
@@ -67,7 +75,8 @@ static int refuse_company(const char *command)
 
 int main(int argc, char **argv)
 {
-    signal(SIGXFSZ, SIG_IGN); /* a file past its limit is an error of the write, not the end */
+    if (cli_open_standard_descriptors() != 0) return CLI_FAILED;
+    cli_handle_signals();
     if (argc >= 2) {
         for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
             if (strcmp(argv[1], commands[i].name) == 0)

@@ -147,6 +147,7 @@ int cli_plan(int argc, char **argv)
         return cli_finish_output();
     }
     if (st == CBE_OK) st = make_run(&given, &run, &err);
+    if (st == CBE_OK) st = cli_use_threads(0, &err);
     if (st == CBE_OK) st = cbe_plan_measure(&rates, run.model.hidden_size, run.model.vocab_size, &err);
     if (st == CBE_OK) st = cbe_plan_make(&plan, &run, &rates, &err);
     if (st == CBE_OK) print_plan(&run, &rates, &plan);

@@ -47,7 +47,7 @@ static cbe_status encode(const cbe_tokenizer *tokenizer, const char *text, size_
     size_t n = 0, replaced = 0;
     const cbe_status st = cbe_tokenizer_encode(tokenizer, text, length, special, &ids, &n, &replaced, err);
     if (st != CBE_OK) return st;
-    for (size_t i = 0; i < n; i++) printf("%s%lld", i ? " " : "", (long long)ids[i]);
+    for (size_t i = 0; i < n && !ferror(stdout); i++) printf("%s%lld", i ? " " : "", (long long)ids[i]);
     printf("\n");
     if (replaced) cli_warn(progress, "%zu parts of the text are not UTF-8 and were replaced by U+FFFD", replaced);
     cbe_tokenizer_free_ids(ids);
@@ -94,7 +94,7 @@ static cbe_status decode_line(const cbe_tokenizer *tokenizer, const char *line, 
 /* @param where  names the text in messages */
 static cbe_status decode(const cbe_tokenizer *tokenizer, const char *where, const char *text, size_t length, cbe_error *err)
 {
-    for (size_t start = 0, number = 1; start < length; number++) {
+    for (size_t start = 0, number = 1; start < length && !ferror(stdout); number++) {
         const char *end = memchr(text + start, '\n', length - start);
         const size_t line = end ? (size_t)(end - text) - start : length - start;
         cbe_error why = {0};
@@ -116,8 +116,10 @@ static cbe_status encode_document(void *user, const char *where, const char *tex
                                   cbe_error *err)
 {
     const encoding *e = user;
-    (void)where, (void)stop;
-    return encode(e->tokenizer, text ? text : "", length, e->special, e->progress, err);
+    (void)where;
+    const cbe_status st = encode(e->tokenizer, text ? text : "", length, e->special, e->progress, err);
+    *stop = ferror(stdout); /* nobody reads what is left: cli_finish_output says so */
+    return st;
 }
 
 /* Ids of a file, a line of them a document. */
@@ -157,7 +159,7 @@ int cli_tokenize(int argc, char **argv)
                                              given.text_field, NULL};
     encoding run = {tokenizer, given.special, &progress};
     bool stop = false;
-    for (size_t i = 0; i < given.files.n && st == CBE_OK; i++)
+    for (size_t i = 0; i < given.files.n && st == CBE_OK && !stop; i++)
         st = cbe_documents_visit(given.files.paths[i], &documents, given.decode ? decode_file : encode_document, &run, &stop, &err);
 done:
     cbe_tokenizer_free(tokenizer);

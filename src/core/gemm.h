@@ -10,6 +10,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "cbe/status.h"
+
+/** Makes sure that BLAS has what it needs for products on so many threads at once: without room in the address space
+ * OpenBLAS would try for ever. To be called before the first product where memory may be short.
+ * @return CBE_OK; CBE_ERR_NOMEM, saying how much is missing */
+cbe_status cbe_gemm_reserve(size_t n_threads, cbe_error *err);
+
 /** C = alpha op(A) op(B) + beta C, float32, row-major; op(A) is (m, k), op(B) (k, n), C (m, n).
  * trans_a: A is stored (k, m); trans_b: B is stored (n, k). lda, ldb, ldc: elements between
  * rows. Tiles of C are divided over OpenMP threads; inside a parallel region it runs on the

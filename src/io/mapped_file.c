@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -12,6 +14,47 @@
 #include "core/fail.h"
 #include "core/memory.h"
 #include "io/input_list.h"
+
+/* The files that are mapped. A signal handler reads the table at any moment: an entry is complete before its `begin` is set, and
+ * `begin` is taken away before the path is freed. */
+enum { MOST_ENTRIES = 4096 };
+enum { ENTRY_FREE = 0, ENTRY_TAKEN = 1 }; /* in place of an address */
+
+static struct {
+    atomic_uintptr_t begin;
+    size_t size;
+    const char *path;
+} entries[MOST_ENTRIES];
+
+static void enter(const cbe_mapped_file *file)
+{
+    for (size_t i = 0; i < MOST_ENTRIES; i++) {
+        uintptr_t expected = ENTRY_FREE;
+        if (!atomic_compare_exchange_strong(&entries[i].begin, &expected, ENTRY_TAKEN)) continue;
+        entries[i].size = file->size;
+        entries[i].path = file->path;
+        atomic_store(&entries[i].begin, (uintptr_t)file->data);
+        return;
+    }
+}
+
+static void leave(const cbe_mapped_file *file)
+{
+    for (size_t i = 0; i < MOST_ENTRIES; i++)
+        if (atomic_load(&entries[i].begin) == (uintptr_t)file->data) {
+            atomic_store(&entries[i].begin, ENTRY_FREE);
+            return;
+        }
+}
+
+const char *cbe_mapped_file_at(const void *address)
+{
+    for (size_t i = 0; i < MOST_ENTRIES; i++) {
+        const uintptr_t begin = atomic_load(&entries[i].begin), at = (uintptr_t)address;
+        if (begin > ENTRY_TAKEN && at >= begin && at - begin < entries[i].size) return entries[i].path;
+    }
+    return NULL;
+}
 
 cbe_status cbe_mapped_file_open(cbe_mapped_file *file, const char *path, cbe_error *err)
 {
@@ -50,6 +93,7 @@ cbe_status cbe_mapped_file_open(cbe_mapped_file *file, const char *path, cbe_err
             goto done;
         }
         mapped.data = data;
+        enter(&mapped);
     }
     *file = mapped;
     memset(&mapped, 0, sizeof mapped);
@@ -61,8 +105,11 @@ done:
 
 void cbe_mapped_file_close(cbe_mapped_file *file)
 {
-    // munmap takes a pointer to what may be written, though it writes nothing.
-    if (file->data) munmap((void *)(uintptr_t)file->data, file->size);
+    if (file->data) {
+        leave(file);
+        // munmap takes a pointer to what may be written, though it writes nothing.
+        munmap((void *)(uintptr_t)file->data, file->size);
+    }
     cbe_free(file->path);
     memset(file, 0, sizeof *file);
 }

@@ -1,5 +1,6 @@
 /*
- * test_faults.c - every command of cbe, with every allocation, every write and every read failing once.
+ * test_faults.c - every command of cbe, with every allocation, every write and every read failing once; with standard descriptors
+ * closed; with a reader of its output who goes away; and with an input that is truncated while it is read.
  *
  * A case is a small run of a command. Once it runs undisturbed, which says how many calls there are and which versions of files it
  * puts in place; then once for each call of each kind, in a process forked for it, that call fails. What must hold is in
@@ -223,9 +224,19 @@ int clock_gettime(clockid_t id, struct timespec *t)
     return 0;
 }
 
+/* What else befalls the child: descriptors that are closed, bit fd; and the line of standard output from which on nobody reads, from
+ * 1, 0: all are read. */
+static unsigned to_close;
+static long unread_from;
+
 static ssize_t take_output(void *unused, const char *data, size_t size)
 {
+    static long n_lines;
     (void)unused;
+    if (unread_from && ++n_lines >= unread_from) {
+        errno = EPIPE;
+        return 0;
+    }
     for (size_t done = 0; done < size;) {
         const long n = inject_output(size - done); /* stdio goes on after a short write, as it does with files */
         if (n < 0) return 0;
@@ -250,7 +261,7 @@ static void note_renamed(const char *path)
 static size_t open_descriptors(void)
 {
     size_t n = 0;
-    for (int fd = 0; fd < 64; fd++) n += fcntl(fd, F_GETFD) != -1;
+    for (int fd = STDERR_FILENO + 1; fd < 64; fd++) n += fcntl(fd, F_GETFD) != -1;
     return n;
 }
 
@@ -269,8 +280,11 @@ static void run_child(const char *line, const inject_fault *fault, bool note_ver
     snprintf(copy, sizeof copy, "%s", line);
     for (char *word = strtok(copy, " "); word && argc < MOST_ARGS - 1; word = strtok(NULL, " ")) argv[argc++] = word;
     dup2(errors_fd, STDERR_FILENO);
-    stdout = fopencookie(NULL, "w", (cookie_io_functions_t){.write = take_output});
-    setvbuf(stdout, buffer, _IOFBF, sizeof buffer);
+    const bool no_output = to_close >> STDOUT_FILENO & 1;
+    stdout = no_output ? fdopen(STDOUT_FILENO, "w") : fopencookie(NULL, "w", (cookie_io_functions_t){.write = take_output});
+    setvbuf(stdout, buffer, unread_from ? _IOLBF : _IOFBF, sizeof buffer);
+    for (int fd = 0; fd <= STDERR_FILENO; fd++)
+        if (to_close >> fd & 1) close(fd);
     inject_renamed = note_versions ? note_renamed : NULL;
     const size_t descriptors = open_descriptors();
     inject_begin(fault);
@@ -291,6 +305,7 @@ static void run_line(const char *line, const inject_fault *fault, bool note_vers
     shared->errors[0] = 0;
     assert_int_equal(ftruncate(errors_fd, 0), 0);
     assert_int_equal(lseek(errors_fd, 0, SEEK_SET), 0);
+    fflush(stdout);
     const pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) run_child(line, fault, note_versions);
@@ -340,6 +355,7 @@ typedef struct {
     size_t n_allowed;
     version allowed[2 * MOST_FILES]; /* earlier files, and all that the undisturbed run puts in place */
     size_t n_states;
+    size_t n_lost; /* runs that a truncated file ended */
     uint64_t states[4096]; /* states of %O that a run was seen to go on from to the same end */
 } case_run;
 
@@ -521,6 +537,46 @@ static void check_again(case_run *r, const listing *left)
         r->states[r->n_states++] = state;
 }
 
+/* With descriptors closed: the same files; the status tells of output that was lost, and a line does if it can. */
+static void try_closed(case_run *r, unsigned closed)
+{
+    listing now;
+    const bool lost = closed >> STDOUT_FILENO & 1 && r->calm.n_output > 0;
+    snprintf(fault_text, sizeof fault_text, "closed:%u", closed);
+    reset_output(r);
+    to_close = closed;
+    run_line(r->line, &no_fault, false);
+    to_close = 0;
+    list_output(&now);
+    if (shared->status != (lost ? 1 : 0)) wrong(r, "exit status %d: %s", shared->status, shared->errors);
+    if (!same_files(&now, &r->final)) wrong(r, "the files differ");
+    if (!(closed >> STDOUT_FILENO & 1) && (shared->n_output != r->calm.n_output || memcmp(shared->output, r->calm.output, shared->n_output) != 0))
+        wrong(r, "standard output differs");
+    if (closed >> STDERR_FILENO & 1 ? *shared->errors != 0
+        : lost ? strcmp(behind_warnings(shared->errors), "cbe: standard output cannot be written: Bad file descriptor\n") != 0
+               : strcmp(shared->errors, r->calm.errors) != 0)
+        wrong(r, "on standard error: %s", shared->errors);
+    if (shared->descriptors) wrong(r, "%zu files stay open", shared->descriptors);
+}
+
+/* Nobody reads standard output from this line on: the same files, status 1 and a line. @return whether there was such a line */
+static bool try_unread(case_run *r, long line)
+{
+    listing now;
+    snprintf(fault_text, sizeof fault_text, "unread:%ld", line);
+    reset_output(r);
+    unread_from = line;
+    run_line(r->line, &no_fault, false);
+    unread_from = 0;
+    list_output(&now);
+    if (!same_files(&now, &r->final)) wrong(r, "the files differ");
+    if (shared->status == 0 && shared->n_output == r->calm.n_output) return false;
+    const char *said = behind_warnings(shared->errors), *end = strchr(said, '\n');
+    if (shared->status != 1) wrong(r, "exit status %d: %s", shared->status, shared->errors);
+    if (strncmp(said, "cbe: standard output cannot be written: ", 40) != 0 || !end || end[1]) wrong(r, "on standard error: %s", shared->errors);
+    return true;
+}
+
 static void try_fault(case_run *r, const inject_fault *fault)
 {
     listing now;
@@ -561,6 +617,8 @@ static bool run_case(const fault_case *what)
             try_fault(&run, &fault);
         }
     }
+    for (unsigned closed = 1; closed < 8 && n_wrong < MOST_WRONG; closed++, runs++) try_closed(&run, closed);
+    for (long line = 1; n_wrong < MOST_WRONG && try_unread(&run, line); line++) runs++;
     print_message("%-14s %5ld allocations, %3ld writes, %3ld reads: %5zu faults, %zu states to go on from\n", what->name,
                   run.calm.counts[INJECT_MEMORY], run.calm.counts[INJECT_WRITE], run.calm.counts[INJECT_READ], runs, run.n_states - 1);
     return n_wrong == 0;
@@ -662,6 +720,74 @@ static bool run_input_case(size_t which)
         if (!read) wrong(&run, "the inputs were never read");
     }
     print_message("%-14s %5zu runs, in %zu of them after the inputs were read\n", what.name, runs, tried_after);
+    return n_wrong == 0;
+}
+
+/* ---- inputs that are truncated ---- */
+
+static const struct {
+    fault_case run;
+    const char *source, *input; /* input: a copy of source, which the line reads */
+} truncations[] = {
+    {{.name = "truncated hidden states",
+      .line = "probe --hidden-states %F/cut.safetensors --decoder %E -t 1 -q -l 0-1 --vectors-file %F/v.safetensors -o %O/p.safetensors"},
+     "%H", "%F/cut.safetensors"},
+    {{.name = "truncated decoder",
+      .line = "probe --hidden-states %H --decoder %F/cut.safetensors -t 1 -q -l 0 --vectors-file %F/v.safetensors -o %O/p.safetensors"},
+     "%E", "%F/cut.safetensors"},
+    {{.name = "truncated model", .slow = true, .line = "capture %F/cut.gguf --text %F/short -t 1 -q -o %O/h.safetensors"},
+     "%G/gguf/tiny-llama/llama-q8_0.gguf", "%F/cut.gguf"},
+    {{.name = "truncated ids", .slow = true, .line = "lens fit %G/models/llama --tokens %F/cut.safetensors -t 1 -q -o %O/lens"},
+     "%F/ids.safetensors", "%F/cut.safetensors"},
+    {{.name = "truncated arrays", .line = "info %F/cut.npz"}, "%G/npy/states.npz", "%F/cut.npz"},
+};
+enum { N_TRUNCATIONS = sizeof truncations / sizeof *truncations, CUTS = 200 };
+
+static char input_path[600];
+
+static void cut_input(void)
+{
+    if (truncate(input_path, 0) != 0) _exit(126);
+}
+
+/* Before an allocation or a read, another process empties the file: the run ends as if it had not, or by a line that names the file. */
+static void try_cut(case_run *r, inject_kind kind, long n)
+{
+    const inject_fault fault = {.kind = kind, .n = n, .way = INJECT_VANISH, .vanish = cut_input};
+    listing now;
+    describe_fault(&fault);
+    reset_output(r);
+    run_line(r->line, &fault, false);
+    list_output(&now);
+    const char *line = behind_warnings(shared->errors), *end = strchr(line, '\n');
+    if (shared->status < 0 || shared->status > 2)
+        wrong(r, "status %d: %s", shared->status, shared->errors);
+    else if (shared->status > 0 && (strncmp(line, "cbe: ", 5) != 0 || !strstr(line, input_path) || !end || end[1]))
+        wrong(r, "exit status %d, and not one line with the file: %s", shared->status, shared->errors);
+    else if (shared->status == 0 && (*line || !same_files(&now, &r->final) || shared->n_output != r->calm.n_output))
+        wrong(r, "exit status 0, but another result: %s", shared->errors);
+    check_files(r, &fault, &now);
+    r->n_lost += shared->status == 1 && strstr(line, "truncated while it was in use") != NULL;
+}
+
+static bool run_truncation(size_t i)
+{
+    static case_run run;
+    size_t runs = 0;
+    n_wrong = 0;
+    snprintf(input_path, sizeof input_path, "%s", program_expand(truncations[i].input));
+    copy_file(program_expand(truncations[i].source), input_path);
+    begin_case(&run, &truncations[i].run);
+    run.n_lost = 0;
+    for (int kind = INJECT_MEMORY; kind < INJECT_N_KINDS; kind++) {
+        const long n_calls = run.calm.counts[kind], step = n_calls / CUTS + 1;
+        for (long n = 1; kind != INJECT_WRITE && n <= n_calls && n_wrong < MOST_WRONG; n += step, runs++) {
+            copy_file(program_expand(truncations[i].source), input_path);
+            try_cut(&run, (inject_kind)kind, n);
+        }
+    }
+    unlink(input_path);
+    print_message("%-24s %4zu moments, %zu of them in the middle of reading it\n", truncations[i].run.name, runs, run.n_lost);
     return n_wrong == 0;
 }
 
@@ -786,7 +912,13 @@ static int work(atomic_size_t *next, const char *name, const char *fault)
 {
     int status = 0;
     void *folder = set_up();
-    for (size_t i; (i = atomic_fetch_add(next, 1)) < N_CASES + N_INPUT_CASES;) {
+    for (size_t i; (i = atomic_fetch_add(next, 1)) < N_CASES + N_INPUT_CASES + N_TRUNCATIONS;) {
+        if (i >= N_CASES + N_INPUT_CASES) {
+            const size_t t = i - N_CASES - N_INPUT_CASES;
+            const fault_case *what = &truncations[t].run;
+            if (name ? strcmp(name, what->name) == 0 && !fault : !(what->slow && SANITIZED)) status |= !run_truncation(t);
+            continue;
+        }
         if (i >= N_CASES) {
             const char *case_name = input_cases[i - N_CASES].name;
             if (name ? strcmp(name, case_name) == 0 : !SANITIZED) status |= !run_input_case(i - N_CASES);

@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -105,6 +107,85 @@ static void read_output(void)
     read_text(path, program_out);
     snprintf(path, sizeof path, "%s/stderr", folder);
     read_text(path, program_err);
+}
+
+pid_t program_begin(const char *line, void (*prepare)(void))
+{
+    char copy[4096], out[600], err[600], *argv[64] = {NULL};
+    size_t argc = 0;
+    argv[argc++] = (char *)(uintptr_t)program_path();
+    snprintf(copy, sizeof copy, "%s", program_expand(line));
+    for (char *word = strtok(copy, " "); word; word = strtok(NULL, " ")) {
+        assert_true(argc < 63);
+        argv[argc++] = word;
+    }
+    snprintf(out, sizeof out, "%s/stdout", folder);
+    snprintf(err, sizeof err, "%s/stderr", folder);
+    fflush(stdout);
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child > 0) return child;
+    const int files[] = {open(out, O_WRONLY | O_CREAT | O_TRUNC, 0600), open(err, O_WRONLY | O_CREAT | O_TRUNC, 0600)};
+    if (dup2(files[0], STDOUT_FILENO) < 0 || dup2(files[1], STDERR_FILENO) < 0) _exit(126);
+    close(files[0]);
+    close(files[1]);
+    if (prepare) prepare();
+    execv(argv[0], argv);
+    _exit(127);
+}
+
+int program_end(pid_t child)
+{
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    read_output();
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+/* Whether SIGTERM has a handler. */
+static bool catches_sigterm(pid_t child)
+{
+    char path[64], line[200];
+    unsigned long long caught = 0;
+    snprintf(path, sizeof path, "/proc/%ld/status", (long)child);
+    FILE *file = fopen(path, "r");
+    while (file && fgets(line, sizeof line, file))
+        if (sscanf(line, "SigCgt: %llx", &caught) == 1) break;
+    if (file) fclose(file);
+    return caught >> (SIGTERM - 1) & 1;
+}
+
+/* Processor time in clock ticks. */
+static unsigned long time_used(pid_t child)
+{
+    char path[64], text[1000] = "";
+    unsigned long user = 0, system = 0;
+    snprintf(path, sizeof path, "/proc/%ld/stat", (long)child);
+    FILE *file = fopen(path, "r");
+    if (file && fgets(text, sizeof text, file)) {
+        const char *fields = strrchr(text, ')'); /* the name before it may hold anything */
+        if (fields) sscanf(fields, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system);
+    }
+    if (file) fclose(file);
+    return user + system;
+}
+
+void program_await_work(pid_t child, unsigned hundredths)
+{
+    const struct timespec pause = {0, 5000000};
+    const unsigned long ticks = (unsigned long)sysconf(_SC_CLK_TCK) * hundredths / 100;
+    bool caught = false;
+    for (unsigned long begun = 0;;) {
+        siginfo_t ended = {0};
+        assert_int_equal(waitid(P_PID, (id_t)child, &ended, WEXITED | WNOHANG | WNOWAIT), 0);
+        if (ended.si_pid) {
+            read_output();
+            fail_msg("it ended before it was at work: %s", program_err);
+        }
+        if (!caught && (caught = catches_sigterm(child))) begun = time_used(child);
+        if (caught && time_used(child) >= begun + ticks) return;
+        nanosleep(&pause, NULL);
+    }
 }
 
 int program_run_under(const char *launcher, const char *line)

@@ -5,6 +5,7 @@
 #define CBE_TESTS_PROGRAM_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 enum { PROGRAM_TEXT = 16384 };
 
@@ -27,6 +28,12 @@ int program_run_signalled(const char *line, unsigned milliseconds, int signal);
  * @param path   program_expand's
  * @param acted  [out] false: the run had ended, or the file was gone again, before it could be stopped */
 int program_run_while(const char *line, const char *path, void (*act)(void *context), void *context, bool *acted);
+/** Starts it, after `prepare` was called in the new process, whose standard output and error are files; NULL: nothing to prepare. */
+pid_t program_begin(const char *line, void (*prepare)(void));
+/** Waits for its end; returns the exit status, or minus the signal that ended it. */
+int program_end(pid_t child);
+/** Waits until a program that was begun catches SIGTERM and has then computed for so many hundredths of a second. */
+void program_await_work(pid_t child, unsigned hundredths);
 /** As program_run, asserting that it is done. */
 void program_done(const char *line);
 /** The same line with %F and the others replaced: for paths that a test reads itself. Static memory, valid until the

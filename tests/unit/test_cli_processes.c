@@ -199,6 +199,22 @@ static void killed__one_of_them_ends_all_and_resumes(void **state)
     }
 }
 
+/* A search of many minutes. SIGTERM to any one process ends the job. */
+static void signalled__one_of_them_ends_all(void **state)
+{
+    (void)state;
+    static const char *const divisions[] = {"tokens", "layers"};
+    for (unsigned i = 0; i < 2; i++)
+        for (unsigned rank = 0; rank < 2; rank++) {
+            char line[500];
+            snprintf(line, sizeof line, "-n 2 %%D/mpi/stop_at_work.sh %u %%P extract %s -q -k 1 -l 0-1 --starts 200000 --divide %s -o %%F/signalled",
+                     rank, model, divisions[i]);
+            assert_int_not_equal(program_run_under(getenv("CBE_MPIEXEC"), line), 0);
+            if (rank == 0) assert_non_null(strstr(program_err, "cbe: interrupted before the first vector was found\n"));
+            assert_false(is_there("signalled/basis.safetensors"));
+        }
+}
+
 static void bad_usage__is_one_line_and_status_2(void **state)
 {
     (void)state;
@@ -323,6 +339,7 @@ int main(void)
         cmocka_unit_test(layers_divided__have_the_very_bits_of_one_process),
         cmocka_unit_test(layers_divided__share_the_forward_pass_and_have_the_very_bits),
         cmocka_unit_test(killed__one_of_them_ends_all_and_resumes),
+        cmocka_unit_test(signalled__one_of_them_ends_all),
         cmocka_unit_test(bad_usage__is_one_line_and_status_2),
         cmocka_unit_test(given_other_things__is_named_by_one_line_and_status_2),
         cmocka_unit_test(given_other_threads_and_paths__is_the_same_run),

@@ -1,6 +1,7 @@
 /* Mapping files, and refusing what is not a file. */
 #include "io/mapped_file.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -80,6 +81,31 @@ static void mapped_file__lack_of_memory_is_an_error(void **state)
     assert_null(file.data);
 }
 
+static void mapped_file_at__finds_the_path_of_an_address_while_it_is_mapped(void **state)
+{
+    enum { N_FILES = 40, SIZE = 10000 };
+    static const char bytes[SIZE] = {1};
+    static cbe_mapped_file files[N_FILES];
+    cbe_error err;
+    for (size_t i = 0; i < N_FILES; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "mapped%zu", i);
+        const char *path = temp_path(state, name);
+        temp_write(path, bytes, sizeof bytes);
+        cbe_assert_ok(cbe_mapped_file_open(&files[i], path, &err), &err);
+    }
+    for (size_t i = 0; i < N_FILES; i += 2) cbe_mapped_file_close(&files[i]);
+    for (size_t i = 1; i < N_FILES; i += 2) {
+        assert_ptr_equal(cbe_mapped_file_at(files[i].data), files[i].path);
+        assert_ptr_equal(cbe_mapped_file_at(files[i].data + SIZE - 1), files[i].path);
+    }
+    const unsigned char *gone = files[1].data;
+    for (size_t i = 1; i < N_FILES; i += 2) cbe_mapped_file_close(&files[i]);
+    assert_null(cbe_mapped_file_at(gone));
+    assert_null(cbe_mapped_file_at(bytes));
+    assert_null(cbe_mapped_file_at(NULL));
+}
+
 static void lfs_pointer__is_recognised_by_its_first_line(void **state)
 {
     cbe_error err;
@@ -105,6 +131,7 @@ int main(void)
         cmocka_unit_test(mapped_file__folder_is_refused),
         cmocka_unit_test(mapped_file__pipe_and_device_are_refused_without_waiting),
         cmocka_unit_test(mapped_file__lack_of_memory_is_an_error),
+        cmocka_unit_test(mapped_file_at__finds_the_path_of_an_address_while_it_is_mapped),
         cmocka_unit_test(lfs_pointer__is_recognised_by_its_first_line),
     };
     return cmocka_run_group_tests(tests, temp_folder_create, temp_folder_remove);
