@@ -184,9 +184,7 @@ cbe_status cbe_tuned_lens_prepare(const char *folder, cbe_lens_format format, cb
     if ((st = check_neighbours(folder, format, err)) != CBE_OK) return st;
     char *path = cbe_path_join(folder, formats[format].file, err);
     if (!path) return CBE_ERR_NOMEM;
-    cbe_atomic_file *file = NULL;
-    st = cbe_atomic_file_create(&file, path, err);
-    cbe_atomic_file_abandon(file);
+    st = cbe_atomic_file_check(path, err);
     cbe_free(path);
     return st;
 }
