@@ -17,6 +17,9 @@ char *cbe_path_folder_of(const char *path, cbe_error *err);
  *         for an open file and must not be written by name); CBE_ERR_NOMEM */
 cbe_status cbe_path_resolve(char **out, const char *path, cbe_error *err);
 
+/** Makes an output folder, where there is none. @return CBE_OK, CBE_ERR_IO, CBE_ERR_SYSTEM */
+cbe_status cbe_path_make_folder(const char *folder, cbe_error *err);
+
 typedef enum { CBE_PATH_NOTHING, CBE_PATH_FILE, CBE_PATH_FOLDER, CBE_PATH_OTHER } cbe_path_kind;
 
 /** What lies there: a device or pipe is CBE_PATH_OTHER. That there is nothing is an answer; that it cannot be told is a failure.

@@ -107,14 +107,24 @@ static void read_output(void)
     read_text(path, program_err);
 }
 
-int program_run_under(const char *launcher, const char *line)
+pid_t program_start(const char *launcher, const char *line)
+{
+    return start(launcher ? launcher : program_path(), line);
+}
+
+int program_end(pid_t child)
 {
     int status;
-    const pid_t child = start(launcher, line);
     assert_int_equal(waitpid(child, &status, 0), child);
     read_output();
-    if (!WIFEXITED(status)) fail_msg("cbe %s: ended by signal %d, %s", line, WTERMSIG(status), program_err);
-    return WEXITSTATUS(status);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+int program_run_under(const char *launcher, const char *line)
+{
+    const int status = program_end(start(launcher, line));
+    if (status < 0) fail_msg("cbe %s: ended by signal %d, %s", line, -status, program_err);
+    return status;
 }
 
 int program_run(const char *line)

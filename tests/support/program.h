@@ -4,6 +4,8 @@
 #ifndef CBE_TESTS_PROGRAM_H
 #define CBE_TESTS_PROGRAM_H
 
+#include <sys/types.h>
+
 enum { PROGRAM_TEXT = 16384 };
 
 /** What the last run wrote, cut to this size: to standard output and to standard error. */
@@ -17,6 +19,10 @@ int program_set_up(void **state);
 int program_run(const char *line);
 /** Runs `LAUNCHER LINE`, where the line names the program. */
 int program_run_under(const char *launcher, const char *line);
+/** Starts the same and goes on; launcher NULL: the program itself. */
+pid_t program_start(const char *launcher, const char *line);
+/** Waits for its end; returns the exit status, or minus the signal that ended it. */
+int program_end(pid_t process);
 /** Runs it and sends it a signal after so many milliseconds, unless it has ended; returns the exit status, or -1 where the signal
  * ended it. */
 int program_run_signalled(const char *line, unsigned milliseconds, int signal);

@@ -280,7 +280,7 @@ static void bad_lenses__are_answered_by_one_line(void **state)
          "neither params.pt nor params.safetensors"},
         {"extract %G/models/llama --tokens %F/tokens --lens tuned=%G/lens/gpt2 -o %F/x",
          "3 layers of hidden size 48, but %G/models/llama has 3 layers of hidden size 64"},
-        {"probe %G/models/llama --tokens %F/tokens --lens tuned=%G/lens/gpt2 --vectors-file %F/v -o %F/x",
+        {"probe %G/models/llama --tokens %F/tokens --lens tuned=%G/lens/gpt2 --vectors-file %F/v -o %F/y",
          "made for another model"},
         {"extract --hidden-states %F/hidden --decoder %F/decoder --lens tuned=%G/lens/gpt2 -o %F/x",
          "but %F/hidden has hidden size 64"},
