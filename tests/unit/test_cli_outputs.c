@@ -301,6 +301,32 @@ static void output__that_is_an_input_is_refused(void **state)
         program_done("extract %F/m " IDS " -l 0 -k 1 --preset seed --max-iter 1 -o %F/m");
 }
 
+static void write_checkpoint(const char *path, size_t n_metadata, const char *const *metadata, const char *tensor)
+{
+    static const float zero;
+    cbe_safetensors_writer *writer = NULL;
+    const cbe_tensor_spec spec = {tensor, CBE_F32, 1, {1}};
+    cbe_assert_ok(cbe_safetensors_writer_create(&writer, program_expand(path), 1, &spec, n_metadata, metadata, &err), &err);
+    cbe_assert_ok(cbe_safetensors_writer_put(writer, 0, 0, 1, &zero, &err), &err);
+    cbe_assert_ok(cbe_safetensors_writer_commit(writer, &err), &err);
+}
+
+static void lens_train__says_that_it_replaces_a_checkpoint_of_its_own(void **state)
+{
+    (void)state;
+    static const char *const metadata[] = {"optimizer", "natural", "next-sequence", "0"};
+    temp_clear(program_expand("%F/trained"));
+    write_checkpoint("%F/trained/checkpoint.safetensors", 2, metadata, "losses");
+    program_done("lens train %G/models/llama " IDS " --positions 0.5 --step-tokens 8 --held-out 0.3 -o %F/trained");
+    assert_non_null(strstr(program_err, "--resume goes on with it"));
+    assert_int_equal(access(program_expand("%F/trained/checkpoint.safetensors"), F_OK), -1);
+    /* Of a run without checkpoints it is no file. */
+    write_checkpoint("%F/trained/checkpoint.safetensors", 0, NULL, "mine");
+    program_done("lens train %G/models/llama " IDS
+                 " --positions 0.5 --step-tokens 8 --held-out 0.3 --checkpoint-steps 0 -o %F/trained");
+    assert_int_equal(access(program_expand("%F/trained/checkpoint.safetensors"), F_OK), 0);
+}
+
 /* The link stays, and what it leads to is written: in the folder of that. */
 static void output__that_is_a_link_is_followed(void **state)
 {
@@ -387,7 +413,6 @@ static int set_up(void **state)
     enum { N_SEQUENCES = 4, LENGTH = 8, D = 32 };
     static const char *const folders[] = {"%F/m", "%F/lens", "%F/broken-lens", "%F/bare", "%F/checked", "%F/effects", "%F/evaluated", "%F/knot", "%F/of-extract"};
     int64_t ids[N_SEQUENCES * LENGTH];
-    float checkpoint = 0;
     cbe_test_random random = {5};
     if (program_set_up(state) != 0) return -1;
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) temp_clear(program_expand(folders[i]));
@@ -427,12 +452,8 @@ static int set_up(void **state)
     link_in("lens", "%F/link-to-lens");
     link_in("basis.safetensors", "%F/knot/checkpoint.safetensors");
     program_done("extract %G/models/llama " IDS " -l 1 -k 1 --preset seed --max-iter 1 -o %F/basis");
-    cbe_safetensors_writer *writer = NULL;
-    const cbe_tensor_spec spec = {"x", CBE_F32, 1, {1}};
-    const char *const format[] = {"format", "causal basis extraction, unfinished"};
-    cbe_assert_ok(cbe_safetensors_writer_create(&writer, program_expand("%F/of-extract/checkpoint.safetensors"), 1, &spec, 1, format, &err), &err);
-    cbe_assert_ok(cbe_safetensors_writer_put(writer, 0, 0, 1, &checkpoint, &err), &err);
-    cbe_assert_ok(cbe_safetensors_writer_commit(writer, &err), &err);
+    static const char *const format[] = {"format", "causal basis extraction, unfinished"};
+    write_checkpoint("%F/of-extract/checkpoint.safetensors", 1, format, "x");
     return 0;
 }
 
@@ -444,6 +465,7 @@ int main(void)
         cmocka_unit_test(output__with_something_in_its_place_is_found_before_the_work),
         cmocka_unit_test(outputs__are_all_declared_and_replaced_by_a_later_run),
         cmocka_unit_test(output__that_is_an_input_is_refused),
+        cmocka_unit_test(lens_train__says_that_it_replaces_a_checkpoint_of_its_own),
         cmocka_unit_test(output__that_is_a_link_is_followed),
         cmocka_unit_test(folder__in_use_is_refused_until_its_run_has_ended),
     };
