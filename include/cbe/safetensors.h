@@ -58,8 +58,8 @@ typedef struct {
 
 typedef struct cbe_safetensors_writer cbe_safetensors_writer;
 
-/** Starts writing to a file without a name in path's folder. The header lists the tensors as declared;
- * their data lies by decreasing element size, so that every tensor is aligned.
+/** Starts writing to a file without a name in path's folder. The header lists the tensors as
+ * declared; their data lies by decreasing element size, so that every tensor is aligned.
  * @param metadata n_metadata pairs key, value (2 * n_metadata strings); may be NULL when 0
  * @return CBE_OK, CBE_ERR_IO, CBE_ERR_NOMEM, CBE_ERR_ARG */
 cbe_status cbe_safetensors_writer_create(cbe_safetensors_writer **out, const char *path,

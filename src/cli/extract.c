@@ -293,11 +293,13 @@ done:
     return st;
 }
 
-/* By the process that writes; what is in a checkpoint to go on from is looked at when it is read. */
+/* By the process that writes; what is in a checkpoint to go on from is looked at when it is read.
+ * */
 static cbe_status declare_outputs(cli_outputs *o, const extract_options *given, cbe_error *err)
 {
     cbe_status st;
-    if (!given->run.output || (!given->run.corpus.model && !given->run.hidden_states)) return CBE_OK;
+    if (!given->run.output || (!given->run.corpus.model && !given->run.hidden_states))
+        return CBE_OK;
     cli_outputs_begin(o);
     cli_outputs_read_run(o, &given->run);
     cli_outputs_read_basis(o, "--init", given->init);
@@ -309,7 +311,8 @@ static cbe_status declare_outputs(cli_outputs *o, const extract_options *given, 
 }
 
 /* What can be found wrong before the inputs are opened. */
-static cbe_status prepare(extract_options *given, cli_outputs *outputs, cbe_basis_file **init, cbe_error *err)
+static cbe_status prepare(extract_options *given, cli_outputs *outputs, cbe_basis_file **init,
+                          cbe_error *err)
 {
     cbe_status st = cli_parse_divide(&given->run.divide, given->divide, err);
     if (st == CBE_OK && cli_team_speaks(given->run.team)) st = declare_outputs(outputs, given, err);
@@ -348,7 +351,9 @@ int cli_extract(int argc, char **argv)
     if (given.run.skip.automatic && given.run.skip.positions == SIZE_MAX && preset != CBE_PRESET_DEFAULT)
         given.run.skip = (cli_skip){false, 0};
     cli_interrupt_note();
-    if ((st = cbe_processes_agree(team.all, prepare(&given, &outputs, &init, &err), &err)) != CBE_OK) goto done;
+    if ((st = cbe_processes_agree(team.all, prepare(&given, &outputs, &init, &err), &err)) !=
+        CBE_OK)
+        goto done;
     if ((st = cli_inputs_open(&in, &given.run, &progress, &err)) != CBE_OK) goto done;
     if ((st = cbe_processes_agree(team.all, use_init(&in, init, &progress, &err), &err)) != CBE_OK) goto done;
     given.run.site = (int)in.options.site;

@@ -95,12 +95,14 @@ static cbe_status declare_outputs(cli_outputs *o, const eval_options *given, cbe
     cbe_status st;
     cli_outputs_begin(o);
     cli_outputs_read_corpus(o, &given->corpus);
-    for (size_t i = 0; i < given->lenses.n; i++) cli_outputs_read_lens(o, "--lens", given->lenses.paths[i]);
+    for (size_t i = 0; i < given->lenses.n; i++)
+        cli_outputs_read_lens(o, "--lens", given->lenses.paths[i]);
     if ((st = cli_outputs_folder(o, given->output, err)) != CBE_OK) return st;
     st = cli_outputs_write(o, "eval.json", CLI_OWN_EVAL_RECORD, err);
     if (st == CBE_OK) st = cli_outputs_write(o, "eval.csv", CLI_OWN_EVAL_TABLE, err);
     if (st == CBE_OK) st = cli_outputs_write(o, "eval.svg", CLI_OWN_CHART, err);
-    if (st == CBE_OK && given->transfer) st = cli_outputs_write(o, "transfer.csv", CLI_OWN_TRANSFER_TABLE, err);
+    if (st == CBE_OK && given->transfer)
+        st = cli_outputs_write(o, "transfer.csv", CLI_OWN_TRANSFER_TABLE, err);
     for (size_t i = 0; i < given->lenses.n && given->transfer && st == CBE_OK; i++) {
         char name[48] = "transfer.svg";
         if (i > 0) snprintf(name, sizeof name, "transfer-%zu.svg", i + 1);

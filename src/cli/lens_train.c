@@ -79,7 +79,8 @@ typedef struct {
 } train_inputs;
 
 /* What is in a checkpoint to go on from is looked at when it is read. */
-static cbe_status declare_outputs(train_inputs *in, const train_options *given, cli_progress *progress, cbe_error *err)
+static cbe_status declare_outputs(train_inputs *in, const train_options *given,
+                                  cli_progress *progress, cbe_error *err)
 {
     cli_outputs *o = &in->outputs;
     cbe_path_kind there = CBE_PATH_NOTHING;
@@ -90,11 +91,16 @@ static cbe_status declare_outputs(train_inputs *in, const train_options *given, 
     if (st == CBE_OK) st = cli_outputs_write(o, "train.csv", CLI_OWN_TRAIN_TABLE, err);
     if (st == CBE_OK) st = cli_outputs_write(o, "train.svg", CLI_OWN_CHART, err);
     if (st != CBE_OK || !given->checkpoint_steps) return st;
-    if (!(in->checkpoint = cbe_path_join(given->output, checkpoint_name, err))) return CBE_ERR_NOMEM;
+    if (!(in->checkpoint = cbe_path_join(given->output, checkpoint_name, err)))
+        return CBE_ERR_NOMEM;
     if (given->resume) return cli_outputs_write_any(o, checkpoint_name, err);
-    if ((st = cli_outputs_write(o, checkpoint_name, CLI_OWN_TRAIN_CHECKPOINT, err)) != CBE_OK) return st;
+    if ((st = cli_outputs_write(o, checkpoint_name, CLI_OWN_TRAIN_CHECKPOINT, err)) != CBE_OK)
+        return st;
     if ((st = cbe_path_look(in->checkpoint, &there, err)) == CBE_OK && there != CBE_PATH_NOTHING)
-        cli_warn(progress, "%s is of a run that was interrupted, and will be replaced: --resume goes on with it", in->checkpoint);
+        cli_warn(
+            progress,
+            "%s is of a run that was interrupted, and will be replaced: --resume goes on with it",
+            in->checkpoint);
     return st;
 }
 

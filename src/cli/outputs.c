@@ -24,7 +24,8 @@ typedef enum {
 struct cli_known_file {
     known_role role;
     bool is_there;
-    dev_t device, folder_device; /* device and inode where it is there; those of its folder, of outputs */
+    dev_t device,
+        folder_device; /* device and inode where it is there; those of its folder, of outputs */
     ino_t inode, folder_inode;
     const char *option, *path; /* borrowed: as the user named it; NULL where there is none */
     char *name;                /* owned, of outputs: in its folder */
@@ -57,7 +58,11 @@ void cli_outputs_begin(cli_outputs *o)
     for (int fd = 0; fd < 3; fd++) {
         struct stat info;
         if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode))
-            add(o, &(cli_known_file){.role = OPEN, .is_there = true, .device = info.st_dev, .inode = info.st_ino, .option = names[fd]});
+            add(o, &(cli_known_file){.role = OPEN,
+                                     .is_there = true,
+                                     .device = info.st_dev,
+                                     .inode = info.st_ino,
+                                     .option = names[fd]});
     }
 }
 
@@ -71,14 +76,16 @@ void cli_outputs_end(cli_outputs *o)
 
 /* @param at     where it lies
  * @param given  as the user named it, or what it is in */
-static void add_input(cli_outputs *o, known_role role, const char *option, const char *at, const char *given)
+static void add_input(cli_outputs *o, known_role role, const char *option, const char *at,
+                      const char *given)
 {
     struct stat info;
     if (at && stat(at, &info) == 0 && !S_ISDIR(info.st_mode))
         add(o, &(cli_known_file){role, true, info.st_dev, 0, info.st_ino, 0, option, given, NULL});
 }
 
-static void add_input_in(cli_outputs *o, known_role role, const char *option, const char *folder, const char *name, const char *given)
+static void add_input_in(cli_outputs *o, known_role role, const char *option, const char *folder,
+                         const char *name, const char *given)
 {
     char *path = o->status == CBE_OK ? cbe_path_join(folder, name, &o->err) : NULL;
     if (!path) o->status = CBE_ERR_NOMEM;
@@ -94,7 +101,8 @@ void cli_outputs_read(cli_outputs *o, const char *option, const char *path)
 void cli_outputs_read_lens(cli_outputs *o, const char *option, const char *folder)
 {
     static const char *const names[] = {"config.json", "params.pt", "params.safetensors"};
-    for (size_t i = 0; folder && i < sizeof names / sizeof *names; i++) add_input_in(o, INPUT, option, folder, names[i], folder);
+    for (size_t i = 0; folder && i < sizeof names / sizeof *names; i++)
+        add_input_in(o, INPUT, option, folder, names[i], folder);
 }
 
 void cli_outputs_read_basis(cli_outputs *o, const char *option, const char *path)
@@ -121,11 +129,14 @@ static void read_parts(cli_outputs *o, const char *path)
     unsigned part, count;
     int end = 0;
     const size_t length = strlen(path);
-    if (length <= TAIL || sscanf(path + length - TAIL, "-%5u-of-%5u.gguf%n", &part, &count, &end) != 2 || end != TAIL) return;
+    if (length <= TAIL ||
+        sscanf(path + length - TAIL, "-%5u-of-%5u.gguf%n", &part, &count, &end) != 2 || end != TAIL)
+        return;
     char *other = o->status == CBE_OK ? cbe_copy_string(path, length, &o->err) : NULL;
     if (!other) o->status = CBE_ERR_NOMEM;
     for (part = 1; other && part <= count && part <= MOST_PARTS; part++) {
-        snprintf(other + length - TAIL, TAIL + 1, "-%05u-of-%05u.gguf", part % 100000, count % 100000);
+        snprintf(other + length - TAIL, TAIL + 1, "-%05u-of-%05u.gguf", part % 100000,
+                 count % 100000);
         add_input(o, INPUT, "MODEL", other, path);
     }
     cbe_free(other);
@@ -134,7 +145,8 @@ static void read_parts(cli_outputs *o, const char *path)
 void cli_outputs_read_model(cli_outputs *o, const char *path)
 {
     DIR *list = path ? opendir(path) : NULL;
-    for (const struct dirent *entry; list && (entry = readdir(list));) add_input_in(o, OF_MODEL, "MODEL", path, entry->d_name, path);
+    for (const struct dirent *entry; list && (entry = readdir(list));)
+        add_input_in(o, OF_MODEL, "MODEL", path, entry->d_name, path);
     if (list) closedir(list);
     add_input(o, INPUT, "MODEL", path, path);
     if (path) read_parts(o, path);
@@ -144,7 +156,8 @@ void cli_outputs_read_corpus(cli_outputs *o, const cli_corpus *corpus)
 {
     cli_outputs_read_model(o, corpus->model);
     cli_outputs_read(o, "--tokens", corpus->tokens);
-    for (size_t i = 0; i < corpus->text.n; i++) cli_outputs_read(o, "--text", corpus->text.paths[i]);
+    for (size_t i = 0; i < corpus->text.n; i++)
+        cli_outputs_read(o, "--text", corpus->text.paths[i]);
 }
 
 void cli_outputs_read_run(cli_outputs *o, const cli_run *run)
@@ -154,7 +167,8 @@ void cli_outputs_read_run(cli_outputs *o, const cli_run *run)
     cli_outputs_read(o, "--hidden-states", run->hidden_states);
     cli_outputs_read(o, "--decoder", run->decoder);
     /* What is no lens is refused where it is read. */
-    if (run->lens && cli_parse_lens(&lens, run->lens, NULL) == CBE_OK) cli_outputs_read_lens(o, "--lens tuned", lens.path);
+    if (run->lens && cli_parse_lens(&lens, run->lens, NULL) == CBE_OK)
+        cli_outputs_read_lens(o, "--lens tuned", lens.path);
 }
 
 /* ---- outputs ---- */
@@ -187,8 +201,8 @@ static bool is_same(const output *new, const cli_known_file *file)
 {
     const cli_known_file *a = &new->known;
     if (a->is_there && file->is_there) return a->device == file->device && a->inode == file->inode;
-    return file->role == OUTPUT && a->folder_device == file->folder_device && a->folder_inode == file->folder_inode &&
-           strcmp(a->name, file->name) == 0;
+    return file->role == OUTPUT && a->folder_device == file->folder_device &&
+           a->folder_inode == file->folder_inode && strcmp(a->name, file->name) == 0;
 }
 
 static cbe_status check_others(const cli_outputs *o, const output *new, cbe_error *err)
@@ -197,12 +211,17 @@ static cbe_status check_others(const cli_outputs *o, const output *new, cbe_erro
     for (size_t i = 0; i < o->n; i++) {
         const cli_known_file *file = &o->files[i];
         if (!is_same(new, file) || (file->role == OF_MODEL && new->own)) continue;
-        if (file->role == OPEN) return cbe_fail(err, CBE_ERR_ARG, -1, "%s: is open as %s; name another %s", new->path, file->option, other);
+        if (file->role == OPEN)
+            return cbe_fail(err, CBE_ERR_ARG, -1, "%s: is open as %s; name another %s", new->path,
+                            file->option, other);
         if (file->role == OUTPUT)
-            return cbe_fail(err, CBE_ERR_ARG, -1, "%s: is the same file as %s, which this run writes too; name another %s", new->path,
-                            file->name, other);
-        return cbe_fail(err, CBE_ERR_ARG, -1, "%s: is an input of this run too (%s %s); name another %s", new->path, file->option,
-                        file->path, other);
+            return cbe_fail(
+                err, CBE_ERR_ARG, -1,
+                "%s: is the same file as %s, which this run writes too; name another %s", new->path,
+                file->name, other);
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "%s: is an input of this run too (%s %s); name another %s", new->path,
+                        file->option, file->path, other);
     }
     return CBE_OK;
 }
@@ -210,7 +229,8 @@ static cbe_status check_others(const cli_outputs *o, const output *new, cbe_erro
 /* Whether a file lies beside what makes a folder a model's, or is a model by itself. */
 static cbe_status is_of_model(const output *new, bool *out, cbe_error *err)
 {
-    static const char *const names[] = {"config.json", "tokenizer.json", "model.safetensors", "model.safetensors.index.json"};
+    static const char *const names[] = {"config.json", "tokenizer.json", "model.safetensors",
+                                        "model.safetensors.index.json"};
     static const char gguf[] = {'G', 'G', 'U', 'F'};
     cbe_mapped_file map;
     *out = false;
@@ -220,7 +240,8 @@ static cbe_status is_of_model(const output *new, bool *out, cbe_error *err)
     }
     if (*out) return CBE_OK;
     const cbe_status st = cbe_mapped_file_open(&map, new->target, err);
-    if (st != CBE_OK) return st == CBE_ERR_IO ? CBE_OK : st; /* not readable: no model of the user's */
+    if (st != CBE_OK)
+        return st == CBE_ERR_IO ? CBE_OK : st; /* not readable: no model of the user's */
     *out = map.size >= sizeof gguf && memcmp(map.data, gguf, sizeof gguf) == 0;
     cbe_mapped_file_close(&map);
     return CBE_OK;
@@ -245,14 +266,21 @@ static cbe_status look(const cli_outputs *o, output *new, cli_own_file kind, cbe
         new->known.is_there = true;
         new->known.device = info.st_dev;
         new->known.inode = info.st_ino;
-        if (kind != CLI_N_OWN_FILES && (st = cli_is_own_file(kind, new->target, &new->own, err)) != CBE_OK) return st;
+        if (kind != CLI_N_OWN_FILES &&
+            (st = cli_is_own_file(kind, new->target, &new->own, err)) != CBE_OK)
+            return st;
     }
-    if ((st = check_others(o, new, err)) != CBE_OK || !new->known.is_there || new->own || kind == CLI_N_OWN_FILES) return st;
+    if ((st = check_others(o, new, err)) != CBE_OK || !new->known.is_there || new->own ||
+        kind == CLI_N_OWN_FILES)
+        return st;
     if (o->folder)
-        return cbe_fail(err, CBE_ERR_ARG, -1, "%s: is there already and is no %s; name another folder with -o, or move it away",
-                        new->path, cli_own_file_name(kind));
+        return cbe_fail(
+            err, CBE_ERR_ARG, -1,
+            "%s: is there already and is no %s; name another folder with -o, or move it away",
+            new->path, cli_own_file_name(kind));
     if ((st = is_of_model(new, &of_model, err)) == CBE_OK && of_model)
-        st = cbe_fail(err, CBE_ERR_ARG, -1, "%s: is a file of a model; name another file", new->path);
+        st = cbe_fail(err, CBE_ERR_ARG, -1, "%s: is a file of a model; name another file",
+                      new->path);
     return st;
 }
 
@@ -291,9 +319,11 @@ cbe_status cli_outputs_write_any(cli_outputs *o, const char *name, cbe_error *er
     return cli_outputs_write(o, name, CLI_N_OWN_FILES, err);
 }
 
-cbe_status cli_outputs_write_lens(cli_outputs *o, const char *folder, cbe_lens_format format, cbe_error *err)
+cbe_status cli_outputs_write_lens(cli_outputs *o, const char *folder, cbe_lens_format format,
+                                  cbe_error *err)
 {
-    static const cli_own_file params[] = {[CBE_LENS_PT] = CLI_OWN_LENS_PT, [CBE_LENS_SAFETENSORS] = CLI_OWN_LENS_SAFETENSORS};
+    static const cli_own_file params[] = {
+        [CBE_LENS_PT] = CLI_OWN_LENS_PT, [CBE_LENS_SAFETENSORS] = CLI_OWN_LENS_SAFETENSORS};
     cbe_status st = cli_outputs_folder(o, folder, err);
     if (st == CBE_OK) st = cbe_tuned_lens_prepare(folder, format, err);
     if (st == CBE_OK) st = cli_outputs_write(o, cbe_lens_format_file(format), params[format], err);
@@ -305,7 +335,9 @@ cbe_status cli_outputs_write_file(cli_outputs *o, const char *path, cbe_error *e
     const cbe_status st = write_path(o, path, CLI_OWN_TENSORS, err);
     char *folder = NULL, *target = NULL;
     if (st != CBE_OK) return st;
-    if (cbe_path_resolve(&target, path, NULL) == CBE_OK && (folder = cbe_path_folder_of(target, NULL))) cbe_temporary_files_sweep(folder);
+    if (cbe_path_resolve(&target, path, NULL) == CBE_OK &&
+        (folder = cbe_path_folder_of(target, NULL)))
+        cbe_temporary_files_sweep(folder);
     cbe_free(folder);
     cbe_free(target);
     return CBE_OK;

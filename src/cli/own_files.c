@@ -41,7 +41,8 @@ const char *cli_own_file_name(cli_own_file kind)
     return kinds[kind].name;
 }
 
-/* What only a reader of its kind of file finds wrong means that it is none; lack of memory or a disk's failure says nothing. */
+/* What only a reader of its kind of file finds wrong means that it is none; lack of memory or a
+ * disk's failure says nothing. */
 static cbe_status tell(cbe_status st, bool *own)
 {
     *own = st == CBE_OK;
@@ -52,11 +53,14 @@ static cbe_status tell(cbe_status st, bool *own)
 static bool has_keys(const cbe_safetensors *file, cli_own_file kind)
 {
     if (kind == CLI_OWN_TRAIN_CHECKPOINT)
-        return cbe_safetensors_metadata(file, "next-sequence") && cbe_safetensors_metadata(file, "optimizer") &&
-               cbe_safetensors_has(file, "losses");
-    const bool captured = cbe_safetensors_metadata(file, "n_layers") && cbe_safetensors_has(file, "input_ids");
-    const bool decoder = cbe_safetensors_metadata(file, "norm_eps") && cbe_safetensors_has(file, "unembedding.weight");
-    const bool probed = cbe_safetensors_metadata(file, "ablation") && cbe_safetensors_metadata(file, "skip_positions");
+        return cbe_safetensors_metadata(file, "next-sequence") &&
+               cbe_safetensors_metadata(file, "optimizer") && cbe_safetensors_has(file, "losses");
+    const bool captured =
+        cbe_safetensors_metadata(file, "n_layers") && cbe_safetensors_has(file, "input_ids");
+    const bool decoder = cbe_safetensors_metadata(file, "norm_eps") &&
+                         cbe_safetensors_has(file, "unembedding.weight");
+    const bool probed = cbe_safetensors_metadata(file, "ablation") &&
+                        cbe_safetensors_metadata(file, "skip_positions");
     return captured || decoder || probed;
 }
 
@@ -66,7 +70,8 @@ static cbe_status look_at_tensors(cli_own_file kind, const char *path, bool *own
     const cbe_status st = cbe_safetensors_open(&file, path, err);
     if (st != CBE_OK) return tell(st, own);
     const char *format = cbe_safetensors_metadata(file, "format");
-    *own = kinds[kind].mark == BY_KEYS ? has_keys(file, kind) : format && strcmp(format, kinds[kind].text) == 0;
+    *own = kinds[kind].mark == BY_KEYS ? has_keys(file, kind)
+                                       : format && strcmp(format, kinds[kind].text) == 0;
     cbe_safetensors_close(file);
     return CBE_OK;
 }
@@ -83,7 +88,8 @@ static cbe_status look_at_text(cli_own_file kind, const char *path, bool *own, c
         *own = map.size >= strlen(text) && memcmp(map.data, text, strlen(text)) == 0;
     } else {
         st = cbe_json_parse(&root, (const char *)map.data, map.size, 0, path, &problem, err);
-        const char *format = st == CBE_OK ? json_string_value(json_object_get(root, "format")) : NULL;
+        const char *format =
+            st == CBE_OK ? json_string_value(json_object_get(root, "format")) : NULL;
         *own = format && strcmp(format, text) == 0;
         json_decref(root);
     }
@@ -100,12 +106,15 @@ static cbe_status look_at_lens(cli_own_file kind, const char *path, bool *own, c
     cbe_status st;
     if (kinds[kind].mark == BY_CONFIG) {
         st = cbe_tuned_lens_config_read(&config, path, &n_layers, &hidden_size, &bias, err);
-        if (st == CBE_OK && !cbe_tuned_lens_config_get(config, "lens_type")) st = CBE_ERR_FORMAT; /* models have the other keys too */
+        if (st == CBE_OK && !cbe_tuned_lens_config_get(config, "lens_type"))
+            st = CBE_ERR_FORMAT; /* models have the other keys too */
         cbe_tuned_lens_config_free(config);
     } else {
-        st = cbe_lens_params_open(&params, path, kind == CLI_OWN_LENS_PT ? CBE_LENS_PT : CBE_LENS_SAFETENSORS, err);
+        st = cbe_lens_params_open(
+            &params, path, kind == CLI_OWN_LENS_PT ? CBE_LENS_PT : CBE_LENS_SAFETENSORS, err);
         cbe_tensor t = {0};
-        if (st == CBE_OK && cbe_lens_params_count(params) > 0) st = cbe_lens_params_tensor(params, 0, &t, err);
+        if (st == CBE_OK && cbe_lens_params_count(params) > 0)
+            st = cbe_lens_params_tensor(params, 0, &t, err);
         const char *dot = t.name ? strchr(t.name, '.') : NULL;
         const bool named = dot && (strcmp(dot, ".weight") == 0 || strcmp(dot, ".bias") == 0) &&
                            strspn(t.name, "0123456789") == (size_t)(dot - t.name);

@@ -1,5 +1,6 @@
 /*
- * own_files.h - telling a file that cbe has written from any other, by what is in it: one that it may write anew, from one that it may not.
+ * own_files.h - telling a file that cbe has written from any other, by what is in it: one that it
+ * may write anew, from one that it may not.
  */
 #ifndef CBE_CLI_OWN_FILES_H
 #define CBE_CLI_OWN_FILES_H
@@ -9,12 +10,12 @@
 #include "cbe/status.h"
 
 typedef enum {
-    CLI_OWN_TENSORS,          /* of cbe capture, decoder or probe */
-    CLI_OWN_BASIS,            /* basis.safetensors */
-    CLI_OWN_BASIS_RECORD,     /* basis.json */
-    CLI_OWN_CHECKPOINT,       /* of cbe extract */
-    CLI_OWN_LENS_CONFIG,      /* config.json; those of other programs' lenses are of the same form */
-    CLI_OWN_LENS_PT,          /* params.pt, likewise */
+    CLI_OWN_TENSORS,      /* of cbe capture, decoder or probe */
+    CLI_OWN_BASIS,        /* basis.safetensors */
+    CLI_OWN_BASIS_RECORD, /* basis.json */
+    CLI_OWN_CHECKPOINT,   /* of cbe extract */
+    CLI_OWN_LENS_CONFIG,  /* config.json; those of other programs' lenses are of the same form */
+    CLI_OWN_LENS_PT,      /* params.pt, likewise */
     CLI_OWN_LENS_SAFETENSORS, /* params.safetensors, likewise */
     CLI_OWN_TRAIN_CHECKPOINT, /* of cbe lens train */
     CLI_OWN_TRAIN_TABLE,      /* train.csv */

@@ -60,7 +60,8 @@ static cbe_status spill_folder(char **out, const char *output, cbe_error *err)
     return st;
 }
 
-/* The process runs all of its own sequences. What memory has no room for goes to a file that is mapped and has no name. */
+/* The process runs all of its own sequences. What memory has no room for goes to a file that is
+ * mapped and has no name. */
 static cbe_status run_alone(cli_inputs *in, const cli_run *run, const cbe_tokens *own, const layer_choice *choice,
                             cli_progress *progress, cbe_error *err)
 {
@@ -76,7 +77,8 @@ static cbe_status run_alone(cli_inputs *in, const cli_run *run, const cbe_tokens
     cbe_status st = spill_folder(&folder, run->output, err);
     if (st != CBE_OK) return st;
     cli_say(progress, "memory: hidden states of %zu layers, %.2f GB, go to a file beside the result", choice->n_own, 1e-9 * bytes);
-    st = cbe_hidden_states_spill(&in->states, folder, in->model, own, choice->own, cli_forward_progress, progress, err);
+    st = cbe_hidden_states_spill(&in->states, folder, in->model, own, choice->own,
+                                 cli_forward_progress, progress, err);
     cbe_free(folder);
     return st;
 }

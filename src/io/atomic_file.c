@@ -35,13 +35,19 @@ static cbe_status check_replaced(const cbe_atomic_file *file, cbe_error *err)
 {
     struct stat info, folder;
     if (stat(file->target, &info) != 0) return CBE_OK;
-    if (stat(file->contents.folder, &folder) == 0 && (folder.st_mode & S_ISVTX) && geteuid() != 0 && geteuid() != info.st_uid &&
-        geteuid() != folder.st_uid)
-        return cbe_fail(err, CBE_ERR_IO, -1, "%s: belongs to another user, in a folder where such files cannot be replaced", file->path);
+    if (stat(file->contents.folder, &folder) == 0 && (folder.st_mode & S_ISVTX) && geteuid() != 0 &&
+        geteuid() != info.st_uid && geteuid() != folder.st_uid)
+        return cbe_fail(
+            err, CBE_ERR_IO, -1,
+            "%s: belongs to another user, in a folder where such files cannot be replaced",
+            file->path);
 #ifdef STATX_ATTR_MOUNT_ROOT
     struct statx mount;
-    if (statx(AT_FDCWD, file->target, 0, 0, &mount) == 0 && (mount.stx_attributes & STATX_ATTR_MOUNT_ROOT))
-        return cbe_fail(err, CBE_ERR_IO, -1, "%s: is mounted by itself and cannot be replaced; mount its folder", file->path);
+    if (statx(AT_FDCWD, file->target, 0, 0, &mount) == 0 &&
+        (mount.stx_attributes & STATX_ATTR_MOUNT_ROOT))
+        return cbe_fail(err, CBE_ERR_IO, -1,
+                        "%s: is mounted by itself and cannot be replaced; mount its folder",
+                        file->path);
 #endif
     return CBE_OK;
 }
@@ -118,7 +124,8 @@ cbe_status cbe_atomic_file_commit(cbe_atomic_file *file, cbe_error *err)
 {
     cbe_status st = cbe_atomic_file_flush(file, err);
     if (st != CBE_OK) goto done;
-    if ((st = cbe_temporary_file_rename(&file->contents, file->target, file->path, err)) != CBE_OK) goto done;
+    if ((st = cbe_temporary_file_rename(&file->contents, file->target, file->path, err)) != CBE_OK)
+        goto done;
     sync_folder(file->contents.folder);
 done:
     atomic_file_free(file); // What was synced is stored, whatever closing says.

@@ -25,8 +25,12 @@ static long holder_of(int fd)
         long process;
         unsigned device[2];
         uint64_t inode;
-        if (sscanf(line, "%*u: FLOCK %*s %*s %ld %x:%x:%" SCNu64, &process, &device[0], &device[1], &inode) != 4) continue;
-        if (inode == info.st_ino && device[0] == major(info.st_dev) && device[1] == minor(info.st_dev)) found = process;
+        if (sscanf(line, "%*u: FLOCK %*s %*s %ld %x:%x:%" SCNu64, &process, &device[0], &device[1],
+                   &inode) != 4)
+            continue;
+        if (inode == info.st_ino && device[0] == major(info.st_dev) &&
+            device[1] == minor(info.st_dev))
+            found = process;
     }
     fclose(locks);
     return found;
@@ -44,7 +48,9 @@ cbe_status cbe_folder_lock_take(cbe_folder_lock *out, const char *folder, cbe_er
     close(out->fd);
     if (!held) return CBE_OK;
     if (process > 0) snprintf(known, sizeof known, " (process %ld)", process);
-    return cbe_fail(err, CBE_ERR_ARG, -1, "%s: in use by another run of cbe%s; wait for it, or name another folder", folder, known);
+    return cbe_fail(err, CBE_ERR_ARG, -1,
+                    "%s: in use by another run of cbe%s; wait for it, or name another folder",
+                    folder, known);
 }
 
 void cbe_folder_lock_release(cbe_folder_lock *lock)

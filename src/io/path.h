@@ -8,12 +8,14 @@
 
 /** "folder/name", to cbe_free; NULL and *err when memory is short. */
 char *cbe_path_join(const char *folder, const char *name, cbe_error *err);
-/** The folder part of a path: "." when it has none, "/" for files in the root; to cbe_free, NULL likewise. */
+/** The folder part of a path: "." when it has none, "/" for files in the root; to cbe_free, NULL
+ * likewise. */
 char *cbe_path_folder_of(const char *path, cbe_error *err);
-/** The path behind all symbolic links of its last name: of a link that leads nowhere, the name that it would have. What lies there, and
- * whether its folder does, is not looked at.
+/** The path behind all symbolic links of its last name: of a link that leads nowhere, the name that
+ * it would have. What lies there, and whether its folder does, is not looked at.
  * @param out  to cbe_free
- * @return CBE_OK; CBE_ERR_IO (an empty name; a slash at its end; links in a circle; a link of /proc such as /dev/stdout, which stands
+ * @return CBE_OK; CBE_ERR_IO (an empty name; a slash at its end; links in a circle; a link of /proc
+ * such as /dev/stdout, which stands
  *         for an open file and must not be written by name); CBE_ERR_NOMEM */
 cbe_status cbe_path_resolve(char **out, const char *path, cbe_error *err);
 

@@ -1,4 +1,5 @@
-/* temporary_file.c - see temporary_file.h. O_TMPFILE and flock are Linux's; other systems take the named file. */
+/* temporary_file.c - see temporary_file.h. O_TMPFILE and flock are Linux's; other systems take the
+ * named file. */
 #define _GNU_SOURCE
 #include "io/temporary_file.h"
 
@@ -29,7 +30,8 @@ enum {
 static void next_name(char *name, size_t size, const char *folder)
 {
     static atomic_uint counter;
-    snprintf(name, size, "%s/.cbe-%ld-%u.tmp", folder, (long)getpid(), atomic_fetch_add(&counter, 1));
+    snprintf(name, size, "%s/.cbe-%ld-%u.tmp", folder, (long)getpid(),
+             atomic_fetch_add(&counter, 1));
 }
 
 static bool is_temporary_name(const char *name)
@@ -38,13 +40,14 @@ static bool is_temporary_name(const char *name)
     char again[NAME_SPACE];
     unsigned long process;
     unsigned number;
-    if (sscanf(name, ".cbe-%18lu-%9u.tmp%n", &process, &number, &end) != 2 || end == 0 || name[end]) return false;
+    if (sscanf(name, ".cbe-%18lu-%9u.tmp%n", &process, &number, &end) != 2 || end == 0 || name[end])
+        return false;
     snprintf(again, sizeof again, ".cbe-%lu-%u.tmp", process, number);
     return strcmp(name, again) == 0;
 }
 
-/* Says that the file is in use. A sweep that was quicker has removed its name, or is about to: the file is no good then. Where there are
- * no locks, none is swept. */
+/* Says that the file is in use. A sweep that was quicker has removed its name, or is about to: the
+ * file is no good then. Where there are no locks, none is swept. */
 static bool hold(int fd)
 {
     struct stat info;
@@ -67,7 +70,8 @@ static bool is_in_proc(int fd, char link[LINK_SPACE])
 {
     struct stat here, there;
     snprintf(link, LINK_SPACE, "/proc/self/fd/%d", fd);
-    return fstat(fd, &here) == 0 && stat(link, &there) == 0 && here.st_dev == there.st_dev && here.st_ino == there.st_ino;
+    return fstat(fd, &here) == 0 && stat(link, &there) == 0 && here.st_dev == there.st_dev &&
+           here.st_ino == there.st_ino;
 }
 
 static int open_nameless(const char *folder)
@@ -89,11 +93,12 @@ static int open_nameless(const char *folder)
 
 static cbe_status cannot_write(const cbe_temporary_file *file, const char *path, cbe_error *err)
 {
-    return cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: cannot be written: folder '%s': %s", path, file->folder,
-                    strerror(errno));
+    return cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: cannot be written: folder '%s': %s",
+                    path, file->folder, strerror(errno));
 }
 
-cbe_status cbe_temporary_file_open(cbe_temporary_file *out, const char *folder, const char *path, cbe_error *err)
+cbe_status cbe_temporary_file_open(cbe_temporary_file *out, const char *folder, const char *path,
+                                   cbe_error *err)
 {
     const size_t size = strlen(folder) + NAME_SPACE;
     cbe_status st = CBE_ERR_NOMEM;
@@ -119,20 +124,22 @@ done:
     return st;
 }
 
-cbe_status cbe_temporary_file_write(cbe_temporary_file *file, uint64_t offset, const void *data, size_t size, const char *path,
-                                    cbe_error *err)
+cbe_status cbe_temporary_file_write(cbe_temporary_file *file, uint64_t offset, const void *data,
+                                    size_t size, const char *path, cbe_error *err)
 {
     const unsigned char *bytes = data;
     if (offset > INT64_MAX || size > INT64_MAX - offset)
-        return cbe_fail(err, CBE_ERR_IO, -1, "%s: %zu bytes at %" PRIu64 " are past what a file holds", path, size, offset);
+        return cbe_fail(err, CBE_ERR_IO, -1,
+                        "%s: %zu bytes at %" PRIu64 " are past what a file holds", path, size,
+                        offset);
     while (size > 0) {
         const ssize_t written = pwrite(file->fd, bytes, size, (off_t)offset);
         if (written < 0 && errno == EINTR) continue;
         if (written <= 0) {
             const int why = written < 0 ? errno : ENOSPC;
             return cbe_fail(err, cbe_status_of_errno(why), (int64_t)offset,
-                            "%s: cannot be written in folder '%s' (byte %" PRIu64 "): %s", path, file->folder, offset,
-                            strerror(why));
+                            "%s: cannot be written in folder '%s' (byte %" PRIu64 "): %s", path,
+                            file->folder, offset, strerror(why));
         }
         bytes += written;
         offset += (uint64_t)written;
@@ -153,10 +160,12 @@ cbe_status cbe_temporary_file_name(cbe_temporary_file *file, const char *path, c
     return file->named ? CBE_OK : cannot_write(file, path, err);
 }
 
-cbe_status cbe_temporary_file_rename(cbe_temporary_file *file, const char *target, const char *path, cbe_error *err)
+cbe_status cbe_temporary_file_rename(cbe_temporary_file *file, const char *target, const char *path,
+                                     cbe_error *err)
 {
     if (rename(file->name, target) != 0)
-        return cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: cannot be put in place in folder '%s': %s", path, file->folder,
+        return cbe_fail(err, cbe_status_of_errno(errno), -1,
+                        "%s: cannot be put in place in folder '%s': %s", path, file->folder,
                         strerror(errno));
     file->named = false;
     return CBE_OK;
@@ -183,8 +192,8 @@ static void sweep_name(int folder, const char *name)
     struct stat info;
     const int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) return;
-    if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && info.st_nlink == 1 && info.st_uid == geteuid() &&
-        flock(fd, LOCK_EX | LOCK_NB) == 0)
+    if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && info.st_nlink == 1 &&
+        info.st_uid == geteuid() && flock(fd, LOCK_EX | LOCK_NB) == 0)
         unlinkat(folder, name, 0);
     close(fd);
 }

@@ -11,12 +11,16 @@
 
 static const char what[] = "hidden states";
 
-cbe_status cbe_unnamed_array_open(cbe_unnamed_array *out, const char *folder, size_t n_rows, size_t row, cbe_error *err)
+cbe_status cbe_unnamed_array_open(cbe_unnamed_array *out, const char *folder, size_t n_rows,
+                                  size_t row, cbe_error *err)
 {
     cbe_unnamed_array array = {.row = row};
     *out = (cbe_unnamed_array){0};
-    if (!cbe_mul_size(n_rows, row, &array.n_bytes) || !cbe_mul_size(array.n_bytes, sizeof(float), &array.n_bytes))
-        return cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: %zu rows of %zu numbers do not fit the address space", what, n_rows, row);
+    if (!cbe_mul_size(n_rows, row, &array.n_bytes) ||
+        !cbe_mul_size(array.n_bytes, sizeof(float), &array.n_bytes))
+        return cbe_fail(err, CBE_ERR_NOMEM, -1,
+                        "%s: %zu rows of %zu numbers do not fit the address space", what, n_rows,
+                        row);
     cbe_status st = cbe_temporary_file_open(&array.file, folder, what, err);
     if (st != CBE_OK) return st;
     if ((st = cbe_temporary_file_unname(&array.file, what, err)) != CBE_OK)
@@ -26,7 +30,8 @@ cbe_status cbe_unnamed_array_open(cbe_unnamed_array *out, const char *folder, si
     return st;
 }
 
-cbe_status cbe_unnamed_array_put(cbe_unnamed_array *array, size_t row, size_t first, size_t n, const float *data, cbe_error *err)
+cbe_status cbe_unnamed_array_put(cbe_unnamed_array *array, size_t row, size_t first, size_t n,
+                                 const float *data, cbe_error *err)
 {
     const uint64_t at = ((uint64_t)row * array->row + first) * sizeof *data;
     return cbe_temporary_file_write(&array->file, at, data, n * sizeof *data, what, err);
@@ -36,8 +41,9 @@ cbe_status cbe_unnamed_array_map(cbe_unnamed_array *array, cbe_error *err)
 {
     void *numbers = mmap(NULL, array->n_bytes, PROT_READ, MAP_PRIVATE, array->file.fd, 0);
     if (numbers == MAP_FAILED)
-        return cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: a file in folder '%s' cannot be mapped: %s", what,
-                        array->file.folder, strerror(errno));
+        return cbe_fail(err, cbe_status_of_errno(errno), -1,
+                        "%s: a file in folder '%s' cannot be mapped: %s", what, array->file.folder,
+                        strerror(errno));
     array->numbers = numbers;
     return CBE_OK;
 }

@@ -79,7 +79,8 @@ static cbe_status take_hidden(void *context, size_t layer, size_t first, size_t 
     const size_t d = c->hidden_size;
     if (c->writer)
         return cbe_safetensors_writer_put(c->writer, c->tensor[layer], first * d, n * d, hidden, err);
-    if (c->spilled) return cbe_unnamed_array_put(c->spilled, c->tensor[layer], first * d, n * d, hidden, err);
+    if (c->spilled)
+        return cbe_unnamed_array_put(c->spilled, c->tensor[layer], first * d, n * d, hidden, err);
     memcpy(c->captured[layer] + first * d, hidden, n * d * sizeof *hidden);
     return CBE_OK;
 }
@@ -97,9 +98,11 @@ static bool take_progress(void *context, size_t done, size_t total)
     return !c->progress || c->progress(c->context, done, total);
 }
 
-/* Of the model's last layers[i] that is set on, and the tokens; states themselves are to be captured. */
-static cbe_status begin_capture(cbe_hidden_states **out, const cbe_model *model, const cbe_tokens *tokens, const bool *layers,
-                                size_t *size, cbe_error *err)
+/* Of the model's last layers[i] that is set on, and the tokens; states themselves are to be
+ * captured. */
+static cbe_status begin_capture(cbe_hidden_states **out, const cbe_model *model,
+                                const cbe_tokens *tokens, const bool *layers, size_t *size,
+                                cbe_error *err)
 {
     const cbe_model_config *config = cbe_model_get_config(model);
     const size_t n = tokens->n_sequences * tokens->context_length, d = config->hidden_size;
@@ -133,7 +136,10 @@ cbe_status cbe_hidden_states_capture(cbe_hidden_states **out, const cbe_model *m
     st = CBE_ERR_NOMEM;
     for (size_t i = 0; i < s->end; i++)
         if (layers[i] && !(s->captured[i] = cbe_alloc(size, sizeof(float), "hidden states", err))) goto done;
-    capture c = {.captured = s->captured, .hidden_size = config->hidden_size, .progress = progress, .context = context};
+    capture c = {.captured = s->captured,
+                 .hidden_size = config->hidden_size,
+                 .progress = progress,
+                 .context = context};
     const cbe_forward_sink sink = {layers, take_hidden, NULL, &c, take_progress};
     st = cbe_model_forward(model, tokens->n_sequences, tokens->context_length, tokens->ids, &sink, err);
     if (st != CBE_OK) goto done;
@@ -144,8 +150,9 @@ done:
     return st;
 }
 
-cbe_status cbe_hidden_states_spill(cbe_hidden_states **out, const char *folder, const cbe_model *model,
-                                   const cbe_tokens *tokens, const bool *layers,
+cbe_status cbe_hidden_states_spill(cbe_hidden_states **out, const char *folder,
+                                   const cbe_model *model, const cbe_tokens *tokens,
+                                   const bool *layers,
                                    bool (*progress)(void *context, size_t done, size_t total),
                                    void *context, cbe_error *err)
 {
@@ -159,16 +166,22 @@ cbe_status cbe_hidden_states_spill(cbe_hidden_states **out, const char *folder, 
     for (size_t i = 0; i < s->end; i++) place[i] = layers[i] ? n++ : 0;
     cbe_unnamed_array file;
     if ((st = cbe_unnamed_array_open(&file, folder, n, size, err)) != CBE_OK) goto done;
-    capture c = {.spilled = &file, .tensor = place, .hidden_size = config->hidden_size, .progress = progress, .context = context};
+    capture c = {.spilled = &file,
+                 .tensor = place,
+                 .hidden_size = config->hidden_size,
+                 .progress = progress,
+                 .context = context};
     const cbe_forward_sink sink = {layers, take_hidden, NULL, &c, take_progress};
-    st = cbe_model_forward(model, tokens->n_sequences, tokens->context_length, tokens->ids, &sink, err);
+    st = cbe_model_forward(model, tokens->n_sequences, tokens->context_length, tokens->ids, &sink,
+                           err);
     if (st == CBE_OK) st = cbe_unnamed_array_map(&file, err);
     if (st != CBE_OK) {
         cbe_unnamed_array_close(&file);
         goto done;
     }
     s->spilled = file;
-    for (size_t i = 0; i < s->end; i++) s->captured[i] = layers[i] ? file.numbers + place[i] * size : NULL;
+    for (size_t i = 0; i < s->end; i++)
+        s->captured[i] = layers[i] ? file.numbers + place[i] * size : NULL;
     *out = s;
     s = NULL;
 done:
@@ -238,7 +251,12 @@ cbe_status cbe_hidden_states_save(const char *path, const cbe_model *model, cons
     if (tokens->derangement && (st = cbe_safetensors_writer_put(writer, derangement, 0, b * s,
                                                                 tokens->derangement, err)) != CBE_OK)
         goto done;
-    capture c = {.writer = writer, .tensor = tensor, .logits_tensor = logits, .hidden_size = d, .vocab_size = v, .progress = progress,
+    capture c = {.writer = writer,
+                 .tensor = tensor,
+                 .logits_tensor = logits,
+                 .hidden_size = d,
+                 .vocab_size = v,
+                 .progress = progress,
                  .context = context};
     const cbe_forward_sink sink = {layers, take_hidden, with_logits ? take_logits : NULL, &c, take_progress};
     st = cbe_model_forward(model, b, s, tokens->ids, &sink, err);

@@ -149,7 +149,8 @@ static bool hit(inject_kind kind)
 /* A full disk lets these through. */
 static bool takes_no_room(const char *name)
 {
-    static const char *const calls[] = {"close", "unlink", "unlinkat", "remove", "rename", "fsync", "flock"};
+    static const char *const calls[] = {"close",  "unlink", "unlinkat", "remove",
+                                        "rename", "fsync",  "flock"};
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
         if (strcmp(name, calls[i]) == 0) return true;
     return false;
@@ -464,7 +465,8 @@ int rename(const char *from, const char *to)
 int linkat(int from_folder, const char *from, int to_folder, const char *to, int flags)
 {
     NEXT(linkat);
-    return fails(INJECT_WRITE, "linkat", CALLER) ? -1 : next(from_folder, from, to_folder, to, flags);
+    return fails(INJECT_WRITE, "linkat", CALLER) ? -1
+                                                 : next(from_folder, from, to_folder, to, flags);
 }
 
 int flock(int fd, int operation)

@@ -245,7 +245,9 @@ typedef struct {
     outcome calm; /* of the undisturbed run */
     listing earlier, final;
     size_t n_allowed;
-    listed_file allowed[2 * LISTING_FILES]; /* earlier files, and all that the undisturbed run puts in place */
+    listed_file
+        allowed[2 *
+                LISTING_FILES]; /* earlier files, and all that the undisturbed run puts in place */
     size_t n_states;
     uint64_t states[4096]; /* states of %O that a run was seen to go on from to the same end */
 } case_run;
@@ -346,7 +348,8 @@ static void check_files(const case_run *r, const inject_fault *fault, const list
     const bool may_stay = fault->way == INJECT_VANISH || strcmp(shared->failed, "unlink") == 0;
     for (size_t i = 0; i < now->n; i++) {
         bool known = may_stay && is_temporary(now->files[i].name);
-        for (size_t k = 0; k < r->n_allowed && !known; k++) known = memcmp(&now->files[i], &r->allowed[k], sizeof(listed_file)) == 0;
+        for (size_t k = 0; k < r->n_allowed && !known; k++)
+            known = memcmp(&now->files[i], &r->allowed[k], sizeof(listed_file)) == 0;
         if (!known) wrong(r, "%s is left, which is no whole version of a file", now->files[i].name);
     }
     size_t kept = 0;
@@ -358,7 +361,8 @@ static void check_files(const case_run *r, const inject_fault *fault, const list
     const bool may_part = fault->way == INJECT_VANISH || strcmp(shared->failed, "rename") == 0;
     if (kept > 0 && kept < r->earlier.n && !may_part) wrong(r, "%zu of %zu earlier files were replaced", r->earlier.n - kept, r->earlier.n);
     for (size_t i = 0; i < r->earlier.n; i++)
-        if (!listing_find(now, r->earlier.files[i].name)) wrong(r, "%s was there before and is lost", r->earlier.files[i].name);
+        if (!listing_find(now, r->earlier.files[i].name))
+            wrong(r, "%s was there before and is lost", r->earlier.files[i].name);
 }
 
 /* What follows the warnings. */
@@ -392,7 +396,8 @@ static void check_run(const case_run *r, const inject_fault *fault, const listin
         if (*behind_warnings(shared->errors)) wrong(r, "exit status 0, but it says: %s", shared->errors);
         if (shared->n_output != r->calm.n_output || memcmp(shared->output, r->calm.output, shared->n_output) != 0)
             wrong(r, "exit status 0, but standard output differs");
-        if (!listing_same(now, &r->final) && fault->way != INJECT_VANISH && strcmp(shared->failed, "unlink") != 0)
+        if (!listing_same(now, &r->final) && fault->way != INJECT_VANISH &&
+            strcmp(shared->failed, "unlink") != 0)
             wrong(r, "exit status 0, but the files differ");
     } else {
         check_message(r, fault);

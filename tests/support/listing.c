@@ -38,7 +38,8 @@ static void list_folder(listing *out, const char *folder, const char *prefix)
         struct stat info;
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
         snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
-        if (snprintf(name, sizeof name, "%s%s", prefix, entry->d_name) >= LISTING_NAME - 1) fail_msg("%s: the name is too long", path);
+        if (snprintf(name, sizeof name, "%s%s", prefix, entry->d_name) >= LISTING_NAME - 1)
+            fail_msg("%s: the name is too long", path);
         if (lstat(path, &info) == 0 && S_ISDIR(info.st_mode)) {
             strcat(name, "/");
             list_folder(out, path, name);

@@ -197,14 +197,16 @@ static void create__follows_symbolic_links(void **state)
     cbe_error err;
     struct stat info;
     char inside[1100];
-    const char *folder = temp_path(state, "elsewhere"), *link = temp_path(state, "link"), *chain = temp_path(state, "chain");
+    const char *folder = temp_path(state, "elsewhere"), *link = temp_path(state, "link"),
+               *chain = temp_path(state, "chain");
     assert_int_equal(mkdir(folder, 0777), 0);
     snprintf(inside, sizeof inside, "%s/target", folder);
     /* One that leads nowhere yet; one to it, and a full path. */
     assert_int_equal(symlink("elsewhere/target", link), 0);
     assert_int_equal(symlink(link, chain), 0);
     for (int i = 0; i < 2; i++) {
-        cbe_assert_ok(cbe_atomic_file_save(i ? chain : link, i ? "second" : "first", i ? 6 : 5, &err), &err);
+        cbe_assert_ok(
+            cbe_atomic_file_save(i ? chain : link, i ? "second" : "first", i ? 6 : 5, &err), &err);
         assert_content(inside, i ? "second" : "first", i ? 6 : 5);
         assert_int_equal(lstat(link, &info), 0);
         assert_true(S_ISLNK(info.st_mode));
@@ -218,7 +220,8 @@ static void create__follows_symbolic_links(void **state)
     assert_int_equal(symlink("gone/target", nowhere), 0);
     check_refused(nowhere, "gone", "No such file or directory");
     /* A link to a folder, in circles, and to a device. */
-    const char *a = temp_path(state, "circle-a"), *b = temp_path(state, "circle-b"), *null = temp_path(state, "null");
+    const char *a = temp_path(state, "circle-a"), *b = temp_path(state, "circle-b"),
+               *null = temp_path(state, "null");
     assert_int_equal(symlink("circle-b", a), 0);
     assert_int_equal(symlink("circle-a", b), 0);
     check_refused(a, a, "in a circle");

@@ -1,5 +1,6 @@
-/* Runs that are killed at random moments: each output is the earlier file or the new one to the byte, nothing else stays, and what can be
- * gone on from ends with the bytes of an undisturbed run. (Of cbe extract in one process: test_cli_resume.c.) */
+/* Runs that are killed at random moments: each output is the earlier file or the new one to the
+ * byte, nothing else stays, and what can be gone on from ends with the bytes of an undisturbed run.
+ * (Of cbe extract in one process: test_cli_resume.c.) */
 #include <jansson.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -33,43 +34,50 @@ enum { N_SEQUENCES = 12, LENGTH = 16 };
 
 /* Outputs are in %F/out. Where a run begins with an earlier result, it is one of other options. */
 static const struct {
-    const char *earlier, *line, *resumed; /* resumed: what an interrupted run goes on with; NULL: it begins again */
-    bool shared;                          /* by two processes */
+    const char *earlier, *line,
+        *resumed; /* resumed: what an interrupted run goes on with; NULL: it begins again */
+    bool shared;  /* by two processes */
 } runs[] = {
     {"lens fit " LLAMA "--held-out 0.5 -o %F/out", "lens fit " LLAMA "-o %F/out", NULL, false},
     {NULL,
-     "lens train " LLAMA "--positions 0.5 --step-tokens 8 --held-out 0.2 --checkpoint-steps 1 -o %F/out",
-     "lens train " LLAMA "--positions 0.5 --step-tokens 8 --held-out 0.2 --checkpoint-steps 1 --resume -o %F/out",
+     "lens train " LLAMA
+     "--positions 0.5 --step-tokens 8 --held-out 0.2 --checkpoint-steps 1 -o %F/out",
+     "lens train " LLAMA
+     "--positions 0.5 --step-tokens 8 --held-out 0.2 --checkpoint-steps 1 --resume -o %F/out",
      false},
-    {"ablate " LLAMA "--basis %F/basis -l 1 -o %F/out --seed 5", "ablate " LLAMA "--basis %F/basis -o %F/out", NULL, false},
-    {"capture " LLAMA "-l 0 -o %F/out/h.safetensors", "capture " LLAMA "--logits -o %F/out/h.safetensors", NULL, false},
-    {NULL,
-     "extract " LLAMA "-k 2 --starts 2 --max-iter 3 --divide tokens -o %F/out",
-     "extract " LLAMA "-k 2 --starts 2 --max-iter 3 --divide tokens --resume -o %F/out",
-     true},
+    {"ablate " LLAMA "--basis %F/basis -l 1 -o %F/out --seed 5",
+     "ablate " LLAMA "--basis %F/basis -o %F/out", NULL, false},
+    {"capture " LLAMA "-l 0 -o %F/out/h.safetensors",
+     "capture " LLAMA "--logits -o %F/out/h.safetensors", NULL, false},
+    {NULL, "extract " LLAMA "-k 2 --starts 2 --max-iter 3 --divide tokens -o %F/out",
+     "extract " LLAMA "-k 2 --starts 2 --max-iter 3 --divide tokens --resume -o %F/out", true},
 };
 enum { N_RUNS = sizeof runs / sizeof *runs };
 
 static cbe_error err;
 static cbe_rng rng;
 
-/* Runs the line, and kills it (of two processes one of them) after so many seconds, unless it has ended. @return whether it was killed */
+/* Runs the line, and kills it (of two processes one of them) after so many seconds, unless it has
+ * ended. @return whether it was killed */
 static bool run_killed(const char *line, bool shared, double seconds)
 {
     int status;
     if (shared) {
         char whole[1200];
-        snprintf(whole, sizeof whole, "-n 2 %%D/mpi/die_later.sh %zu %.0f %%P %s", cbe_rng_below(&rng, 2), 1e3 * seconds, line);
+        snprintf(whole, sizeof whole, "-n 2 %%D/mpi/die_later.sh %zu %.0f %%P %s",
+                 cbe_rng_below(&rng, 2), 1e3 * seconds, line);
         status = program_run_under(getenv("CBE_MPIEXEC"), whole);
         if (status != 0) return true;
     } else {
-        const struct timespec pause = {(time_t)seconds, (long)(1e9 * (seconds - (double)(time_t)seconds))};
+        const struct timespec pause = {(time_t)seconds,
+                                       (long)(1e9 * (seconds - (double)(time_t)seconds))};
         const pid_t process = program_start(NULL, line);
         nanosleep(&pause, NULL);
         kill(process, SIGKILL);
         status = program_end(process);
     }
-    if (status != 0 && status != -SIGKILL) fail_msg("cbe %s: exit status %d, %s", line, status, program_err);
+    if (status != 0 && status != -SIGKILL)
+        fail_msg("cbe %s: exit status %d, %s", line, status, program_err);
     return status != 0;
 }
 
@@ -130,10 +138,12 @@ static size_t check_killed(const char *line, const listing *earlier, const listi
         if (is_temporary(file->name))
             temporary++;
         else if (!is_among(file, earlier) && !is_among(file, final) && !is_whole(file->name))
-            fail_msg("cbe %s, killed: %s is neither the earlier file nor the new one", line, file->name);
+            fail_msg("cbe %s, killed: %s is neither the earlier file nor the new one", line,
+                     file->name);
     }
     for (size_t i = 0; i < earlier->n; i++)
-        if (!listing_find(&now, earlier->files[i].name)) fail_msg("cbe %s, killed: %s is lost", line, earlier->files[i].name);
+        if (!listing_find(&now, earlier->files[i].name))
+            fail_msg("cbe %s, killed: %s is lost", line, earlier->files[i].name);
     return temporary;
 }
 
@@ -144,7 +154,8 @@ static void check_ended(const char *line, const listing *final)
     assert_int_equal(now.n, final->n);
     for (size_t i = 0; i < now.n; i++)
         if (!is_among(&now.files[i], final) && !is_whole(now.files[i].name))
-            fail_msg("cbe %s, after runs that were killed: %s is another file", line, now.files[i].name);
+            fail_msg("cbe %s, after runs that were killed: %s is another file", line,
+                     now.files[i].name);
 }
 
 static bool has_nameless(const char *folder)
@@ -156,7 +167,8 @@ static bool has_nameless(const char *folder)
     return nameless;
 }
 
-/* Kills runs at moments that are evenly spread over the time of one, and lets one in a while get to its end. */
+/* Kills runs at moments that are evenly spread over the time of one, and lets one in a while get to
+ * its end. */
 static void kill_runs(size_t run)
 {
     static listing earlier, final;
@@ -172,7 +184,8 @@ static void kill_runs(size_t run)
     while (killed < wanted) {
         const double seconds = longest * (double)cbe_rng_below(&rng, 1000) / 1000;
         if (run_killed(resumed, shared, seconds)) {
-            longest *= 1.03; /* so that the end is reached too, on a machine that has become slower */
+            longest *=
+                1.03; /* so that the end is reached too, on a machine that has become slower */
             killed++;
             temporary += check_killed(line, &earlier, &final);
         } else {
@@ -227,8 +240,11 @@ static int set_up(void **state)
     const cbe_tensor_spec spec = {"input_ids", CBE_I64, 2, {N_SEQUENCES, LENGTH}};
     if (program_set_up(state) != 0) return -1;
     cbe_rng_seed(&rng, 19);
-    for (size_t i = 0; i < N_SEQUENCES * LENGTH; i++) ids[i] = (int64_t)(cbe_test_uniform(&random) * 60);
-    cbe_assert_ok(cbe_safetensors_writer_create(&writer, program_expand("%F/ids.safetensors"), 1, &spec, 0, NULL, &err), &err);
+    for (size_t i = 0; i < N_SEQUENCES * LENGTH; i++)
+        ids[i] = (int64_t)(cbe_test_uniform(&random) * 60);
+    cbe_assert_ok(cbe_safetensors_writer_create(&writer, program_expand("%F/ids.safetensors"), 1,
+                                                &spec, 0, NULL, &err),
+                  &err);
     cbe_assert_ok(cbe_safetensors_writer_put(writer, 0, 0, N_SEQUENCES * LENGTH, ids, &err), &err);
     cbe_assert_ok(cbe_safetensors_writer_commit(writer, &err), &err);
     program_done("extract " LLAMA "-k 2 --preset seed --max-iter 1 -o %F/basis");

@@ -331,9 +331,12 @@ static void spill__has_the_bits_of_capture_and_leaves_nothing(void **state)
     snprintf(folder, sizeof folder, "%s", temp_path(state, "spill"));
     assert_int_equal(mkdir(folder, 0777), 0);
     void *inside = folder;
-    cbe_assert_ok(cbe_hidden_states_capture(&kept, m.model, &m.tokens, layers, NULL, NULL, &err), &err);
+    cbe_assert_ok(cbe_hidden_states_capture(&kept, m.model, &m.tokens, layers, NULL, NULL, &err),
+                  &err);
     for (int i = 0; i < 2; i++)
-        cbe_assert_ok(cbe_hidden_states_spill(&spilled[i], folder, m.model, &m.tokens, layers, NULL, NULL, &err), &err);
+        cbe_assert_ok(cbe_hidden_states_spill(&spilled[i], folder, m.model, &m.tokens, layers, NULL,
+                                              NULL, &err),
+                      &err);
     assert_int_equal(temp_count(&inside, ""), 2); /* . and .. */
     assert_int_equal(cbe_hidden_states_n_blocks(spilled[0]), LLAMA_L);
     assert_memory_equal(cbe_hidden_states_ids(spilled[0]), m.tokens.ids, LLAMA_N * sizeof(int64_t));
@@ -349,8 +352,12 @@ static void spill__has_the_bits_of_capture_and_leaves_nothing(void **state)
     }
     cbe_hidden_states_close(kept);
     cbe_hidden_states *none = NULL;
-    assert_int_equal(cbe_hidden_states_spill(&none, folder, m.model, &m.tokens, layers, cancel, NULL, &err), CBE_ERR_CANCELLED);
-    assert_int_equal(cbe_hidden_states_spill(&none, temp_path(state, "nowhere"), m.model, &m.tokens, layers, NULL, NULL, &err), CBE_ERR_IO);
+    assert_int_equal(
+        cbe_hidden_states_spill(&none, folder, m.model, &m.tokens, layers, cancel, NULL, &err),
+        CBE_ERR_CANCELLED);
+    assert_int_equal(cbe_hidden_states_spill(&none, temp_path(state, "nowhere"), m.model, &m.tokens,
+                                             layers, NULL, NULL, &err),
+                     CBE_ERR_IO);
     assert_null(none);
     assert_int_equal(temp_count(&inside, ""), 2);
     close_llama(&m);
@@ -382,9 +389,12 @@ static void capture_save_and_open__say_when_memory_is_short(void **state)
             cbe_hidden_states *s = NULL;
             assert_true(allowed < 500);
             cbe_memory_fail_after(allowed);
-            st = call == 0   ? cbe_hidden_states_capture(&s, m.model, &m.tokens, layers, NULL, NULL, &err)
-                 : call == 3 ? cbe_hidden_states_spill(&s, *state, m.model, &m.tokens, layers, NULL, NULL, &err)
-                 : call == 1 ? cbe_hidden_states_save(path, m.model, &m.tokens, layers, true, NULL, NULL, &err)
+            st = call == 0
+                     ? cbe_hidden_states_capture(&s, m.model, &m.tokens, layers, NULL, NULL, &err)
+                 : call == 3 ? cbe_hidden_states_spill(&s, *state, m.model, &m.tokens, layers, NULL,
+                                                       NULL, &err)
+                 : call == 1 ? cbe_hidden_states_save(path, m.model, &m.tokens, layers, true, NULL,
+                                                      NULL, &err)
                              : cbe_hidden_states_open(&s, path, &err);
             cbe_memory_fail_after(-1);
             if (st != CBE_OK) assert_true(st == CBE_ERR_NOMEM && !s);

@@ -1,4 +1,5 @@
-/* Files without a name: none stays when a process is killed, none is swept while its process lives. */
+/* Files without a name: none stays when a process is killed, none is swept while its process lives.
+ * */
 #define _GNU_SOURCE
 #include "io/temporary_file.h"
 
@@ -41,7 +42,8 @@ static void open__leaves_no_name_in_the_folder(void **state)
     cbe_temporary_file_close(&file);
 }
 
-/* Starts a process that has a named temporary file and waits; returns its number when the name is there. */
+/* Starts a process that has a named temporary file and waits; returns its number when the name is
+ * there. */
 static pid_t start_holder(void **state)
 {
     int ready[2];
@@ -64,8 +66,10 @@ static pid_t start_holder(void **state)
 
 static void sweep__removes_what_a_killed_process_left_and_nothing_else(void **state)
 {
-    static const char *const others[] = {".cbe-1-x.tmp", ".cbe-1-1.tmp.keep", "x.cbe-1-1.tmp", ".cbe-01-1.tmp", ".cbe--1.tmp"};
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++) temp_write(temp_path(state, others[i]), "x", 1);
+    static const char *const others[] = {".cbe-1-x.tmp", ".cbe-1-1.tmp.keep", "x.cbe-1-1.tmp",
+                                         ".cbe-01-1.tmp", ".cbe--1.tmp"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        temp_write(temp_path(state, others[i]), "x", 1);
     assert_int_equal(symlink("others", temp_path(state, ".cbe-7-7.tmp")), 0);
     assert_int_equal(mkdir(temp_path(state, ".cbe-8-8.tmp"), 0777), 0);
     const size_t kept = temp_count(state, ".cbe-");
@@ -77,7 +81,8 @@ static void sweep__removes_what_a_killed_process_left_and_nothing_else(void **st
     assert_int_equal(temp_count(state, ".cbe-"), kept + 1);
     cbe_temporary_files_sweep(*state);
     assert_int_equal(temp_count(state, ".cbe-"), kept);
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++) assert_int_equal(unlink(temp_path(state, others[i])), 0);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        assert_int_equal(unlink(temp_path(state, others[i])), 0);
     assert_int_equal(unlink(temp_path(state, ".cbe-7-7.tmp")), 0);
     assert_int_equal(rmdir(temp_path(state, ".cbe-8-8.tmp")), 0);
 }
@@ -90,12 +95,16 @@ static void unnamed_array__reads_what_was_put_and_has_no_name(void **state)
     assert_int_equal(temp_count(state, ".cbe-"), 0);
     for (size_t i = ROWS; i-- > 0;)
         for (size_t first = 0; first < ROW; first += 3) {
-            const float numbers[3] = {(float)(10 * i + first), (float)(10 * i + first + 1), (float)(10 * i + first + 2)};
-            cbe_assert_ok(cbe_unnamed_array_put(&array, i, first, first + 3 > ROW ? ROW - first : 3, numbers, &err), &err);
+            const float numbers[3] = {(float)(10 * i + first), (float)(10 * i + first + 1),
+                                      (float)(10 * i + first + 2)};
+            cbe_assert_ok(cbe_unnamed_array_put(&array, i, first, first + 3 > ROW ? ROW - first : 3,
+                                                numbers, &err),
+                          &err);
         }
     cbe_assert_ok(cbe_unnamed_array_map(&array, &err), &err);
     for (size_t i = 0; i < ROWS; i++)
-        for (size_t k = 0; k < ROW; k++) assert_true(array.numbers[i * ROW + k] == (float)(10 * i + k));
+        for (size_t k = 0; k < ROW; k++)
+            assert_true(array.numbers[i * ROW + k] == (float)(10 * i + k));
     cbe_unnamed_array_close(&array);
     cbe_unnamed_array_close(&array);
 }
@@ -103,7 +112,8 @@ static void unnamed_array__reads_what_was_put_and_has_no_name(void **state)
 static void unnamed_array__in_no_folder_is_an_error(void **state)
 {
     cbe_unnamed_array array;
-    assert_int_equal(cbe_unnamed_array_open(&array, temp_path(state, "none"), 1, 1, &err), CBE_ERR_IO);
+    assert_int_equal(cbe_unnamed_array_open(&array, temp_path(state, "none"), 1, 1, &err),
+                     CBE_ERR_IO);
     assert_non_null(strstr(err.message, "No such file or directory"));
     assert_int_equal(cbe_unnamed_array_open(&array, *state, SIZE_MAX / 4, 8, &err), CBE_ERR_NOMEM);
     cbe_unnamed_array_close(&array);
