@@ -58,15 +58,19 @@ static cbe_error err;
 static cbe_rng rng;
 
 /* Runs the line, and kills it (of two processes one of them) after so many seconds, unless it has
- * ended. @return whether it was killed */
-static bool run_killed(const char *line, bool shared, double seconds)
+ * ended.
+ * @param longest  seconds that a whole run takes
+ * @return whether it was killed */
+static bool run_killed(const char *line, bool shared, double seconds, double longest)
 {
     int status;
     if (shared) {
         char whole[1200];
-        snprintf(whole, sizeof whole, "-n 2 %%D/mpi/die_later.sh %zu %.0f %%P %s",
-                 cbe_rng_below(&rng, 2), 1e3 * seconds, line);
-        status = program_run_under(getenv("CBE_MPIEXEC"), whole);
+        /* Open MPI's mpirun may overlook that a process has ended and wait for it for ever. */
+        snprintf(whole, sizeof whole,
+                 "-s KILL %.0f %s -n 2 %%D/mpi/die_later.sh %zu %.0f %%P %s", 20 + 20 * longest,
+                 getenv("CBE_MPIEXEC"), cbe_rng_below(&rng, 2), 1e3 * seconds, line);
+        status = program_end(program_start("timeout", whole));
         if (status != 0) return true;
     } else {
         const struct timespec pause = {(time_t)seconds,
@@ -183,7 +187,7 @@ static void kill_runs(size_t run)
     size_t killed = 0, temporary = 0;
     while (killed < wanted) {
         const double seconds = longest * (double)cbe_rng_below(&rng, 1000) / 1000;
-        if (run_killed(resumed, shared, seconds)) {
+        if (run_killed(resumed, shared, seconds, longest)) {
             longest *=
                 1.03; /* so that the end is reached too, on a machine that has become slower */
             killed++;
