@@ -24,6 +24,14 @@ cbe_status cbe_hidden_states_capture(cbe_hidden_states **out, const cbe_model *m
                                      const cbe_tokens *tokens, const bool *layers,
                                      bool (*progress)(void *context, size_t done, size_t total),
                                      void *context, cbe_error *err);
+/** The same, in a file without a name in a folder, which is mapped: memory holds one batch, and the
+ * file ends with the states. They cannot be traded.
+ * @return also CBE_ERR_IO and CBE_ERR_SYSTEM: the folder cannot be written, or is full */
+cbe_status cbe_hidden_states_spill(cbe_hidden_states **out, const char *folder,
+                                   const cbe_model *model, const cbe_tokens *tokens,
+                                   const bool *layers,
+                                   bool (*progress)(void *context, size_t done, size_t total),
+                                   void *context, cbe_error *err);
 /** Runs a model and writes a hidden-state file (docs/formats.md) as it goes: memory holds one batch.
  * @param with_logits also `logits` (B, S, V) */
 cbe_status cbe_hidden_states_save(const char *path, const cbe_model *model, const cbe_tokens *tokens,

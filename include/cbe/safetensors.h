@@ -61,8 +61,8 @@ typedef struct {
 
 typedef struct cbe_safetensors_writer cbe_safetensors_writer;
 
-/** Starts writing to a temporary file in path's folder. The header lists the tensors as declared;
- * their data lies by decreasing element size, so that every tensor is aligned.
+/** Starts writing to a file without a name in path's folder. The header lists the tensors as
+ * declared; their data lies by decreasing element size, so that every tensor is aligned.
  * @param metadata n_metadata pairs key, value (2 * n_metadata strings); may be NULL when 0
  * @return CBE_OK, CBE_ERR_IO, CBE_ERR_NOMEM, CBE_ERR_ARG */
 cbe_status cbe_safetensors_writer_create(cbe_safetensors_writer **out, const char *path,
@@ -75,10 +75,10 @@ cbe_status cbe_safetensors_writer_put(cbe_safetensors_writer *writer, size_t i, 
                                       size_t count, const void *data, cbe_error *err);
 /** Brings what was put to the disk, before commit: commit then has only to rename. */
 cbe_status cbe_safetensors_writer_flush(cbe_safetensors_writer *writer, cbe_error *err);
-/** Syncs, renames over path and frees the writer (also on failure: the temporary file is removed).
+/** Syncs, renames over path and frees the writer, also on failure.
  * @return CBE_OK, CBE_ERR_IO; CBE_ERR_ARG when fewer elements of a tensor were put than declared */
 cbe_status cbe_safetensors_writer_commit(cbe_safetensors_writer *writer, cbe_error *err);
-/** Removes the temporary file and frees the writer; NULL is allowed. */
+/** Leaves path as it is and frees the writer; NULL is allowed. */
 void cbe_safetensors_writer_abandon(cbe_safetensors_writer *writer);
 
 #ifdef __cplusplus

@@ -1,10 +1,8 @@
 /* result_files.c - the result folder of an extraction (cbe/extraction.h, docs/formats.md). */
-#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "cbe/extraction.h"
 #include "cbe/safetensors.h"
@@ -17,19 +15,11 @@
 
 cbe_status cbe_result_folder_prepare(const char *folder, cbe_error *err)
 {
-    cbe_path_kind kind;
-    if (mkdir(folder, 0777) != 0 && errno != EEXIST)
-        return cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: the output folder cannot be made: %s", folder,
-                        strerror(errno));
-    cbe_status st = cbe_path_look(folder, &kind, err);
+    cbe_status st = cbe_path_make_folder(folder, err);
     if (st != CBE_OK) return st;
-    if (kind != CBE_PATH_FOLDER)
-        return cbe_fail(err, CBE_ERR_IO, -1, "%s: is not a folder; name another one with -o", folder);
     char *path = cbe_path_join(folder, "basis.safetensors", err);
     if (!path) return CBE_ERR_NOMEM;
-    cbe_atomic_file *file = NULL;
-    st = cbe_atomic_file_create(&file, path, err);
-    cbe_atomic_file_abandon(file);
+    st = cbe_atomic_file_check(path, err);
     cbe_free(path);
     return st;
 }
@@ -184,6 +174,7 @@ cbe_status cbe_result_save(const char *folder, size_t n, const cbe_layer_result 
     if ((st = cbe_atomic_file_create(&json, json_path, err)) != CBE_OK) goto done;
     if ((st = cbe_atomic_file_write(json, 0, text, strlen(text), err)) != CBE_OK) goto done;
     if ((st = cbe_atomic_file_write(json, strlen(text), "\n", 1, err)) != CBE_OK) goto done;
+    if ((st = cbe_atomic_file_sync(json, err)) != CBE_OK) goto done;
     if ((st = cbe_safetensors_writer_flush(tensors, err)) != CBE_OK) goto done;
     if ((st = cbe_atomic_file_flush(json, err)) != CBE_OK) goto done;
     st = cbe_safetensors_writer_commit(tensors, err);

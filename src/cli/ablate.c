@@ -8,6 +8,7 @@
 #include "cli/commands.h"
 #include "cli/inputs.h"
 #include "cli/options.h"
+#include "cli/outputs.h"
 #include "cli/progress.h"
 #include "core/fail.h"
 #include "core/memory.h"
@@ -147,6 +148,25 @@ static cbe_status open_basis(cbe_basis_file **out, ablate_options *given, cli_pr
     return CBE_OK;
 }
 
+/* Before a model is run; layers are chosen by then. */
+static cbe_status declare_outputs(cli_outputs *o, const ablate_options *given, cbe_error *err)
+{
+    cbe_status st;
+    if (!given->run.output) return CBE_OK;
+    cli_outputs_begin(o);
+    cli_outputs_read_corpus(o, &given->run.corpus);
+    cli_outputs_read_basis(o, "--basis", given->basis);
+    if ((st = cli_outputs_folder(o, given->run.output, err)) != CBE_OK) return st;
+    st = cli_outputs_write(o, "ablate.json", CLI_OWN_ABLATION_RECORD, err);
+    if (st == CBE_OK) st = cli_outputs_write(o, "ablate.csv", CLI_OWN_ABLATION_TABLE, err);
+    for (size_t i = 0; i < given->run.layers.n && st == CBE_OK; i++) {
+        char name[48];
+        snprintf(name, sizeof name, "ablate-%zu.svg", given->run.layers.ranges[i][0]);
+        st = cli_outputs_write(o, name, CLI_OWN_CHART, err);
+    }
+    return st;
+}
+
 static bool show_progress(void *context, size_t done, size_t total)
 {
     cli_progress_release(context);
@@ -225,6 +245,7 @@ int cli_ablate(int argc, char **argv)
     cbe_basis_file *basis = NULL;
     cbe_ablation_run *run = NULL;
     cbe_layer_ablation *results = NULL;
+    cli_outputs outputs = {0};
 
     given.run.skip = (cli_skip){true, SIZE_MAX}; /* not given */
     given.run.site = CBE_N_SITES;                /* likewise */
@@ -238,7 +259,7 @@ int cli_ablate(int argc, char **argv)
     cli_progress_init(&progress, given.run.corpus.quiet, given.run.corpus.verbose);
     if ((st = check_usage(&given, &err)) != CBE_OK) goto done;
     if ((st = open_basis(&basis, &given, &progress, &err)) != CBE_OK) goto done;
-    if (given.run.output && (st = cbe_result_folder_prepare(given.run.output, &err)) != CBE_OK) goto done;
+    if ((st = declare_outputs(&outputs, &given, &err)) != CBE_OK) goto done;
     given.run.lens = "model";
     given.run.output_optional = true;
     given.run.vectors_of = given.run.made_from = basis;
@@ -282,6 +303,7 @@ done:
     cbe_basis_close(basis);
     cli_inputs_close(&in);
     cbe_inputs_free(&read);
+    cli_outputs_end(&outputs);
     cli_free(&command, &given);
     return st == CBE_OK ? cli_finish_output() : cli_report(&err);
 }

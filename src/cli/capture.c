@@ -2,6 +2,7 @@
 #include "cli/commands.h"
 #include "cli/inputs.h"
 #include "cli/options.h"
+#include "cli/outputs.h"
 #include "cli/progress.h"
 #include "core/fail.h"
 #include "core/memory.h"
@@ -42,6 +43,7 @@ int cli_capture(int argc, char **argv)
     cbe_status st;
     bool help, *wanted = NULL;
     cli_progress progress;
+    cli_outputs outputs = {0};
     cbe_model *model = NULL;
     cbe_tokens tokens = {0};
     cbe_inputs read = {0};
@@ -59,6 +61,9 @@ int cli_capture(int argc, char **argv)
                       command.usage);
         goto done;
     }
+    cli_outputs_begin(&outputs);
+    cli_outputs_read_corpus(&outputs, &given.corpus);
+    if ((st = cli_outputs_write_file(&outputs, given.output, &err)) != CBE_OK) goto done;
     if ((st = cli_open_model(&model, &given.corpus, &err)) != CBE_OK) goto done;
     const size_t n_states = cbe_model_get_config(model)->n_layers + 1;
     if ((st = cli_choose_layers(&given.layers, n_states, &layers, &n_layers, &err)) != CBE_OK) goto done;
@@ -80,6 +85,7 @@ done:
     cbe_tokens_free(&tokens);
     cbe_inputs_free(&read);
     cbe_model_close(model);
+    cli_outputs_end(&outputs);
     cli_free(&command, &given);
     return st == CBE_OK ? cli_finish_output() : cli_report(&err);
 }

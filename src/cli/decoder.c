@@ -4,6 +4,7 @@
 #include "cbe/model.h"
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/outputs.h"
 #include "core/fail.h"
 
 typedef struct {
@@ -34,6 +35,7 @@ int cli_decoder(int argc, char **argv)
     cbe_status st;
     bool help;
     cbe_model *model = NULL;
+    cli_outputs outputs = {0};
 
     if ((st = cli_parse(&command, argc, argv, &given, &help, &err)) != CBE_OK) goto done;
     if (help) {
@@ -45,6 +47,9 @@ int cli_decoder(int argc, char **argv)
                       command.usage);
         goto done;
     }
+    cli_outputs_begin(&outputs);
+    cli_outputs_read_model(&outputs, given.model);
+    if ((st = cli_outputs_write_file(&outputs, given.output, &err)) != CBE_OK) goto done;
     if ((st = cbe_model_open(&model, given.model, &err)) != CBE_OK) goto done;
     const cbe_decoder *decoder = cbe_model_decoder(model);
     if ((st = cbe_decoder_save(decoder, given.output, &err)) != CBE_OK) goto done;
@@ -52,5 +57,6 @@ int cli_decoder(int argc, char **argv)
            decoder->vocab_size, given.output);
 done:
     cbe_model_close(model);
+    cli_outputs_end(&outputs);
     return st == CBE_OK ? cli_finish_output() : cli_report(&err);
 }

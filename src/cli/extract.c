@@ -9,6 +9,7 @@
 #include "cli/inputs.h"
 #include "cli/interrupt.h"
 #include "cli/options.h"
+#include "cli/outputs.h"
 #include "cli/progress.h"
 #include "core/clock.h"
 #include "core/fail.h"
@@ -25,6 +26,7 @@ typedef struct {
     const char *divide;
 } extract_options;
 
+static const char checkpoint_name[] = "checkpoint.safetensors";
 static const char *const presets[] = {"default", "seed", "tuned-lens", NULL};
 _Static_assert(sizeof presets / sizeof *presets == CBE_N_PRESETS + 1, "in the order of the enum");
 
@@ -178,7 +180,7 @@ static cbe_status open_checkpoint(cbe_checkpoint **out, char **path, const extra
                                   const cbe_run_record *record, size_t found[2], cli_progress *progress, cbe_error *err)
 {
     struct stat info;
-    if (!(*path = cbe_path_join(given->run.output, "checkpoint.safetensors", err))) return CBE_ERR_NOMEM;
+    if (!(*path = cbe_path_join(given->run.output, checkpoint_name, err))) return CBE_ERR_NOMEM;
     cli_interrupt_resumes_from(*path);
     cbe_status st = cbe_checkpoint_create(out, *path, record, in->n_layers, in->layers, given->run.vectors, in->options.run, err);
     const bool there = stat(*path, &info) == 0;
@@ -281,13 +283,29 @@ done:
     return st;
 }
 
+/* By the process that writes; what is in a checkpoint to go on from is looked at when it is read.
+ * */
+static cbe_status declare_outputs(cli_outputs *o, const extract_options *given, cbe_error *err)
+{
+    cbe_status st;
+    if (!given->run.output || (!given->run.corpus.model && !given->run.hidden_states))
+        return CBE_OK;
+    cli_outputs_begin(o);
+    cli_outputs_read_run(o, &given->run);
+    cli_outputs_read_basis(o, "--init", given->init);
+    if ((st = cli_outputs_folder(o, given->run.output, err)) != CBE_OK) return st;
+    if ((st = cli_outputs_write(o, "basis.safetensors", CLI_OWN_BASIS, err)) != CBE_OK) return st;
+    if ((st = cli_outputs_write(o, "basis.json", CLI_OWN_BASIS_RECORD, err)) != CBE_OK) return st;
+    return given->resume ? cli_outputs_write_any(o, checkpoint_name, err)
+                         : cli_outputs_write(o, checkpoint_name, CLI_OWN_CHECKPOINT, err);
+}
+
 /* What can be found wrong before the inputs are opened. */
-static cbe_status prepare(extract_options *given, cbe_basis_file **init, cbe_error *err)
+static cbe_status prepare(extract_options *given, cli_outputs *outputs, cbe_basis_file **init,
+                          cbe_error *err)
 {
     cbe_status st = cli_parse_divide(&given->run.divide, given->divide, err);
-    /* What cannot be written must not be found out at the end. */
-    if (st == CBE_OK && cli_team_speaks(given->run.team) && given->run.output && (given->run.corpus.model || given->run.hidden_states))
-        st = cbe_result_folder_prepare(given->run.output, err);
+    if (st == CBE_OK && cli_team_speaks(given->run.team)) st = declare_outputs(outputs, given, err);
     return st == CBE_OK ? open_init(init, given, err) : st;
 }
 
@@ -301,6 +319,7 @@ int cli_extract(int argc, char **argv)
     cbe_inputs read = {.digests = true};
     cli_progress progress;
     cbe_basis_file *init = NULL;
+    cli_outputs outputs = {0};
     const double began = cbe_now();
 
     given.run.skip.automatic = true;
@@ -329,7 +348,7 @@ int cli_extract(int argc, char **argv)
     if (given.run.skip.automatic && given.run.skip.positions == SIZE_MAX && preset != CBE_PRESET_DEFAULT)
         given.run.skip = (cli_skip){false, 0};
     cli_interrupt_note(speaks);
-    if ((st = cbe_processes_agree(team.all, prepare(&given, &init, &err), &err)) != CBE_OK) goto done;
+    if ((st = cbe_processes_agree(team.all, prepare(&given, &outputs, &init, &err), &err)) != CBE_OK) goto done;
     given.run.made_from = given.run.corpus.model ? init : NULL;
     if ((st = cli_inputs_open(&in, &given.run, &progress, &err)) != CBE_OK) goto done;
     if ((st = cbe_processes_agree(team.all, use_init(&in, init, &progress, &err), &err)) != CBE_OK) goto done;
@@ -352,6 +371,7 @@ done:
     if (st != CBE_OK && speaks && in.options.run && groups) cbe_processes_abort(team.all, status);
     cli_inputs_close(&in);
     cbe_inputs_free(&read);
+    cli_outputs_end(&outputs);
     cbe_basis_close(init);
     cli_free(&command, &given);
     return cli_team_end(&team, status);

@@ -2,6 +2,7 @@
 #include "cbe/tuned_lens.h"
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/outputs.h"
 #include "core/fail.h"
 
 typedef struct {
@@ -37,6 +38,7 @@ int cli_lens_convert(int argc, char **argv)
     cbe_status st;
     bool help;
     cbe_lens_format from;
+    cli_outputs outputs = {0};
     cbe_tuned_lens *lens = NULL;
     cbe_tuned_lens_config *config = NULL;
 
@@ -51,11 +53,15 @@ int cli_lens_convert(int argc, char **argv)
     }
     if ((st = cbe_tuned_lens_find(given.lens, &from, &err)) != CBE_OK) goto done;
     const cbe_lens_format to = given.format > 0 ? (cbe_lens_format)(given.format - 1) : from == CBE_LENS_PT ? CBE_LENS_SAFETENSORS : CBE_LENS_PT;
+    cli_outputs_begin(&outputs);
+    cli_outputs_read_lens(&outputs, "LENS", given.lens);
+    if ((st = cli_outputs_write_lens(&outputs, given.output, to, &err)) != CBE_OK) goto done;
     if ((st = cbe_tuned_lens_load(&lens, &config, given.lens, NULL, &err)) != CBE_OK) goto done;
     if ((st = cbe_tuned_lens_save(lens, config, given.output, to, &err)) != CBE_OK) goto done;
     printf("%zu layers of hidden size %zu in %s/%s\n", lens->n_layers, lens->hidden_size, given.output, cbe_lens_format_file(to));
 done:
     cbe_tuned_lens_config_free(config);
     cbe_tuned_lens_free(lens);
+    cli_outputs_end(&outputs);
     return st == CBE_OK ? cli_finish_output() : cli_report(&err);
 }

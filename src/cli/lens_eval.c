@@ -8,6 +8,7 @@
 #include "cli/inputs.h"
 #include "cli/lens_folder.h"
 #include "cli/options.h"
+#include "cli/outputs.h"
 #include "cli/progress.h"
 #include "core/fail.h"
 #include "core/memory.h"
@@ -58,6 +59,7 @@ typedef struct {
     cbe_tuned_lens **owned; /* (n_lenses) */
     cbe_tokenizer *tokenizer; /* NULL: it cannot be read, and untold says why */
     cbe_error untold;
+    cli_outputs outputs;
 } eval_inputs;
 
 static void close_inputs(eval_inputs *in)
@@ -69,6 +71,7 @@ static void close_inputs(eval_inputs *in)
     cbe_tokens_free(&in->tokens);
     cbe_tokenizer_free(in->tokenizer);
     cbe_model_close(in->model);
+    cli_outputs_end(&in->outputs);
 }
 
 static cbe_status open_lenses(eval_inputs *in, const eval_options *given, cli_progress *progress, cbe_error *err)
@@ -90,6 +93,27 @@ static cbe_status open_lenses(eval_inputs *in, const eval_options *given, cli_pr
     return CBE_OK;
 }
 
+static cbe_status declare_outputs(cli_outputs *o, const eval_options *given, cbe_error *err)
+{
+    cbe_status st;
+    cli_outputs_begin(o);
+    cli_outputs_read_corpus(o, &given->corpus);
+    for (size_t i = 0; i < given->lenses.n; i++)
+        cli_outputs_read_lens(o, "--lens", given->lenses.paths[i]);
+    if ((st = cli_outputs_folder(o, given->output, err)) != CBE_OK) return st;
+    st = cli_outputs_write(o, "eval.json", CLI_OWN_EVAL_RECORD, err);
+    if (st == CBE_OK) st = cli_outputs_write(o, "eval.csv", CLI_OWN_EVAL_TABLE, err);
+    if (st == CBE_OK) st = cli_outputs_write(o, "eval.svg", CLI_OWN_CHART, err);
+    if (st == CBE_OK && given->transfer)
+        st = cli_outputs_write(o, "transfer.csv", CLI_OWN_TRANSFER_TABLE, err);
+    for (size_t i = 0; i < given->lenses.n && given->transfer && st == CBE_OK; i++) {
+        char name[48] = "transfer.svg";
+        if (i > 0) snprintf(name, sizeof name, "transfer-%zu.svg", i + 1);
+        st = cli_outputs_write(o, name, CLI_OWN_CHART, err);
+    }
+    return st;
+}
+
 static cbe_status open_inputs(eval_inputs *in, const eval_options *given, cli_progress *progress, cbe_error *err)
 {
     cbe_status st;
@@ -98,7 +122,7 @@ static cbe_status open_inputs(eval_inputs *in, const eval_options *given, cli_pr
     if (given->transfer && given->lenses.n == 0)
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         "--layer-transfer needs a tuned lens: the logit lens is the same at every layer; give --lens FOLDER");
-    if (given->output && (st = cbe_result_folder_prepare(given->output, err)) != CBE_OK) return st;
+    if (given->output && (st = declare_outputs(&in->outputs, given, err)) != CBE_OK) return st;
     if ((st = cli_open_model(&in->model, &given->corpus, err)) != CBE_OK) return st;
     st = cli_choose_layers(&given->layers, cbe_model_get_config(in->model)->n_layers, &in->layers, &in->n_layers, err);
     if (st != CBE_OK) return st;

@@ -3,6 +3,7 @@
 #include "cli/commands.h"
 #include "cli/inputs.h"
 #include "cli/options.h"
+#include "cli/outputs.h"
 #include "cli/progress.h"
 #include "core/fail.h"
 #include "core/memory.h"
@@ -54,6 +55,7 @@ int cli_lens_fit(int argc, char **argv)
     cbe_status st;
     bool help;
     cli_progress progress;
+    cli_outputs outputs = {0};
     cbe_model *model = NULL;
     cbe_tokens tokens = {0};
     cbe_inputs read = {0};
@@ -74,7 +76,9 @@ int cli_lens_fit(int argc, char **argv)
         goto done;
     }
     const cbe_lens_format format = (cbe_lens_format)given.format;
-    if ((st = cbe_tuned_lens_prepare(given.output, format, &err)) != CBE_OK) goto done;
+    cli_outputs_begin(&outputs);
+    cli_outputs_read_corpus(&outputs, &given.corpus);
+    if ((st = cli_outputs_write_lens(&outputs, given.output, format, &err)) != CBE_OK) goto done;
     if ((st = cli_open_model(&model, &given.corpus, &err)) != CBE_OK) goto done;
     st = cli_read_tokens(&tokens, model, &given.corpus, given.corpus.max_tokens, &progress, &err);
     if (st != CBE_OK) goto done;
@@ -97,6 +101,7 @@ done:
     cbe_tokens_free(&tokens);
     cbe_inputs_free(&read);
     cbe_model_close(model);
+    cli_outputs_end(&outputs);
     cli_free(&command, &given);
     return st == CBE_OK ? cli_finish_output() : cli_report(&err);
 }

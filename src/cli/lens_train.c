@@ -8,6 +8,7 @@
 #include "cli/inputs.h"
 #include "cli/lens_folder.h"
 #include "cli/options.h"
+#include "cli/outputs.h"
 #include "cli/progress.h"
 #include "core/fail.h"
 #include "core/memory.h"
@@ -23,6 +24,7 @@ typedef struct {
     bool resume;
 } train_options;
 
+static const char checkpoint_name[] = "checkpoint.safetensors";
 static const char *const starts[] = {"affine", "zero", NULL};
 static const char *const optimizers[] = {"natural", "sgd", "adam", NULL};
 _Static_assert(sizeof starts / sizeof *starts == CBE_N_STARTS, "in the order of the enum; the last one is --init");
@@ -73,7 +75,34 @@ typedef struct {
     cbe_tokens tokens;
     cbe_tuned_lens *init;
     char *checkpoint;
+    cli_outputs outputs;
 } train_inputs;
+
+/* What is in a checkpoint to go on from is looked at when it is read. */
+static cbe_status declare_outputs(train_inputs *in, const train_options *given,
+                                  cli_progress *progress, cbe_error *err)
+{
+    cli_outputs *o = &in->outputs;
+    cbe_path_kind there = CBE_PATH_NOTHING;
+    cli_outputs_begin(o);
+    cli_outputs_read_corpus(o, &given->corpus);
+    cli_outputs_read_lens(o, "--init", given->init);
+    cbe_status st = cli_outputs_write_lens(o, given->output, (cbe_lens_format)given->format, err);
+    if (st == CBE_OK) st = cli_outputs_write(o, "train.csv", CLI_OWN_TRAIN_TABLE, err);
+    if (st == CBE_OK) st = cli_outputs_write(o, "train.svg", CLI_OWN_CHART, err);
+    if (st != CBE_OK || !given->checkpoint_steps) return st;
+    if (!(in->checkpoint = cbe_path_join(given->output, checkpoint_name, err)))
+        return CBE_ERR_NOMEM;
+    if (given->resume) return cli_outputs_write_any(o, checkpoint_name, err);
+    if ((st = cli_outputs_write(o, checkpoint_name, CLI_OWN_TRAIN_CHECKPOINT, err)) != CBE_OK)
+        return st;
+    if ((st = cbe_path_look(in->checkpoint, &there, err)) == CBE_OK && there != CBE_PATH_NOTHING)
+        cli_warn(
+            progress,
+            "%s is of a run that was interrupted, and will be replaced: --resume goes on with it",
+            in->checkpoint);
+    return st;
+}
 
 static bool show_step(void *context, size_t step, size_t n_steps, size_t n_layers, const double *losses)
 {
@@ -104,9 +133,7 @@ static cbe_status open_inputs(train_inputs *in, const train_options *given, cli_
     if (given->rate < 0) return cbe_fail(err, CBE_ERR_ARG, -1, "--rate %g: a rate cannot be negative", given->rate);
     if (given->resume && !given->checkpoint_steps)
         return cbe_fail(err, CBE_ERR_ARG, -1, "--resume needs checkpoints: leave out --checkpoint-steps 0");
-    if ((st = cbe_tuned_lens_prepare(given->output, (cbe_lens_format)given->format, err)) != CBE_OK) return st;
-    if (given->checkpoint_steps && !(in->checkpoint = cbe_path_join(given->output, "checkpoint.safetensors", err)))
-        return CBE_ERR_NOMEM;
+    if ((st = declare_outputs(in, given, progress, err)) != CBE_OK) return st;
     if ((st = cli_open_model(&in->model, &given->corpus, err)) != CBE_OK) return st;
     const cbe_model_config *config = cbe_model_get_config(in->model);
     if (given->init) {
@@ -193,6 +220,7 @@ done:
     cbe_tokens_free(&in.tokens);
     cbe_inputs_free(&read);
     cbe_model_close(in.model);
+    cli_outputs_end(&in.outputs);
     cli_free(&command, &given);
     return st == CBE_OK ? cli_finish_output() : cli_report(&err);
 }

@@ -6,6 +6,7 @@
 #include "cli/commands.h"
 #include "cli/inputs.h"
 #include "cli/options.h"
+#include "cli/outputs.h"
 #include "cli/progress.h"
 #include "core/fail.h"
 #include "core/memory.h"
@@ -145,6 +146,7 @@ int cli_probe(int argc, char **argv)
     cli_inputs in = {0};
     cbe_inputs read = {0};
     cli_progress progress;
+    cli_outputs outputs = {0};
     cbe_layer_objective *objective = NULL;
     cbe_safetensors_writer *writer = NULL;
     double *v = NULL, *energies = NULL, *constants = NULL, *grad = NULL, *per_token = NULL;
@@ -162,6 +164,12 @@ int cli_probe(int argc, char **argv)
     if (!given.vectors) {
         st = cbe_fail(&err, CBE_ERR_ARG, -1, "--vectors-file FILE is missing: the directions to probe");
         goto done;
+    }
+    if (given.run.output) {
+        cli_outputs_begin(&outputs);
+        cli_outputs_read_run(&outputs, &given.run);
+        cli_outputs_read(&outputs, "--vectors-file", given.vectors);
+        if ((st = cli_outputs_write_file(&outputs, given.run.output, &err)) != CBE_OK) goto done;
     }
     if ((st = read_directions(given.vectors, &read, &v, &m, &width, &err)) != CBE_OK) goto done;
     if ((st = cli_inputs_open(&in, &given.run, &progress, &err)) != CBE_OK) goto done;
@@ -215,6 +223,7 @@ done:
     cbe_layer_objective_free(objective);
     cli_inputs_close(&in);
     cbe_inputs_free(&read);
+    cli_outputs_end(&outputs);
     cli_free(&command, &given);
     return st == CBE_OK ? cli_finish_output() : cli_report(&err);
 }

@@ -1,14 +1,12 @@
 /* run_model.c - see run_model.h. */
 #include "cli/run_model.h"
 
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "cli/memory.h"
 #include "core/fail.h"
 #include "core/memory.h"
+#include "io/path.h"
 
 /* Which hidden_states.i are wanted: (L + 1) each. */
 typedef struct {
@@ -47,19 +45,23 @@ static bool has_room(const cli_inputs *in, double bytes)
     return in->memory == 0 || bytes <= (double)left / 2;
 }
 
-/* Where hidden states go that memory has no room for: beside the result. */
-static char *spill_path(const char *output, cbe_error *err)
+/* The folder of hidden states that memory has no room for: that of the result. */
+static cbe_status spill_folder(char **out, const char *output, cbe_error *err)
 {
-    struct stat info;
-    const bool folder = stat(output, &info) == 0 && S_ISDIR(info.st_mode);
-    static const char suffix[] = ".hidden-states.safetensors";
-    const size_t size = strlen(output) + sizeof suffix + 1;
-    char *path = cbe_alloc(size, 1, "path", err);
-    if (path) snprintf(path, size, "%s%s%s", output, folder ? "/" : "", suffix);
-    return path;
+    cbe_path_kind kind;
+    char *target = NULL;
+    cbe_status st = cbe_path_look(output, &kind, err);
+    if (st != CBE_OK) return st;
+    if (kind == CBE_PATH_FOLDER)
+        return (*out = cbe_copy_string(output, strlen(output), err)) ? CBE_OK : CBE_ERR_NOMEM;
+    if ((st = cbe_path_resolve(&target, output, err)) != CBE_OK) return st;
+    if (!(*out = cbe_path_folder_of(target, err))) st = CBE_ERR_NOMEM;
+    cbe_free(target);
+    return st;
 }
 
-/* The process runs all of its own sequences. What memory has no room for goes to a file that is mapped and has no name any more. */
+/* The process runs all of its own sequences. What memory has no room for goes to a file that is
+ * mapped and has no name. */
 static cbe_status run_alone(cli_inputs *in, const cli_run *run, const cbe_tokens *own, const layer_choice *choice,
                             cli_progress *progress, cbe_error *err)
 {
@@ -71,13 +73,13 @@ static cbe_status run_alone(cli_inputs *in, const cli_run *run, const cbe_tokens
                         "hidden states of %zu layers, %.2f GB, do not fit memory; give -o FOLDER, and they go to a file there, or "
                         "fewer layers or tokens",
                         choice->n_own, 1e-9 * bytes);
-    char *path = spill_path(run->output, err);
-    if (!path) return CBE_ERR_NOMEM;
+    char *folder = NULL;
+    cbe_status st = spill_folder(&folder, run->output, err);
+    if (st != CBE_OK) return st;
     cli_say(progress, "memory: hidden states of %zu layers, %.2f GB, go to a file beside the result", choice->n_own, 1e-9 * bytes);
-    cbe_status st = cbe_hidden_states_save(path, in->model, own, choice->own, false, cli_forward_progress, progress, err);
-    if (st == CBE_OK) st = cbe_hidden_states_open(&in->states, path, err);
-    unlink(path);
-    cbe_free(path);
+    st = cbe_hidden_states_spill(&in->states, folder, in->model, own, choice->own,
+                                 cli_forward_progress, progress, err);
+    cbe_free(folder);
     return st;
 }
 

@@ -1,10 +1,9 @@
 /* atomic_file.c - see atomic_file.h. */
+#define _GNU_SOURCE
 #include "io/atomic_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,77 +13,78 @@
 #include "core/fail.h"
 #include "core/memory.h"
 #include "io/path.h"
-
-enum {
-    NAME_TRIES = 1000, /* temporary names that a killed process of the same number may have left */
-    NAME_SPACE = 64,   /* for "/.cbe-PID-NUMBER.tmp" */
-};
+#include "io/temporary_file.h"
 
 struct cbe_atomic_file {
-    int fd; /* -1: none */
-    bool flushed;
-    char *path, *folder;
-    char *temporary; /* empty: no such file */
+    bool synced;
+    char *path, *target;         /* as given, named in messages; behind symbolic links */
+    cbe_temporary_file contents; /* in the target's folder */
 };
 
 static void atomic_file_free(cbe_atomic_file *file)
 {
     if (!file) return;
-    if (file->fd >= 0) close(file->fd);
-    if (file->temporary && *file->temporary) unlink(file->temporary);
-    cbe_free(file->temporary);
-    cbe_free(file->folder);
+    cbe_temporary_file_close(&file->contents);
+    cbe_free(file->target);
     cbe_free(file->path);
     cbe_free(file);
 }
 
-/* The folder part of a path: "." when it has none, "/" for files in the root. */
-static char *folder_of(const char *path, cbe_error *err)
+/* Whether rename could not replace what lies at the target, which it would say only at the end. */
+static cbe_status check_replaced(const cbe_atomic_file *file, cbe_error *err)
 {
-    const char *slash = strrchr(path, '/');
-    if (!slash) return cbe_copy_string(".", 1, err);
-    return cbe_copy_string(path, slash == path ? 1 : (size_t)(slash - path), err);
-}
-
-static cbe_status create_temporary(cbe_atomic_file *file, cbe_error *err)
-{
-    static atomic_uint counter;
-    const size_t size = strlen(file->folder) + NAME_SPACE;
-    file->temporary = cbe_alloc_zero(size, 1, "name of a temporary file", err);
-    if (!file->temporary) return CBE_ERR_NOMEM;
-    for (int i = 0; i < NAME_TRIES && file->fd < 0; i++) {
-        snprintf(file->temporary, size, "%s/.cbe-%ld-%u.tmp", file->folder, (long)getpid(),
-                 atomic_fetch_add(&counter, 1));
-        // Not mkstemp: the result is to have the permissions that the user's umask gives.
-        file->fd = open(file->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (file->fd < 0 && errno != EEXIST) break;
-    }
-    if (file->fd >= 0) return CBE_OK;
-    *file->temporary = 0;
-    return cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: cannot be written: folder '%s': %s", file->path,
-                    file->folder, strerror(errno));
+    struct stat info, folder;
+    if (stat(file->target, &info) != 0) return CBE_OK;
+    if (stat(file->contents.folder, &folder) == 0 && (folder.st_mode & S_ISVTX) && geteuid() != 0 &&
+        geteuid() != info.st_uid && geteuid() != folder.st_uid)
+        return cbe_fail(
+            err, CBE_ERR_IO, -1,
+            "%s: belongs to another user, in a folder where such files cannot be replaced",
+            file->path);
+#ifdef STATX_ATTR_MOUNT_ROOT
+    struct statx mount;
+    if (statx(AT_FDCWD, file->target, 0, 0, &mount) == 0 &&
+        (mount.stx_attributes & STATX_ATTR_MOUNT_ROOT))
+        return cbe_fail(err, CBE_ERR_IO, -1,
+                        "%s: is mounted by itself and cannot be replaced; mount its folder",
+                        file->path);
+#endif
+    return CBE_OK;
 }
 
 cbe_status cbe_atomic_file_create(cbe_atomic_file **out, const char *path, cbe_error *err)
 {
     cbe_status st = CBE_ERR_NOMEM;
     cbe_path_kind kind;
+    char *folder = NULL;
     cbe_atomic_file *file = cbe_alloc_zero(1, sizeof *file, "output file", err);
     if (!file) return CBE_ERR_NOMEM;
-    file->fd = -1;
+    file->contents.fd = -1;
     if (!(file->path = cbe_copy_string(path, strlen(path), err))) goto done;
-    if (!(file->folder = folder_of(path, err))) goto done;
+    if ((st = cbe_path_resolve(&file->target, path, err)) != CBE_OK) goto done;
     // Said now, not at the end of a long run; and a device must never be replaced by a file.
-    if ((st = cbe_path_look(path, &kind, err)) != CBE_OK) goto done;
+    if ((st = cbe_path_look(file->target, &kind, err)) != CBE_OK) goto done;
     if (kind == CBE_PATH_FOLDER || kind == CBE_PATH_OTHER) {
         st = cbe_fail(err, CBE_ERR_IO, -1, "%s: is %s, choose the name of a file", path,
                       kind == CBE_PATH_FOLDER ? "a directory" : "a device or pipe");
         goto done;
     }
-    if ((st = create_temporary(file, err)) != CBE_OK) goto done;
+    st = CBE_ERR_NOMEM;
+    if (!(folder = cbe_path_folder_of(file->target, err))) goto done;
+    if ((st = cbe_temporary_file_open(&file->contents, folder, path, err)) != CBE_OK) goto done;
+    if ((st = check_replaced(file, err)) != CBE_OK) goto done;
     *out = file;
     file = NULL;
 done:
+    cbe_free(folder);
+    atomic_file_free(file);
+    return st;
+}
+
+cbe_status cbe_atomic_file_check(const char *path, cbe_error *err)
+{
+    cbe_atomic_file *file = NULL;
+    const cbe_status st = cbe_atomic_file_create(&file, path, err);
     atomic_file_free(file);
     return st;
 }
@@ -92,26 +92,8 @@ done:
 cbe_status cbe_atomic_file_write(cbe_atomic_file *file, uint64_t offset, const void *data,
                                  size_t size, cbe_error *err)
 {
-    const unsigned char *bytes = data;
-    file->flushed = false;
-    if (offset > INT64_MAX || size > INT64_MAX - offset)
-        return cbe_fail(err, CBE_ERR_IO, -1,
-                        "%s: %zu bytes at %" PRIu64 " are past what a file holds", file->path, size,
-                        offset);
-    while (size > 0) {
-        const ssize_t written = pwrite(file->fd, bytes, size, (off_t)offset);
-        if (written < 0 && errno == EINTR) continue;
-        if (written <= 0) {
-            const int why = written < 0 ? errno : ENOSPC;
-            return cbe_fail(err, cbe_status_of_errno(why), (int64_t)offset,
-                            "%s: cannot be written in folder '%s' (byte %" PRIu64 "): %s",
-                            file->path, file->folder, offset, strerror(why));
-        }
-        bytes += written;
-        offset += (uint64_t)written;
-        size -= (size_t)written;
-    }
-    return CBE_OK;
+    file->synced = false;
+    return cbe_temporary_file_write(&file->contents, offset, data, size, file->path, err);
 }
 
 /* Makes the new name survive a power cut. A folder that cannot be opened or synced is no failure:
@@ -124,33 +106,29 @@ static void sync_folder(const char *folder)
     close(fd);
 }
 
+cbe_status cbe_atomic_file_sync(cbe_atomic_file *file, cbe_error *err)
+{
+    if (!file->synced && fsync(file->contents.fd) != 0)
+        return cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: cannot be synced: %s", file->path, strerror(errno));
+    file->synced = true;
+    return CBE_OK;
+}
+
 cbe_status cbe_atomic_file_flush(cbe_atomic_file *file, cbe_error *err)
 {
-    if (!file->flushed && fsync(file->fd) != 0)
-        return cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: cannot be synced: %s", file->path, strerror(errno));
-    file->flushed = true;
-    return CBE_OK;
+    const cbe_status st = cbe_atomic_file_sync(file, err);
+    return st == CBE_OK ? cbe_temporary_file_name(&file->contents, file->path, err) : st;
 }
 
 cbe_status cbe_atomic_file_commit(cbe_atomic_file *file, cbe_error *err)
 {
-    const int fd = file->fd;
     cbe_status st = cbe_atomic_file_flush(file, err);
     if (st != CBE_OK) goto done;
-    file->fd = -1;
-    if (close(fd) != 0) {
-        st = cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: cannot be closed: %s", file->path, strerror(errno));
+    if ((st = cbe_temporary_file_rename(&file->contents, file->target, file->path, err)) != CBE_OK)
         goto done;
-    }
-    if (rename(file->temporary, file->path) != 0) {
-        st = cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: cannot be put in place in folder '%s': %s",
-                      file->path, file->folder, strerror(errno));
-        goto done;
-    }
-    *file->temporary = 0;
-    sync_folder(file->folder);
+    sync_folder(file->contents.folder);
 done:
-    atomic_file_free(file);
+    atomic_file_free(file); // What was synced is stored, whatever closing says.
     return st;
 }
 

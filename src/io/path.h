@@ -8,6 +8,20 @@
 
 /** "folder/name", to cbe_free; NULL and *err when memory is short. */
 char *cbe_path_join(const char *folder, const char *name, cbe_error *err);
+/** The folder part of a path: "." when it has none, "/" for files in the root; to cbe_free, NULL
+ * likewise. */
+char *cbe_path_folder_of(const char *path, cbe_error *err);
+/** The path behind all symbolic links of its last name: of a link that leads nowhere, the name that
+ * it would have. What lies there, and whether its folder does, is not looked at.
+ * @param out  to cbe_free
+ * @return CBE_OK; CBE_ERR_IO (an empty name; a slash at its end; links in a circle; a link of /proc
+ * such as /dev/stdout, which stands
+ *         for an open file and must not be written by name); CBE_ERR_NOMEM */
+cbe_status cbe_path_resolve(char **out, const char *path, cbe_error *err);
+
+/** Makes an output folder, where there is none. @return CBE_OK, CBE_ERR_IO, CBE_ERR_SYSTEM */
+cbe_status cbe_path_make_folder(const char *folder, cbe_error *err);
+
 typedef enum { CBE_PATH_NOTHING, CBE_PATH_FILE, CBE_PATH_FOLDER, CBE_PATH_OTHER } cbe_path_kind;
 
 /** What lies there: a device or pipe is CBE_PATH_OTHER. That there is nothing is an answer; that it cannot be told is a failure.

@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "cbe/tuned_lens.h"
 #include "core/fail.h"
@@ -176,19 +175,12 @@ static cbe_status check_neighbours(const char *folder, cbe_lens_format format, c
 
 cbe_status cbe_tuned_lens_prepare(const char *folder, cbe_lens_format format, cbe_error *err)
 {
-    cbe_status st;
-    cbe_path_kind kind;
-    if (mkdir(folder, 0777) != 0 && errno != EEXIST)
-        return cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: the output folder cannot be made: %s", folder, strerror(errno));
-    if ((st = cbe_path_look(folder, &kind, err)) != CBE_OK) return st;
-    if (kind != CBE_PATH_FOLDER)
-        return cbe_fail(err, CBE_ERR_IO, -1, "%s: is not a folder; name another one with -o", folder);
+    cbe_status st = cbe_path_make_folder(folder, err);
+    if (st != CBE_OK) return st;
     if ((st = check_neighbours(folder, format, err)) != CBE_OK) return st;
     char *path = cbe_path_join(folder, formats[format].file, err);
     if (!path) return CBE_ERR_NOMEM;
-    cbe_atomic_file *file = NULL;
-    st = cbe_atomic_file_create(&file, path, err);
-    cbe_atomic_file_abandon(file);
+    st = cbe_atomic_file_check(path, err);
     cbe_free(path);
     return st;
 }

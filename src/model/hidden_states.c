@@ -10,11 +10,13 @@
 #include "core/fail.h"
 #include "core/memory.h"
 #include "io/array_file.h"
+#include "io/unnamed_array.h"
 
 struct cbe_hidden_states {
     size_t first_sequence; /* of those that are kept: cbe_hidden_states_keep */
     size_t n_sequences, context_length, hidden_size, n_blocks, end;
     float **captured;       /* (end) of (B S, d) or NULL; NULL when read from a file */
+    cbe_unnamed_array spilled; /* where captured states are, if not in memory */
     cbe_array_file *file;
     char (*names)[40];      /* (end) tensor names, empty where there is none */
     int64_t *ids, *derangement;
@@ -25,8 +27,10 @@ struct cbe_hidden_states {
 void cbe_hidden_states_close(cbe_hidden_states *states)
 {
     if (!states) return;
-    for (size_t i = 0; states->captured && i < states->end; i++) cbe_free(states->captured[i]);
+    const bool in_memory = states->captured && !states->spilled.numbers;
+    for (size_t i = 0; in_memory && i < states->end; i++) cbe_free(states->captured[i]);
     cbe_free(states->captured);
+    cbe_unnamed_array_close(&states->spilled);
     cbe_array_file_close(states->file);
     cbe_free(states->kept);
     cbe_free(states->starts);
@@ -60,8 +64,9 @@ static cbe_status take_tokens(cbe_hidden_states *s, const cbe_tokens *tokens, cb
 
 typedef struct {
     float *const *captured;          /* into memory, or */
-    cbe_safetensors_writer *writer;  /* into a file: tensor index of each layer, and of the logits */
-    const size_t *tensor;
+    cbe_safetensors_writer *writer;  /* into a file, or */
+    cbe_unnamed_array *spilled;      /* into one without a name: */
+    const size_t *tensor;            /* index of each layer there, and of the logits */
     size_t logits_tensor, hidden_size, vocab_size;
     bool (*progress)(void *context, size_t done, size_t total);
     void *context;
@@ -74,6 +79,8 @@ static cbe_status take_hidden(void *context, size_t layer, size_t first, size_t 
     const size_t d = c->hidden_size;
     if (c->writer)
         return cbe_safetensors_writer_put(c->writer, c->tensor[layer], first * d, n * d, hidden, err);
+    if (c->spilled)
+        return cbe_unnamed_array_put(c->spilled, c->tensor[layer], first * d, n * d, hidden, err);
     memcpy(c->captured[layer] + first * d, hidden, n * d * sizeof *hidden);
     return CBE_OK;
 }
@@ -91,16 +98,15 @@ static bool take_progress(void *context, size_t done, size_t total)
     return !c->progress || c->progress(c->context, done, total);
 }
 
-cbe_status cbe_hidden_states_capture(cbe_hidden_states **out, const cbe_model *model,
-                                     const cbe_tokens *tokens, const bool *layers,
-                                     bool (*progress)(void *context, size_t done, size_t total),
-                                     void *context, cbe_error *err)
+/* Of the model's last layers[i] that is set on, and the tokens; states themselves are to be
+ * captured. */
+static cbe_status begin_capture(cbe_hidden_states **out, const cbe_model *model,
+                                const cbe_tokens *tokens, const bool *layers, size_t *size,
+                                cbe_error *err)
 {
     const cbe_model_config *config = cbe_model_get_config(model);
     const size_t n = tokens->n_sequences * tokens->context_length, d = config->hidden_size;
-    cbe_status st = CBE_ERR_NOMEM;
-    size_t size;
-    if (!cbe_mul_size(n, d, &size))
+    if (!cbe_mul_size(n, d, size))
         return cbe_fail(err, CBE_ERR_NOMEM, -1, "%zu tokens of %zu numbers do not fit memory", n, d);
     cbe_hidden_states *s = cbe_alloc_zero(1, sizeof *s, "hidden states", err);
     if (!s) return CBE_ERR_NOMEM;
@@ -109,17 +115,77 @@ cbe_status cbe_hidden_states_capture(cbe_hidden_states **out, const cbe_model *m
     for (size_t i = 0; i <= config->n_layers; i++)
         if (layers[i]) s->end = i + 1;
     s->captured = cbe_alloc_zero(s->end, sizeof *s->captured, "hidden states", err);
-    if (!s->captured || (st = take_tokens(s, tokens, err)) != CBE_OK) goto done;
+    const cbe_status st = s->captured ? take_tokens(s, tokens, err) : CBE_ERR_NOMEM;
+    if (st != CBE_OK)
+        cbe_hidden_states_close(s);
+    else
+        *out = s;
+    return st;
+}
+
+cbe_status cbe_hidden_states_capture(cbe_hidden_states **out, const cbe_model *model,
+                                     const cbe_tokens *tokens, const bool *layers,
+                                     bool (*progress)(void *context, size_t done, size_t total),
+                                     void *context, cbe_error *err)
+{
+    const cbe_model_config *config = cbe_model_get_config(model);
+    size_t size;
+    cbe_hidden_states *s = NULL;
+    cbe_status st = begin_capture(&s, model, tokens, layers, &size, err);
+    if (st != CBE_OK) return st;
     st = CBE_ERR_NOMEM;
     for (size_t i = 0; i < s->end; i++)
         if (layers[i] && !(s->captured[i] = cbe_alloc(size, sizeof(float), "hidden states", err))) goto done;
-    capture c = {s->captured, NULL, NULL, 0, d, config->vocab_size, progress, context};
+    capture c = {.captured = s->captured,
+                 .hidden_size = config->hidden_size,
+                 .progress = progress,
+                 .context = context};
     const cbe_forward_sink sink = {layers, take_hidden, NULL, &c, take_progress};
     st = cbe_model_forward(model, tokens->n_sequences, tokens->context_length, tokens->ids, &sink, err);
     if (st != CBE_OK) goto done;
     *out = s;
     return CBE_OK;
 done:
+    cbe_hidden_states_close(s);
+    return st;
+}
+
+cbe_status cbe_hidden_states_spill(cbe_hidden_states **out, const char *folder,
+                                   const cbe_model *model, const cbe_tokens *tokens,
+                                   const bool *layers,
+                                   bool (*progress)(void *context, size_t done, size_t total),
+                                   void *context, cbe_error *err)
+{
+    const cbe_model_config *config = cbe_model_get_config(model);
+    size_t size, n = 0, *place = NULL;
+    cbe_hidden_states *s = NULL;
+    cbe_status st = begin_capture(&s, model, tokens, layers, &size, err);
+    if (st != CBE_OK) return st;
+    st = CBE_ERR_NOMEM;
+    if (!(place = cbe_alloc(s->end, sizeof *place, "hidden states", err))) goto done;
+    for (size_t i = 0; i < s->end; i++) place[i] = layers[i] ? n++ : 0;
+    cbe_unnamed_array file;
+    if ((st = cbe_unnamed_array_open(&file, folder, n, size, err)) != CBE_OK) goto done;
+    capture c = {.spilled = &file,
+                 .tensor = place,
+                 .hidden_size = config->hidden_size,
+                 .progress = progress,
+                 .context = context};
+    const cbe_forward_sink sink = {layers, take_hidden, NULL, &c, take_progress};
+    st = cbe_model_forward(model, tokens->n_sequences, tokens->context_length, tokens->ids, &sink,
+                           err);
+    if (st == CBE_OK) st = cbe_unnamed_array_map(&file, err);
+    if (st != CBE_OK) {
+        cbe_unnamed_array_close(&file);
+        goto done;
+    }
+    s->spilled = file;
+    for (size_t i = 0; i < s->end; i++)
+        s->captured[i] = layers[i] ? file.numbers + place[i] * size : NULL;
+    *out = s;
+    s = NULL;
+done:
+    cbe_free(place);
     cbe_hidden_states_close(s);
     return st;
 }
@@ -185,7 +251,13 @@ cbe_status cbe_hidden_states_save(const char *path, const cbe_model *model, cons
     if (tokens->derangement && (st = cbe_safetensors_writer_put(writer, derangement, 0, b * s,
                                                                 tokens->derangement, err)) != CBE_OK)
         goto done;
-    capture c = {NULL, writer, tensor, logits, d, v, progress, context};
+    capture c = {.writer = writer,
+                 .tensor = tensor,
+                 .logits_tensor = logits,
+                 .hidden_size = d,
+                 .vocab_size = v,
+                 .progress = progress,
+                 .context = context};
     const cbe_forward_sink sink = {layers, take_hidden, with_logits ? take_logits : NULL, &c, take_progress};
     st = cbe_model_forward(model, b, s, tokens->ids, &sink, err);
     if (st == CBE_OK) {

@@ -12,9 +12,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 enum { MOST_RANGES = 64, TABLE = 1 << 13 };
@@ -147,7 +149,8 @@ static bool hit(inject_kind kind)
 /* A full disk lets these through. */
 static bool takes_no_room(const char *name)
 {
-    static const char *const calls[] = {"close", "unlink", "remove", "rename", "fsync"};
+    static const char *const calls[] = {"close",  "unlink", "unlinkat", "remove",
+                                        "rename", "fsync",  "flock"};
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
         if (strcmp(name, calls[i]) == 0) return true;
     return false;
@@ -377,15 +380,32 @@ static bool writes(int flags)
     return (flags & O_ACCMODE) != O_RDONLY || (flags & O_CREAT);
 }
 
+/* Whether open and openat have a mode behind the flags. */
+static bool has_mode(int flags)
+{
+    return (flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE;
+}
+
 int open(const char *path, int flags, ...)
 {
     NEXT(open);
     va_list args;
     va_start(args, flags);
-    const mode_t mode = flags & O_CREAT ? va_arg(args, mode_t) : 0;
+    const mode_t mode = has_mode(flags) ? va_arg(args, mode_t) : 0;
     va_end(args);
     if (fails(writes(flags) ? INJECT_WRITE : INJECT_READ, "open", CALLER)) return -1;
     return next(path, flags, mode);
+}
+
+int openat(int folder, const char *path, int flags, ...)
+{
+    NEXT(openat);
+    va_list args;
+    va_start(args, flags);
+    const mode_t mode = has_mode(flags) ? va_arg(args, mode_t) : 0;
+    va_end(args);
+    if (fails(writes(flags) ? INJECT_WRITE : INJECT_READ, "openat", CALLER)) return -1;
+    return next(folder, path, flags, mode);
 }
 
 FILE *fopen(const char *path, const char *mode)
@@ -442,6 +462,19 @@ int rename(const char *from, const char *to)
     return rc;
 }
 
+int linkat(int from_folder, const char *from, int to_folder, const char *to, int flags)
+{
+    NEXT(linkat);
+    return fails(INJECT_WRITE, "linkat", CALLER) ? -1
+                                                 : next(from_folder, from, to_folder, to, flags);
+}
+
+int flock(int fd, int operation)
+{
+    NEXT(flock);
+    return fails(INJECT_WRITE, "flock", CALLER) ? -1 : next(fd, operation);
+}
+
 int mkdir(const char *path, mode_t mode)
 {
     NEXT(mkdir);
@@ -458,6 +491,12 @@ int unlink(const char *path)
 {
     NEXT(unlink);
     return fails(INJECT_WRITE, "unlink", CALLER) ? -1 : next(path);
+}
+
+int unlinkat(int folder, const char *path, int flags)
+{
+    NEXT(unlinkat);
+    return fails(INJECT_WRITE, "unlinkat", CALLER) ? -1 : next(folder, path, flags);
 }
 
 int remove(const char *path)
@@ -496,4 +535,22 @@ int fstat(int fd, struct stat *info)
 {
     NEXT(fstat);
     return fails(INJECT_READ, "fstat", CALLER) ? -1 : next(fd, info);
+}
+
+int lstat(const char *path, struct stat *info)
+{
+    NEXT(lstat);
+    return fails(INJECT_READ, "lstat", CALLER) ? -1 : next(path, info);
+}
+
+int statfs(const char *path, struct statfs *info)
+{
+    NEXT(statfs);
+    return fails(INJECT_READ, "statfs", CALLER) ? -1 : next(path, info);
+}
+
+ssize_t readlink(const char *path, char *out, size_t size)
+{
+    NEXT(readlink);
+    return fails(INJECT_READ, "readlink", CALLER) ? -1 : next(path, out, size);
 }

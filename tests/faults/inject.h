@@ -14,9 +14,11 @@
 
 typedef enum {
     INJECT_MEMORY, /* malloc, calloc, realloc, reallocarray, aligned_alloc, posix_memalign, mmap */
-    INJECT_WRITE,  /* open and fopen for writing, write, pwrite, writev, fsync, close, rename, mkdir, ftruncate, unlink, remove; and
-                      standard output, where the test program lets it through inject_output */
-    INJECT_READ,   /* open and fopen for reading, read, pread, fread, stat, fstat */
+    INJECT_WRITE,  /* open, openat and fopen for writing, write, pwrite, writev, fsync, close, linkat,
+                      rename, flock, mkdir, ftruncate, unlink, unlinkat, remove; and standard
+                      output, where the test program lets it through inject_output */
+    INJECT_READ,   /* open, openat and fopen for reading, read, pread, fread, stat, lstat, fstat,
+                      statfs, readlink */
     INJECT_N_KINDS
 } inject_kind;
 

@@ -34,6 +34,7 @@
 #include "cbe/safetensors.h"
 #include "faults/inject.h"
 #include "support/assert_close.h"
+#include "support/listing.h"
 #include "support/program.h"
 #include "support/random.h"
 #include "support/temp_folder.h"
@@ -119,12 +120,7 @@ enum { N_INPUT_CASES = sizeof input_cases / sizeof *input_cases };
 
 /* ---- what a run leaves ---- */
 
-enum { MOST_FILES = 256, NAME = 96, OUTPUT = 1 << 16, ERRORS = 4096, MOST_HELD = 6, MOST_ARGS = 64 };
-
-typedef struct {
-    char name[NAME]; /* below %O */
-    uint64_t hash;
-} version;
+enum { OUTPUT = 1 << 16, ERRORS = 4096, MOST_HELD = 6, MOST_ARGS = 64 };
 
 /* Of a run in a process of its own, in memory that both share. */
 typedef struct {
@@ -133,86 +129,20 @@ typedef struct {
     size_t held, descriptors;
     uintptr_t held_by[MOST_HELD];
     size_t n_versions, n_output;
-    version versions[MOST_FILES]; /* put in place by rename, with what was in them then */
+    listed_file versions[LISTING_FILES]; /* put in place by rename, with what was in them then */
     char output[OUTPUT];
     /* written by the parent: */
     int status; /* exit status, or minus the signal */
     char errors[ERRORS];
 } outcome;
 
-typedef struct {
-    size_t n;
-    version files[MOST_FILES];
-} listing;
-
 static outcome *shared;
 static char out_folder[600], gone_folder[600], in_folder[600], kept_folder[600];
 static int errors_fd;
 
-static uint64_t hash_bytes(uint64_t h, const void *data, size_t size)
-{
-    const unsigned char *bytes = data;
-    for (size_t i = 0; i < size; i++) h = (h ^ bytes[i]) * 0x100000001b3u;
-    return h;
-}
-
-static uint64_t hash_file(const char *path)
-{
-    char buffer[4096];
-    uint64_t h = 0xcbf29ce484222325u;
-    ssize_t n;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return 0;
-    while ((n = read(fd, buffer, sizeof buffer)) > 0) h = hash_bytes(h, buffer, (size_t)n);
-    close(fd);
-    return h;
-}
-
-static void list_folder(listing *out, const char *folder, const char *prefix)
-{
-    DIR *dir = opendir(folder);
-    for (struct dirent *entry; dir && (entry = readdir(dir));) {
-        char path[1200], name[NAME];
-        struct stat info;
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
-        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
-        if (snprintf(name, sizeof name, "%s%s", prefix, entry->d_name) >= NAME - 1) fail_msg("%s: the name is too long", path);
-        if (lstat(path, &info) == 0 && S_ISDIR(info.st_mode)) {
-            strcat(name, "/");
-            list_folder(out, path, name);
-            continue;
-        }
-        assert_true(out->n < MOST_FILES);
-        version *file = &out->files[out->n++];
-        memset(file, 0, sizeof *file); /* they are compared as bytes */
-        snprintf(file->name, NAME, "%s", name);
-        file->hash = hash_file(path);
-    }
-    if (dir) closedir(dir);
-}
-
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(((const version *)a)->name, ((const version *)b)->name);
-}
-
 static void list_output(listing *out)
 {
-    out->n = 0;
-    list_folder(out, out_folder, "");
-    qsort(out->files, out->n, sizeof *out->files, by_name);
-}
-
-static const version *find_file(const listing *files, const char *name)
-{
-    for (size_t i = 0; i < files->n; i++)
-        if (strcmp(files->files[i].name, name) == 0) return &files->files[i];
-    return NULL;
-}
-
-static bool same_files(const listing *a, const listing *b)
-{
-    return a->n == b->n && memcmp(a->files, b->files, a->n * sizeof *a->files) == 0;
+    listing_read(out, out_folder);
 }
 
 /* ---- running ---- */
@@ -251,11 +181,11 @@ static ssize_t take_output(void *unused, const char *data, size_t size)
 static void note_renamed(const char *path)
 {
     const size_t folder = strlen(out_folder);
-    if (strncmp(path, out_folder, folder) != 0 || shared->n_versions == MOST_FILES) return;
-    version *made = &shared->versions[shared->n_versions++];
+    if (strncmp(path, out_folder, folder) != 0 || shared->n_versions == LISTING_FILES) return;
+    listed_file *made = &shared->versions[shared->n_versions++];
     memset(made, 0, sizeof *made);
-    snprintf(made->name, NAME, "%s", path + folder + 1);
-    made->hash = hash_file(path);
+    snprintf(made->name, LISTING_NAME, "%s", path + folder + 1);
+    made->hash = listing_hash_file(path);
 }
 
 static size_t open_descriptors(void)
@@ -353,7 +283,9 @@ typedef struct {
     outcome calm; /* of the undisturbed run */
     listing earlier, final;
     size_t n_allowed;
-    version allowed[2 * MOST_FILES]; /* earlier files, and all that the undisturbed run puts in place */
+    listed_file
+        allowed[2 *
+                LISTING_FILES]; /* earlier files, and all that the undisturbed run puts in place */
     size_t n_states;
     size_t n_lost; /* runs that a truncated file ended */
     uint64_t states[4096]; /* states of %O that a run was seen to go on from to the same end */
@@ -361,7 +293,7 @@ typedef struct {
 
 static uint64_t hash_listing(const listing *files)
 {
-    return hash_bytes(0xcbf29ce484222325u, files->files, files->n * sizeof *files->files);
+    return listing_hash(LISTING_BEGIN, files->files, files->n * sizeof *files->files);
 }
 
 static void copy_file(const char *from, const char *to)
@@ -396,7 +328,7 @@ static void reset_output(const case_run *r)
 {
     listing now;
     list_output(&now);
-    if (r->begun && same_files(&now, &r->earlier)) return;
+    if (r->begun && listing_same(&now, &r->earlier)) return;
     copy_folder(earlier_folder, out_folder);
 }
 
@@ -455,19 +387,21 @@ static void check_files(const case_run *r, const inject_fault *fault, const list
     const bool may_stay = fault->way == INJECT_VANISH || strcmp(shared->failed, "unlink") == 0;
     for (size_t i = 0; i < now->n; i++) {
         bool known = may_stay && is_temporary(now->files[i].name);
-        for (size_t k = 0; k < r->n_allowed && !known; k++) known = memcmp(&now->files[i], &r->allowed[k], sizeof(version)) == 0;
+        for (size_t k = 0; k < r->n_allowed && !known; k++)
+            known = memcmp(&now->files[i], &r->allowed[k], sizeof(listed_file)) == 0;
         if (!known) wrong(r, "%s is left, which is no whole version of a file", now->files[i].name);
     }
     size_t kept = 0;
     for (size_t i = 0; i < r->earlier.n; i++) {
-        const version *file = find_file(now, r->earlier.files[i].name);
+        const listed_file *file = listing_find(now, r->earlier.files[i].name);
         kept += file && file->hash == r->earlier.files[i].hash;
     }
-    /* Two files cannot take their places in one step: only a rename that fails, or a close just before it, can part them. */
-    const bool may_part = fault->way == INJECT_VANISH || strcmp(shared->failed, "rename") == 0 || strcmp(shared->failed, "close") == 0;
+    /* Two files cannot take their places in one step: only a rename that fails can part them. */
+    const bool may_part = fault->way == INJECT_VANISH || strcmp(shared->failed, "rename") == 0;
     if (kept > 0 && kept < r->earlier.n && !may_part) wrong(r, "%zu of %zu earlier files were replaced", r->earlier.n - kept, r->earlier.n);
     for (size_t i = 0; i < r->earlier.n; i++)
-        if (!find_file(now, r->earlier.files[i].name)) wrong(r, "%s was there before and is lost", r->earlier.files[i].name);
+        if (!listing_find(now, r->earlier.files[i].name))
+            wrong(r, "%s was there before and is lost", r->earlier.files[i].name);
 }
 
 /* What follows the warnings. */
@@ -501,7 +435,8 @@ static void check_run(const case_run *r, const inject_fault *fault, const listin
         if (*behind_warnings(shared->errors)) wrong(r, "exit status 0, but it says: %s", shared->errors);
         if (shared->n_output != r->calm.n_output || memcmp(shared->output, r->calm.output, shared->n_output) != 0)
             wrong(r, "exit status 0, but standard output differs");
-        if (!same_files(now, &r->final) && fault->way != INJECT_VANISH && strcmp(shared->failed, "unlink") != 0)
+        if (!listing_same(now, &r->final) && fault->way != INJECT_VANISH &&
+            strcmp(shared->failed, "unlink") != 0)
             wrong(r, "exit status 0, but the files differ");
     } else {
         check_message(r, fault);
@@ -531,7 +466,7 @@ static void check_again(case_run *r, const listing *left)
     now.n = n;
     if (shared->status != 0)
         wrong(r, "run again: exit status %d: %s", shared->status, shared->errors);
-    else if (!same_files(&now, &r->final))
+    else if (!listing_same(&now, &r->final))
         wrong(r, "run again: other files than those of an undisturbed run");
     else if (r->n_states < sizeof r->states / sizeof *r->states)
         r->states[r->n_states++] = state;
@@ -549,7 +484,7 @@ static void try_closed(case_run *r, unsigned closed)
     to_close = 0;
     list_output(&now);
     if (shared->status != (lost ? 1 : 0)) wrong(r, "exit status %d: %s", shared->status, shared->errors);
-    if (!same_files(&now, &r->final)) wrong(r, "the files differ");
+    if (!listing_same(&now, &r->final)) wrong(r, "the files differ");
     if (!(closed >> STDOUT_FILENO & 1) && (shared->n_output != r->calm.n_output || memcmp(shared->output, r->calm.output, shared->n_output) != 0))
         wrong(r, "standard output differs");
     if (closed >> STDERR_FILENO & 1 ? *shared->errors != 0
@@ -569,7 +504,7 @@ static bool try_unread(case_run *r, long line)
     run_line(r->line, &no_fault, false);
     unread_from = 0;
     list_output(&now);
-    if (!same_files(&now, &r->final)) wrong(r, "the files differ");
+    if (!listing_same(&now, &r->final)) wrong(r, "the files differ");
     if (shared->status == 0 && shared->n_output == r->calm.n_output) return false;
     const char *said = behind_warnings(shared->errors), *end = strchr(said, '\n');
     if (shared->status != 1) wrong(r, "exit status %d: %s", shared->status, shared->errors);
@@ -694,7 +629,7 @@ static bool try_inputs(const case_run *r, const inject_fault *fault, size_t n_in
     }
     const size_t n = count_warnings(shared->errors);
     if (n != n_inputs && !(last && n == 0)) wrong(r, "%zu files are not warned of: %s", n_inputs, shared->errors);
-    if (!same_files(&now, &r->final)) wrong(r, "the files differ");
+    if (!listing_same(&now, &r->final)) wrong(r, "the files differ");
     if (shared->n_output != r->calm.n_output || memcmp(shared->output, r->calm.output, shared->n_output) != 0)
         wrong(r, "standard output differs");
     return true;
@@ -764,7 +699,7 @@ static void try_cut(case_run *r, inject_kind kind, long n)
         wrong(r, "status %d: %s", shared->status, shared->errors);
     else if (shared->status > 0 && (strncmp(line, "cbe: ", 5) != 0 || !strstr(line, input_path) || !end || end[1]))
         wrong(r, "exit status %d, and not one line with the file: %s", shared->status, shared->errors);
-    else if (shared->status == 0 && (*line || !same_files(&now, &r->final) || shared->n_output != r->calm.n_output))
+    else if (shared->status == 0 && (*line || !listing_same(&now, &r->final) || shared->n_output != r->calm.n_output))
         wrong(r, "exit status 0, but another result: %s", shared->errors);
     check_files(r, &fault, &now);
     r->n_lost += shared->status == 1 && strstr(line, "truncated while it was in use") != NULL;

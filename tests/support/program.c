@@ -77,12 +77,12 @@ static void read_text(const char *path, char *out)
     fclose(file);
 }
 
-static pid_t start(const char *program, const char *line)
+/* @param prepare  called in the new process; NULL: nothing to prepare */
+static pid_t start(const char *program, const char *line, void (*prepare)(void))
 {
     char copy[4096], out[600], err[600], *argv[64] = {NULL};
     size_t argc = 0;
-    pid_t child;
-    argv[argc++] = strdup(program);
+    argv[argc++] = (char *)(uintptr_t)program;
     snprintf(copy, sizeof copy, "%s", program_expand(line));
     for (char *word = strtok(copy, " "); word; word = strtok(NULL, " ")) {
         assert_true(argc < 63);
@@ -90,14 +90,18 @@ static pid_t start(const char *program, const char *line)
     }
     snprintf(out, sizeof out, "%s/stdout", folder);
     snprintf(err, sizeof err, "%s/stderr", folder);
-    posix_spawn_file_actions_t files;
-    posix_spawn_file_actions_init(&files);
-    posix_spawn_file_actions_addopen(&files, 1, out, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    posix_spawn_file_actions_addopen(&files, 2, err, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    assert_int_equal(posix_spawnp(&child, program, &files, NULL, argv, environ), 0);
-    posix_spawn_file_actions_destroy(&files);
-    free(argv[0]);
-    return child;
+    fflush(stdout);
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child > 0) return child;
+    const int files[] = {open(out, O_WRONLY | O_CREAT | O_TRUNC, 0600),
+                         open(err, O_WRONLY | O_CREAT | O_TRUNC, 0600)};
+    if (dup2(files[0], STDOUT_FILENO) < 0 || dup2(files[1], STDERR_FILENO) < 0) _exit(126);
+    close(files[0]);
+    close(files[1]);
+    if (prepare) prepare();
+    execvp(program, argv);
+    _exit(127);
 }
 
 static void read_output(void)
@@ -111,35 +115,7 @@ static void read_output(void)
 
 pid_t program_begin(const char *line, void (*prepare)(void))
 {
-    char copy[4096], out[600], err[600], *argv[64] = {NULL};
-    size_t argc = 0;
-    argv[argc++] = (char *)(uintptr_t)program_path();
-    snprintf(copy, sizeof copy, "%s", program_expand(line));
-    for (char *word = strtok(copy, " "); word; word = strtok(NULL, " ")) {
-        assert_true(argc < 63);
-        argv[argc++] = word;
-    }
-    snprintf(out, sizeof out, "%s/stdout", folder);
-    snprintf(err, sizeof err, "%s/stderr", folder);
-    fflush(stdout);
-    const pid_t child = fork();
-    assert_true(child >= 0);
-    if (child > 0) return child;
-    const int files[] = {open(out, O_WRONLY | O_CREAT | O_TRUNC, 0600), open(err, O_WRONLY | O_CREAT | O_TRUNC, 0600)};
-    if (dup2(files[0], STDOUT_FILENO) < 0 || dup2(files[1], STDERR_FILENO) < 0) _exit(126);
-    close(files[0]);
-    close(files[1]);
-    if (prepare) prepare();
-    execv(argv[0], argv);
-    _exit(127);
-}
-
-int program_end(pid_t child)
-{
-    int status;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    read_output();
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+    return start(program_path(), line, prepare);
 }
 
 /* Whether SIGTERM has a handler. */
@@ -188,14 +164,24 @@ void program_await_work(pid_t child, unsigned hundredths)
     }
 }
 
-int program_run_under(const char *launcher, const char *line)
+pid_t program_start(const char *launcher, const char *line)
+{
+    return start(launcher ? launcher : program_path(), line, NULL);
+}
+
+int program_end(pid_t child)
 {
     int status;
-    const pid_t child = start(launcher, line);
     assert_int_equal(waitpid(child, &status, 0), child);
     read_output();
-    if (!WIFEXITED(status)) fail_msg("cbe %s: ended by signal %d, %s", line, WTERMSIG(status), program_err);
-    return WEXITSTATUS(status);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+int program_run_under(const char *launcher, const char *line)
+{
+    const int status = program_end(start(launcher, line, NULL));
+    if (status < 0) fail_msg("cbe %s: ended by signal %d, %s", line, -status, program_err);
+    return status;
 }
 
 int program_run(const char *line)
@@ -206,7 +192,7 @@ int program_run(const char *line)
 int program_run_signalled(const char *line, unsigned milliseconds, int signal)
 {
     int status;
-    const pid_t child = start(program_path(), line);
+    const pid_t child = start(program_path(), line, NULL);
     const struct timespec pause = {milliseconds / 1000, (long)(milliseconds % 1000) * 1000000};
     nanosleep(&pause, NULL);
     kill(child, signal);
@@ -223,7 +209,7 @@ int program_run_while(const char *line, const char *path, void (*act)(void *cont
     char there[600];
     bool over = false;
     const struct timespec moment = {0, 200000};
-    const pid_t child = start(program_path(), line);
+    const pid_t child = start(program_path(), line, NULL);
     snprintf(there, sizeof there, "%s", program_expand(path));
     while (!over && access(there, F_OK) != 0) {
         over = waitpid(child, &status, WNOHANG) == child;

@@ -20,6 +20,10 @@ int program_set_up(void **state);
 int program_run(const char *line);
 /** Runs `LAUNCHER LINE`, where the line names the program. */
 int program_run_under(const char *launcher, const char *line);
+/** Starts the same and goes on; launcher NULL: the program itself. */
+pid_t program_start(const char *launcher, const char *line);
+/** Waits for its end; returns the exit status, or minus the signal that ended it. */
+int program_end(pid_t process);
 /** Runs it and sends it a signal after so many milliseconds, unless it has ended; returns the exit status, or -1 where the signal
  * ended it. */
 int program_run_signalled(const char *line, unsigned milliseconds, int signal);
@@ -30,8 +34,6 @@ int program_run_signalled(const char *line, unsigned milliseconds, int signal);
 int program_run_while(const char *line, const char *path, void (*act)(void *context), void *context, bool *acted);
 /** Starts it, after `prepare` was called in the new process, whose standard output and error are files; NULL: nothing to prepare. */
 pid_t program_begin(const char *line, void (*prepare)(void));
-/** Waits for its end; returns the exit status, or minus the signal that ended it. */
-int program_end(pid_t child);
 /** Waits until a program that was begun catches SIGTERM and has then computed for so many hundredths of a second. */
 void program_await_work(pid_t child, unsigned hundredths);
 /** As program_run, asserting that it is done. */

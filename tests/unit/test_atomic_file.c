@@ -1,12 +1,14 @@
 /* A reader sees the old file or the new one, whatever happens in between. */
 #include "io/atomic_file.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/memory.h"
@@ -66,7 +68,6 @@ static void abandon__leaves_the_older_file(void **state)
     temp_write(path, "old", 3);
     cbe_assert_ok(cbe_atomic_file_create(&file, path, &err), &err);
     cbe_assert_ok(cbe_atomic_file_write(file, 0, "new!", 4, &err), &err);
-    assert_int_equal(temp_count(state, ".tmp"), 1);
     cbe_atomic_file_abandon(file);
     cbe_atomic_file_abandon(NULL);
     assert_content(path, "old", 3);
@@ -153,6 +154,111 @@ static void create__folder_or_device_as_the_name_is_refused_at_once(void **state
     check_refused("/dev/null", "/dev/null", "device or pipe");
 }
 
+static void create__what_is_no_name_of_a_file_is_refused(void **state)
+{
+    char path[1100];
+    const char *plain = temp_path(state, "plain-file");
+    temp_write(plain, "x", 1);
+    check_refused("", "empty name", "choose the name of a file");
+    snprintf(path, sizeof path, "%s/new/", (const char *)*state);
+    check_refused(path, path, "ends in a slash");
+    snprintf(path, sizeof path, "%s/", plain);
+    check_refused(path, path, "ends in a slash");
+    snprintf(path, sizeof path, "%s/", (const char *)*state);
+    check_refused(path, path, "is a directory");
+    snprintf(path, sizeof path, "%s/..", (const char *)*state);
+    check_refused(path, path, "is a directory");
+    snprintf(path, sizeof path, "%s/%0300d", (const char *)*state, 7);
+    check_refused(path, "", "File name too long");
+    const char *fifo = temp_path(state, "fifo");
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    check_refused(fifo, fifo, "device or pipe");
+    /* What stands for open files, whatever they are: a file, too. */
+    const int fd = open(plain, O_RDWR);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    check_refused(path, path, "stands for a file that is open");
+    snprintf(path, sizeof path, "/dev/fd/%d", fd);
+    check_refused(path, path, "stands for a file that is open");
+    check_refused("/proc/self/exe", "/proc/self/exe", "stands for a file that is open");
+    if (access("/dev/stdout", F_OK) == 0) {
+        check_refused("/dev/stdout", "/dev/stdout", "stands for a file that is open");
+        const char *closed = temp_path(state, "to-stdout");
+        assert_int_equal(symlink("/dev/stdout", closed), 0);
+        check_refused(closed, closed, "stands for a file that is open");
+    }
+    close(fd);
+    check_refused("/proc/none", "/proc", "No such file or directory");
+    assert_content(plain, "x", 1);
+    assert_int_equal(temp_count(state, ".tmp"), 0);
+}
+
+static void create__follows_symbolic_links(void **state)
+{
+    cbe_error err;
+    struct stat info;
+    char inside[1100];
+    const char *folder = temp_path(state, "elsewhere"), *link = temp_path(state, "link"),
+               *chain = temp_path(state, "chain");
+    assert_int_equal(mkdir(folder, 0777), 0);
+    snprintf(inside, sizeof inside, "%s/target", folder);
+    /* One that leads nowhere yet; one to it, and a full path. */
+    assert_int_equal(symlink("elsewhere/target", link), 0);
+    assert_int_equal(symlink(link, chain), 0);
+    for (int i = 0; i < 2; i++) {
+        cbe_assert_ok(
+            cbe_atomic_file_save(i ? chain : link, i ? "second" : "first", i ? 6 : 5, &err), &err);
+        assert_content(inside, i ? "second" : "first", i ? 6 : 5);
+        assert_int_equal(lstat(link, &info), 0);
+        assert_true(S_ISLNK(info.st_mode));
+        assert_int_equal(lstat(chain, &info), 0);
+        assert_true(S_ISLNK(info.st_mode));
+        assert_int_equal(lstat(inside, &info), 0);
+        assert_true(S_ISREG(info.st_mode));
+    }
+    /* The folder of the target must be there. */
+    const char *nowhere = temp_path(state, "nowhere");
+    assert_int_equal(symlink("gone/target", nowhere), 0);
+    check_refused(nowhere, "gone", "No such file or directory");
+    /* A link to a folder, in circles, and to a device. */
+    const char *a = temp_path(state, "circle-a"), *b = temp_path(state, "circle-b"),
+               *null = temp_path(state, "null");
+    assert_int_equal(symlink("circle-b", a), 0);
+    assert_int_equal(symlink("circle-a", b), 0);
+    check_refused(a, a, "in a circle");
+    assert_int_equal(symlink("/dev/null", null), 0);
+    check_refused(null, null, "device or pipe");
+    const char *to_folder = temp_path(state, "to-folder");
+    assert_int_equal(symlink("elsewhere", to_folder), 0);
+    check_refused(to_folder, to_folder, "is a directory");
+    assert_int_equal(temp_count(state, ".tmp"), 0);
+}
+
+static void create__another_users_file_in_a_shared_folder_is_refused(void **state)
+{
+    enum { NOBODY = 65534 };
+    int status;
+    if (geteuid() != 0) skip(); // two users are needed
+    const char *folder = temp_path(state, "shared");
+    char path[1100];
+    assert_int_equal(chmod(*state, 0755), 0);
+    assert_int_equal(mkdir(folder, 0777), 0);
+    assert_int_equal(chmod(folder, 01777), 0);
+    snprintf(path, sizeof path, "%s/roots", folder);
+    temp_write(path, "x", 1);
+    const pid_t child = fork();
+    if (child == 0) {
+        cbe_error err = {0};
+        if (setuid(NOBODY) != 0) _exit(2);
+        const cbe_status st = cbe_atomic_file_check(path, &err);
+        _exit(st != CBE_ERR_IO || !strstr(err.message, "belongs to another user"));
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    cbe_error err;
+    cbe_assert_ok(cbe_atomic_file_check(path, &err), &err);
+    assert_content(path, "x", 1);
+}
+
 static void write__a_file_that_cannot_grow_is_an_error_and_leaves_nothing(void **state)
 {
     cbe_error err = {0};
@@ -221,6 +327,9 @@ int main(void)
         cmocka_unit_test(create__folder_that_cannot_be_used_is_named_with_the_reason),
         cmocka_unit_test(create__folder_without_permission_is_named_with_the_reason),
         cmocka_unit_test(create__folder_or_device_as_the_name_is_refused_at_once),
+        cmocka_unit_test(create__what_is_no_name_of_a_file_is_refused),
+        cmocka_unit_test(create__follows_symbolic_links),
+        cmocka_unit_test(create__another_users_file_in_a_shared_folder_is_refused),
         cmocka_unit_test(write__a_file_that_cannot_grow_is_an_error_and_leaves_nothing),
         cmocka_unit_test(commit__folder_made_at_the_name_meanwhile_is_an_error),
         cmocka_unit_test(save__every_failing_allocation_is_reported),

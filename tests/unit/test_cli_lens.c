@@ -271,21 +271,27 @@ static void bad_lenses__are_answered_by_one_line(void **state)
     static const struct {
         const char *line, *wanted;
     } cases[] = {
-        {"extract %G/models/llama --tokens %F/tokens --lens tuned -o %F/x", "--lens tuned: give logit, tuned=FOLDER"},
-        {"extract %G/models/llama --tokens %F/tokens --lens tuned= -o %F/x", "--lens tuned=: give logit, tuned=FOLDER"},
-        {"extract %G/models/llama --tokens %F/tokens --lens logits -o %F/x", "--lens logits: give logit"},
-        {"extract %G/models/llama --tokens %F/tokens --lens tuned=%F/none -o %F/x", "none: cannot be opened"},
+        {"extract %G/models/llama --tokens %F/tokens --lens tuned -o %F/x",
+         "--lens tuned: give logit, tuned=FOLDER"},
+        {"extract %G/models/llama --tokens %F/tokens --lens tuned= -o %F/x",
+         "--lens tuned=: give logit, tuned=FOLDER"},
+        {"extract %G/models/llama --tokens %F/tokens --lens logits -o %F/x",
+         "--lens logits: give logit"},
+        {"extract %G/models/llama --tokens %F/tokens --lens tuned=%F/none -o %F/x",
+         "none: cannot be opened"},
         {"extract %G/models/llama --tokens %F/tokens --lens tuned=%G/models/llama -o %F/x",
          "neither params.pt nor params.safetensors"},
         {"extract %G/models/llama --tokens %F/tokens --lens tuned=%G/lens/gpt2 -o %F/x",
          "3 layers of hidden size 48, but %G/models/llama has 3 layers of hidden size 64"},
-        {"probe %G/models/llama --tokens %F/tokens --lens tuned=%G/lens/gpt2 --vectors-file %F/v -o %F/x",
+        {"probe %G/models/llama --tokens %F/tokens --lens tuned=%G/lens/gpt2 --vectors-file %F/v "
+         "-o %F/y",
          "made for another model"},
         {"extract --hidden-states %F/hidden --decoder %F/decoder --lens tuned=%G/lens/gpt2 -o %F/x",
          "but %F/hidden has hidden size 64"},
         {"extract --hidden-states %F/hidden --decoder %F/decoder --lens tuned=%F/short -o %F/x",
          "the lens is one for 1 layers, but %F/hidden holds hidden_states.3"},
-        {"extract --hidden-states %F/hidden --decoder %F/decoder --lens tuned=%G/lens/llama -l 3 -o %F/x",
+        {"extract --hidden-states %F/hidden --decoder %F/decoder --lens tuned=%G/lens/llama -l 3 "
+         "-o %F/x",
          "no layer 3; layers 0 to 2"},
         {"lens convert", "LENS is missing"},
         {"lens convert %G/lens/gpt2", "-o FOLDER is missing"},

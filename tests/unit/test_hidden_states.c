@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cbe/safetensors.h"
 #include "core/memory.h"
@@ -319,6 +320,49 @@ static void save__writes_what_capture_keeps_and_the_logits(void **state)
     close_llama(&m);
 }
 
+/* In a file without a name, whatever is in the folder. */
+static void spill__has_the_bits_of_capture_and_leaves_nothing(void **state)
+{
+    llama m = open_llama();
+    const bool layers[LLAMA_L + 1] = {false, true, false, true};
+    float a[LLAMA_N * LLAMA_D], b[LLAMA_N * LLAMA_D];
+    cbe_hidden_states *kept = NULL, *spilled[2] = {NULL, NULL};
+    char folder[1100];
+    snprintf(folder, sizeof folder, "%s", temp_path(state, "spill"));
+    assert_int_equal(mkdir(folder, 0777), 0);
+    void *inside = folder;
+    cbe_assert_ok(cbe_hidden_states_capture(&kept, m.model, &m.tokens, layers, NULL, NULL, &err),
+                  &err);
+    for (int i = 0; i < 2; i++)
+        cbe_assert_ok(cbe_hidden_states_spill(&spilled[i], folder, m.model, &m.tokens, layers, NULL,
+                                              NULL, &err),
+                      &err);
+    assert_int_equal(temp_count(&inside, ""), 2); /* . and .. */
+    assert_int_equal(cbe_hidden_states_n_blocks(spilled[0]), LLAMA_L);
+    assert_memory_equal(cbe_hidden_states_ids(spilled[0]), m.tokens.ids, LLAMA_N * sizeof(int64_t));
+    for (int i = 0; i < 2; i++) {
+        for (size_t l = 0; l <= LLAMA_L; l++) {
+            assert_int_equal(cbe_hidden_states_has(spilled[i], l), layers[l]);
+            if (!layers[l]) continue;
+            cbe_assert_ok(cbe_hidden_states_read(spilled[i], l, 1, a, &err), &err);
+            cbe_assert_ok(cbe_hidden_states_read(kept, l, 1, b, &err), &err);
+            assert_memory_equal(a, b, cbe_hidden_states_n_tokens(kept, 1) * LLAMA_D * sizeof *a);
+        }
+        cbe_hidden_states_close(spilled[i]);
+    }
+    cbe_hidden_states_close(kept);
+    cbe_hidden_states *none = NULL;
+    assert_int_equal(
+        cbe_hidden_states_spill(&none, folder, m.model, &m.tokens, layers, cancel, NULL, &err),
+        CBE_ERR_CANCELLED);
+    assert_int_equal(cbe_hidden_states_spill(&none, temp_path(state, "nowhere"), m.model, &m.tokens,
+                                             layers, NULL, NULL, &err),
+                     CBE_ERR_IO);
+    assert_null(none);
+    assert_int_equal(temp_count(&inside, ""), 2);
+    close_llama(&m);
+}
+
 static void save__that_is_cancelled_leaves_no_file(void **state)
 {
     llama m = open_llama();
@@ -339,14 +383,18 @@ static void capture_save_and_open__say_when_memory_is_short(void **state)
     llama m = open_llama();
     const bool layers[LLAMA_L + 1] = {true, false, true, false};
     const char *path = temp_path(state, "short.safetensors");
-    for (int call = 0; call < 3; call++) {
+    for (int call = 0; call < 4; call++) {
         cbe_status st = CBE_ERR_NOMEM;
         for (long allowed = 0; st != CBE_OK; allowed++) {
             cbe_hidden_states *s = NULL;
             assert_true(allowed < 500);
             cbe_memory_fail_after(allowed);
-            st = call == 0   ? cbe_hidden_states_capture(&s, m.model, &m.tokens, layers, NULL, NULL, &err)
-                 : call == 1 ? cbe_hidden_states_save(path, m.model, &m.tokens, layers, true, NULL, NULL, &err)
+            st = call == 0
+                     ? cbe_hidden_states_capture(&s, m.model, &m.tokens, layers, NULL, NULL, &err)
+                 : call == 3 ? cbe_hidden_states_spill(&s, *state, m.model, &m.tokens, layers, NULL,
+                                                       NULL, &err)
+                 : call == 1 ? cbe_hidden_states_save(path, m.model, &m.tokens, layers, true, NULL,
+                                                      NULL, &err)
                              : cbe_hidden_states_open(&s, path, &err);
             cbe_memory_fail_after(-1);
             if (st != CBE_OK) assert_true(st == CBE_ERR_NOMEM && !s);
@@ -441,6 +489,7 @@ int main(void)
         cmocka_unit_test(open__refuses_shapes_that_are_none),
         cmocka_unit_test(capture__meets_the_golden_file_at_the_layers_asked_for),
         cmocka_unit_test(save__writes_what_capture_keeps_and_the_logits),
+        cmocka_unit_test(spill__has_the_bits_of_capture_and_leaves_nothing),
         cmocka_unit_test(save__that_is_cancelled_leaves_no_file),
         cmocka_unit_test(capture_save_and_open__say_when_memory_is_short),
         cmocka_unit_test(first_norm_ratio__is_that_of_medians),
