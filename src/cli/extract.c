@@ -9,6 +9,7 @@
 #include "cli/inputs.h"
 #include "cli/interrupt.h"
 #include "cli/options.h"
+#include "cli/print.h"
 #include "cli/progress.h"
 #include "core/clock.h"
 #include "core/fail.h"
@@ -220,7 +221,7 @@ static void say_interrupted(cli_progress *progress, const char *path)
     struct stat info;
     cli_status_clear(progress);
     if (path && stat(path, &info) == 0)
-        fprintf(stderr, "cbe: interrupted; the same command with --resume goes on from %s\n", path);
+        cli_line(stderr, "cbe: interrupted; the same command with --resume goes on from %s", path);
     else
         fprintf(stderr, "cbe: interrupted before the first vector was found\n");
 }

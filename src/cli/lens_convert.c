@@ -2,6 +2,7 @@
 #include "cbe/tuned_lens.h"
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/print.h"
 #include "core/fail.h"
 
 typedef struct {
@@ -53,7 +54,8 @@ int cli_lens_convert(int argc, char **argv)
     const cbe_lens_format to = given.format > 0 ? (cbe_lens_format)(given.format - 1) : from == CBE_LENS_PT ? CBE_LENS_SAFETENSORS : CBE_LENS_PT;
     if ((st = cbe_tuned_lens_load(&lens, &config, given.lens, &err)) != CBE_OK) goto done;
     if ((st = cbe_tuned_lens_save(lens, config, given.output, to, &err)) != CBE_OK) goto done;
-    printf("%zu layers of hidden size %zu in %s/%s\n", lens->n_layers, lens->hidden_size, given.output, cbe_lens_format_file(to));
+    cli_line(stdout, "%zu layers of hidden size %zu in %s/%s", lens->n_layers, lens->hidden_size, given.output,
+             cbe_lens_format_file(to));
 done:
     cbe_tuned_lens_config_free(config);
     cbe_tuned_lens_free(lens);

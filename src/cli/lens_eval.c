@@ -8,6 +8,7 @@
 #include "cli/inputs.h"
 #include "cli/lens_folder.h"
 #include "cli/options.h"
+#include "cli/print.h"
 #include "cli/progress.h"
 #include "core/fail.h"
 #include "core/memory.h"
@@ -153,7 +154,7 @@ static void print_table(const cbe_lens_eval *eval)
     const double bits = cbe_lens_eval_bits_per_byte(eval);
     printf("layer        CE      +-  bits/byte        KL      +-  bits/byte   entropy      +-    top-1      +-\n");
     for (size_t l = 0; l < eval->n_lenses; l++) {
-        printf("%s\n", eval->names[l]);
+        cli_line(stdout, "%s", eval->names[l]);
         for (size_t i = 0; i < eval->n_layers; i++) print_row(eval->layers[i], &eval->figures[l * eval->n_layers + i], bits);
     }
     printf("the model itself\n");

@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "cli/inputs.h"
 #include "cli/options.h"
+#include "cli/print.h"
 #include "cli/team.h"
 #include "core/fail.h"
 #include "core/memory.h"
@@ -60,8 +61,8 @@ static void print_time(const char *what, double seconds)
 static void print_plan(const cbe_plan_run *run, const cbe_plan_rates *r, const cbe_plan *plan)
 {
     char kept[64];
-    printf("model: %s, %zu blocks, hidden size %zu, vocabulary %zu\n", run->model.architecture, run->model.n_layers,
-           run->model.hidden_size, run->model.vocab_size);
+    cli_line(stdout, "model: %s, %zu blocks, hidden size %zu, vocabulary %zu", run->model.architecture, run->model.n_layers,
+             run->model.hidden_size, run->model.vocab_size);
     printf("run: %zu tokens, %zu layers, %zu vectors each\n", run->n_tokens, run->n_layers, run->n_vectors);
     printf("processes: %zu of %zu thread%s on %zu node%s: %zu group%s with layers of %s own, of %zu that divide%s the tokens\n",
            run->n_processes, run->threads, run->threads == 1 ? "" : "s", run->n_machines, run->n_machines == 1 ? "" : "s",
