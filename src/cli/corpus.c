@@ -11,7 +11,7 @@ _Static_assert(sizeof cli_documents / sizeof *cli_documents == CBE_N_DOCUMENTS_K
 
 void cli_set_threads(size_t threads)
 {
-    if (threads) omp_set_num_threads((int)(threads < 4096 ? threads : 4096));
+    if (threads) omp_set_num_threads((int)threads);
 }
 
 void cli_corpus_begin(const cli_corpus *corpus, cli_progress *progress)

@@ -30,7 +30,7 @@ static const cli_option options[] = {
     {"layers", 'l', OPT_LAYERS, AT(layers), "all", "LIST", "layers, as in 0-29,31, or all", NULL, 0},
     {"layer-transfer", 0, OPT_FLAG, AT(transfer), NULL, NULL, "each translator on the hidden states of every layer too", NULL, 0},
     CLI_SEQUENCE_OPTIONS(eval_options, corpus),
-    {"skip-positions", 0, OPT_COUNT, AT(skip_positions), "0", "P", "first positions of each sequence left out of the means", NULL, 0},
+    {"skip-positions", 0, OPT_COUNT, AT(skip_positions), "0", "P", "first positions of each sequence left out of the means", NULL, CLI_RANGE(0, CLI_MOST_TOKENS)},
     CLI_THREAD_OPTION(eval_options, corpus),
     CLI_MEMORY_OPTION(eval_options, corpus, "memory for weights and hidden states"),
     CLI_TALK_OPTIONS(eval_options, corpus, "say more about inputs"),

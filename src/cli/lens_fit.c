@@ -19,7 +19,7 @@ static const cli_option options[] = {
     CLI_TEXT_OPTIONS(fit_options, corpus, ""),
     {"output", 'o', OPT_STRING, AT(output), NULL, "FOLDER", "the lens folder to write", NULL, 0},
     {"format", 0, OPT_CHOICE, AT(format), "pt", "NAME", "pt: params.pt, for PyTorch; safetensors: params.safetensors", cli_lens_formats, 0},
-    {"held-out", 0, OPT_NUMBER, AT(held_out), "0.1", "FRACTION", "of the sequences, by whose error the ridge is chosen", NULL, 0},
+    {"held-out", 0, OPT_NUMBER, AT(held_out), "0.1", "FRACTION", "of the sequences, by whose error the ridge is chosen", NULL, CLI_BOUNDS(.low = 0, .high = 1, .above = true, .below = true, .refusal = "%s of the sequences cannot be held out: a share between 0 and 1 can")},
     CLI_SEQUENCE_OPTIONS(fit_options, corpus),
     CLI_THREAD_OPTION(fit_options, corpus),
     CLI_MEMORY_OPTION(fit_options, corpus, "of which float32 weights may take half"),
