@@ -8,15 +8,18 @@
 
 #include "cbe/safetensors.h"
 #include "core/fail.h"
+#include "core/finite.h"
 #include "core/memory.h"
 #include "io/array_file.h"
+
+enum { LAYER_NAME = 40 }; /* of hidden_states.<i> */
 
 struct cbe_hidden_states {
     size_t first_sequence; /* of those that are kept: cbe_hidden_states_keep */
     size_t n_sequences, context_length, hidden_size, n_blocks, end;
     float **captured;       /* (end) of (B S, d) or NULL; NULL when read from a file */
     cbe_array_file *file;
-    char (*names)[40];      /* (end) tensor names, empty where there is none */
+    char (*names)[LAYER_NAME]; /* (end) tensor names, empty where there is none */
     int64_t *ids, *derangement;
     /* Where a mask leaves tokens out: those that are left, rising, and where each sequence's begin among them. */
     size_t n_kept, *kept, *starts; /* (n_kept); (n_sequences + 1); NULL without a mask */
@@ -62,18 +65,33 @@ typedef struct {
     float *const *captured;          /* into memory, or */
     cbe_safetensors_writer *writer;  /* into a file: tensor index of each layer, and of the logits */
     const size_t *tensor;
-    size_t logits_tensor, hidden_size, vocab_size;
+    size_t logits_tensor, hidden_size, vocab_size, context_length;
     bool (*progress)(void *context, size_t done, size_t total);
     void *context;
 } capture;
+
+/* Of numbers of tokens from `first` on, `width` each, that go to a file: a model whose weights are finite may still overflow. */
+static cbe_status check_finite(const capture *c, const char *what, size_t first, size_t n, size_t width, const float *x, cbe_error *err)
+{
+    const size_t bad = cbe_first_not_finite(x, n * width), token = first + bad / width;
+    if (bad == n * width) return CBE_OK;
+    return cbe_fail(err, CBE_ERR_NUMERIC, -1,
+                    "%s: sequence %zu, position %zu holds %s: the model's numbers overflow float32 with these weights; nothing is "
+                    "written",
+                    what, token / c->context_length, token % c->context_length, isnan(x[bad]) ? "NaN" : "infinity");
+}
 
 static cbe_status take_hidden(void *context, size_t layer, size_t first, size_t n, const float *hidden,
                               cbe_error *err)
 {
     const capture *c = context;
     const size_t d = c->hidden_size;
-    if (c->writer)
-        return cbe_safetensors_writer_put(c->writer, c->tensor[layer], first * d, n * d, hidden, err);
+    if (c->writer) {
+        char name[LAYER_NAME];
+        snprintf(name, sizeof name, "hidden_states.%zu", layer);
+        const cbe_status st = check_finite(c, name, first, n, d, hidden, err);
+        return st == CBE_OK ? cbe_safetensors_writer_put(c->writer, c->tensor[layer], first * d, n * d, hidden, err) : st;
+    }
     memcpy(c->captured[layer] + first * d, hidden, n * d * sizeof *hidden);
     return CBE_OK;
 }
@@ -81,6 +99,8 @@ static cbe_status take_hidden(void *context, size_t layer, size_t first, size_t 
 static cbe_status take_logits(void *context, size_t first, size_t n, const float *logits, cbe_error *err)
 {
     const capture *c = context;
+    const cbe_status st = check_finite(c, "logits", first, n, c->vocab_size, logits, err);
+    if (st != CBE_OK) return st;
     return cbe_safetensors_writer_put(c->writer, c->logits_tensor, first * c->vocab_size, n * c->vocab_size,
                                       logits, err);
 }
@@ -113,7 +133,7 @@ cbe_status cbe_hidden_states_capture(cbe_hidden_states **out, const cbe_model *m
     st = CBE_ERR_NOMEM;
     for (size_t i = 0; i < s->end; i++)
         if (layers[i] && !(s->captured[i] = cbe_alloc(size, sizeof(float), "hidden states", err))) goto done;
-    capture c = {s->captured, NULL, NULL, 0, d, config->vocab_size, progress, context};
+    capture c = {s->captured, NULL, NULL, 0, d, config->vocab_size, tokens->context_length, progress, context};
     const cbe_forward_sink sink = {layers, take_hidden, NULL, &c, take_progress};
     st = cbe_model_forward(model, tokens->n_sequences, tokens->context_length, tokens->ids, &sink, err);
     if (st != CBE_OK) goto done;
@@ -161,7 +181,7 @@ cbe_status cbe_hidden_states_save(const char *path, const cbe_model *model, cons
     cbe_status st = CBE_ERR_NOMEM;
     cbe_safetensors_writer *writer = NULL;
     cbe_tensor_spec *specs = cbe_alloc_zero(n_layers + 3, sizeof *specs, "hidden states", err);
-    char(*names)[40] = cbe_alloc(n_layers, sizeof *names, "hidden states", err);
+    char(*names)[LAYER_NAME] = cbe_alloc(n_layers, sizeof *names, "hidden states", err);
     size_t *tensor = cbe_alloc(n_layers, sizeof *tensor, "hidden states", err);
     if (!specs || !names || !tensor) goto done;
     size_t n = 0;
@@ -185,7 +205,7 @@ cbe_status cbe_hidden_states_save(const char *path, const cbe_model *model, cons
     if (tokens->derangement && (st = cbe_safetensors_writer_put(writer, derangement, 0, b * s,
                                                                 tokens->derangement, err)) != CBE_OK)
         goto done;
-    capture c = {NULL, writer, tensor, logits, d, v, progress, context};
+    capture c = {NULL, writer, tensor, logits, d, v, s, progress, context};
     const cbe_forward_sink sink = {layers, take_hidden, with_logits ? take_logits : NULL, &c, take_progress};
     st = cbe_model_forward(model, b, s, tokens->ids, &sink, err);
     if (st == CBE_OK) {
@@ -322,17 +342,17 @@ static long layer_of(const char *name)
 }
 
 /* What the only array of a .npy file is: hidden_states.<i> when the file is called so, else hidden_states.0. */
-static void name_single(char name[40], const char *path)
+static void name_single(char name[LAYER_NAME], const char *path)
 {
     const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
     const size_t length = strlen(base);
-    snprintf(name, 40, "%.*s", length > 4 && length < 40 ? (int)(length - 4) : 0, base);
-    if (layer_of(name) < 0) snprintf(name, 40, "hidden_states.0");
+    snprintf(name, LAYER_NAME, "%.*s", length > 4 && length < LAYER_NAME ? (int)(length - 4) : 0, base);
+    if (layer_of(name) < 0) snprintf(name, LAYER_NAME, "hidden_states.0");
 }
 
 cbe_status cbe_hidden_states_open(cbe_hidden_states **out, const char *path, cbe_error *err)
 {
-    char single[40];
+    char single[LAYER_NAME];
     cbe_hidden_states *s = cbe_alloc_zero(1, sizeof *s, "hidden states", err);
     if (!s) return CBE_ERR_NOMEM;
     name_single(single, path);
@@ -483,8 +503,9 @@ cbe_status cbe_hidden_states_read(const cbe_hidden_states *states, size_t layer,
                 if (!isfinite(out[k]))
                     st = cbe_fail(err, CBE_ERR_NUMERIC, -1,
                                   "%s%shidden_states.%zu: sequence %zu, position %zu holds %g; hidden states must be "
-                                  "finite",
-                                  path, colon, layer, (token + k / d) / s, (token + k / d) % s, (double)out[k]);
+                                  "finite%s",
+                                  path, colon, layer, (token + k / d) / s, (token + k / d) % s, (double)out[k],
+                                  states->file ? "" : ": the model's numbers overflow float32 with these weights");
         }
     }
     cbe_array_reader_close(from.reader);
