@@ -239,7 +239,7 @@ static cbe_status load_divisors(const loader *in, cbe_error *err)
     for (size_t r = 0; r < CBE_N_REACHES; r++)
         if (r == CBE_REACH_GLOBAL || config->family->defaults.local_rope_base == 0)
             config->rope[r].n_divisors = half;
-    return CBE_OK;
+    return cbe_config_check_angles(config, cbe_source_path(in->source), err);
 }
 
 /* How much is expanded: *n_resident blocks, and the embedding where it is apart. A block that is
