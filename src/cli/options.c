@@ -36,8 +36,8 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-/* A decimal number at the start of text, as people write one: no blanks, plus, hexadecimal digits or words before or in it.
- * NULL: none is there. */
+/* A decimal number at the start of text, as people write one: no blank or plus before it, no
+ * hexadecimal digits, no words. @return the text behind it; NULL: none is there */
 static const char *parse_decimal(const char *text, double *out)
 {
     const char *at = text + (*text == '-');
@@ -142,7 +142,8 @@ static void describe(const cli_bounds *b, bool whole, char *out, size_t size)
 {
     const char *kind = whole ? "a whole number" : "a number";
     if (b->above)
-        snprintf(out, size, "%s above %.16g and %s %.16g", kind, b->low, b->below ? "below" : "at most", b->high);
+        snprintf(out, size, "%s above %.16g and %s %.16g", kind, b->low,
+                 b->below ? "below" : "at most", b->high);
     else if (b->below)
         snprintf(out, size, "%s of %.16g or more, below %.16g,", kind, b->low, b->high);
     else
@@ -152,7 +153,8 @@ static void describe(const cli_bounds *b, bool whole, char *out, size_t size)
 static cbe_status out_of_bounds(const cli_option *option, const char *value, cbe_error *err)
 {
     char wanted[128];
-    if (option->bounds->refusal) return cbe_fail(err, CBE_ERR_ARG, -1, option->bounds->refusal, value);
+    if (option->bounds->refusal)
+        return cbe_fail(err, CBE_ERR_ARG, -1, option->bounds->refusal, value);
     describe(option->bounds, option->kind == OPT_COUNT, wanted, sizeof wanted);
     return bad_value(option, value, wanted, err);
 }
@@ -160,12 +162,13 @@ static cbe_status out_of_bounds(const cli_option *option, const char *value, cbe
 static bool is_within(const cli_option *option, const char *value, double x)
 {
     const cli_bounds *b = option->bounds;
-    if (option->preset && strcmp(value, option->preset) == 0) return true;
+    if (option->preset && *option->preset == '-' && x == strtod(option->preset, NULL)) return true;
     if (*value == '-' && b->low >= 0) return false; /* -0 too */
     return (b->above ? x > b->low : x >= b->low) && (b->below ? x < b->high : x <= b->high);
 }
 
-static cbe_status set_count(const cli_option *option, const char *value, size_t *out, cbe_error *err)
+static cbe_status set_count(const cli_option *option, const char *value, size_t *out,
+                            cbe_error *err)
 {
     uint64_t count;
     char wanted[64];
@@ -178,7 +181,8 @@ static cbe_status set_count(const cli_option *option, const char *value, size_t 
     return CBE_OK;
 }
 
-static cbe_status set_number(const cli_option *option, const char *value, double *out, cbe_error *err)
+static cbe_status set_number(const cli_option *option, const char *value, double *out,
+                             cbe_error *err)
 {
     double x = 0;
     const char *end = parse_decimal(value, &x);
@@ -191,24 +195,29 @@ static cbe_status set_number(const cli_option *option, const char *value, double
 static cbe_status set_size(const cli_option *option, const char *value, size_t *out, cbe_error *err)
 {
     double x = 0;
-    if (!parse_size(value, &x)) return bad_value(option, value, "a size in bytes, or one such as 500M or 1.5G,", err);
-    if (x < CLI_LEAST_SIZE || x > CLI_MOST_SIZE) return bad_value(option, value, "a size of 1M to 1024T", err);
+    if (!parse_size(value, &x))
+        return bad_value(option, value, "a size in bytes, or one such as 500M or 1.5G,", err);
+    if (x < CLI_LEAST_SIZE || x > CLI_MOST_SIZE)
+        return bad_value(option, value, "a size of 1M to 1024T", err);
     *out = (size_t)x;
     return CBE_OK;
 }
 
-static cbe_status set_skip(const cli_option *option, const char *value, cli_skip *out, cbe_error *err)
+static cbe_status set_skip(const cli_option *option, const char *value, cli_skip *out,
+                           cbe_error *err)
 {
     uint64_t count = 0;
     const bool automatic = strcmp(value, "auto") == 0;
-    if (!automatic && !parse_uint(value, &count)) return bad_value(option, value, "a number of positions or auto", err);
+    if (!automatic && !parse_uint(value, &count))
+        return bad_value(option, value, "a number of positions or auto", err);
     if ((double)count > CLI_MOST_TOKENS)
         return bad_value(option, value, "at most 1000000000000000 positions, or auto,", err);
     *out = (cli_skip){automatic, (size_t)count};
     return CBE_OK;
 }
 
-static cbe_status set_value(const cli_option *option, const char *value, void *fields, cbe_error *err)
+static cbe_status set_value(const cli_option *option, const char *value, void *fields,
+                            cbe_error *err)
 {
     void *field = field_of(option, fields);
     switch (option->kind) {

@@ -134,7 +134,8 @@ static cbe_status probe_layer(cbe_objective *layer, size_t tensor, size_t m, con
     return st;
 }
 
-static void print_table(const cli_inputs *in, size_t m, const double *energies, cli_progress *progress)
+static void print_table(const cli_inputs *in, size_t m, const double *energies,
+                        cli_progress *progress)
 {
     size_t lost = 0;
     printf("layer  energies (nats)\n");
@@ -151,8 +152,10 @@ static void print_table(const cli_inputs *in, size_t m, const double *energies, 
         printf("\n");
     }
     if (lost)
-        cli_warn(progress, "%zu of %zu energies are not finite, and NaN in the file: these directions are so long that what is left "
-                           "of the hidden states overflows float32; give shorter ones",
+        cli_warn(progress,
+                 "%zu of %zu energies are not finite, and NaN in the file: these directions are so "
+                 "long that what is left "
+                 "of the hidden states overflows float32; give shorter ones",
                  lost, m * in->n_layers);
 }
 

@@ -42,7 +42,9 @@ static bool hold(cli_progress *progress, const char *format, va_list args)
     const size_t used = strlen(progress->held), left = sizeof progress->held - used;
     const int n = vsnprintf(progress->held + used, left, format, args);
     if (n >= 0 && (size_t)n + 1 < left)
-        strcpy(progress->held + used + cbe_printable(progress->held + used, left, progress->held + used, (size_t)n), "\n");
+        strcpy(progress->held + used +
+                   cbe_printable(progress->held + used, left, progress->held + used, (size_t)n),
+               "\n");
     else
         progress->held[used] = 0; /* does not fit: better no line than half a one */
     return true;

@@ -9,15 +9,16 @@
 
 /* Characters that are not shown, in rising order: first and last of each range. */
 static const uint32_t hidden[][2] = {
-    {0x00, 0x1f},     {0x7f, 0x9f},     {0xad, 0xad},     {0x61c, 0x61c},
-    {0x180e, 0x180e}, {0x200b, 0x200f}, {0x2028, 0x202e}, {0x2060, 0x206f},
+    {0x00, 0x1f},     {0x7f, 0x9f},     {0xad, 0xad},       {0x61c, 0x61c},
+    {0x180e, 0x180e}, {0x200b, 0x200f}, {0x2028, 0x202e},   {0x2060, 0x206f},
     {0xfeff, 0xfeff}, {0xfff9, 0xfffb}, {0xe0000, 0xe007f},
 };
 
 /* The character of `size` well-formed bytes. */
 static uint32_t character_of(const char *text, size_t size)
 {
-    static const unsigned char bits[] = {0, 0x7f, 0x1f, 0x0f, 0x07}; /* of the first byte, by size */
+    static const unsigned char bits[] = {0, 0x7f, 0x1f, 0x0f,
+                                         0x07}; /* of the first byte, by size */
     uint32_t c = (unsigned char)text[0] & bits[size];
     for (size_t i = 1; i < size; i++) c = c << 6 | ((unsigned char)text[i] & 0x3f);
     return c;

@@ -107,8 +107,8 @@ cbe_status cbe_config_check_angles(const cbe_config *config, const char *path, c
         for (size_t list = 0; list < 2; list++) { /* of the short contexts and of the long ones */
             double frequencies[CBE_MAX_ROTARY_PAIRS];
             const double length = list ? fmax(rope->max_context, rope->original_context + 1) : 1;
-            cbe_rope_frequencies(rope, config->rotary_size, (size_t)fmin(length, CBE_CONFIG_SIZE_MAX),
-                                 frequencies);
+            cbe_rope_frequencies(rope, config->rotary_size,
+                                 (size_t)fmin(length, CBE_CONFIG_SIZE_MAX), frequencies);
             for (size_t i = 0; i < pairs; i++)
                 if (!(fabs(frequencies[i]) * last <= FLT_MAX))
                     return cbe_fail(err, CBE_ERR_FORMAT, -1,

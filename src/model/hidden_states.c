@@ -70,15 +70,19 @@ typedef struct {
     void *context;
 } capture;
 
-/* Of numbers of tokens from `first` on, `width` each, that go to a file: a model whose weights are finite may still overflow. */
-static cbe_status check_finite(const capture *c, const char *what, size_t first, size_t n, size_t width, const float *x, cbe_error *err)
+/* x: numbers of n tokens from `first` on, `width` each, that go to a file. A model whose weights are
+ * finite may still overflow. */
+static cbe_status check_finite(const capture *c, const char *what, size_t first, size_t n,
+                               size_t width, const float *x, cbe_error *err)
 {
     const size_t bad = cbe_first_not_finite(x, n * width), token = first + bad / width;
     if (bad == n * width) return CBE_OK;
     return cbe_fail(err, CBE_ERR_NUMERIC, -1,
-                    "%s: sequence %zu, position %zu holds %s: the model's numbers overflow float32 with these weights; nothing is "
+                    "%s: sequence %zu, position %zu holds %s: the model's numbers overflow float32 "
+                    "with these weights; nothing is "
                     "written",
-                    what, token / c->context_length, token % c->context_length, isnan(x[bad]) ? "NaN" : "infinity");
+                    what, token / c->context_length, token % c->context_length,
+                    isnan(x[bad]) ? "NaN" : "infinity");
 }
 
 static cbe_status take_hidden(void *context, size_t layer, size_t first, size_t n, const float *hidden,
@@ -90,7 +94,9 @@ static cbe_status take_hidden(void *context, size_t layer, size_t first, size_t 
         char name[LAYER_NAME];
         snprintf(name, sizeof name, "hidden_states.%zu", layer);
         const cbe_status st = check_finite(c, name, first, n, d, hidden, err);
-        return st == CBE_OK ? cbe_safetensors_writer_put(c->writer, c->tensor[layer], first * d, n * d, hidden, err) : st;
+        return st == CBE_OK ? cbe_safetensors_writer_put(c->writer, c->tensor[layer], first * d,
+                                                         n * d, hidden, err)
+                            : st;
     }
     memcpy(c->captured[layer] + first * d, hidden, n * d * sizeof *hidden);
     return CBE_OK;
@@ -133,7 +139,8 @@ cbe_status cbe_hidden_states_capture(cbe_hidden_states **out, const cbe_model *m
     st = CBE_ERR_NOMEM;
     for (size_t i = 0; i < s->end; i++)
         if (layers[i] && !(s->captured[i] = cbe_alloc(size, sizeof(float), "hidden states", err))) goto done;
-    capture c = {s->captured, NULL, NULL, 0, d, config->vocab_size, tokens->context_length, progress, context};
+    capture c = {s->captured, NULL,   NULL, 0, d, config->vocab_size, tokens->context_length,
+                 progress,    context};
     const cbe_forward_sink sink = {layers, take_hidden, NULL, &c, take_progress};
     st = cbe_model_forward(model, tokens->n_sequences, tokens->context_length, tokens->ids, &sink, err);
     if (st != CBE_OK) goto done;
@@ -346,7 +353,8 @@ static void name_single(char name[LAYER_NAME], const char *path)
 {
     const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
     const size_t length = strlen(base);
-    snprintf(name, LAYER_NAME, "%.*s", length > 4 && length < LAYER_NAME ? (int)(length - 4) : 0, base);
+    snprintf(name, LAYER_NAME, "%.*s", length > 4 && length < LAYER_NAME ? (int)(length - 4) : 0,
+             base);
     if (layer_of(name) < 0) snprintf(name, LAYER_NAME, "hidden_states.0");
 }
 
@@ -501,11 +509,15 @@ cbe_status cbe_hidden_states_read(const cbe_hidden_states *states, size_t layer,
             st = copy_tokens(&from, token, run, out, err);
             for (size_t k = 0; k < run * d && st == CBE_OK; k++)
                 if (!isfinite(out[k]))
-                    st = cbe_fail(err, CBE_ERR_NUMERIC, -1,
-                                  "%s%shidden_states.%zu: sequence %zu, position %zu holds %g; hidden states must be "
-                                  "finite%s",
-                                  path, colon, layer, (token + k / d) / s, (token + k / d) % s, (double)out[k],
-                                  states->file ? "" : ": the model's numbers overflow float32 with these weights");
+                    st = cbe_fail(
+                        err, CBE_ERR_NUMERIC, -1,
+                        "%s%shidden_states.%zu: sequence %zu, position %zu holds %g; hidden states "
+                        "must be "
+                        "finite%s",
+                        path, colon, layer, (token + k / d) / s, (token + k / d) % s,
+                        (double)out[k],
+                        states->file ? ""
+                                     : ": the model's numbers overflow float32 with these weights");
         }
     }
     cbe_array_reader_close(from.reader);

@@ -7,15 +7,17 @@
 #include "core/fail.h"
 
 static int (*const commands[])(int argc, char **argv) = {
-    cli_extract,  cli_probe,      cli_ablate,    cli_capture,      cli_decoder, cli_tokenize, cli_info,
-    cli_lens_fit, cli_lens_train, cli_lens_eval, cli_lens_convert, cli_plan,
+    cli_extract, cli_probe,    cli_ablate,     cli_capture,   cli_decoder,      cli_tokenize,
+    cli_info,    cli_lens_fit, cli_lens_train, cli_lens_eval, cli_lens_convert, cli_plan,
 };
 _Static_assert(sizeof commands / sizeof *commands == N_COMMAND_TABLES, "their number is told");
 
 static const cli_command *kept;
 
-cbe_status __wrap_cli_parse(const cli_command *command, int argc, char **argv, void *fields, bool *help, cbe_error *err);
-cbe_status __wrap_cli_parse(const cli_command *command, int argc, char **argv, void *fields, bool *help, cbe_error *err)
+cbe_status __wrap_cli_parse(const cli_command *command, int argc, char **argv, void *fields,
+                            bool *help, cbe_error *err);
+cbe_status __wrap_cli_parse(const cli_command *command, int argc, char **argv, void *fields,
+                            bool *help, cbe_error *err)
 {
     (void)argc, (void)argv, (void)fields;
     kept = command;
@@ -49,15 +51,17 @@ const cli_command *command_table(size_t i)
 size_t command_fields_size(const cli_command *command)
 {
     static const size_t sizes[] = {
-        [OPT_FLAG] = sizeof(bool),     [OPT_COUNT] = sizeof(size_t),       [OPT_NUMBER] = sizeof(double),
-        [OPT_SIZE] = sizeof(size_t),   [OPT_SEED] = sizeof(uint64_t),      [OPT_STRING] = sizeof(const char *),
-        [OPT_CHOICE] = sizeof(int),    [OPT_FILES] = sizeof(cli_files),    [OPT_LAYERS] = sizeof(cli_ranges),
-        [OPT_SKIP] = sizeof(cli_skip),
+        [OPT_FLAG] = sizeof(bool),         [OPT_COUNT] = sizeof(size_t),
+        [OPT_NUMBER] = sizeof(double),     [OPT_SIZE] = sizeof(size_t),
+        [OPT_SEED] = sizeof(uint64_t),     [OPT_STRING] = sizeof(const char *),
+        [OPT_CHOICE] = sizeof(int),        [OPT_FILES] = sizeof(cli_files),
+        [OPT_LAYERS] = sizeof(cli_ranges), [OPT_SKIP] = sizeof(cli_skip),
     };
     size_t size = 0;
     for (const cli_option *o = command->options; o->name; o++)
         if (o->field + sizes[o->kind] > size) size = o->field + sizes[o->kind];
     for (size_t i = 0; i < command->n_positional; i++)
-        if (command->positional[i] + sizeof(char *) > size) size = command->positional[i] + sizeof(char *);
+        if (command->positional[i] + sizeof(char *) > size)
+            size = command->positional[i] + sizeof(char *);
     return size;
 }

@@ -223,9 +223,9 @@ static cbe_status read_model_with(const char *model, const char *key, const char
 }
 
 #define LLAMA3(rest) "{\"rope_type\": \"llama3\", \"rope_theta\": 1e4, " rest "}"
-#define YARN(rest) "{\"rope_type\": \"yarn\", \"rope_theta\": 1e4, " rest "}"
+#define YARN(rest)   "{\"rope_type\": \"yarn\", \"rope_theta\": 1e4, " rest "}"
 #define LONGROPE(shorts, rest)                                                                     \
-    "{\"rope_type\": \"longrope\", \"rope_theta\": 1e4, \"partial_rotary_factor\": 1, "              \
+    "{\"rope_type\": \"longrope\", \"rope_theta\": 1e4, \"partial_rotary_factor\": 1, "            \
     "\"short_factor\": [" shorts "], \"long_factor\": [1, 1, 1, 1]" rest "}"
 
 /* What transformers 5.x on torch computes as NaN, ends at, or can only mean as a slip. */
@@ -236,54 +236,80 @@ static void config__refuses_numbers_that_cannot_be_computed_with(void **state)
         const char *model, *key, *value, *says; /* after the file's name */
     } cases[] = {
         {"llama", "rope_parameters", "{\"rope_theta\": 1e-300}",
-         "rotary embedding: the angles of pair 1 overflow float32 (base 1e-300, factor 0); PyTorch has "
+         "rotary embedding: the angles of pair 1 overflow float32 (base 1e-300, factor 0); PyTorch "
+         "has "
          "NaN for them"},
-        {"llama", "rope_parameters", "{\"rope_theta\": -1}", "rotary embedding: base (freq_base, rope_theta) is -1, must be"},
-        {"llama", "rope_parameters", "{\"rope_type\": \"linear\", \"factor\": 0}", "rotary embedding: factor is 0, must be"},
+        {"llama", "rope_parameters", "{\"rope_theta\": -1}",
+         "rotary embedding: base (freq_base, rope_theta) is -1, must be"},
+        {"llama", "rope_parameters", "{\"rope_type\": \"linear\", \"factor\": 0}",
+         "rotary embedding: factor is 0, must be"},
         {"llama", "rope_parameters", "{\"rope_type\": \"linear\", \"factor\": 1e-38}",
          "rotary embedding: the angles of pair 0 overflow"},
         {"llama", "rope_parameters", "{\"rope_type\": \"linear\", \"factor\": 1e-300}",
          "rotary embedding: the angles of pair 0 overflow"},
-        {"llama", "rope_parameters", YARN("\"factor\": 0"), "rotary embedding: factor is 0, must be a positive number"},
-        {"llama", "rope_parameters", YARN("\"factor\": 1e-300"), "rotary embedding: the angles of pair "},
+        {"llama", "rope_parameters", YARN("\"factor\": 0"),
+         "rotary embedding: factor is 0, must be a positive number"},
+        {"llama", "rope_parameters", YARN("\"factor\": 1e-300"),
+         "rotary embedding: the angles of pair "},
         {"llama", "rope_parameters", YARN("\"factor\": 4, \"original_max_position_embeddings\": 0"),
          "rotary embedding: original_max_position_embeddings is 0, must be a positive number"},
         {"llama", "rope_parameters", YARN("\"factor\": 4, \"attention_factor\": 0.0"),
          "rotary embedding: attention_factor is 0, must be a positive number"},
-        {"llama", "rope_parameters", YARN("\"factor\": 4, \"beta_slow\": 0"), "rotary embedding: beta_slow is 0, must be"},
+        {"llama", "rope_parameters", YARN("\"factor\": 4, \"beta_slow\": 0"),
+         "rotary embedding: beta_slow is 0, must be"},
         {"llama", "rope_parameters", YARN("\"factor\": 4, \"mscale\": -1e9, \"mscale_all_dim\": 1"),
          "rotary embedding: attention_factor is -"},
         {"llama", "rope_parameters",
-         LLAMA3("\"factor\": 4, \"low_freq_factor\": 0, \"high_freq_factor\": 4, \"original_max_position_embeddings\": 16"),
+         LLAMA3("\"factor\": 4, \"low_freq_factor\": 0, \"high_freq_factor\": 4, "
+                "\"original_max_position_embeddings\": 16"),
          "rotary embedding: low_freq_factor is 0, must be a positive number"},
         {"llama", "rope_parameters",
-         LLAMA3("\"factor\": 4, \"low_freq_factor\": 1, \"high_freq_factor\": 4, \"original_max_position_embeddings\": 0"),
+         LLAMA3("\"factor\": 4, \"low_freq_factor\": 1, \"high_freq_factor\": 4, "
+                "\"original_max_position_embeddings\": 0"),
          "rotary embedding: original_max_position_embeddings is 0, must be a positive number"},
-        {"phi3-longrope", "rope_parameters", LONGROPE("0, 0, 0, 0", ""), "rotary embedding: number 0 of short_factor is 0, must be"},
-        {"phi3-longrope", "rope_parameters", LONGROPE("1e-45, 1, 1, 1", ""), "rotary embedding: the angles of pair 0 overflow"},
-        {"phi3-longrope", "rope_parameters", LONGROPE("1, 1, 1, 1", ", \"factor\": 0"), "rotary embedding: factor is 0, must be"},
+        {"phi3-longrope", "rope_parameters", LONGROPE("0, 0, 0, 0", ""),
+         "rotary embedding: number 0 of short_factor is 0, must be"},
+        {"phi3-longrope", "rope_parameters", LONGROPE("1e-45, 1, 1, 1", ""),
+         "rotary embedding: the angles of pair 0 overflow"},
+        {"phi3-longrope", "rope_parameters", LONGROPE("1, 1, 1, 1", ", \"factor\": 0"),
+         "rotary embedding: factor is 0, must be"},
         {"phi3-longrope", "original_max_position_embeddings", "0",
          "rotary embedding: original_max_position_embeddings is 0, must be a positive number"},
-        {"phi3-longrope", "original_max_position_embeddings", "1", "rotary embedding: attention_factor is inf, must be"},
-        {"gemma2", "attn_logit_softcapping", "0", "key 'attn_logit_softcapping' is 0, must be positive; null is for no soft cap"},
-        {"gemma2", "attn_logit_softcapping", "0.0", "key 'attn_logit_softcapping' is 0, must be positive; null"},
-        {"gemma2", "attn_logit_softcapping", "-5", "the attention's soft cap (attn_logit_softcapping) is -5, must be"},
-        {"gemma2", "attn_logit_softcapping", "1e39", "the attention's soft cap (attn_logit_softcapping) is 1e+39, must be"},
-        {"gemma2", "final_logit_softcapping", "0", "key 'final_logit_softcapping' is 0, must be positive; null is for no soft cap"},
-        {"gemma2", "final_logit_softcapping", "1e39", "the logits' soft cap (final_logit_softcapping) is 1e+39, must be"},
-        {"gemma3", "final_logit_softcapping", "0", "key 'final_logit_softcapping' is 0, must be positive; null"},
-        {"gemma2", "query_pre_attn_scalar", "0", "the scale of attention scores (query_pre_attn_scalar, attention.scale) is inf"},
-        {"gemma2", "query_pre_attn_scalar", "-1", "the scale of attention scores (query_pre_attn_scalar, attention.scale) is "},
-        {"gemma2", "query_pre_attn_scalar", "1e-90", "the scale of attention scores (query_pre_attn_scalar, attention.scale) is 1e+45"},
+        {"phi3-longrope", "original_max_position_embeddings", "1",
+         "rotary embedding: attention_factor is inf, must be"},
+        {"gemma2", "attn_logit_softcapping", "0",
+         "key 'attn_logit_softcapping' is 0, must be positive; null is for no soft cap"},
+        {"gemma2", "attn_logit_softcapping", "0.0",
+         "key 'attn_logit_softcapping' is 0, must be positive; null"},
+        {"gemma2", "attn_logit_softcapping", "-5",
+         "the attention's soft cap (attn_logit_softcapping) is -5, must be"},
+        {"gemma2", "attn_logit_softcapping", "1e39",
+         "the attention's soft cap (attn_logit_softcapping) is 1e+39, must be"},
+        {"gemma2", "final_logit_softcapping", "0",
+         "key 'final_logit_softcapping' is 0, must be positive; null is for no soft cap"},
+        {"gemma2", "final_logit_softcapping", "1e39",
+         "the logits' soft cap (final_logit_softcapping) is 1e+39, must be"},
+        {"gemma3", "final_logit_softcapping", "0",
+         "key 'final_logit_softcapping' is 0, must be positive; null"},
+        {"gemma2", "query_pre_attn_scalar", "0",
+         "the scale of attention scores (query_pre_attn_scalar, attention.scale) is inf"},
+        {"gemma2", "query_pre_attn_scalar", "-1",
+         "the scale of attention scores (query_pre_attn_scalar, attention.scale) is "},
+        {"gemma2", "query_pre_attn_scalar", "1e-90",
+         "the scale of attention scores (query_pre_attn_scalar, attention.scale) is 1e+45"},
         {"gemma2", "sliding_window", "0", "key 'sliding_window' is 0, must be 1 to 16777216"},
         {"mistral", "sliding_window", "-1", "key 'sliding_window' is -1, must be 1 to 16777216"},
         {"qwen2-window", "sliding_window", "0", "key 'sliding_window' is 0, must be 1 to 16777216"},
-        {"gemma3", "sliding_window_pattern", "0", "key 'sliding_window_pattern' is 0, must be 1 to 16777216"},
-        {"phi", "rope_parameters", "{\"partial_rotary_factor\": 1.5}", "partial_rotary_factor is 1.5, must be above 0 and at most 1"},
-        {"phi", "rope_parameters", "{\"partial_rotary_factor\": 0}", "partial_rotary_factor is 0, must be above 0 and at most 1"},
+        {"gemma3", "sliding_window_pattern", "0",
+         "key 'sliding_window_pattern' is 0, must be 1 to 16777216"},
+        {"phi", "rope_parameters", "{\"partial_rotary_factor\": 1.5}",
+         "partial_rotary_factor is 1.5, must be above 0 and at most 1"},
+        {"phi", "rope_parameters", "{\"partial_rotary_factor\": 0}",
+         "partial_rotary_factor is 0, must be above 0 and at most 1"},
         {"gptj", "rotary_dim", "0", "key 'rotary_dim' is 0, must be 1 to 16777216"},
         {"gptj", "rotary_dim", "3", "rotary embeddings of 3 of a head's 16 dimensions"},
-        {"gpt2", "layer_norm_epsilon", "-1e-5", "the norm's epsilon (rms_norm_eps, layer_norm_eps, layer_norm_epsilon) is -1e-05"},
+        {"gpt2", "layer_norm_epsilon", "-1e-5",
+         "the norm's epsilon (rms_norm_eps, layer_norm_eps, layer_norm_epsilon) is -1e-05"},
         {"llama", "head_dim", "0", "key 'head_dim' is 0, must be 1 to 16777216"},
         {"llama", "num_hidden_layers", "0", "key 'num_hidden_layers' is 0, must be 1 to 16777216"},
         {"bloom", "vocab_size", "0", "key 'vocab_size' is 0, must be 1 to 16777216"},
@@ -293,10 +319,11 @@ static void config__refuses_numbers_that_cannot_be_computed_with(void **state)
         cbe_config config;
         char want[256];
         snprintf(want, sizeof want, "dir/config.json: %s", cases[i].says);
-        const cbe_status st = read_model_with(cases[i].model, cases[i].key, cases[i].value, &config, &err);
+        const cbe_status st =
+            read_model_with(cases[i].model, cases[i].key, cases[i].value, &config, &err);
         if (st != CBE_ERR_FORMAT || strncmp(err.message, want, strlen(want)) != 0)
-            fail_msg("%s, %s = %s: %s \"%s\"", cases[i].model, cases[i].key, cases[i].value, cbe_status_name(st),
-                     st == CBE_OK ? "" : err.message);
+            fail_msg("%s, %s = %s: %s \"%s\"", cases[i].model, cases[i].key, cases[i].value,
+                     cbe_status_name(st), st == CBE_OK ? "" : err.message);
     }
 }
 
@@ -315,7 +342,8 @@ static void config__accepts_odd_numbers_that_can_be_computed_with(void **state)
         {"llama", "rope_parameters", "{\"rope_type\": \"linear\", \"factor\": 0.5}"},
         {"llama", "rope_parameters", "{\"rope_type\": \"linear\", \"factor\": 1e300}"},
         {"llama", "rope_parameters", "{\"rope_type\": \"dynamic\", \"factor\": 0.5}"},
-        {"llama", "rope_parameters", "{\"rope_type\": \"default\", \"factor\": 0, \"original_max_position_embeddings\": 0}"},
+        {"llama", "rope_parameters",
+         "{\"rope_type\": \"default\", \"factor\": 0, \"original_max_position_embeddings\": 0}"},
         {"llama", "rope_parameters", YARN("\"factor\": 0.5")},
         {"llama", "rope_parameters", YARN("\"factor\": 4, \"beta_fast\": 1, \"beta_slow\": 32")},
         {"llama", "rope_parameters", YARN("\"factor\": 4, \"mscale\": 0, \"mscale_all_dim\": 1")},
@@ -333,12 +361,15 @@ static void config__accepts_odd_numbers_that_can_be_computed_with(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         cbe_error err = {0};
         cbe_config config;
-        const cbe_status st = read_model_with(cases[i].model, cases[i].key, cases[i].value, &config, &err);
-        if (st != CBE_OK) fail_msg("%s, %s = %s: %s", cases[i].model, cases[i].key, cases[i].value, err.message);
+        const cbe_status st =
+            read_model_with(cases[i].model, cases[i].key, cases[i].value, &config, &err);
+        if (st != CBE_OK)
+            fail_msg("%s, %s = %s: %s", cases[i].model, cases[i].key, cases[i].value, err.message);
     }
 }
 
-/* Of kinds of scaling that do not have one, the attention's factor is 1 whatever the file says; mscale counts with either sign. */
+/* Where the kind of scaling has no attention factor it is 1, whatever the file says; mscale counts
+ * with either sign. */
 static void config__takes_the_attention_factor_where_the_kind_has_one(void **state)
 {
     (void)state;
@@ -348,8 +379,10 @@ static void config__takes_the_attention_factor_where_the_kind_has_one(void **sta
     } cases[] = {
         {"{\"rope_type\": \"default\", \"attention_factor\": 2}", 1},
         {"{\"rope_type\": \"linear\", \"factor\": 2, \"attention_factor\": 2}", 1},
-        {LLAMA3("\"factor\": 4, \"low_freq_factor\": 1, \"high_freq_factor\": 4, \"original_max_position_embeddings\": 16, "
-                "\"attention_factor\": 2"), 1},
+        {LLAMA3("\"factor\": 4, \"low_freq_factor\": 1, \"high_freq_factor\": 4, "
+                "\"original_max_position_embeddings\": 16, "
+                "\"attention_factor\": 2"),
+         1},
         {YARN("\"factor\": 4, \"attention_factor\": 2"), 2},
         {YARN("\"factor\": 4, \"mscale\": -1, \"mscale_all_dim\": 1"), 0.756497713},
         {YARN("\"factor\": 4, \"mscale\": 1, \"mscale_all_dim\": -1"), 1.321881062},
@@ -358,8 +391,10 @@ static void config__takes_the_attention_factor_where_the_kind_has_one(void **sta
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         cbe_error err;
         cbe_config config;
-        cbe_assert_ok(read_model_with("llama", "rope_parameters", cases[i].value, &config, &err), &err);
-        cbe_assert_close(&config.rope[0].attention_factor, &cases[i].factor, 1, 1e-7, 0, "%s", cases[i].value);
+        cbe_assert_ok(read_model_with("llama", "rope_parameters", cases[i].value, &config, &err),
+                      &err);
+        cbe_assert_close(&config.rope[0].attention_factor, &cases[i].factor, 1, 1e-7, 0, "%s",
+                         cases[i].value);
     }
 }
 
@@ -395,7 +430,7 @@ static cbe_status read_gguf_with(const char *key, const void *value, size_t size
     return read_gguf_of("gguf/tiny-llama/llama-f16.gguf", key, value, size, out, err);
 }
 
-/* Metadata of float32: 0, -1, infinity, NaN and a number that is too small, wherever a file has one. */
+/* Metadata of float32: 0, -1, infinity, NaN and the least number above 0, wherever a file has one. */
 static void config__refuses_gguf_numbers_that_cannot_be_computed_with(void **state)
 {
     (void)state;
@@ -417,18 +452,21 @@ static void config__refuses_gguf_numbers_that_cannot_be_computed_with(void **sta
     static const struct {
         float value;
         unsigned taken;
-    } values[] = {{0, ZERO}, {-0.0f, ZERO}, {1e-45f, SMALL}, {-1, 0}, {INFINITY, 0}, {-INFINITY, 0}, {NAN, 0}};
+    } values[] = {{0, ZERO},     {-0.0f, ZERO},  {1e-45f, SMALL}, {-1, 0},
+                  {INFINITY, 0}, {-INFINITY, 0}, {NAN, 0}};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         for (size_t k = 0; k < sizeof values / sizeof *values; k++) {
             char name[128];
             cbe_error err = {0};
             cbe_config config;
             snprintf(name, sizeof name, "gguf/%s", keys[i].file);
-            const cbe_status st = read_gguf_of(name, keys[i].key, &values[k].value, 4, &config, &err);
+            const cbe_status st =
+                read_gguf_of(name, keys[i].key, &values[k].value, 4, &config, &err);
             const bool taken = (keys[i].taken & values[k].taken) != 0;
-            if ((st == CBE_OK) != taken || (!taken && (st != CBE_ERR_FORMAT || !strstr(err.message, "changed.gguf: "))))
-                fail_msg("%s = %g: %s \"%s\"", keys[i].key, (double)values[k].value, cbe_status_name(st),
-                         st == CBE_OK ? "" : err.message);
+            if ((st == CBE_OK) != taken ||
+                (!taken && (st != CBE_ERR_FORMAT || !strstr(err.message, "changed.gguf: "))))
+                fail_msg("%s = %g: %s \"%s\"", keys[i].key, (double)values[k].value,
+                         cbe_status_name(st), st == CBE_OK ? "" : err.message);
         }
 }
 

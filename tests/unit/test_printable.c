@@ -1,4 +1,4 @@
-/* Foreign text made fit for a terminal: every character that is hidden, every byte that is not UTF-8. */
+/* Foreign text made fit for a terminal: every character that is hidden, every byte outside UTF-8. */
 #include "core/printable.h"
 
 #include <stdbool.h>
@@ -29,9 +29,11 @@ static void printable__hides_what_a_terminal_acts_on_and_nothing_else(void **sta
         if (c >= 0xd800 && c < 0xe000) continue;
         const size_t size = encode(c, in);
         bool hidden = c == '\n' || c == '\t' || terminal_acts_on(in, size);
-        for (size_t i = 0; i < sizeof without_width / sizeof *without_width; i++) hidden |= c == without_width[i];
+        for (size_t i = 0; i < sizeof without_width / sizeof *without_width; i++)
+            hidden |= c == without_width[i];
         const size_t n = cbe_printable(out, sizeof out, in, size);
-        if (strcmp(out, hidden ? "?" : in) != 0 || n != strlen(out)) fail_msg("U+%04X becomes '%s'", c, out);
+        if (strcmp(out, hidden ? "?" : in) != 0 || n != strlen(out))
+            fail_msg("U+%04X becomes '%s'", c, out);
     }
 }
 
@@ -42,8 +44,12 @@ static void printable__has_one_mark_for_each_character_and_each_part_that_is_non
         const char *text, *want;
     } cases[] = {
         {"", ""},
-        {"plain caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x91\x8d", "plain caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x91\x8d"},
-        {"a\033[31mb\x9b" "31mc\xc2\x9b" "d", "a?[31mb?31mc?d"},
+        {"plain caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x91\x8d",
+         "plain caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x91\x8d"},
+        {"a\033[31mb\x9b"
+         "31mc\xc2\x9b"
+         "d",
+         "a?[31mb?31mc?d"},
         {"\xe2\x80\xaegnp.exe", "?gnp.exe"},
         {"\xff\xfe", "??"},
         {"\xe2\x80", "?"},
@@ -57,7 +63,8 @@ static void printable__has_one_mark_for_each_character_and_each_part_that_is_non
         cbe_printable(out, sizeof out, cases[i].text, length);
         assert_string_equal(out, cases[i].want);
         memcpy(same, cases[i].text, length);
-        assert_int_equal(cbe_printable(same, sizeof same, same, length), strlen(cases[i].want)); /* in place */
+        assert_int_equal(cbe_printable(same, sizeof same, same, length),
+                         strlen(cases[i].want)); /* in place */
         assert_string_equal(same, cases[i].want);
     }
     char out[8];
@@ -101,8 +108,13 @@ static const char *written(void **state, const char *text, size_t length, bool l
 
 static void text__keeps_its_lines_and_tabs(void **state)
 {
-    assert_string_equal(written(state, "a\tb\n\033c\r\n\n\xc2\x85" "d", 12, false), "a\tb\n?c?\n\n?d");
-    char many[3000]; /* more than is made printable at once, with characters at every place of a cut */
+    assert_string_equal(written(state,
+                                "a\tb\n\033c\r\n\n\xc2\x85"
+                                "d",
+                                12, false),
+                        "a\tb\n?c?\n\n?d");
+    char many
+        [3000]; /* more than is made printable at once, with characters at every place of a cut */
     for (size_t shift = 0; shift < 3; shift++) {
         memset(many, 'x', shift);
         for (size_t i = shift; i + 3 < sizeof many; i += 3) memcpy(many + i, "\xe2\x82\xac", 4);
