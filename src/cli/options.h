@@ -17,8 +17,9 @@ typedef enum {
     OPT_FLAG,   /* bool */
     OPT_COUNT,  /* size_t; has bounds */
     OPT_NUMBER, /* double, finite; has bounds */
-    OPT_SIZE, /* size_t: bytes, as in 500M or 1.5G (powers of 1024); 0: not given; CLI_LEAST_SIZE to CLI_MOST_SIZE */
-    OPT_SEED, /* uint64_t */
+    OPT_SIZE,   /* size_t: bytes, as in 500M or 1.5G (powers of 1024), CLI_LEAST_SIZE to
+                   CLI_MOST_SIZE; 0: not given */
+    OPT_SEED,   /* uint64_t */
     OPT_STRING, /* const char * */
     OPT_CHOICE, /* int: index into choices */
     OPT_FILES,  /* cli_files: all arguments up to the next option; may be given again */
@@ -26,12 +27,12 @@ typedef enum {
     OPT_SKIP    /* cli_skip: a count or auto; CLI_MOST_TOKENS at most */
 } cli_kind;
 
-/** What a number that is meant lies within. A default that is negative, for 'not given', is taken too. */
+/** What a number that is meant lies within. A default that is negative, for "not given", is taken
+ * too. */
 typedef struct {
-    double low, high;  /* both taken, unless: */
-    bool above, below; /* low is too little; high is too much */
-    const char
-        *refusal; /* the message, where %s is the value; NULL: one that names the option and both */
+    double low, high;    /* both taken, unless: */
+    bool above, below;   /* low is too little; high is too much */
+    const char *refusal; /* the message, %s being the value; NULL: the option and its bounds */
 } cli_bounds;
 
 /** For a row of an options table: both taken, or members by name. */

@@ -40,13 +40,15 @@ static bool hold(cli_progress *progress, const char *format, va_list args)
 {
     if (!progress->holding) return false;
     const size_t used = strlen(progress->held), left = sizeof progress->held - used;
-    const int n = vsnprintf(progress->held + used, left, format, args);
-    if (n >= 0 && (size_t)n + 1 < left)
-        strcpy(progress->held + used +
-                   cbe_printable(progress->held + used, left, progress->held + used, (size_t)n),
-               "\n");
-    else
-        progress->held[used] = 0; /* does not fit: better no line than half a one */
+    char *line = progress->held + used;
+    const int n = vsnprintf(line, left, format, args);
+    if (n >= 0 && (size_t)n + 1 < left) {
+        char *end = line + cbe_printable(line, left, line, (size_t)n);
+        end[0] = '\n';
+        end[1] = 0;
+    } else {
+        line[0] = 0; /* does not fit: better no line than half a one */
+    }
     return true;
 }
 
