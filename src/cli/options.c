@@ -198,7 +198,7 @@ static cbe_status set_size(const cli_option *option, const char *value, size_t *
     if (!parse_size(value, &x))
         return bad_value(option, value, "a size in bytes, or one such as 500M or 1.5G,", err);
     if (x < CLI_LEAST_SIZE || x > CLI_MOST_SIZE)
-        return bad_value(option, value, "a size of 1M to 1024T", err);
+        return bad_value(option, value, "a size of 1000000 bytes to 1024T", err);
     *out = (size_t)x;
     return CBE_OK;
 }

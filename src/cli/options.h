@@ -46,7 +46,7 @@ typedef struct {
 #define CLI_MOST_COUNT   1e6  /* vectors, starts, processes */
 #define CLI_MOST_STEPS   1e9  /* iterations, steps */
 #define CLI_MOST_NUMBER  1e9  /* numbers with a unit */
-#define CLI_LEAST_SIZE   1048576.0
+#define CLI_LEAST_SIZE   1e6
 #define CLI_MOST_SIZE    1125899906842624.0 /* 1024T */
 
 typedef struct {
