@@ -33,7 +33,8 @@ cbe_status cbe_hidden_states_spill(cbe_hidden_states **out, const char *folder,
                                    bool (*progress)(void *context, size_t done, size_t total),
                                    void *context, cbe_error *err);
 /** Runs a model and writes a hidden-state file (docs/formats.md) as it goes: memory holds one batch.
- * @param with_logits also `logits` (B, S, V) */
+ * @param with_logits also `logits` (B, S, V)
+ * @return CBE_OK; CBE_ERR_NUMERIC where the model overflows: NaN and infinity are never written; and as above */
 cbe_status cbe_hidden_states_save(const char *path, const cbe_model *model, const cbe_tokens *tokens,
                                   const bool *layers, bool with_logits,
                                   bool (*progress)(void *context, size_t done, size_t total),

@@ -13,7 +13,7 @@
 
 #include "core/fail.h"
 #include "core/memory.h"
-#include "text/utf8.h"
+#include "core/utf8.h"
 
 enum {
     COUNT = 32,

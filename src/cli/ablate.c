@@ -34,7 +34,7 @@ static const cli_option options[] = {
     CLI_TEXT_OPTIONS(ablate_options, run.corpus, ""),
     {"output", 'o', OPT_STRING, AT(run.output), NULL, "FOLDER", "where ablate.json, ablate.csv and ablate-<i>.svg go; not given: the table alone", NULL, 0},
     {"layers", 'l', OPT_LAYERS, AT(run.layers), "all", "LIST", "layers, as in 0-29,31, or all that the basis has", NULL, 0},
-    {"rank", 'm', OPT_COUNT, AT(rank), NULL, "M", "vectors taken out together: the first 1, 2, .. M; not given: all of a layer, 8 at most", NULL, 1},
+    {"rank", 'm', OPT_COUNT, AT(rank), NULL, "M", "vectors taken out together: the first 1, 2, .. M; not given: all of a layer, 8 at most", NULL, CLI_RANGE(1, CLI_MOST_COUNT)},
     {"ablation", 'a', OPT_CHOICE, AT(run.ablation), "mean", "KIND", "mean, resample or zero", cli_ablations, 0},
     {"site", 0, OPT_CHOICE, AT(run.site), NULL, "SITE", "pre: the input of block i, post: its output; not given: as recorded with the basis, else post", cli_sites, 0},
     CLI_SEQUENCE_OPTIONS(ablate_options, run.corpus),

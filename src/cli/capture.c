@@ -3,6 +3,7 @@
 #include "cli/inputs.h"
 #include "cli/options.h"
 #include "cli/outputs.h"
+#include "cli/print.h"
 #include "cli/progress.h"
 #include "core/fail.h"
 #include "core/memory.h"
@@ -77,8 +78,8 @@ int cli_capture(int argc, char **argv)
     cli_status_clear(&progress);
     if (st != CBE_OK) goto done;
     cli_warn_of_changes(&progress, &read);
-    printf("%zu layers of %zu tokens (%zu sequences of %zu) in %s\n", n_layers,
-           tokens.n_sequences * tokens.context_length, tokens.n_sequences, tokens.context_length, given.output);
+    cli_line(stdout, "%zu layers of %zu tokens (%zu sequences of %zu) in %s", n_layers,
+             tokens.n_sequences * tokens.context_length, tokens.n_sequences, tokens.context_length, given.output);
 done:
     cbe_free(wanted);
     cbe_free(layers);

@@ -13,7 +13,7 @@ _Static_assert(sizeof cli_documents / sizeof *cli_documents == CBE_N_DOCUMENTS_K
 
 cbe_status cli_use_threads(size_t threads, cbe_error *err)
 {
-    if (threads) omp_set_num_threads((int)(threads < 4096 ? threads : 4096));
+    if (threads) omp_set_num_threads((int)threads);
     return cbe_gemm_reserve((size_t)omp_get_max_threads(), err);
 }
 

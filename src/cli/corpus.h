@@ -33,11 +33,11 @@ extern const char *const cli_documents[];
     {"tokens", 0, OPT_STRING, offsetof(type, member.tokens), NULL, "FILE", "token ids instead of texts (input_ids, safetensors)", NULL, 0}
 /** their sequences; */
 #define CLI_SEQUENCE_OPTIONS(type, member)                                                                             \
-    {"context-length", 0, OPT_COUNT, offsetof(type, member.context_length), "256", "S", "tokens in one sequence", NULL, 1}, \
-    {"max-tokens", 0, OPT_COUNT, offsetof(type, member.max_tokens), "0", "N", "tokens used, in whole sequences; 0: all", NULL, 0}
+    {"context-length", 0, OPT_COUNT, offsetof(type, member.context_length), "256", "S", "tokens in one sequence", NULL, CLI_RANGE(1, CLI_MOST_CONTEXT)}, \
+    {"max-tokens", 0, OPT_COUNT, offsetof(type, member.max_tokens), "0", "N", "tokens used, in whole sequences; 0: all", NULL, CLI_RANGE(0, CLI_MOST_TOKENS)}
 /** threads, memory and what is said, with texts for --help. */
 #define CLI_THREAD_OPTION(type, member)                                                                                \
-    {"threads", 't', OPT_COUNT, offsetof(type, member.threads), "0", "T", "threads; 0: one for each core", NULL, 0}
+    {"threads", 't', OPT_COUNT, offsetof(type, member.threads), "0", "T", "threads; 0: one for each core", NULL, CLI_RANGE(0, CLI_MOST_THREADS)}
 #define CLI_MEMORY_OPTION(type, member, what)                                                                          \
     {"memory", 0, OPT_SIZE, offsetof(type, member.memory), NULL, "SIZE", what ", as in 500M or 4G; not given: 70% of what is free", NULL, 0}
 #define CLI_TALK_OPTIONS(type, member, verbose_help)                                                                   \

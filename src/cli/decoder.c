@@ -5,6 +5,7 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/outputs.h"
+#include "cli/print.h"
 #include "core/fail.h"
 
 typedef struct {
@@ -53,8 +54,8 @@ int cli_decoder(int argc, char **argv)
     if ((st = cbe_model_open(&model, given.model, &err)) != CBE_OK) goto done;
     const cbe_decoder *decoder = cbe_model_decoder(model);
     if ((st = cbe_decoder_save(decoder, given.output, &err)) != CBE_OK) goto done;
-    printf("%s, hidden size %zu, vocabulary %zu in %s\n", cbe_norm_name(decoder->norm), decoder->hidden_size,
-           decoder->vocab_size, given.output);
+    cli_line(stdout, "%s, hidden size %zu, vocabulary %zu in %s", cbe_norm_name(decoder->norm), decoder->hidden_size,
+             decoder->vocab_size, given.output);
 done:
     cbe_model_close(model);
     cli_outputs_end(&outputs);

@@ -10,6 +10,7 @@
 #include "cli/interrupt.h"
 #include "cli/options.h"
 #include "cli/outputs.h"
+#include "cli/print.h"
 #include "cli/progress.h"
 #include "core/clock.h"
 #include "core/fail.h"
@@ -33,13 +34,13 @@ _Static_assert(sizeof presets / sizeof *presets == CBE_N_PRESETS + 1, "in the or
 #define AT(field) offsetof(extract_options, field)
 static const cli_option options[] = {
     CLI_INPUT_OPTIONS(extract_options, NULL),
-    {"vectors", 'k', OPT_COUNT, AT(run.vectors), "4", "K", "vectors of each layer; 0: as many as the hidden size", NULL, 0},
+    {"vectors", 'k', OPT_COUNT, AT(run.vectors), "4", "K", "vectors of each layer; 0: as many as the hidden size", NULL, CLI_RANGE(0, CLI_MOST_COUNT)},
     {"preset", 0, OPT_CHOICE, AT(preset), "default", "NAME", "default, seed or tuned-lens: how is searched (docs/search.md)", presets, 0},
-    {"starts", 0, OPT_COUNT, AT(starts), NULL, "S", "candidates refined for each vector, preset default; not given: 16 and more, 6 with --lens model (docs/search.md)", NULL, 1},
+    {"starts", 0, OPT_COUNT, AT(starts), NULL, "S", "candidates refined for each vector, preset default; not given: 16 and more, 6 with --lens model (docs/search.md)", NULL, CLI_RANGE(1, CLI_MOST_COUNT)},
     {"init", 0, OPT_STRING, AT(init), NULL, "BASIS", "a result folder, or its basis.safetensors, whose vectors are among the starts, preset default", NULL, 0},
-    {"max-iter", 0, OPT_COUNT, AT(max_iterations), "100", "M", "L-BFGS iterations of one start", NULL, 1},
-    {"min-energy", 0, OPT_NUMBER, AT(min_energy), "0", "E", "a vector below E nats is kept and ends its layer; 0: never", NULL, 0},
-    {"held-out", 0, OPT_NUMBER, AT(held_out), "0", "FRACTION", "of the sequences, left out of the search; energies are reported on them too", NULL, 0},
+    {"max-iter", 0, OPT_COUNT, AT(max_iterations), "100", "M", "L-BFGS iterations of one start", NULL, CLI_RANGE(1, CLI_MOST_STEPS)},
+    {"min-energy", 0, OPT_NUMBER, AT(min_energy), "0", "E", "a vector below E nats is kept and ends its layer; 0: never", NULL, CLI_RANGE(0, CLI_MOST_NUMBER)},
+    {"held-out", 0, OPT_NUMBER, AT(held_out), "0", "FRACTION", "of the sequences, left out of the search; energies are reported on them too", NULL, CLI_BOUNDS(.low = 0, .high = 1, .below = true, .refusal = "--held-out %s: no share of the sequences that can be held out; give 0 or more, less than 1")},
     {"divide", 0, OPT_STRING, AT(divide), "auto", "HOW", "of several processes (mpirun, srun): layers, tokens (those of each layer), or a number of groups of processes, of which each has its own layers and divides their tokens; auto: layers, as far as memory allows (docs/scaling.md)", NULL, 0},
     {"resume", 0, OPT_FLAG, AT(resume), NULL, NULL, "go on from FOLDER/checkpoint.safetensors, which an interrupted run leaves, to the same result", NULL, 0},
     {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},

@@ -7,6 +7,7 @@
 #include "cbe/tuned_lens.h"
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/print.h"
 #include "core/fail.h"
 #include "io/array_file.h"
 #include "io/path.h"
@@ -35,9 +36,10 @@ static const cli_command command = {
 
 static void print_tensor(const char *name, const char *type, const size_t *shape, size_t n_dims)
 {
-    printf("  %-44s %-5s [", name, type);
-    for (size_t k = 0; k < n_dims; k++) printf("%s%zu", k ? ", " : "", shape[k]);
-    printf("]\n");
+    char sizes[16 * 24] = "";
+    for (size_t k = 0, n = 0; k < n_dims && n < sizeof sizes; k++)
+        n += (size_t)snprintf(sizes + n, sizeof sizes - n, "%s%zu", k ? ", " : "", shape[k]);
+    cli_line(stdout, "  %-44s %-5s [%s]", name, type, sizes);
 }
 
 static cbe_status info_safetensors(const char *path, cbe_error *err)
@@ -49,7 +51,7 @@ static cbe_status info_safetensors(const char *path, cbe_error *err)
                                        "n_layers", "ablation", "objective", "site",     "skip_positions"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         const char *value = cbe_safetensors_metadata(file, keys[i]);
-        if (value) printf("%s: %s\n", keys[i], value);
+        if (value) cli_line(stdout, "%s: %s", keys[i], value);
     }
     const size_t n = cbe_safetensors_count(file);
     printf("tensors: %zu\n", n);
@@ -70,7 +72,7 @@ static cbe_status info_gguf(const char *path, bool tensors, cbe_error *err)
     cbe_span key;
     char value[200];
     for (size_t i = 0; cbe_gguf_describe(file, i, &key, value, sizeof value); i++)
-        printf("%.*s: %s\n", (int)key.length, key.data, value);
+        cli_line(stdout, "%.*s: %s", (int)key.length, key.data, value);
     const size_t n = cbe_gguf_count(file);
     printf("tensors: %zu\n", n);
     for (size_t i = 0; i < n && tensors; i++) {
@@ -97,7 +99,7 @@ static cbe_status info_arrays(const char *path, cbe_error *err)
         if (cbe_array_file_describe(file, name, &t, &why) == CBE_OK)
             print_tensor(name, cbe_dtype_get(t.dtype)->name, t.dims, t.n_dims);
         else
-            printf("  %-44s %s\n", name, why.message);
+            cli_line(stdout, "  %-44s %s", name, why.message);
     }
     cbe_array_file_close(file);
     return CBE_OK;
@@ -110,9 +112,10 @@ static cbe_status info_model(const char *path, cbe_error *err)
     if (st != CBE_OK) return st;
     const cbe_model_config *c = cbe_model_get_config(model);
     const cbe_decoder *decoder = cbe_model_decoder(model);
-    printf("architecture: %s\nblocks: %zu\nhidden size: %zu\nvocabulary: %zu\nheads: %zu of %zu, %zu for keys and values\n"
+    cli_line(stdout, "architecture: %s", c->architecture);
+    printf("blocks: %zu\nhidden size: %zu\nvocabulary: %zu\nheads: %zu of %zu, %zu for keys and values\n"
            "final norm: %s, eps %g\n",
-           c->architecture, c->n_layers, c->hidden_size, c->vocab_size, c->n_heads, c->head_size, c->n_kv_heads,
+           c->n_layers, c->hidden_size, c->vocab_size, c->n_heads, c->head_size, c->n_kv_heads,
            cbe_norm_name(decoder->norm), decoder->norm_eps);
     cbe_model_close(model);
     return CBE_OK;
@@ -131,7 +134,7 @@ static cbe_status info_lens(const char *path, cbe_error *err)
     static const char *const keys[] = {"base_model_name_or_path", "base_model_revision", "unembed_hash", "lens_type"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         const char *value = cbe_tuned_lens_config_get(config, keys[i]);
-        if (value) printf("%s: %s\n", keys[i], value);
+        if (value) cli_line(stdout, "%s: %s", keys[i], value);
     }
     cbe_tuned_lens_config_free(config);
     cbe_tuned_lens_free(lens);

@@ -38,7 +38,7 @@ typedef struct {
     {"decoder", 0, OPT_STRING, offsetof(type, run.decoder), NULL, "FILE", "their final norm and unembedding", NULL, 0}, \
     {"output", 'o', OPT_STRING, offsetof(type, run.output), NULL, "PATH", "where results go", NULL, 0},                \
     {"lens", 0, OPT_STRING, offsetof(type, run.lens), "logit", "LENS", "where the output is read: logit, tuned=FOLDER (a tuned lens), affine (fitted on the text first), or model (the whole of it runs on)", NULL, 0}, \
-    {"lens-tokens", 0, OPT_COUNT, offsetof(type, run.lens_tokens), "40000", "N", "tokens of the text, whatever --max-tokens says, that --lens affine is fitted on; 0: all", NULL, 0}, \
+    {"lens-tokens", 0, OPT_COUNT, offsetof(type, run.lens_tokens), "40000", "N", "tokens of the text, whatever --max-tokens says, that --lens affine is fitted on; 0: all", NULL, CLI_RANGE(0, CLI_MOST_TOKENS)}, \
     {"layers", 'l', OPT_LAYERS, offsetof(type, run.layers), "all", "LIST", "layers, as in 0-29,31, or all", NULL, 0},  \
     {"ablation", 'a', OPT_CHOICE, offsetof(type, run.ablation), "mean", "KIND", "mean, resample, zero or optimal", cli_ablations, 0}, \
     {"objective", 0, OPT_CHOICE, offsetof(type, run.objective), "kl", "KIND", "kl (to the clean output) or ce (of the next token)", cli_objectives, 0}, \

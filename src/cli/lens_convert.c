@@ -3,6 +3,7 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/outputs.h"
+#include "cli/print.h"
 #include "core/fail.h"
 
 typedef struct {
@@ -58,7 +59,8 @@ int cli_lens_convert(int argc, char **argv)
     if ((st = cli_outputs_write_lens(&outputs, given.output, to, &err)) != CBE_OK) goto done;
     if ((st = cbe_tuned_lens_load(&lens, &config, given.lens, NULL, &err)) != CBE_OK) goto done;
     if ((st = cbe_tuned_lens_save(lens, config, given.output, to, &err)) != CBE_OK) goto done;
-    printf("%zu layers of hidden size %zu in %s/%s\n", lens->n_layers, lens->hidden_size, given.output, cbe_lens_format_file(to));
+    cli_line(stdout, "%zu layers of hidden size %zu in %s/%s", lens->n_layers, lens->hidden_size, given.output,
+             cbe_lens_format_file(to));
 done:
     cbe_tuned_lens_config_free(config);
     cbe_tuned_lens_free(lens);

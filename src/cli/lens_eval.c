@@ -9,6 +9,7 @@
 #include "cli/lens_folder.h"
 #include "cli/options.h"
 #include "cli/outputs.h"
+#include "cli/print.h"
 #include "cli/progress.h"
 #include "core/fail.h"
 #include "core/memory.h"
@@ -30,7 +31,7 @@ static const cli_option options[] = {
     {"layers", 'l', OPT_LAYERS, AT(layers), "all", "LIST", "layers, as in 0-29,31, or all", NULL, 0},
     {"layer-transfer", 0, OPT_FLAG, AT(transfer), NULL, NULL, "each translator on the hidden states of every layer too", NULL, 0},
     CLI_SEQUENCE_OPTIONS(eval_options, corpus),
-    {"skip-positions", 0, OPT_COUNT, AT(skip_positions), "0", "P", "first positions of each sequence left out of the means", NULL, 0},
+    {"skip-positions", 0, OPT_COUNT, AT(skip_positions), "0", "P", "first positions of each sequence left out of the means", NULL, CLI_RANGE(0, CLI_MOST_TOKENS)},
     CLI_THREAD_OPTION(eval_options, corpus),
     CLI_MEMORY_OPTION(eval_options, corpus, "memory for weights and hidden states"),
     CLI_TALK_OPTIONS(eval_options, corpus, "say more about inputs"),
@@ -176,7 +177,7 @@ static void print_table(const cbe_lens_eval *eval)
     const double bits = cbe_lens_eval_bits_per_byte(eval);
     printf("layer        CE      +-  bits/byte        KL      +-  bits/byte   entropy      +-    top-1      +-\n");
     for (size_t l = 0; l < eval->n_lenses; l++) {
-        printf("%s\n", eval->names[l]);
+        cli_line(stdout, "%s", eval->names[l]);
         for (size_t i = 0; i < eval->n_layers; i++) print_row(eval->layers[i], &eval->figures[l * eval->n_layers + i], bits);
     }
     printf("the model itself\n");

@@ -20,7 +20,7 @@ static const cli_option options[] = {
     CLI_TEXT_OPTIONS(fit_options, corpus, ""),
     {"output", 'o', OPT_STRING, AT(output), NULL, "FOLDER", "the lens folder to write", NULL, 0},
     {"format", 0, OPT_CHOICE, AT(format), "pt", "NAME", "pt: params.pt, for PyTorch; safetensors: params.safetensors", cli_lens_formats, 0},
-    {"held-out", 0, OPT_NUMBER, AT(held_out), "0.1", "FRACTION", "of the sequences, by whose error the ridge is chosen", NULL, 0},
+    {"held-out", 0, OPT_NUMBER, AT(held_out), "0.1", "FRACTION", "of the sequences, by whose error the ridge is chosen", NULL, CLI_BOUNDS(.low = 0, .high = 1, .above = true, .below = true, .refusal = "%s of the sequences cannot be held out: a share between 0 and 1 can")},
     CLI_SEQUENCE_OPTIONS(fit_options, corpus),
     CLI_THREAD_OPTION(fit_options, corpus),
     CLI_MEMORY_OPTION(fit_options, corpus, "of which float32 weights may take half"),
@@ -43,9 +43,14 @@ static const cli_command command = {
 static void print_table(size_t n_layers, const cbe_affine_layer *layers)
 {
     printf("layer    ridge  logit lens  affine lens  reduction\n");
-    for (size_t i = 0; i < n_layers; i++)
-        printf("%5zu  %7.1e  %10.5f  %11.5f  %8.1f%%\n", i, layers[i].ridge, layers[i].error_logit, layers[i].error_affine,
-               100 * (1 - layers[i].error_affine / layers[i].error_logit));
+    for (size_t i = 0; i < n_layers; i++) {
+        const cbe_affine_layer *l = &layers[i];
+        printf("%5zu  %7.1e  %10.5f  %11.5f", i, l->ridge, l->error_logit, l->error_affine);
+        if (l->error_logit > 0)
+            printf("  %8.1f%%\n", 100 * (1 - l->error_affine / l->error_logit));
+        else
+            printf("  %9s\n", "-"); /* the layer is the last one to the bit: nothing is left to reduce */
+    }
 }
 
 int cli_lens_fit(int argc, char **argv)

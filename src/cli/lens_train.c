@@ -39,15 +39,15 @@ static const cli_option options[] = {
     {"start", 0, OPT_CHOICE, AT(start), "affine", "NAME", "affine (fitted on the same text) or zero (the logit lens)", starts, 0},
     {"init", 0, OPT_STRING, AT(init), NULL, "FOLDER", "a lens to begin with, instead of --start", NULL, 0},
     {"optimizer", 0, OPT_CHOICE, AT(optimizer), "natural", "NAME", "natural (preconditioned sgd), sgd (Nesterov momentum) or adam", optimizers, 0},
-    {"rate", 0, OPT_NUMBER, AT(rate), "0", "R", "learning rate, falling linearly to 0; 0: 0.1, 1 or 0.001 by optimizer", NULL, 0},
-    {"momentum", 0, OPT_NUMBER, AT(momentum), "-1", "M", "of sgd; the first beta of adam; -1: 0.5, 0.9 or 0.9 by optimizer", NULL, 0},
-    {"damping", 0, OPT_NUMBER, AT(damping), "30", "D", "natural: of the curvature, relative to its mean eigenvalue", NULL, 0},
-    {"ridge", 0, OPT_NUMBER, AT(ridge), "0.01", "R", "natural: of the covariance, relative to its diagonal", NULL, 0},
-    {"positions", 0, OPT_NUMBER, AT(positions), "0.2", "FRACTION", "of each sequence's positions, drawn at random, that are trained on; 1: all", NULL, 0},
-    {"step-tokens", 0, OPT_COUNT, AT(step_tokens), "256", "N", "positions in one step", NULL, 1},
-    {"held-out", 0, OPT_NUMBER, AT(held_out), "0.05", "FRACTION", "of the sequences, only measured on", NULL, 0},
-    {"held-out-tokens", 0, OPT_COUNT, AT(held_out_tokens), "512", "N", "of them that are measured, evenly spread", NULL, 1},
-    {"checkpoint-steps", 0, OPT_COUNT, AT(checkpoint_steps), "20", "N", "steps between checkpoints; 0: none", NULL, 0},
+    {"rate", 0, OPT_NUMBER, AT(rate), "0", "R", "learning rate, falling linearly to 0; 0: 0.1, 1 or 0.001 by optimizer", NULL, CLI_BOUNDS(.low = 0, .high = CLI_MOST_NUMBER, .refusal = "--rate %s: a rate cannot be negative, nor above 1000000000")},
+    {"momentum", 0, OPT_NUMBER, AT(momentum), "-1", "M", "of sgd; the first beta of adam; -1: 0.5, 0.9 or 0.9 by optimizer", NULL, CLI_BOUNDS(.low = 0, .high = 1, .below = true, .refusal = "the momentum must lie in 0 .. 1, below 1")},
+    {"damping", 0, OPT_NUMBER, AT(damping), "30", "D", "natural: of the curvature, relative to its mean eigenvalue", NULL, CLI_BOUNDS(.low = 0, .high = CLI_MOST_NUMBER, .above = true)},
+    {"ridge", 0, OPT_NUMBER, AT(ridge), "0.01", "R", "natural: of the covariance, relative to its diagonal", NULL, CLI_BOUNDS(.low = 0, .high = CLI_MOST_NUMBER, .above = true)},
+    {"positions", 0, OPT_NUMBER, AT(positions), "0.2", "FRACTION", "of each sequence's positions, drawn at random, that are trained on; 1: all", NULL, CLI_BOUNDS(.low = 0, .high = 1, .above = true)},
+    {"step-tokens", 0, OPT_COUNT, AT(step_tokens), "256", "N", "positions in one step", NULL, CLI_RANGE(1, CLI_MOST_STEPS)},
+    {"held-out", 0, OPT_NUMBER, AT(held_out), "0.05", "FRACTION", "of the sequences, only measured on", NULL, CLI_BOUNDS(.low = 0, .high = 1, .above = true, .below = true, .refusal = "%s of the sequences cannot be held out: a share between 0 and 1 can")},
+    {"held-out-tokens", 0, OPT_COUNT, AT(held_out_tokens), "512", "N", "of them that are measured, evenly spread", NULL, CLI_RANGE(1, CLI_MOST_TOKENS)},
+    {"checkpoint-steps", 0, OPT_COUNT, AT(checkpoint_steps), "20", "N", "steps between checkpoints; 0: none", NULL, CLI_RANGE(0, CLI_MOST_STEPS)},
     {"resume", 0, OPT_FLAG, AT(resume), NULL, NULL, "go on from FOLDER/checkpoint.safetensors where there is one", NULL, 0},
     CLI_SEQUENCE_OPTIONS(train_options, corpus),
     {"seed", 0, OPT_SEED, AT(seed), "0", "N", "of the order of sequences and of the positions", NULL, 0},
@@ -130,7 +130,6 @@ static cbe_status open_inputs(train_inputs *in, const train_options *given, cli_
     if (!given->corpus.model || !given->output)
         return cbe_fail(err, CBE_ERR_ARG, -1, "%s is missing; usage: cbe lens train %s", given->corpus.model ? "-o FOLDER" : "MODEL",
                         command.usage);
-    if (given->rate < 0) return cbe_fail(err, CBE_ERR_ARG, -1, "--rate %g: a rate cannot be negative", given->rate);
     if (given->resume && !given->checkpoint_steps)
         return cbe_fail(err, CBE_ERR_ARG, -1, "--resume needs checkpoints: leave out --checkpoint-steps 0");
     if ((st = declare_outputs(in, given, progress, err)) != CBE_OK) return st;

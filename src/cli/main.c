@@ -1,5 +1,4 @@
 /* main.c - chooses the command. */
-#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -33,36 +32,6 @@ static void print_help(void)
         printf("  %-10s %s\n", commands[i].name, commands[i].summary);
     printf("\ncbe COMMAND --help documents each option. Exit status: 0 done, 1 the run failed,\n"
            "2 bad usage or bad input, 130 or 143 extract was stopped by SIGINT or SIGTERM.\n");
-}
-
-int cli_report(const cbe_error *err)
-{
-    fprintf(stderr, "cbe: %s\n", err->message);
-    switch (err->code) {
-    case CBE_ERR_NOMEM:
-    case CBE_ERR_SYSTEM:
-    case CBE_ERR_CANCELLED:
-    case CBE_ERR_INTERNAL:
-        return CLI_FAILED;
-    default:
-        return CLI_BAD_INPUT;
-    }
-}
-
-static int output_error; /* of the first write to standard output that failed, where it is known */
-
-void cli_flush_output(void)
-{
-    if (fflush(stdout) != 0 && !output_error) output_error = errno;
-}
-
-int cli_finish_output(void)
-{
-    const bool earlier = ferror(stdout); /* without output_error, the reason is not known any more */
-    if (!earlier) cli_flush_output();
-    if (!earlier && !output_error) return CLI_DONE;
-    fprintf(stderr, "cbe: standard output cannot be written: %s\n", output_error ? strerror(output_error) : "a part of it was lost");
-    return CLI_FAILED;
 }
 
 static int refuse_company(const char *command)

@@ -31,13 +31,36 @@ static bool parse_uint(const char *text, uint64_t *out)
     return true;
 }
 
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/* A decimal number at the start of text, as people write one: no blank or plus before it, no
+ * hexadecimal digits, no words. @return the text behind it; NULL: none is there */
+static const char *parse_decimal(const char *text, double *out)
+{
+    const char *at = text + (*text == '-');
+    const size_t whole = strspn(at, "0123456789");
+    at += whole;
+    const size_t fraction = *at == '.' ? strspn(at + 1, "0123456789") : 0;
+    if (whole + fraction == 0) return NULL;
+    if (*at == '.') at += 1 + fraction;
+    if (*at == 'e' || *at == 'E') {
+        const char *digits = at + 1 + (at[1] == '-' || at[1] == '+');
+        if (is_digit(*digits)) at = digits + strspn(digits, "0123456789");
+    }
+    *out = strtod(text, NULL); /* which reads as far at the least */
+    return at;
+}
+
 /* Bytes: 1073741824, 500M, 1.5G, 2GiB. */
-static bool parse_size(const char *text, size_t *out)
+static bool parse_size(const char *text, double *out)
 {
     static const char units[] = "KMGT";
-    char *end;
-    double x = text[0] >= '0' && text[0] <= '9' ? strtod(text, &end) : 0;
-    if (!(x > 0) || !isfinite(x)) return false;
+    double x = 0;
+    const char *end = parse_decimal(text, &x);
+    if (!end || !(x > 0) || !isfinite(x)) return false;
     const char *unit = *end ? strchr(units, *end >= 'a' ? *end - 'a' + 'A' : *end) : NULL;
     if (unit) {
         for (const char *u = units; u <= unit; u++) x *= 1024;
@@ -46,7 +69,7 @@ static bool parse_size(const char *text, size_t *out)
     }
     if (*end == 'B') end++;
     if (*end || x < 1 || x >= (double)(SIZE_MAX / 2)) return false;
-    *out = (size_t)x;
+    *out = x;
     return true;
 }
 
@@ -114,35 +137,102 @@ static cbe_status add_file(cli_files *files, const char *path, cbe_error *err)
     return CBE_OK;
 }
 
-static cbe_status set_value(const cli_option *option, const char *value, void *fields, cbe_error *err)
+/* What the bounds take, in words. */
+static void describe(const cli_bounds *b, bool whole, char *out, size_t size)
 {
-    void *field = field_of(option, fields);
+    const char *kind = whole ? "a whole number" : "a number";
+    if (b->above)
+        snprintf(out, size, "%s above %.16g and %s %.16g", kind, b->low,
+                 b->below ? "below" : "at most", b->high);
+    else if (b->below)
+        snprintf(out, size, "%s of %.16g or more, below %.16g,", kind, b->low, b->high);
+    else
+        snprintf(out, size, "%s of %.16g to %.16g", kind, b->low, b->high);
+}
+
+static cbe_status out_of_bounds(const cli_option *option, const char *value, cbe_error *err)
+{
+    char wanted[128];
+    if (option->bounds->refusal)
+        return cbe_fail(err, CBE_ERR_ARG, -1, option->bounds->refusal, value);
+    describe(option->bounds, option->kind == OPT_COUNT, wanted, sizeof wanted);
+    return bad_value(option, value, wanted, err);
+}
+
+static bool is_within(const cli_option *option, const char *value, double x)
+{
+    const cli_bounds *b = option->bounds;
+    if (option->preset && *option->preset == '-' && x == strtod(option->preset, NULL)) return true;
+    if (*value == '-' && b->low >= 0) return false; /* -0 too */
+    return (b->above ? x > b->low : x >= b->low) && (b->below ? x < b->high : x <= b->high);
+}
+
+static cbe_status set_count(const cli_option *option, const char *value, size_t *out,
+                            cbe_error *err)
+{
     uint64_t count;
     char wanted[64];
+    if (!parse_uint(value, &count) || (double)count < option->bounds->low) {
+        snprintf(wanted, sizeof wanted, "a whole number of %.0f or more", option->bounds->low);
+        return bad_value(option, value, wanted, err);
+    }
+    if (!is_within(option, value, (double)count)) return out_of_bounds(option, value, err);
+    *out = (size_t)count;
+    return CBE_OK;
+}
+
+static cbe_status set_number(const cli_option *option, const char *value, double *out,
+                             cbe_error *err)
+{
+    double x = 0;
+    const char *end = parse_decimal(value, &x);
+    if (!end || *end || !isfinite(x)) return bad_value(option, value, "a number", err);
+    if (!is_within(option, value, x)) return out_of_bounds(option, value, err);
+    *out = x;
+    return CBE_OK;
+}
+
+static cbe_status set_size(const cli_option *option, const char *value, size_t *out, cbe_error *err)
+{
+    double x = 0;
+    if (!parse_size(value, &x))
+        return bad_value(option, value, "a size in bytes, or one such as 500M or 1.5G,", err);
+    if (x < CLI_LEAST_SIZE || x > CLI_MOST_SIZE)
+        return bad_value(option, value, "a size of 1000000 bytes to 1024T", err);
+    *out = (size_t)x;
+    return CBE_OK;
+}
+
+static cbe_status set_skip(const cli_option *option, const char *value, cli_skip *out,
+                           cbe_error *err)
+{
+    uint64_t count = 0;
+    const bool automatic = strcmp(value, "auto") == 0;
+    if (!automatic && !parse_uint(value, &count))
+        return bad_value(option, value, "a number of positions or auto", err);
+    if ((double)count > CLI_MOST_TOKENS)
+        return bad_value(option, value, "at most 1000000000000000 positions, or auto,", err);
+    *out = (cli_skip){automatic, (size_t)count};
+    return CBE_OK;
+}
+
+static cbe_status set_value(const cli_option *option, const char *value, void *fields,
+                            cbe_error *err)
+{
+    void *field = field_of(option, fields);
     switch (option->kind) {
     case OPT_FLAG:
         *(bool *)field = true;
         return CBE_OK;
     case OPT_COUNT:
-        if (!parse_uint(value, &count) || count < option->least || count > SIZE_MAX / 2) {
-            snprintf(wanted, sizeof wanted, "a whole number of %zu or more", option->least);
-            return bad_value(option, value, wanted, err);
-        }
-        *(size_t *)field = (size_t)count;
-        return CBE_OK;
+        return set_count(option, value, field, err);
     case OPT_SEED:
         if (!parse_uint(value, (uint64_t *)field)) return bad_value(option, value, "a whole number", err);
         return CBE_OK;
-    case OPT_NUMBER: {
-        char *end;
-        const double x = strtod(value, &end);
-        if (end == value || *end || !isfinite(x)) return bad_value(option, value, "a number", err);
-        *(double *)field = x;
-        return CBE_OK;
-    }
+    case OPT_NUMBER:
+        return set_number(option, value, field, err);
     case OPT_SIZE:
-        if (!parse_size(value, field)) return bad_value(option, value, "a size in bytes, or one such as 500M or 1.5G,", err);
-        return CBE_OK;
+        return set_size(option, value, field, err);
     case OPT_STRING:
         *(const char **)field = value;
         return CBE_OK;
@@ -152,16 +242,8 @@ static cbe_status set_value(const cli_option *option, const char *value, void *f
         return add_file(field, value, err);
     case OPT_LAYERS:
         return parse_layers(option, value, field, err);
-    case OPT_SKIP: {
-        cli_skip *skip = field;
-        skip->automatic = strcmp(value, "auto") == 0;
-        skip->positions = 0;
-        if (skip->automatic) return CBE_OK;
-        if (!parse_uint(value, &count) || count > SIZE_MAX / 2)
-            return bad_value(option, value, "a number of positions or auto", err);
-        skip->positions = (size_t)count;
-        return CBE_OK;
-    }
+    case OPT_SKIP:
+        return set_skip(option, value, field, err);
     }
     return CBE_ERR_INTERNAL;
 }

@@ -15,16 +15,39 @@
 
 typedef enum {
     OPT_FLAG,   /* bool */
-    OPT_COUNT,  /* size_t */
-    OPT_NUMBER, /* double, finite */
-    OPT_SIZE,   /* size_t: bytes, as in 500M or 1.5G (powers of 1024); 0: not given */
+    OPT_COUNT,  /* size_t; has bounds */
+    OPT_NUMBER, /* double, finite; has bounds */
+    OPT_SIZE,   /* size_t: bytes, as in 500M or 1.5G (powers of 1024), CLI_LEAST_SIZE to
+                   CLI_MOST_SIZE; 0: not given */
     OPT_SEED,   /* uint64_t */
     OPT_STRING, /* const char * */
     OPT_CHOICE, /* int: index into choices */
     OPT_FILES,  /* cli_files: all arguments up to the next option; may be given again */
     OPT_LAYERS, /* cli_ranges: 0-3,7 or all */
-    OPT_SKIP    /* cli_skip: a count or auto */
+    OPT_SKIP    /* cli_skip: a count or auto; CLI_MOST_TOKENS at most */
 } cli_kind;
+
+/** What a number that is meant lies within. A default that is negative, for "not given", is taken
+ * too. */
+typedef struct {
+    double low, high;    /* both taken, unless: */
+    bool above, below;   /* low is too little; high is too much */
+    const char *refusal; /* the message, %s being the value; NULL: the option and its bounds */
+} cli_bounds;
+
+/** For a row of an options table: both taken, or members by name. */
+#define CLI_RANGE(least, most) CLI_BOUNDS(.low = (least), .high = (most))
+#define CLI_BOUNDS(...)        (&(const cli_bounds){__VA_ARGS__})
+
+/** Numbers above these are slips of the keyboard on any machine. Every one is exact as a double. */
+#define CLI_MOST_THREADS 4096.0
+#define CLI_MOST_CONTEXT 1e9  /* tokens of one sequence */
+#define CLI_MOST_TOKENS  1e15 /* tokens of a run, positions */
+#define CLI_MOST_COUNT   1e6  /* vectors, starts, processes */
+#define CLI_MOST_STEPS   1e9  /* iterations, steps */
+#define CLI_MOST_NUMBER  1e9  /* numbers with a unit */
+#define CLI_LEAST_SIZE   1e6
+#define CLI_MOST_SIZE    1125899906842624.0 /* 1024T */
 
 typedef struct {
     size_t n;
@@ -50,7 +73,7 @@ typedef struct {
     const char *argument;  /* in --help: "FILE", "N" */
     const char *help;
     const char *const *choices; /* for OPT_CHOICE, NULL-ended */
-    size_t least;          /* for OPT_COUNT */
+    const cli_bounds *bounds;   /* for OPT_COUNT and OPT_NUMBER; NULL elsewhere */
 } cli_option;
 
 /** A command: its options end with a NULL name; positional arguments go to up to three string fields. */

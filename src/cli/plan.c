@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "cli/inputs.h"
 #include "cli/options.h"
+#include "cli/print.h"
 #include "cli/team.h"
 #include "core/fail.h"
 #include "core/memory.h"
@@ -21,17 +22,17 @@ typedef struct {
 
 #define AT(field) offsetof(plan_options, field)
 static const cli_option options[] = {
-    {"tokens", 0, OPT_COUNT, AT(tokens), NULL, "N", "tokens of the run", NULL, 1},
-    {"vectors", 'k', OPT_COUNT, AT(vectors), "4", "K", "vectors of each layer", NULL, 1},
+    {"tokens", 0, OPT_COUNT, AT(tokens), NULL, "N", "tokens of the run", NULL, CLI_RANGE(1, CLI_MOST_TOKENS)},
+    {"vectors", 'k', OPT_COUNT, AT(vectors), "4", "K", "vectors of each layer", NULL, CLI_RANGE(1, CLI_MOST_COUNT)},
     {"layers", 'l', OPT_LAYERS, AT(layers), "all", "LIST", "layers, as in 0-29,31, or all", NULL, 0},
-    {"context-length", 0, OPT_COUNT, AT(context_length), "256", "S", "tokens in one sequence", NULL, 1},
-    {"processes", 'p', OPT_COUNT, AT(processes), "1", "P", "processes of the run", NULL, 1},
-    {"nodes", 0, OPT_COUNT, AT(nodes), "1", "M", "machines that they run on; 1: what travels between processes takes no time", NULL, 1},
-    {"threads", 't', OPT_COUNT, AT(threads), "0", "T", "threads of a process; 0: the cores of this machine, divided over the processes of a node", NULL, 0},
+    {"context-length", 0, OPT_COUNT, AT(context_length), "256", "S", "tokens in one sequence", NULL, CLI_RANGE(1, CLI_MOST_CONTEXT)},
+    {"processes", 'p', OPT_COUNT, AT(processes), "1", "P", "processes of the run", NULL, CLI_RANGE(1, CLI_MOST_COUNT)},
+    {"nodes", 0, OPT_COUNT, AT(nodes), "1", "M", "machines that they run on; 1: what travels between processes takes no time", NULL, CLI_RANGE(1, CLI_MOST_COUNT)},
+    {"threads", 't', OPT_COUNT, AT(threads), "0", "T", "threads of a process; 0: the cores of this machine, divided over the processes of a node", NULL, CLI_RANGE(0, CLI_MOST_THREADS)},
     {"divide", 0, OPT_STRING, AT(divide), "auto", "HOW", "as in cbe extract: auto, layers, tokens, or a number of groups", NULL, 0},
     {"memory", 0, OPT_SIZE, AT(memory), NULL, "SIZE", "memory that a process may use, as in 500M or 4G; not given: as much as it takes", NULL, 0},
-    {"bandwidth", 0, OPT_NUMBER, AT(bandwidth), "10", "GB/S", "of the network between nodes, for each process", NULL, 0},
-    {"latency", 0, OPT_NUMBER, AT(latency), "5", "US", "of the network, in microseconds", NULL, 0},
+    {"bandwidth", 0, OPT_NUMBER, AT(bandwidth), "10", "GB/S", "of the network between nodes, for each process", NULL, CLI_BOUNDS(.low = 0, .high = CLI_MOST_NUMBER, .above = true)},
+    {"latency", 0, OPT_NUMBER, AT(latency), "5", "US", "of the network, in microseconds", NULL, CLI_RANGE(0, CLI_MOST_NUMBER)},
     {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
 };
 
@@ -60,8 +61,8 @@ static void print_time(const char *what, double seconds)
 static void print_plan(const cbe_plan_run *run, const cbe_plan_rates *r, const cbe_plan *plan)
 {
     char kept[64];
-    printf("model: %s, %zu blocks, hidden size %zu, vocabulary %zu\n", run->model.architecture, run->model.n_layers,
-           run->model.hidden_size, run->model.vocab_size);
+    cli_line(stdout, "model: %s, %zu blocks, hidden size %zu, vocabulary %zu", run->model.architecture, run->model.n_layers,
+             run->model.hidden_size, run->model.vocab_size);
     printf("run: %zu tokens, %zu layers, %zu vectors each\n", run->n_tokens, run->n_layers, run->n_vectors);
     printf("processes: %zu of %zu thread%s on %zu node%s: %zu group%s with layers of %s own, of %zu that divide%s the tokens\n",
            run->n_processes, run->threads, run->threads == 1 ? "" : "s", run->n_machines, run->n_machines == 1 ? "" : "s",
@@ -109,8 +110,6 @@ static cbe_status make_run(const plan_options *given, cbe_plan_run *run, cbe_err
     if (given->tokens < 2) return cbe_fail(err, CBE_ERR_ARG, -1, "--tokens N is missing, or too small: how many tokens shall the run be on?");
     if (given->nodes > given->processes)
         return cbe_fail(err, CBE_ERR_ARG, -1, "--nodes %zu: there are only %zu processes to run on them", given->nodes, given->processes);
-    if (!(given->bandwidth > 0 && given->latency >= 0))
-        return cbe_fail(err, CBE_ERR_ARG, -1, "--bandwidth must be above 0, and --latency 0 or above");
     const size_t cores = (size_t)omp_get_max_threads(), here = (given->processes + given->nodes - 1) / given->nodes;
     *run = (cbe_plan_run){.n_tokens = given->tokens,
                           .context_length = given->context_length,

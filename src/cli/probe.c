@@ -136,6 +136,31 @@ static cbe_status probe_layer(cbe_objective *layer, size_t tensor, size_t m, con
     return st;
 }
 
+static void print_table(const cli_inputs *in, size_t m, const double *energies,
+                        cli_progress *progress)
+{
+    size_t lost = 0;
+    printf("layer  energies (nats)\n");
+    for (size_t i = 0; i < in->n_layers; i++) {
+        printf("%5zu ", in->layers[i]);
+        for (size_t j = 0; j < m; j++) {
+            const double energy = energies[i * m + j];
+            lost += !isfinite(energy);
+            if (isfinite(energy))
+                printf(" %9.5g", energy);
+            else
+                printf(" %9s", "-");
+        }
+        printf("\n");
+    }
+    if (lost)
+        cli_warn(progress,
+                 "%zu of %zu energies are not finite, and NaN in the file: these directions are so "
+                 "long that what is left "
+                 "of the hidden states overflows float32; give shorter ones",
+                 lost, m * in->n_layers);
+}
+
 int cli_probe(int argc, char **argv)
 {
     probe_options given = {0};
@@ -207,12 +232,7 @@ int cli_probe(int argc, char **argv)
     writer = NULL;
     if (st != CBE_OK) goto done;
     cli_warn_of_changes(&progress, &read);
-    printf("layer  energies (nats)\n");
-    for (size_t i = 0; i < in.n_layers; i++) {
-        printf("%5zu ", in.layers[i]);
-        for (size_t j = 0; j < m; j++) printf(" %9.5g", energies[i * m + j]);
-        printf("\n");
-    }
+    print_table(&in, m, energies, &progress);
 done:
     cbe_safetensors_writer_abandon(writer);
     cbe_free(v);

@@ -1,7 +1,9 @@
 /* progress.c - see progress.h. */
 #include "cli/progress.h"
 #include "cli/interrupt.h"
+#include "cli/print.h"
 #include "core/clock.h"
+#include "core/printable.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -38,19 +40,22 @@ static bool hold(cli_progress *progress, const char *format, va_list args)
 {
     if (!progress->holding) return false;
     const size_t used = strlen(progress->held), left = sizeof progress->held - used;
-    const int n = vsnprintf(progress->held + used, left, format, args);
-    if (n >= 0 && (size_t)n + 1 < left)
-        strcat(progress->held, "\n");
-    else
-        progress->held[used] = 0; /* does not fit: better no line than half a one */
+    char *line = progress->held + used;
+    const int n = vsnprintf(line, left, format, args);
+    if (n >= 0 && (size_t)n + 1 < left) {
+        char *end = line + cbe_printable(line, left, line, (size_t)n);
+        end[0] = '\n';
+        end[1] = 0;
+    } else {
+        line[0] = 0; /* does not fit: better no line than half a one */
+    }
     return true;
 }
 
 static void say(cli_progress *progress, const char *format, va_list args)
 {
     cli_status_clear(progress);
-    vfprintf(stderr, format, args);
-    fputc('\n', stderr);
+    cli_vprint(stderr, "\n", format, args);
 }
 
 void cli_say(cli_progress *progress, const char *format, ...)
@@ -92,7 +97,7 @@ void cli_status_line(cli_progress *progress, const char *format, ...)
     va_list args;
     va_start(args, format);
     fputs("\r\033[K", stderr);
-    vfprintf(stderr, format, args);
+    cli_vprint(stderr, "", format, args);
     va_end(args);
     fflush(stderr);
     progress->open = true;

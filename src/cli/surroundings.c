@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "cli/commands.h"
+#include "core/printable.h"
 #include "io/mapped_file.h"
 
 #if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
@@ -63,14 +64,10 @@ int cli_open_standard_descriptors(void)
     return 0;
 }
 
-/* Appends to the line, without control characters; async-signal-safe. */
+/* Appends text to a line of `size` bytes, made printable; async-signal-safe, as cbe_printable is. */
 static size_t put(char *line, size_t used, size_t size, const char *text)
 {
-    for (; *text && used < size; text++) {
-        const unsigned char c = (unsigned char)*text;
-        line[used++] = c < 0x20 || c == 0x7f ? '?' : (char)c;
-    }
-    return used;
+    return used + cbe_printable(line + used, size - used, text, strlen(text));
 }
 
 static void report_lost_file(int signal_number, siginfo_t *info, void *unused)
@@ -85,7 +82,7 @@ static void report_lost_file(int signal_number, siginfo_t *info, void *unused)
     }
     char line[ROOM + END];
     size_t n = put(line, 0, ROOM, "cbe: ");
-    n = put(line, n, ROOM - 200, path); /* room for the rest */
+    n = put(line, n, ROOM - 200, path); /* the rest of the line has room behind it */
     n = put(line, n, ROOM,
             ": can no longer be read: it was truncated while it was in use, or its disk failed; "
             "run again with the whole file");

@@ -2,12 +2,14 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cbe/model.h"
 #include "cbe/tokenizer.h"
 #include "cli/commands.h"
 #include "cli/inputs.h"
 #include "cli/options.h"
+#include "cli/print.h"
 #include "cli/progress.h"
 #include "core/fail.h"
 #include "core/memory.h"
@@ -34,7 +36,8 @@ static const cli_command command = {
     "tokenize",
     "MODEL (--text FILE... | TEXT) [--special] [--decode]",
     "text to token ids, and back",
-    "Prints the ids of each document on a line of its own, separated by spaces.",
+    "Prints the ids of each document on a line of its own, separated by spaces. What --decode prints is exact in a file or a\n"
+    "pipe; on a terminal control characters and marks of direction become '?'.",
     options,
     2,
     {AT(model), AT(text)},
@@ -83,7 +86,10 @@ static cbe_status decode_line(const cbe_tokenizer *tokenizer, const char *line, 
     }
     if (st == CBE_OK) st = cbe_tokenizer_decode(tokenizer, ids, n, &text, &text_length, err);
     if (st == CBE_OK) {
-        fwrite(text, 1, text_length, stdout);
+        if (isatty(STDOUT_FILENO) == 1)
+            cli_text(stdout, text, text_length);
+        else
+            fwrite(text, 1, text_length, stdout);
         printf("\n");
     }
     cbe_tokenizer_free_text(text);

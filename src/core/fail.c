@@ -4,6 +4,9 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
+
+#include "core/printable.h"
 
 const char *cbe_status_name(cbe_status status)
 {
@@ -23,10 +26,11 @@ cbe_status cbe_fail(cbe_error *err, cbe_status code, int64_t offset, const char 
         err->offset = offset;
         va_list args;
         va_start(args, format);
-        vsnprintf(err->message, sizeof err->message, format, args);
+        const int whole = vsnprintf(err->message, sizeof err->message, format, args);
         va_end(args);
-        for (char *c = err->message; *c; c++)
-            if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
+        size_t length = strlen(err->message);
+        if (whole > 0 && (size_t)whole > length) length = cbe_whole_characters(err->message, length);
+        cbe_printable(err->message, sizeof err->message, err->message, length);
     }
     return code;
 }

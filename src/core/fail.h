@@ -7,7 +7,8 @@
 #include "cbe/status.h"
 
 /** Stores code, offset (-1: none) and message in err (NULL: nothing is stored); returns code.
- * A message that does not fit is cut; control characters become '?', so it stays one line. */
+ * A message that does not fit is cut at the end of a character. What a terminal would act on becomes
+ * '?' (printable.h), so the message stays one line. */
 cbe_status cbe_fail(cbe_error *err, cbe_status code, int64_t offset, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 

@@ -12,7 +12,7 @@
 #include "io/json_memory.h"
 #include "io/mapped_file.h"
 #include "model/json_keys.h"
-#include "text/utf8.h"
+#include "core/utf8.h"
 
 enum { MOST_LAYERS = 10000, MOST_HIDDEN_SIZE = 1 << 24 };
 

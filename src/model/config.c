@@ -1,6 +1,7 @@
 /* config.c - see config.h. Readers: config_gguf.c, config_json.c. */
 #include "model/config.h"
 
+#include <float.h>
 #include <math.h>
 
 #include "core/fail.h"
@@ -97,6 +98,28 @@ static cbe_status check_numbers(const cbe_rope *rope, const char *path, cbe_erro
     return CBE_OK;
 }
 
+cbe_status cbe_config_check_angles(const cbe_config *config, const char *path, cbe_error *err)
+{
+    const size_t pairs = config->rotary_size / 2;
+    for (size_t r = 0; r < CBE_N_REACHES; r++) {
+        const cbe_rope *rope = &config->rope[r];
+        const double last = fmax(rope->max_context - 1, 1);
+        for (size_t list = 0; list < 2; list++) { /* of the short contexts and of the long ones */
+            double frequencies[CBE_MAX_ROTARY_PAIRS];
+            const double length = list ? fmax(rope->max_context, rope->original_context + 1) : 1;
+            cbe_rope_frequencies(rope, config->rotary_size,
+                                 (size_t)fmin(length, CBE_CONFIG_SIZE_MAX), frequencies);
+            for (size_t i = 0; i < pairs; i++)
+                if (!(fabs(frequencies[i]) * last <= FLT_MAX))
+                    return cbe_fail(err, CBE_ERR_FORMAT, -1,
+                                    "%s: rotary embedding: the angles of pair %zu overflow float32 "
+                                    "(base %g, factor %g); PyTorch has NaN for them",
+                                    path, i, rope->base, rope->factor);
+        }
+    }
+    return CBE_OK;
+}
+
 /* The root of the temperature in equation 22 of the YaRN paper. */
 static double yarn_scale(double factor, double mscale)
 {
@@ -116,7 +139,7 @@ static cbe_status finish_rope(const cbe_config *config, cbe_rope *rope, const ch
     if (rope->attention_factor == 0) {
         rope->attention_factor = 1;
         if (rope->factor > 1 && rope->kind == CBE_ROPE_YARN) {
-            const bool both = rope->mscale > 0 && rope->mscale_all > 0;
+            const bool both = rope->mscale != 0 && rope->mscale_all != 0;
             rope->attention_factor = yarn_scale(rope->factor, both ? rope->mscale : 1) /
                                      (both ? yarn_scale(rope->factor, rope->mscale_all) : 1);
         }
@@ -206,7 +229,7 @@ cbe_status cbe_config_finish(cbe_config *config, cbe_model_format format, const 
         {"logits' soft cap (final_logit_softcapping)", config->logit_softcap},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        if (!(numbers[i].value >= 0 && isfinite(numbers[i].value)))
+        if (!(numbers[i].value >= 0 && numbers[i].value <= FLT_MAX))
             return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: the %s is %g, must be positive", path,
                             numbers[i].what, numbers[i].value);
     if (config->traits.positions == CBE_POSITIONS_LEARNED && c->max_context == 0)
@@ -220,5 +243,5 @@ cbe_status cbe_config_finish(cbe_config *config, cbe_model_format format, const 
     c->rope_base = config->rope[CBE_REACH_GLOBAL].base;
     for (size_t i = 0; i < CBE_N_REACHES; i++)
         if ((st = finish_rope(config, &config->rope[i], path, err)) != CBE_OK) return st;
-    return CBE_OK;
+    return cbe_config_check_angles(config, path, err);
 }

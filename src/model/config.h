@@ -53,6 +53,9 @@ void cbe_config_init(cbe_config *config, const cbe_family *family);
  * not before `from`. None when there is no window. CBE_ERR_UNSUPPORTED: too many blocks. */
 cbe_status cbe_config_set_windows(cbe_config *config, cbe_window_rule rule, size_t period,
                                   size_t from, const char *path, cbe_error *err);
+/** Whether every angle of rotary embeddings, up to the last position that the model has, is finite in
+ * float32; CBE_ERR_FORMAT where one is not, as its sine is NaN in PyTorch then. */
+cbe_status cbe_config_check_angles(const cbe_config *config, const char *path, cbe_error *err);
 /** Fills in the sizes that have defaults and checks that all fit together.
  * @param path  named in messages, with the keys of that format */
 cbe_status cbe_config_finish(cbe_config *config, cbe_model_format format, const char *path,

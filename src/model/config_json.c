@@ -68,12 +68,16 @@ static cbe_status read_numbers(const json_t *root, const char *path, cbe_config 
     return CBE_OK;
 }
 
-/* A cap that the family has; null is a value of its own: none. */
+/* A cap that the family has; null is a value of its own: none. 0 is none only in cbe_config: PyTorch
+ * divides by it. */
 static cbe_status read_softcap(const json_t *root, const char *path, const char *key, double *out,
                                cbe_error *err)
 {
     if (json_is_null(json_object_get(root, key))) *out = 0;
-    return cbe_json_double(root, key, path, out, err);
+    const cbe_status st = cbe_json_double(root, key, path, out, err);
+    if (st != CBE_OK || *out != 0 || !cbe_json_get(root, key)) return st;
+    return cbe_fail(err, CBE_ERR_FORMAT, -1,
+                    "%s: key '%s' is 0, must be positive; null is for no soft cap", path, key);
 }
 
 static cbe_status read_softcaps(const json_t *root, const char *path, cbe_config *config,
@@ -237,6 +241,11 @@ cbe_status cbe_config_json_windows(const json_t *root, const char *path, cbe_con
     size_t period = defaults->window_period, from = 28; /* transformers' max_window_layers */
     bool used = false;
     if (defaults->window_rule == CBE_WINDOW_NONE) return CBE_OK;
+    if ((st = cbe_json_bool(root, "use_sliding_window", path, &used, err)) != CBE_OK) return st;
+    if (defaults->window_rule == CBE_WINDOW_FROM && !used) {
+        config->window = 0; /* whatever the other keys say */
+        return CBE_OK;
+    }
     const char *key = defaults->window_rule == CBE_WINDOW_LISTED ? "window_size" : "sliding_window";
     /* null is a value of its own: none. */
     if (json_is_null(json_object_get(root, key))) config->window = 0;
@@ -255,8 +264,6 @@ cbe_status cbe_config_json_windows(const json_t *root, const char *path, cbe_con
     double first = (double)from; /* a number, for it may be 0 */
     if ((st = cbe_json_double(root, "max_window_layers", path, &first, err)) != CBE_OK) return st;
     from = first >= 0 && first < CBE_MAX_LOCAL_BLOCKS ? (size_t)first : CBE_MAX_LOCAL_BLOCKS;
-    if ((st = cbe_json_bool(root, "use_sliding_window", path, &used, err)) != CBE_OK) return st;
-    if (defaults->window_rule == CBE_WINDOW_FROM && !used) config->window = 0;
     if (config->window == 0) return CBE_OK;
     const json_t *list = cbe_json_get(root, "layer_types");
     if (list && defaults->window_rule != CBE_WINDOW_ALL)

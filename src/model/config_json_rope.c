@@ -11,6 +11,8 @@
 #include "model/config_json.h"
 #include "model/json_keys.h"
 
+static const char original_key[] = "original_max_position_embeddings";
+
 static cbe_status find_kind(const char *name, bool phi3, const char *path, cbe_rope_kind *out,
                             cbe_error *err)
 {
@@ -47,6 +49,34 @@ static cbe_status read_divisors(const json_t *object, const char *path, cbe_rope
     return CBE_OK;
 }
 
+/* Numbers that are 0 where a file says nothing: one that says 0 means something that cannot be. */
+static cbe_status check_not_zero(const json_t *object, const char *key, const char *path,
+                                 double value, cbe_error *err)
+{
+    if (value != 0 || !cbe_json_get(object, key)) return CBE_OK;
+    return cbe_fail(err, CBE_ERR_FORMAT, -1,
+                    "%s: rotary embedding: %s is 0, must be a positive number", path, key);
+}
+
+static bool uses_original(cbe_rope_kind kind)
+{
+    return kind == CBE_ROPE_YARN || kind == CBE_ROPE_LONGROPE || kind == CBE_ROPE_LLAMA3;
+}
+
+/* What rules the kind of scaling alone: other kinds ignore it. */
+static cbe_status check_used(const json_t *object, const char *path, cbe_rope *rope, cbe_error *err)
+{
+    const bool whole = rope->kind == CBE_ROPE_YARN || rope->kind == CBE_ROPE_LONGROPE;
+    cbe_status st = CBE_OK;
+    if (!whole) rope->attention_factor = 0; /* not given */
+    if (whole) st = check_not_zero(object, "attention_factor", path, rope->attention_factor, err);
+    if (st == CBE_OK && rope->kind != CBE_ROPE_DEFAULT)
+        st = check_not_zero(object, "factor", path, rope->factor, err);
+    if (st == CBE_OK && uses_original(rope->kind))
+        st = check_not_zero(object, original_key, path, rope->original_context, err);
+    return st;
+}
+
 /* One object of parameters, for one reach. */
 static cbe_status read_parameters(const json_t *object, const char *path, bool phi3, cbe_rope *rope,
                                   double *share, cbe_error *err)
@@ -63,7 +93,7 @@ static cbe_status read_parameters(const json_t *object, const char *path, bool p
         {"factor", &rope->factor},
         {"low_freq_factor", &rope->low_frequency},
         {"high_freq_factor", &rope->high_frequency},
-        {"original_max_position_embeddings", &rope->original_context},
+        {original_key, &rope->original_context},
         {"attention_factor", &rope->attention_factor},
         {"beta_fast", &rope->beta_fast},
         {"beta_slow", &rope->beta_slow},
@@ -82,6 +112,7 @@ static cbe_status read_parameters(const json_t *object, const char *path, bool p
         rope->kind != CBE_ROPE_YARN && !cbe_json_get(object, "factor"))
         return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: rotary scaling %s needs a factor", path,
                         cbe_rope_name(rope->kind));
+    if ((st = check_used(object, path, rope, err)) != CBE_OK) return st;
     return rope->kind == CBE_ROPE_LONGROPE ? read_divisors(object, path, rope, err) : CBE_OK;
 }
 
@@ -139,8 +170,10 @@ cbe_status cbe_config_json_rope(const json_t *root, const char *path, cbe_config
     config->rotary_share = share[CBE_REACH_GLOBAL];
     /* Phi 3 has it beside the others; the root goes first. */
     for (size_t i = 0; i < CBE_N_REACHES; i++) {
-        st = cbe_json_double(root, "original_max_position_embeddings", path,
-                             &config->rope[i].original_context, err);
+        cbe_rope *rope = &config->rope[i];
+        st = cbe_json_double(root, original_key, path, &rope->original_context, err);
+        if (st == CBE_OK && uses_original(rope->kind))
+            st = check_not_zero(root, original_key, path, rope->original_context, err);
         if (st != CBE_OK) return st;
     }
     return CBE_OK;

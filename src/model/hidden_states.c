@@ -8,9 +8,12 @@
 
 #include "cbe/safetensors.h"
 #include "core/fail.h"
+#include "core/finite.h"
 #include "core/memory.h"
 #include "io/array_file.h"
 #include "io/unnamed_array.h"
+
+enum { LAYER_NAME = 40 }; /* of hidden_states.<i> */
 
 struct cbe_hidden_states {
     size_t first_sequence; /* of those that are kept: cbe_hidden_states_keep */
@@ -18,7 +21,7 @@ struct cbe_hidden_states {
     float **captured;       /* (end) of (B S, d) or NULL; NULL when read from a file */
     cbe_unnamed_array spilled; /* where captured states are, if not in memory */
     cbe_array_file *file;
-    char (*names)[40];      /* (end) tensor names, empty where there is none */
+    char (*names)[LAYER_NAME]; /* (end) tensor names, empty where there is none */
     int64_t *ids, *derangement;
     /* Where a mask leaves tokens out: those that are left, rising, and where each sequence's begin among them. */
     size_t n_kept, *kept, *starts; /* (n_kept); (n_sequences + 1); NULL without a mask */
@@ -67,18 +70,38 @@ typedef struct {
     cbe_safetensors_writer *writer;  /* into a file, or */
     cbe_unnamed_array *spilled;      /* into one without a name: */
     const size_t *tensor;            /* index of each layer there, and of the logits */
-    size_t logits_tensor, hidden_size, vocab_size;
+    size_t logits_tensor, hidden_size, vocab_size, context_length;
     bool (*progress)(void *context, size_t done, size_t total);
     void *context;
 } capture;
+
+/* x: numbers of n tokens from `first` on, `width` each, that go to a file. A model whose weights are
+ * finite may still overflow. */
+static cbe_status check_finite(const capture *c, const char *what, size_t first, size_t n,
+                               size_t width, const float *x, cbe_error *err)
+{
+    const size_t bad = cbe_first_not_finite(x, n * width), token = first + bad / width;
+    if (bad == n * width) return CBE_OK;
+    return cbe_fail(err, CBE_ERR_NUMERIC, -1,
+                    "%s: sequence %zu, position %zu holds %s: the model's numbers overflow float32 "
+                    "with these weights; nothing is "
+                    "written",
+                    what, token / c->context_length, token % c->context_length,
+                    isnan(x[bad]) ? "NaN" : "infinity");
+}
 
 static cbe_status take_hidden(void *context, size_t layer, size_t first, size_t n, const float *hidden,
                               cbe_error *err)
 {
     const capture *c = context;
     const size_t d = c->hidden_size;
-    if (c->writer)
+    if (c->writer) {
+        char name[LAYER_NAME];
+        snprintf(name, sizeof name, "hidden_states.%zu", layer);
+        const cbe_status st = check_finite(c, name, first, n, d, hidden, err);
+        if (st != CBE_OK) return st;
         return cbe_safetensors_writer_put(c->writer, c->tensor[layer], first * d, n * d, hidden, err);
+    }
     if (c->spilled)
         return cbe_unnamed_array_put(c->spilled, c->tensor[layer], first * d, n * d, hidden, err);
     memcpy(c->captured[layer] + first * d, hidden, n * d * sizeof *hidden);
@@ -88,6 +111,8 @@ static cbe_status take_hidden(void *context, size_t layer, size_t first, size_t 
 static cbe_status take_logits(void *context, size_t first, size_t n, const float *logits, cbe_error *err)
 {
     const capture *c = context;
+    const cbe_status st = check_finite(c, "logits", first, n, c->vocab_size, logits, err);
+    if (st != CBE_OK) return st;
     return cbe_safetensors_writer_put(c->writer, c->logits_tensor, first * c->vocab_size, n * c->vocab_size,
                                       logits, err);
 }
@@ -138,6 +163,7 @@ cbe_status cbe_hidden_states_capture(cbe_hidden_states **out, const cbe_model *m
         if (layers[i] && !(s->captured[i] = cbe_alloc(size, sizeof(float), "hidden states", err))) goto done;
     capture c = {.captured = s->captured,
                  .hidden_size = config->hidden_size,
+                 .context_length = tokens->context_length,
                  .progress = progress,
                  .context = context};
     const cbe_forward_sink sink = {layers, take_hidden, NULL, &c, take_progress};
@@ -227,7 +253,7 @@ cbe_status cbe_hidden_states_save(const char *path, const cbe_model *model, cons
     cbe_status st = CBE_ERR_NOMEM;
     cbe_safetensors_writer *writer = NULL;
     cbe_tensor_spec *specs = cbe_alloc_zero(n_layers + 3, sizeof *specs, "hidden states", err);
-    char(*names)[40] = cbe_alloc(n_layers, sizeof *names, "hidden states", err);
+    char(*names)[LAYER_NAME] = cbe_alloc(n_layers, sizeof *names, "hidden states", err);
     size_t *tensor = cbe_alloc(n_layers, sizeof *tensor, "hidden states", err);
     if (!specs || !names || !tensor) goto done;
     size_t n = 0;
@@ -256,6 +282,7 @@ cbe_status cbe_hidden_states_save(const char *path, const cbe_model *model, cons
                  .logits_tensor = logits,
                  .hidden_size = d,
                  .vocab_size = v,
+                 .context_length = s,
                  .progress = progress,
                  .context = context};
     const cbe_forward_sink sink = {layers, take_hidden, with_logits ? take_logits : NULL, &c, take_progress};
@@ -394,17 +421,18 @@ static long layer_of(const char *name)
 }
 
 /* What the only array of a .npy file is: hidden_states.<i> when the file is called so, else hidden_states.0. */
-static void name_single(char name[40], const char *path)
+static void name_single(char name[LAYER_NAME], const char *path)
 {
     const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
     const size_t length = strlen(base);
-    snprintf(name, 40, "%.*s", length > 4 && length < 40 ? (int)(length - 4) : 0, base);
-    if (layer_of(name) < 0) snprintf(name, 40, "hidden_states.0");
+    snprintf(name, LAYER_NAME, "%.*s", length > 4 && length < LAYER_NAME ? (int)(length - 4) : 0,
+             base);
+    if (layer_of(name) < 0) snprintf(name, LAYER_NAME, "hidden_states.0");
 }
 
 cbe_status cbe_hidden_states_open(cbe_hidden_states **out, const char *path, cbe_error *err)
 {
-    char single[40];
+    char single[LAYER_NAME];
     cbe_hidden_states *s = cbe_alloc_zero(1, sizeof *s, "hidden states", err);
     if (!s) return CBE_ERR_NOMEM;
     name_single(single, path);
@@ -558,10 +586,15 @@ cbe_status cbe_hidden_states_read(const cbe_hidden_states *states, size_t layer,
             st = copy_tokens(&from, token, run, out, err);
             for (size_t k = 0; k < run * d && st == CBE_OK; k++)
                 if (!isfinite(out[k]))
-                    st = cbe_fail(err, CBE_ERR_NUMERIC, -1,
-                                  "%s%shidden_states.%zu: sequence %zu, position %zu holds %g; hidden states must be "
-                                  "finite",
-                                  path, colon, layer, (token + k / d) / s, (token + k / d) % s, (double)out[k]);
+                    st = cbe_fail(
+                        err, CBE_ERR_NUMERIC, -1,
+                        "%s%shidden_states.%zu: sequence %zu, position %zu holds %g; hidden states "
+                        "must be "
+                        "finite%s",
+                        path, colon, layer, (token + k / d) / s, (token + k / d) % s,
+                        (double)out[k],
+                        states->file ? ""
+                                     : ": the model's numbers overflow float32 with these weights");
         }
     }
     cbe_array_reader_close(from.reader);

@@ -1,25 +1,13 @@
 /* read_tensor.c - see read_tensor.h. */
 #include "model/read_tensor.h"
 
-#include <math.h>
 #include <omp.h>
 
 #include "core/fail.h"
+#include "core/finite.h"
 #include "core/memory.h"
 
 enum { TRANSPOSED_ROWS = 16 }; /* of the file at a time: a cache line of each row written */
-
-static size_t first_not_finite(const float *x, size_t n)
-{
-    /* x - x is 0 for finite numbers alone; the loop vectorises, unlike one that stops early. */
-    float any = 0;
-#pragma omp simd reduction(+ : any)
-    for (size_t i = 0; i < n; i++) any += x[i] - x[i];
-    if (any == 0) return n;
-    size_t i = 0;
-    while (isfinite(x[i])) i++;
-    return i;
-}
 
 static size_t row_in_file(const cbe_row_order *order, size_t row)
 {
@@ -42,7 +30,7 @@ static cbe_status bad_row(const cbe_tensor *tensor, size_t row, size_t columns, 
 {
     const cbe_status st = cbe_tensor_to_float(tensor, row * columns, columns, x, err);
     if (st != CBE_OK) return st;
-    const size_t i = first_not_finite(x, columns);
+    const size_t i = cbe_first_not_finite(x, columns);
     return cbe_fail(err, CBE_ERR_NUMERIC, -1,
                     "%s: tensor '%s': element %zu is %g; a model needs finite weights", path,
                     tensor->name, row * columns + i, (double)x[i]);
@@ -51,7 +39,7 @@ static cbe_status bad_row(const cbe_tensor *tensor, size_t row, size_t columns, 
 static bool read_row(const cbe_tensor *tensor, size_t row, size_t columns, float *x)
 {
     return cbe_tensor_to_float(tensor, row * columns, columns, x, NULL) == CBE_OK &&
-           first_not_finite(x, columns) == columns;
+           cbe_first_not_finite(x, columns) == columns;
 }
 
 static cbe_status read_rows(const cbe_tensor *tensor, const cbe_row_order *order, size_t rows,

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "core/fail.h"
+#include "core/finite.h"
 #include "core/gemm.h"
 #include "core/memory.h"
 #include "model/block_weights.h"
@@ -116,7 +117,15 @@ static cbe_status project(const loader *in, const float *rows, cbe_tensor_role r
         *out = product;
     }
     cbe_free(projection);
-    return product ? CBE_OK : CBE_ERR_NOMEM;
+    if (!product) return CBE_ERR_NOMEM;
+    const size_t bad = cbe_first_not_finite(product, vocab * d);
+    if (bad == vocab * d) return CBE_OK;
+    char name[CBE_TENSOR_NAME_SIZE];
+    cbe_tensor_name(&in->model->plan, role, 0, "weight", name);
+    return cbe_fail(err, CBE_ERR_NUMERIC, -1,
+                    "%s: tensor '%s': its product with the embedding of token %zu is not finite in "
+                    "float32; a model needs smaller weights",
+                    cbe_source_path(in->source), name, bad / d);
 }
 
 /* Embedding and unembedding of a model whose embedding is not as wide as its stream: the
@@ -230,7 +239,7 @@ static cbe_status load_divisors(const loader *in, cbe_error *err)
     for (size_t r = 0; r < CBE_N_REACHES; r++)
         if (r == CBE_REACH_GLOBAL || config->family->defaults.local_rope_base == 0)
             config->rope[r].n_divisors = half;
-    return CBE_OK;
+    return cbe_config_check_angles(config, cbe_source_path(in->source), err);
 }
 
 /* How much is expanded: *n_resident blocks, and the embedding where it is apart. A block that is

@@ -17,7 +17,7 @@
 #include "io/atomic_file.h"
 #include "report/axis.h"
 #include "text/byte_buffer.h"
-#include "text/utf8.h"
+#include "core/utf8.h"
 
 enum {
     WIDTH = 760,

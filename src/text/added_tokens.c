@@ -7,7 +7,7 @@
 #include <utf8proc.h>
 
 #include "core/memory.h"
-#include "text/utf8.h"
+#include "core/utf8.h"
 
 static int compare_tokens(const void *a, const void *b)
 {

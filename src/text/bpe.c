@@ -16,7 +16,7 @@
 #include "core/fail.h"
 #include "core/memory.h"
 #include "text/byte_characters.h"
-#include "text/utf8.h"
+#include "core/utf8.h"
 
 enum { N_BYTES = 256 };
 

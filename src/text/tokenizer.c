@@ -11,7 +11,7 @@
 #include "core/fail.h"
 #include "core/memory.h"
 #include "text/tokenizer_private.h"
-#include "text/utf8.h"
+#include "core/utf8.h"
 
 void cbe_tokenizer_free(cbe_tokenizer *tokenizer)
 {

@@ -13,7 +13,7 @@
 
 #include "core/fail.h"
 #include "core/memory.h"
-#include "text/utf8.h"
+#include "core/utf8.h"
 
 enum { N_BYTES = 256 };
 static const double unknown_penalty = 10.0; /* below the lowest score, as in SentencePiece */

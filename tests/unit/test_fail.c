@@ -45,6 +45,30 @@ static void fail__is_one_line_whatever_a_file_name_holds(void **state)
     assert_string_equal(err.message, "a?b?c?d?[1me?f \303\251");
 }
 
+static void fail__is_cut_at_the_end_of_a_character(void **state)
+{
+    (void)state;
+    char text[CBE_MESSAGE_SIZE + 40];
+    for (size_t before = 0; before < 4; before++) { /* characters of four bytes at every place of the cut */
+        cbe_error err;
+        size_t n = before;
+        memset(text, 'a', before);
+        for (; n + 5 < sizeof text; n += 4) memcpy(text + n, "\xf0\x9f\x91\x8d", 5);
+        cbe_fail(&err, CBE_ERR_IO, -1, "%s", text);
+        const size_t length = strlen(err.message);
+        assert_int_equal(length, CBE_MESSAGE_SIZE - 1 - (CBE_MESSAGE_SIZE - 1 - before) % 4);
+        assert_memory_equal(err.message, text, length);
+    }
+}
+
+static void fail__shows_no_character_that_a_terminal_acts_on(void **state)
+{
+    (void)state;
+    cbe_error err;
+    cbe_fail(&err, CBE_ERR_IO, -1, "%s: C1 \x9b \xc2\x9b, turned \xe2\x80\xae, hidden \xe2\x80\x8b\xef\xbb\xbf", "n\xff");
+    assert_string_equal(err.message, "n?: C1 ? ?, turned ?, hidden ??");
+}
+
 static void status_name__is_the_name_in_the_source(void **state)
 {
     (void)state;
@@ -65,6 +89,8 @@ int main(void)
         cmocka_unit_test(fail__without_an_error_returns_the_code_alone),
         cmocka_unit_test(fail__cuts_what_does_not_fit),
         cmocka_unit_test(fail__is_one_line_whatever_a_file_name_holds),
+        cmocka_unit_test(fail__is_cut_at_the_end_of_a_character),
+        cmocka_unit_test(fail__shows_no_character_that_a_terminal_acts_on),
         cmocka_unit_test(status_name__is_the_name_in_the_source),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -332,6 +332,11 @@ static void model__refuses_rotary_divisors_that_are_not_positive(void **state)
     char *path = put_gguf(f, "tiny-llama3", from, to, sizeof from);
     expect_open(f, path, CBE_ERR_FORMAT, "'rope_freqs.weight': element 2 is 0");
     free(path);
+    const float tiny = 1e-45f; /* positive, but what it divides is past float32 */
+    memcpy(to + 8, &tiny, sizeof tiny);
+    path = put_gguf(f, "tiny-llama3", from, to, sizeof from);
+    expect_open(f, path, CBE_ERR_FORMAT, "the angles of pair 2 overflow float32");
+    free(path);
     free(golden);
 }
 

@@ -3,6 +3,8 @@
 
 #include <jansson.h>
 #include <math.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -197,13 +199,212 @@ static void config__refuses_text_that_is_not_a_json_object(void **state)
     }
 }
 
-/* Reads the configuration of the tiny GGUF file after a change of one key's value: `size` bytes at
+/* The same from the config.json of a golden model. */
+static cbe_status read_model_with(const char *model, const char *key, const char *value,
+                                  cbe_config *out, cbe_error *err)
+{
+    char name[128];
+    size_t size;
+    snprintf(name, sizeof name, "models/%s/config.json", model);
+    char *path = cbe_golden_path(name);
+    unsigned char *data = cbe_read_file(path, &size);
+    json_t *root = json_loadb((const char *)data, size, 0, NULL);
+    json_t *new_value = json_loads(value, JSON_DECODE_ANY, NULL);
+    assert_true(root && new_value);
+    json_object_set_new(root, key, new_value);
+    char *text = json_dumps(root, 0);
+    assert_non_null(text);
+    const cbe_status st = cbe_config_from_json(out, text, strlen(text), "dir/config.json", err);
+    free(text);
+    json_decref(root);
+    free(data);
+    free(path);
+    return st;
+}
+
+#define LLAMA3(rest) "{\"rope_type\": \"llama3\", \"rope_theta\": 1e4, " rest "}"
+#define YARN(rest)   "{\"rope_type\": \"yarn\", \"rope_theta\": 1e4, " rest "}"
+#define LONGROPE(shorts, rest)                                                                     \
+    "{\"rope_type\": \"longrope\", \"rope_theta\": 1e4, \"partial_rotary_factor\": 1, "            \
+    "\"short_factor\": [" shorts "], \"long_factor\": [1, 1, 1, 1]" rest "}"
+
+/* What transformers 5.x on torch computes as NaN, ends at, or can only mean as a slip. */
+static void config__refuses_numbers_that_cannot_be_computed_with(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *model, *key, *value, *says; /* after the file's name */
+    } cases[] = {
+        {"llama", "rope_parameters", "{\"rope_theta\": 1e-300}",
+         "rotary embedding: the angles of pair 1 overflow float32 (base 1e-300, factor 0); PyTorch "
+         "has "
+         "NaN for them"},
+        {"llama", "rope_parameters", "{\"rope_theta\": -1}",
+         "rotary embedding: base (freq_base, rope_theta) is -1, must be"},
+        {"llama", "rope_parameters", "{\"rope_type\": \"linear\", \"factor\": 0}",
+         "rotary embedding: factor is 0, must be"},
+        {"llama", "rope_parameters", "{\"rope_type\": \"linear\", \"factor\": 1e-38}",
+         "rotary embedding: the angles of pair 0 overflow"},
+        {"llama", "rope_parameters", "{\"rope_type\": \"linear\", \"factor\": 1e-300}",
+         "rotary embedding: the angles of pair 0 overflow"},
+        {"llama", "rope_parameters", YARN("\"factor\": 0"),
+         "rotary embedding: factor is 0, must be a positive number"},
+        {"llama", "rope_parameters", YARN("\"factor\": 1e-300"),
+         "rotary embedding: the angles of pair "},
+        {"llama", "rope_parameters", YARN("\"factor\": 4, \"original_max_position_embeddings\": 0"),
+         "rotary embedding: original_max_position_embeddings is 0, must be a positive number"},
+        {"llama", "rope_parameters", YARN("\"factor\": 4, \"attention_factor\": 0.0"),
+         "rotary embedding: attention_factor is 0, must be a positive number"},
+        {"llama", "rope_parameters", YARN("\"factor\": 4, \"beta_slow\": 0"),
+         "rotary embedding: beta_slow is 0, must be"},
+        {"llama", "rope_parameters", YARN("\"factor\": 4, \"mscale\": -1e9, \"mscale_all_dim\": 1"),
+         "rotary embedding: attention_factor is -"},
+        {"llama", "rope_parameters",
+         LLAMA3("\"factor\": 4, \"low_freq_factor\": 0, \"high_freq_factor\": 4, "
+                "\"original_max_position_embeddings\": 16"),
+         "rotary embedding: low_freq_factor is 0, must be a positive number"},
+        {"llama", "rope_parameters",
+         LLAMA3("\"factor\": 4, \"low_freq_factor\": 1, \"high_freq_factor\": 4, "
+                "\"original_max_position_embeddings\": 0"),
+         "rotary embedding: original_max_position_embeddings is 0, must be a positive number"},
+        {"phi3-longrope", "rope_parameters", LONGROPE("0, 0, 0, 0", ""),
+         "rotary embedding: number 0 of short_factor is 0, must be"},
+        {"phi3-longrope", "rope_parameters", LONGROPE("1e-45, 1, 1, 1", ""),
+         "rotary embedding: the angles of pair 0 overflow"},
+        {"phi3-longrope", "rope_parameters", LONGROPE("1, 1, 1, 1", ", \"factor\": 0"),
+         "rotary embedding: factor is 0, must be"},
+        {"phi3-longrope", "original_max_position_embeddings", "0",
+         "rotary embedding: original_max_position_embeddings is 0, must be a positive number"},
+        {"phi3-longrope", "original_max_position_embeddings", "1",
+         "rotary embedding: attention_factor is inf, must be"},
+        {"gemma2", "attn_logit_softcapping", "0",
+         "key 'attn_logit_softcapping' is 0, must be positive; null is for no soft cap"},
+        {"gemma2", "attn_logit_softcapping", "0.0",
+         "key 'attn_logit_softcapping' is 0, must be positive; null"},
+        {"gemma2", "attn_logit_softcapping", "-5",
+         "the attention's soft cap (attn_logit_softcapping) is -5, must be"},
+        {"gemma2", "attn_logit_softcapping", "1e39",
+         "the attention's soft cap (attn_logit_softcapping) is 1e+39, must be"},
+        {"gemma2", "final_logit_softcapping", "0",
+         "key 'final_logit_softcapping' is 0, must be positive; null is for no soft cap"},
+        {"gemma2", "final_logit_softcapping", "1e39",
+         "the logits' soft cap (final_logit_softcapping) is 1e+39, must be"},
+        {"gemma3", "final_logit_softcapping", "0",
+         "key 'final_logit_softcapping' is 0, must be positive; null"},
+        {"gemma2", "query_pre_attn_scalar", "0",
+         "the scale of attention scores (query_pre_attn_scalar, attention.scale) is inf"},
+        {"gemma2", "query_pre_attn_scalar", "-1",
+         "the scale of attention scores (query_pre_attn_scalar, attention.scale) is "},
+        {"gemma2", "query_pre_attn_scalar", "1e-90",
+         "the scale of attention scores (query_pre_attn_scalar, attention.scale) is 1e+45"},
+        {"gemma2", "sliding_window", "0", "key 'sliding_window' is 0, must be 1 to 16777216"},
+        {"mistral", "sliding_window", "-1", "key 'sliding_window' is -1, must be 1 to 16777216"},
+        {"qwen2-window", "sliding_window", "0", "key 'sliding_window' is 0, must be 1 to 16777216"},
+        {"gemma3", "sliding_window_pattern", "0",
+         "key 'sliding_window_pattern' is 0, must be 1 to 16777216"},
+        {"phi", "rope_parameters", "{\"partial_rotary_factor\": 1.5}",
+         "partial_rotary_factor is 1.5, must be above 0 and at most 1"},
+        {"phi", "rope_parameters", "{\"partial_rotary_factor\": 0}",
+         "partial_rotary_factor is 0, must be above 0 and at most 1"},
+        {"gptj", "rotary_dim", "0", "key 'rotary_dim' is 0, must be 1 to 16777216"},
+        {"gptj", "rotary_dim", "3", "rotary embeddings of 3 of a head's 16 dimensions"},
+        {"gpt2", "layer_norm_epsilon", "-1e-5",
+         "the norm's epsilon (rms_norm_eps, layer_norm_eps, layer_norm_epsilon) is -1e-05"},
+        {"llama", "head_dim", "0", "key 'head_dim' is 0, must be 1 to 16777216"},
+        {"llama", "num_hidden_layers", "0", "key 'num_hidden_layers' is 0, must be 1 to 16777216"},
+        {"bloom", "vocab_size", "0", "key 'vocab_size' is 0, must be 1 to 16777216"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cbe_error err = {0};
+        cbe_config config;
+        char want[256];
+        snprintf(want, sizeof want, "dir/config.json: %s", cases[i].says);
+        const cbe_status st =
+            read_model_with(cases[i].model, cases[i].key, cases[i].value, &config, &err);
+        if (st != CBE_ERR_FORMAT || strncmp(err.message, want, strlen(want)) != 0)
+            fail_msg("%s, %s = %s: %s \"%s\"", cases[i].model, cases[i].key, cases[i].value,
+                     cbe_status_name(st), st == CBE_OK ? "" : err.message);
+    }
+}
+
+/* What looks odd and gives finite numbers in PyTorch, the same as here. */
+static void config__accepts_odd_numbers_that_can_be_computed_with(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *model, *key, *value;
+    } cases[] = {
+        {"llama", "rms_norm_eps", "0.0"},
+        {"llama", "rope_parameters", "{\"rope_theta\": 0.5}"},
+        {"llama", "rope_parameters", "{\"rope_theta\": 1}"},
+        {"llama", "rope_parameters", "{\"rope_theta\": 1e-38}"},
+        {"llama", "rope_parameters", "{\"rope_theta\": 1e300}"},
+        {"llama", "rope_parameters", "{\"rope_type\": \"linear\", \"factor\": 0.5}"},
+        {"llama", "rope_parameters", "{\"rope_type\": \"linear\", \"factor\": 1e300}"},
+        {"llama", "rope_parameters", "{\"rope_type\": \"dynamic\", \"factor\": 0.5}"},
+        {"llama", "rope_parameters",
+         "{\"rope_type\": \"default\", \"factor\": 0, \"original_max_position_embeddings\": 0}"},
+        {"llama", "rope_parameters", YARN("\"factor\": 0.5")},
+        {"llama", "rope_parameters", YARN("\"factor\": 4, \"beta_fast\": 1, \"beta_slow\": 32")},
+        {"llama", "rope_parameters", YARN("\"factor\": 4, \"mscale\": 0, \"mscale_all_dim\": 1")},
+        {"gemma2", "attn_logit_softcapping", "null"},
+        {"gemma2", "attn_logit_softcapping", "1e-320"},
+        {"gemma2", "final_logit_softcapping", "null"},
+        {"gemma2", "final_logit_softcapping", "1e38"},
+        {"gemma2", "query_pre_attn_scalar", "1e90"},
+        {"gemma2", "sliding_window", "1"},
+        {"gemma2", "sliding_window", "null"},
+        {"mistral", "sliding_window", "null"},
+        {"qwen2", "sliding_window", "0"}, /* use_sliding_window is false */
+        {"phi", "rope_parameters", "{\"partial_rotary_factor\": 1}"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cbe_error err = {0};
+        cbe_config config;
+        const cbe_status st =
+            read_model_with(cases[i].model, cases[i].key, cases[i].value, &config, &err);
+        if (st != CBE_OK)
+            fail_msg("%s, %s = %s: %s", cases[i].model, cases[i].key, cases[i].value, err.message);
+    }
+}
+
+/* Where the kind of scaling has no attention factor it is 1, whatever the file says; mscale counts
+ * with either sign. */
+static void config__takes_the_attention_factor_where_the_kind_has_one(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *value;
+        double factor;
+    } cases[] = {
+        {"{\"rope_type\": \"default\", \"attention_factor\": 2}", 1},
+        {"{\"rope_type\": \"linear\", \"factor\": 2, \"attention_factor\": 2}", 1},
+        {LLAMA3("\"factor\": 4, \"low_freq_factor\": 1, \"high_freq_factor\": 4, "
+                "\"original_max_position_embeddings\": 16, "
+                "\"attention_factor\": 2"),
+         1},
+        {YARN("\"factor\": 4, \"attention_factor\": 2"), 2},
+        {YARN("\"factor\": 4, \"mscale\": -1, \"mscale_all_dim\": 1"), 0.756497713},
+        {YARN("\"factor\": 4, \"mscale\": 1, \"mscale_all_dim\": -1"), 1.321881062},
+        {YARN("\"factor\": 4, \"mscale\": 0, \"mscale_all_dim\": 1"), 1.138629436},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cbe_error err;
+        cbe_config config;
+        cbe_assert_ok(read_model_with("llama", "rope_parameters", cases[i].value, &config, &err),
+                      &err);
+        cbe_assert_close(&config.rope[0].attention_factor, &cases[i].factor, 1, 1e-7, 0, "%s",
+                         cases[i].value);
+    }
+}
+
+/* Reads the configuration of a GGUF file after a change of one key's value: `size` bytes at
  * `value` written where the value lies. */
-static cbe_status read_gguf_with(const char *key, const void *value, size_t size, cbe_config *out,
-                                 cbe_error *err)
+static cbe_status read_gguf_of(const char *name, const char *key, const void *value, size_t size,
+                               cbe_config *out, cbe_error *err)
 {
     size_t file_size;
-    char *from = cbe_golden_path("gguf/tiny-llama/llama-f16.gguf");
+    char *from = cbe_golden_path(name);
     unsigned char *data = cbe_read_file(from, &file_size);
     const size_t length = strlen(key);
     size_t at = 0;
@@ -221,6 +422,52 @@ static cbe_status read_gguf_with(const char *key, const void *value, size_t size
     free(data);
     free(from);
     return st;
+}
+
+static cbe_status read_gguf_with(const char *key, const void *value, size_t size, cbe_config *out,
+                                 cbe_error *err)
+{
+    return read_gguf_of("gguf/tiny-llama/llama-f16.gguf", key, value, size, out, err);
+}
+
+/* Metadata of float32: 0, -1, infinity, NaN and the least number above 0, wherever a file has one. */
+static void config__refuses_gguf_numbers_that_cannot_be_computed_with(void **state)
+{
+    (void)state;
+    enum { ZERO = 1, SMALL = 2 }; /* taken: 0 (none, for a cap), the least number above 0 */
+    static const struct {
+        const char *file, *key;
+        unsigned taken;
+    } keys[] = {
+        {"tiny-llama/llama-f16.gguf", "llama.rope.freq_base", 0},
+        {"tiny-llama/llama-f16.gguf", "llama.attention.layer_norm_rms_epsilon", ZERO | SMALL},
+        {"families/gemma2.gguf", "gemma2.attn_logit_softcapping", ZERO | SMALL},
+        {"families/gemma2.gguf", "gemma2.final_logit_softcapping", ZERO | SMALL},
+        {"families/gemma2.gguf", "gemma2.attention.layer_norm_rms_epsilon", ZERO | SMALL},
+        {"families/gpt2.gguf", "gpt2.attention.layer_norm_epsilon", ZERO | SMALL},
+        {"families/gemma3-linear.gguf", "gemma3.rope.scaling.factor", 0},
+        {"families/phi3-longrope.gguf", "phi3.rope.scaling.attn_factor", ZERO | SMALL},
+        {"families/qwen2.gguf", "qwen2.rope.freq_base", 0},
+    };
+    static const struct {
+        float value;
+        unsigned taken;
+    } values[] = {{0, ZERO},     {-0.0f, ZERO},  {1e-45f, SMALL}, {-1, 0},
+                  {INFINITY, 0}, {-INFINITY, 0}, {NAN, 0}};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        for (size_t k = 0; k < sizeof values / sizeof *values; k++) {
+            char name[128];
+            cbe_error err = {0};
+            cbe_config config;
+            snprintf(name, sizeof name, "gguf/%s", keys[i].file);
+            const cbe_status st =
+                read_gguf_of(name, keys[i].key, &values[k].value, 4, &config, &err);
+            const bool taken = (keys[i].taken & values[k].taken) != 0;
+            if ((st == CBE_OK) != taken ||
+                (!taken && (st != CBE_ERR_FORMAT || !strstr(err.message, "changed.gguf: "))))
+                fail_msg("%s = %g: %s \"%s\"", keys[i].key, (double)values[k].value,
+                         cbe_status_name(st), st == CBE_OK ? "" : err.message);
+        }
 }
 
 static void config__reads_all_sizes_from_gguf(void **state)
@@ -372,6 +619,10 @@ int main(void)
         cmocka_unit_test(config__refuses_bad_json_values_by_key),
         cmocka_unit_test(config__refuses_text_that_is_not_a_json_object),
         cmocka_unit_test(config__reads_all_sizes_from_gguf),
+        cmocka_unit_test(config__refuses_numbers_that_cannot_be_computed_with),
+        cmocka_unit_test(config__accepts_odd_numbers_that_can_be_computed_with),
+        cmocka_unit_test(config__takes_the_attention_factor_where_the_kind_has_one),
+        cmocka_unit_test(config__refuses_gguf_numbers_that_cannot_be_computed_with),
         cmocka_unit_test(config__refuses_bad_gguf_values_by_key),
         cmocka_unit_test(config__names_an_unknown_gguf_architecture),
         cmocka_unit_test(rope__frequencies_follow_their_definitions),

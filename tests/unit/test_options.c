@@ -25,8 +25,8 @@ static const char *const colours[] = {"red", "green", "blue", NULL};
 #define AT(field) offsetof(fields, field)
 static const cli_option options[] = {
     {"loud", 'L', OPT_FLAG, AT(loud), NULL, NULL, "a flag", NULL, 0},
-    {"count", 'k', OPT_COUNT, AT(count), "4", "K", "a count", NULL, 2},
-    {"number", 0, OPT_NUMBER, AT(number), "0.5", "X", "a number", NULL, 0},
+    {"count", 'k', OPT_COUNT, AT(count), "4", "K", "a count", NULL, CLI_RANGE(2, 1000)},
+    {"number", 0, OPT_NUMBER, AT(number), "0.5", "X", "a number", NULL, CLI_RANGE(-10, 10)},
     {"seed", 0, OPT_SEED, AT(seed), "0", "N", "a seed", NULL, 0},
     {"name", 'n', OPT_STRING, AT(name), NULL, "NAME", "a string", NULL, 0},
     {"colour", 0, OPT_CHOICE, AT(colour), "green", "COLOUR", "a choice", colours, 0},

@@ -6,7 +6,7 @@
 #include <utf8proc.h>
 
 #include "core/memory.h"
-#include "text/utf8.h"
+#include "core/utf8.h"
 
 #define R "\xef\xbf\xbd"
 

@@ -4,7 +4,7 @@
  * The second byte decides between well-formed and not (overlong forms, surrogates, beyond U+10FFFF);
  * its range for each first byte is Unicode's table 3-7. Cost: one pass, eight ASCII bytes at a time.
  */
-#include "text/utf8.h"
+#include "core/utf8.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -24,9 +24,9 @@ static const struct {
     {0xf1, 4, 0x80, 0xbf}, {0xf4, 4, 0x80, 0x8f}, {0xf5, 0, 0x00, 0x00},
 };
 
-/* Length of the character that text begins with, or, when *valid is false, of the maximal subpart. */
-static size_t next_part(const unsigned char *text, size_t length, bool *valid)
+size_t cbe_utf8_next(const char *bytes, size_t length, bool *valid)
 {
+    const unsigned char *text = (const unsigned char *)bytes;
     size_t row = sizeof sequences / sizeof *sequences - 1;
     while (text[0] < sequences[row].first) row--;
     const size_t want = sequences[row].length;
@@ -55,7 +55,7 @@ size_t cbe_utf8_valid_length(const char *text, size_t length)
     size_t i = 0;
     while ((i += ascii_length(text + i, length - i)) < length) {
         bool valid;
-        const size_t part = next_part((const unsigned char *)text + i, length - i, &valid);
+        const size_t part = cbe_utf8_next(text + i, length - i, &valid);
         if (!valid) break;
         i += part;
     }
@@ -73,7 +73,7 @@ cbe_status cbe_utf8_replace(char **out, const char *text, size_t length, size_t 
         size += good;
         if (i == length) break;
         bool valid;
-        i += next_part((const unsigned char *)text + i, length - i, &valid);
+        i += cbe_utf8_next(text + i, length - i, &valid);
         size += REPLACEMENT_LENGTH;
         replaced++;
     }
@@ -87,7 +87,7 @@ cbe_status cbe_utf8_replace(char **out, const char *text, size_t length, size_t 
         to += good;
         if (i == length) break;
         bool valid;
-        i += next_part((const unsigned char *)text + i, length - i, &valid);
+        i += cbe_utf8_next(text + i, length - i, &valid);
         memcpy(to, replacement, REPLACEMENT_LENGTH);
         to += REPLACEMENT_LENGTH;
     }

@@ -1,0 +1,37 @@
+/* ending.c - how a command ends: its line on standard error, its standard output, its exit status (commands.h). */
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/commands.h"
+
+int cli_report(const cbe_error *err)
+{
+    fprintf(stderr, "cbe: %s\n", err->message);
+    switch (err->code) {
+    case CBE_ERR_NOMEM:
+    case CBE_ERR_SYSTEM:
+    case CBE_ERR_CANCELLED:
+    case CBE_ERR_INTERNAL:
+        return CLI_FAILED;
+    default:
+        return CLI_BAD_INPUT;
+    }
+}
+
+static int output_error; /* of the first write to standard output that failed, where it is known */
+
+void cli_flush_output(void)
+{
+    if (fflush(stdout) != 0 && !output_error) output_error = errno;
+}
+
+int cli_finish_output(void)
+{
+    const bool earlier = ferror(stdout); /* without output_error, the reason is not known any more */
+    if (!earlier) cli_flush_output();
+    if (!earlier && !output_error) return CLI_DONE;
+    fprintf(stderr, "cbe: standard output cannot be written: %s\n", output_error ? strerror(output_error) : "a part of it was lost");
+    return CLI_FAILED;
+}
