@@ -188,7 +188,7 @@ typedef struct {
     const char *path; /* as messages name it */
     char *target, *folder;
     cli_known_file known;
-    bool own; /* it is there, and of the kind that is written */
+    bool own; /* it is there, and of the kind that is written; or the command looks at it itself */
 } output;
 
 static const char *name_of(const char *path)
@@ -266,13 +266,12 @@ static cbe_status look(const cli_outputs *o, output *new, cli_own_file kind, cbe
         new->known.is_there = true;
         new->known.device = info.st_dev;
         new->known.inode = info.st_ino;
-        if (kind != CLI_N_OWN_FILES &&
-            (st = cli_is_own_file(kind, new->target, &new->own, err)) != CBE_OK)
+        if (kind == CLI_N_OWN_FILES)
+            new->own = true;
+        else if ((st = cli_is_own_file(kind, new->target, &new->own, err)) != CBE_OK)
             return st;
     }
-    if ((st = check_others(o, new, err)) != CBE_OK || !new->known.is_there || new->own ||
-        kind == CLI_N_OWN_FILES)
-        return st;
+    if ((st = check_others(o, new, err)) != CBE_OK || !new->known.is_there || new->own) return st;
     if (o->folder)
         return cbe_fail(
             err, CBE_ERR_ARG, -1,

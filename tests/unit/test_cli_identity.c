@@ -303,7 +303,7 @@ static void output__inside_the_model_folder_is_no_input(void **state)
     if (resume("extract %F/model --tokens %F/one.safetensors" QUICK, "%F/model") != 0) fail_msg("%s", program_err);
     assert_inputs("%F/model/basis.json", 3, want);
     program_done("ablate %F/model --tokens %F/one.safetensors -q -t 1 -m 1 --basis %F/model");
-    program_done("extract %F/model --tokens %F/one.safetensors -q -t 1 -k 2 -l 0 --init %F/model -o %F/model");
+    program_done("extract %F/model --tokens %F/one.safetensors -q -t 1 -k 2 -l 0 --init %F/model -o %F/again");
 }
 
 /* What becomes of an input while the search is on. */
