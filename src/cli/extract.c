@@ -366,6 +366,7 @@ done:
     if (help && speaks) cli_print_help(&command);
     const bool interrupted = st == CBE_ERR_CANCELLED && cli_interrupt_signal(), groups = cbe_processes_size(in.options.processes) < cbe_processes_size(team.all);
     int status = st == CBE_OK ? cli_finish_output() : interrupted ? cli_interrupt_status() : CLI_FAILED;
+    cli_interrupt_said();
     if (interrupted && speaks) cli_interrupt_say();
     if (st != CBE_OK && !interrupted) status = speaks ? cli_report(&err) : CLI_FAILED;
     /* Other groups may be at work for hours yet. */

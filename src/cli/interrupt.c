@@ -87,6 +87,11 @@ void cli_interrupt_say(void)
     if (write(STDERR_FILENO, line, strlen(line)) < 0) return;
 }
 
+void cli_interrupt_said(void)
+{
+    speaking = false;
+}
+
 void cli_interrupt_finish(void)
 {
     atomic_store(&finishing, true);

@@ -21,6 +21,8 @@ int cli_interrupt_status(void);
 void cli_interrupt_resumes_from(const char *path);
 /** Writes the line of an interrupted run to standard error; async-signal-safe. */
 void cli_interrupt_say(void);
+/** How the run ended has been said: a signal still ends it, as a launcher's does, but without a line. */
+void cli_interrupt_said(void);
 /** The result is being put in place: signals change nothing from now on. */
 void cli_interrupt_finish(void);
 

@@ -649,7 +649,7 @@ static bool run_input_case(size_t which)
         bool read = false;
         for (long n = 1; n <= n_writes && n_wrong < MOST_WRONG; n++, runs++) {
             const inject_fault fault = {.kind = INJECT_WRITE, .n = n, .way = INJECT_VANISH, .vanish = changes[c]};
-            read = try_inputs(&run, &fault, input_cases[which].n_inputs, read, n == n_writes);
+            read = try_inputs(&run, &fault, input_cases[which].n_inputs, read, n + 1 >= n_writes);
             tried_after += read;
         }
         if (!read) wrong(&run, "the inputs were never read");

@@ -234,7 +234,7 @@ static void bad_usage__is_one_line_and_status_2(void **state)
         const char *said = strstr(program_err, "cbe: ");
         assert_non_null(said);
         if (!strstr(said, cases[i].said)) fail_msg("case %zu: %s", i, program_err);
-        assert_null(strstr(said + 1, "cbe: ")); /* one process speaks */
+        if (strstr(said + 1, "cbe: ")) fail_msg("case %zu, more than one process speaks: %s", i, program_err);
     }
 }
 
@@ -271,8 +271,8 @@ static void given_other_things__is_named_by_one_line_and_status_2(void **state)
         const int status = program_run_under(getenv("CBE_MPIEXEC"), line);
         if (status != 2) fail_msg("'%s' and '%s': status %d, %s", cases[i].one, cases[i].other, status, program_err);
         const char *said = strstr(program_err, "cbe: ");
-        if (!said || !strstr(said, cases[i].said)) fail_msg("'%s' and '%s': %s", cases[i].one, cases[i].other, program_err);
-        assert_null(strstr(said + 1, "cbe: "));
+        if (!said || !strstr(said, cases[i].said) || strstr(said + 1, "cbe: "))
+            fail_msg("'%s' and '%s': %s", cases[i].one, cases[i].other, program_err);
         assert_false(is_there("bad/basis.safetensors"));
     }
 }
