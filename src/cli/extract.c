@@ -40,7 +40,7 @@ static const cli_option options[] = {
     {"init", 0, OPT_STRING, AT(init), NULL, "BASIS", "a result folder, or its basis.safetensors, whose vectors are among the starts, preset default", NULL, 0},
     {"max-iter", 0, OPT_COUNT, AT(max_iterations), "100", "M", "L-BFGS iterations of one start", NULL, CLI_RANGE(1, CLI_MOST_STEPS)},
     {"min-energy", 0, OPT_NUMBER, AT(min_energy), "0", "E", "a vector below E nats is kept and ends its layer; 0: never", NULL, CLI_RANGE(0, CLI_MOST_NUMBER)},
-    {"held-out", 0, OPT_NUMBER, AT(held_out), "0", "FRACTION", "of the sequences, left out of the search; energies are reported on them too", NULL, CLI_BOUNDS(.low = 0, .high = 1, .below = true, .refusal = "--held-out %s: no share of the sequences that can be held out; give 0 or more, less than 1")},
+    {"held-out", 0, OPT_NUMBER, AT(held_out), "0", "FRACTION", "of the sequences, left out of the search; energies are reported on them too", NULL, CLI_BOUNDS(.low = 0, .high = 1, .below = true, .refusal = "--held-out %s: such a share of the sequences cannot be held out; give 0 or more, less than 1")},
     {"divide", 0, OPT_STRING, AT(divide), "auto", "HOW", "of several processes (mpirun, srun): layers, tokens (those of each layer), or a number of groups of processes, of which each has its own layers and divides their tokens; auto: layers, as far as memory allows (docs/scaling.md)", NULL, 0},
     {"resume", 0, OPT_FLAG, AT(resume), NULL, NULL, "go on from FOLDER/checkpoint.safetensors, which an interrupted run leaves, to the same result", NULL, 0},
     {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},

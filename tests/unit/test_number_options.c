@@ -210,7 +210,7 @@ static void refusals__say_what_is_taken(void **state)
         {"capture m --context-length 1000000001",
          "--context-length 1000000001: a whole number of 1 to 1000000000 expected"},
         {"extract m --min-energy -1", "--min-energy -1: a number of 0 to 1000000000 expected"},
-        {"extract m --held-out 1", "--held-out 1: no share of the sequences that can be held out; "
+        {"extract m --held-out 1", "--held-out 1: such a share of the sequences cannot be held out; "
                                    "give 0 or more, less than 1"},
         {"lens fit m --held-out 0",
          "0 of the sequences cannot be held out: a share between 0 and 1 can"},
