@@ -38,6 +38,7 @@
 #include "support/program.h"
 #include "support/random.h"
 #include "support/temp_folder.h"
+#include "support/tensor_file.h"
 
 int cbe_main(int argc, char **argv); /* of src/cli/main.c, under this name */
 
@@ -742,16 +743,6 @@ static void write_compressed(const char *text)
     temp_write(program_expand("%F/text.gz"), packed, sizeof packed - z.avail_out);
     deflateEnd(&z);
     temp_write(program_expand("%F/text.zst"), packed, ZSTD_compress(packed, sizeof packed, text, length, 3));
-}
-
-static void write_tensor(const char *path, const char *name, cbe_dtype dtype, size_t rows, size_t columns, const void *data)
-{
-    cbe_error err;
-    cbe_safetensors_writer *writer = NULL;
-    const cbe_tensor_spec spec = {name, dtype, 2, {rows, columns}};
-    cbe_assert_ok(cbe_safetensors_writer_create(&writer, program_expand(path), 1, &spec, 0, NULL, &err), &err);
-    cbe_assert_ok(cbe_safetensors_writer_put(writer, 0, 0, rows * columns, data, &err), &err);
-    cbe_assert_ok(cbe_safetensors_writer_commit(writer, &err), &err);
 }
 
 static void make_inputs(void)

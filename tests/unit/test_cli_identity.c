@@ -16,6 +16,7 @@
 #include "support/inputs.h"
 #include "support/program.h"
 #include "support/temp_folder.h"
+#include "support/tensor_file.h"
 
 /* Fast, but with many vectors, so that a run can be met while it searches. */
 #define SHORT " -q -t 1 -k 20 -l 0 --max-iter 5"
@@ -415,16 +416,6 @@ static void write_other_block(const char *path)
     temp_write(program_expand(path), data, size);
     cbe_safetensors_close(file);
     free(data);
-}
-
-static void write_tensor(const char *path, const char *name, cbe_dtype dtype, size_t rows, size_t columns, const void *data)
-{
-    cbe_error err;
-    cbe_safetensors_writer *writer = NULL;
-    const cbe_tensor_spec spec = {name, dtype, 2, {rows, columns}};
-    cbe_assert_ok(cbe_safetensors_writer_create(&writer, program_expand(path), 1, &spec, 0, NULL, &err), &err);
-    cbe_assert_ok(cbe_safetensors_writer_put(writer, 0, 0, rows * columns, data, &err), &err);
-    cbe_assert_ok(cbe_safetensors_writer_commit(writer, &err), &err);
 }
 
 /* Ids, others, and directions of tiny-llama's hidden size. */

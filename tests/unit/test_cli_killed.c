@@ -20,6 +20,7 @@
 #include "support/program.h"
 #include "support/random.h"
 #include "support/temp_folder.h"
+#include "support/tensor_file.h"
 
 /* Runs of each command to be killed; of two processes, whose start takes longer. 100 in all. */
 #ifdef __SANITIZE_ADDRESS__
@@ -240,17 +241,11 @@ static int set_up(void **state)
 {
     int64_t ids[N_SEQUENCES * LENGTH];
     cbe_test_random random = {9};
-    cbe_safetensors_writer *writer = NULL;
-    const cbe_tensor_spec spec = {"input_ids", CBE_I64, 2, {N_SEQUENCES, LENGTH}};
     if (program_set_up(state) != 0) return -1;
     cbe_rng_seed(&rng, 19);
     for (size_t i = 0; i < N_SEQUENCES * LENGTH; i++)
         ids[i] = (int64_t)(cbe_test_uniform(&random) * 60);
-    cbe_assert_ok(cbe_safetensors_writer_create(&writer, program_expand("%F/ids.safetensors"), 1,
-                                                &spec, 0, NULL, &err),
-                  &err);
-    cbe_assert_ok(cbe_safetensors_writer_put(writer, 0, 0, N_SEQUENCES * LENGTH, ids, &err), &err);
-    cbe_assert_ok(cbe_safetensors_writer_commit(writer, &err), &err);
+    write_tensor("%F/ids.safetensors", "input_ids", CBE_I64, N_SEQUENCES, LENGTH, ids);
     program_done("extract " LLAMA "-k 2 --preset seed --max-iter 1 -o %F/basis");
     return 0;
 }

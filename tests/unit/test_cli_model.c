@@ -12,6 +12,7 @@
 #include "support/golden.h"
 #include "support/program.h"
 #include "support/temp_folder.h"
+#include "support/tensor_file.h"
 
 enum { K = 3, MOST_LAYERS = 4 };
 
@@ -31,30 +32,15 @@ static double *read_f64(const char *line, const char *name, size_t *n)
     return x;
 }
 
-/* Columns of a matrix (d, k), or a vector (d, 1), as directions for cbe probe. */
-static void write_directions(void **state, size_t d, size_t k, const float *columns)
-{
-    float *v = malloc(d * k * sizeof *v);
-    assert_non_null(v);
-    for (size_t j = 0; j < k; j++)
-        for (size_t i = 0; i < d; i++) v[j * d + i] = columns[i * k + j];
-    const cbe_tensor_spec spec = {"v", CBE_F32, 2, {k, d}};
-    cbe_safetensors_writer *writer = NULL;
-    cbe_assert_ok(cbe_safetensors_writer_create(&writer, temp_path(state, "v.safetensors"), 1, &spec, 0, NULL, &err), &err);
-    cbe_assert_ok(cbe_safetensors_writer_put(writer, 0, 0, d * k, v, &err), &err);
-    cbe_assert_ok(cbe_safetensors_writer_commit(writer, &err), &err);
-    free(v);
-}
-
 /* The golden direction of a model, for cbe probe; returns d. */
-static size_t write_golden_direction(void **state, const char *name)
+static size_t write_golden_direction(const char *name)
 {
     char line[128];
     size_t d;
     snprintf(line, sizeof line, "%%G/models/%s/golden.safetensors", name);
     cbe_safetensors *file = open_golden(program_expand(line));
     float *v = cbe_golden_floats(file, "ablate.v", &d);
-    write_directions(state, d, 1, v);
+    write_columns("%F/v.safetensors", d, 1, v);
     free(v);
     cbe_safetensors_close(file);
     return d;
@@ -75,11 +61,12 @@ static void compare(const char *golden, const char *got_name, const char *want_n
 /* The output of each block unless another site is asked for; the derangement of the tokens' file. */
 static void probe__meets_pytorch(void **state)
 {
+    (void)state;
     static const char *const names[] = {"llama", "gemma2"}, *const modes[] = {"mean", "resample", "zero"};
     for (size_t i = 0; i < 2; i++) {
         char line[400], golden[128], got[64], want[64];
         snprintf(golden, sizeof golden, "%%G/models/%s/golden.safetensors", names[i]);
-        write_golden_direction(state, names[i]);
+        write_golden_direction(names[i]);
         for (size_t m = 0; m < 3; m++) {
             snprintf(line, sizeof line,
                      "probe %%G/models/%s --tokens %s --lens model --vectors-file %%F/v.safetensors --ablation %s -l 0-2 "
@@ -104,6 +91,7 @@ static void probe__meets_pytorch(void **state)
 /* Behind the last block there is nothing but the decoder; and the input of a block is the output of the one before. */
 static void probe__agrees_with_the_logit_lens_at_the_end(void **state)
 {
+    (void)state;
     static const char *const names[] = {"gpt2", "gemma3"}, *const last[] = {"2", "3"};
     static const char *const options[] = {"--ablation mean", "--ablation zero --objective ce --skip-positions 1",
                                           "--ablation optimal"};
@@ -112,7 +100,7 @@ static void probe__agrees_with_the_logit_lens_at_the_end(void **state)
             static const char *const parts[] = {"energy", "grad"};
             double *got[2][2];
             size_t n[2];
-            write_golden_direction(state, names[i]);
+            write_golden_direction(names[i]);
             for (int lens = 0; lens < 2; lens++) {
                 char line[400], name[64];
                 snprintf(line, sizeof line,
@@ -150,6 +138,7 @@ static void probe__agrees_with_the_logit_lens_at_the_end(void **state)
 
 static void extract__finds_maxima_in_the_whole_model(void **state)
 {
+    (void)state;
     static const char *const options[] = {"--preset seed --max-iter 20", "--skip-positions 1", "--held-out 0.5 --objective ce",
                                           "--ablation optimal --max-iter 5 --starts 1"};
     double first[4];
@@ -183,7 +172,7 @@ static void extract__finds_maxima_in_the_whole_model(void **state)
         assert_non_null(strstr(json, "\"kernels\": \"blas\""));
         free(json);
         if (o < 2) { /* the energies are those that probe finds */
-            write_directions(state, d, K, basis);
+            write_columns("%F/v.safetensors", d, K, basis);
             snprintf(line, sizeof line,
                      "probe %%G/models/llama --tokens %%G/models/llama/golden.safetensors --lens model -l 1 --vectors-file "
                      "%%F/v.safetensors --skip-positions %zu -o %%F/out.safetensors",
@@ -205,10 +194,11 @@ static void extract__finds_maxima_in_the_whole_model(void **state)
 /* Products in bfloat16, or a refusal that says what is missing. */
 static void precision__is_bfloat16_where_the_cpu_has_it(void **state)
 {
+    (void)state;
     static const char *const precisions[] = {"float32", "bf16x3", "bf16"};
     double *energies[3], *grads[3];
     size_t n, d;
-    write_golden_direction(state, "llama");
+    write_golden_direction("llama");
     for (size_t i = 0; i < 3; i++) {
         char line[400];
         snprintf(line, sizeof line,

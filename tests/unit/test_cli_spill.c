@@ -14,6 +14,7 @@
 #include "support/program.h"
 #include "support/random.h"
 #include "support/temp_folder.h"
+#include "support/tensor_file.h"
 
 /* 16 layers of hidden size 64 take 4 kB a token, 168 MB in all: half of what --memory leaves must
  * not hold them, and what the search takes, some 135 MB, must fit it. */
@@ -133,16 +134,10 @@ static int set_up(void **state)
 {
     int64_t *ids = malloc(N_SEQUENCES * LENGTH * sizeof *ids);
     cbe_test_random random = {11};
-    cbe_safetensors_writer *writer = NULL;
-    const cbe_tensor_spec spec = {"input_ids", CBE_I64, 2, {N_SEQUENCES, LENGTH}};
     if (!ids || program_set_up(state) != 0) return -1;
     for (size_t i = 0; i < N_SEQUENCES * LENGTH; i++)
         ids[i] = (int64_t)(cbe_test_uniform(&random) * 60);
-    cbe_assert_ok(cbe_safetensors_writer_create(&writer, program_expand("%F/ids.safetensors"), 1,
-                                                &spec, 0, NULL, &err),
-                  &err);
-    cbe_assert_ok(cbe_safetensors_writer_put(writer, 0, 0, N_SEQUENCES * LENGTH, ids, &err), &err);
-    cbe_assert_ok(cbe_safetensors_writer_commit(writer, &err), &err);
+    write_tensor("%F/ids.safetensors", "input_ids", CBE_I64, N_SEQUENCES, LENGTH, ids);
     free(ids);
     make_deep_model();
     return 0;

@@ -14,25 +14,11 @@
 #include "support/golden.h"
 #include "support/program.h"
 #include "support/temp_folder.h"
+#include "support/tensor_file.h"
 
 static cbe_error err;
 
 static const char *const ablations[] = {"mean", "resample", "zero", "optimal"}, *const objectives[] = {"kl", "ce"};
-
-/* Writes the columns of a basis (d, k) as directions for cbe probe. */
-static void write_directions(void **state, size_t d, size_t k, const float *basis)
-{
-    float *v = malloc(d * k * sizeof *v);
-    assert_non_null(v);
-    for (size_t j = 0; j < k; j++)
-        for (size_t i = 0; i < d; i++) v[j * d + i] = basis[i * k + j];
-    const cbe_tensor_spec spec = {"v", CBE_F32, 2, {k, d}};
-    cbe_safetensors_writer *writer = NULL;
-    cbe_assert_ok(cbe_safetensors_writer_create(&writer, temp_path(state, "v.safetensors"), 1, &spec, 0, NULL, &err), &err);
-    cbe_assert_ok(cbe_safetensors_writer_put(writer, 0, 0, d * k, v, &err), &err);
-    cbe_assert_ok(cbe_safetensors_writer_commit(writer, &err), &err);
-    free(v);
-}
 
 /* Vectors are stored as float32: products of two are off by some 1e-7. */
 static void assert_orthonormal(const char *line, size_t d, size_t k, const float *basis)
@@ -51,7 +37,7 @@ static void assert_orthonormal(const char *line, size_t d, size_t k, const float
  * @param probed  options for both
  * @param search  options for extract alone
  * @return how many of the energies are below zero */
-static size_t check(void **state, const char *inputs, const char *probed, const char *search, size_t layer, double absolute,
+static size_t check(const char *inputs, const char *probed, const char *search, size_t layer, double absolute,
                     double relative)
 {
     char line[1024], name[64];
@@ -67,7 +53,7 @@ static size_t check(void **state, const char *inputs, const char *probed, const 
     cbe_safetensors_close(file);
     assert_int_equal(n, k * k);
     assert_orthonormal(line, k, k, basis);
-    write_directions(state, k, k, basis);
+    write_columns("%F/v.safetensors", k, k, basis);
     char again[1024];
     snprintf(again, sizeof again, "probe %s %s -l %zu -q -t 1 --vectors-file %%F/v.safetensors -o %%F/probe.safetensors", inputs, probed,
              layer);
@@ -97,6 +83,7 @@ static void files_of(char *out, size_t size, const char *name, const char *more)
 /* Energies that are all but one below zero, from the first vector on. */
 static void extract__tells_energies_below_zero(void **state)
 {
+    (void)state;
     char inputs[256], options[64];
     files_of(inputs, sizeof inputs, "negative", "");
     for (size_t a = 0; a < 4; a++) {
@@ -104,13 +91,14 @@ static void extract__tells_energies_below_zero(void **state)
         for (size_t s = 0; s < 4; s++) {
             snprintf(options, sizeof options, "--ablation %s --objective ce --skip-positions 0", ablations[a]);
             const char *search = a == 3 && s == 0 ? "--starts 6" : searches[s];
-            assert_true(check(state, inputs, options, search, 0, 1e-6, 1e-5) > 0);
+            assert_true(check(inputs, options, search, 0, 1e-6, 1e-5) > 0);
         }
     }
 }
 
 static void extract__tells_energies_through_lenses(void **state)
 {
+    (void)state;
     static const struct {
         const char *name, *lens;
         double absolute; /* logits of hundreds have float32 steps of 3e-5 */
@@ -133,12 +121,13 @@ static void extract__tells_energies_through_lenses(void **state)
                          (a + c) % 2);
                 /* Where few tokens rule the output, minima over the constant lie closer together than the grid that is tried. */
                 const bool close_minima = a == 3 && o == 1 && cases[c].absolute > 1e-5;
-                check(state, inputs, options, searches[(a + o + c) % 2], c % 2, cases[c].absolute, close_minima ? 5e-3 : 1e-4);
+                check(inputs, options, searches[(a + o + c) % 2], c % 2, cases[c].absolute, close_minima ? 5e-3 : 1e-4);
             }
 }
 
 static void extract__tells_energies_of_a_model(void **state)
 {
+    (void)state;
     static const struct {
         const char *name, *lens, *search;
     } cases[] = {
@@ -155,7 +144,7 @@ static void extract__tells_energies_of_a_model(void **state)
                          cases[c].name);
                 snprintf(options, sizeof options, "%s --ablation %s --objective %s --skip-positions 0", cases[c].lens, ablations[a],
                          objectives[o]);
-                check(state, inputs, options, cases[c].search, 1, 5e-6, 1e-4);
+                check(inputs, options, cases[c].search, 1, 5e-6, 1e-4);
             }
 }
 
