@@ -12,7 +12,6 @@
 #include "io/atomic_file.h"
 #include "io/mapped_file.h"
 #include "io/path.h"
-#include "io/temporary_file.h"
 
 typedef enum {
     INPUT,
@@ -179,7 +178,6 @@ cbe_status cli_outputs_folder(cli_outputs *o, const char *folder, cbe_error *err
     if (st == CBE_OK) st = cbe_folder_lock_take(&o->lock, folder, err);
     if (st != CBE_OK) return st;
     o->folder = folder;
-    cbe_temporary_files_sweep(folder);
     return CBE_OK;
 }
 
@@ -331,13 +329,5 @@ cbe_status cli_outputs_write_lens(cli_outputs *o, const char *folder, cbe_lens_f
 
 cbe_status cli_outputs_write_file(cli_outputs *o, const char *path, cbe_error *err)
 {
-    const cbe_status st = write_path(o, path, CLI_OWN_TENSORS, err);
-    char *folder = NULL, *target = NULL;
-    if (st != CBE_OK) return st;
-    if (cbe_path_resolve(&target, path, NULL) == CBE_OK &&
-        (folder = cbe_path_folder_of(target, NULL)))
-        cbe_temporary_files_sweep(folder);
-    cbe_free(folder);
-    cbe_free(target);
-    return CBE_OK;
+    return write_path(o, path, CLI_OWN_TENSORS, err);
 }

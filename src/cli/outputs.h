@@ -49,8 +49,7 @@ void cli_outputs_read_run(cli_outputs *outputs, const cli_run *run);
 void cli_outputs_read_lens(cli_outputs *outputs, const char *option, const char *folder);
 void cli_outputs_read_basis(cli_outputs *outputs, const char *option, const char *path);
 
-/** Makes the folder of all outputs, removes what killed runs left in it, and says that it is in use
- * until cli_outputs_end.
+/** Makes the folder of all outputs, and says that it is in use until cli_outputs_end.
  * @param folder  borrowed
  * @return CBE_OK; CBE_ERR_ARG (another run uses it); CBE_ERR_IO, CBE_ERR_SYSTEM, CBE_ERR_NOMEM */
 cbe_status cli_outputs_folder(cli_outputs *outputs, const char *folder, cbe_error *err);

@@ -1,9 +1,8 @@
-/* temporary_file.c - see temporary_file.h. O_TMPFILE and flock are Linux's; other systems take the
- * named file. */
+/* temporary_file.c - see temporary_file.h. O_TMPFILE is Linux's; other systems take the named
+ * file. */
 #define _GNU_SOURCE
 #include "io/temporary_file.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -11,7 +10,6 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -34,37 +32,6 @@ static void next_name(char *name, size_t size, const char *folder)
              atomic_fetch_add(&counter, 1));
 }
 
-static bool is_temporary_name(const char *name)
-{
-    int end = 0;
-    char again[NAME_SPACE];
-    unsigned long process;
-    unsigned number;
-    if (sscanf(name, ".cbe-%18lu-%9u.tmp%n", &process, &number, &end) != 2 || end == 0 || name[end])
-        return false;
-    snprintf(again, sizeof again, ".cbe-%lu-%u.tmp", process, number);
-    return strcmp(name, again) == 0;
-}
-
-/* Says that the file is in use. A sweep that was quicker has removed its name, or is about to: the
- * file is no good then. Where there are no locks, none is swept. */
-static bool hold(int fd)
-{
-    struct stat info;
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) return false;
-    return fstat(fd, &info) != 0 || info.st_nlink > 0;
-}
-
-static int open_named(const char *name)
-{
-    const int fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, MODE);
-    if (fd < 0 || hold(fd)) return fd;
-    unlink(name);
-    close(fd);
-    errno = EEXIST;
-    return -1;
-}
-
 /* Whether it can be given a name: for that the file must be seen in /proc. */
 static bool is_in_proc(int fd, char link[LINK_SPACE])
 {
@@ -80,10 +47,7 @@ static int open_nameless(const char *folder)
     char link[LINK_SPACE];
     const int fd = open(folder, O_RDWR | O_TMPFILE | O_CLOEXEC, MODE);
     if (fd < 0) return -1;
-    if (is_in_proc(fd, link)) {
-        flock(fd, LOCK_EX | LOCK_NB);
-        return fd;
-    }
+    if (is_in_proc(fd, link)) return fd;
     close(fd);
 #else
     (void)folder;
@@ -110,7 +74,7 @@ cbe_status cbe_temporary_file_open(cbe_temporary_file *out, const char *folder, 
     if ((file.fd = open_nameless(folder)) < 0) {
         for (int i = 0; i < NAME_TRIES && file.fd < 0; i++) {
             next_name(file.name, size, folder);
-            file.fd = open_named(file.name);
+            file.fd = open(file.name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, MODE);
             if (file.fd < 0 && errno != EEXIST) break;
         }
         file.named = file.fd >= 0;
@@ -185,24 +149,4 @@ void cbe_temporary_file_close(cbe_temporary_file *file)
     cbe_free(file->name);
     cbe_free(file->folder);
     *file = (cbe_temporary_file){.fd = -1};
-}
-
-static void sweep_name(int folder, const char *name)
-{
-    struct stat info;
-    const int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0) return;
-    if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && info.st_nlink == 1 &&
-        info.st_uid == geteuid() && flock(fd, LOCK_EX | LOCK_NB) == 0)
-        unlinkat(folder, name, 0);
-    close(fd);
-}
-
-void cbe_temporary_files_sweep(const char *folder)
-{
-    DIR *list = opendir(folder);
-    if (!list) return;
-    for (const struct dirent *entry; (entry = readdir(list));)
-        if (is_temporary_name(entry->d_name)) sweep_name(dirfd(list), entry->d_name);
-    closedir(list);
 }

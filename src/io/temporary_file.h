@@ -3,8 +3,7 @@
  *
  * A temporary file has no name while it is written, where the file system can do that: when its
  * process is killed, nothing stays. Elsewhere it has a name of its own, .cbe-PROCESS-NUMBER.tmp,
- * and a lock for as long as the process lives, so that a later run can tell what a killed one has
- * left.
+ * which a killed process leaves: no run removes a file that it has not made.
  */
 #ifndef CBE_IO_TEMPORARY_FILE_H
 #define CBE_IO_TEMPORARY_FILE_H
@@ -41,9 +40,5 @@ cbe_status cbe_temporary_file_unname(cbe_temporary_file *file, const char *path,
 /** Ends the file, and its name where it has one; one whose fd is -1 and all else zero is allowed.
  * */
 void cbe_temporary_file_close(cbe_temporary_file *file);
-
-/** Removes the temporary files of killed processes from a folder: regular files of the form of the
- * name, of the user's own, whose lock nobody holds. What cannot be looked at or removed stays. */
-void cbe_temporary_files_sweep(const char *folder);
 
 #endif

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cbe/processes.h"
 #include "cbe/safetensors.h"
@@ -132,7 +133,7 @@ static bool is_among(const listed_file *file, const listing *files)
     return other && other->hash == file->hash;
 }
 
-/* @return temporary names that are left */
+/* @return temporary names that were left; they are removed */
 static size_t check_killed(const char *line, const listing *earlier, const listing *final)
 {
     static listing now;
@@ -140,9 +141,12 @@ static size_t check_killed(const char *line, const listing *earlier, const listi
     listing_read(&now, program_expand("%F/out"));
     for (size_t i = 0; i < now.n; i++) {
         const listed_file *file = &now.files[i];
-        if (is_temporary(file->name))
+        if (is_temporary(file->name)) {
+            char path[200];
+            snprintf(path, sizeof path, "%%F/out/%s", file->name);
+            assert_int_equal(unlink(program_expand(path)), 0);
             temporary++;
-        else if (!is_among(file, earlier) && !is_among(file, final) && !is_whole(file->name))
+        } else if (!is_among(file, earlier) && !is_among(file, final) && !is_whole(file->name))
             fail_msg("cbe %s, killed: %s is neither the earlier file nor the new one", line,
                      file->name);
     }

@@ -1,15 +1,12 @@
-/* Files without a name: none stays when a process is killed, none is swept while its process lives.
- * */
+/* Files without a name: nothing stays in the folder. */
 #define _GNU_SOURCE
 #include "io/temporary_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "io/unnamed_array.h"
@@ -40,51 +37,6 @@ static void open__leaves_no_name_in_the_folder(void **state)
     cbe_assert_ok(cbe_temporary_file_unname(&file, "out", &err), &err);
     assert_int_equal(temp_count(state, ".cbe-"), 0);
     cbe_temporary_file_close(&file);
-}
-
-/* Starts a process that has a named temporary file and waits; returns its number when the name is
- * there. */
-static pid_t start_holder(void **state)
-{
-    int ready[2];
-    char byte;
-    assert_int_equal(pipe(ready), 0);
-    const pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        cbe_temporary_file file;
-        const bool good = cbe_temporary_file_open(&file, *state, "out", &err) == CBE_OK &&
-                          cbe_temporary_file_name(&file, "out", &err) == CBE_OK;
-        if (good && write(ready[1], "x", 1) == 1) pause();
-        _exit(1);
-    }
-    close(ready[1]);
-    assert_int_equal(read(ready[0], &byte, 1), 1);
-    close(ready[0]);
-    return child;
-}
-
-static void sweep__removes_what_a_killed_process_left_and_nothing_else(void **state)
-{
-    static const char *const others[] = {".cbe-1-x.tmp", ".cbe-1-1.tmp.keep", "x.cbe-1-1.tmp",
-                                         ".cbe-01-1.tmp", ".cbe--1.tmp"};
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        temp_write(temp_path(state, others[i]), "x", 1);
-    assert_int_equal(symlink("others", temp_path(state, ".cbe-7-7.tmp")), 0);
-    assert_int_equal(mkdir(temp_path(state, ".cbe-8-8.tmp"), 0777), 0);
-    const size_t kept = temp_count(state, ".cbe-");
-    const pid_t holder = start_holder(state);
-    cbe_temporary_files_sweep(*state);
-    assert_int_equal(temp_count(state, ".cbe-"), kept + 1); /* it lives */
-    kill(holder, SIGKILL);
-    assert_int_equal(waitpid(holder, NULL, 0), holder);
-    assert_int_equal(temp_count(state, ".cbe-"), kept + 1);
-    cbe_temporary_files_sweep(*state);
-    assert_int_equal(temp_count(state, ".cbe-"), kept);
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        assert_int_equal(unlink(temp_path(state, others[i])), 0);
-    assert_int_equal(unlink(temp_path(state, ".cbe-7-7.tmp")), 0);
-    assert_int_equal(rmdir(temp_path(state, ".cbe-8-8.tmp")), 0);
 }
 
 static void unnamed_array__reads_what_was_put_and_has_no_name(void **state)
@@ -123,7 +75,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(open__leaves_no_name_in_the_folder),
-        cmocka_unit_test(sweep__removes_what_a_killed_process_left_and_nothing_else),
         cmocka_unit_test(unnamed_array__reads_what_was_put_and_has_no_name),
         cmocka_unit_test(unnamed_array__in_no_folder_is_an_error),
     };
