@@ -39,6 +39,7 @@ static const char format_key[] = "format", form_key[] = "form of the record", ve
 
 struct cbe_checkpoint {
     char *path;
+    cbe_folder_mark folder; /* of path, when the run began */
     size_t n_layers, n_vectors, hidden_size; /* layers of the run; k, d */
     cbe_run_identity identity;
     size_t n_done;
@@ -131,6 +132,7 @@ cbe_status cbe_checkpoint_create(cbe_checkpoint **out, const char *path, const c
     c->hidden_size = record->hidden_size;
     c->n_vectors = n_vectors ? n_vectors : record->hidden_size;
     c->path = cbe_copy_string(path, strlen(path), err);
+    if (c->path) c->folder = cbe_folder_mark_of_file(c->path);
     c->done = cbe_alloc_zero(n_layers, sizeof *c->done, "checkpoint", err);
     c->loaded = cbe_alloc_zero(n_layers, sizeof *c->loaded, "checkpoint", err);
     c->layers = cbe_alloc(n_layers, sizeof *c->layers, "checkpoint", err);
@@ -301,7 +303,8 @@ static cbe_status write_parts(const cbe_checkpoint *c, size_t n, const part *par
     for (size_t i = 0; i < 2 * n_pairs; i++) metadata[i] = c->identity.texts[i];
     for (size_t i = 0; i < n; i++)
         specs[i] = (cbe_tensor_spec){parts[i].name, parts[i].dtype, parts[i].n_dims, {parts[i].dims[0], parts[i].dims[1]}};
-    st = cbe_safetensors_writer_create(&writer, c->path, n, specs, n_pairs, metadata, err);
+    st = cbe_folder_mark_check_file(&c->folder, c->path, err);
+    if (st == CBE_OK) st = cbe_safetensors_writer_create(&writer, c->path, n, specs, n_pairs, metadata, err);
     for (size_t i = 0; i < n && st == CBE_OK; i++)
         st = cbe_safetensors_writer_put(writer, i, 0, parts[i].dims[0] * (parts[i].n_dims == 2 ? parts[i].dims[1] : 1),
                                         parts[i].data, err);

@@ -294,6 +294,7 @@ int cli_ablate(int argc, char **argv)
                                         .skip_positions = o.skip_positions,
                                         .n_tokens = cbe_ablation_n_tokens(run),
                                         .n_labelled = cbe_ablation_n_labelled(run)};
+    if ((st = cli_outputs_check_folder(&outputs, &err)) != CBE_OK) goto done;
     if (given.run.output) st = cbe_ablation_save(given.run.output, in.n_layers, results, &record, &err);
     if (st == CBE_OK) cli_warn_of_changes(&progress, &read);
 done:

@@ -24,7 +24,7 @@ static int output_error; /* of the first write to standard output that failed, w
 
 void cli_flush_output(void)
 {
-    if (fflush(stdout) != 0 && !output_error) output_error = errno;
+    if ((ferror(stdout) || fflush(stdout) != 0) && !output_error) output_error = errno;
 }
 
 int cli_finish_output(void)

@@ -215,7 +215,8 @@ static cbe_status open_checkpoints(cbe_checkpoint **out, char **path, const extr
 }
 
 /* What makes a run of the options: objective, checkpoint, search and files. */
-static cbe_status run_extraction(const extract_options *given, cli_inputs *in, cli_progress *progress, double began, cbe_error *err)
+static cbe_status run_extraction(const extract_options *given, cli_inputs *in, const cli_outputs *outputs, cli_progress *progress,
+                                 double began, cbe_error *err)
 {
     const cli_team *team = given->run.team;
     const bool speaks = cli_team_speaks(team);
@@ -268,6 +269,7 @@ static cbe_status run_extraction(const extract_options *given, cli_inputs *in, c
     cli_interrupt_finish();
     if (!speaks) goto done;
     record.seconds = cbe_now() - began;
+    if ((st = cli_outputs_check_folder(outputs, err)) != CBE_OK) goto done;
     if ((st = cbe_result_save(given->run.output, in->n_layers, results, &record, err)) != CBE_OK) goto done;
     if ((st = cbe_checkpoint_remove(checkpoint, err)) != CBE_OK) goto done;
     cli_warn_of_changes(progress, given->run.corpus.inputs);
@@ -361,7 +363,7 @@ int cli_extract(int argc, char **argv)
     search->max_iterations = given.max_iterations;
     search->min_energy = given.min_energy;
     in.options.held_out = given.held_out;
-    st = run_extraction(&given, &in, &progress, began, &err);
+    st = run_extraction(&given, &in, &outputs, &progress, began, &err);
 done:
     if (help && speaks) cli_print_help(&command);
     const bool interrupted = st == CBE_ERR_CANCELLED && cli_interrupt_signal(), groups = cbe_processes_size(in.options.processes) < cbe_processes_size(team.all);

@@ -223,6 +223,7 @@ int cli_lens_eval(int argc, char **argv)
     eval->text_bytes = text_bytes;
     if (in.untold.code != CBE_OK) cli_warn(&progress, "bits per byte are not known: %s", in.untold.message);
     const cbe_lens_eval_record record = {given.corpus.model, given.corpus.tokens, given.corpus.text.n, given.corpus.text.paths};
+    if ((st = cli_outputs_check_folder(&in.outputs, &err)) != CBE_OK) goto done;
     if (given.output) st = cbe_lens_eval_save(eval, &record, given.output, &err);
     if (st == CBE_OK) print_table(eval);
     if (st == CBE_OK) cli_warn_of_changes(&progress, &read);

@@ -95,6 +95,7 @@ int cli_lens_fit(int argc, char **argv)
     cli_status_clear(&progress);
     if (st != CBE_OK) goto done;
     if ((st = cbe_tuned_lens_config_create(&config, given.corpus.model, cbe_model_decoder(model), &err)) != CBE_OK) goto done;
+    if ((st = cli_outputs_check_folder(&outputs, &err)) != CBE_OK) goto done;
     if ((st = cbe_tuned_lens_save(lens, config, given.output, format, &err)) != CBE_OK) goto done;
     cli_warn_of_changes(&progress, &read);
     print_table(n_layers, layers);

@@ -203,6 +203,7 @@ int cli_lens_train(int argc, char **argv)
     if (st != CBE_OK) goto done;
     if (training.resumed_at) cli_say(&progress, "gone on from step %zu", training.resumed_at);
     if ((st = cbe_tuned_lens_config_create(&config, given.corpus.model, cbe_model_decoder(in.model), &err)) != CBE_OK) goto done;
+    if ((st = cli_outputs_check_folder(&in.outputs, &err)) != CBE_OK) goto done;
     if ((st = cbe_tuned_lens_save(lens, config, given.output, (cbe_lens_format)given.format, &err)) != CBE_OK) goto done;
     if ((st = cbe_lens_training_save(&training, given.output, &err)) != CBE_OK) goto done;
     if (in.checkpoint) unlink(in.checkpoint);

@@ -46,6 +46,7 @@ int main(int argc, char **argv)
 {
     if (cli_open_standard_descriptors() != 0) return CLI_FAILED;
     cli_handle_signals();
+    cli_limit_threads();
     if (argc >= 2) {
         for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
             if (strcmp(argv[1], commands[i].name) == 0)

@@ -39,8 +39,9 @@ typedef struct {
 #define CLI_RANGE(least, most) CLI_BOUNDS(.low = (least), .high = (most))
 #define CLI_BOUNDS(...)        (&(const cli_bounds){__VA_ARGS__})
 
+/** OpenBLAS, as Debian builds it, has buffers for so many threads; with more it warns on standard output. */
+#define CLI_MOST_THREADS 256.0
 /** Numbers above these are slips of the keyboard on any machine. Every one is exact as a double. */
-#define CLI_MOST_THREADS 4096.0
 #define CLI_MOST_CONTEXT 1e9  /* tokens of one sequence */
 #define CLI_MOST_TOKENS  1e15 /* tokens of a run, positions */
 #define CLI_MOST_COUNT   1e6  /* vectors, starts, processes */

@@ -178,7 +178,13 @@ cbe_status cli_outputs_folder(cli_outputs *o, const char *folder, cbe_error *err
     if (st == CBE_OK) st = cbe_folder_lock_take(&o->lock, folder, err);
     if (st != CBE_OK) return st;
     o->folder = folder;
+    o->mark = cbe_folder_mark_of(folder);
     return CBE_OK;
+}
+
+cbe_status cli_outputs_check_folder(const cli_outputs *o, cbe_error *err)
+{
+    return o->folder ? cbe_folder_mark_check(&o->mark, o->folder, err) : CBE_OK;
 }
 
 /* An output that is to be looked at. */
@@ -329,5 +335,15 @@ cbe_status cli_outputs_write_lens(cli_outputs *o, const char *folder, cbe_lens_f
 
 cbe_status cli_outputs_write_file(cli_outputs *o, const char *path, cbe_error *err)
 {
-    return write_path(o, path, CLI_OWN_TENSORS, err);
+    char *target = NULL, *folder = NULL;
+    cbe_folder_lock lock = {0};
+    cbe_status st = write_path(o, path, CLI_OWN_TENSORS, err);
+    if (st == CBE_OK) st = cbe_path_resolve(&target, path, err);
+    if (st == CBE_OK && !(folder = cbe_path_folder_of(target, err))) st = CBE_ERR_NOMEM;
+    /* Whoever locks the folder writes files of these names; the command itself needs it for no time. */
+    if (st == CBE_OK) st = cbe_folder_lock_take(&lock, folder, err);
+    cbe_folder_lock_release(&lock);
+    cbe_free(folder);
+    cbe_free(target);
+    return st;
 }

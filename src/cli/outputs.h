@@ -15,6 +15,7 @@
 #include "cli/inputs.h"
 #include "cli/own_files.h"
 #include "io/folder_lock.h"
+#include "io/path.h"
 
 typedef struct cli_known_file cli_known_file;
 
@@ -23,6 +24,7 @@ typedef struct {
     cli_known_file *files; /* owned: inputs, open files and outputs */
     const char *folder;    /* of outputs; NULL: the command names a file */
     cbe_folder_lock lock;
+    cbe_folder_mark mark; /* of the folder */
     cbe_status status; /* of inputs; what failed first */
     cbe_error err;
 } cli_outputs;
@@ -53,6 +55,9 @@ void cli_outputs_read_basis(cli_outputs *outputs, const char *option, const char
  * @param folder  borrowed
  * @return CBE_OK; CBE_ERR_ARG (another run uses it); CBE_ERR_IO, CBE_ERR_SYSTEM, CBE_ERR_NOMEM */
 cbe_status cli_outputs_folder(cli_outputs *outputs, const char *folder, cbe_error *err);
+/** Before results are written: whether the folder is the one that was locked.
+ * @return CBE_OK, also without a folder; CBE_ERR_IO: it was moved or replaced */
+cbe_status cli_outputs_check_folder(const cli_outputs *outputs, cbe_error *err);
 /** An output of that name in the folder. A file that is there already must be one of the kind.
  * @return CBE_OK; CBE_ERR_ARG (the file is an input or another output, or not cbe's); CBE_ERR_IO or
  *         CBE_ERR_SYSTEM (it cannot be written); CBE_ERR_NOMEM */
@@ -65,7 +70,7 @@ cbe_status cli_outputs_write_any(cli_outputs *outputs, const char *name, cbe_err
  * @return what cli_outputs_folder and cli_outputs_write return */
 cbe_status cli_outputs_write_lens(cli_outputs *outputs, const char *folder, cbe_lens_format format,
                                   cbe_error *err);
-/** The output of a command that names a file: it may be any file but one of a model. */
+/** The output of a command that names a file: it may be any file but one of a model, and one in a folder that a live run uses. */
 cbe_status cli_outputs_write_file(cli_outputs *outputs, const char *path, cbe_error *err);
 
 #endif

@@ -5,8 +5,10 @@
 #include <string.h>
 
 #include "cbe/safetensors.h"
+#include "core/memory.h"
 #include "io/json_memory.h"
 #include "io/mapped_file.h"
+#include "io/path.h"
 #include "lens/lens_params.h"
 #include "lens/tuned_lens_config.h"
 
@@ -22,9 +24,9 @@ static const struct {
     {"basis that cbe extract has written", BY_METADATA, "causal basis"},
     {"record that cbe extract has written", BY_RECORD, "causal basis"},
     {"checkpoint of cbe extract", BY_METADATA, "causal basis extraction, unfinished"},
-    {"config of a lens", BY_CONFIG, NULL},
-    {"file of a lens", BY_PARAMS, NULL},
-    {"file of a lens", BY_PARAMS, NULL},
+    {"config of a lens that cbe has written", BY_CONFIG, NULL},
+    {"file of a lens that cbe has written", BY_PARAMS, NULL},
+    {"file of a lens that cbe has written", BY_PARAMS, NULL},
     {"checkpoint of cbe lens train", BY_KEYS, NULL},
     {"table of cbe lens train", BY_START, "step,tokens,"},
     {"record of cbe lens eval", BY_RECORD, "lens evaluation"},
@@ -97,30 +99,40 @@ static cbe_status look_at_text(cli_own_file kind, const char *path, bool *own, c
     return st == CBE_ERR_NOMEM ? st : CBE_OK;
 }
 
-static cbe_status look_at_lens(cli_own_file kind, const char *path, bool *own, cbe_error *err)
+static cbe_status look_at_lens_config(const char *path, bool *own, cbe_error *err)
 {
     size_t n_layers, hidden_size;
     bool bias;
     cbe_tuned_lens_config *config = NULL;
+    cbe_status st = cbe_tuned_lens_config_read(&config, path, &n_layers, &hidden_size, &bias, NULL, err);
+    if (st == CBE_OK && !cbe_tuned_lens_config_get(config, CBE_LENS_WRITTEN_BY)) st = CBE_ERR_FORMAT;
+    cbe_tuned_lens_config_free(config);
+    return tell(st, own);
+}
+
+/* Parameters of a lens whose config.json is cbe's. A run that was killed may have left none. */
+static cbe_status look_at_lens(cli_own_file kind, const char *path, bool *own, cbe_error *err)
+{
     cbe_lens_params *params = NULL;
-    cbe_status st;
-    if (kinds[kind].mark == BY_CONFIG) {
-        st = cbe_tuned_lens_config_read(&config, path, &n_layers, &hidden_size, &bias, NULL, err);
-        if (st == CBE_OK && !cbe_tuned_lens_config_get(config, "lens_type"))
-            st = CBE_ERR_FORMAT; /* models have the other keys too */
-        cbe_tuned_lens_config_free(config);
-    } else {
-        st = cbe_lens_params_open(
-            &params, path, kind == CLI_OWN_LENS_PT ? CBE_LENS_PT : CBE_LENS_SAFETENSORS, err);
-        cbe_tensor t = {0};
-        if (st == CBE_OK && cbe_lens_params_count(params) > 0)
-            st = cbe_lens_params_tensor(params, 0, &t, err);
-        const char *dot = t.name ? strchr(t.name, '.') : NULL;
-        const bool named = dot && (strcmp(dot, ".weight") == 0 || strcmp(dot, ".bias") == 0) &&
-                           strspn(t.name, "0123456789") == (size_t)(dot - t.name);
-        if (st == CBE_OK && !named) st = CBE_ERR_FORMAT;
-        cbe_lens_params_close(params);
-    }
+    cbe_path_kind config = CBE_PATH_NOTHING;
+    char *folder = cbe_path_folder_of(path, err), *config_path = NULL;
+    if (folder) config_path = cbe_path_join(folder, "config.json", err);
+    cbe_status st = config_path ? cbe_path_look(config_path, &config, err) : CBE_ERR_NOMEM;
+    *own = true;
+    if (st == CBE_OK && config != CBE_PATH_NOTHING) st = look_at_lens_config(config_path, own, err);
+    cbe_free(folder);
+    cbe_free(config_path);
+    if (st != CBE_OK || !*own) return st;
+    st = cbe_lens_params_open(
+        &params, path, kind == CLI_OWN_LENS_PT ? CBE_LENS_PT : CBE_LENS_SAFETENSORS, err);
+    cbe_tensor t = {0};
+    if (st == CBE_OK && cbe_lens_params_count(params) > 0)
+        st = cbe_lens_params_tensor(params, 0, &t, err);
+    const char *dot = t.name ? strchr(t.name, '.') : NULL;
+    const bool named = dot && (strcmp(dot, ".weight") == 0 || strcmp(dot, ".bias") == 0) &&
+                       strspn(t.name, "0123456789") == (size_t)(dot - t.name);
+    if (st == CBE_OK && !named) st = CBE_ERR_FORMAT;
+    cbe_lens_params_close(params);
     return tell(st, own);
 }
 
@@ -135,6 +147,7 @@ cbe_status cli_is_own_file(cli_own_file kind, const char *path, bool *own, cbe_e
     case BY_START:
         return look_at_text(kind, path, own, err);
     case BY_CONFIG:
+        return look_at_lens_config(path, own, err);
     case BY_PARAMS:
         return look_at_lens(kind, path, own, err);
     }

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <omp.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 #include "cli/commands.h"
+#include "cli/options.h"
 #include "core/printable.h"
 #include "io/mapped_file.h"
 
@@ -98,4 +100,9 @@ void cli_handle_signals(void)
     signal(SIGXFSZ, SIG_IGN);
     sigemptyset(&lost.sa_mask);
     sigaction(SIGBUS, &lost, NULL);
+}
+
+void cli_limit_threads(void)
+{
+    if (omp_get_max_threads() > CLI_MOST_THREADS) omp_set_num_threads((int)CLI_MOST_THREADS);
 }

@@ -11,4 +11,7 @@ int cli_open_standard_descriptors(void);
  * process has truncated ends the program with a line that names it (SIGBUS). */
 void cli_handle_signals(void);
 
+/** OpenMP takes at most CLI_MOST_THREADS threads, whatever the environment says. */
+void cli_limit_threads(void);
+
 #endif

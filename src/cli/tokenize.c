@@ -50,8 +50,9 @@ static cbe_status encode(const cbe_tokenizer *tokenizer, const char *text, size_
     size_t n = 0, replaced = 0;
     const cbe_status st = cbe_tokenizer_encode(tokenizer, text, length, special, &ids, &n, &replaced, err);
     if (st != CBE_OK) return st;
-    for (size_t i = 0; i < n && !ferror(stdout); i++) printf("%s%lld", i ? " " : "", (long long)ids[i]);
-    printf("\n");
+    bool written = true;
+    for (size_t i = 0; i < n && written; i++) written = printf("%s%lld", i ? " " : "", (long long)ids[i]) > 0;
+    if (!written || printf("\n") < 0) cli_flush_output(); /* keeps the reason */
     if (replaced) cli_warn(progress, "%zu parts of the text are not UTF-8 and were replaced by U+FFFD", replaced);
     cbe_tokenizer_free_ids(ids);
     return CBE_OK;

@@ -148,3 +148,38 @@ cbe_status cbe_path_make_folder(const char *folder, cbe_error *err)
                         folder);
     return st;
 }
+
+cbe_folder_mark cbe_folder_mark_of(const char *folder)
+{
+    struct stat info;
+    if (stat(folder, &info) != 0) return (cbe_folder_mark){0};
+    return (cbe_folder_mark){true, (uint64_t)info.st_dev, (uint64_t)info.st_ino};
+}
+
+cbe_folder_mark cbe_folder_mark_of_file(const char *path)
+{
+    char *folder = cbe_path_folder_of(path, NULL);
+    const cbe_folder_mark mark = folder ? cbe_folder_mark_of(folder) : (cbe_folder_mark){0};
+    cbe_free(folder);
+    return mark;
+}
+
+cbe_status cbe_folder_mark_check(const cbe_folder_mark *mark, const char *folder, cbe_error *err)
+{
+    const cbe_folder_mark now = cbe_folder_mark_of(folder);
+    if (!mark->known || (now.known && now.device == mark->device && now.number == mark->number))
+        return CBE_OK;
+    return cbe_fail(err, CBE_ERR_IO, -1,
+                    "%s: was moved or replaced while the run was at work, and nothing more is "
+                    "written there; move it back",
+                    folder);
+}
+
+cbe_status cbe_folder_mark_check_file(const cbe_folder_mark *mark, const char *path, cbe_error *err)
+{
+    char *folder = cbe_path_folder_of(path, err);
+    if (!folder) return CBE_ERR_NOMEM;
+    const cbe_status st = cbe_folder_mark_check(mark, folder, err);
+    cbe_free(folder);
+    return st;
+}

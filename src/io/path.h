@@ -3,6 +3,7 @@
 #define CBE_IO_PATH_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "cbe/status.h"
 
@@ -11,6 +12,21 @@ char *cbe_path_join(const char *folder, const char *name, cbe_error *err);
 /** The folder part of a path: "." when it has none, "/" for files in the root; to cbe_free, NULL
  * likewise. */
 char *cbe_path_folder_of(const char *path, cbe_error *err);
+
+/** The folder that a path led to at one moment. */
+typedef struct {
+    bool known; /* false in a zeroed one */
+    uint64_t device, number;
+} cbe_folder_mark;
+
+/** Marks a folder; one that cannot be looked at gives a mark that is not known. */
+cbe_folder_mark cbe_folder_mark_of(const char *folder);
+/** Marks the folder of a file; not known where memory is short. */
+cbe_folder_mark cbe_folder_mark_of_file(const char *path);
+/** @return CBE_OK, also of a mark that is not known; CBE_ERR_IO: the path leads to another folder now, or to none */
+cbe_status cbe_folder_mark_check(const cbe_folder_mark *mark, const char *folder, cbe_error *err);
+/** The same of the folder of a file. @return also CBE_ERR_NOMEM */
+cbe_status cbe_folder_mark_check_file(const cbe_folder_mark *mark, const char *path, cbe_error *err);
 /** The path behind all symbolic links of its last name: of a link that leads nowhere, the name that
  * it would have. What lies there, and whether its folder does, is not looked at.
  * @param out  to cbe_free

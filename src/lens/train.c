@@ -439,6 +439,7 @@ static cbe_status run(trainer *t, const size_t *held, size_t n_held, cbe_lens_tr
     cbe_status st;
     cbe_train_state *s = t->state;
     bool found = false;
+    if (s->options->checkpoint) s->folder = cbe_folder_mark_of_file(s->options->checkpoint);
     if (s->options->checkpoint && s->options->resume &&
         (st = cbe_train_checkpoint_load(s, &found, err)) != CBE_OK)
         return st;

@@ -166,7 +166,8 @@ cbe_status cbe_train_checkpoint_save(cbe_train_state *s, cbe_error *err)
         numbers[s->n_layers + i] = s->optimizers[i].bias_scale;
     }
     for (size_t i = 0; i < n; i++) specs[i] = (cbe_tensor_spec){parts[i].name, parts[i].dtype, 1, {parts[i].count}};
-    st = cbe_safetensors_writer_create(&writer, s->options->checkpoint, n, specs, r.n, metadata, err);
+    st = cbe_folder_mark_check_file(&s->folder, s->options->checkpoint, err);
+    if (st == CBE_OK) st = cbe_safetensors_writer_create(&writer, s->options->checkpoint, n, specs, r.n, metadata, err);
     for (size_t i = 0; i < n && st == CBE_OK; i++)
         st = cbe_safetensors_writer_put(writer, i, 0, parts[i].count, parts[i].data, err);
     if (st == CBE_OK) {

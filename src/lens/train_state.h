@@ -5,6 +5,7 @@
 #include "cbe/inputs.h"
 #include "cbe/lens_train.h"
 #include "lens/lens_optimizer.h"
+#include "io/path.h"
 
 typedef struct {
     const cbe_lens_train_options *options;
@@ -14,6 +15,7 @@ typedef struct {
     size_t n_text;      /* sequences of the text */
     const int64_t *ids; /* (n_text, context_length) */
     const cbe_tuned_lens *init;
+    cbe_folder_mark folder; /* of options->checkpoint, when the training began */
     char digests[3][CBE_SHA256_TEXT]; /* of model, ids and init, taken when a checkpoint first needs them */
 
     size_t n_sequences, *order; /* trained on, in this order */

@@ -150,7 +150,8 @@ cbe_status cbe_tuned_lens_config_write(const cbe_tuned_lens_config *config, cons
     json_t *root = config ? json_copy(config->root) : new_root("", NULL);
     if (root && json_object_set_new(root, "d_model", json_integer((json_int_t)lens->hidden_size)) == 0 &&
         json_object_set_new(root, "num_hidden_layers", json_integer((json_int_t)lens->n_layers)) == 0 &&
-        json_object_set_new(root, "bias", json_boolean(lens->bias != NULL)) == 0)
+        json_object_set_new(root, "bias", json_boolean(lens->bias != NULL)) == 0 &&
+        json_object_set_new(root, CBE_LENS_WRITTEN_BY, json_string("cbe " CBE_VERSION)) == 0)
         text = cbe_json_end(root, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
     else
         json_decref(root);

@@ -4,6 +4,9 @@
 
 #include "cbe/tuned_lens.h"
 
+/** The key by which cbe knows the lens folders that it has written. The package tuned-lens passes it over with a line. */
+#define CBE_LENS_WRITTEN_BY "written_by"
+
 /** Reads and checks the file.
  * @param n_layers, hidden_size, bias  [out] what it says of the lens
  * @param inputs  the file is added to; NULL: not wanted */

@@ -19,6 +19,7 @@
 #include "support/program.h"
 #include "support/random.h"
 #include "support/temp_folder.h"
+#include "support/tensor_file.h"
 
 enum { MOST_OUTPUTS = 8, NOBODY = 65534, SKIPPED = 77 };
 
@@ -441,7 +442,7 @@ static void folder__in_use_is_refused_until_its_run_has_ended(void **state)
     for (size_t i = 0; i < N_COMMANDS; i++) {
         int ready[2];
         char byte, said[80];
-        if (!commands[i].folder) continue;
+        const char *output = commands[i].folder ? "%F/busy" : "%F/busy/out.safetensors";
         temp_clear(program_expand("%F/busy"));
         assert_int_equal(pipe(ready), 0);
         const pid_t child = fork();
@@ -456,8 +457,7 @@ static void folder__in_use_is_refused_until_its_run_has_ended(void **state)
         assert_int_equal(read(ready[0], &byte, 1), 1);
         close(ready[0]);
         if (byte == 'y') {
-            refused(with_output(commands[i].broken, "%F/busy"),
-                    "busy: in use by another run of cbe");
+            refused(with_output(commands[i].broken, output), "busy: in use by another run of cbe");
             snprintf(said, sizeof said, "(process %ld); wait for it, or name another folder",
                      (long)child);
             if (strstr(program_err, "(process") && !strstr(program_err, said))
@@ -466,20 +466,8 @@ static void folder__in_use_is_refused_until_its_run_has_ended(void **state)
         kill(child, SIGKILL);
         assert_int_equal(waitpid(child, NULL, 0), child);
         if (byte != 'y') skip();
-        refused(with_output(commands[i].broken, "%F/busy"), commands[i].missing);
+        refused(with_output(commands[i].broken, output), commands[i].missing);
     }
-}
-
-static void write_tensor(const char *path, const char *name, cbe_dtype dtype, size_t rows,
-                         size_t columns, const void *data)
-{
-    cbe_safetensors_writer *writer = NULL;
-    const cbe_tensor_spec spec = {name, dtype, 2, {rows, columns}};
-    cbe_assert_ok(
-        cbe_safetensors_writer_create(&writer, program_expand(path), 1, &spec, 0, NULL, &err),
-        &err);
-    cbe_assert_ok(cbe_safetensors_writer_put(writer, 0, 0, rows * columns, data, &err), &err);
-    cbe_assert_ok(cbe_safetensors_writer_commit(writer, &err), &err);
 }
 
 static void copy(const char *from, const char *to)
@@ -488,6 +476,58 @@ static void copy(const char *from, const char *to)
     char *data = temp_read(program_expand(from), &size);
     temp_write(program_expand(to), data, size);
     free(data);
+}
+
+/* A lens of somebody else has the form of cbe's own, and no word of who wrote it. */
+static void lens__of_another_program_is_not_replaced(void **state)
+{
+    (void)state;
+    static const char *const lines[] = {"lens fit %G/models/llama " IDS, "lens train %G/models/llama " IDS,
+                                        "lens convert %F/own --format pt"};
+    static listing before, after;
+    program_done("lens fit %G/models/llama " IDS " -o %F/own");
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        temp_clear(program_expand("%F/theirs"));
+        copy("%G/lens/llama/params.pt", "%F/theirs/params.pt");
+        copy("%G/lens/llama/config.json", "%F/theirs/config.json");
+        listing_read(&before, program_expand("%F/theirs"));
+        refused(with_output(lines[i], "%F/theirs"), "of a lens that cbe has written");
+        listing_read(&after, program_expand("%F/theirs"));
+        assert_true(listing_same(&before, &after));
+    }
+    program_done("lens fit %G/models/llama " IDS " -o %F/own");
+}
+
+/* The folder gives way to another one while the run stands still. */
+static void move_folder(void *unused)
+{
+    (void)unused;
+    temp_clear(program_expand("%F/moved"));
+    assert_int_equal(rmdir(program_expand("%F/moved")), 0);
+    assert_int_equal(rename(program_expand("%F/place"), program_expand("%F/moved")), 0);
+    temp_clear(program_expand("%F/place"));
+}
+
+static void folder__that_is_moved_away_gets_nothing_more(void **state)
+{
+    (void)state;
+    static const char *const lines[] = {
+        "extract --hidden-states %H --decoder %E -q -t 1 -l 0 -k 20 --starts 8 --max-iter 20 -o %F/place",
+        "lens train %G/models/llama " IDS " --positions 0.5 --step-tokens 2 --checkpoint-steps 1 -o %F/place"};
+    static listing files;
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        bool acted = false;
+        int status = 0;
+        for (int tries = 0; !acted && tries < 1000; tries++) {
+            temp_clear(program_expand("%F/place"));
+            status = program_run_while(lines[i], "%F/place/checkpoint.safetensors", move_folder, NULL, &acted);
+        }
+        assert_true(acted);
+        if (status != 2 || !strstr(program_err, "place: was moved or replaced while the run was at work"))
+            fail_msg("cbe %s: status %d, %s", lines[i], status, program_err);
+        listing_read(&files, program_expand("%F/place"));
+        assert_int_equal(files.n, 0);
+    }
 }
 
 static void link_in(const char *target, const char *name)
@@ -524,8 +564,7 @@ static int set_up(void **state)
     copy("%G/models/llama/model.safetensors", "%F/m/model.safetensors");
     copy("%G/models/llama/config.json", "%F/m/config.json");
     copy("%G/models/llama/config.json", "%F/bare/config.json");
-    copy("%G/lens/llama/config.json", "%F/lens/config.json");
-    copy("%G/lens/llama/params.pt", "%F/lens/params.pt");
+    program_done("lens convert %G/lens/llama --format pt -o %F/lens");
     copy("%G/gguf/tiny-llama/llama-q8_0.gguf", "%F/one.gguf");
     temp_write(program_expand("%F/p-00001-of-00002.gguf"), "GGUF", 4);
     temp_write(program_expand("%F/p-00002-of-00002.gguf"), "GGUF", 4);
@@ -560,6 +599,8 @@ int main(void)
         cmocka_unit_test(lens_train__says_that_it_replaces_a_checkpoint_of_its_own),
         cmocka_unit_test(output__that_is_a_link_is_followed),
         cmocka_unit_test(folder__in_use_is_refused_until_its_run_has_ended),
+        cmocka_unit_test(folder__that_is_moved_away_gets_nothing_more),
+        cmocka_unit_test(lens__of_another_program_is_not_replaced),
     };
     return cmocka_run_group_tests(tests, set_up, temp_folder_remove);
 }

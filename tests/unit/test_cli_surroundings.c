@@ -168,7 +168,7 @@ static void tokenize__ends_when_nobody_reads(void **state)
         no_reader));
     assert_int_equal(status, 1);
     assert_string_equal(program_err,
-                        "cbe: standard output cannot be written: a part of it was lost\n");
+                        "cbe: standard output cannot be written: Broken pipe\n");
 }
 
 static unsigned to_close; /* bit fd */
@@ -239,6 +239,18 @@ static void address_space__that_is_small_ends_with_a_line(void **state)
     }
 }
 
+/* BLAS has buffers for 256 threads; more are refused where they are typed, and not taken from the environment. */
+static void threads__of_the_environment_are_limited(void **state)
+{
+    (void)state;
+    assert_int_equal(setenv("OMP_NUM_THREADS", "100000", 1), 0);
+    program_done("decoder %G/gguf/tiny-llama/llama-f32.gguf -o %F/threads.safetensors");
+    assert_string_equal(program_err, "");
+    assert_int_equal(unsetenv("OMP_NUM_THREADS"), 0);
+    assert_int_equal(program_run("extract m --threads 257"), 2);
+    assert_non_null(strstr(program_err, "--threads 257: a whole number of 0 to 256 expected"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -247,6 +259,7 @@ int main(void)
         cmocka_unit_test(tokenize__ends_when_nobody_reads),
         cmocka_unit_test(descriptors__that_are_closed_get_no_file),
         cmocka_unit_test(address_space__that_is_small_ends_with_a_line),
+        cmocka_unit_test(threads__of_the_environment_are_limited),
     };
     return cmocka_run_group_tests(tests, program_set_up, temp_folder_remove);
 }

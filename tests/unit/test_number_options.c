@@ -206,7 +206,7 @@ static void refusals__say_what_is_taken(void **state)
     static const struct {
         const char *line, *says;
     } cases[] = {
-        {"extract m --threads 100000", "--threads 100000: a whole number of 0 to 4096 expected"},
+        {"extract m --threads 100000", "--threads 100000: a whole number of 0 to 256 expected"},
         {"capture m --context-length 1000000001",
          "--context-length 1000000001: a whole number of 1 to 1000000000 expected"},
         {"extract m --min-energy -1", "--min-energy -1: a number of 0 to 1000000000 expected"},

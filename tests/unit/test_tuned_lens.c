@@ -147,6 +147,7 @@ static void both_formats__keep_numbers_and_every_key(void **state)
                 snprintf(path, sizeof path, "%s/config.json", folder);
                 json_t *got = json_load_file(path, 0, NULL), *want = json_loads(config_text, 0, NULL);
                 json_object_set_new(want, "trained_with", json_string("cbe"));
+                json_object_set_new(want, "written_by", json_string("cbe " CBE_VERSION));
                 assert_true(json_equal(got, want));
                 json_decref(got);
                 json_decref(want);
