@@ -23,6 +23,9 @@ typedef struct {
     bool fails;
     size_t tokens, sample;
     double sample_error; /* energies of the sample differ by this share, alternating in sign */
+    bool rough;          /* in force: weight i counts rough_factor[i] times */
+    double rough_factor[D];
+    size_t rough_evaluations;
     double below;        /* subtracted from every energy: maxima stay where they are, energies change their sign */
     size_t evaluations;
 } known;
@@ -38,6 +41,11 @@ static void set_sample(cbe_objective *self, size_t n)
     ((known *)self)->sample = n;
 }
 
+static bool set_rough(cbe_objective *self, bool rough)
+{
+    return ((known *)self)->rough = rough;
+}
+
 static cbe_status eval(cbe_objective *self, size_t m, const double *v, double *energy, double *grad,
                        double *per_token, cbe_error *err)
 {
@@ -51,7 +59,8 @@ static cbe_status eval(cbe_objective *self, size_t m, const double *v, double *e
         energy[j] = -q->below;
         if (grad) memset(grad + j * D, 0, D * sizeof *grad);
         for (size_t i = 0; i < D; i++) {
-            const double weight = q->values[i] * (1 + (q->sample ? q->sample_error * (i % 2 ? 1 : -1) : 0));
+            const double share = 1 + (q->sample ? q->sample_error * (i % 2 ? 1 : -1) : 0);
+            const double weight = q->values[i] * share * (q->rough ? q->rough_factor[i] : 1);
             double along = 0;
             for (size_t k = 0; k < D; k++) along += q->axes[i * D + k] * v[j * D + k];
             energy[j] += weight * pow(along, q->power);
@@ -61,6 +70,7 @@ static cbe_status eval(cbe_objective *self, size_t m, const double *v, double *e
         if (q->nan_everywhere || (q->nan_side && v[j * D] < 0)) energy[j] = NAN;
     }
     q->evaluations += m;
+    if (q->rough) q->rough_evaluations += m;
     return CBE_OK;
 }
 
@@ -248,6 +258,35 @@ static void search__with_a_sample_returns_energies_of_all_tokens(void **state)
     }
     assert_true(counted < q.evaluations); /* scoring candidates comes on top */
     cbe_basis_free(&b);
+}
+
+/* Rough energies that are near the exact ones but at one maximum, which they make far too low or too high, whichever of the maxima
+ * that is. The basis is the exact one, and so are its energies. */
+static void search__by_rough_energies_ends_at_the_exact_maxima(void **state)
+{
+    (void)state;
+    static const double wrong[] = {1, 0.3, 0.7, 1.05, 3, 20};
+    for (size_t w = 0; w < sizeof wrong / sizeof *wrong; w++)
+        for (size_t at = 0; at < 4; at++) {
+            known q = make(4);
+            q.head.set_rough = set_rough;
+            q.tokens = 2000;
+            q.sample_error = 0.02;
+            for (size_t i = 0; i < D; i++) q.rough_factor[i] = i == at ? wrong[w] : 1 - 0.002 * (double)(i % 3);
+            const cbe_search_options options = make_options(4);
+            char what[64];
+            snprintf(what, sizeof what, "rough energies %g times as high at maximum %zu", wrong[w], at);
+            cbe_basis b = search(&q, &options, 0, NULL);
+            assert_false(q.rough);
+            assert_true(q.rough_evaluations > 0 && q.rough_evaluations < q.evaluations);
+            assert_is_known(&q, &b, what);
+            for (size_t j = 0; j < b.n_vectors; j++) {
+                double energy;
+                cbe_assert_ok(cbe_objective_eval(&q.head, 1, b.vectors + j * D, &energy, NULL, NULL, &err), &err);
+                cbe_assert_close(&b.records[j].energy, &energy, 1, 0, 1e-12, "%s, energy %zu", what, j);
+            }
+            cbe_basis_free(&b);
+        }
 }
 
 static bool same_bits(const cbe_basis *a, const cbe_basis *b)
@@ -524,6 +563,7 @@ int main(void)
         cmocka_unit_test(search__finds_the_highest_of_many_maxima),
         cmocka_unit_test(search__lists_the_maxima_it_met),
         cmocka_unit_test(search__with_a_sample_returns_energies_of_all_tokens),
+        cmocka_unit_test(search__by_rough_energies_ends_at_the_exact_maxima),
         cmocka_unit_test(search__is_the_same_in_two_runs_and_another_with_another_seed),
         cmocka_unit_test(search__of_few_evaluations_leaps_and_climbs),
         cmocka_unit_test(search__of_few_evaluations_survives_flat_and_broken_objectives),

@@ -1,9 +1,12 @@
-/* Energies and gradients through the logit lens on SmolLM2 (tests/golden/smollm2, PyTorch), with its own decoder. */
+/* SmolLM2 through the logit lens, with its own decoder: energies and gradients against PyTorch's (tests/golden/smollm2), and the
+ * search by rough energies, which vocabularies of this size get. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "causal/objective.h"
+#include "cbe/extraction.h"
 #include "cbe/hidden_states.h"
 #include "cbe/model.h"
 #include "cbe/objective.h"
@@ -81,6 +84,64 @@ static void lens__meets_pytorch_on_stored_and_on_captured_hidden_states(void **s
     cbe_safetensors_close(golden);
 }
 
+/* The first vector of layer 15 through the logit lens. */
+static cbe_basis search_layer(const cbe_hidden_states *states, const cbe_decoder *decoder, bool rough, double *energy)
+{
+    static const size_t layer = 15;
+    cbe_extraction_options options;
+    cbe_layer_objective *layers_objective = NULL;
+    cbe_objective *objective = NULL;
+    cbe_layer_result result = {0};
+    cbe_extraction_options_init(&options);
+    options.skip_positions = 1;
+    options.search.n_vectors = 1;
+    cbe_assert_ok(cbe_layer_objective_create(&layers_objective, states, decoder, &options, &err), &err);
+    cbe_assert_ok(cbe_layer_objective_set(layers_objective, layer, &objective, &err), &err);
+    assert_non_null(objective->set_rough);
+    if (!rough) objective->set_rough = NULL;
+    cbe_assert_ok(cbe_extract(layers_objective, 1, &layer, decoder, &options, NULL, &result, &err), &err);
+    cbe_assert_ok(cbe_objective_eval(objective, 1, result.basis.vectors, energy, NULL, NULL, &err), &err);
+    const cbe_basis basis = result.basis;
+    result.basis = (cbe_basis){0};
+    cbe_layer_results_free(1, &result);
+    cbe_layer_objective_free(layers_objective);
+    return basis;
+}
+
+/* The search that every real model gets, against the same search with exact energies alone. */
+static void search__by_rough_energies_finds_what_exact_ones_find(void **state)
+{
+    (void)state;
+    const char *const texts[] = {CBE_TEST_DATA "/../data/sample.txt"};
+    const cbe_documents_options documents = {.kind = CBE_DOCUMENTS_FILE};
+    cbe_model *model = NULL;
+    cbe_tokenizer *tokenizer = NULL;
+    cbe_tokens tokens = {0};
+    cbe_hidden_states *states = NULL;
+    bool wanted[31] = {[15] = true};
+    double energies[2], cosine = 0;
+    const double one = 1;
+    cbe_assert_ok(cbe_model_open(&model, cbe_test_smollm2_path(), &err), &err);
+    cbe_assert_ok(cbe_model_tokenizer(&tokenizer, cbe_test_smollm2_path(), NULL, &err), &err);
+    cbe_assert_ok(cbe_tokens_from_texts(&tokens, tokenizer, 1, texts, &documents, 128, 640, &err), &err);
+    cbe_assert_ok(cbe_hidden_states_capture(&states, model, &tokens, wanted, NULL, NULL, &err), &err);
+    cbe_basis rough = search_layer(states, cbe_model_decoder(model), true, &energies[0]);
+    cbe_basis exact = search_layer(states, cbe_model_decoder(model), false, &energies[1]);
+    for (size_t k = 0; k < rough.hidden_size; k++) cosine += rough.vectors[k] * exact.vectors[k];
+    cosine = fabs(cosine);
+    /* What is told is exact: float32 logits leave 3e-7 nats. */
+    cbe_assert_close(&rough.records->energy, &energies[0], 1, 1e-6, 0, "energy by rough evaluations");
+    cbe_assert_close(&rough.records->energy, &exact.records->energy, 1, 0, 1e-4, "energies of both searches");
+    cbe_assert_close(&cosine, &one, 1, 1e-3, 0, "vectors of both searches");
+    assert_true(rough.records->evaluations < exact.records->evaluations);
+    cbe_basis_free(&rough);
+    cbe_basis_free(&exact);
+    cbe_hidden_states_close(states);
+    cbe_tokens_free(&tokens);
+    cbe_tokenizer_free(tokenizer);
+    cbe_model_close(model);
+}
+
 int main(void)
 {
     if (!cbe_test_smollm2_path()) {
@@ -89,6 +150,7 @@ int main(void)
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lens__meets_pytorch_on_stored_and_on_captured_hidden_states),
+        cmocka_unit_test(search__by_rough_energies_finds_what_exact_ones_find),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
