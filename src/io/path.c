@@ -166,9 +166,14 @@ cbe_folder_mark cbe_folder_mark_of_file(const char *path)
 
 cbe_status cbe_folder_mark_check(const cbe_folder_mark *mark, const char *folder, cbe_error *err)
 {
-    const cbe_folder_mark now = cbe_folder_mark_of(folder);
-    if (!mark->known || (now.known && now.device == mark->device && now.number == mark->number))
+    struct stat info;
+    if (!mark->known) return CBE_OK;
+    const bool there = stat(folder, &info) == 0;
+    if (there && (uint64_t)info.st_dev == mark->device && (uint64_t)info.st_ino == mark->number)
         return CBE_OK;
+    if (!there && errno != ENOENT && errno != ENOTDIR)
+        return cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: cannot be examined: %s", folder,
+                        strerror(errno));
     return cbe_fail(err, CBE_ERR_IO, -1,
                     "%s: was moved or replaced while the run was at work, and nothing more is "
                     "written there; move it back",

@@ -23,7 +23,8 @@ typedef struct {
 cbe_folder_mark cbe_folder_mark_of(const char *folder);
 /** Marks the folder of a file; not known where memory is short. */
 cbe_folder_mark cbe_folder_mark_of_file(const char *path);
-/** @return CBE_OK, also of a mark that is not known; CBE_ERR_IO: the path leads to another folder now, or to none */
+/** @return CBE_OK, also of a mark that is not known; CBE_ERR_IO: the path leads to another folder now, or to none; CBE_ERR_SYSTEM:
+ * it cannot be told */
 cbe_status cbe_folder_mark_check(const cbe_folder_mark *mark, const char *folder, cbe_error *err);
 /** The same of the folder of a file. @return also CBE_ERR_NOMEM */
 cbe_status cbe_folder_mark_check_file(const cbe_folder_mark *mark, const char *path, cbe_error *err);
