@@ -46,8 +46,7 @@ void cli_warn_of_changes(cli_progress *progress, const cbe_inputs *inputs)
     }
 }
 
-/* Standard input is at its end when it has been read once. */
-static cbe_status check_texts(const cli_files *text, cbe_error *err)
+cbe_status cli_check_texts(const cli_files *text, cbe_error *err)
 {
     size_t n = 0;
     for (size_t i = 0; i < text->n; i++) n += strcmp(text->paths[i], "-") == 0;
@@ -65,7 +64,7 @@ cbe_status cli_read_tokens(cbe_tokens *tokens, const cbe_model *model, const cli
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         corpus->tokens ? "--text and --tokens exclude each other"
                                     : "a text is missing: give --text FILE or --tokens IDS.safetensors");
-    if ((st = check_texts(&corpus->text, err)) != CBE_OK) return st;
+    if ((st = cli_check_texts(&corpus->text, err)) != CBE_OK) return st;
     if (corpus->tokens) {
         if ((st = cbe_tokens_load(&made, corpus->tokens, corpus->inputs, err)) != CBE_OK) goto done;
     } else {

@@ -55,6 +55,8 @@ size_t cli_corpus_memory(const cli_corpus *corpus);
 cbe_status cli_open_model(cbe_model **out, const cli_corpus *corpus, cbe_error *err);
 /** After the results of a command are in place: warns of files that are not any more what was read of them. */
 void cli_warn_of_changes(cli_progress *progress, const cbe_inputs *inputs);
+/** Whether standard input is among the texts once at most, since it is at its end when it has been read. @return CBE_OK, CBE_ERR_ARG */
+cbe_status cli_check_texts(const cli_files *text, cbe_error *err);
 /** Token sequences of the model's text or token file. */
 /** @param used  of a text: tokens that are used of the corpus's max_tokens that are read; 0: all */
 cbe_status cli_read_tokens(cbe_tokens *tokens, const cbe_model *model, const cli_corpus *corpus, size_t used, cli_progress *progress,

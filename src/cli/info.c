@@ -1,4 +1,4 @@
-/* info.c - cbe info: what a model, lens, tensor file or result holds. */
+/* info.c - cbe info: what a model, lens or tensor file holds. */
 #include <string.h>
 
 #include "cbe/gguf.h"
@@ -26,7 +26,7 @@ static const cli_option options[] = {
 static const cli_command command = {
     "info",
     "FILE|MODEL|LENS [--tensors]",
-    "what a model, lens, tensor file or result holds",
+    "what a model, lens or tensor file holds",
     "FILE is a .safetensors, .gguf, .npz or .npy file, MODEL a .gguf file or a Hugging Face folder,\n"
     "LENS a folder with a tuned lens.",
     options,

@@ -21,7 +21,7 @@ static const struct {
     {"lens", "tuned lenses: fit, train, eval, convert", cli_lens, false},
     {"plan", "what an extraction will take: memory, time, network traffic", cli_plan, false},
     {"tokenize", "text to token ids, and back", cli_tokenize, false},
-    {"info", "what a model, lens, tensor file or result holds", cli_info, false},
+    {"info", "what a model, lens or tensor file holds", cli_info, false},
 };
 
 static void print_help(void)

@@ -7,6 +7,7 @@
 #include "cbe/model.h"
 #include "cbe/tokenizer.h"
 #include "cli/commands.h"
+#include "cli/corpus.h"
 #include "cli/inputs.h"
 #include "cli/options.h"
 #include "cli/print.h"
@@ -25,7 +26,7 @@ typedef struct {
 
 #define AT(field) offsetof(tokenize_options, field)
 static const cli_option options[] = {
-    {"text", 0, OPT_FILES, AT(files), NULL, "FILE...", "texts, plain or .gz or .zst", NULL, 0},
+    {"text", 0, OPT_FILES, AT(files), NULL, "FILE...", "texts, plain or .gz or .zst; - for standard input", NULL, 0},
     CLI_DOCUMENT_OPTIONS(AT(documents), AT(text_field)),
     {"special", 0, OPT_FLAG, AT(special), NULL, NULL, "add what the tokenizer puts at the ends", NULL, 0},
     {"decode", 0, OPT_FLAG, AT(decode), NULL, NULL, "the reverse: ids separated by spaces, a document a line, to text", NULL, 0},
@@ -156,6 +157,7 @@ int cli_tokenize(int argc, char **argv)
         st = cbe_fail(&err, CBE_ERR_ARG, -1, "usage: cbe tokenize %s", command.usage);
         goto done;
     }
+    if ((st = cli_check_texts(&given.files, &err)) != CBE_OK) goto done;
     if ((st = cbe_model_tokenizer(&tokenizer, given.model, NULL, &err)) != CBE_OK) goto done;
     if (given.text) {
         const size_t length = strlen(given.text);

@@ -92,6 +92,8 @@ static void standard_input__can_be_given_once(void **state)
     (void)state;
     assert_int_equal(run_way(ways[0], "capture " GGUF " -o %F/h.safetensors --text -", "%F/text"), 2);
     assert_string_equal(program_err, "cbe: --text - is given 2 times, but standard input can be read once\n");
+    assert_int_equal(run_way(ways[0], "tokenize " GGUF " --text -", "%F/text"), 2);
+    assert_string_equal(program_err, "cbe: --text - is given 2 times, but standard input can be read once\n");
     assert_int_equal(run_way(ways[0], "capture " GGUF " -o %F/h.safetensors", "/dev/null"), 2);
     assert_string_equal(program_err, "cbe: standard input: the document is empty, no tokens are in it; leave it out\n");
 }
