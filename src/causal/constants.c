@@ -24,21 +24,31 @@ size_t cbe_constants_distinct(size_t n, double *a)
     return left;
 }
 
+/* Quantiles, mean and 0, in that order; returns how many. */
+static size_t list_few(size_t n_quantiles, const double *quantiles, size_t n, const double *sorted, double mean, double *a)
+{
+    for (size_t q = 0; q < n_quantiles; q++) a[q] = sorted[(size_t)(quantiles[q] * (double)(n - 1) + 0.5)];
+    a[n_quantiles] = mean;
+    a[n_quantiles + 1] = 0;
+    return n_quantiles + 2;
+}
+
+size_t cbe_constants_few(size_t n_quantiles, const double *quantiles, size_t n, const double *sorted, double mean, double *a)
+{
+    return cbe_constants_distinct(list_few(n_quantiles, quantiles, n, sorted, mean, a), a);
+}
+
 size_t cbe_constants_grid(size_t n, const double *sorted, double mean, double *a)
 {
     enum { EVENLY = 17 };
     static const double quantiles[] = {0.02, 0.2, 0.4, 0.6, 0.8, 0.98}, beyond[] = {0.25, 0.5, 1, 2, 4, 8, 16};
     const double low = sorted[0], high = sorted[n - 1], range = high - low;
-    size_t count = 0;
+    size_t count = list_few(sizeof quantiles / sizeof *quantiles, quantiles, n, sorted, mean, a);
     for (int i = 0; i < EVENLY; i++) a[count++] = low + range * i / (EVENLY - 1);
-    for (size_t i = 0; i < sizeof quantiles / sizeof *quantiles; i++)
-        a[count++] = sorted[(size_t)(quantiles[i] * (double)(n - 1) + 0.5)];
     for (size_t i = 0; i < sizeof beyond / sizeof *beyond; i++) {
         a[count++] = low - beyond[i] * range;
         a[count++] = high + beyond[i] * range;
     }
-    a[count++] = mean;
-    a[count++] = 0;
     return cbe_constants_distinct(count, a);
 }
 

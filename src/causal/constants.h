@@ -32,6 +32,9 @@ typedef struct {
 void cbe_constants_order(size_t n, double *a);
 /** Sorts n constants, leaves each once; returns how many are left. */
 size_t cbe_constants_distinct(size_t n, double *a);
+/** Some constants to begin with, rising: quantiles (0 to 1) of n sorted coefficients, their mean, and 0. Fills a
+ * (n_quantiles + 2); returns how many. */
+size_t cbe_constants_few(size_t n_quantiles, const double *quantiles, size_t n, const double *sorted, double mean, double *a);
 /** A wide grid of constants, rising: evenly over the range of n sorted coefficients, some of their quantiles, their mean, 0,
  * and to both sides as far as 16 ranges. Fills a (CBE_CONSTANT_GRID); returns how many. The energy of ce can go on falling for
  * ever, since any constant output may be better than the model's; and it can have minima far out. */

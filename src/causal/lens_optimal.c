@@ -58,15 +58,6 @@ static void evaluate_tracks(cbe_lens_objective *o, const double *v, size_t n, cb
     }
 }
 
-/* Some constants to begin with; returns how many. */
-static size_t few_constants(const cbe_lens_objective *o, size_t direction, double *a)
-{
-    for (size_t q = 0; q < N_QUANTILES; q++) a[q] = o->sorted[(size_t)(QUANTILES[q] * (double)(o->all_active - 1) + 0.5)];
-    a[N_QUANTILES] = o->mean_dot[direction];
-    a[N_QUANTILES + 1] = 0;
-    return cbe_constants_distinct(N_CONSTANTS, a);
-}
-
 /* First look at one direction, on the rows in force: its tracks, and the range of its coefficients.
  * @param tracks  CBE_CONSTANT_MOST_TRACKS of a wide look, else CBE_CONSTANT_TRACKS */
 static size_t first_look(cbe_lens_objective *o, const double *v, size_t direction, bool wide, cbe_constant_track *tracks,
@@ -75,7 +66,8 @@ static size_t first_look(cbe_lens_objective *o, const double *v, size_t directio
     double a[CBE_CONSTANT_GRID], energy[CBE_CONSTANT_GRID], slope[CBE_CONSTANT_GRID];
     _Static_assert((int)N_CONSTANTS <= (int)CBE_CONSTANT_GRID, "room for both looks");
     *range = sorted_coefficients(o, direction);
-    const size_t n = wide ? cbe_constants_grid(o->all_active, o->sorted, o->mean_dot[direction], a) : few_constants(o, direction, a);
+    const size_t n = wide ? cbe_constants_grid(o->all_active, o->sorted, o->mean_dot[direction], a) 
+                          : cbe_constants_few(N_QUANTILES, QUANTILES, o->all_active, o->sorted, o->mean_dot[direction], a);
     for (size_t first = 0; first < n; first += o->head.max_batch) {
         const size_t m = cbe_min_size(o->head.max_batch, n - first);
         for (size_t j = 0; j < m; j++) {

@@ -68,15 +68,6 @@ static cbe_status compare_tracks(cbe_model_objective *o, const double *v, size_t
     return st;
 }
 
-/* Some constants to begin with, of `count` sorted coefficients; returns how many. */
-static size_t few_constants(const cbe_model_objective *o, size_t direction, size_t count, double *a)
-{
-    for (size_t q = 0; q < N_QUANTILES; q++) a[q] = o->sorted[(size_t)(QUANTILES[q] * (double)(count - 1) + 0.5)];
-    a[N_QUANTILES] = o->mean_dot[direction];
-    a[N_QUANTILES + 1] = 0;
-    return cbe_constants_distinct(N_CONSTANTS, a);
-}
-
 /* The best minimum of a direction on the sequences in force; of a wide look, on `all` sequences of the sample. */
 static cbe_status sample_minimum(cbe_model_objective *o, const double *v, size_t direction, bool wide, size_t all, cbe_error *err)
 {
@@ -85,7 +76,8 @@ static cbe_status sample_minimum(cbe_model_objective *o, const double *v, size_t
     cbe_constant_track found[CBE_CONSTANT_MOST_TRACKS];
     const size_t count = sorted_coefficients(o, v + direction * o->hidden_size);
     o->column_range[direction] = o->sorted[count - 1] - o->sorted[0];
-    const size_t n = wide ? cbe_constants_grid(count, o->sorted, o->mean_dot[direction], a) : few_constants(o, direction, count, a);
+    const size_t n = wide ? cbe_constants_grid(count, o->sorted, o->mean_dot[direction], a) 
+                          : cbe_constants_few(N_QUANTILES, QUANTILES, count, o->sorted, o->mean_dot[direction], a);
     cbe_status st = evaluate(o, v, direction, n, a, energy, slope, err);
     if (st != CBE_OK) return st;
     const size_t room = wide ? CBE_CONSTANT_MOST_TRACKS : CBE_CONSTANT_TRACKS;
