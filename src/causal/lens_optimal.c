@@ -66,7 +66,7 @@ static size_t first_look(cbe_lens_objective *o, const double *v, size_t directio
     double a[CBE_CONSTANT_GRID], energy[CBE_CONSTANT_GRID], slope[CBE_CONSTANT_GRID];
     _Static_assert((int)N_CONSTANTS <= (int)CBE_CONSTANT_GRID, "room for both looks");
     *range = sorted_coefficients(o, direction);
-    const size_t n = wide ? cbe_constants_grid(o->all_active, o->sorted, o->mean_dot[direction], a) 
+    const size_t n = wide ? cbe_constants_grid(o->all_active, o->sorted, o->mean_dot[direction], a)
                           : cbe_constants_few(N_QUANTILES, QUANTILES, o->all_active, o->sorted, o->mean_dot[direction], a);
     for (size_t first = 0; first < n; first += o->head.max_batch) {
         const size_t m = cbe_min_size(o->head.max_batch, n - first);

@@ -76,7 +76,7 @@ static cbe_status sample_minimum(cbe_model_objective *o, const double *v, size_t
     cbe_constant_track found[CBE_CONSTANT_MOST_TRACKS];
     const size_t count = sorted_coefficients(o, v + direction * o->hidden_size);
     o->column_range[direction] = o->sorted[count - 1] - o->sorted[0];
-    const size_t n = wide ? cbe_constants_grid(count, o->sorted, o->mean_dot[direction], a) 
+    const size_t n = wide ? cbe_constants_grid(count, o->sorted, o->mean_dot[direction], a)
                           : cbe_constants_few(N_QUANTILES, QUANTILES, count, o->sorted, o->mean_dot[direction], a);
     cbe_status st = evaluate(o, v, direction, n, a, energy, slope, err);
     if (st != CBE_OK) return st;
