@@ -1,14 +1,15 @@
 /*
- * bench_evaluation.c - time of one evaluation on given hidden states, to compare with other programs.
+ * bench_evaluation.c - time of one evaluation on given hidden states, to compare with other
+ * programs.
  *
- * bench_evaluation HIDDEN.safetensors DECODER.safetensors LAYER [RUNS]: energy (kl, mean ablation, all
- * tokens, logit lens) and gradient of one direction, the first unit vector. Prints one line:
+ * bench_evaluation HIDDEN.safetensors DECODER.safetensors LAYER [RUNS]: energy (kl, mean ablation,
+ * all tokens, logit lens) and gradient of one direction, the first unit vector. Prints one line:
  *
  *   energy E gradient G seconds S threads T
  *
- * E in nats, G the length of the gradient's part tangent to the sphere, S the median of the runs. What is
- * done once for a layer is not in S. bench/pytorch_evaluation.py prints the same, bench/compare_pytorch.sh
- * runs both.
+ * E in nats, G the length of the gradient's part tangent to the sphere, S the median of the runs.
+ * What is done once for a layer is not in S. bench/pytorch_evaluation.py prints the same,
+ * bench/compare_pytorch.sh runs both.
  */
 #include <omp.h>
 #include <stdio.h>

@@ -65,7 +65,8 @@ int main(int argc, char **argv)
     const double q = (double)(c->n_heads * c->head_size),
                  kv = (double)(c->n_kv_heads * c->head_size);
     const double d = (double)c->hidden_size, m = (double)c->mlp_size, tokens = (double)n_tokens;
-    const double flop = 2 * (double)c->n_layers * (d * (q + 2 * kv) + q * d + (c->gated_mlp ? 3 : 2) * d * m);
+    const double flop =
+        2 * (double)c->n_layers * (d * (q + 2 * kv) + q * d + (c->gated_mlp ? 3 : 2) * d * m);
     const double rate = tokens * flop / best, bound = sgemm_rate();
     printf("%zu x %zu tokens, %zu blocks, %d threads: %.3f s, %.0f tokens/s\n", n_sequences,
            context_length, c->n_layers, omp_get_max_threads(), best, tokens / best);

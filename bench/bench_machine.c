@@ -29,7 +29,8 @@ int main(void)
     char name[256];
     const float one = 1;
     float product;
-    cbe_gemm(false, false, 1, 1, 1, 1, &one, 1, &one, 1, 0, &product, 1); /* or the linker leaves the BLAS out */
+    /* or the linker leaves the BLAS out */
+    cbe_gemm(false, false, 1, 1, 1, 1, &one, 1, &one, 1, 0, &product, 1);
     cpu_name(name, sizeof name);
     printf("%s, %d processors, %d threads\n", name, omp_get_num_procs(), omp_get_max_threads());
 #if defined(__clang__)
@@ -37,7 +38,8 @@ int main(void)
 #else
     printf("gcc %s", __VERSION__);
 #endif
-    printf(", BLAS: %s\nkernels: %s\n", openblas_get_config ? openblas_get_config() : "not OpenBLAS",
+    printf(", BLAS: %s\nkernels: %s\n",
+           openblas_get_config ? openblas_get_config() : "not OpenBLAS",
            cbe_kernels_choose(NULL)->name);
     return 0;
 }

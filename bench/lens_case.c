@@ -18,7 +18,8 @@ static void check(cbe_status st, const cbe_error *err)
     exit(1);
 }
 
-/* Steele, Lea and Flood's mixer: the i-th number needs no number before it, so rows are made in parallel. */
+/* Steele, Lea and Flood's mixer: the i-th number needs no number before it, so rows are made in
+ * parallel. */
 static uint64_t mix(uint64_t i)
 {
     i *= 0x9e3779b97f4a7c15u;
@@ -31,7 +32,8 @@ static uint64_t mix(uint64_t i)
 static float normal(uint64_t i)
 {
     const uint64_t bits = mix(i);
-    const float sum = (float)(bits & 0xffff) + (float)(bits >> 16 & 0xffff) + (float)(bits >> 32 & 0xffff) + (float)(bits >> 48);
+    const float sum = (float)(bits & 0xffff) + (float)(bits >> 16 & 0xffff) +
+                      (float)(bits >> 32 & 0xffff) + (float)(bits >> 48);
     return (sum / 65536 - 2) * 1.7320508f;
 }
 
@@ -61,7 +63,8 @@ void lens_case_make(lens_case *c, lens_shape shape, size_t max_batch)
     cbe_error err;
     *c = (lens_case){.shape = shape, .max_batch = max_batch};
     c->hidden = lens_case_numbers(shape.n_tokens * d, 1);
-    c->decoder = (cbe_decoder){.hidden_size = d, .vocab_size = v, .norm = shape.norm, .norm_eps = 1e-5};
+    c->decoder =
+        (cbe_decoder){.hidden_size = d, .vocab_size = v, .norm = shape.norm, .norm_eps = 1e-5};
     /* Logits of the same variance for every d: that of SmolLM2's size with weights of 0.1. */
     c->decoder.unembedding = lens_case_numbers(v * d, 2.4f / sqrtf((float)d));
     c->decoder.gamma = lens_case_numbers(d, 0.1f);
@@ -79,7 +82,8 @@ void lens_case_make(lens_case *c, lens_shape shape, size_t max_batch)
                                       .kind = CBE_OBJECTIVE_KL,
                                       .max_batch = max_batch,
                                       .storage = CBE_LOGITS_FLOAT32};
-    c->bytes = cbe_lens_objective_bytes(&c->decoder, &options) + (v * d + d + shape.n_tokens * d) * sizeof(float);
+    c->bytes = cbe_lens_objective_bytes(&c->decoder, &options) +
+               (v * d + d + shape.n_tokens * d) * sizeof(float);
     check(cbe_lens_objective_create(&c->objective, &c->decoder, &options, &err), &err);
     lens_case_set_layer(c, (cbe_translator){NULL, NULL});
 }
@@ -106,8 +110,9 @@ void lens_case_free(lens_case *c)
 /* Keeps what is only timed: a sum that nobody reads could be left out. */
 static volatile double sink;
 
-/* Seconds to read n numbers with all threads. As the kernels do, each thread walks rows of its own and asks for what comes from
- * memory 64 KB ahead; as many sums as it takes not to wait for an addition. */
+/* Seconds to read n numbers with all threads. As the kernels do, each thread walks rows of its own
+ * and asks for what comes from memory 64 KB ahead; as many sums as it takes not to wait for an
+ * addition. */
 static double read_seconds(size_t n, const float *x)
 {
     enum { ROW = 49152, SUMS = 64, AHEAD = 16384, LINE = CBE_ALIGNMENT / sizeof(float) };
@@ -128,7 +133,8 @@ static double read_seconds(size_t n, const float *x)
     return seconds;
 }
 
-/* Seconds of N V exponentials and their sums with all threads, by the kernel, on a piece of a row that stays in cache. */
+/* Seconds of N V exponentials and their sums with all threads, by the kernel, on a piece of a row
+ * that stays in cache. */
 static double exp_seconds(const cbe_lens_objective *o)
 {
     enum { PIECE = 49152 };
@@ -139,14 +145,16 @@ static double exp_seconds(const cbe_lens_objective *o)
     for (size_t row = 0; row < o->n_rows; row++) {
         const float *z = o->z + (size_t)omp_get_thread_num() % o->n_rows * o->stride;
         for (size_t i = 0; i < v; i += piece)
-            total += o->kernels->row_sum(v - i < piece ? v - i : piece, z, z, NULL, 0.1f, 0.01f, 0, true);
+            total += o->kernels->row_sum(v - i < piece ? v - i : piece, z, z, NULL, 0.1f, 0.01f, 0,
+                                         true);
     }
     const double seconds = omp_get_wtime() - start;
     sink = total;
     return seconds;
 }
 
-void lens_case_time(lens_case *c, size_t rounds, size_t count, const lens_work *work, lens_time *times, lens_floor *floor)
+void lens_case_time(lens_case *c, size_t rounds, size_t count, const lens_work *work,
+                    lens_time *times, lens_floor *floor)
 {
     enum { KINDS = 16 };
     static double seconds[KINDS][LENS_CASE_ROUNDS];
@@ -162,8 +170,8 @@ void lens_case_time(lens_case *c, size_t rounds, size_t count, const lens_work *
         for (size_t k = 0; k < count; k++) {
             cbe_error err;
             const double start = omp_get_wtime();
-            check(cbe_objective_eval(c->objective, work[k].batch, c->directions, c->energy, work[k].gradient ? c->grad : NULL,
-                                     NULL, &err),
+            check(cbe_objective_eval(c->objective, work[k].batch, c->directions, c->energy,
+                                     work[k].gradient ? c->grad : NULL, NULL, &err),
                   &err);
             seconds[k][r] = (omp_get_wtime() - start) / (double)work[k].batch;
         }

@@ -1,9 +1,11 @@
 /*
- * lens_case.h - what the benchmarks of the lens objective time: a layer of random hidden states and weights.
+ * lens_case.h - what the benchmarks of the lens objective time: a layer of random hidden states and
+ * weights.
  *
- * The floor of an evaluation is the larger of reading the stored logits Z once and N V exponentials on cached data by
- * the kernel in use. Both are measured between the evaluations, in the same rounds, so that a machine that
- * changes its speed changes both. Benchmarks end the process with a message when they cannot go on.
+ * The floor of an evaluation is the larger of reading the stored logits Z once and N V exponentials
+ * on cached data by the kernel in use. Both are measured between the evaluations, in the same
+ * rounds, so that a machine that changes its speed changes both. Benchmarks end the process with a
+ * message when they cannot go on.
  */
 #ifndef CBE_BENCH_LENS_CASE_H
 #define CBE_BENCH_LENS_CASE_H
@@ -27,11 +29,12 @@ typedef struct {
     double *directions;  /* (max_batch, d), of length 1 */
     double *energy, *grad;
     cbe_objective *objective;
-    size_t bytes;        /* of the objective's arrays and the decoder's */
-    double set_layer_s;  /* seconds of setting the layer */
+    size_t bytes;       /* of the objective's arrays and the decoder's */
+    double set_layer_s; /* seconds of setting the layer */
 } lens_case;
 
-/** Makes the layer and sets it; lens_case_free ends it. Threads are those of OpenMP at this moment. */
+/** Makes the layer and sets it; lens_case_free ends it. Threads are those of OpenMP at this
+ * moment. */
 void lens_case_make(lens_case *c, lens_shape shape, size_t max_batch);
 void lens_case_free(lens_case *c);
 /** Sets the layer again, through a translator of random entries or the logit lens (NULL, NULL). */
@@ -55,9 +58,10 @@ typedef struct {
     double read_w;              /* to read W~, which an evaluation does once, with gradient twice */
 } lens_floor;
 
-/** Times `count` kinds of work in turn, `rounds` times (at most LENS_CASE_ROUNDS). @param floor NULL: not wanted */
+/** Times `count` kinds of work in turn, `rounds` times (at most LENS_CASE_ROUNDS). @param floor
+ * NULL: not wanted */
 enum { LENS_CASE_ROUNDS = 32 };
-void lens_case_time(lens_case *c, size_t rounds, size_t count, const lens_work *work, lens_time *times, lens_floor *floor);
-
+void lens_case_time(lens_case *c, size_t rounds, size_t count, const lens_work *work,
+                    lens_time *times, lens_floor *floor);
 
 #endif

@@ -30,8 +30,9 @@ static double tangent_length(size_t d, const double *grad, const double *v)
     return sqrt(sum);
 }
 
-void bench_print_result(double energy, size_t d, const double *grad, const double *v, double seconds)
+void bench_print_result(double energy, size_t d, const double *grad, const double *v,
+                        double seconds)
 {
-    printf("energy %.9g gradient %.9g seconds %.6f threads %d\n", energy, tangent_length(d, grad, v), seconds,
-           omp_get_max_threads());
+    printf("energy %.9g gradient %.9g seconds %.6f threads %d\n", energy,
+           tangent_length(d, grad, v), seconds, omp_get_max_threads());
 }

@@ -1,4 +1,5 @@
-/* sgemm_rate.h - what a large matrix product reaches, to measure other work against in the same run. */
+/* sgemm_rate.h - what a large matrix product reaches, to measure other work against in the same
+ * run. */
 #ifndef CBE_BENCH_SGEMM_RATE_H
 #define CBE_BENCH_SGEMM_RATE_H
 

@@ -1,9 +1,10 @@
 /*
  * ablation.h - what taking subspaces out of a layer does to the model's own output.
  *
- * The first r of m vectors are taken out together (cbe/subspace.h), the blocks behind the layer and the decoder run on, and the
- * output is compared with that of the clean model: beside the vectors given, r principal components of D and r random directions.
- * Source: Belrose et al. 2023, arXiv:2303.08112, section 4. Definitions: docs/ablation.md.
+ * The first r of m vectors are taken out together (cbe/subspace.h), the blocks behind the layer and
+ * the decoder run on, and the output is compared with that of the clean model: beside the vectors
+ * given, r principal components of D and r random directions. Source: Belrose et al. 2023,
+ * arXiv:2303.08112, section 4. Definitions: docs/ablation.md.
  */
 #ifndef CBE_ABLATION_H
 #define CBE_ABLATION_H
@@ -19,8 +20,9 @@ extern "C" {
 /** Effects of an ablation. */
 typedef enum {
     CBE_EFFECT_KL = 0, /* KL(clean || ablated), nats a token */
-    CBE_EFFECT_CE,     /* increment of the cross-entropy of the next token, nats a token that has one */
-    CBE_EFFECT_TOP1,   /* share of the tokens whose most probable next token is another one */
+    /* increment of the cross-entropy of the next token, nats a token that has one */
+    CBE_EFFECT_CE,
+    CBE_EFFECT_TOP1, /* share of the tokens whose most probable next token is another one */
     CBE_N_EFFECTS
 } cbe_effect;
 
@@ -35,8 +37,8 @@ typedef enum {
 const char *cbe_effect_name(cbe_effect effect); /* "kl", "ce", "top1" */
 const char *cbe_span_name(cbe_span_kind span);  /* "basis", "principal", "random" */
 
-/** Means over tokens, and standard errors of the means of sequences; NaN where there is no token with a next one, and for the
- * errors of a single sequence. */
+/** Means over tokens, and standard errors of the means of sequences; NaN where there is no token
+ * with a next one, and for the errors of a single sequence. */
 typedef struct {
     double mean[CBE_N_EFFECTS], error[CBE_N_EFFECTS];
 } cbe_effects;
@@ -44,38 +46,46 @@ typedef struct {
 /** Start with {0}. */
 typedef struct {
     cbe_ablation ablation; /* mean, resample or zero */
-    size_t skip_positions; /* first positions of every sequence that stay as they are and do not count */
-    size_t max_rank;       /* the most vectors that will be taken out together; 0: 1 */
-    uint64_t seed;         /* of the derangement, and with the layer's number added of random directions */
-    size_t memory;         /* bytes that may be taken; 0: no limit. Decides how many sequences run at once */
-    bool (*progress)(void *context, size_t done, size_t total); /* of a layer; false cancels; NULL: none */
+    /* first positions of every sequence that stay as they are and do not count */
+    size_t skip_positions;
+    size_t max_rank; /* the most vectors that will be taken out together; 0: 1 */
+    /* of the derangement, and with the layer's number added of random directions */
+    uint64_t seed;
+    /* bytes that may be taken; 0: no limit. Decides how many sequences run at once */
+    size_t memory;
+    /* of a layer; false cancels; NULL: none */
+    bool (*progress)(void *context, size_t done, size_t total);
     void *context;
 } cbe_ablation_options;
 
 typedef struct cbe_ablation_run cbe_ablation_run;
 
-/** Prepares a run on hidden states of the model, hidden_states.L among them: the clean output is taken from it.
+/** Prepares a run on hidden states of the model, hidden_states.L among them: the clean output is
+ * taken from it.
  * @param model, states  borrowed until free
- * @return CBE_OK; CBE_ERR_ARG (no token is left, or too few for the ablation; too little memory); CBE_ERR_UNSUPPORTED (optimal);
- *         CBE_ERR_NUMERIC; CBE_ERR_NOMEM */
-cbe_status cbe_ablation_run_create(cbe_ablation_run **out, const cbe_model *model, const cbe_hidden_states *states,
+ * @return CBE_OK; CBE_ERR_ARG (no token is left, or too few for the ablation; too little memory);
+ * CBE_ERR_UNSUPPORTED (optimal); CBE_ERR_NUMERIC; CBE_ERR_NOMEM */
+cbe_status cbe_ablation_run_create(cbe_ablation_run **out, const cbe_model *model,
+                                   const cbe_hidden_states *states,
                                    const cbe_ablation_options *options, cbe_error *err);
 void cbe_ablation_run_free(cbe_ablation_run *run); /* NULL is allowed */
-/** Tokens that are ablated, and those of them that have a next one; sequences that run at once, and bytes taken. */
+/** Tokens that are ablated, and those of them that have a next one; sequences that run at once, and
+ * bytes taken. */
 size_t cbe_ablation_n_tokens(const cbe_ablation_run *run);
 size_t cbe_ablation_n_labelled(const cbe_ablation_run *run);
 size_t cbe_ablation_n_at_once(const cbe_ablation_run *run, size_t *bytes);
 /** True when the hidden states' derangement could not be used since positions are skipped. */
 bool cbe_ablation_derangement_unused(const cbe_ablation_run *run);
 
-/** Effects at hidden_states.<state> for ranks 1 .. m. Costs 3 m forward passes through what is behind.
+/** Effects at hidden_states.<state> for ranks 1 .. m. Costs 3 m forward passes through what is
+ * behind.
  * @param layer   added to the seed
  * @param vectors (m, d), independent; m up to max_rank
  * @param out     [out] (CBE_N_SPANS, m), ranks rising; not to be relied on after a failure
- * @return CBE_OK; CBE_ERR_ARG and CBE_ERR_NUMERIC as cbe_subspace_create, hidden states that are not finite;
- *         CBE_ERR_CANCELLED; CBE_ERR_NOMEM. The same bits for any number of threads. */
-cbe_status cbe_ablation_run_layer(cbe_ablation_run *run, size_t layer, size_t state, size_t m, const double *vectors,
-                                  cbe_effects *out, cbe_error *err);
+ * @return CBE_OK; CBE_ERR_ARG and CBE_ERR_NUMERIC as cbe_subspace_create, hidden states that are
+ * not finite; CBE_ERR_CANCELLED; CBE_ERR_NOMEM. The same bits for any number of threads. */
+cbe_status cbe_ablation_run_layer(cbe_ablation_run *run, size_t layer, size_t state, size_t m,
+                                  const double *vectors, cbe_effects *out, cbe_error *err);
 
 /* Results. */
 
@@ -95,10 +105,11 @@ typedef struct {
     size_t n_sequences, context_length, skip_positions, n_tokens, n_labelled;
 } cbe_ablation_record;
 
-/** Writes ablate.json, ablate.csv and for each layer ablate-<i>.svg, KL over ranks, to a folder that exists.
+/** Writes ablate.json, ablate.csv and for each layer ablate-<i>.svg, KL over ranks, to a folder
+ * that exists.
  * @return CBE_OK, CBE_ERR_IO, CBE_ERR_NOMEM */
-cbe_status cbe_ablation_save(const char *folder, size_t n, const cbe_layer_ablation *layers, const cbe_ablation_record *record,
-                             cbe_error *err);
+cbe_status cbe_ablation_save(const char *folder, size_t n, const cbe_layer_ablation *layers,
+                             const cbe_ablation_record *record, cbe_error *err);
 
 #ifdef __cplusplus
 }

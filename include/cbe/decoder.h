@@ -37,8 +37,10 @@ typedef struct {
 const char *cbe_norm_name(cbe_norm norm);
 
 /** Reads a decoder file (docs/formats.md).
- * @return CBE_OK, CBE_ERR_IO, CBE_ERR_FORMAT, CBE_ERR_SHAPE, CBE_ERR_NUMERIC (NaN or infinity: tensor named) */
-cbe_status cbe_decoder_load(cbe_decoder **out, const char *path, cbe_inputs *inputs, cbe_error *err);
+ * @return CBE_OK, CBE_ERR_IO, CBE_ERR_FORMAT, CBE_ERR_SHAPE, CBE_ERR_NUMERIC (NaN or infinity:
+ * tensor named) */
+cbe_status cbe_decoder_load(cbe_decoder **out, const char *path, cbe_inputs *inputs,
+                            cbe_error *err);
 cbe_status cbe_decoder_save(const cbe_decoder *decoder, const char *path, cbe_error *err);
 void cbe_decoder_free(cbe_decoder *decoder); /* NULL is allowed */
 

@@ -63,8 +63,8 @@ cbe_status cbe_gguf_floats(const cbe_gguf *file, const char *key, float **out, s
                            cbe_error *err);
 void cbe_gguf_free_array(void *array);
 
-/** Metadata as text for listings: the i-th key and its value on one line, cut to size bytes (an array
- * as "string[3]"). @return false when i is past the end */
+/** Metadata as text for listings: the i-th key and its value on one line, cut to size bytes (an
+ * array as "string[3]"). @return false when i is past the end */
 bool cbe_gguf_describe(const cbe_gguf *file, size_t i, cbe_span *key, char *value, size_t size);
 
 /* Tensors. Dimensions are given slowest first, the reverse of the file's. */

@@ -1,15 +1,15 @@
 /*
  * lbfgs.h - minimisation by L-BFGS with a strong-Wolfe line search, one question at a time.
  *
- * The optimiser asks for the value and gradient at a point and is told; the caller evaluates. So many
- * optimisers can run side by side and share batched evaluations:
+ * The optimiser asks for the value and gradient at a point and is told; the caller evaluates. So
+ * many optimisers can run side by side and share batched evaluations:
  *
  *   while ((x = cbe_lbfgs_ask(opt)) != NULL) { f = evaluate(x, g); cbe_lbfgs_tell(opt, f, g); }
  *
- * Directions: two-loop recursion with H0 = s'y / y'y (Nocedal and Wright, Numerical Optimization, 2nd
- * edition, algorithm 7.4 and equation 7.20). Line search: bracketing and zoom with cubic interpolation (algorithms
- * 3.5 and 3.6, equation 3.59), with the safeguards of PyTorch's torch.optim.LBFGS, whose rules for steps,
- * history and stopping this follows exactly.
+ * Directions: two-loop recursion with H0 = s'y / y'y (Nocedal and Wright, Numerical Optimization,
+ * 2nd edition, algorithm 7.4 and equation 7.20). Line search: bracketing and zoom with cubic
+ * interpolation (algorithms 3.5 and 3.6, equation 3.59), with the safeguards of PyTorch's
+ * torch.optim.LBFGS, whose rules for steps, history and stopping this follows exactly.
  */
 #ifndef CBE_LBFGS_H
 #define CBE_LBFGS_H
@@ -23,22 +23,25 @@ extern "C" {
 #endif
 
 typedef struct {
-    size_t history;          /* pairs (s, y) kept; 100 */
-    size_t max_iterations;   /* 100 */
-    size_t max_evaluations;  /* 125 */
-    size_t max_line_search;  /* evaluations in one line search; 25 */
-    double wolfe_decrease;   /* c1, sufficient decrease; 1e-4 */
-    double wolfe_curvature;  /* c2; 0.9 */
-    double gradient_stop;    /* largest |g| at or below this; 1e-7 */
-    double change_stop;      /* |change of f| below, or largest |step| at or below, or slope above minus this;
-                                1.1920929e-7, the float32 epsilon */
-    double relative_stop;    /* |change of f| at or below this times |f|; 0 switches it off */
+    size_t history;         /* pairs (s, y) kept; 100 */
+    size_t max_iterations;  /* 100 */
+    size_t max_evaluations; /* 125 */
+    size_t max_line_search; /* evaluations in one line search; 25 */
+    double wolfe_decrease;  /* c1, sufficient decrease; 1e-4 */
+    double wolfe_curvature; /* c2; 0.9 */
+    double gradient_stop;   /* largest |g| at or below this; 1e-7 */
+    /* |change of f| below, or largest |step| at or below, or slope above minus this; 1.1920929e-7,
+     * the float32 epsilon */
+    double change_stop;
+    double relative_stop;          /* |change of f| at or below this times |f|; 0 switches it off */
     double relative_gradient_stop; /* largest |g| at or below this times |f|; 0 switches it off */
-    double noise; /* differences of f below this times |f| are taken for rounding: near an optimum the slopes
-                     alone decide (the approximate Wolfe conditions of Hager and Zhang 2005, equation 4.1); 0 */
-    double noise_floor;      /* as are differences below this, whatever f is; 0 */
-    double curvature_min;    /* pairs are kept when s'y is above; 1e-10 */
-    double first_length;     /* |step| tried first; 0: that of min(1, 1 / |g|_1) times the gradient, PyTorch's */
+    /* differences of f below this times |f| are taken for rounding: near an optimum the slopes
+     * alone decide (the approximate Wolfe conditions of Hager and Zhang 2005, equation 4.1); 0 */
+    double noise;
+    double noise_floor;   /* as are differences below this, whatever f is; 0 */
+    double curvature_min; /* pairs are kept when s'y is above; 1e-10 */
+    /* |step| tried first; 0: that of min(1, 1 / |g|_1) times the gradient, PyTorch's */
+    double first_length;
 } cbe_lbfgs_options;
 
 void cbe_lbfgs_options_init(cbe_lbfgs_options *options);
@@ -59,18 +62,20 @@ const char *cbe_stop_name(cbe_stop stop);
 typedef struct cbe_lbfgs cbe_lbfgs;
 
 /** For points of n numbers. Memory: (2 history + 10) n doubles. */
-cbe_status cbe_lbfgs_create(cbe_lbfgs **out, size_t n, const cbe_lbfgs_options *options, cbe_error *err);
+cbe_status cbe_lbfgs_create(cbe_lbfgs **out, size_t n, const cbe_lbfgs_options *options,
+                            cbe_error *err);
 void cbe_lbfgs_free(cbe_lbfgs *opt); /* NULL is allowed */
 
-/** Begins at x (n), copied; forgets everything before. The options are those of cbe_lbfgs_create again. */
+/** Begins at x (n), copied; forgets everything before. The options are those of cbe_lbfgs_create
+ * again. */
 void cbe_lbfgs_start(cbe_lbfgs *opt, const double *x);
-/** The same, but what it has learned of the function's curvature is kept: for a function that is nearly the one before. x may be a point
- * borrowed from it. */
+/** The same, but what it has learned of the function's curvature is kept: for a function that is
+ * nearly the one before. x may be a point borrowed from it. */
 void cbe_lbfgs_restart(cbe_lbfgs *opt, const double *x);
 /** The next point to evaluate (n), borrowed until the next call; NULL when it has stopped. */
 const double *cbe_lbfgs_ask(const cbe_lbfgs *opt);
-/** Answer to cbe_lbfgs_ask. A value or gradient that is not finite counts as f = +infinity with a flat
- * gradient: the line search turns back. */
+/** Answer to cbe_lbfgs_ask. A value or gradient that is not finite counts as f = +infinity with a
+ * flat gradient: the line search turns back. */
 void cbe_lbfgs_tell(cbe_lbfgs *opt, double f, const double *g);
 
 cbe_stop cbe_lbfgs_stopped(const cbe_lbfgs *opt);

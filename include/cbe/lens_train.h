@@ -1,12 +1,15 @@
 /*
  * lens_train.h - training the translators of a tuned lens to the model's own output.
  *
- * Every layer's loss is KL(final || lens), or the cross-entropy of the next token, at some positions of each sequence, the
- * same ones for all layers, so that the final distribution is computed once. One pass over the text feeds all layers;
- * memory holds the hidden states of a chunk of sequences and of the positions of 8 steps, among which each step's are drawn. A pass before it sums what the affine
- * lens needs (cbe/lens_fit.h): the start, and the input side of the preconditioner.
+ * Every layer's loss is KL(final || lens), or the cross-entropy of the next token, at some
+ * positions of each sequence, the same ones for all layers, so that the final distribution is
+ * computed once. One pass over the text feeds all layers; memory holds the hidden states of a chunk
+ * of sequences and of the positions of 8 steps, among which each step's are drawn. A pass before it
+ * sums what the affine lens needs (cbe/lens_fit.h): the start, and the input side of the
+ * preconditioner.
  *
- * Maths and measurements: docs/tuned-lenses.md. Source: Belrose et al. 2023, arXiv:2303.08112, section 2.
+ * Maths and measurements: docs/tuned-lenses.md. Source: Belrose et al. 2023, arXiv:2303.08112,
+ * section 2.
  */
 #ifndef CBE_LENS_TRAIN_H
 #define CBE_LENS_TRAIN_H
@@ -43,19 +46,23 @@ typedef struct {
     cbe_objective_kind loss;
     cbe_lens_start start;
     cbe_optimizer_kind optimizer;
-    double rate;        /* of the first step; falls linearly to 0. 0: 0.1, 1.0 or 0.001 by optimizer */
-    double momentum;    /* below 1; Adam's first beta. CBE_MOMENTUM_DEFAULT: 0.5, 0.9 or 0.9 by optimizer */
-    double damping;     /* natural: of the output side, relative to its mean eigenvalue */
-    double ridge;       /* natural: of the input side, relative to the diagonal */
-    double positions;   /* share of each sequence's positions that is trained on; 1: all */
-    size_t step_tokens; /* positions in one step */
-    double held_out;    /* share of the sequences that nothing is learned from */
+    /* of the first step; falls linearly to 0. 0: 0.1, 1.0 or 0.001 by optimizer */
+    double rate;
+    /* below 1; Adam's first beta. CBE_MOMENTUM_DEFAULT: 0.5, 0.9 or 0.9 by optimizer */
+    double momentum;
+    double damping;         /* natural: of the output side, relative to its mean eigenvalue */
+    double ridge;           /* natural: of the input side, relative to the diagonal */
+    double positions;       /* share of each sequence's positions that is trained on; 1: all */
+    size_t step_tokens;     /* positions in one step */
+    double held_out;        /* share of the sequences that nothing is learned from */
     size_t held_out_tokens; /* measured of them, at most */
-    uint64_t seed;      /* of the order of the sequences, and of the positions */
-    const cbe_inputs *inputs; /* what was read, borrowed: a checkpoint knows its model by the digests; NULL: by the decoder alone */
-    const char *checkpoint; /* a file, replaced as training goes on; NULL: none */
+    uint64_t seed;          /* of the order of the sequences, and of the positions */
+    /* what was read, borrowed: a checkpoint knows its model by the digests; NULL: by the decoder
+     * alone */
+    const cbe_inputs *inputs;
+    const char *checkpoint;  /* a file, replaced as training goes on; NULL: none */
     size_t checkpoint_steps; /* between two checkpoints, about */
-    bool resume;            /* go on from the checkpoint if there is one */
+    bool resume;             /* go on from the checkpoint if there is one */
 } cbe_lens_train_options;
 
 void cbe_lens_train_options_init(cbe_lens_train_options *options);
@@ -72,30 +79,36 @@ typedef struct {
 /** What happened; owns its arrays. */
 typedef struct {
     size_t n_layers, n_steps, step_tokens;
-    size_t n_sequences, n_held_out, n_measured; /* sequences trained on and held out; tokens measured of those held out */
-    size_t resumed_at;                          /* step; 0: from the beginning */
-    double *losses;                             /* (n_steps, n_layers): of each step, before it was taken */
-    double *logit, *start, *trained;            /* (n_layers): on held-out tokens, nats */
+    /* sequences trained on and held out; tokens measured of those held out */
+    size_t n_sequences, n_held_out, n_measured;
+    size_t resumed_at; /* step; 0: from the beginning */
+    /* (n_steps, n_layers): of each step, before it was taken */
+    double *losses;
+    double *logit, *start, *trained; /* (n_layers): on held-out tokens, nats */
 } cbe_lens_training;
 
 void cbe_lens_training_free(cbe_lens_training *training); /* a zeroed one is allowed */
 
-/** Trains. The same bits for any number of threads, and whether or not it was interrupted and resumed.
- * Memory, besides a chunk's hidden states: for each layer a lens, its momentum and, natural, 3 d^2 floats more; for each
- * thread, and once more, step_tokens V floats.
+/** Trains. The same bits for any number of threads, and whether or not it was interrupted and
+ * resumed. Memory, besides a chunk's hidden states: for each layer a lens, its momentum and,
+ * natural, 3 d^2 floats more; for each thread, and once more, step_tokens V floats.
  * @param init  for CBE_START_GIVEN, of the model's shape with a bias; else NULL
- * @return CBE_OK; CBE_ERR_ARG (options; too few tokens for one step); CBE_ERR_SHAPE (init); CBE_ERR_FORMAT or CBE_ERR_ARG
- *         (a checkpoint that is damaged, or of another run: what differs is named); CBE_ERR_NUMERIC (a layer diverged:
- *         named); CBE_ERR_CANCELLED; CBE_ERR_IO; CBE_ERR_NOMEM */
-cbe_status cbe_lens_train(cbe_tuned_lens **out, cbe_lens_training *training, const cbe_model *model, size_t n_sequences,
-                          size_t context_length, const int64_t *ids, const cbe_tuned_lens *init,
-                          const cbe_lens_train_options *options, const cbe_lens_train_hooks *hooks, cbe_error *err);
+ * @return CBE_OK; CBE_ERR_ARG (options; too few tokens for one step); CBE_ERR_SHAPE (init);
+ * CBE_ERR_FORMAT or CBE_ERR_ARG (a checkpoint that is damaged, or of another run: what differs is
+ * named); CBE_ERR_NUMERIC (a layer diverged: named); CBE_ERR_CANCELLED; CBE_ERR_IO;
+ * CBE_ERR_NOMEM */
+cbe_status cbe_lens_train(cbe_tuned_lens **out, cbe_lens_training *training, const cbe_model *model,
+                          size_t n_sequences, size_t context_length, const int64_t *ids,
+                          const cbe_tuned_lens *init, const cbe_lens_train_options *options,
+                          const cbe_lens_train_hooks *hooks, cbe_error *err);
 
-/** Learning curves: FOLDER/train.csv (step, tokens, each layer's loss, and in rows "logit", "start" and "trained" what was
- * measured on held-out tokens) and FOLDER/train.svg (groups of layers).
+/** Learning curves: FOLDER/train.csv (step, tokens, each layer's loss, and in rows "logit", "start"
+ * and "trained" what was measured on held-out tokens) and FOLDER/train.svg (groups of layers).
  * @return CBE_OK, CBE_ERR_IO, CBE_ERR_NOMEM */
-cbe_status cbe_lens_training_save(const cbe_lens_training *training, const char *folder, cbe_error *err);
-/** Layers of group g of the groups in which curves are drawn: first to last. @return how many groups there are */
+cbe_status cbe_lens_training_save(const cbe_lens_training *training, const char *folder,
+                                  cbe_error *err);
+/** Layers of group g of the groups in which curves are drawn: first to last. @return how many
+ * groups there are */
 size_t cbe_lens_training_group(size_t n_layers, size_t g, size_t *first, size_t *last);
 
 #ifdef __cplusplus

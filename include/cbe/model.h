@@ -55,7 +55,8 @@ void cbe_model_close(cbe_model *model); /* NULL is allowed */
 /** What a model is, without its weights: of a model as above, or of a config.json alone.
  * @param file_bytes [out] of its files; 0 for a config.json
  * @return as cbe_model_open, of what concerns the configuration */
-cbe_status cbe_model_read_config(cbe_model_config *out, size_t *file_bytes, const char *path, cbe_error *err);
+cbe_status cbe_model_read_config(cbe_model_config *out, size_t *file_bytes, const char *path,
+                                 cbe_error *err);
 
 const cbe_model_config *cbe_model_get_config(const cbe_model *model); /* borrowed */
 /** Final norm and unembedding; borrowed until close. */
@@ -63,7 +64,8 @@ const cbe_decoder *cbe_model_decoder(const cbe_model *model);
 /** The model's own tokenizer, to cbe_tokenizer_free. CBE_ERR_UNSUPPORTED when it is of a kind
  * that we do not read: ids can be given instead (--tokens).
  * @param inputs  files that are read are added to; NULL: not wanted */
-cbe_status cbe_model_tokenizer(cbe_tokenizer **out, const char *path, cbe_inputs *inputs, cbe_error *err);
+cbe_status cbe_model_tokenizer(cbe_tokenizer **out, const char *path, cbe_inputs *inputs,
+                               cbe_error *err);
 
 /** Receives logits (n_tokens, V) of the tokens first .. first + n_tokens - 1, in order. Anything
  * but CBE_OK ends the forward pass with that status. */
@@ -97,7 +99,8 @@ typedef struct {
  *         returned */
 cbe_status cbe_model_forward(const cbe_model *model, size_t n_sequences, size_t context_length,
                              const int64_t *ids, const cbe_forward_sink *sink, cbe_error *err);
-/** Whether sequences of that length have the same bits whichever others are run beside them; short ones share matrix products. */
+/** Whether sequences of that length have the same bits whichever others are run beside them; short
+ * ones share matrix products. */
 bool cbe_forward_is_by_sequence(size_t context_length);
 
 #ifdef __cplusplus

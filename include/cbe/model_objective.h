@@ -1,11 +1,12 @@
 /*
  * model_objective.h - the energy of ablating directions in the whole model.
  *
- * The component is taken out of a layer's hidden states, h'_n = h_n - c_n v for all tokens but those of skipped positions,
- * the blocks behind it and the decoder run on, and the output is compared with that of the clean model. The gradient comes
- * back through the same blocks. One evaluation costs the products of these blocks for each token, twice with gradient,
- * and of the unembedding likewise (with a final soft cap twice that).
- * Source: Belrose et al. 2023, arXiv:2303.08112, section 4; docs/maths.md, the whole model.
+ * The component is taken out of a layer's hidden states, h'_n = h_n - c_n v for all tokens but
+ * those of skipped positions, the blocks behind it and the decoder run on, and the output is
+ * compared with that of the clean model. The gradient comes back through the same blocks. One
+ * evaluation costs the products of these blocks for each token, twice with gradient, and of the
+ * unembedding likewise (with a final soft cap twice that). Source: Belrose et al. 2023,
+ * arXiv:2303.08112, section 4; docs/maths.md, the whole model.
  */
 #ifndef CBE_MODEL_OBJECTIVE_H
 #define CBE_MODEL_OBJECTIVE_H
@@ -17,8 +18,8 @@
 extern "C" {
 #endif
 
-/** Tokens are those of n_sequences of context_length less the first skip_positions of each: n = b (S - skip) + s - skip. Skipped
- * ones stay in the context as they are. */
+/** Tokens are those of n_sequences of context_length less the first skip_positions of each: n = b
+ * (S - skip) + s - skip. Skipped ones stay in the context as they are. */
 typedef struct {
     size_t n_sequences, context_length, skip_positions;
     size_t first_block; /* the least `first` of the layers that will be set */
@@ -28,11 +29,15 @@ typedef struct {
     const int64_t *labels;      /* (N), the next token or -1; ce only. Copied */
     const bool *held_out;       /* (N), whole sequences; NULL: none. Copied */
     size_t max_batch;           /* directions in one evaluation; 0: 8 */
-    size_t memory;              /* bytes that the objective may take; 0: no limit. Decides how many sequences run at
-                                   once, and whether blocks are run anew on the way back */
-    cbe_precision precision; /* of all products but attention's; the clean output is taken from it with those of all tokens */
-    const cbe_processes *processes; /* borrowed; as in cbe_lens_options, in whole sequences: n_sequences and labels are the process's
-                                       own; held_out and derangement are of all, its own sequences beginning with */
+    /* bytes that the objective may take; 0: no limit. Decides how many sequences run at once, and
+     * whether blocks are run anew on the way back */
+    size_t memory;
+    /* of all products but attention's; the clean output is taken from it with those of all
+     * tokens */
+    cbe_precision precision;
+    /* borrowed; as in cbe_lens_options, in whole sequences: n_sequences and labels are the
+     * process's own; held_out and derangement are of all, its own sequences beginning with */
+    const cbe_processes *processes;
     size_t first_sequence;
 } cbe_model_objective_options;
 
@@ -48,19 +53,22 @@ typedef struct {
 cbe_status cbe_model_objective_choose(cbe_model_objective_plan *plan, const cbe_model *model,
                                       const cbe_model_objective_options *options, cbe_error *err);
 
-/** Creates the objective; the model is borrowed until free. cbe_model_objective_set_layer comes first. In energies of a sample,
- * tokens are those of whole sequences.
- * @param last  hidden_states.L of all tokens, skipped ones too (B S, d): the clean output is taken from it, which is one product
- *              N V d, for kl two
- * @return CBE_OK; CBE_ERR_ARG (as cbe_lens_objective_create; sequences held out in part; too little memory); CBE_ERR_NOMEM;
- *         CBE_ERR_NUMERIC; CBE_ERR_UNSUPPORTED (a precision that this CPU or this program lacks) */
+/** Creates the objective; the model is borrowed until free. cbe_model_objective_set_layer comes
+ * first. In energies of a sample, tokens are those of whole sequences.
+ * @param last  hidden_states.L of all tokens, skipped ones too (B S, d): the clean output is taken
+ * from it, which is one product N V d, for kl two
+ * @return CBE_OK; CBE_ERR_ARG (as cbe_lens_objective_create; sequences held out in part; too little
+ * memory); CBE_ERR_NOMEM; CBE_ERR_NUMERIC; CBE_ERR_UNSUPPORTED (a precision that this CPU or this
+ * program lacks) */
 cbe_status cbe_model_objective_create(cbe_objective **out, const cbe_model *model,
-                                      const cbe_model_objective_options *options, const float *last, cbe_error *err);
+                                      const cbe_model_objective_options *options, const float *last,
+                                      cbe_error *err);
 
 /** Sets the layer: hidden_states.first, first_block <= first <= L.
  * @param hidden  (B S, d) of all tokens, skipped ones too; borrowed until the next call or free
  * @return CBE_OK; CBE_ERR_NOMEM, and that only where tokens are divided over processes */
-cbe_status cbe_model_objective_set_layer(cbe_objective *objective, size_t first, const float *hidden, cbe_error *err);
+cbe_status cbe_model_objective_set_layer(cbe_objective *objective, size_t first,
+                                         const float *hidden, cbe_error *err);
 
 #ifdef __cplusplus
 }

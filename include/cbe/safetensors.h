@@ -6,8 +6,9 @@
  *               "__metadata__": {"KEY": "STRING", ...} }
  *
  * Files are mapped, never read whole. Everything in the header is checked before it is used:
- * lengths against the file's size, products for overflow, tensors for overlap and holes.
- * F64, F32, F16, BF16, I64, I32, U8 and BOOL (as U8) are read; another dtype is an error only when its tensor is asked for.
+ * lengths against the file's size, products for overflow, tensors for overlap and holes. F64, F32,
+ * F16, BF16, I64, I32, U8 and BOOL (as U8) are read; another dtype is an error only when its tensor
+ * is asked for.
  */
 #ifndef CBE_SAFETENSORS_H
 #define CBE_SAFETENSORS_H
@@ -38,7 +39,8 @@ const char *cbe_safetensors_dtype_name(const cbe_safetensors *file, size_t i);
 /** Shape of the i-th tensor: n_dims through *n_dims, dimensions borrowed. */
 const size_t *cbe_safetensors_shape(const cbe_safetensors *file, size_t i, size_t *n_dims);
 /** Adds the file to the inputs of a run. @return CBE_OK, CBE_ERR_NOMEM */
-cbe_status cbe_safetensors_note(const cbe_safetensors *file, cbe_inputs *inputs, cbe_input_role role, cbe_error *err);
+cbe_status cbe_safetensors_note(const cbe_safetensors *file, cbe_inputs *inputs,
+                                cbe_input_role role, cbe_error *err);
 /** Value of a key of __metadata__, borrowed; NULL when there is none. */
 const char *cbe_safetensors_metadata(const cbe_safetensors *file, const char *key);
 

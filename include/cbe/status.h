@@ -16,9 +16,10 @@ extern "C" {
 
 typedef enum {
     CBE_OK = 0,
-    CBE_ERR_ARG,         /* a caller's value: k > hidden size, layer 40 of 30 */
-    CBE_ERR_NOMEM,       /* an allocation failed, or a size overflowed size_t */
-    CBE_ERR_IO,          /* a name that cannot be read or written: a missing file, a folder without permission */
+    CBE_ERR_ARG,   /* a caller's value: k > hidden size, layer 40 of 30 */
+    CBE_ERR_NOMEM, /* an allocation failed, or a size overflowed size_t */
+    /* a name that cannot be read or written: a missing file, a folder without permission */
+    CBE_ERR_IO,
     CBE_ERR_SYSTEM,      /* the machine: a full disk, a device's error, too many open files */
     CBE_ERR_FORMAT,      /* a file that breaks its own format: truncated, overlapping tensors */
     CBE_ERR_SHAPE,       /* valid files that do not fit together: a lens of another width */

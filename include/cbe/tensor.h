@@ -23,7 +23,8 @@ typedef enum {
     CBE_I64,
     CBE_I32,
     CBE_U8, /* booleans too */
-    /* GGUF blocks of 32: an f16 scale, in _1 an f16 minimum too, and 4, 5 or 8 bits for each item */
+    /* GGUF blocks of 32: an f16 scale, in _1 an f16 minimum too, and 4, 5 or 8 bits for each
+     * item */
     CBE_Q4_0,
     CBE_Q4_1,
     CBE_Q5_0,

@@ -1,9 +1,10 @@
 /*
  * ablation.c - see cbe/ablation.h.
  *
- * A variant is a subspace and a rank, a pair a variant and a sequence. Pairs run behind the layer in batches, forward alone, and
- * their energies, cross-entropies and top tokens come from one pass through the unembedding (divergence.h). The clean output is
- * taken once for all layers. Sums go over the tokens of a pair in their order, then over pairs.
+ * A variant is a subspace and a rank, a pair a variant and a sequence. Pairs run behind the layer
+ * in batches, forward alone, and their energies, cross-entropies and top tokens come from one pass
+ * through the unembedding (divergence.h). The clean output is taken once for all layers. Sums go
+ * over the tokens of a pair in their order, then over pairs.
  *
  * N tokens that are ablated: those of B sequences of S positions that are not skipped.
  */
@@ -35,15 +36,15 @@ struct cbe_ablation_run {
     bool derangement_unused;
     cbe_suffix *suffix;
     cbe_divergence *divergence;
-    float *whole;                     /* (B S, d) of the layer */
-    float *hidden;                    /* (N, d): those of them that are ablated */
-    int64_t *labels;                  /* (N), the next token or -1 */
-    int64_t *derangement;             /* (N); NULL unless resample */
-    cbe_divergence_measure *clean;    /* (N) */
-    double *coeff;                    /* (CBE_N_SPANS, N, m) of each subspace */
-    double (*sums)[CBE_N_EFFECTS];    /* (CBE_N_SPANS, m, B): of the tokens of a pair */
-    cbe_divergence_item *items;       /* (at_once each, N at the least) */
-    int64_t *item_labels;             /* likewise, all below */
+    float *whole;                  /* (B S, d) of the layer */
+    float *hidden;                 /* (N, d): those of them that are ablated */
+    int64_t *labels;               /* (N), the next token or -1 */
+    int64_t *derangement;          /* (N); NULL unless resample */
+    cbe_divergence_measure *clean; /* (N) */
+    double *coeff;                 /* (CBE_N_SPANS, N, m) of each subspace */
+    double (*sums)[CBE_N_EFFECTS]; /* (CBE_N_SPANS, m, B): of the tokens of a pair */
+    cbe_divergence_item *items;    /* (at_once each, N at the least) */
+    int64_t *item_labels;          /* likewise, all below */
     double *energy;
     cbe_divergence_measure *measures;
     const cbe_subspace *spans[CBE_N_SPANS];
@@ -66,13 +67,16 @@ const char *cbe_span_name(cbe_span_kind span)
 /* Every array, its size by the fields that are set. */
 static void list_arrays(cbe_ablation_run *o, cbe_array list[N_ARRAYS])
 {
-    const size_t n = o->n_tokens, m = o->options.max_rank, pairs = cbe_times(CBE_N_SPANS, m, o->n_sequences);
+    const size_t n = o->n_tokens, m = o->options.max_rank,
+                 pairs = cbe_times(CBE_N_SPANS, m, o->n_sequences);
     const size_t items = cbe_max_size(n, cbe_times(o->at_once, o->each, 1));
     const cbe_array arrays[] = {
-        {&o->whole, cbe_times(o->n_sequences, o->length, o->d), sizeof *o->whole, "hidden states of a layer"},
+        {&o->whole, cbe_times(o->n_sequences, o->length, o->d), sizeof *o->whole,
+         "hidden states of a layer"},
         {&o->hidden, cbe_times(n, o->d, 1), sizeof *o->hidden, "hidden states of a layer"},
         {&o->labels, n, sizeof *o->labels, "labels"},
-        {&o->derangement, o->options.ablation == CBE_ABLATE_RESAMPLE ? n : 0, sizeof *o->derangement, "derangement"},
+        {&o->derangement, o->options.ablation == CBE_ABLATE_RESAMPLE ? n : 0,
+         sizeof *o->derangement, "derangement"},
         {&o->clean, n, sizeof *o->clean, "clean output"},
         {&o->coeff, cbe_times(CBE_N_SPANS, n, m), sizeof *o->coeff, "coefficients of subspaces"},
         {&o->sums, pairs, sizeof *o->sums, "sums over tokens"},
@@ -108,7 +112,9 @@ static size_t bytes_of(cbe_ablation_run *o)
     const cbe_suffix_options suffix = suffix_options(o);
     size_t total = cbe_suffix_bytes(o->model, &suffix);
     list_arrays(o, arrays);
-    if (!cbe_add_size(total, cbe_divergence_bytes(cbe_model_decoder(o->model), CBE_OBJECTIVE_KL, o->n_tokens), &total) ||
+    if (!cbe_add_size(
+            total, cbe_divergence_bytes(cbe_model_decoder(o->model), CBE_OBJECTIVE_KL, o->n_tokens),
+            &total) ||
         !cbe_add_size(total, cbe_times(EIGEN_MATRICES * sizeof(double), o->d, o->d), &total))
         return SIZE_MAX;
     return cbe_arrays_bytes(N_ARRAYS, arrays, total);
@@ -126,7 +132,8 @@ static cbe_status choose_batch(cbe_ablation_run *o, cbe_error *err)
         if (o->at_once == 1) break;
     }
     return cbe_fail(err, CBE_ERR_ARG, -1,
-                    "%zu sequences of %zu tokens need %.4g MB at least for ablations, and %.4g MB are left for them; give more "
+                    "%zu sequences of %zu tokens need %.4g MB at least for ablations, and %.4g MB "
+                    "are left for them; give more "
                     "--memory, or a smaller --context-length or --max-tokens",
                     o->n_sequences, o->length, 1e-6 * (double)o->bytes, 1e-6 * (double)memory);
 }
@@ -141,18 +148,22 @@ static cbe_status describe(cbe_ablation_run *o, cbe_error *err)
     o->d = cbe_hidden_states_hidden_size(o->states);
     if (options->ablation == CBE_ABLATE_OPTIMAL)
         return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
-                        "optimal ablation is not known for subspaces, only for single directions: use mean, resample or zero");
+                        "optimal ablation is not known for subspaces, only for single directions: "
+                        "use mean, resample or zero");
     if (o->n_tokens == 0)
-        return cbe_fail(err, CBE_ERR_ARG, -1, "no token is left: sequences have %zu tokens and %zu positions are skipped",
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "no token is left: sequences have %zu tokens and %zu positions are skipped",
                         o->length, options->skip_positions);
     o->each = o->length - options->skip_positions;
     if (o->n_tokens != o->n_sequences * o->each)
-        return cbe_fail(err, CBE_ERR_ARG, -1, "the whole model needs all tokens of its sequences; leave out the mask");
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "the whole model needs all tokens of its sequences; leave out the mask");
     if (options->ablation != CBE_ABLATE_ZERO && o->n_tokens < 2)
         return cbe_fail(err, CBE_ERR_ARG, -1, "%s ablation needs at least 2 tokens, there is 1",
                         cbe_ablation_name(options->ablation));
     /* Layers before the first that there are states of will not be asked for. */
-    while (o->first_block < n_layers && !cbe_hidden_states_has(o->states, o->first_block)) o->first_block++;
+    while (o->first_block < n_layers && !cbe_hidden_states_has(o->states, o->first_block))
+        o->first_block++;
     return choose_batch(o, err);
 }
 
@@ -174,14 +185,17 @@ static void make_derangement(cbe_ablation_run *o)
 static cbe_status take_clean(cbe_ablation_run *o, cbe_error *err)
 {
     for (size_t n = 0; n < o->n_tokens; n++)
-        o->items[n] = (cbe_divergence_item){n, n / o->each * o->length + o->options.skip_positions + n % o->each};
+        o->items[n] = (cbe_divergence_item){n, n / o->each * o->length + o->options.skip_positions +
+                                                   n % o->each};
     const cbe_status st = cbe_divergence_set_clean(o->divergence, o->items, o->whole, err);
     if (st == CBE_OK)
-        cbe_divergence_measure_rows(o->divergence, o->n_tokens, o->items, o->whole, o->labels, o->energy, o->clean);
+        cbe_divergence_measure_rows(o->divergence, o->n_tokens, o->items, o->whole, o->labels,
+                                    o->energy, o->clean);
     return st;
 }
 
-cbe_status cbe_ablation_run_create(cbe_ablation_run **out, const cbe_model *model, const cbe_hidden_states *states,
+cbe_status cbe_ablation_run_create(cbe_ablation_run **out, const cbe_model *model,
+                                   const cbe_hidden_states *states,
                                    const cbe_ablation_options *options, cbe_error *err)
 {
     cbe_ablation_run *o = cbe_alloc_zero(1, sizeof *o, "ablations", err);
@@ -195,9 +209,13 @@ cbe_status cbe_ablation_run_create(cbe_ablation_run **out, const cbe_model *mode
     if (st == CBE_OK) st = cbe_arrays_allocate(N_ARRAYS, arrays, err);
     if (st == CBE_OK) st = cbe_suffix_create(&o->suffix, model, &suffix, err);
     if (st == CBE_OK)
-        st = cbe_divergence_create(&o->divergence, cbe_model_decoder(model), CBE_OBJECTIVE_KL, o->n_tokens, NULL, err);
-    if (st == CBE_OK) st = cbe_hidden_states_labels(states, options->skip_positions, o->labels, err);
-    if (st == CBE_OK) st = cbe_hidden_states_read(states, cbe_model_get_config(model)->n_layers, 0, o->whole, err);
+        st = cbe_divergence_create(&o->divergence, cbe_model_decoder(model), CBE_OBJECTIVE_KL,
+                                   o->n_tokens, NULL, err);
+    if (st == CBE_OK)
+        st = cbe_hidden_states_labels(states, options->skip_positions, o->labels, err);
+    if (st == CBE_OK)
+        st =
+            cbe_hidden_states_read(states, cbe_model_get_config(model)->n_layers, 0, o->whole, err);
     if (st == CBE_OK) st = take_clean(o, err);
     if (st != CBE_OK) {
         cbe_ablation_run_free(o);
@@ -233,13 +251,16 @@ bool cbe_ablation_derangement_unused(const cbe_ablation_run *run)
 static void ablate_pair(cbe_ablation_run *o, size_t m, size_t pair, size_t place)
 {
     const size_t d = o->d, each = o->each, skip = o->options.skip_positions;
-    const size_t variant = pair / o->n_sequences, b = pair % o->n_sequences, span = variant / m, rank = variant % m + 1;
+    const size_t variant = pair / o->n_sequences, b = pair % o->n_sequences, span = variant / m,
+                 rank = variant % m + 1;
     float *rows = cbe_suffix_hidden(o->suffix) + place * o->length * d;
     memcpy(rows, o->whole + b * o->length * d, skip * d * sizeof *rows);
-    cbe_subspace_subtract(o->spans[span], rank, each, o->coeff + (span * o->n_tokens + b * each) * m, o->hidden + b * each * d,
+    cbe_subspace_subtract(o->spans[span], rank, each,
+                          o->coeff + (span * o->n_tokens + b * each) * m, o->hidden + b * each * d,
                           rows + skip * d);
     for (size_t i = 0; i < each; i++) {
-        o->items[place * each + i] = (cbe_divergence_item){b * each + i, place * o->length + skip + i};
+        o->items[place * each + i] =
+            (cbe_divergence_item){b * each + i, place * o->length + skip + i};
         o->item_labels[place * each + i] = o->labels[b * each + i];
     }
 }
@@ -267,7 +288,8 @@ static cbe_status run_pairs(cbe_ablation_run *o, size_t state, size_t m, cbe_err
         for (size_t p = 0; p < n; p++) ablate_pair(o, m, first + p, p);
         const cbe_status st = cbe_suffix_forward(o->suffix, state, n, false, err);
         if (st != CBE_OK) return st;
-        cbe_divergence_measure_rows(o->divergence, n * o->each, o->items, cbe_suffix_hidden(o->suffix), o->item_labels, o->energy,
+        cbe_divergence_measure_rows(o->divergence, n * o->each, o->items,
+                                    cbe_suffix_hidden(o->suffix), o->item_labels, o->energy,
                                     o->measures);
         for (size_t p = 0; p < n; p++) add_up(o, first + p, p);
         if (o->options.progress && !o->options.progress(o->options.context, first + n, pairs))
@@ -277,7 +299,8 @@ static cbe_status run_pairs(cbe_ablation_run *o, size_t state, size_t m, cbe_err
 }
 
 /* Mean of the means of n sequences of `count` tokens each, and its standard error. */
-static void average(size_t n, size_t count, const double (*sums)[CBE_N_EFFECTS], cbe_effect effect, cbe_effects *out)
+static void average(size_t n, size_t count, const double (*sums)[CBE_N_EFFECTS], cbe_effect effect,
+                    cbe_effects *out)
 {
     double mean = 0, squares = 0;
     for (size_t b = 0; b < n; b++) mean += sums[b][effect] / (double)count / (double)n;
@@ -286,37 +309,43 @@ static void average(size_t n, size_t count, const double (*sums)[CBE_N_EFFECTS],
     out->error[effect] = count && n > 1 ? sqrt(squares / ((double)n * (double)(n - 1))) : NAN;
 }
 
-static cbe_status make_spans(cbe_ablation_run *o, size_t layer, size_t m, const double *vectors, cbe_subspace **spans,
-                             cbe_error *err)
+static cbe_status make_spans(cbe_ablation_run *o, size_t layer, size_t m, const double *vectors,
+                             cbe_subspace **spans, cbe_error *err)
 {
     const cbe_ablation ablation = o->options.ablation;
     cbe_status st = cbe_subspace_create(&spans[CBE_SPAN_BASIS], m, o->d, vectors, err);
     if (st == CBE_OK)
-        st = cbe_subspace_principal(&spans[CBE_SPAN_PRINCIPAL], m, o->d, ablation, o->n_tokens, o->hidden, o->derangement, err);
-    if (st == CBE_OK) st = cbe_subspace_random(&spans[CBE_SPAN_RANDOM], m, o->d, o->options.seed + layer, err);
+        st = cbe_subspace_principal(&spans[CBE_SPAN_PRINCIPAL], m, o->d, ablation, o->n_tokens,
+                                    o->hidden, o->derangement, err);
+    if (st == CBE_OK)
+        st = cbe_subspace_random(&spans[CBE_SPAN_RANDOM], m, o->d, o->options.seed + layer, err);
     for (size_t i = 0; i < CBE_N_SPANS && st == CBE_OK; i++) {
-        st = cbe_subspace_coefficients(spans[i], ablation, o->n_tokens, o->hidden, o->derangement, o->coeff + i * o->n_tokens * m,
-                                       err);
+        st = cbe_subspace_coefficients(spans[i], ablation, o->n_tokens, o->hidden, o->derangement,
+                                       o->coeff + i * o->n_tokens * m, err);
         o->spans[i] = spans[i];
     }
     return st;
 }
 
-cbe_status cbe_ablation_run_layer(cbe_ablation_run *o, size_t layer, size_t state, size_t m, const double *vectors,
-                                  cbe_effects *out, cbe_error *err)
+cbe_status cbe_ablation_run_layer(cbe_ablation_run *o, size_t layer, size_t state, size_t m,
+                                  const double *vectors, cbe_effects *out, cbe_error *err)
 {
     if (m == 0 || m > o->options.max_rank || state < o->first_block)
-        return cbe_fail(err, CBE_ERR_ARG, -1, "%zu vectors at hidden_states.%zu: prepared were 1 to %zu, from hidden_states.%zu on",
-                        m, state, o->options.max_rank, o->first_block);
+        return cbe_fail(
+            err, CBE_ERR_ARG, -1,
+            "%zu vectors at hidden_states.%zu: prepared were 1 to %zu, from hidden_states.%zu on",
+            m, state, o->options.max_rank, o->first_block);
     cbe_subspace *spans[CBE_N_SPANS] = {NULL};
     cbe_status st = cbe_hidden_states_read(o->states, state, 0, o->whole, err);
-    if (st == CBE_OK) st = cbe_hidden_states_read(o->states, state, o->options.skip_positions, o->hidden, err);
+    if (st == CBE_OK)
+        st = cbe_hidden_states_read(o->states, state, o->options.skip_positions, o->hidden, err);
     if (st == CBE_OK) st = make_spans(o, layer, m, vectors, spans, err);
     if (st == CBE_OK) st = run_pairs(o, state, m, err);
     for (size_t v = 0; v < CBE_N_SPANS * m && st == CBE_OK; v++)
         for (int e = 0; e < CBE_N_EFFECTS; e++)
             average(o->n_sequences, e == CBE_EFFECT_CE ? o->each - 1 : o->each,
-                    (const double(*)[CBE_N_EFFECTS])o->sums + v * o->n_sequences, (cbe_effect)e, &out[v]);
+                    (const double(*)[CBE_N_EFFECTS])o->sums + v * o->n_sequences, (cbe_effect)e,
+                    &out[v]);
     for (int i = 0; i < CBE_N_SPANS; i++) cbe_subspace_free(spans[i]);
     return st;
 }

@@ -52,7 +52,8 @@ static bool is_near(const cbe_search *s, const double *a, const double *b)
 }
 
 /* Stops runner i where a known maximum or another runner is as high and near. */
-static void join(const cbe_search *s, size_t n, cbe_runner *runners, size_t i, const cbe_maxima *known)
+static void join(const cbe_search *s, size_t n, cbe_runner *runners, size_t i,
+                 const cbe_maxima *known)
 {
     cbe_runner *r = &runners[i];
     for (size_t j = 0; j < known->n && !r->joined; j++)
@@ -73,7 +74,9 @@ void cbe_runner_tell(const cbe_search *s, cbe_runner *r, double energy, const do
     const double factor = r->scale > 0 ? 1 / energy : r->scale < 0 ? -1 / r->scale : 1;
     for (size_t k = 0; k < s->d; k++) r->grad[k] *= -factor;
     /* The logarithm of nothing, or less, is no number: the line search turns back. */
-    const double f = r->scale > 0 ? -1 - log(energy / r->scale) : r->scale < 0 ? -2 + energy / r->scale : -energy;
+    const double f = r->scale > 0   ? -1 - log(energy / r->scale)
+                     : r->scale < 0 ? -2 + energy / r->scale
+                                    : -energy;
     cbe_lbfgs_tell(r->opt, f, r->grad);
     if (cbe_lbfgs_iterations(r->opt) == before) return;
     r->gain = energy - r->reached;
@@ -113,8 +116,8 @@ static size_t ask(cbe_search *s, size_t n, cbe_runner *runners)
     return m;
 }
 
-cbe_status cbe_ascend(cbe_search *s, size_t n, cbe_runner *runners, const cbe_ascent *rules, size_t *evaluations,
-                      cbe_error *err)
+cbe_status cbe_ascend(cbe_search *s, size_t n, cbe_runner *runners, const cbe_ascent *rules,
+                      size_t *evaluations, cbe_error *err)
 {
     for (size_t i = 0; i < n; i++) {
         runners[i].joined = runners[i].given_up = false;
@@ -126,16 +129,20 @@ cbe_status cbe_ascend(cbe_search *s, size_t n, cbe_runner *runners, const cbe_as
         if (m < rules->fewest)
             for (size_t b = 0; b < m; b++) runners[s->batch_runner[b]].given_up = true;
         if (m == 0 || m < rules->fewest) return CBE_OK;
-        cbe_status st = cbe_objective_eval(s->objective, m, s->batch_v, s->batch_energy, s->batch_grad, NULL, err);
+        cbe_status st = cbe_objective_eval(s->objective, m, s->batch_v, s->batch_energy,
+                                           s->batch_grad, NULL, err);
         if (st != CBE_OK) return st;
         *evaluations += m;
         for (size_t b = 0; b < m; b++) {
-            cbe_runner_tell(s, &runners[s->batch_runner[b]], s->batch_energy[b], s->batch_grad + b * s->d);
+            cbe_runner_tell(s, &runners[s->batch_runner[b]], s->batch_energy[b],
+                            s->batch_grad + b * s->d);
             if (s->batch_energy[b] > s->best_energy) s->best_energy = s->batch_energy[b];
         }
-        for (size_t b = 0; rules->known && b < m; b++) join(s, n, runners, s->batch_runner[b], rules->known);
+        for (size_t b = 0; rules->known && b < m; b++)
+            join(s, n, runners, s->batch_runner[b], rules->known);
         for (size_t b = 0; rules->share > 0 && b < m; b++)
-            runners[s->batch_runner[b]].given_up = is_hopeless(n, runners, s->batch_runner[b], rules->share);
+            runners[s->batch_runner[b]].given_up =
+                is_hopeless(n, runners, s->batch_runner[b], rules->share);
         if ((st = cbe_search_tell_progress(s, err)) != CBE_OK) return st;
     }
 }

@@ -72,7 +72,8 @@ static cbe_status lens_gram(const cbe_candidate_input *in, double *f, cbe_error 
     return CBE_OK;
 }
 
-/* Mean hidden state of all processes' tokens, (d); zero where that is what states are compared with. */
+/* Mean hidden state of all processes' tokens, (d); zero where that is what states are compared
+ * with. */
 static void mean_state(const cbe_candidate_input *in, cbe_long_sum *sums, double *mean)
 {
     const size_t n = in->n_tokens, d = in->decoder->hidden_size;
@@ -87,30 +88,37 @@ static void mean_state(const cbe_candidate_input *in, cbe_long_sum *sums, double
 
 static size_t group_of(const cbe_candidate_input *in, size_t sequences, size_t each, size_t token)
 {
-    return cbe_group_of_sequence(sequences, (in->first_token + token) / each, each >= LEAST_GRAM_ROWS);
+    return cbe_group_of_sequence(sequences, (in->first_token + token) / each,
+                                 each >= LEAST_GRAM_ROWS);
 }
 
-/* Second moment (d, d) of D_n / |h_n|: every token counts, however long. For resample, D_n is a difference
- * of two tokens: its second moment is twice that about the mean, and the factor does not matter.
+/* Second moment (d, d) of D_n / |h_n|: every token counts, however long. For resample, D_n is a
+ * difference of two tokens: its second moment is twice that about the mean, and the factor does not
+ * matter.
  * @param rows, product, sums  work space of (GRAM_ROWS, d), (d, d) and (d, d) */
-static void delta_moment(const cbe_candidate_input *in, const double *mean, float *rows, float *product, cbe_long_sum *sums,
-                         double *moment)
+static void delta_moment(const cbe_candidate_input *in, const double *mean, float *rows,
+                         float *product, cbe_long_sum *sums, double *moment)
 {
     const size_t n = in->n_tokens, d = in->decoder->hidden_size;
-    /* A product has rows of one group of sequences: in float32, it must not depend on how they are divided. */
-    const size_t each = in->sequence_tokens ? in->sequence_tokens : in->all_tokens, sequences = in->all_tokens / each;
+    /* A product has rows of one group of sequences: in float32, it must not depend on how they are
+     * divided. */
+    const size_t each = in->sequence_tokens ? in->sequence_tokens : in->all_tokens,
+                 sequences = in->all_tokens / each;
     memset(sums, 0, d * d * sizeof *sums);
     for (size_t first = 0, count; first < n; first += count) {
         const size_t group = group_of(in, sequences, each, first);
         count = each - (in->first_token + first) % each;
-        while (first + count < n && count < GRAM_ROWS && group_of(in, sequences, each, first + count) == group) count += each;
+        while (first + count < n && count < GRAM_ROWS &&
+               group_of(in, sequences, each, first + count) == group)
+            count += each;
         count = cbe_min_size(cbe_min_size(count, GRAM_ROWS), n - first);
         for (size_t i = 0; i < count; i++) {
             const float *h = in->hidden + (first + i) * d;
             double norm2 = 0;
             for (size_t k = 0; k < d; k++) norm2 += (double)h[k] * (double)h[k];
             const double scale = norm2 > 0 ? 1 / sqrt(norm2) : 0;
-            for (size_t k = 0; k < d; k++) rows[i * d + k] = (float)(((double)h[k] - mean[k]) * scale);
+            for (size_t k = 0; k < d; k++)
+                rows[i * d + k] = (float)(((double)h[k] - mean[k]) * scale);
         }
         cbe_gemm(true, false, d, d, count, 1, rows, d, rows, d, 0, product, d);
         for (size_t i = 0; i < d * d; i++) cbe_long_add(&sums[i], (double)product[i]);
@@ -119,13 +127,16 @@ static void delta_moment(const cbe_candidate_input *in, const double *mean, floa
     for (size_t i = 0; i < d * d; i++) moment[i] = cbe_long_value(&sums[i]);
 }
 
-/* D_n of n tokens spread evenly; of resample, whose D_n are differences of any two tokens, those from the mean. */
-static void token_directions(const cbe_candidate_input *in, const double *mean, size_t n, double *out)
+/* D_n of n tokens spread evenly; of resample, whose D_n are differences of any two tokens, those
+ * from the mean. */
+static void token_directions(const cbe_candidate_input *in, const double *mean, size_t n,
+                             double *out)
 {
     const size_t d = in->decoder->hidden_size;
     memset(out, 0, n * d * sizeof *out);
     for (size_t i = 0; i < n; i++) {
-        const size_t token = (size_t)(((double)i + 0.5) * (double)in->all_tokens / (double)n) - in->first_token;
+        const size_t token =
+            (size_t)(((double)i + 0.5) * (double)in->all_tokens / (double)n) - in->first_token;
         if (token >= in->n_tokens) continue; /* another process's, lower ones too: they wrap */
         const float *h = in->hidden + token * d;
         for (size_t k = 0; k < d; k++) out[i * d + k] = (double)h[k] - mean[k];
@@ -133,15 +144,18 @@ static void token_directions(const cbe_candidate_input *in, const double *mean, 
     cbe_processes_sum(in->processes, n * d, out);
 }
 
-/* What is taken from the tokens of all processes: the second moment (d, d), and the directions of n tokens (n, d). */
-static cbe_status summarise(const cbe_candidate_input *in, size_t n, double *moment, double *tokens, cbe_error *err)
+/* What is taken from the tokens of all processes: the second moment (d, d), and the directions of n
+ * tokens (n, d). */
+static cbe_status summarise(const cbe_candidate_input *in, size_t n, double *moment, double *tokens,
+                            cbe_error *err)
 {
     const size_t d = in->decoder->hidden_size;
     double *mean = cbe_alloc(d, sizeof *mean, "second moment", err);
     float *rows = cbe_alloc(GRAM_ROWS * d, sizeof *rows, "second moment", err);
     float *product = cbe_alloc(d * d, sizeof *product, "second moment", err);
     cbe_long_sum *sums = cbe_alloc(d * d, sizeof *sums, "second moment", err);
-    const cbe_status own = moment && tokens && mean && rows && product && sums ? CBE_OK : CBE_ERR_NOMEM;
+    const cbe_status own =
+        moment && tokens && mean && rows && product && sums ? CBE_OK : CBE_ERR_NOMEM;
     const cbe_status st = cbe_processes_agree(in->processes, own, err);
     if (st == CBE_OK) {
         mean_state(in, sums, mean);
@@ -156,7 +170,8 @@ static cbe_status summarise(const cbe_candidate_input *in, size_t n, double *mom
 }
 
 /* Leading eigenvectors of a, which is destroyed. */
-static cbe_status leading(size_t d, double *a, size_t n, double *values, double *out, cbe_error *err)
+static cbe_status leading(size_t d, double *a, size_t n, double *values, double *out,
+                          cbe_error *err)
 {
     const cbe_status st = cbe_eigen_symmetric(d, a, values, err);
     if (st == CBE_OK) memcpy(out, a, n * d * sizeof *out);
@@ -170,7 +185,8 @@ static double trace(size_t d, const double *a)
     return sum > 0 ? sum : 1;
 }
 
-cbe_status cbe_candidates_singular(const cbe_candidate_input *input, size_t n, double *out, cbe_error *err)
+cbe_status cbe_candidates_singular(const cbe_candidate_input *input, size_t n, double *out,
+                                   cbe_error *err)
 {
     const size_t d = input->decoder->hidden_size;
     double *f = cbe_alloc(d * d + d, sizeof *f, "candidates", err);
@@ -182,7 +198,8 @@ cbe_status cbe_candidates_singular(const cbe_candidate_input *input, size_t n, d
 }
 
 /* (I + A)' C W~_t of vocabulary entries spread evenly: what moves their logits most. */
-static cbe_status logit_directions(const cbe_candidate_input *in, size_t n, double *out, cbe_error *err)
+static cbe_status logit_directions(const cbe_candidate_input *in, size_t n, double *out,
+                                   cbe_error *err)
 {
     const cbe_decoder *decoder = in->decoder;
     const size_t d = decoder->hidden_size;
@@ -208,14 +225,17 @@ static cbe_status logit_directions(const cbe_candidate_input *in, size_t n, doub
     return CBE_OK;
 }
 
-cbe_status cbe_candidates_all(const cbe_candidate_input *input, size_t n, double *out, cbe_start_kind *kinds, cbe_error *err)
+cbe_status cbe_candidates_all(const cbe_candidate_input *input, size_t n, double *out,
+                              cbe_start_kind *kinds, cbe_error *err)
 {
-    static const cbe_start_kind of_family[CBE_CANDIDATE_FAMILIES] = {CBE_FROM_BOTH, CBE_FROM_UNEMBEDDING, CBE_FROM_COMPONENT,
-                                                                     CBE_FROM_TOKEN, CBE_FROM_ENTRY};
+    static const cbe_start_kind of_family[CBE_CANDIDATE_FAMILIES] = {
+        CBE_FROM_BOTH, CBE_FROM_UNEMBEDDING, CBE_FROM_COMPONENT, CBE_FROM_TOKEN, CBE_FROM_ENTRY};
     const size_t d = input->decoder->hidden_size;
     double *f = cbe_alloc(3 * d * d + d, sizeof *f, "candidates", err);
-    double *families = cbe_alloc(CBE_CANDIDATE_FAMILIES * n * d, sizeof *families, "candidates", err);
-    double *moment = f && families ? f + d * d : NULL, *tokens = f && families ? families + 3 * n * d : NULL;
+    double *families =
+        cbe_alloc(CBE_CANDIDATE_FAMILIES * n * d, sizeof *families, "candidates", err);
+    double *moment = f && families ? f + d * d : NULL,
+           *tokens = f && families ? families + 3 * n * d : NULL;
     cbe_status st = summarise(input, n, moment, tokens, err);
     if (st == CBE_OK) {
         double *both = moment + d * d, *values = both + d * d;
@@ -231,7 +251,8 @@ cbe_status cbe_candidates_all(const cbe_candidate_input *input, size_t n, double
     if (st == CBE_OK) st = logit_directions(input, n, families + 4 * n * d, err);
     for (size_t i = 0; i < n && st == CBE_OK; i++)
         for (size_t family = 0; family < CBE_CANDIDATE_FAMILIES; family++) {
-            memcpy(out + (i * CBE_CANDIDATE_FAMILIES + family) * d, families + (family * n + i) * d, d * sizeof *out);
+            memcpy(out + (i * CBE_CANDIDATE_FAMILIES + family) * d, families + (family * n + i) * d,
+                   d * sizeof *out);
             kinds[i * CBE_CANDIDATE_FAMILIES + family] = of_family[family];
         }
     cbe_free(f);
@@ -242,7 +263,8 @@ cbe_status cbe_candidates_all(const cbe_candidate_input *input, size_t n, double
 cbe_status cbe_candidates_assist(const cbe_candidate_input *input, size_t n, cbe_error *err)
 {
     const size_t d = input->decoder->hidden_size;
-    double *moment = cbe_alloc(d * d, sizeof *moment, "candidates", err), *tokens = cbe_alloc(n * d, sizeof *tokens, "candidates", err);
+    double *moment = cbe_alloc(d * d, sizeof *moment, "candidates", err),
+           *tokens = cbe_alloc(n * d, sizeof *tokens, "candidates", err);
     const cbe_status st = summarise(input, n, moment, tokens, err);
     cbe_free(moment);
     cbe_free(tokens);

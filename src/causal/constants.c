@@ -25,15 +25,18 @@ size_t cbe_constants_distinct(size_t n, double *a)
 }
 
 /* Quantiles, mean and 0, in that order; returns how many. */
-static size_t list_few(size_t n_quantiles, const double *quantiles, size_t n, const double *sorted, double mean, double *a)
+static size_t list_few(size_t n_quantiles, const double *quantiles, size_t n, const double *sorted,
+                       double mean, double *a)
 {
-    for (size_t q = 0; q < n_quantiles; q++) a[q] = sorted[(size_t)(quantiles[q] * (double)(n - 1) + 0.5)];
+    for (size_t q = 0; q < n_quantiles; q++)
+        a[q] = sorted[(size_t)(quantiles[q] * (double)(n - 1) + 0.5)];
     a[n_quantiles] = mean;
     a[n_quantiles + 1] = 0;
     return n_quantiles + 2;
 }
 
-size_t cbe_constants_few(size_t n_quantiles, const double *quantiles, size_t n, const double *sorted, double mean, double *a)
+size_t cbe_constants_few(size_t n_quantiles, const double *quantiles, size_t n,
+                         const double *sorted, double mean, double *a)
 {
     return cbe_constants_distinct(list_few(n_quantiles, quantiles, n, sorted, mean, a), a);
 }
@@ -41,7 +44,8 @@ size_t cbe_constants_few(size_t n_quantiles, const double *quantiles, size_t n, 
 size_t cbe_constants_grid(size_t n, const double *sorted, double mean, double *a)
 {
     enum { EVENLY = 17 };
-    static const double quantiles[] = {0.02, 0.2, 0.4, 0.6, 0.8, 0.98}, beyond[] = {0.25, 0.5, 1, 2, 4, 8, 16};
+    static const double quantiles[] = {0.02, 0.2, 0.4, 0.6, 0.8, 0.98},
+                        beyond[] = {0.25, 0.5, 1, 2, 4, 8, 16};
     const double low = sorted[0], high = sorted[n - 1], range = high - low;
     size_t count = list_few(sizeof quantiles / sizeof *quantiles, quantiles, n, sorted, mean, a);
     for (int i = 0; i < EVENLY; i++) a[count++] = low + range * i / (EVENLY - 1);
@@ -63,7 +67,8 @@ void cbe_constants_bound(size_t n, cbe_constant_track *tracks, double least, dou
     }
 }
 
-/* Where the cubic through both ends, with their slopes, is least. (Nocedal and Wright, equation 3.59) */
+/* Where the cubic through both ends, with their slopes, is least. (Nocedal and Wright, equation
+ * 3.59) */
 static double cubic_minimum(const cbe_constant_track *t)
 {
     const double width = t->high - t->low;
@@ -89,7 +94,8 @@ static void choose_next(cbe_constant_track *t)
 
 void cbe_constant_tell(cbe_constant_track *t, double energy, double slope)
 {
-    const double old_slope = slope < 0 ? t->slope_low : t->slope_high, old = slope < 0 ? t->low : t->high;
+    const double old_slope = slope < 0 ? t->slope_low : t->slope_high,
+                 old = slope < 0 ? t->low : t->high;
     if (t->next != old) t->curvature = (slope - old_slope) / (t->next - old);
     if (energy < t->energy) {
         t->energy = energy;
@@ -111,8 +117,8 @@ void cbe_constant_tell(cbe_constant_track *t, double energy, double slope)
     choose_next(t);
 }
 
-size_t cbe_constants_bracket(size_t direction, size_t n, const double *a, const double *energy, const double *slope, size_t room,
-                             cbe_constant_track *tracks)
+size_t cbe_constants_bracket(size_t direction, size_t n, const double *a, const double *energy,
+                             const double *slope, size_t room, cbe_constant_track *tracks)
 {
     size_t count = 0;
     for (size_t i = 0; i <= n; i++) { /* the gap in front of constant i */
@@ -145,8 +151,12 @@ size_t cbe_constants_bracket(size_t direction, size_t n, const double *a, const 
     size_t best = 0;
     for (size_t i = 1; i < n; i++)
         if (energy[i] < energy[best]) best = i;
-    tracks[0] = (cbe_constant_track){.direction = direction, .next = a[best], .energy = energy[best], .constant = a[best],
-                                     .least = -HUGE_VAL, .most = HUGE_VAL};
+    tracks[0] = (cbe_constant_track){.direction = direction,
+                                     .next = a[best],
+                                     .energy = energy[best],
+                                     .constant = a[best],
+                                     .least = -HUGE_VAL,
+                                     .most = HUGE_VAL};
     return 1;
 }
 
@@ -164,8 +174,8 @@ cbe_constant_track cbe_constants_best(size_t n, const cbe_constant_track *tracks
     return best;
 }
 
-bool cbe_constant_newton(cbe_constant_track *t, const cbe_constant_rules *rules, double energy, double slope, double range,
-                         int step)
+bool cbe_constant_newton(cbe_constant_track *t, const cbe_constant_rules *rules, double energy,
+                         double slope, double range, int step)
 {
     if (step > 0 && t->next != t->constant) {
         const double curvature = (slope - t->slope_low) / (t->next - t->constant);
@@ -174,13 +184,15 @@ bool cbe_constant_newton(cbe_constant_track *t, const cbe_constant_rules *rules,
     t->constant = t->next;
     t->slope_low = slope;
     t->energy = energy;
-    if (!isfinite(energy) || !isfinite(slope) || fabs(slope) * range <= rules->flat * fabs(energy)) {
+    if (!isfinite(energy) || !isfinite(slope) ||
+        fabs(slope) * range <= rules->flat * fabs(energy)) {
         t->curvature = 0;
         return true;
     }
     double size = t->curvature > 0 ? fabs(slope) / t->curvature : range / 4;
     if (size > range / 4) size = range / 4;
-    if (size <= rules->step * range && fabs(slope) * size / 2 <= rules->energy * fabs(energy)) return true;
+    if (size <= rules->step * range && fabs(slope) * size / 2 <= rules->energy * fabs(energy))
+        return true;
     t->next = fmin(fmax(t->constant - copysign(size, slope), t->least), t->most);
     if (t->next != t->constant) return false;
     t->curvature = 0; /* the end of what may be tried: no step is left */

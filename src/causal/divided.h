@@ -1,9 +1,11 @@
 /*
- * divided.h - an objective whose tokens are divided over processes: one of them searches, the others answer.
+ * divided.h - an objective whose tokens are divided over processes: one of them searches, the
+ * others answer.
  *
- * The process of rank 0 calls the objective as any other. Each call is an order to the others, with the directions, who then make the
- * same call of their shares; sums over processes happen inside these (cbe_lens_options.processes). So there is one search, on one
- * process, and all take the same steps whatever their CPUs round to. What travels in a search are directions, gradients and single
+ * The process of rank 0 calls the objective as any other. Each call is an order to the others, with
+ * the directions, who then make the same call of their shares; sums over processes happen inside
+ * these (cbe_lens_options.processes). So there is one search, on one process, and all take the same
+ * steps whatever their CPUs round to. What travels in a search are directions, gradients and single
  * numbers.
  */
 #ifndef CBE_CAUSAL_DIVIDED_H
@@ -13,8 +15,8 @@
 #include "cbe/processes.h"
 
 typedef enum {
-    CBE_ORDER_END,   /* the search is over */
-    CBE_ORDER_LAYER, /* n: the layer to set */
+    CBE_ORDER_END,    /* the search is over */
+    CBE_ORDER_LAYER,  /* n: the layer to set */
     CBE_ORDER_STARTS, /* the starts of the layer that is set are wanted */
     CBE_ORDER_SAMPLE,
     CBE_ORDER_ROUGH, /* n: whether evaluations may be */
@@ -29,12 +31,12 @@ typedef struct {
     bool slope, grad, per_token; /* wanted of an evaluation */
 } cbe_order;
 
-/** Takes the process's share, an objective of its own tokens. In rank 0 the result answers for all tokens; in the others it is only
- * for cbe_divided_obey.
+/** Takes the process's share, an objective of its own tokens. In rank 0 the result answers for all
+ * tokens; in the others it is only for cbe_divided_obey.
  * @param share      owned from then on, also on failure; of n_own tokens of n_tokens
  * @param processes  more than one; borrowed until free, which in rank 0 gives the order to end */
-cbe_status cbe_divided_create(cbe_objective **out, cbe_objective *share, size_t n_own, size_t n_tokens,
-                              const cbe_processes *processes, cbe_error *err);
+cbe_status cbe_divided_create(cbe_objective **out, cbe_objective *share, size_t n_own,
+                              size_t n_tokens, const cbe_processes *processes, cbe_error *err);
 /** In rank 0: an order that is not of an objective's call (the layer, its starts). */
 void cbe_divided_give(cbe_objective *divided, cbe_order_kind kind, size_t n);
 /** In the others: the next order; and what to do for those of an objective's calls. */

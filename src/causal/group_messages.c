@@ -1,4 +1,5 @@
-/* group_messages.c - see group_messages.h. A message is a header and lists, whose lengths the header says. */
+/* group_messages.c - see group_messages.h. A message is a header and lists, whose lengths the
+ * header says. */
 #include "causal/group_messages.h"
 
 #include <string.h>
@@ -27,7 +28,8 @@ typedef struct {
     size_t bytes;
 } list;
 
-static cbe_status tell(cbe_processes *run, const header *head, size_t n, const list *lists, cbe_error *err)
+static cbe_status tell(cbe_processes *run, const header *head, size_t n, const list *lists,
+                       cbe_error *err)
 {
     message m = {.size = sizeof *head};
     for (size_t i = 0; i < n; i++) m.size += lists[i].bytes;
@@ -52,7 +54,8 @@ static header blank(cbe_heard_kind kind)
     return head;
 }
 
-cbe_status cbe_tell_point(cbe_processes *run, size_t layer, const cbe_search_point *p, cbe_error *err)
+cbe_status cbe_tell_point(cbe_processes *run, size_t layer, const cbe_search_point *p,
+                          cbe_error *err)
 {
     const size_t row = p->hidden_size * sizeof(double), n = p->n_vectors, m = p->n_runner_ups;
     const list lists[LISTS] = {{p->vectors, n * row},
@@ -101,27 +104,35 @@ static bool take(message *m, void *to, size_t bytes)
     return true;
 }
 
-static cbe_status take_point(message *m, const header *head, cbe_stored_point *p, bool *whole, cbe_error *err)
+static cbe_status take_point(message *m, const header *head, cbe_stored_point *p, bool *whole,
+                             cbe_error *err)
 {
-    const size_t row = head->hidden_size * sizeof(double), n = head->n_vectors, k = head->n_runner_ups;
+    const size_t row = head->hidden_size * sizeof(double), n = head->n_vectors,
+                 k = head->n_runner_ups;
     const cbe_status st = cbe_stored_point_make(p, head->hidden_size, n, k, err);
     if (st != CBE_OK) return st;
     memcpy(p->view.random, head->random, sizeof head->random);
-    *whole = take(m, p->vectors, n * row) && take(m, p->records, n * sizeof *p->records) && take(m, p->runner_ups, k * row) &&
-             take(m, p->energies, k * sizeof *p->energies) && take(m, p->kinds, k * sizeof *p->kinds);
+    *whole = take(m, p->vectors, n * row) && take(m, p->records, n * sizeof *p->records) &&
+             take(m, p->runner_ups, k * row) && take(m, p->energies, k * sizeof *p->energies) &&
+             take(m, p->kinds, k * sizeof *p->kinds);
     return CBE_OK;
 }
 
-static cbe_status take_result(message *m, const header *head, cbe_layer_result *r, bool *whole, cbe_error *err)
+static cbe_status take_result(message *m, const header *head, cbe_layer_result *r, bool *whole,
+                              cbe_error *err)
 {
     const size_t row = head->hidden_size * sizeof(double), n = head->n_vectors;
-    *r = (cbe_layer_result){.layer = head->layer, .search_seconds = head->search_seconds, .seconds = head->seconds};
-    r->basis = (cbe_basis){.hidden_size = head->hidden_size, .n_vectors = n, .below_min_energy = head->below_min_energy};
+    *r = (cbe_layer_result){
+        .layer = head->layer, .search_seconds = head->search_seconds, .seconds = head->seconds};
+    r->basis = (cbe_basis){.hidden_size = head->hidden_size,
+                           .n_vectors = n,
+                           .below_min_energy = head->below_min_energy};
     r->basis.vectors = cbe_alloc(n, row, "result of a layer", err);
     r->basis.records = cbe_alloc(n, sizeof *r->basis.records, "result of a layer", err);
     r->reports = cbe_alloc(n, sizeof *r->reports, "result of a layer", err);
     if (!r->basis.vectors || !r->basis.records || !r->reports) return CBE_ERR_NOMEM;
-    *whole = take(m, r->basis.vectors, n * row) && take(m, r->basis.records, n * sizeof *r->basis.records) &&
+    *whole = take(m, r->basis.vectors, n * row) &&
+             take(m, r->basis.records, n * sizeof *r->basis.records) &&
              take(m, r->reports, n * sizeof *r->reports);
     return CBE_OK;
 }
@@ -140,10 +151,12 @@ cbe_status cbe_hear(const cbe_processes *run, bool wait, cbe_heard *heard, cbe_e
         heard->layer = head.layer;
         heard->why = head.why;
         if (heard->kind == CBE_HEARD_POINT) st = take_point(&m, &head, &heard->point, &whole, err);
-        if (heard->kind == CBE_HEARD_RESULT) st = take_result(&m, &head, &heard->result, &whole, err);
+        if (heard->kind == CBE_HEARD_RESULT)
+            st = take_result(&m, &head, &heard->result, &whole, err);
     }
     if (st == CBE_OK && (!whole || m.at != m.size))
-        st = cbe_fail(err, CBE_ERR_INTERNAL, -1, "process %zu runs another version of cbe", heard->from);
+        st = cbe_fail(err, CBE_ERR_INTERNAL, -1, "process %zu runs another version of cbe",
+                      heard->from);
     cbe_free(data);
     return st;
 }

@@ -1,7 +1,9 @@
 /*
- * group_messages.h - what groups of processes with layers of their own tell rank 0 of the run, which writes it all.
+ * group_messages.h - what groups of processes with layers of their own tell rank 0 of the run,
+ * which writes it all.
  *
- * Messages are taken apart by the same program that made them: numbers travel as they are in memory.
+ * Messages are taken apart by the same program that made them: numbers travel as they are in
+ * memory.
  */
 #ifndef CBE_CAUSAL_GROUP_MESSAGES_H
 #define CBE_CAUSAL_GROUP_MESSAGES_H
@@ -9,8 +11,10 @@
 #include "causal/stored_point.h"
 #include "cbe/extraction.h"
 
-/** Where the search of a layer stands; a layer that is done; and that a group has no more to tell, or failed. */
-cbe_status cbe_tell_point(cbe_processes *run, size_t layer, const cbe_search_point *point, cbe_error *err);
+/** Where the search of a layer stands; a layer that is done; and that a group has no more to tell,
+ * or failed. */
+cbe_status cbe_tell_point(cbe_processes *run, size_t layer, const cbe_search_point *point,
+                          cbe_error *err);
 cbe_status cbe_tell_result(cbe_processes *run, const cbe_layer_result *result, cbe_error *err);
 cbe_status cbe_tell_end(cbe_processes *run, cbe_status st, const cbe_error *why, cbe_error *err);
 

@@ -4,7 +4,8 @@
 #include <math.h>
 #include <string.h>
 
-static double exponent(const float *z, const float *u, const float *offset, size_t i, float a, float c)
+static double exponent(const float *z, const float *u, const float *offset, size_t i, float a,
+                       float c)
 {
     return (double)a * ((double)z[i] - (double)c * u[i]) + (offset ? (double)offset[i] : 0);
 }
@@ -27,8 +28,8 @@ static void range_ref(size_t n, const float *x, float *low, float *high)
     }
 }
 
-static double row_sum_ref(size_t n, const float *z, const float *u, const float *offset, float a, float c,
-                          float level, bool bounded)
+static double row_sum_ref(size_t n, const float *z, const float *u, const float *offset, float a,
+                          float c, float level, bool bounded)
 {
     (void)bounded;
     double sum = 0;
@@ -36,8 +37,8 @@ static double row_sum_ref(size_t n, const float *z, const float *u, const float 
     return sum;
 }
 
-static cbe_row_sums row_exp_ref(size_t n, const float *z, const float *u, const float *offset, float a,
-                                float c, float level, bool bounded, float *e)
+static cbe_row_sums row_exp_ref(size_t n, const float *z, const float *u, const float *offset,
+                                float a, float c, float level, bool bounded, float *e)
 {
     (void)bounded;
     cbe_row_sums sum = {0, 0, 0};
@@ -51,8 +52,8 @@ static cbe_row_sums row_exp_ref(size_t n, const float *z, const float *u, const 
     return sum;
 }
 
-static void rows_exp_ref(size_t rows, size_t n, const cbe_exp_row *row, const float *u, const float *offset, const float *w,
-                         float *g, cbe_row_sums *sums)
+static void rows_exp_ref(size_t rows, size_t n, const cbe_exp_row *row, const float *u,
+                         const float *offset, const float *w, float *g, cbe_row_sums *sums)
 {
     for (size_t i = 0; i < n && w; i++) {
         double sum = (double)g[i];
@@ -60,7 +61,8 @@ static void rows_exp_ref(size_t rows, size_t n, const cbe_exp_row *row, const fl
         g[i] = (float)sum;
     }
     for (size_t r = 0; r < rows; r++)
-        sums[r] = row_exp_ref(n, row[r].z, u, offset, row[r].a, row[r].c, row[r].level, row[r].bounded, row[r].e);
+        sums[r] = row_exp_ref(n, row[r].z, u, offset, row[r].a, row[r].c, row[r].level,
+                              row[r].bounded, row[r].e);
 }
 
 static void subtract_ref(size_t n, float *z, double shift)
@@ -77,7 +79,8 @@ static void to_half_ref(size_t n, const float *z, float scale, uint16_t *half)
         int exponent = -24;
         if (size > 0) frexp(size, &exponent);
         const int unit = exponent - 11 > -24 ? exponent - 11 : -24;
-        const uint32_t mantissa = (uint32_t)nearbyint(ldexp(size, -unit)); /* 2048 carries into the exponent */
+        /* 2048 carries into the exponent */
+        const uint32_t mantissa = (uint32_t)nearbyint(ldexp(size, -unit));
         half[i] = (uint16_t)((uint32_t)(unit + 24) * 1024 + mantissa + (signbit(x) ? 0x8000 : 0));
     }
 }
@@ -109,7 +112,8 @@ static cbe_cap_sums row_cap_ref(size_t n, const float *z0, const float *z, const
     for (size_t i = 0; i < n; i++) {
         const double base = offset ? (double)offset[i] : 0;
         const double clean = cap * tanh((row->clean_scale * z0[i] + base) / cap);
-        const double y = (double)z[i] - row->c * u[i], tangent = tanh((row->scale * y + base) / cap);
+        const double y = (double)z[i] - row->c * u[i],
+                     tangent = tanh((row->scale * y + base) / cap);
         const double p = exp(clean - row->clean_shift), e = exp(cap * tangent - row->shift);
         const double f = 1 - tangent * tangent;
         if (ef) {
@@ -137,8 +141,8 @@ static void rows_dot_ref(size_t n, size_t d, const float *w, size_t ldw, size_t 
         }
 }
 
-static void rows_sum_ref(size_t n, size_t d, const float *w, size_t ldw, size_t m, const float *coeff,
-                         size_t ldc, double *out)
+static void rows_sum_ref(size_t n, size_t d, const float *w, size_t ldw, size_t m,
+                         const float *coeff, size_t ldc, double *out)
 {
     for (size_t j = 0; j < m; j++)
         for (size_t i = 0; i < n; i++)
@@ -146,7 +150,8 @@ static void rows_sum_ref(size_t n, size_t d, const float *w, size_t ldw, size_t 
                 out[j * d + k] += (double)coeff[j * ldc + i] * w[i * ldw + k];
 }
 
-static void rows_dot_f64_ref(size_t n, size_t d, const float *const *rows, size_t m, const double *a, double *out, size_t ldo)
+static void rows_dot_f64_ref(size_t n, size_t d, const float *const *rows, size_t m,
+                             const double *a, double *out, size_t ldo)
 {
     for (size_t j = 0; j < m; j++)
         for (size_t i = 0; i < n; i++) {
@@ -156,11 +161,13 @@ static void rows_dot_f64_ref(size_t n, size_t d, const float *const *rows, size_
         }
 }
 
-static void rows_sum_f64_ref(size_t n, size_t d, const float *const *rows, size_t m, const double *coeff, size_t ldc, double *out)
+static void rows_sum_f64_ref(size_t n, size_t d, const float *const *rows, size_t m,
+                             const double *coeff, size_t ldc, double *out)
 {
     for (size_t j = 0; j < m; j++)
         for (size_t i = 0; i < n; i++)
-            for (size_t k = 0; k < d; k++) out[j * d + k] += coeff[j * ldc + i] * (double)rows[i][k];
+            for (size_t k = 0; k < d; k++)
+                out[j * d + k] += coeff[j * ldc + i] * (double)rows[i][k];
 }
 
 static int always(void)
@@ -169,8 +176,9 @@ static int always(void)
 }
 
 static const cbe_kernels kernels_ref = {
-    "ref",        always,      row_max_ref,   range_ref,      row_sum_ref, row_exp_ref,  rows_exp_ref, subtract_ref,
-    to_half_ref,  from_half_ref, accumulate_ref, row_cap_ref, rows_dot_ref, rows_sum_ref, rows_dot_f64_ref, rows_sum_f64_ref,
+    "ref",        always,       row_max_ref,      range_ref,        row_sum_ref,    row_exp_ref,
+    rows_exp_ref, subtract_ref, to_half_ref,      from_half_ref,    accumulate_ref, row_cap_ref,
+    rows_dot_ref, rows_sum_ref, rows_dot_f64_ref, rows_sum_f64_ref,
 };
 
 /* Built from kernels_simd.c, once for each instruction set. */

@@ -1,9 +1,9 @@
 /*
- * kernels_simd.c - the kernels of kernels.h, built once for each instruction set (src/CMakeLists.txt),
- * under the name cbe_kernels_<isa>.
+ * kernels_simd.c - the kernels of kernels.h, built once for each instruction set
+ * (src/CMakeLists.txt), under the name cbe_kernels_<isa>.
  *
- * What takes exponentials is written in vectors (simd.h), so that these fuse with the sums; the rest are plain
- * loops that compilers vectorise.
+ * What takes exponentials is written in vectors (simd.h), so that these fuse with the sums; the
+ * rest are plain loops that compilers vectorise.
  */
 #include "causal/kernels.h"
 
@@ -17,8 +17,8 @@
 
 static const float LOG2E_F = 1.44269504088896341f;
 
-/* How exponents are made: the plain product a y, with a whole level; with offset and level, known to lie in the range of
- * exp2_in_range; or anything. */
+/* How exponents are made: the plain product a y, with a whole level; with offset and level, known
+ * to lie in the range of exp2_in_range; or anything. */
 typedef enum { PRODUCT, IN_RANGE, ANY } exponents;
 
 SIMD vfloat row_entry(exponents kind, vfloat a, vfloat y, const float *offset, vfloat level)
@@ -37,10 +37,11 @@ typedef struct {
     vdouble e, ey, eu;
 } double_sums;
 
-/* Floats ahead, into the second cache: what comes from memory must be asked for long before it is used, or waiting for it
- * and arithmetic take turns. Measured on a Zen 4, one pass of exponentials over 0.4 GB that takes 0.0140 s to read:
- * 0.0215 s without, 0.0204 with 2 KB ahead into the first cache, 0.0138 with 64 KB ahead into the second. Two rows with
- * their gradient leave less of that cache: 0.0152 s with 64 KB ahead for each, 0.0140 with 16. */
+/* Floats ahead, into the second cache: what comes from memory must be asked for long before it is
+ * used, or waiting for it and arithmetic take turns. Measured on a Zen 4, one pass of exponentials
+ * over 0.4 GB that takes 0.0140 s to read: 0.0215 s without, 0.0204 with 2 KB ahead into the first
+ * cache, 0.0138 with 64 KB ahead into the second. Two rows with their gradient leave less of that
+ * cache: 0.0152 s with 64 KB ahead for each, 0.0140 with 16. */
 enum { PREFETCH = 16384, PREFETCH_ROWS = 4096 };
 
 SIMD void fetch(const float *p, size_t ahead)
@@ -53,10 +54,10 @@ typedef struct {
     vfloat a, minus_c, level;
 } row_factors;
 
-/* Exponentials of the next LANES entries; count of them where the row ends. The sum of e has the same bits with and without
- * the others. */
-SIMD vfloat row_step(exponents kind, bool with_sums, size_t count, const row_factors *by, const float *z, size_t ahead,
-                     vfloat us, const float *offset, block_sums *sums)
+/* Exponentials of the next LANES entries; count of them where the row ends. The sum of e has the
+ * same bits with and without the others. */
+SIMD vfloat row_step(exponents kind, bool with_sums, size_t count, const row_factors *by,
+                     const float *z, size_t ahead, vfloat us, const float *offset, block_sums *sums)
 {
     fetch(z, ahead);
     const bool whole = count == LANES;
@@ -96,26 +97,32 @@ SIMD cbe_row_sums total_sums(const double_sums *total)
 }
 
 /* The entries i .. i + count - 1 of a row. */
-SIMD void row_entries(exponents kind, bool with_sums, size_t i, size_t count, const row_factors *by, const float *z,
-                      const float *u, const float *offset, float *e, block_sums *sums)
+SIMD void row_entries(exponents kind, bool with_sums, size_t i, size_t count, const row_factors *by,
+                      const float *z, const float *u, const float *offset, float *e,
+                      block_sums *sums)
 {
     float last[LANES] = {0};
     const bool whole = count == LANES;
     if (!whole && offset) memcpy(last, offset + i, count * sizeof *offset);
-    const vfloat x = row_step(kind, with_sums, count, by, z + i, PREFETCH, whole ? load(u + i) : load_some(u + i, count),
-                              !offset ? NULL : whole ? offset + i : last, sums);
+    const vfloat x = row_step(kind, with_sums, count, by, z + i, PREFETCH,
+                              whole ? load(u + i) : load_some(u + i, count),
+                              !offset ? NULL
+                              : whole ? offset + i
+                                      : last,
+                              sums);
     if (with_sums && e) store_count(e + i, x, count);
 }
 
-SIMD cbe_row_sums row_pass(exponents kind, bool with_sums, size_t n, const float *z, const float *u, const float *offset,
-                           float a, float c, float level, float *e)
+SIMD cbe_row_sums row_pass(exponents kind, bool with_sums, size_t n, const float *z, const float *u,
+                           const float *offset, float a, float c, float level, float *e)
 {
     double_sums total = {{0}, {0}, {0}};
     const row_factors by = {splat(a), splat(-c), splat(level)};
     for (size_t i = 0; i < n;) {
         const size_t end = n - i < CBE_SUM_BLOCK ? n : i + CBE_SUM_BLOCK;
         block_sums sums = {{0}, {0}, {0}};
-        for (; i + LANES <= end; i += LANES) row_entries(kind, with_sums, i, LANES, &by, z, u, offset, e, &sums);
+        for (; i + LANES <= end; i += LANES)
+            row_entries(kind, with_sums, i, LANES, &by, z, u, offset, e, &sums);
         if (i < end) row_entries(kind, with_sums, i, end - i, &by, z, u, offset, e, &sums);
         i = end;
         add_sums(&total, &sums);
@@ -124,8 +131,9 @@ SIMD cbe_row_sums row_pass(exponents kind, bool with_sums, size_t n, const float
 }
 
 /* The entries i .. i + count - 1 of some rows; see cbe_kernels.rows_exp. */
-SIMD void rows_entries(exponents kind, size_t rows, size_t i, size_t count, const row_factors *by, const float *const *z,
-                       const float *u, const float *offset, const vfloat *w, float *g, float *const *e, block_sums *sums)
+SIMD void rows_entries(exponents kind, size_t rows, size_t i, size_t count, const row_factors *by,
+                       const float *const *z, const float *u, const float *offset, const vfloat *w,
+                       float *g, float *const *e, block_sums *sums)
 {
     float last[LANES] = {0};
     const bool whole = count == LANES;
@@ -141,11 +149,14 @@ SIMD void rows_entries(exponents kind, size_t rows, size_t i, size_t count, cons
     }
 #pragma GCC unroll 4
     for (size_t r = 0; r < rows; r++)
-        store_count(e[r] + i, row_step(kind, true, count, &by[r], z[r] + i, PREFETCH_ROWS, us, offsets, &sums[r]), count);
+        store_count(
+            e[r] + i,
+            row_step(kind, true, count, &by[r], z[r] + i, PREFETCH_ROWS, us, offsets, &sums[r]),
+            count);
 }
 
-SIMD void rows_pass(exponents kind, size_t rows, size_t n, const cbe_exp_row *row, const float *u, const float *offset,
-                    const float *w, float *g, cbe_row_sums *out)
+SIMD void rows_pass(exponents kind, size_t rows, size_t n, const cbe_exp_row *row, const float *u,
+                    const float *offset, const float *w, float *g, cbe_row_sums *out)
 {
     double_sums total[CBE_EXP_ROWS] = {{{0}, {0}, {0}}};
     row_factors by[CBE_EXP_ROWS];
@@ -162,24 +173,26 @@ SIMD void rows_pass(exponents kind, size_t rows, size_t n, const cbe_exp_row *ro
     for (size_t i = 0; i < n;) {
         const size_t end = n - i < CBE_SUM_BLOCK ? n : i + CBE_SUM_BLOCK;
         block_sums sums[CBE_EXP_ROWS] = {{{0}, {0}, {0}}};
-        for (; i + LANES <= end; i += LANES) rows_entries(kind, rows, i, LANES, by, z, u, offset, w ? ws : NULL, g, e, sums);
-        if (i < end) rows_entries(kind, rows, i, end - i, by, z, u, offset, w ? ws : NULL, g, e, sums);
+        for (; i + LANES <= end; i += LANES)
+            rows_entries(kind, rows, i, LANES, by, z, u, offset, w ? ws : NULL, g, e, sums);
+        if (i < end)
+            rows_entries(kind, rows, i, end - i, by, z, u, offset, w ? ws : NULL, g, e, sums);
         i = end;
         for (size_t r = 0; r < rows; r++) add_sums(&total[r], &sums[r]);
     }
     for (size_t r = 0; r < rows; r++) out[r] = total_sums(&total[r]);
 }
 
-static double row_sum(size_t n, const float *z, const float *u, const float *offset, float a, float c, float level,
-                      bool bounded)
+static double row_sum(size_t n, const float *z, const float *u, const float *offset, float a,
+                      float c, float level, bool bounded)
 {
     if (!bounded) return row_pass(ANY, false, n, z, u, offset, a, c, level, NULL).e;
     if (offset) return row_pass(IN_RANGE, false, n, z, u, offset, a, c, level, NULL).e;
     return row_pass(PRODUCT, false, n, z, u, NULL, a, c, level, NULL).e;
 }
 
-static cbe_row_sums row_exp(size_t n, const float *z, const float *u, const float *offset, float a, float c, float level,
-                            bool bounded, float *e)
+static cbe_row_sums row_exp(size_t n, const float *z, const float *u, const float *offset, float a,
+                            float c, float level, bool bounded, float *e)
 {
     if (!bounded) return row_pass(ANY, true, n, z, u, offset, a, c, level, e);
     if (offset) return row_pass(IN_RANGE, true, n, z, u, offset, a, c, level, e);
@@ -187,7 +200,8 @@ static cbe_row_sums row_exp(size_t n, const float *z, const float *u, const floa
 }
 
 /* The rows one after the other: as rows_pass adds them up, with the same bits. */
-SIMD void accumulate_pass(size_t rows, size_t n, const float *const *e, const float *w, int first, float *g)
+SIMD void accumulate_pass(size_t rows, size_t n, const float *const *e, const float *w, int first,
+                          float *g)
 {
     vfloat ws[CBE_ROW_GROUP] = {{0}};
     for (size_t r = 0; r < rows; r++) ws[r] = splat(w[r]);
@@ -196,12 +210,14 @@ SIMD void accumulate_pass(size_t rows, size_t n, const float *const *e, const fl
         const bool whole = count == LANES;
         vfloat gs = first ? splat(0) : whole ? load(g + i) : load_some(g + i, count);
 #pragma GCC unroll 4
-        for (size_t r = 0; r < rows; r++) gs = multiply_add(ws[r], whole ? load(e[r] + i) : load_some(e[r] + i, count), gs);
+        for (size_t r = 0; r < rows; r++)
+            gs = multiply_add(ws[r], whole ? load(e[r] + i) : load_some(e[r] + i, count), gs);
         store_count(g + i, gs, count);
     }
 }
 
-static void accumulate(size_t n, size_t rows, const float *const *e, const float *w, int first, float *g)
+static void accumulate(size_t n, size_t rows, const float *const *e, const float *w, int first,
+                       float *g)
 {
     if (rows == CBE_EXP_ROWS)
         accumulate_pass(CBE_EXP_ROWS, n, e, w, first, g);
@@ -212,8 +228,8 @@ static void accumulate(size_t n, size_t rows, const float *const *e, const float
 }
 
 /* One loop for each kind of exponents. */
-static void bounded_rows_exp(size_t n, const cbe_exp_row *row, const float *u, const float *offset, const float *w, float *g,
-                             cbe_row_sums *sums)
+static void bounded_rows_exp(size_t n, const cbe_exp_row *row, const float *u, const float *offset,
+                             const float *w, float *g, cbe_row_sums *sums)
 {
     if (offset && w)
         rows_pass(IN_RANGE, CBE_EXP_ROWS, n, row, u, offset, w, g, sums);
@@ -225,8 +241,8 @@ static void bounded_rows_exp(size_t n, const cbe_exp_row *row, const float *u, c
         rows_pass(PRODUCT, CBE_EXP_ROWS, n, row, u, NULL, NULL, NULL, sums);
 }
 
-static void rows_exp(size_t rows, size_t n, const cbe_exp_row *row, const float *u, const float *offset, const float *w,
-                     float *g, cbe_row_sums *sums)
+static void rows_exp(size_t rows, size_t n, const cbe_exp_row *row, const float *u,
+                     const float *offset, const float *w, float *g, cbe_row_sums *sums)
 {
     bool bounded = true;
     for (size_t r = 0; r < rows; r++) bounded = bounded && row[r].bounded;
@@ -237,11 +253,13 @@ static void rows_exp(size_t rows, size_t n, const cbe_exp_row *row, const float 
         for (size_t r = 0; r < rows; r++) e[r] = row[r].e;
         if (w) accumulate(n, rows, e, w, 0, g);
         for (size_t r = 0; r < rows; r++)
-            sums[r] = row_exp(n, row[r].z, u, offset, row[r].a, row[r].c, row[r].level, row[r].bounded, row[r].e);
+            sums[r] = row_exp(n, row[r].z, u, offset, row[r].a, row[r].c, row[r].level,
+                              row[r].bounded, row[r].e);
     }
 }
 
-static double row_max(size_t n, const float *z, const float *u, const float *offset, float a, float c)
+static double row_max(size_t n, const float *z, const float *u, const float *offset, float a,
+                      float c)
 {
     float top = -INFINITY;
     if (offset) {
@@ -311,12 +329,14 @@ typedef struct {
 } cap_block;
 
 /* The next LANES entries, or count of them; see cbe_kernels.row_cap. */
-SIMD void cap_step(size_t count, const float *z0, const float *z, const float *u, const float *offset,
-                   const cbe_cap_row *row, float *ef, float *pf, cap_block *sums)
+SIMD void cap_step(size_t count, const float *z0, const float *z, const float *u,
+                   const float *offset, const cbe_cap_row *row, float *ef, float *pf,
+                   cap_block *sums)
 {
     const bool whole = count == LANES;
     const float cap = (float)row->softcap, inverse = (float)(1 / row->softcap);
-    const vfloat us = whole ? load(u) : load_some(u, count), z0s = whole ? load(z0) : load_some(z0, count);
+    const vfloat us = whole ? load(u) : load_some(u, count),
+                 z0s = whole ? load(z0) : load_some(z0, count);
     const vfloat y = (whole ? load(z) : load_some(z, count)) - (float)row->c * us;
     const vfloat base = !offset ? splat(0) : whole ? load(offset) : load_some(offset, count);
     const vfloat clean = cap * tanh_fast(((float)row->clean_scale * z0s + base) * inverse);
@@ -353,8 +373,9 @@ static cbe_cap_sums row_cap(size_t n, const float *z0, const float *z, const flo
         const size_t end = n - i < CBE_SUM_BLOCK ? n : i + CBE_SUM_BLOCK;
         cap_block sums = {{0}, {0}, {0}, {0}, {0}, {0}};
         for (; i < end; i += LANES)
-            cap_step(end - i < LANES ? end - i : LANES, z0 + i, z + i, u + i, offset ? offset + i : NULL, row,
-                     ef ? ef + i : NULL, pf ? pf + i : NULL, &sums);
+            cap_step(end - i < LANES ? end - i : LANES, z0 + i, z + i, u + i,
+                     offset ? offset + i : NULL, row, ef ? ef + i : NULL, pf ? pf + i : NULL,
+                     &sums);
         i = end;
         add_block(&total[0], sums.e);
         add_block(&total[1], sums.efy);
@@ -377,7 +398,8 @@ SIMD vfloat load_left(const float *p, size_t left)
 SIMD void sum_four(const vfloat v[4], float out[4])
 {
 #if defined(__AVX512F__)
-    /* Lanes 8 apart, then 4 apart, in which two vectors and then four share a register; then those of each quarter. */
+    /* Lanes 8 apart, then 4 apart, in which two vectors and then four share a register; then those
+     * of each quarter. */
     const __m512 a = (__m512)v[0], b = (__m512)v[1], c = (__m512)v[2], d = (__m512)v[3];
     const __m512 ab = _mm512_shuffle_f32x4(a, b, 0x44) + _mm512_shuffle_f32x4(a, b, 0xee);
     const __m512 cd = _mm512_shuffle_f32x4(c, d, 0x44) + _mm512_shuffle_f32x4(c, d, 0xee);
@@ -396,20 +418,24 @@ SIMD void sum_four(const vfloat v[4], float out[4])
 }
 
 enum {
-    DOT_VECTORS = 4,                /* vectors, which stay in the first cache, multiplied together with */
+    /* vectors, which stay in the first cache, multiplied together with */
+    DOT_VECTORS = 4,
     DOT_ROWS = LANES == 16 ? 4 : 2, /* so many rows: as many sums as registers hold; */
     ONE_ROWS = 4,                   /* or one vector with so many */
     DOT_SUMS = DOT_ROWS * DOT_VECTORS,
-    DOT_BLOCK = 32768               /* floats of rows that stay in the second cache for the next vectors */
+    /* floats of rows that stay in the second cache for the next vectors */
+    DOT_BLOCK = 32768
 };
 
-/* A tile: so many rows with so many vectors; of rows `from` to `to` - 1 what lies `ahead` is fetched. */
+/* A tile: so many rows with so many vectors; of rows `from` to `to` - 1 what lies `ahead` is
+ * fetched. */
 typedef struct {
     size_t rows, vectors, from, to, ahead;
 } dot_shape;
 
 /* The next entries of a tile's rows x and vectors y; `left` of them where they end. */
-SIMD void dot_step(dot_shape tile, size_t k, size_t left, const float *const *x, const float *const *y, vfloat *sums)
+SIMD void dot_step(dot_shape tile, size_t k, size_t left, const float *const *x,
+                   const float *const *y, vfloat *sums)
 {
     vfloat ys[DOT_VECTORS];
 #pragma GCC unroll 4
@@ -419,13 +445,15 @@ SIMD void dot_step(dot_shape tile, size_t k, size_t left, const float *const *x,
         if (tile.from <= r && r < tile.to) fetch(x[r] + k, tile.ahead);
         const vfloat xs = load_left(x[r] + k, left);
 #pragma GCC unroll 4
-        for (size_t c = 0; c < tile.vectors; c++) sums[r * tile.vectors + c] = multiply_add(xs, ys[c], sums[r * tile.vectors + c]);
+        for (size_t c = 0; c < tile.vectors; c++)
+            sums[r * tile.vectors + c] = multiply_add(xs, ys[c], sums[r * tile.vectors + c]);
     }
 }
 
-/* A tile's products, whose sums share their loads; out (rows, vectors). Each is added up in the same order in every shape: its bits
- * are the same whatever it is made with. */
-SIMD void dot_tile(dot_shape tile, size_t d, const float *const *x, const float *const *y, float *out)
+/* A tile's products, whose sums share their loads; out (rows, vectors). Each is added up in the
+ * same order in every shape: its bits are the same whatever it is made with. */
+SIMD void dot_tile(dot_shape tile, size_t d, const float *const *x, const float *const *y,
+                   float *out)
 {
     vfloat sums[DOT_SUMS] = {{0}};
     size_t k = 0;
@@ -436,8 +464,10 @@ SIMD void dot_tile(dot_shape tile, size_t d, const float *const *x, const float 
     for (size_t i = 0; i < tile.rows * tile.vectors; i += 4) sum_four(sums + i, out + i);
 }
 
-/* Products of n rows with m <= tile.vectors vectors; what is missing of a tile repeats the last row or vector. */
-SIMD void dot_rows(dot_shape tile, size_t n, size_t d, const float *w, size_t ldw, size_t m, const float *a, float *out, size_t ldo)
+/* Products of n rows with m <= tile.vectors vectors; what is missing of a tile repeats the last row
+ * or vector. */
+SIMD void dot_rows(dot_shape tile, size_t n, size_t d, const float *w, size_t ldw, size_t m,
+                   const float *a, float *out, size_t ldo)
 {
     const float *x[ONE_ROWS], *y[DOT_VECTORS];
     _Static_assert((int)DOT_ROWS <= (int)ONE_ROWS, "x holds the rows of every shape");
@@ -451,10 +481,13 @@ SIMD void dot_rows(dot_shape tile, size_t n, size_t d, const float *w, size_t ld
     }
 }
 
-/* Of more vectors than a tile has, in blocks of rows; of the next block half is fetched in each of the first two passes over one. */
-static void dot_blocks(size_t n, size_t d, const float *w, size_t ldw, size_t m, const float *a, float *out, size_t ldo)
+/* Of more vectors than a tile has, in blocks of rows; of the next block half is fetched in each of
+ * the first two passes over one. */
+static void dot_blocks(size_t n, size_t d, const float *w, size_t ldw, size_t m, const float *a,
+                       float *out, size_t ldo)
 {
-    const size_t fitting = DOT_BLOCK / d / DOT_ROWS * DOT_ROWS, block = fitting ? fitting : DOT_ROWS, ahead = block * ldw;
+    const size_t fitting = DOT_BLOCK / d / DOT_ROWS * DOT_ROWS,
+                 block = fitting ? fitting : DOT_ROWS, ahead = block * ldw;
     for (size_t start = 0; start < n; start += block) {
         const size_t rows = n - start < block ? n - start : block;
         const float *from = w + start * ldw;
@@ -463,11 +496,14 @@ static void dot_blocks(size_t n, size_t d, const float *w, size_t ldw, size_t m,
             const float *by = a + j * d;
             float *to = out + j * ldo + start;
             if (j == 0)
-                dot_rows((dot_shape){DOT_ROWS, DOT_VECTORS, 0, DOT_ROWS / 2, ahead}, rows, d, from, ldw, vectors, by, to, ldo);
+                dot_rows((dot_shape){DOT_ROWS, DOT_VECTORS, 0, DOT_ROWS / 2, ahead}, rows, d, from,
+                         ldw, vectors, by, to, ldo);
             else if (j == DOT_VECTORS)
-                dot_rows((dot_shape){DOT_ROWS, DOT_VECTORS, DOT_ROWS / 2, DOT_ROWS, ahead}, rows, d, from, ldw, vectors, by, to, ldo);
+                dot_rows((dot_shape){DOT_ROWS, DOT_VECTORS, DOT_ROWS / 2, DOT_ROWS, ahead}, rows, d,
+                         from, ldw, vectors, by, to, ldo);
             else
-                dot_rows((dot_shape){DOT_ROWS, DOT_VECTORS, 0, 0, 0}, rows, d, from, ldw, vectors, by, to, ldo);
+                dot_rows((dot_shape){DOT_ROWS, DOT_VECTORS, 0, 0, 0}, rows, d, from, ldw, vectors,
+                         by, to, ldo);
         }
     }
 }
@@ -478,16 +514,19 @@ static void rows_dot(size_t n, size_t d, const float *w, size_t ldw, size_t m, c
     if (m == 1)
         dot_rows((dot_shape){ONE_ROWS, 1, 0, ONE_ROWS, PREFETCH}, n, d, w, ldw, 1, a, out, ldo);
     else if (m <= DOT_VECTORS)
-        dot_rows((dot_shape){DOT_ROWS, DOT_VECTORS, 0, DOT_ROWS, PREFETCH}, n, d, w, ldw, m, a, out, ldo);
+        dot_rows((dot_shape){DOT_ROWS, DOT_VECTORS, 0, DOT_ROWS, PREFETCH}, n, d, w, ldw, m, a, out,
+                 ldo);
     else
         dot_blocks(n, d, w, ldw, m, a, out, ldo);
 }
 
 enum {
-    SUM_ROWS = 64,                           /* rows summed in float before the sum goes on in double */
-    SUM_SUMS = LANES == 16 ? 16 : 8,         /* sums that registers hold: of vectors of a row, for some coefficients each; */
-    SUM_VECTORS = SUM_SUMS / 2,              /* so many coefficients at the most, */
-    SUM_COLUMNS = 8                          /* and so many vectors */
+    /* rows summed in float before the sum goes on in double */
+    SUM_ROWS = 64,
+    /* sums that registers hold: of vectors of a row, for some coefficients each; */
+    SUM_SUMS = LANES == 16 ? 16 : 8,
+    SUM_VECTORS = SUM_SUMS / 2, /* so many coefficients at the most, */
+    SUM_COLUMNS = 8             /* and so many vectors */
 };
 
 /* out += sums; `left` of them where the row ends. */
@@ -505,24 +544,27 @@ SIMD void add_sum(vfloat sums, size_t left, double *out)
     }
 }
 
-/* Sums over n rows of `columns` vectors each, in registers, for m <= vectors lists of coefficients (n, vectors). Each sum takes its
- * rows in order, whatever is summed beside it. left: entries that there are of the last vector. */
-SIMD void sum_tile(size_t vectors, size_t columns, size_t n, const float *w, size_t ldw, size_t left, size_t m, const float *coeff,
-                   double *out, size_t ldo)
+/* Sums over n rows of `columns` vectors each, in registers, for m <= vectors lists of coefficients
+ * (n, vectors). Each sum takes its rows in order, whatever is summed beside it. left: entries that
+ * there are of the last vector. */
+SIMD void sum_tile(size_t vectors, size_t columns, size_t n, const float *w, size_t ldw,
+                   size_t left, size_t m, const float *coeff, double *out, size_t ldo)
 {
     vfloat sums[SUM_SUMS] = {{0}}; /* (vectors, columns) */
     for (size_t i = 0; i < n; i++, w += ldw, coeff += vectors) {
         vfloat x[SUM_COLUMNS];
 #pragma GCC unroll 8
         for (size_t k = 0; k < columns; k++) {
-            __builtin_prefetch(w + SUM_ROWS * ldw + k * LANES, 0, 2); /* what the next SUM_ROWS rows have here */
+            /* what the next SUM_ROWS rows have here */
+            __builtin_prefetch(w + SUM_ROWS * ldw + k * LANES, 0, 2);
             x[k] = load_left(w + k * LANES, left - k * LANES);
         }
 #pragma GCC unroll 8
         for (size_t j = 0; j < vectors; j++) {
             const vfloat cs = splat(coeff[j]);
 #pragma GCC unroll 8
-            for (size_t k = 0; k < columns; k++) sums[j * columns + k] = multiply_add(cs, x[k], sums[j * columns + k]);
+            for (size_t k = 0; k < columns; k++)
+                sums[j * columns + k] = multiply_add(cs, x[k], sums[j * columns + k]);
         }
     }
 #pragma GCC unroll 8
@@ -533,16 +575,19 @@ SIMD void sum_tile(size_t vectors, size_t columns, size_t n, const float *w, siz
 }
 
 /* Sums over n <= SUM_ROWS rows, of all their d entries. */
-SIMD void sum_rows(size_t vectors, size_t columns, size_t n, size_t d, const float *w, size_t ldw, size_t m, const float *coeff,
-                   size_t ldc, double *out)
+SIMD void sum_rows(size_t vectors, size_t columns, size_t n, size_t d, const float *w, size_t ldw,
+                   size_t m, const float *coeff, size_t ldc, double *out)
 {
     const size_t width = columns * LANES;
     float packed[SUM_ROWS * SUM_VECTORS];
     for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; j < vectors; j++) packed[i * vectors + j] = j < m ? coeff[j * ldc + i] : 0;
+        for (size_t j = 0; j < vectors; j++)
+            packed[i * vectors + j] = j < m ? coeff[j * ldc + i] : 0;
     size_t k = 0;
-    for (; k + width <= d; k += width) sum_tile(vectors, columns, n, w + k, ldw, width, m, packed, out + k, d);
-    for (; k < d; k += LANES) sum_tile(vectors, 1, n, w + k, ldw, d - k < LANES ? d - k : LANES, m, packed, out + k, d);
+    for (; k + width <= d; k += width)
+        sum_tile(vectors, columns, n, w + k, ldw, width, m, packed, out + k, d);
+    for (; k < d; k += LANES)
+        sum_tile(vectors, 1, n, w + k, ldw, d - k < LANES ? d - k : LANES, m, packed, out + k, d);
 }
 
 static void rows_sum(size_t n, size_t d, const float *w, size_t ldw, size_t m, const float *coeff,
@@ -567,10 +612,11 @@ static void rows_sum(size_t n, size_t d, const float *w, size_t ldw, size_t m, c
 }
 
 enum {
-    DOUBLES = LANES / 2,                   /* of a register */
-    DOUBLE_SUMS = 4,                       /* sums that a product is added up in, one after the other, */
-    DOUBLE_VECTORS = LANES == 16 ? 4 : 2,  /* for so many vectors multiplied with a row together */
-    DOUBLE_ROWS = 4                        /* rows added up together */
+    DOUBLES = LANES / 2, /* of a register */
+    /* sums that a product is added up in, one after the other, */
+    DOUBLE_SUMS = 4,
+    DOUBLE_VECTORS = LANES == 16 ? 4 : 2, /* for so many vectors multiplied with a row together */
+    DOUBLE_ROWS = 4                       /* rows added up together */
 };
 
 typedef double vregister __attribute__((vector_size(8 * DOUBLES)));
@@ -591,8 +637,10 @@ SIMD vregister load_doubles(const double *p, size_t left)
     return v;
 }
 
-/* Products of a row with some vectors, which share its conversion. Each is added up in the same order whatever it is made with. */
-SIMD void dot_row_f64(size_t vectors, size_t d, const float *row, const double *a, double *out, size_t ldo)
+/* Products of a row with some vectors, which share its conversion. Each is added up in the same
+ * order whatever it is made with. */
+SIMD void dot_row_f64(size_t vectors, size_t d, const float *row, const double *a, double *out,
+                      size_t ldo)
 {
     vregister sums[DOUBLE_VECTORS * DOUBLE_SUMS] = {{0}};
     size_t k = 0;
@@ -607,7 +655,8 @@ SIMD void dot_row_f64(size_t vectors, size_t d, const float *row, const double *
     for (; k < d; k += DOUBLES) {
         const vregister x = load_widened(row + k, d - k);
 #pragma GCC unroll 4
-        for (size_t c = 0; c < vectors; c++) sums[c * DOUBLE_SUMS] += x * load_doubles(a + c * d + k, d - k);
+        for (size_t c = 0; c < vectors; c++)
+            sums[c * DOUBLE_SUMS] += x * load_doubles(a + c * d + k, d - k);
     }
 #pragma GCC unroll 4
     for (size_t c = 0; c < vectors; c++) {
@@ -618,19 +667,24 @@ SIMD void dot_row_f64(size_t vectors, size_t d, const float *row, const double *
     }
 }
 
-static void rows_dot_f64(size_t n, size_t d, const float *const *rows, size_t m, const double *a, double *out, size_t ldo)
+static void rows_dot_f64(size_t n, size_t d, const float *const *rows, size_t m, const double *a,
+                         double *out, size_t ldo)
 {
     size_t j = 0;
     for (; j + DOUBLE_VECTORS <= m; j += DOUBLE_VECTORS)
-        for (size_t i = 0; i < n; i++) dot_row_f64(DOUBLE_VECTORS, d, rows[i], a + j * d, out + j * ldo + i, ldo);
+        for (size_t i = 0; i < n; i++)
+            dot_row_f64(DOUBLE_VECTORS, d, rows[i], a + j * d, out + j * ldo + i, ldo);
     for (; j + 2 <= m; j += 2)
-        for (size_t i = 0; i < n; i++) dot_row_f64(2, d, rows[i], a + j * d, out + j * ldo + i, ldo);
+        for (size_t i = 0; i < n; i++)
+            dot_row_f64(2, d, rows[i], a + j * d, out + j * ldo + i, ldo);
     for (; j < m; j++)
-        for (size_t i = 0; i < n; i++) dot_row_f64(1, d, rows[i], a + j * d, out + j * ldo + i, ldo);
+        for (size_t i = 0; i < n; i++)
+            dot_row_f64(1, d, rows[i], a + j * d, out + j * ldo + i, ldo);
 }
 
 /* Some rows, whose entries are converted once for all lists of coefficients. */
-SIMD void sum_rows_f64(size_t n, size_t d, const float *const *rows, size_t m, const double *coeff, size_t ldc, double *out)
+SIMD void sum_rows_f64(size_t n, size_t d, const float *const *rows, size_t m, const double *coeff,
+                       size_t ldc, double *out)
 {
     const float *w[DOUBLE_ROWS];
     for (size_t r = 0; r < n; r++) w[r] = rows[r];
@@ -651,10 +705,12 @@ SIMD void sum_rows_f64(size_t n, size_t d, const float *const *rows, size_t m, c
             for (size_t r = 0; r < n; r++) out[j * d + k] += coeff[j * ldc + r] * (double)w[r][k];
 }
 
-static void rows_sum_f64(size_t n, size_t d, const float *const *rows, size_t m, const double *coeff, size_t ldc, double *out)
+static void rows_sum_f64(size_t n, size_t d, const float *const *rows, size_t m,
+                         const double *coeff, size_t ldc, double *out)
 {
     size_t i = 0;
-    for (; i + DOUBLE_ROWS <= n; i += DOUBLE_ROWS) sum_rows_f64(DOUBLE_ROWS, d, rows + i, m, coeff + i, ldc, out);
+    for (; i + DOUBLE_ROWS <= n; i += DOUBLE_ROWS)
+        sum_rows_f64(DOUBLE_ROWS, d, rows + i, m, coeff + i, ldc, out);
     for (; i < n; i++) sum_rows_f64(1, d, rows + i, m, coeff + i, ldc, out);
 }
 
@@ -664,7 +720,8 @@ static int usable(void)
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("avx512cd");
-#elif defined(__AVX2__) /* half precision comes with AVX2 in every CPU; clang 14 does not know its name */
+/* half precision comes with AVX2 in every CPU; clang 14 does not know its name */
+#elif defined(__AVX2__)
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
            __builtin_cpu_supports("bmi2");
 #else
@@ -677,6 +734,20 @@ static int usable(void)
 
 extern const cbe_kernels CONCAT(cbe_kernels_, CBE_KERNEL_ISA);
 const cbe_kernels CONCAT(cbe_kernels_, CBE_KERNEL_ISA) = {
-    NAME(CBE_KERNEL_ISA), usable,     row_max, range,    row_sum,  row_exp,      rows_exp,     subtract, to_half,
-    from_half,            accumulate, row_cap, rows_dot, rows_sum, rows_dot_f64, rows_sum_f64,
+    NAME(CBE_KERNEL_ISA),
+    usable,
+    row_max,
+    range,
+    row_sum,
+    row_exp,
+    rows_exp,
+    subtract,
+    to_half,
+    from_half,
+    accumulate,
+    row_cap,
+    rows_dot,
+    rows_sum,
+    rows_dot_f64,
+    rows_sum_f64,
 };

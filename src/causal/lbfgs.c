@@ -1,4 +1,5 @@
-/* lbfgs.c - see cbe/lbfgs.h. The state between two questions is what a line search has in its hands. */
+/* lbfgs.c - see cbe/lbfgs.h. The state between two questions is what a line search has in its
+ * hands. */
 #include "cbe/lbfgs.h"
 
 #include <float.h>
@@ -11,7 +12,8 @@
 /* What the value told next is for. */
 typedef enum { AT_START, BRACKETING, ZOOMING, STOPPED } stage;
 
-/* A trial of the line search: step, value, slope along the direction, and which buffer holds its gradient. */
+/* A trial of the line search: step, value, slope along the direction, and which buffer holds its
+ * gradient. */
 typedef struct {
     double t, f, slope;
     double *g;
@@ -23,11 +25,11 @@ struct cbe_lbfgs {
     stage stage;
     cbe_stop stop;
 
-    double *x, *g;           /* iterate and its gradient */
+    double *x, *g; /* iterate and its gradient */
     double *previous_g, *direction;
     double f, previous_f;
-    double step;             /* the last step taken along direction */
-    double *asked;           /* the point in question */
+    double step;   /* the last step taken along direction */
+    double *asked; /* the point in question */
     double *best;
     double best_f, last_f;
 
@@ -48,18 +50,20 @@ struct cbe_lbfgs {
 
 void cbe_lbfgs_options_init(cbe_lbfgs_options *options)
 {
-    *options = (cbe_lbfgs_options){100, 100, 125, 25, 1e-4, 0.9, 1e-7, (double)FLT_EPSILON, 0, 0, 0, 0, 1e-10, 0};
+    *options = (cbe_lbfgs_options){100, 100, 125, 25, 1e-4,  0.9, 1e-7, (double)FLT_EPSILON,
+                                   0,   0,   0,   0,  1e-10, 0};
 }
 
 const char *cbe_stop_name(cbe_stop stop)
 {
-    static const char *const names[] = {"none",        "gradient",    "change",
+    static const char *const names[] = {"none",       "gradient",    "change",
                                         "iterations", "evaluations", "slope"};
     _Static_assert(sizeof names / sizeof *names == CBE_N_STOPS, "one name for each stop");
     return (unsigned)stop < CBE_N_STOPS ? names[stop] : "?";
 }
 
-cbe_status cbe_lbfgs_create(cbe_lbfgs **out, size_t n, const cbe_lbfgs_options *options, cbe_error *err)
+cbe_status cbe_lbfgs_create(cbe_lbfgs **out, size_t n, const cbe_lbfgs_options *options,
+                            cbe_error *err)
 {
     cbe_lbfgs *opt = cbe_alloc_zero(1, sizeof *opt, "L-BFGS state", err);
     if (!opt) return CBE_ERR_NOMEM;
@@ -68,12 +72,20 @@ cbe_status cbe_lbfgs_create(cbe_lbfgs **out, size_t n, const cbe_lbfgs_options *
     opt->stage = STOPPED;
     size_t history_size;
     const size_t history = options->history ? options->history : 1;
-    double **points[] = {&opt->x,    &opt->g,    &opt->previous_g,   &opt->direction,
-                         &opt->asked, &opt->best, &opt->gradients[0], &opt->gradients[1],
-                         &opt->gradients[2], &opt->gradients[3]};
+    double **points[] = {&opt->x,
+                         &opt->g,
+                         &opt->previous_g,
+                         &opt->direction,
+                         &opt->asked,
+                         &opt->best,
+                         &opt->gradients[0],
+                         &opt->gradients[1],
+                         &opt->gradients[2],
+                         &opt->gradients[3]};
     opt->options.history = history;
     if (!cbe_mul_size(history, n, &history_size)) {
-        cbe_fail(err, CBE_ERR_NOMEM, -1, "L-BFGS history of %zu x %zu does not fit memory", history, n);
+        cbe_fail(err, CBE_ERR_NOMEM, -1, "L-BFGS history of %zu x %zu does not fit memory", history,
+                 n);
         goto fail;
     }
     for (size_t i = 0; i < sizeof points / sizeof *points; i++)
@@ -93,9 +105,20 @@ fail:
 void cbe_lbfgs_free(cbe_lbfgs *opt)
 {
     if (!opt) return;
-    void *owned[] = {opt->x,     opt->g,   opt->previous_g, opt->direction,    opt->asked,
-                     opt->best,  opt->s,   opt->y,          opt->rho,          opt->alpha,
-                     opt->gradients[0], opt->gradients[1], opt->gradients[2], opt->gradients[3]};
+    void *owned[] = {opt->x,
+                     opt->g,
+                     opt->previous_g,
+                     opt->direction,
+                     opt->asked,
+                     opt->best,
+                     opt->s,
+                     opt->y,
+                     opt->rho,
+                     opt->alpha,
+                     opt->gradients[0],
+                     opt->gradients[1],
+                     opt->gradients[2],
+                     opt->gradients[3]};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) cbe_free(owned[i]);
     cbe_free(opt);
 }
@@ -213,7 +236,8 @@ static void next_iteration(cbe_lbfgs *opt)
     } else if (opt->n_pairs == 0) { /* nothing is known of the curvature yet */
         double sum = 0;
         for (size_t i = 0; i < n; i++) sum += fabs(opt->g[i]);
-        t = opt->options.first_length > 0 ? opt->options.first_length / sqrt(dot(n, opt->g, opt->g)) : fmin(1, 1 / sum);
+        t = opt->options.first_length > 0 ? opt->options.first_length / sqrt(dot(n, opt->g, opt->g))
+                                          : fmin(1, 1 / sum);
     }
     set_direction(opt);
     memcpy(opt->previous_g, opt->g, n * sizeof *opt->g);
@@ -353,7 +377,8 @@ static void bracketing(cbe_lbfgs *opt)
         start_zoom(opt);
     } else {
         const double t = c->t;
-        const double next = interpolate(&opt->previous, c, t + 0.01 * (t - opt->previous.t), t * 10);
+        const double next =
+            interpolate(&opt->previous, c, t + 0.01 * (t - opt->previous.t), t * 10);
         copy_trial(opt, &opt->previous, c);
         ask_step(opt, next, BRACKETING);
     }

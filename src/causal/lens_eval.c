@@ -1,16 +1,17 @@
 /*
  * lens_eval.c - energies and gradients of a batch of directions, in one pass over N x V.
  *
- * A column is a direction with a constant a: c_n = D_n . v - a. Only optimal ablation has constants other than 0, and then
- * there may be several columns of one direction.
+ * A column is a direction with a constant a: c_n = D_n . v - a. Only optimal ablation has constants
+ * other than 0, and then there may be several columns of one direction.
  *
  * 1. for each direction: ac, u = W~ ac; for each token: h.v, x.ac; for each row: E.ac
  * 2. for each row and column the rank-1 change; rows that cancel too much are set aside
- * 3. the pass over the rows, each of which is read once for all columns; and those that were set aside: lens_pass.c
- * 4. the gradient, from sums over V, over tokens and over processes, where tokens are divided: lens_gradient.c
- * Sums within a unit of rows and a block of the vocabulary have a fixed order, and those over units, blocks and processes so many
- * digits (core/long_sum.h) that theirs does not matter: bits depend on threads not at all, and on the division next to never.
- * Names and formulas: lens_objective.h, docs/maths.md.
+ * 3. the pass over the rows, each read once for all columns; then the rows set aside: lens_pass.c
+ * 4. the gradient, from sums over V, over tokens and over processes: lens_gradient.c
+ * Sums within a unit of rows and a block of the vocabulary have a fixed order, and those over
+ * units, blocks and processes so many digits (core/long_sum.h) that theirs does not matter: bits
+ * depend on threads not at all, and on the division next to never. Names and formulas:
+ * lens_objective.h, docs/maths.md.
  */
 #include "causal/lens_objective.h"
 
@@ -52,9 +53,10 @@ static void lens_directions(cbe_lens_objective *o, size_t m, const double *v)
     }
 }
 
-/* Products of n rows, at most CBE_LENS_TOKEN_CHUNK, with the directions; that of row i and direction j goes to out[j * ldo + at[i]]. */
-static void row_products(const cbe_kernels *k, size_t n, size_t d, const float *const *rows, size_t m, const double *v,
-                         const size_t *at, double *out, size_t ldo)
+/* Products of n rows, at most CBE_LENS_TOKEN_CHUNK, with the directions; that of row i and
+ * direction j goes to out[j * ldo + at[i]]. */
+static void row_products(const cbe_kernels *k, size_t n, size_t d, const float *const *rows,
+                         size_t m, const double *v, const size_t *at, double *out, size_t ldo)
 {
     enum { VECTORS = 8 };
     double products[VECTORS * CBE_LENS_TOKEN_CHUNK];
@@ -66,8 +68,10 @@ static void row_products(const cbe_kernels *k, size_t n, size_t d, const float *
     }
 }
 
-/* Products of the directions with n rows in force, and with the tokens that these are ablated with. */
-static void token_products(cbe_lens_objective *o, size_t m, const double *v, bool same, size_t n, const size_t *active)
+/* Products of the directions with n rows in force, and with the tokens that these are ablated
+ * with. */
+static void token_products(cbe_lens_objective *o, size_t m, const double *v, bool same, size_t n,
+                           const size_t *active)
 {
     const cbe_kernels *k = o->kernels;
     const size_t d = o->hidden_size, all = o->n_tokens;
@@ -98,16 +102,18 @@ static void direction_products(cbe_lens_objective *o, size_t m, const double *v)
     {
 #pragma omp for schedule(dynamic) nowait
         for (size_t t = o->vocab_begin; t < vocab; t += CBE_LENS_VOCAB_BLOCK)
-            k->rows_dot(cbe_min_size(CBE_LENS_VOCAB_BLOCK, vocab - t), d, o->w + t * d, d, m, o->ac32,
-                        o->u + t, o->stride);
+            k->rows_dot(cbe_min_size(CBE_LENS_VOCAB_BLOCK, vocab - t), d, o->w + t * d, d, m,
+                        o->ac32, o->u + t, o->stride);
 #pragma omp for schedule(dynamic)
         for (size_t i = 0; i < o->n_active; i += CBE_LENS_TOKEN_CHUNK)
-            token_products(o, m, v, same, cbe_min_size(CBE_LENS_TOKEN_CHUNK, o->n_active - i), o->active + i);
+            token_products(o, m, v, same, cbe_min_size(CBE_LENS_TOKEN_CHUNK, o->n_active - i),
+                           o->active + i);
 #pragma omp master
         if (o->shared) cbe_processes_barrier(o->processes); /* then all of u is there */
 #pragma omp barrier
 #pragma omp for schedule(dynamic)
-        for (size_t j = 0; j < m; j++) k->range(o->view->vocab, o->u + j * o->stride, &o->u_low[j], &o->u_high[j]);
+        for (size_t j = 0; j < m; j++)
+            k->range(o->view->vocab, o->u + j * o->stride, &o->u_low[j], &o->u_high[j]);
     }
 }
 
@@ -152,7 +158,8 @@ static cbe_lens_totals divide_sums(const cbe_lens_objective *o, size_t m, bool g
 }
 
 /* Of the process's own rows: each unit in double. */
-static void add_rows(const cbe_lens_objective *o, size_t m, const cbe_lens_totals *t, bool grad, double *per_token)
+static void add_rows(const cbe_lens_objective *o, size_t m, const cbe_lens_totals *t, bool grad,
+                     double *per_token)
 {
     const size_t active = o->n_active;
     for (size_t j = 0; j < m; j++)
@@ -177,8 +184,8 @@ void cbe_lens_set_directions(cbe_lens_objective *o, size_t m, const double *v)
     direction_products(o, m, v);
 }
 
-void cbe_lens_eval_columns(cbe_lens_objective *o, size_t m, const double *v, cbe_lens_want want, double *energy,
-                           double *slope, double *grad, double *per_token)
+void cbe_lens_eval_columns(cbe_lens_objective *o, size_t m, const double *v, cbe_lens_want want,
+                           double *energy, double *slope, double *grad, double *per_token)
 {
     const size_t n_pairs = row_shifts(o, m), d = o->hidden_size;
     const bool with_grad = want == CBE_LENS_GRADIENTS;
@@ -215,28 +222,34 @@ static cbe_status no_layer(cbe_error *err)
     return cbe_fail(err, CBE_ERR_ARG, -1, "the lens objective has no layer set");
 }
 
-cbe_status cbe_lens_eval(cbe_objective *self, size_t m, const double *v, double *energy, double *grad,
-                         double *per_token, cbe_error *err)
+cbe_status cbe_lens_eval(cbe_objective *self, size_t m, const double *v, double *energy,
+                         double *grad, double *per_token, cbe_error *err)
 {
     cbe_lens_objective *o = (cbe_lens_objective *)self;
-    if (o->ablation == CBE_ABLATE_OPTIMAL) return cbe_lens_eval_optimal(self, m, v, energy, NULL, grad, per_token, err);
+    if (o->ablation == CBE_ABLATE_OPTIMAL)
+        return cbe_lens_eval_optimal(self, m, v, energy, NULL, grad, per_token, err);
     if (!o->layer_set) return no_layer(err);
     o->replacement = o->ablation;
     one_column_each(o, m, NULL);
     cbe_lens_set_directions(o, m, v);
-    cbe_lens_eval_columns(o, m, v, grad ? CBE_LENS_GRADIENTS : CBE_LENS_ENERGIES, energy, NULL, grad, per_token);
+    cbe_lens_eval_columns(o, m, v, grad ? CBE_LENS_GRADIENTS : CBE_LENS_ENERGIES, energy, NULL,
+                          grad, per_token);
     return CBE_OK;
 }
 
-cbe_status cbe_lens_eval_constant(cbe_objective *self, size_t m, const double *v, const double *constant, double *energy,
-                                  double *slope, double *grad, double *per_token, cbe_error *err)
+cbe_status cbe_lens_eval_constant(cbe_objective *self, size_t m, const double *v,
+                                  const double *constant, double *energy, double *slope,
+                                  double *grad, double *per_token, cbe_error *err)
 {
     cbe_lens_objective *o = (cbe_lens_objective *)self;
     if (!o->layer_set) return no_layer(err);
     o->replacement = CBE_ABLATE_OPTIMAL;
     one_column_each(o, m, constant);
     cbe_lens_set_directions(o, m, v);
-    cbe_lens_eval_columns(o, m, v, grad ? CBE_LENS_GRADIENTS : slope ? CBE_LENS_SLOPES : CBE_LENS_ENERGIES, energy, slope,
-                          grad, per_token);
+    cbe_lens_eval_columns(o, m, v,
+                          grad    ? CBE_LENS_GRADIENTS
+                          : slope ? CBE_LENS_SLOPES
+                                  : CBE_LENS_ENERGIES,
+                          energy, slope, grad, per_token);
     return CBE_OK;
 }

@@ -1,9 +1,11 @@
 /*
- * lens_gradient.c - the gradients of an evaluation, from what its rows left: sums over V and over tokens.
+ * lens_gradient.c - the gradients of an evaluation, from what its rows left: sums over V and over
+ * tokens.
  *
- * Sums go in fixed blocks, and over blocks, units and processes in so many digits (core/long_sum.h) that their order does not
- * matter. Of processes that share memory each makes the products with W~ of some of the vocabulary, for the rows of all.
- * Names and formulas: lens_objective.h, docs/maths.md. Called by lens_eval.c after lens_pass.c.
+ * Sums go in fixed blocks, and over blocks, units and processes in so many digits (core/long_sum.h)
+ * that their order does not matter. Of processes that share memory each makes the products with W~
+ * of some of the vocabulary, for the rows of all. Names and formulas: lens_objective.h,
+ * docs/maths.md. Called by lens_eval.c after lens_pass.c.
  */
 #include <string.h>
 
@@ -12,7 +14,8 @@
 #include "dist/long_sums.h"
 
 /* Parts of g for n entries of a column, from `start` on, added up. */
-static void add_parts(const cbe_lens_objective *o, size_t m, size_t j, bool exact, size_t start, size_t n, double *total)
+static void add_parts(const cbe_lens_objective *o, size_t m, size_t j, bool exact, size_t start,
+                      size_t n, double *total)
 {
     for (size_t part = 0; part <= CBE_LENS_PARTS; part++) {
         if (part < CBE_LENS_PARTS ? part >= o->n_parts : !exact) continue;
@@ -51,16 +54,17 @@ static void show_g(const cbe_lens_objective *o, size_t m, bool exact)
 }
 
 /* sums += (or -=) the first of n rows of m d numbers, and the others in their order. */
-static void fold_rows(const cbe_lens_objective *o, size_t count, size_t n, size_t step, const double *rows, double scale,
-                      cbe_long_sum *sums)
+static void fold_rows(const cbe_lens_objective *o, size_t count, size_t n, size_t step,
+                      const double *rows, double scale, cbe_long_sum *sums)
 {
 #pragma omp parallel for schedule(static) num_threads(o->n_threads)
     for (size_t i = 0; i < count; i++)
         for (size_t r = 0; r < n; r++) cbe_long_add(&sums[i], scale * rows[r * step + i]);
 }
 
-/* lens (m, d) less W~' G of each direction: parts added, then products, in blocks of the vocabulary. Of processes that share
- * memory each takes some of the blocks, of the rows of all; else all blocks, of its own. */
+/* lens (m, d) less W~' G of each direction: parts added, then products, in blocks of the
+ * vocabulary. Of processes that share memory each takes some of the blocks, of the rows of all;
+ * else all blocks, of its own. */
 static void vocab_gradient(cbe_lens_objective *o, size_t m, bool exact, cbe_long_sum *lens)
 {
     const size_t v = o->vocab_end, d = o->hidden_size, size = cbe_processes_size(o->processes);
@@ -68,7 +72,8 @@ static void vocab_gradient(cbe_lens_objective *o, size_t m, bool exact, cbe_long
     if (o->shared) show_g(o, m, exact);
 #pragma omp parallel for schedule(dynamic) num_threads(o->n_threads)
     for (size_t b = 0; b < blocks; b++) {
-        const size_t start = o->vocab_begin + b * CBE_LENS_VOCAB_BLOCK, n = cbe_min_size(CBE_LENS_VOCAB_BLOCK, v - start);
+        const size_t start = o->vocab_begin + b * CBE_LENS_VOCAB_BLOCK,
+                     n = cbe_min_size(CBE_LENS_VOCAB_BLOCK, v - start);
         for (size_t j = 0; j < m; j++) {
             double total[CBE_LENS_VOCAB_BLOCK] = {0};
             if (!o->shared) add_parts(o, m, j, exact, start, n, total);
@@ -87,8 +92,10 @@ static void vocab_gradient(cbe_lens_objective *o, size_t m, bool exact, cbe_long
 
 enum { ROWS_AT_ONCE = 16 }; /* hidden states added up by one call */
 
-/* One unit's sums of hidden states by c_coeff, and of lens states and expected unembeddings by theirs: out (2, m, d). */
-static void unit_gradient(const cbe_lens_objective *o, size_t m, size_t unit, const double *by_hidden, double *minus, double *out)
+/* One unit's sums of hidden states by c_coeff, and of lens states and expected unembeddings by
+ * theirs: out (2, m, d). */
+static void unit_gradient(const cbe_lens_objective *o, size_t m, size_t unit,
+                          const double *by_hidden, double *minus, double *out)
 {
     const cbe_kernels *kernels = o->kernels;
     const size_t d = o->hidden_size, active = o->n_active, end = o->unit_begin[unit + 1];
@@ -96,7 +103,8 @@ static void unit_gradient(const cbe_lens_objective *o, size_t m, size_t unit, co
     const bool resample = o->replacement == CBE_ABLATE_RESAMPLE;
     memset(out, 0, 2 * m * d * sizeof *out);
     for (size_t start = o->unit_begin[unit], n; start < end; start += n) {
-        const float *hidden[ROWS_AT_ONCE] = {NULL}, *x[ROWS_AT_ONCE] = {NULL}, *e[ROWS_AT_ONCE] = {NULL}, *other[ROWS_AT_ONCE] = {NULL};
+        const float *hidden[ROWS_AT_ONCE] = {NULL}, *x[ROWS_AT_ONCE] = {NULL},
+                    *e[ROWS_AT_ONCE] = {NULL}, *other[ROWS_AT_ONCE] = {NULL};
         n = cbe_min_size(ROWS_AT_ONCE, end - start);
         for (size_t i = 0; i < n; i++) {
             const size_t row = o->active[start + i], token = o->row_token[row];
@@ -104,21 +112,25 @@ static void unit_gradient(const cbe_lens_objective *o, size_t m, size_t unit, co
             x[i] = o->x + token * d;
             if (o->has_probs) e[i] = o->view->e + row * d;
             if (resample) other[i] = cbe_lens_other(o, token);
-            for (size_t j = 0; j < m && resample; j++) minus[j * active + start + i] = -by_hidden[j * active + start + i];
+            for (size_t j = 0; j < m && resample; j++)
+                minus[j * active + start + i] = -by_hidden[j * active + start + i];
         }
         kernels->rows_sum_f64(n, d, hidden, m, by_hidden + start, active, out);
         kernels->rows_sum_f64(n, d, x, m, by_x + start, active, out + m * d);
         if (o->has_probs) kernels->rows_sum_f64(n, d, e, m, by_e + start, active, out + m * d);
-        if (resample) kernels->rows_sum_f64(n, d, other, m, minus + start, active, out); /* D_n = h_n - h_other */
+        /* D_n = h_n - h_other */
+        if (resample) kernels->rows_sum_f64(n, d, other, m, minus + start, active, out);
     }
 }
 
-/* Sums over tokens, by the rows' factors: of lens states and expected unembeddings onto lens, of hidden states onto hidden;
- * each (m, d). */
-static void token_gradient(cbe_lens_objective *o, size_t m, cbe_long_sum *lens, cbe_long_sum *hidden)
+/* Sums over tokens, by the rows' factors: of lens states and expected unembeddings onto lens, of
+ * hidden states onto hidden; each (m, d). */
+static void token_gradient(cbe_lens_objective *o, size_t m, cbe_long_sum *lens,
+                           cbe_long_sum *hidden)
 {
     const size_t d = o->hidden_size, active = o->n_active, step = 2 * m * d;
-    double *by_hidden = o->coeff, *by_x = by_hidden + m * active, *by_e = by_x + m * active, *minus = by_e + m * active;
+    double *by_hidden = o->coeff, *by_x = by_hidden + m * active, *by_e = by_x + m * active,
+           *minus = by_e + m * active;
     for (size_t j = 0; j < m; j++)
         for (size_t i = 0; i < active; i++) {
             const cbe_lens_row *r = &o->rows[j * active + i];
@@ -129,7 +141,8 @@ static void token_gradient(cbe_lens_objective *o, size_t m, cbe_long_sum *lens, 
     for (size_t first = 0; first < o->n_units; first += CBE_LENS_UNITS_AT_ONCE) {
         const size_t n = cbe_min_size(CBE_LENS_UNITS_AT_ONCE, o->n_units - first);
 #pragma omp parallel for schedule(dynamic) num_threads(o->n_threads)
-        for (size_t i = 0; i < n; i++) unit_gradient(o, m, first + i, by_hidden, minus, o->block_sums + i * step);
+        for (size_t i = 0; i < n; i++)
+            unit_gradient(o, m, first + i, by_hidden, minus, o->block_sums + i * step);
         fold_rows(o, m * d, n, step, o->block_sums, 1, hidden);
         fold_rows(o, m * d, n, step, o->block_sums + m * d, 1, lens);
     }
@@ -139,18 +152,22 @@ void cbe_lens_add_gradients(cbe_lens_objective *o, size_t m, bool exact, const c
 {
     vocab_gradient(o, m, exact, t->lens);
     token_gradient(o, m, t->lens, t->hidden);
-    for (size_t i = 0; i < m * o->hidden_size && exact; i++) cbe_long_add_sum(&t->lens[i], &o->exact_grad[i]);
+    for (size_t i = 0; i < m * o->hidden_size && exact; i++)
+        cbe_long_add_sum(&t->lens[i], &o->exact_grad[i]);
 }
 
-/* From the sums: (I + A)' C (sum w E - W~' G + sum xc_coeff x + ac sum ac_coeff) + sum c_coeff D. */
-void cbe_lens_finish_gradient(cbe_lens_objective *o, size_t m, const cbe_lens_totals *t, double *grad)
+/* From the sums: (I + A)' C (sum w E - W~' G + sum xc_coeff x + ac sum ac_coeff) + sum c_coeff
+ * D. */
+void cbe_lens_finish_gradient(cbe_lens_objective *o, size_t m, const cbe_lens_totals *t,
+                              double *grad)
 {
     const size_t d = o->hidden_size;
     for (size_t j = 0; j < m; j++) {
         const double ac_total = cbe_long_value(&t->ac[j]);
         double centre = 0, *out = grad + j * d, *lens = o->lens_grad;
         for (size_t k = 0; k < d; k++) {
-            lens[k] = cbe_long_value(&t->lens[j * d + k]) + ac_total * o->ac[o->direction[j] * d + k];
+            lens[k] =
+                cbe_long_value(&t->lens[j * d + k]) + ac_total * o->ac[o->direction[j] * d + k];
             centre += lens[k];
         }
         centre = o->layernorm ? centre / (double)d : 0;

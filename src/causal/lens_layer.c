@@ -1,8 +1,9 @@
 /*
  * lens_layer.c - all of a layer that no direction changes: Z, norms, logsumexps, expectations.
  *
- * Blocks of rows in parallel, each from hidden states to its share of E. Cost of a layer: products N x V x d, one for Z and, for kl
- * without cap, one for E = W~' p. See lens_objective.h for the names.
+ * Blocks of rows in parallel, each from hidden states to its share of E. Cost of a layer: products
+ * N x V x d, one for Z and, for kl without cap, one for E = W~' p. See lens_objective.h for the
+ * names.
  */
 #include "causal/lens_objective.h"
 
@@ -38,7 +39,8 @@ static void set_mean(cbe_lens_objective *o)
 #pragma omp parallel for schedule(static) num_threads(o->n_threads)
     for (size_t k = 0; k < d; k++)
         for (size_t i = 0; i < n; i++)
-            if (!(o->held_out && o->held_out[i])) cbe_long_add(&o->sums[k], (double)o->hidden[i * d + k]);
+            if (!(o->held_out && o->held_out[i]))
+                cbe_long_add(&o->sums[k], (double)o->hidden[i * d + k]);
     cbe_processes_add_up(o->processes, d, o->sums);
     for (size_t k = 0; k < d; k++) o->mean[k] = cbe_long_value(&o->sums[k]) / (double)o->n_mean;
 }
@@ -56,15 +58,18 @@ static cbe_status set_lens_states(cbe_lens_objective *o, cbe_error *err)
         o->x_buffer = cbe_alloc(count, sizeof(float), "hidden states behind the translator", err);
         if (!o->x_buffer) return CBE_ERR_NOMEM;
     }
-    const size_t each = o->sequence_tokens >= CBE_LENS_LONG_SEQUENCE ? o->sequence_tokens : n; /* see set_rows */
+    /* see set_rows */
+    const size_t each = o->sequence_tokens >= CBE_LENS_LONG_SEQUENCE ? o->sequence_tokens : n;
     for (size_t first = 0; first < n; first += each)
-        cbe_translate(o->translator, cbe_min_size(each, n - first), d, o->hidden + first * d, o->x_buffer + first * d);
+        cbe_translate(o->translator, cbe_min_size(each, n - first), d, o->hidden + first * d,
+                      o->x_buffer + first * d);
     o->x = o->x_buffer;
     return CBE_OK;
 }
 
-/* Shifts a row, so that its logsumexp is about 0: then the entries that matter are small numbers, and float rounds them finely. The
- * shift is taken out exactly alike from clean and ablated rows. Then it is put away. */
+/* Shifts a row, so that its logsumexp is about 0: then the entries that matter are small numbers,
+ * and float rounds them finely. The shift is taken out exactly alike from clean and ablated rows.
+ * Then it is put away. */
 static void shift_row(cbe_lens_objective *o, size_t row, float *z)
 {
     const cbe_kernels *k = o->kernels;
@@ -83,7 +88,8 @@ static void shift_row(cbe_lens_objective *o, size_t row, float *z)
 }
 
 /* logsumexp and expectation of a row, over the entries of a view. */
-static void row_sums(const cbe_lens_objective *o, const cbe_lens_view *view, size_t thread, size_t row, const float *z)
+static void row_sums(const cbe_lens_objective *o, const cbe_lens_view *view, size_t thread,
+                     size_t row, const float *z)
 {
     const cbe_kernels *k = o->kernels;
     const size_t v = view->vocab;
@@ -104,8 +110,10 @@ static void row_sums(const cbe_lens_objective *o, const cbe_lens_view *view, siz
     view->p_z[row] = o->labels ? (double)z[o->labels[o->row_token[row]]] : sums.ey / sums.e;
 }
 
-/* Rows first .. first + n - 1 of E = W~' p: probabilities of a few thousand entries, then their product. z (n, stride). */
-static void expected_unembedding(cbe_lens_objective *o, const cbe_lens_view *view, size_t thread, size_t first, size_t n, const float *z)
+/* Rows first .. first + n - 1 of E = W~' p: probabilities of a few thousand entries, then their
+ * product. z (n, stride). */
+static void expected_unembedding(cbe_lens_objective *o, const cbe_lens_view *view, size_t thread,
+                                 size_t first, size_t n, const float *z)
 {
     const size_t v = view->vocab, d = o->hidden_size;
     float *p = o->p_work + thread * CBE_LENS_BLOCK * CBE_LENS_P_COLUMNS;
@@ -115,16 +123,18 @@ static void expected_unembedding(cbe_lens_objective *o, const cbe_lens_view *vie
             const size_t row = first + i;
             const float *zs = z + i * o->stride + start;
             o->kernels->row_exp(columns, zs, zs, o->offset ? o->offset + start : NULL,
-                                (float)(o->inverse_s[row] * CBE_LOG2E), 0, (float)(-view->log_sum[row] * CBE_LOG2E), false,
+                                (float)(o->inverse_s[row] * CBE_LOG2E), 0,
+                                (float)(-view->log_sum[row] * CBE_LOG2E), false,
                                 p + i * CBE_LENS_P_COLUMNS);
         }
-        cbe_gemm(false, false, n, d, columns, 1, p, CBE_LENS_P_COLUMNS, o->w + start * d, d, start ? 1 : 0,
-                 view->e + first * d, d);
+        cbe_gemm(false, false, n, d, columns, 1, p, CBE_LENS_P_COLUMNS, o->w + start * d, d,
+                 start ? 1 : 0, view->e + first * d, d);
     }
 }
 
 /* What a view has of rows first .. first + n - 1. */
-static void set_view(cbe_lens_objective *o, const cbe_lens_view *view, size_t thread, size_t first, size_t n, const float *z)
+static void set_view(cbe_lens_objective *o, const cbe_lens_view *view, size_t thread, size_t first,
+                     size_t n, const float *z)
 {
     for (size_t i = 0; i < n; i++) row_sums(o, view, thread, first + i, z + i * o->stride);
     if (o->has_probs) expected_unembedding(o, view, thread, first, n, z);
@@ -134,14 +144,17 @@ static void set_view(cbe_lens_objective *o, const cbe_lens_view *view, size_t th
 static cbe_status set_rows(cbe_lens_objective *o, cbe_error *err)
 {
     size_t bad_row = o->n_rows;
-    /* BLAS may round a row's products by the shape and the place that it has in a block: blocks are the same in every process. */
-    const size_t blocks = cbe_lens_divide(o, o->n_rows, NULL, o->all_rows, CBE_LENS_LONG_SEQUENCE, CBE_LENS_BLOCK, o->block_begin);
+    /* BLAS may round a row's products by the shape and the place that it has in a block: blocks are
+     * the same in every process. */
+    const size_t blocks = cbe_lens_divide(o, o->n_rows, NULL, o->all_rows, CBE_LENS_LONG_SEQUENCE,
+                                          CBE_LENS_BLOCK, o->block_begin);
 #pragma omp parallel for schedule(dynamic) num_threads(o->n_threads) reduction(min : bad_row)
     for (size_t b = 0; b < blocks; b++) {
         const size_t first = o->block_begin[b], n = o->block_begin[b + 1] - first;
         const size_t thread = (size_t)omp_get_thread_num();
-        float *z = o->storage == CBE_LOGITS_FLOAT32 ? o->z + first * o->stride
-                                                    : o->row_work + thread * CBE_LENS_BLOCK * o->stride;
+        float *z = o->storage == CBE_LOGITS_FLOAT32
+                       ? o->z + first * o->stride
+                       : o->row_work + thread * CBE_LENS_BLOCK * o->stride;
         size_t rows[CBE_LENS_BLOCK];
         for (size_t i = 0; i < n; i++) rows[i] = first + i;
         cbe_lens_make_rows(o, thread, n, rows, false, z);
@@ -154,9 +167,10 @@ static cbe_status set_rows(cbe_lens_objective *o, cbe_error *err)
         }
     }
     if (bad_row < o->n_rows)
-        return cbe_fail(err, CBE_ERR_NUMERIC, -1,
-                        "token %zu has logits that are not finite; check the decoder and the hidden states",
-                        o->first_token + o->row_token[bad_row]);
+        return cbe_fail(
+            err, CBE_ERR_NUMERIC, -1,
+            "token %zu has logits that are not finite; check the decoder and the hidden states",
+            o->first_token + o->row_token[bad_row]);
     return CBE_OK;
 }
 
@@ -168,7 +182,8 @@ static cbe_status fetch_others(cbe_lens_objective *o, cbe_error *err)
     cbe_status st = cbe_processes_agree(o->processes, wanted ? CBE_OK : CBE_ERR_NOMEM, err);
     if (st == CBE_OK) {
         for (size_t i = 0; i < n; i++) wanted[i] = (size_t)o->derangement[i];
-        st = cbe_processes_fetch_rows(o->processes, o->first_tokens, o->hidden_size, o->hidden, n, wanted, o->other, err);
+        st = cbe_processes_fetch_rows(o->processes, o->first_tokens, o->hidden_size, o->hidden, n,
+                                      wanted, o->other, err);
     }
     cbe_free(wanted);
     return st;
@@ -182,7 +197,9 @@ cbe_status cbe_lens_objective_set_layer(cbe_objective *objective, const float *h
     const size_t bad = first_not_finite(hidden, o->n_tokens, o->hidden_size);
     cbe_status st = CBE_OK;
     if (bad < o->n_tokens)
-        st = cbe_fail(err, CBE_ERR_NUMERIC, -1, "the hidden state of token %zu has NaN or infinity in it", o->first_token + bad);
+        st = cbe_fail(err, CBE_ERR_NUMERIC, -1,
+                      "the hidden state of token %zu has NaN or infinity in it",
+                      o->first_token + bad);
     o->hidden = hidden;
     o->translator = translator;
     if (st == CBE_OK) st = set_lens_states(o, err);

@@ -1,5 +1,6 @@
 /*
- * lens_objective.c - the lens objective's arrays: their sizes, their owner, and which rows are in force.
+ * lens_objective.c - the lens objective's arrays: their sizes, their owner, and which rows are in
+ * force.
  *
  * See lens_objective.h for the names.
  */
@@ -25,16 +26,18 @@ static size_t lens_n_tokens(const cbe_objective *self)
     return ((const cbe_lens_objective *)self)->n_active;
 }
 
-/* Group of sequences (core/groups.h) that a token belongs to, where those with `least` or more of `all` rows, on average, are groups by
- * themselves. */
+/* Group of sequences (core/groups.h) that a token belongs to, where those with `least` or more of
+ * `all` rows, on average, are groups by themselves. */
 static size_t group_of(const cbe_lens_objective *o, size_t all, size_t least, size_t token)
 {
     if (!o->sequence_tokens) return 0;
     const size_t sequences = o->all_tokens / o->sequence_tokens;
-    return cbe_group_of_sequence(sequences, (o->first_token + token) / o->sequence_tokens, all >= least * sequences);
+    return cbe_group_of_sequence(sequences, (o->first_token + token) / o->sequence_tokens,
+                                 all >= least * sequences);
 }
 
-size_t cbe_lens_divide(const cbe_lens_objective *o, size_t n, const size_t *rows, size_t all, size_t least, size_t most, size_t *begin)
+size_t cbe_lens_divide(const cbe_lens_objective *o, size_t n, const size_t *rows, size_t all,
+                       size_t least, size_t most, size_t *begin)
 {
     size_t pieces = 0, before = 0;
     for (size_t i = 0; i < n; i++) {
@@ -48,20 +51,24 @@ size_t cbe_lens_divide(const cbe_lens_objective *o, size_t n, const size_t *rows
 
 void cbe_lens_activate(cbe_lens_objective *o, size_t first, size_t span, size_t count)
 {
-    const size_t own[2] = {o->n_rows - o->n_held_out, o->n_held_out}, searched = o->all_rows - o->all_held_out;
+    const size_t own[2] = {o->n_rows - o->n_held_out, o->n_held_out},
+                 searched = o->all_rows - o->all_held_out;
     o->active_first = first;
     o->active_span = span;
     o->all_active = count;
     o->n_active = o->active_place = 0;
     for (size_t i = 0; i < count; i++) {
-        const size_t row = first + (size_t)((double)i * (double)span / (double)count), out = row >= searched;
+        const size_t row = first + (size_t)((double)i * (double)span / (double)count),
+                     out = row >= searched;
         const size_t among = row - (out ? searched : 0); /* rows of its part */
         if (among < o->rows_before[out] || among - o->rows_before[out] >= own[out]) continue;
         if (o->n_active == 0) o->active_place = i;
         o->active[o->n_active++] = among - o->rows_before[out] + (out ? own[0] : 0);
     }
-    const size_t most = count > CBE_LENS_PARTS * CBE_LENS_SMALL_UNIT ? CBE_LENS_UNIT_ROWS : CBE_LENS_SMALL_UNIT;
-    o->n_units = cbe_lens_divide(o, o->n_active, o->active, count, CBE_LENS_LEAST_UNIT, most, o->unit_begin);
+    const size_t most =
+        count > CBE_LENS_PARTS * CBE_LENS_SMALL_UNIT ? CBE_LENS_UNIT_ROWS : CBE_LENS_SMALL_UNIT;
+    o->n_units =
+        cbe_lens_divide(o, o->n_active, o->active, count, CBE_LENS_LEAST_UNIT, most, o->unit_begin);
     o->n_parts = cbe_min_size(o->n_units, CBE_LENS_PARTS);
 }
 
@@ -83,10 +90,12 @@ enum { MAX_ARRAYS = 80 };
 /* Every array, its size by the fields that are set; returns their number. */
 static size_t list_arrays(cbe_lens_objective *o, cbe_array *list)
 {
-    const size_t n = o->n_tokens, d = o->hidden_size, v = o->vocab_size, rows = o->n_rows, m = o->head.max_batch;
+    const size_t n = o->n_tokens, d = o->hidden_size, v = o->vocab_size, rows = o->n_rows,
+                 m = o->head.max_batch;
     const size_t longest = rows > n ? rows : n, parts = CBE_LENS_PARTS + 1, stride = o->stride;
     const size_t threads = (size_t)o->n_threads, buffers = o->capped ? 2 : 1;
-    const size_t vocab_blocks = blocks_of(v, CBE_LENS_VOCAB_BLOCK), sums = cbe_max_size(2 * CBE_LENS_UNITS_AT_ONCE, vocab_blocks);
+    const size_t vocab_blocks = blocks_of(v, CBE_LENS_VOCAB_BLOCK),
+                 sums = cbe_max_size(2 * CBE_LENS_UNITS_AT_ONCE, vocab_blocks);
     const bool f32 = o->storage == CBE_LOGITS_FLOAT32, f16 = o->storage == CBE_LOGITS_FLOAT16;
     const bool resample = o->ablation == CBE_ABLATE_RESAMPLE;
     const size_t processes = cbe_processes_size(o->processes);
@@ -105,7 +114,8 @@ static size_t list_arrays(cbe_lens_objective *o, cbe_array *list)
         {&o->row_token, n, sizeof(size_t), "rows"},
         {&o->labels, o->kind == CBE_OBJECTIVE_CE ? n : 0, sizeof(int64_t), "labels"},
         {&o->derangement, resample ? n : 0, sizeof(int64_t), "derangement"},
-        {&o->other, resample && processes > 1 ? cbe_times(n, d, 1) : 0, sizeof(float), "hidden states of other processes"},
+        {&o->other, resample && processes > 1 ? cbe_times(n, d, 1) : 0, sizeof(float),
+         "hidden states of other processes"},
         {&o->first_tokens, processes > 1 ? processes + 1 : 0, sizeof(size_t), "processes"},
         {&o->held_out, o->some_held_out ? n : 0, sizeof(bool), "tokens held out"},
         {&o->w, cbe_times(v, d, 1), sizeof(float), "unembedding with the norm's gain"},
@@ -121,11 +131,13 @@ static size_t list_arrays(cbe_lens_objective *o, cbe_array *list)
         {&o->block_begin, rows + 1, sizeof(size_t), "blocks of rows"},
         {&o->active, rows, sizeof(size_t), "sample"},
         {&o->unit_begin, rows + 1, sizeof(size_t), "sample"},
-        {&o->row_work, f32 ? 0 : cbe_times(threads, CBE_LENS_BLOCK, stride), sizeof(float), "rows in work"},
+        {&o->row_work, f32 ? 0 : cbe_times(threads, CBE_LENS_BLOCK, stride), sizeof(float),
+         "rows in work"},
         {&o->xc_work, cbe_times(threads, CBE_LENS_BLOCK, d), sizeof(float), "rows in work"},
-        {&o->p_work, o->has_probs ? cbe_times(threads, CBE_LENS_BLOCK, CBE_LENS_P_COLUMNS) : 0, sizeof(float),
-         "probabilities"},
-        {&o->exp_work, cbe_times(threads, cbe_lens_exp_rows(o), stride), sizeof(float), "rows in work"},
+        {&o->p_work, o->has_probs ? cbe_times(threads, CBE_LENS_BLOCK, CBE_LENS_P_COLUMNS) : 0,
+         sizeof(float), "probabilities"},
+        {&o->exp_work, cbe_times(threads, cbe_lens_exp_rows(o), stride), sizeof(float),
+         "rows in work"},
         {&o->direction, m, sizeof(size_t), "directions"},
         {&o->constant, m, sizeof(double), "directions"},
         {&o->a, cbe_times(m, d, 1), sizeof(double), "directions"},
@@ -149,7 +161,8 @@ static size_t list_arrays(cbe_lens_objective *o, cbe_array *list)
         {&o->rows, cbe_times(m, longest, 1), sizeof(cbe_lens_row), "row results"},
         {&o->exact_pairs, cbe_times(m, longest, 1), sizeof(size_t), "row results"},
         {&o->exact_x, CBE_LENS_EXACT_ROWS * d, sizeof(float), "exact rows"},
-        {&o->exact_rows, cbe_times(CBE_LENS_EXACT_ROWS, 1 + buffers, stride), sizeof(float), "exact rows"},
+        {&o->exact_rows, cbe_times(CBE_LENS_EXACT_ROWS, 1 + buffers, stride), sizeof(float),
+         "exact rows"},
         {&o->exact_left, CBE_LENS_EXACT_ROWS * d, sizeof(double), "exact rows"},
         {&o->exact_grad, cbe_times(m, d, 1), sizeof(cbe_long_sum), "exact rows"},
         {&o->coeff, cbe_times(m, longest, 4), sizeof(double), "coefficients"},
@@ -188,19 +201,31 @@ static bool is_row(const cbe_lens_options *options, size_t token)
 }
 
 /* Sizes and choices, as far as they follow from the options alone. */
-static void describe(cbe_lens_objective *o, const cbe_decoder *decoder, const cbe_lens_options *options)
+static void describe(cbe_lens_objective *o, const cbe_decoder *decoder,
+                     const cbe_lens_options *options)
 {
     const size_t d = decoder->hidden_size, m = options->max_batch ? options->max_batch : 8;
-    o->head = (cbe_objective){d, m, cbe_lens_eval, lens_n_tokens, cbe_lens_set_sample, lens_set_held_out,
-                              cbe_lens_eval_optimal, cbe_lens_eval_constant, lens_destroy, cbe_lens_set_rough};
+    o->head = (cbe_objective){d,
+                              m,
+                              cbe_lens_eval,
+                              lens_n_tokens,
+                              cbe_lens_set_sample,
+                              lens_set_held_out,
+                              cbe_lens_eval_optimal,
+                              cbe_lens_eval_constant,
+                              lens_destroy,
+                              cbe_lens_set_rough};
     o->decoder = decoder;
     o->ablation = options->ablation;
     o->kind = options->kind;
     o->storage = options->storage;
     o->n_tokens = options->n_tokens;
     o->hidden_size = d;
-    o->vocab_size = o->views[CBE_LENS_EXACT].vocab = o->views[CBE_LENS_ROUGH].vocab = decoder->vocab_size;
-    o->stride = blocks_of(o->vocab_size, CBE_ALIGNMENT / sizeof(float)) * (CBE_ALIGNMENT / sizeof(float)) + CBE_LENS_PADDING;
+    o->vocab_size = o->views[CBE_LENS_EXACT].vocab = o->views[CBE_LENS_ROUGH].vocab =
+        decoder->vocab_size;
+    o->stride =
+        blocks_of(o->vocab_size, CBE_ALIGNMENT / sizeof(float)) * (CBE_ALIGNMENT / sizeof(float)) +
+        CBE_LENS_PADDING;
     o->capped = decoder->logit_softcap > 0;
     o->layernorm = decoder->norm == CBE_NORM_LAYER;
     o->has_probs = o->kind == CBE_OBJECTIVE_KL && !o->capped;
@@ -256,7 +281,8 @@ static cbe_status share_memory(cbe_lens_objective *o, cbe_error *err)
 }
 
 /* Rows are the tokens that have an energy, those held out last. */
-static cbe_status choose_rows(cbe_lens_objective *o, const cbe_lens_options *options, cbe_error *err)
+static cbe_status choose_rows(cbe_lens_objective *o, const cbe_lens_options *options,
+                              cbe_error *err)
 {
     size_t next[2] = {0, o->n_rows - o->n_held_out};
     for (size_t n = 0; n < o->n_tokens; n++) {
@@ -276,8 +302,8 @@ static cbe_status choose_rows(cbe_lens_objective *o, const cbe_lens_options *opt
 }
 
 /* @param n of all processes */
-static cbe_status copy_derangement(cbe_lens_objective *o, size_t n, const int64_t *derangement, const bool *held_out,
-                                   cbe_error *err)
+static cbe_status copy_derangement(cbe_lens_objective *o, size_t n, const int64_t *derangement,
+                                   const bool *held_out, cbe_error *err)
 {
     bool *taken = cbe_alloc_zero(n, sizeof *taken, "derangement check", err);
     if (!taken) return CBE_ERR_NOMEM;
@@ -285,7 +311,8 @@ static cbe_status copy_derangement(cbe_lens_objective *o, size_t n, const int64_
     for (size_t i = 0; i < n && st == CBE_OK; i++) {
         const int64_t to = derangement[i];
         if (to >= 0 && (uint64_t)to < n && held_out && held_out[i] != held_out[to])
-            st = cbe_fail(err, CBE_ERR_ARG, -1, "derangement[%zu] = %lld mixes tokens held out with others", i,
+            st = cbe_fail(err, CBE_ERR_ARG, -1,
+                          "derangement[%zu] = %lld mixes tokens held out with others", i,
                           (long long)to);
         else if (to < 0 || (uint64_t)to >= n || (size_t)to == i || taken[to])
             st = cbe_fail(err, CBE_ERR_ARG, -1,
@@ -295,15 +322,18 @@ static cbe_status copy_derangement(cbe_lens_objective *o, size_t n, const int64_
         else
             taken[to] = true;
     }
-    if (st == CBE_OK) memcpy(o->derangement, derangement + o->first_token, o->n_tokens * sizeof *derangement);
+    if (st == CBE_OK)
+        memcpy(o->derangement, derangement + o->first_token, o->n_tokens * sizeof *derangement);
     cbe_free(taken);
     return st;
 }
 
-static cbe_status check_options(const cbe_lens_options *options, const cbe_lens_objective *o, cbe_error *err)
+static cbe_status check_options(const cbe_lens_options *options, const cbe_lens_objective *o,
+                                cbe_error *err)
 {
     const size_t n = o->n_mean;
-    if (options->n_tokens == 0 && !o->processes) return cbe_fail(err, CBE_ERR_ARG, -1, "there are no tokens");
+    if (options->n_tokens == 0 && !o->processes)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "there are no tokens");
     if (n == 0) return cbe_fail(err, CBE_ERR_ARG, -1, "all tokens are held out");
     if (options->ablation != CBE_ABLATE_ZERO && n < 2)
         return cbe_fail(err, CBE_ERR_ARG, -1, "%s ablation needs at least 2 tokens, there is 1",
@@ -311,8 +341,9 @@ static cbe_status check_options(const cbe_lens_options *options, const cbe_lens_
     if (options->ablation == CBE_ABLATE_RESAMPLE && !options->derangement)
         return cbe_fail(err, CBE_ERR_ARG, -1, "resample ablation needs a derangement");
     if (o->all_rows == o->all_held_out)
-        return cbe_fail(err, CBE_ERR_ARG, -1,
-                        "objective ce: no token has a next token; sequences of 2 or more are needed");
+        return cbe_fail(
+            err, CBE_ERR_ARG, -1,
+            "objective ce: no token has a next token; sequences of 2 or more are needed");
     return CBE_OK;
 }
 
@@ -326,7 +357,8 @@ cbe_status cbe_lens_objective_create(cbe_objective **out, const cbe_decoder *dec
     if (options->kind == CBE_OBJECTIVE_CE && !options->labels)
         st = cbe_fail(err, CBE_ERR_ARG, -1, "objective ce needs labels, the next tokens");
     else if (!kernels)
-        st = cbe_fail(err, CBE_ERR_ARG, -1, "kernels '%s' are not built in or not usable on this CPU", options->kernels);
+        st = cbe_fail(err, CBE_ERR_ARG, -1,
+                      "kernels '%s' are not built in or not usable on this CPU", options->kernels);
     if ((st = cbe_processes_agree(options->processes, st, err)) != CBE_OK) {
         cbe_free(o);
         return st;
@@ -344,10 +376,12 @@ cbe_status cbe_lens_objective_create(cbe_objective **out, const cbe_decoder *dec
     if (o->first_tokens) {
         cbe_processes_list(o->processes, o->n_tokens, o->first_tokens + 1);
         o->first_tokens[0] = 0;
-        for (size_t r = 0; r < cbe_processes_size(o->processes); r++) o->first_tokens[r + 1] += o->first_tokens[r];
+        for (size_t r = 0; r < cbe_processes_size(o->processes); r++)
+            o->first_tokens[r + 1] += o->first_tokens[r];
     }
     n_all = o->first_tokens ? o->first_tokens[cbe_processes_size(o->processes)] : o->n_tokens;
-    if (o->derangement) st = copy_derangement(o, n_all, options->derangement, options->held_out, err);
+    if (o->derangement)
+        st = copy_derangement(o, n_all, options->derangement, options->held_out, err);
     if ((st = cbe_processes_agree(o->processes, st, err)) != CBE_OK) goto done;
     cbe_lens_order_as_decoder(o);
     if (o->offset) kernels->range(o->vocab_size, o->offset, &o->offset_low, &o->offset_high);

@@ -13,7 +13,8 @@ cbe_status cbe_lens_starts(const cbe_lens_starts_input *in, size_t *n, double *o
 {
     const size_t d = in->decoder->hidden_size, n_tokens = in->n_tokens;
     const cbe_lens_options lens = {.n_tokens = n_tokens,
-                                   .ablation = in->ablation == CBE_ABLATE_ZERO ? CBE_ABLATE_ZERO : CBE_ABLATE_MEAN,
+                                   .ablation = in->ablation == CBE_ABLATE_ZERO ? CBE_ABLATE_ZERO
+                                                                               : CBE_ABLATE_MEAN,
                                    .max_batch = BATCH,
                                    .storage = CBE_LOGITS_FLOAT16};
     const size_t wanted = *n, bytes = cbe_lens_objective_bytes(in->decoder, &lens);
@@ -30,8 +31,10 @@ cbe_status cbe_lens_starts(const cbe_lens_starts_input *in, size_t *n, double *o
     search.max_iterations = ITERATIONS;
     search.seed = in->seed;
     cbe_status st = cbe_lens_objective_create(&objective, in->decoder, &lens, err);
-    if (st == CBE_OK) st = cbe_lens_objective_set_layer(objective, in->hidden, (cbe_translator){0}, err);
-    if (st == CBE_OK) st = cbe_search_layer(&basis, objective, &search, in->starts, NULL, NULL, err);
+    if (st == CBE_OK)
+        st = cbe_lens_objective_set_layer(objective, in->hidden, (cbe_translator){0}, err);
+    if (st == CBE_OK)
+        st = cbe_search_layer(&basis, objective, &search, in->starts, NULL, NULL, err);
     if (st == CBE_OK) {
         *n = basis.n_vectors;
         memcpy(out, basis.vectors, basis.n_vectors * d * sizeof *out);

@@ -1,13 +1,14 @@
 /*
  * lens_vocabulary.c - the order of the vocabulary in a layer: entries that are likely come first.
  *
- * A lens gives nearly all probability to few entries: of SmolLM2's 49,152 four thousand have 99% of it or more in every layer but the
- * last ones. Rough evaluations, between which a search only compares directions, leave the others out, as if the model did not know them: then
- * products with W~ and passes over Z take a tenth of the time. W~'s rows, and so the columns of Z, are ordered so that those entries lie
- * together (docs/search.md).
+ * A lens gives nearly all probability to few entries: of SmolLM2's 49,152 four thousand have 99% of
+ * it or more in every layer but the last ones. Rough evaluations, between which a search only
+ * compares directions, leave the others out, as if the model did not know them: then products with
+ * W~ and passes over Z take a tenth of the time. W~'s rows, and so the columns of Z, are ordered so
+ * that those entries lie together (docs/search.md).
  *
- * The order must not depend on how tokens are divided over processes, nor on threads: probabilities are summed up as whole multiples of
- * 2^-40, exactly.
+ * The order must not depend on how tokens are divided over processes, nor on threads: probabilities
+ * are summed up as whole multiples of 2^-40, exactly.
  */
 #include <math.h>
 #include <omp.h>
@@ -55,7 +56,8 @@ static void cap_logits(const cbe_lens_objective *o, double inverse_s, float *z)
         z[t] = cap * (float)CBE_LOG2E * tanhf(scale * z[t] + (o->offset ? o->offset[t] / cap : 0));
 }
 
-/* sum += p, as a whole multiple of 1 / UNIT: adding ROUND and taking it away leaves the nearest integer. */
+/* sum += p, as a whole multiple of 1 / UNIT: adding ROUND and taking it away leaves the nearest
+ * integer. */
 CBE_CLONES static void add_probabilities(size_t n, const float *e, double scale, double *sum)
 {
     for (size_t t = 0; t < n; t++) sum[t] += ((double)e[t] * scale + ROUND) - ROUND;
@@ -74,8 +76,9 @@ static void add_row(const cbe_lens_objective *o, size_t row, float *z, float *e,
     if (isfinite(sums.e)) add_probabilities(v, e, UNIT / sums.e, sum);
 }
 
-/* Sums over some rows of all processes, of every entry of the vocabulary in the decoder's order, which is in force: into g_sum.
- * Rows are made in pieces of a unit, which are the same however tokens are divided. */
+/* Sums over some rows of all processes, of every entry of the vocabulary in the decoder's order,
+ * which is in force: into g_sum. Rows are made in pieces of a unit, which are the same however
+ * tokens are divided. */
 static void sum_probabilities(cbe_lens_objective *o)
 {
     const size_t stride = o->stride, searched = o->all_rows - o->all_held_out;
@@ -86,13 +89,18 @@ static void sum_probabilities(cbe_lens_objective *o)
 #pragma omp parallel for schedule(dynamic) num_threads(o->n_threads)
     for (size_t part = 0; part < o->n_parts; part++) {
         const size_t thread = (size_t)omp_get_thread_num();
-        for (size_t unit = o->n_units * part / o->n_parts; unit < o->n_units * (part + 1) / o->n_parts; unit++)
-            for (size_t first = o->unit_begin[unit]; first < o->unit_begin[unit + 1]; first += CBE_LENS_BLOCK) {
+        for (size_t unit = o->n_units * part / o->n_parts;
+             unit < o->n_units * (part + 1) / o->n_parts; unit++)
+            for (size_t first = o->unit_begin[unit]; first < o->unit_begin[unit + 1];
+                 first += CBE_LENS_BLOCK) {
                 const size_t n = cbe_min_size(CBE_LENS_BLOCK, o->unit_begin[unit + 1] - first);
-                float *z = o->storage == CBE_LOGITS_FLOAT32 ? o->z + first * stride : o->row_work + thread * CBE_LENS_BLOCK * stride;
+                float *z = o->storage == CBE_LOGITS_FLOAT32
+                               ? o->z + first * stride
+                               : o->row_work + thread * CBE_LENS_BLOCK * stride;
                 cbe_lens_make_rows(o, thread, n, o->active + first, false, z);
                 for (size_t i = 0; i < n; i++)
-                    add_row(o, o->active[first + i], z + i * stride, o->exp_work + thread * cbe_lens_exp_rows(o) * stride,
+                    add_row(o, o->active[first + i], z + i * stride,
+                            o->exp_work + thread * cbe_lens_exp_rows(o) * stride,
                             total + part * stride);
             }
     }
@@ -119,10 +127,12 @@ static int by_entry(const void *a, const void *b)
 /* How many of the ranks are likely; the vocabulary's size where that is no small part of it. */
 static size_t count_likely(const cbe_lens_objective *o)
 {
-    const double all = (double)cbe_min_size(CBE_LENS_RANKED_ROWS, o->all_rows - o->all_held_out) * UNIT;
+    const double all =
+        (double)cbe_min_size(CBE_LENS_RANKED_ROWS, o->all_rows - o->all_held_out) * UNIT;
     double sum = 0;
     size_t n = 0;
-    for (size_t likely = LEAST_LIKELY; likely <= o->vocab_size / CBE_LENS_LIKELY_SHARE; likely *= 2) {
+    for (size_t likely = LEAST_LIKELY; likely <= o->vocab_size / CBE_LENS_LIKELY_SHARE;
+         likely *= 2) {
         while (n < likely) sum += o->ranks[n++].probability;
         if (sum >= LIKELY * all) return likely;
     }
@@ -157,9 +167,11 @@ bool cbe_lens_set_rough(cbe_objective *self, bool rough)
 {
     cbe_lens_objective *o = (cbe_lens_objective *)self;
     const size_t size = cbe_processes_size(o->processes), rank = cbe_processes_rank(o->processes);
-    o->view = &o->views[rough && cbe_lens_n_views(o) > CBE_LENS_ROUGH ? CBE_LENS_ROUGH : CBE_LENS_EXACT];
+    o->view =
+        &o->views[rough && cbe_lens_n_views(o) > CBE_LENS_ROUGH ? CBE_LENS_ROUGH : CBE_LENS_EXACT];
     const size_t v = o->view->vocab, blocks = (v + CBE_LENS_VOCAB_BLOCK - 1) / CBE_LENS_VOCAB_BLOCK;
     o->vocab_begin = o->shared ? blocks * rank / size * CBE_LENS_VOCAB_BLOCK : 0;
-    o->vocab_end = o->shared ? cbe_min_size(blocks * (rank + 1) / size * CBE_LENS_VOCAB_BLOCK, v) : v;
+    o->vocab_end =
+        o->shared ? cbe_min_size(blocks * (rank + 1) / size * CBE_LENS_VOCAB_BLOCK, v) : v;
     return v < o->vocab_size;
 }

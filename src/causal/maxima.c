@@ -52,7 +52,8 @@ void cbe_maxima_add(cbe_maxima *m, const double *v, double energy, cbe_start_kin
 
 void cbe_maxima_add_all(cbe_maxima *maxima, const cbe_maxima *other)
 {
-    for (size_t i = 0; i < other->n; i++) cbe_maxima_add(maxima, other->list[i].v, other->list[i].energy, other->list[i].kind);
+    for (size_t i = 0; i < other->n; i++)
+        cbe_maxima_add(maxima, other->list[i].v, other->list[i].energy, other->list[i].kind);
 }
 
 void cbe_maxima_remove(cbe_maxima *m, size_t place)

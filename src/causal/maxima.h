@@ -23,8 +23,8 @@ typedef struct {
 cbe_status cbe_maxima_init(cbe_maxima *maxima, size_t d, cbe_error *err);
 void cbe_maxima_free(cbe_maxima *maxima); /* a zeroed one is allowed */
 
-/** Adds a maximum, v copied. One that is there already, up to its sign, keeps the higher of both energies and its
- * direction and kind. A full list loses its lowest. */
+/** Adds a maximum, v copied. One that is there already, up to its sign, keeps the higher of both
+ * energies and its direction and kind. A full list loses its lowest. */
 void cbe_maxima_add(cbe_maxima *maxima, const double *v, double energy, cbe_start_kind kind);
 /** Adds all of another list. */
 void cbe_maxima_add_all(cbe_maxima *maxima, const cbe_maxima *other);

@@ -1,13 +1,14 @@
 /*
  * model_eval.c - energies and gradients of a batch of directions in the whole model.
  *
- * Each column's sequences, ablated, run behind the layer in batches of plan.n_sequences pairs: blocks, output and loss,
- * and back. With G_n = d energy / d h'_n,
+ * Each column's sequences, ablated, run behind the layer in batches of plan.n_sequences pairs:
+ * blocks, output and loss, and back. With G_n = d energy / d h'_n,
  *
- *   d energy / d v = -sum (c_n G_n + (G_n . v) D_n) / rows        d energy / d a = sum (G_n . v) / rows
+ *   d energy / d v = -sum (c_n G_n + (G_n . v) D_n) / rows
+ *   d energy / d a = sum (G_n . v) / rows
  *
- * Sums are taken in double for each pair by itself, then over pairs in their order: bits do not depend on the number of threads.
- * Names: model_objective.h.
+ * Sums are taken in double for each pair by itself, then over pairs in their order: bits do not
+ * depend on the number of threads. Names: model_objective.h.
  */
 #include <math.h>
 #include <omp.h>
@@ -56,7 +57,8 @@ static double coefficient(const cbe_model_objective *o, size_t n, size_t column,
     return c;
 }
 
-/* The ablated sequences of pairs first .. first + n - 1, into the suffix; returns the number of items. */
+/* The ablated sequences of pairs first .. first + n - 1, into the suffix; returns the number of
+ * items. */
 static size_t ablate_pairs(cbe_model_objective *o, const double *v, size_t first, size_t n)
 {
     const size_t d = o->hidden_size, length = o->context_length, each = o->tokens_each;
@@ -78,7 +80,8 @@ static size_t ablate_pairs(cbe_model_objective *o, const double *v, size_t first
     for (size_t p = 0; p < n; p++) {
         const size_t b = o->active[(first + p) % o->n_active];
         for (size_t row = o->first_row[b]; row < o->first_row[b + 1]; row++)
-            o->items[n_items++] = (cbe_divergence_item){row, p * length + o->skip + o->row_token[row] % each};
+            o->items[n_items++] =
+                (cbe_divergence_item){row, p * length + o->skip + o->row_token[row] % each};
     }
     return n_items;
 }
@@ -102,7 +105,8 @@ static void pair_gradient(cbe_model_objective *o, const double *v, size_t first,
         const float *other = cbe_model_other(o, n);
         for (size_t k = 0; k < d; k++) out[k] += along * (double)other[k];
     }
-    for (size_t k = 0; k < d && o->replacement == CBE_ABLATE_MEAN; k++) out[k] += total * o->mean[k];
+    for (size_t k = 0; k < d && o->replacement == CBE_ABLATE_MEAN; k++)
+        out[k] += total * o->mean[k];
     o->pair_slope[p] = total;
 }
 
@@ -112,8 +116,8 @@ typedef struct {
 } column_sums;
 
 /* Gradients of the pairs in the suffix, from those of their hidden_states.L. */
-static cbe_status batch_gradients(cbe_model_objective *o, const double *v, size_t first, size_t n, const column_sums *sums,
-                                  cbe_error *err)
+static cbe_status batch_gradients(cbe_model_objective *o, const double *v, size_t first, size_t n,
+                                  const column_sums *sums, cbe_error *err)
 {
     const size_t d = o->hidden_size;
     const cbe_status st = cbe_suffix_backward(o->suffix, err);
@@ -123,14 +127,16 @@ static cbe_status batch_gradients(cbe_model_objective *o, const double *v, size_
     for (size_t p = 0; p < n; p++) {
         const size_t column = (first + p) / o->n_active;
         cbe_long_add(&sums->slope[column], o->pair_slope[p]);
-        for (size_t k = 0; k < d; k++) cbe_long_add(&sums->grad[column * d + k], o->pair_grad[p * d + k]);
+        for (size_t k = 0; k < d; k++)
+            cbe_long_add(&sums->grad[column * d + k], o->pair_grad[p * d + k]);
     }
     return CBE_OK;
 }
 
 /* Pairs first .. first + n - 1: what they add to their columns. */
-static cbe_status run_batch(cbe_model_objective *o, const double *v, cbe_model_want want, size_t first, size_t n,
-                            const column_sums *sums, double *per_token, size_t *row, cbe_error *err)
+static cbe_status run_batch(cbe_model_objective *o, const double *v, cbe_model_want want,
+                            size_t first, size_t n, const column_sums *sums, double *per_token,
+                            size_t *row, cbe_error *err)
 {
     const bool want_grad = want == CBE_MODEL_GRADIENTS;
     const size_t n_items = ablate_pairs(o, v, first, n), rows = n * o->context_length;
@@ -138,7 +144,8 @@ static cbe_status run_batch(cbe_model_objective *o, const double *v, cbe_model_w
     if (st != CBE_OK) return st;
     float *grads = want_grad ? cbe_suffix_grad(o->suffix) : NULL;
     if (want_grad) memset(grads, 0, rows * o->hidden_size * sizeof *grads);
-    cbe_divergence_eval(o->divergence, n_items, o->items, cbe_suffix_hidden(o->suffix), o->row_energy, grads);
+    cbe_divergence_eval(o->divergence, n_items, o->items, cbe_suffix_hidden(o->suffix),
+                        o->row_energy, grads);
     if (o->bf16 && (st = cbe_bf16_check(o->bf16, err)) != CBE_OK) return st;
     for (size_t p = 0, i = 0; p < n; p++) {
         const size_t b = o->active[(first + p) % o->n_active], column = (first + p) / o->n_active;
@@ -153,29 +160,34 @@ static cbe_status run_batch(cbe_model_objective *o, const double *v, cbe_model_w
     return want_grad ? batch_gradients(o, v, first, n, sums, err) : CBE_OK;
 }
 
-cbe_status cbe_model_eval_columns(cbe_model_objective *o, size_t m, const double *v, cbe_model_want want, double *energy,
-                                  double *slope, double *grad, double *per_token, cbe_error *err)
+cbe_status cbe_model_eval_columns(cbe_model_objective *o, size_t m, const double *v,
+                                  cbe_model_want want, double *energy, double *slope, double *grad,
+                                  double *per_token, cbe_error *err)
 {
-    const size_t d = o->hidden_size, pairs = m * o->n_active, count = want == CBE_MODEL_GRADIENTS ? m * (d + 2) : m;
+    const size_t d = o->hidden_size, pairs = m * o->n_active,
+                 count = want == CBE_MODEL_GRADIENTS ? m * (d + 2) : m;
     const column_sums sums = {o->sums, o->sums + m, o->sums + 2 * m};
     const double rows = o->all_rows;
     cbe_status st = CBE_OK;
     memset(o->sums, 0, count * sizeof *o->sums);
     size_t row = 0; /* per_token is in the order of the pairs */
     for (size_t first = 0; first < pairs && st == CBE_OK; first += o->plan.n_sequences)
-        st = run_batch(o, v, want, first, cbe_min_size(o->plan.n_sequences, pairs - first), &sums, per_token, &row, err);
+        st = run_batch(o, v, want, first, cbe_min_size(o->plan.n_sequences, pairs - first), &sums,
+                       per_token, &row, err);
     if ((st = cbe_processes_agree(o->processes, st, err)) != CBE_OK) return st;
     cbe_processes_add_up(o->processes, count, o->sums);
     for (size_t j = 0; j < m; j++) {
         energy[j] = cbe_long_value(&sums.energy[j]) / rows;
         if (slope) slope[j] = cbe_long_value(&sums.slope[j]) / rows;
-        for (size_t k = 0; k < d && grad; k++) grad[j * d + k] = cbe_long_value(&sums.grad[j * d + k]) / rows;
+        for (size_t k = 0; k < d && grad; k++)
+            grad[j * d + k] = cbe_long_value(&sums.grad[j * d + k]) / rows;
     }
     return st;
 }
 
-static cbe_status eval(cbe_model_objective *o, cbe_ablation replacement, size_t m, const double *v, const double *constant,
-                       double *energy, double *slope, double *grad, double *per_token, cbe_error *err)
+static cbe_status eval(cbe_model_objective *o, cbe_ablation replacement, size_t m, const double *v,
+                       const double *constant, double *energy, double *slope, double *grad,
+                       double *per_token, cbe_error *err)
 {
     if (!o->hidden) return cbe_fail(err, CBE_ERR_ARG, -1, "the model objective has no layer set");
     o->replacement = replacement;
@@ -184,20 +196,23 @@ static cbe_status eval(cbe_model_objective *o, cbe_ablation replacement, size_t 
         o->constant[j] = constant ? constant[j] : 0;
     }
     cbe_model_set_directions(o, m, v);
-    return cbe_model_eval_columns(o, m, v, slope || grad ? CBE_MODEL_GRADIENTS : CBE_MODEL_ENERGIES, energy, slope, grad,
-                                  per_token, err);
+    return cbe_model_eval_columns(o, m, v, slope || grad ? CBE_MODEL_GRADIENTS : CBE_MODEL_ENERGIES,
+                                  energy, slope, grad, per_token, err);
 }
 
-cbe_status cbe_model_eval(cbe_objective *self, size_t m, const double *v, double *energy, double *grad, double *per_token,
-                          cbe_error *err)
+cbe_status cbe_model_eval(cbe_objective *self, size_t m, const double *v, double *energy,
+                          double *grad, double *per_token, cbe_error *err)
 {
     cbe_model_objective *o = (cbe_model_objective *)self;
-    if (o->ablation == CBE_ABLATE_OPTIMAL) return cbe_model_eval_optimal(self, m, v, energy, NULL, grad, per_token, err);
+    if (o->ablation == CBE_ABLATE_OPTIMAL)
+        return cbe_model_eval_optimal(self, m, v, energy, NULL, grad, per_token, err);
     return eval(o, o->ablation, m, v, NULL, energy, NULL, grad, per_token, err);
 }
 
-cbe_status cbe_model_eval_constant(cbe_objective *self, size_t m, const double *v, const double *constant, double *energy,
-                                   double *slope, double *grad, double *per_token, cbe_error *err)
+cbe_status cbe_model_eval_constant(cbe_objective *self, size_t m, const double *v,
+                                   const double *constant, double *energy, double *slope,
+                                   double *grad, double *per_token, cbe_error *err)
 {
-    return eval((cbe_model_objective *)self, CBE_ABLATE_OPTIMAL, m, v, constant, energy, slope, grad, per_token, err);
+    return eval((cbe_model_objective *)self, CBE_ABLATE_OPTIMAL, m, v, constant, energy, slope,
+                grad, per_token, err);
 }

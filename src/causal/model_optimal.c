@@ -1,9 +1,11 @@
 /*
- * model_optimal.c - optimal ablation in the whole model: the constants a that make energies with c_n = h_n . v - a least.
+ * model_optimal.c - optimal ablation in the whole model: the constants a that make energies with
+ * c_n = h_n . v - a least.
  *
- * As lens_optimal.c does it, with its wide grid for ce where a constant is asked for, with fewer evaluations, for each of them runs the model: a few quantiles of h_n . v, their mean and 0
- * on one or two sequences, two steps to close in there, then Newton steps on all sequences in force. Slopes come with
- * gradients, so the last step has both.
+ * As lens_optimal.c does it, with its wide grid for ce where a constant is asked for, with fewer
+ * evaluations, for each of them runs the model: a few quantiles of h_n . v, their mean and 0 on one
+ * or two sequences, two steps to close in there, then Newton steps on all sequences in force.
+ * Slopes come with gradients, so the last step has both.
  *
  * Source: Li and Janson 2024, arXiv:2409.09951. Names: model_objective.h.
  */
@@ -39,9 +41,10 @@ static size_t sorted_coefficients(cbe_model_objective *o, const double *v)
     return n;
 }
 
-/* Energies and slopes of one direction at n constants, as many columns at once as there is room for. */
-static cbe_status evaluate(cbe_model_objective *o, const double *v, size_t direction, size_t n, const double *a, double *energy,
-                           double *slope, cbe_error *err)
+/* Energies and slopes of one direction at n constants, as many columns at once as there is room
+ * for. */
+static cbe_status evaluate(cbe_model_objective *o, const double *v, size_t direction, size_t n,
+                           const double *a, double *energy, double *slope, cbe_error *err)
 {
     cbe_status st = CBE_OK;
     for (size_t first = 0; first < n && st == CBE_OK; first += o->head.max_batch) {
@@ -50,16 +53,19 @@ static cbe_status evaluate(cbe_model_objective *o, const double *v, size_t direc
             o->direction[j] = direction;
             o->constant[j] = a[first + j];
         }
-        st = cbe_model_eval_columns(o, m, v, CBE_MODEL_GRADIENTS, energy + first, slope + first, NULL, NULL, err);
+        st = cbe_model_eval_columns(o, m, v, CBE_MODEL_GRADIENTS, energy + first, slope + first,
+                                    NULL, NULL, err);
     }
     return st;
 }
 
-/* Energies of n tracks at their constants, on all `count` sequences of the sample in force; `thin` of them are in force again. */
-static cbe_status compare_tracks(cbe_model_objective *o, const double *v, size_t thin, size_t count, size_t n,
-                                 cbe_constant_track *tracks, cbe_error *err)
+/* Energies of n tracks at their constants, on all `count` sequences of the sample in force; `thin`
+ * of them are in force again. */
+static cbe_status compare_tracks(cbe_model_objective *o, const double *v, size_t thin, size_t count,
+                                 size_t n, cbe_constant_track *tracks, cbe_error *err)
 {
-    double a[CBE_CONSTANT_MOST_TRACKS], energy[CBE_CONSTANT_MOST_TRACKS], slope[CBE_CONSTANT_MOST_TRACKS];
+    double a[CBE_CONSTANT_MOST_TRACKS], energy[CBE_CONSTANT_MOST_TRACKS],
+        slope[CBE_CONSTANT_MOST_TRACKS];
     for (size_t i = 0; i < n; i++) a[i] = tracks[i].constant;
     cbe_model_activate(o, o->active_first, o->active_span, count);
     const cbe_status st = evaluate(o, v, tracks->direction, n, a, energy, slope, err);
@@ -68,8 +74,10 @@ static cbe_status compare_tracks(cbe_model_objective *o, const double *v, size_t
     return st;
 }
 
-/* The best minimum of a direction on the sequences in force; of a wide look, on `all` sequences of the sample. */
-static cbe_status sample_minimum(cbe_model_objective *o, const double *v, size_t direction, bool wide, size_t all, cbe_error *err)
+/* The best minimum of a direction on the sequences in force; of a wide look, on `all` sequences of
+ * the sample. */
+static cbe_status sample_minimum(cbe_model_objective *o, const double *v, size_t direction,
+                                 bool wide, size_t all, cbe_error *err)
 {
     double a[CBE_CONSTANT_GRID], energy[CBE_CONSTANT_GRID], slope[CBE_CONSTANT_GRID];
     _Static_assert((int)N_CONSTANTS <= (int)CBE_CONSTANT_GRID, "room for both looks");
@@ -77,7 +85,8 @@ static cbe_status sample_minimum(cbe_model_objective *o, const double *v, size_t
     const size_t count = sorted_coefficients(o, v + direction * o->hidden_size);
     o->column_range[direction] = o->sorted[count - 1] - o->sorted[0];
     const size_t n = wide ? cbe_constants_grid(count, o->sorted, o->mean_dot[direction], a)
-                          : cbe_constants_few(N_QUANTILES, QUANTILES, count, o->sorted, o->mean_dot[direction], a);
+                          : cbe_constants_few(N_QUANTILES, QUANTILES, count, o->sorted,
+                                              o->mean_dot[direction], a);
     cbe_status st = evaluate(o, v, direction, n, a, energy, slope, err);
     if (st != CBE_OK) return st;
     const size_t room = wide ? CBE_CONSTANT_MOST_TRACKS : CBE_CONSTANT_TRACKS;
@@ -92,7 +101,8 @@ static cbe_status sample_minimum(cbe_model_objective *o, const double *v, size_t
             }
         if (n_open == 0) break;
         st = evaluate(o, v, direction, n_open, a, energy, slope, err);
-        for (size_t i = 0; i < n_open && st == CBE_OK; i++) cbe_constant_tell(&found[open[i]], energy[i], slope[i]);
+        for (size_t i = 0; i < n_open && st == CBE_OK; i++)
+            cbe_constant_tell(&found[open[i]], energy[i], slope[i]);
     }
     if (wide && st == CBE_OK) st = compare_tracks(o, v, o->all_active, all, n_found, found, err);
     o->tracks[direction] = cbe_constants_best(n_found, found);
@@ -100,7 +110,8 @@ static cbe_status sample_minimum(cbe_model_objective *o, const double *v, size_t
 }
 
 /* Newton steps of all directions on all sequences in force, until each is settled. */
-static cbe_status settle(cbe_model_objective *o, size_t m, const double *v, double *grad, cbe_error *err)
+static cbe_status settle(cbe_model_objective *o, size_t m, const double *v, double *grad,
+                         cbe_error *err)
 {
     const size_t d = o->hidden_size;
     size_t n_pending = m;
@@ -110,14 +121,16 @@ static cbe_status settle(cbe_model_objective *o, size_t m, const double *v, doub
             o->direction[j] = o->pending[j];
             o->constant[j] = o->tracks[o->pending[j]].next;
         }
-        const cbe_status st = cbe_model_eval_columns(o, n_pending, v, CBE_MODEL_GRADIENTS, o->column_energy, o->column_slope,
-                                                     grad ? o->column_grad : NULL, NULL, err);
+        const cbe_status st =
+            cbe_model_eval_columns(o, n_pending, v, CBE_MODEL_GRADIENTS, o->column_energy,
+                                   o->column_slope, grad ? o->column_grad : NULL, NULL, err);
         if (st != CBE_OK) return st;
         size_t left = 0;
         for (size_t j = 0; j < n_pending; j++) {
             const size_t direction = o->pending[j];
-            const bool settled = cbe_constant_newton(&o->tracks[direction], &RULES, o->column_energy[j], o->column_slope[j],
-                                                     o->column_range[direction], step);
+            const bool settled =
+                cbe_constant_newton(&o->tracks[direction], &RULES, o->column_energy[j],
+                                    o->column_slope[j], o->column_range[direction], step);
             if (!settled && step < MAX_STEPS)
                 o->pending[left++] = direction;
             else if (grad)
@@ -128,8 +141,8 @@ static cbe_status settle(cbe_model_objective *o, size_t m, const double *v, doub
     return CBE_OK;
 }
 
-cbe_status cbe_model_eval_optimal(cbe_objective *self, size_t m, const double *v, double *energy, double *constant,
-                                  double *grad, double *per_token, cbe_error *err)
+cbe_status cbe_model_eval_optimal(cbe_objective *self, size_t m, const double *v, double *energy,
+                                  double *constant, double *grad, double *per_token, cbe_error *err)
 {
     cbe_model_objective *o = (cbe_model_objective *)self;
     if (!o->hidden) return cbe_fail(err, CBE_ERR_ARG, -1, "the model objective has no layer set");
@@ -137,7 +150,8 @@ cbe_status cbe_model_eval_optimal(cbe_objective *self, size_t m, const double *v
     o->replacement = CBE_ABLATE_OPTIMAL;
     cbe_model_set_directions(o, m, v);
     const size_t first = o->active_first, span = o->active_span, count = o->all_active;
-    const size_t thin = cbe_min_size(count / SAMPLE_SHARE > MIN_SAMPLE ? count / SAMPLE_SHARE : MIN_SAMPLE, count);
+    const size_t thin =
+        cbe_min_size(count / SAMPLE_SHARE > MIN_SAMPLE ? count / SAMPLE_SHARE : MIN_SAMPLE, count);
     cbe_model_activate(o, first, span, thin);
     const bool wide = constant && o->kind == CBE_OBJECTIVE_CE;
     for (size_t j = 0; j < m && st == CBE_OK; j++) st = sample_minimum(o, v, j, wide, count, err);
@@ -150,5 +164,7 @@ cbe_status cbe_model_eval_optimal(cbe_objective *self, size_t m, const double *v
         o->constant[j] = o->tracks[j].constant;
         if (constant) constant[j] = o->constant[j];
     }
-    return per_token ? cbe_model_eval_columns(o, m, v, CBE_MODEL_ENERGIES, o->column_energy, NULL, NULL, per_token, err) : CBE_OK;
+    return per_token ? cbe_model_eval_columns(o, m, v, CBE_MODEL_ENERGIES, o->column_energy, NULL,
+                                              NULL, per_token, err)
+                     : CBE_OK;
 }

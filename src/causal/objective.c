@@ -1,4 +1,5 @@
-/* objective.c - calls that go to whichever kind of objective it is, and the names of the choices. */
+/* objective.c - calls that go to whichever kind of objective it is, and the names of the
+ * choices. */
 #include "causal/objective.h"
 
 #include "core/fail.h"
@@ -41,8 +42,9 @@ void cbe_objective_set_held_out(cbe_objective *objective)
 static cbe_status check_batch(const cbe_objective *objective, size_t m, cbe_error *err)
 {
     if (m == 0 || m > objective->max_batch)
-        return cbe_fail(err, CBE_ERR_ARG, -1, "%zu directions in one evaluation; 1 to %zu can be given",
-                        m, objective->max_batch);
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "%zu directions in one evaluation; 1 to %zu can be given", m,
+                        objective->max_batch);
     return CBE_OK;
 }
 
@@ -53,19 +55,24 @@ cbe_status cbe_objective_eval(cbe_objective *objective, size_t m, const double *
     return st == CBE_OK ? objective->eval(objective, m, v, energy, grad, per_token, err) : st;
 }
 
-cbe_status cbe_objective_eval_optimal(cbe_objective *objective, size_t m, const double *v, double *energy,
-                                      double *constant, double *grad, double *per_token, cbe_error *err)
+cbe_status cbe_objective_eval_optimal(cbe_objective *objective, size_t m, const double *v,
+                                      double *energy, double *constant, double *grad,
+                                      double *per_token, cbe_error *err)
 {
     const cbe_status st = check_batch(objective, m, err);
-    return st == CBE_OK ? objective->eval_optimal(objective, m, v, energy, constant, grad, per_token, err) : st;
+    return st == CBE_OK
+               ? objective->eval_optimal(objective, m, v, energy, constant, grad, per_token, err)
+               : st;
 }
 
-cbe_status cbe_objective_eval_constant(cbe_objective *objective, size_t m, const double *v, const double *constant,
-                                       double *energy, double *slope, double *grad, double *per_token,
-                                       cbe_error *err)
+cbe_status cbe_objective_eval_constant(cbe_objective *objective, size_t m, const double *v,
+                                       const double *constant, double *energy, double *slope,
+                                       double *grad, double *per_token, cbe_error *err)
 {
     const cbe_status st = check_batch(objective, m, err);
-    return st == CBE_OK ? objective->eval_constant(objective, m, v, constant, energy, slope, grad, per_token, err) : st;
+    return st == CBE_OK ? objective->eval_constant(objective, m, v, constant, energy, slope, grad,
+                                                   per_token, err)
+                        : st;
 }
 
 const char *cbe_ablation_name(cbe_ablation ablation)
@@ -92,6 +99,7 @@ const char *cbe_objective_name(cbe_objective_kind kind)
 const char *cbe_logit_storage_name(cbe_logit_storage storage)
 {
     static const char *const names[] = {"float32", "float16", "recomputed"};
-    _Static_assert(sizeof names / sizeof *names == CBE_N_LOGIT_STORAGES, "one name for each storage");
+    _Static_assert(sizeof names / sizeof *names == CBE_N_LOGIT_STORAGES,
+                   "one name for each storage");
     return names[storage];
 }

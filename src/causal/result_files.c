@@ -47,7 +47,8 @@ static cbe_status start_tensors(cbe_safetensors_writer **out, const char *path, 
         specs[3 * i].dims[1] = b->n_vectors;
     }
     const char *metadata[] = {"format", "causal basis", "version", CBE_VERSION};
-    if ((st = cbe_safetensors_writer_create(&writer, path, 3 * n, specs, 2, metadata, err)) != CBE_OK)
+    if ((st = cbe_safetensors_writer_create(&writer, path, 3 * n, specs, 2, metadata, err)) !=
+        CBE_OK)
         goto done;
     for (size_t i = 0; i < n; i++) {
         const cbe_basis *b = &results[i].basis;
@@ -64,8 +65,10 @@ static cbe_status start_tensors(cbe_safetensors_writer **out, const char *path, 
             numbers[d * k + k + j] = (float)results[i].reports[j].optimal_constant;
         }
         if ((st = cbe_safetensors_writer_put(writer, 3 * i, 0, d * k, numbers, err)) != CBE_OK ||
-            (st = cbe_safetensors_writer_put(writer, 3 * i + 1, 0, k, numbers + d * k, err)) != CBE_OK ||
-            (st = cbe_safetensors_writer_put(writer, 3 * i + 2, 0, k, numbers + d * k + k, err)) != CBE_OK)
+            (st = cbe_safetensors_writer_put(writer, 3 * i + 1, 0, k, numbers + d * k, err)) !=
+                CBE_OK ||
+            (st = cbe_safetensors_writer_put(writer, 3 * i + 2, 0, k, numbers + d * k + k, err)) !=
+                CBE_OK)
             goto done;
     }
     *out = writer;
@@ -83,9 +86,10 @@ static json_t *inputs_json(const cbe_inputs *inputs)
     json_t *list = json_array();
     for (size_t i = 0; inputs && i < inputs->n; i++) {
         const cbe_input *file = &inputs->files[i];
-        list = cbe_json_append(list, json_pack("{s:s, s:o, s:s, s:I}", "role", cbe_input_role_name(file->role), "path",
-                                               cbe_json_of_text(file->path), "sha256", file->sha256, "bytes",
-                                               (json_int_t)file->n_bytes));
+        list = cbe_json_append(list, json_pack("{s:s, s:o, s:s, s:I}", "role",
+                                               cbe_input_role_name(file->role), "path",
+                                               cbe_json_of_text(file->path), "sha256", file->sha256,
+                                               "bytes", (json_int_t)file->n_bytes));
     }
     return list;
 }
@@ -94,7 +98,8 @@ static json_t *inputs_json(const cbe_inputs *inputs)
 static json_t *maxima_json(size_t n, const double *energies)
 {
     json_t *list = json_array();
-    for (size_t i = 0; i < n && i < CBE_MAXIMA_LISTED; i++) list = cbe_json_append(list, cbe_json_of_number(energies[i]));
+    for (size_t i = 0; i < n && i < CBE_MAXIMA_LISTED; i++)
+        list = cbe_json_append(list, cbe_json_of_number(energies[i]));
     return json_pack("{s:I, s:o}", "count", (json_int_t)n, "energies", list);
 }
 
@@ -104,9 +109,10 @@ static json_t *kinds_json(const cbe_vector_record *r)
     json_t *kinds = json_object();
     for (int kind = 0; kind < CBE_N_START_KINDS; kind++)
         if (r->by_kind[kind].starts)
-            kinds = cbe_json_put(kinds, cbe_start_kind_name((cbe_start_kind)kind),
-                                 json_pack("{s:I, s:o}", "starts", (json_int_t)r->by_kind[kind].starts, "energy",
-                                           cbe_json_of_number(r->by_kind[kind].energy)));
+            kinds =
+                cbe_json_put(kinds, cbe_start_kind_name((cbe_start_kind)kind),
+                             json_pack("{s:I, s:o}", "starts", (json_int_t)r->by_kind[kind].starts,
+                                       "energy", cbe_json_of_number(r->by_kind[kind].energy)));
     return kinds;
 }
 
@@ -117,24 +123,27 @@ static json_t *layer_json(const cbe_layer_result *result, bool held_out)
     for (size_t j = 0; j < b->n_vectors; j++) {
         const cbe_vector_record *r = &b->records[j];
         const cbe_vector_report *more = &result->reports[j];
-        json_t *vector = json_pack("{s:o, s:o, s:o, s:o}", "energy", cbe_json_of_number(r->energy), "standard_error",
-                                   cbe_json_of_number(more->standard_error), "optimal_energy",
-                                   cbe_json_of_number(more->optimal_energy), "optimal_constant",
-                                   cbe_json_of_number(more->optimal_constant));
+        json_t *vector = json_pack("{s:o, s:o, s:o, s:o}", "energy", cbe_json_of_number(r->energy),
+                                   "standard_error", cbe_json_of_number(more->standard_error),
+                                   "optimal_energy", cbe_json_of_number(more->optimal_energy),
+                                   "optimal_constant", cbe_json_of_number(more->optimal_constant));
         if (held_out) {
-            vector = cbe_json_put(vector, "held_out_energy", cbe_json_of_number(more->held_out_energy));
-            vector = cbe_json_put(vector, "held_out_standard_error", cbe_json_of_number(more->held_out_error));
+            vector =
+                cbe_json_put(vector, "held_out_energy", cbe_json_of_number(more->held_out_energy));
+            vector = cbe_json_put(vector, "held_out_standard_error",
+                                  cbe_json_of_number(more->held_out_error));
         }
-        json_t *search = json_pack("{s:I, s:I, s:I, s:s, s:o, s:f, s:s, s:o, s:o}", "evaluations", (json_int_t)r->evaluations,
-                                   "sample_evaluations", (json_int_t)r->sample_evaluations, "starts",
-                                   (json_int_t)r->starts, "start", cbe_start_kind_name(r->start), "starts_by_kind",
-                                   kinds_json(r), "seconds", r->seconds, "stop", cbe_stop_name(r->stop), "maxima",
-                                   maxima_json(r->n_maxima, r->maxima), "sample_maxima",
-                                   maxima_json(r->n_sample_maxima, r->sample_maxima));
+        json_t *search = json_pack(
+            "{s:I, s:I, s:I, s:s, s:o, s:f, s:s, s:o, s:o}", "evaluations",
+            (json_int_t)r->evaluations, "sample_evaluations", (json_int_t)r->sample_evaluations,
+            "starts", (json_int_t)r->starts, "start", cbe_start_kind_name(r->start),
+            "starts_by_kind", kinds_json(r), "seconds", r->seconds, "stop", cbe_stop_name(r->stop),
+            "maxima", maxima_json(r->n_maxima, r->maxima), "sample_maxima",
+            maxima_json(r->n_sample_maxima, r->sample_maxima));
         vectors = cbe_json_append(vectors, cbe_json_join(vector, search));
     }
-    return json_pack("{s:I, s:f, s:f, s:b, s:o}", "layer", (json_int_t)result->layer, "seconds", result->seconds, "search_seconds",
-                     result->search_seconds,
+    return json_pack("{s:I, s:f, s:f, s:b, s:o}", "layer", (json_int_t)result->layer, "seconds",
+                     result->seconds, "search_seconds", result->search_seconds,
                      "stopped_below_min_energy", b->below_min_energy, "vectors", vectors);
 }
 
@@ -144,18 +153,23 @@ static cbe_status record_json(char **text, size_t n, const cbe_layer_result *res
     cbe_json_begin();
     json_t *inputs = inputs_json(record->inputs), *options = json_object(), *layers = json_array();
     for (size_t i = 0; i < record->n_options; i++)
-        options = cbe_json_put(options, record->options[i].name, cbe_json_of_text(record->options[i].value));
-    for (size_t i = 0; i < n; i++) layers = cbe_json_append(layers, layer_json(&results[i], record->n_held_out > 0));
+        options = cbe_json_put(options, record->options[i].name,
+                               cbe_json_of_text(record->options[i].value));
+    for (size_t i = 0; i < n; i++)
+        layers = cbe_json_append(layers, layer_json(&results[i], record->n_held_out > 0));
     json_t *root = json_pack(
-        "{s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:f, s:o}", "format", "causal basis", "version",
-        CBE_VERSION, "inputs", inputs, "options", options, "n_sequences", (json_int_t)record->n_sequences,
-        "context_length", (json_int_t)record->context_length, "n_tokens", (json_int_t)record->n_tokens,
-        "n_held_out_sequences", (json_int_t)record->n_held_out, "skip_positions", (json_int_t)record->skip_positions,
-        "hidden_size", (json_int_t)record->hidden_size, "processes", (json_int_t)(record->n_processes * record->n_groups),
-        "processes_of_a_layer", (json_int_t)record->n_processes, "kernels", record->kernels, "logits", record->logits, "seconds", record->seconds, "layers",
-        layers);
+        "{s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:f, s:o}",
+        "format", "causal basis", "version", CBE_VERSION, "inputs", inputs, "options", options,
+        "n_sequences", (json_int_t)record->n_sequences, "context_length",
+        (json_int_t)record->context_length, "n_tokens", (json_int_t)record->n_tokens,
+        "n_held_out_sequences", (json_int_t)record->n_held_out, "skip_positions",
+        (json_int_t)record->skip_positions, "hidden_size", (json_int_t)record->hidden_size,
+        "processes", (json_int_t)(record->n_processes * record->n_groups), "processes_of_a_layer",
+        (json_int_t)record->n_processes, "kernels", record->kernels, "logits", record->logits,
+        "seconds", record->seconds, "layers", layers);
     *text = cbe_json_end(root, JSON_INDENT(2));
-    return *text ? CBE_OK : cbe_fail(err, CBE_ERR_NOMEM, -1, "the record of the run does not fit memory");
+    return *text ? CBE_OK
+                 : cbe_fail(err, CBE_ERR_NOMEM, -1, "the record of the run does not fit memory");
 }
 
 cbe_status cbe_result_save(const char *folder, size_t n, const cbe_layer_result *results,
@@ -169,7 +183,8 @@ cbe_status cbe_result_save(const char *folder, size_t n, const cbe_layer_result 
     char *json_path = cbe_path_join(folder, "basis.json", err);
     if (!tensor_path || !json_path) goto done;
     if ((st = record_json(&text, n, results, record, err)) != CBE_OK) goto done;
-    /* Both are complete and on the disk under temporary names before either takes the place of an earlier one. */
+    /* Both are complete and on the disk under temporary names before either takes the place of an
+     * earlier one. */
     if ((st = start_tensors(&tensors, tensor_path, n, results, err)) != CBE_OK) goto done;
     if ((st = cbe_atomic_file_create(&json, json_path, err)) != CBE_OK) goto done;
     if ((st = cbe_atomic_file_write(json, 0, text, strlen(text), err)) != CBE_OK) goto done;

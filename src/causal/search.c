@@ -1,5 +1,5 @@
-/* search.c - see cbe/search.h: vector after vector, and the order of the result. The search asks the objective and
- * knows nothing else of it. */
+/* search.c - see cbe/search.h: vector after vector, and the order of the result. The search asks
+ * the objective and knows nothing else of it. */
 #include "cbe/search.h"
 
 #include <float.h>
@@ -11,7 +11,8 @@
 #include "core/fail.h"
 #include "core/memory.h"
 
-/* A found vector of which less than this share is left outside the others is one of them, or rounding. */
+/* A found vector of which less than this share is left outside the others is one of them, or
+ * rounding. */
 static const double GONE = 1e-3;
 
 void cbe_search_options_init(cbe_search_options *options)
@@ -29,7 +30,7 @@ const char *cbe_preset_name(cbe_preset preset)
 
 const char *cbe_start_kind_name(cbe_start_kind kind)
 {
-    static const char *const names[] = {"random", "given", "lens",  "both",     "unembedding",
+    static const char *const names[] = {"random",    "given", "lens",  "both",     "unembedding",
                                         "component", "token", "entry", "identity", "runner-up"};
     _Static_assert(sizeof names / sizeof *names == CBE_N_START_KINDS, "one name for each kind");
     return names[kind];
@@ -66,8 +67,9 @@ void cbe_search_random_direction(cbe_search *s, double *v)
     for (size_t k = 0; k < s->d; k++) v[k] = cbe_rng_normal(&s->rng);
 }
 
-/* Makes a found vector orthogonal to the others and unit to the last digit; the second pass takes what rounding left in the
- * first. A vector of which next to nothing remains gives its place to a random one, whose energy is evaluated. */
+/* Makes a found vector orthogonal to the others and unit to the last digit; the second pass takes
+ * what rounding left in the first. A vector of which next to nothing remains gives its place to a
+ * random one, whose energy is evaluated. */
 static cbe_status orthonormalise_found(cbe_search *s, cbe_error *err)
 {
     const cbe_sphere exact = {s->d, s->vector, s->found, 0};
@@ -80,7 +82,8 @@ static cbe_status orthonormalise_found(cbe_search *s, cbe_error *err)
         replaced = true;
         pass = -1;
     }
-    return replaced ? cbe_objective_eval(s->objective, 1, v, &s->record.energy, NULL, NULL, err) : CBE_OK;
+    return replaced ? cbe_objective_eval(s->objective, 1, v, &s->record.energy, NULL, NULL, err)
+                    : CBE_OK;
 }
 
 /* Energies that are not finite come last. */
@@ -90,8 +93,8 @@ static double sort_key(double energy)
 }
 
 /* Orders vectors by falling energy, as they go into the result. */
-static cbe_status fill_basis(cbe_basis *basis, const cbe_search *s, const cbe_vector_record *records, size_t n,
-                             cbe_error *err)
+static cbe_status fill_basis(cbe_basis *basis, const cbe_search *s,
+                             const cbe_vector_record *records, size_t n, cbe_error *err)
 {
     cbe_basis b = {s->d, n, NULL, NULL, false};
     b.vectors = cbe_alloc(n * s->d, sizeof(double), "basis", err);
@@ -121,8 +124,8 @@ typedef struct {
     cbe_start_kind *kinds;
 } point_room;
 
-static cbe_status tell_found(const cbe_search *s, size_t n, const cbe_vector_record *records, const cbe_maxima *runner_ups,
-                             const point_room *room, cbe_error *err)
+static cbe_status tell_found(const cbe_search *s, size_t n, const cbe_vector_record *records,
+                             const cbe_maxima *runner_ups, const point_room *room, cbe_error *err)
 {
     const size_t left = runner_ups ? runner_ups->n : 0;
     if (!s->options->found) return CBE_OK;
@@ -131,20 +134,30 @@ static cbe_status tell_found(const cbe_search *s, size_t n, const cbe_vector_rec
         room->energies[i] = runner_ups->list[i].energy;
         room->kinds[i] = runner_ups->list[i].kind;
     }
-    cbe_search_point point = {.hidden_size = s->d, .n_vectors = n, .vectors = s->found, .records = records, .n_runner_ups = left,
-                              .runner_ups = room->runner_ups, .runner_up_energies = room->energies, .runner_up_kinds = room->kinds};
+    cbe_search_point point = {.hidden_size = s->d,
+                              .n_vectors = n,
+                              .vectors = s->found,
+                              .records = records,
+                              .n_runner_ups = left,
+                              .runner_ups = room->runner_ups,
+                              .runner_up_energies = room->energies,
+                              .runner_up_kinds = room->kinds};
     memcpy(point.random, s->rng.s, sizeof point.random);
     return s->options->found(s->context, &point, err);
 }
 
 /* Goes back to a point; *n vectors are known then. */
-static cbe_status restore(cbe_search *s, size_t *n, cbe_vector_record *records, cbe_maxima *runner_ups, cbe_error *err)
+static cbe_status restore(cbe_search *s, size_t *n, cbe_vector_record *records,
+                          cbe_maxima *runner_ups, cbe_error *err)
 {
     const cbe_search_point *from = s->options->from;
     if (!from) return CBE_OK;
-    if (from->hidden_size != s->d || from->n_vectors > s->n_vectors || from->n_runner_ups > CBE_MAXIMA_MOST)
-        return cbe_fail(err, CBE_ERR_ARG, -1, "the search that is to go on had %zu vectors of %zu numbers, this one finds %zu of %zu",
-                        from->n_vectors, from->hidden_size, s->n_vectors, s->d);
+    if (from->hidden_size != s->d || from->n_vectors > s->n_vectors ||
+        from->n_runner_ups > CBE_MAXIMA_MOST)
+        return cbe_fail(
+            err, CBE_ERR_ARG, -1,
+            "the search that is to go on had %zu vectors of %zu numbers, this one finds %zu of %zu",
+            from->n_vectors, from->hidden_size, s->n_vectors, s->d);
     *n = from->n_vectors;
     memcpy(s->found, from->vectors, *n * s->d * sizeof *s->found);
     memcpy(records, from->records, *n * sizeof *records);
@@ -159,25 +172,32 @@ static cbe_status restore(cbe_search *s, size_t *n, cbe_vector_record *records, 
 }
 
 /* Whether the last of n vectors is the layer's last for its energy. */
-static bool fell_below(const cbe_search_options *options, size_t n, const cbe_vector_record *records)
+static bool fell_below(const cbe_search_options *options, size_t n,
+                       const cbe_vector_record *records)
 {
     return n > 0 && options->min_energy > 0 && !(records[n - 1].energy >= options->min_energy);
 }
 
-cbe_status cbe_search_layer(cbe_basis *out, cbe_objective *objective, const cbe_search_options *options,
-                            const cbe_start_list *candidates,
+cbe_status cbe_search_layer(cbe_basis *out, cbe_objective *objective,
+                            const cbe_search_options *options, const cbe_start_list *candidates,
                             cbe_search_progress *progress, void *context, cbe_error *err)
 {
     const size_t d = cbe_objective_hidden_size(objective);
     const size_t k = options->n_vectors ? options->n_vectors : d;
     const bool single = options->preset != CBE_PRESET_DEFAULT;
     if (k > d)
-        return cbe_fail(err, CBE_ERR_ARG, -1, "%zu vectors cannot be orthogonal in %zu dimensions; give -k %zu or less",
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "%zu vectors cannot be orthogonal in %zu dimensions; give -k %zu or less",
                         k, d, d);
     if (!single && options->n_polished == 0)
         return cbe_fail(err, CBE_ERR_ARG, -1, "at least 1 maximum must be polished");
-    cbe_search s = {.objective = objective, .options = options, .d = d, .n_vectors = k,
-                    .batch = cbe_objective_max_batch(objective), .progress = progress, .context = context};
+    cbe_search s = {.objective = objective,
+                    .options = options,
+                    .d = d,
+                    .n_vectors = k,
+                    .batch = cbe_objective_max_batch(objective),
+                    .progress = progress,
+                    .context = context};
     if (candidates) s.given = *candidates;
     cbe_rng_seed(&s.rng, options->seed);
     const bool leaps = !single && options->few_evaluations;
@@ -194,7 +214,8 @@ cbe_status cbe_search_layer(cbe_basis *out, cbe_objective *objective, const cbe_
                              cbe_alloc(CBE_MAXIMA_MOST, sizeof(double), "search", err),
                              cbe_alloc(CBE_MAXIMA_MOST, sizeof(cbe_start_kind), "search", err)};
     cbe_status st = CBE_ERR_NOMEM;
-    if (!records || !s.found || !s.batch_v || !s.batch_energy || !s.batch_grad || !s.batch_runner) goto done;
+    if (!records || !s.found || !s.batch_v || !s.batch_energy || !s.batch_grad || !s.batch_runner)
+        goto done;
     if (!room.runner_ups || !room.energies || !room.kinds) goto done;
     if (single) {
         const cbe_lbfgs_options rules = cbe_preset_lbfgs_options(options);
@@ -225,13 +246,15 @@ cbe_status cbe_search_layer(cbe_basis *out, cbe_objective *objective, const cbe_
         records[n++] = s.record;
         if ((st = tell_found(&s, n, records, runner_ups, &room, err)) != CBE_OK) goto done;
     }
-    if (options->preset == CBE_PRESET_SEED && (st = cbe_preset_finish(&s, records, n, err)) != CBE_OK) goto done;
+    if (options->preset == CBE_PRESET_SEED &&
+        (st = cbe_preset_finish(&s, records, n, err)) != CBE_OK)
+        goto done;
     st = fill_basis(out, &s, records, n, err);
 done:
     cbe_default_search_free(default_search);
     cbe_leap_search_free(leap_search);
     cbe_runners_free(1, runner);
-    void *owned[] = {records,      s.found,        s.batch_v,       s.batch_energy, s.batch_grad,
+    void *owned[] = {records,        s.found,         s.batch_v,     s.batch_energy, s.batch_grad,
                      s.batch_runner, room.runner_ups, room.energies, room.kinds};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) cbe_free(owned[i]);
     return st;

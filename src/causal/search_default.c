@@ -1,6 +1,6 @@
 /*
- * search_default.c - one vector by the default search: candidates, starts refined on a sample, the best maxima polished
- * on all tokens (search_state.h, docs/search.md).
+ * search_default.c - one vector by the default search: candidates, starts refined on a sample, the
+ * best maxima polished on all tokens (search_state.h, docs/search.md).
  */
 #include <math.h>
 #include <string.h>
@@ -13,24 +13,29 @@
 static const double SIMILAR = 0.95;
 /* A maximum below this share of the best one is not worth a polish. */
 static const double CONTENDER = 0.6;
-/* A maximum at least this share of the highest may be taken for it when it leaves more to the next vector. */
+/* A maximum at least this share of the highest may be taken for it when it leaves more to the next
+ * vector. */
 static const double CLOSE = 0.95;
 /* A candidate of which less than this share is left after projection is not one any more. */
 static const double GONE = 1e-3;
-/* Climbs that come as near as this to a higher point, as a |cosine|, end there. On all tokens they must be all but
- * equal: two maxima can lie close to each other, and the way to the higher one pass by the other. */
+/* Climbs that come as near as this to a higher point, as a |cosine|, end there. On all tokens they
+ * must be all but equal: two maxima can lie close to each other, and the way to the higher one pass
+ * by the other. */
 static const double NEAR_ON_SAMPLE = 0.9, NEAR = 0.999;
-/* Largest relative change of the energy in the last step. A sample's maximum need only be told from others. */
+/* Largest relative change of the energy in the last step. A sample's maximum need only be told from
+ * others. */
 static const double SAMPLE_STOP = 1e-3, LEFT_STOP = 1e-3, REFINE_STOP = 1e-5, POLISH_STOP = 1e-7;
-/* Where a rough energy is as near as this to the exact one, relative, rough ones may lead a climb. */
+/* Where a rough energy is as near as this to the exact one, relative, rough ones may lead a
+ * climb. */
 static const double TRUSTED = 0.01;
 /* A point is a maximum when its tangent gradient is below this share of the energy. */
 static const double MAXIMUM = 2e-5;
-/* Rounding of an energy: float32 logits leave about 1e-7 of it, and up to 3e-7 nats however small it is; searches that took less for
- * noise spent twenty evaluations on steps of 1e-7. */
+/* Rounding of an energy: float32 logits leave about 1e-7 of it, and up to 3e-7 nats however small
+ * it is; searches that took less for noise spent twenty evaluations on steps of 1e-7. */
 static const double NOISE = 1e-7, NOISE_FLOOR = 3e-7;
-/* Without a number asked for, starts are enough when another would find an unknown maximum with less than this
- * probability, larger for vectors after the first, which have the runner-ups besides; or when this much is spent on a vector, in the unit of evaluation_cost. */
+/* Without a number asked for, starts are enough when another would find an unknown maximum with
+ * less than this probability, larger for vectors after the first, which have the runner-ups
+ * besides; or when this much is spent on a vector, in the unit of evaluation_cost. */
 static const double UNSEEN = 2e-4, UNSEEN_LATER = 1e-3, EFFORT = 3e8;
 enum {
     FIRST_STARTS = 16, /* of the first vector, at least */
@@ -42,30 +47,34 @@ enum {
     RUNNER_UPS = 8,
     LARGER = 2, /* times the sample: another one */
     MOST_POLISHED = 32,
-    FEWEST = 4,       /* climbs on the sample, when starts outnumber them: the others are finished on all tokens */
-    LOOK_AHEAD = 2,   /* maxima compared by what they leave */
-    LEFT_STARTS = 3   /* climbs that tell how much that is */
+    /* climbs on the sample, when starts outnumber them: the others are finished on all tokens */
+    FEWEST = 4,
+    LOOK_AHEAD = 2, /* maxima compared by what they leave */
+    LEFT_STARTS = 3 /* climbs that tell how much that is */
 };
 
 struct cbe_default_search {
     bool sampled;
-    bool rough; /* whether the objective has rough energies of the layer */
+    bool rough;          /* whether the objective has rough energies of the layer */
     double sample_share; /* of the tokens */
     size_t n_refined, n_polished;
     cbe_runner *refined, *polished, *left; /* left: (LEFT_STARTS) */
     size_t n_candidates, max_candidates;
     double *candidates, *scores; /* (max_candidates, d), (max_candidates) */
-    double *rough_sampled, *exact_scores; /* (max_candidates) each: rough ones on the sample; exact ones, which rough ones are held against */
-    cbe_start_kind *kinds;       /* (max_candidates) */
-    size_t *order;               /* (max_candidates) */
-    cbe_maxima fresh;            /* of this vector's starts, on the sample if there is one */
-    cbe_maxima known;            /* with energies on all tokens, not polished */
-    cbe_maxima peaks;            /* polished */
-    cbe_maxima runner_ups;       /* what the vector before did not take */
+    /* (max_candidates) each: rough ones on the sample; exact ones, which rough ones are held
+     * against */
+    double *rough_sampled, *exact_scores;
+    cbe_start_kind *kinds; /* (max_candidates) */
+    size_t *order;         /* (max_candidates) */
+    cbe_maxima fresh;      /* of this vector's starts, on the sample if there is one */
+    cbe_maxima known;      /* with energies on all tokens, not polished */
+    cbe_maxima peaks;      /* polished */
+    cbe_maxima runner_ups; /* what the vector before did not take */
 };
 
-/* Restricts the objective, if the search is sampled: to some tokens, 0: all, and to rough energies where it has them. Those before and after
- * are not to be compared. @return whether they are rough now */
+/* Restricts the objective, if the search is sampled: to some tokens, 0: all, and to rough energies
+ * where it has them. Those before and after are not to be compared. @return whether they are rough
+ * now */
 static bool set_view(cbe_search *s, const cbe_default_search *ds, size_t tokens, bool rough)
 {
     s->join_cosine = ds->sampled && tokens ? NEAR_ON_SAMPLE : NEAR;
@@ -75,14 +84,16 @@ static bool set_view(cbe_search *s, const cbe_default_search *ds, size_t tokens,
     return cbe_objective_set_rough(s->objective, rough);
 }
 
-/* Energies of the candidates, into scores, in batches, without gradients. One that is not finite is the lowest. */
-static cbe_status score_candidates(cbe_search *s, const cbe_default_search *ds, double *scores, cbe_error *err)
+/* Energies of the candidates, into scores, in batches, without gradients. One that is not finite is
+ * the lowest. */
+static cbe_status score_candidates(cbe_search *s, const cbe_default_search *ds, double *scores,
+                                   cbe_error *err)
 {
     const size_t n = ds->n_candidates;
     for (size_t first = 0; first < n; first += s->batch) {
         const size_t m = n - first < s->batch ? n - first : s->batch;
-        const cbe_status st = cbe_objective_eval(s->objective, m, ds->candidates + first * s->d, scores + first, NULL, NULL,
-                                                 err);
+        const cbe_status st = cbe_objective_eval(s->objective, m, ds->candidates + first * s->d,
+                                                 scores + first, NULL, NULL, err);
         if (st != CBE_OK) return st;
     }
     for (size_t i = 0; i < n; i++)
@@ -90,7 +101,8 @@ static cbe_status score_candidates(cbe_search *s, const cbe_default_search *ds, 
     return CBE_OK;
 }
 
-static void add_candidate(cbe_search *s, cbe_default_search *ds, const double *x, cbe_start_kind kind)
+static void add_candidate(cbe_search *s, cbe_default_search *ds, const double *x,
+                          cbe_start_kind kind)
 {
     ds->kinds[ds->n_candidates] = kind;
     double *c = ds->candidates + ds->n_candidates * s->d;
@@ -105,13 +117,14 @@ static void add_runner_ups(cbe_search *s, cbe_default_search *ds)
         add_candidate(s, ds, ds->runner_ups.list[i].v, CBE_FROM_RUNNER_UP);
 }
 
-/* Runner-ups first, then the caller's, then random ones. With a sample, runner-ups are no candidates for starts: they
- * are maxima of all tokens, or nearly, and go on from there. */
+/* Runner-ups first, then the caller's, then random ones. With a sample, runner-ups are no
+ * candidates for starts: they are maxima of all tokens, or nearly, and go on from there. */
 static void gather_candidates(cbe_search *s, cbe_default_search *ds)
 {
     ds->n_candidates = 0;
     if (!ds->sampled) add_runner_ups(s, ds);
-    for (size_t i = 0; i < s->given.n; i++) add_candidate(s, ds, s->given.v + i * s->d, s->given.kinds[i]);
+    for (size_t i = 0; i < s->given.n; i++)
+        add_candidate(s, ds, s->given.v + i * s->d, s->given.kinds[i]);
     for (size_t i = 0; i < RANDOM_CANDIDATES; i++) {
         cbe_search_random_direction(s, s->batch_v);
         add_candidate(s, ds, s->batch_v, CBE_FROM_RANDOM);
@@ -136,15 +149,17 @@ static void random_start(cbe_search *s, cbe_runner *runner)
     runner->kind = CBE_FROM_RANDOM;
 }
 
-/* Starts are the vectors of a basis that was given; then, in turn, the best scored candidate that is left, the first in the list, and the last in it. A score says
- * little about the maximum that a start leads to, and candidates of different kinds lead to different ones. What is
- * missing is random. */
+/* Starts are the vectors of a basis that was given; then, in turn, the best scored candidate that
+ * is left, the first in the list, and the last in it. A score says little about the maximum that a
+ * start leads to, and candidates of different kinds lead to different ones. What is missing is
+ * random. */
 static void choose_starts(cbe_search *s, cbe_default_search *ds, size_t wanted)
 {
     const size_t n_candidates = ds->n_candidates;
     for (size_t i = 0; i < n_candidates; i++) {
         size_t j = i;
-        for (; j > 0 && ds->scores[ds->order[j - 1]] < ds->scores[i]; j--) ds->order[j] = ds->order[j - 1];
+        for (; j > 0 && ds->scores[ds->order[j - 1]] < ds->scores[i]; j--)
+            ds->order[j] = ds->order[j - 1];
         ds->order[j] = i;
     }
     size_t n = 0, best = 0, first = 0, last = n_candidates;
@@ -153,9 +168,11 @@ static void choose_starts(cbe_search *s, cbe_default_search *ds, size_t wanted)
     for (size_t turn = 0; n < wanted && best < n_candidates && first < last; turn++) {
         bool added = false;
         while (!added && best < n_candidates && first < last)
-            added = add_start(s, ds, turn % 3 == 0   ? ds->order[best++]
-                                     : turn % 3 == 1 ? first++
-                                                     : --last, &n);
+            added = add_start(s, ds,
+                              turn % 3 == 0   ? ds->order[best++]
+                              : turn % 3 == 1 ? first++
+                                              : --last,
+                              &n);
     }
     for (; n < wanted; n++) random_start(s, &ds->refined[n]);
 }
@@ -167,9 +184,11 @@ static size_t *counter(cbe_search *s, bool cheap)
 }
 
 /* Climbs from n starts, into fresh. @param counted  these starts are not in the record yet */
-static cbe_status refine(cbe_search *s, cbe_default_search *ds, size_t n, bool counted, cbe_error *err)
+static cbe_status refine(cbe_search *s, cbe_default_search *ds, size_t n, bool counted,
+                         cbe_error *err)
 {
-    const cbe_ascent rules = {.known = &ds->fresh, .fewest = ds->sampled && n > 2 * FEWEST ? FEWEST : 0};
+    const cbe_ascent rules = {.known = &ds->fresh,
+                              .fewest = ds->sampled && n > 2 * FEWEST ? FEWEST : 0};
     for (size_t i = 0; i < n; i++) cbe_lbfgs_start(ds->refined[i].opt, ds->refined[i].start);
     const cbe_status st = cbe_ascend(s, n, ds->refined, &rules, counter(s, ds->sampled), err);
     if (st != CBE_OK) return st;
@@ -185,23 +204,27 @@ static cbe_status refine(cbe_search *s, cbe_default_search *ds, size_t n, bool c
 /* Whether the highest maximum is 0, or below 0 by rounding alone. */
 static bool nothing_found(const cbe_maxima *maxima)
 {
-    return maxima->n == 0 || (maxima->list[0].energy <= 0 && maxima->list[0].energy >= -NOISE_FLOOR);
+    return maxima->n == 0 ||
+           (maxima->list[0].energy <= 0 && maxima->list[0].energy >= -NOISE_FLOOR);
 }
 
-/* Boender and Rinnooy Kan 1987, Mathematical Programming 37, 59-80: after n starts that found w maxima, the share of
- * starts that lead to others is expected to be w (w + 1) / (n (n - 1)). */
+/* Boender and Rinnooy Kan 1987, Mathematical Programming 37, 59-80: after n starts that found w
+ * maxima, the share of starts that lead to others is expected to be w (w + 1) / (n (n - 1)). */
 static bool enough_starts(const cbe_search *s, const cbe_default_search *ds)
 {
     const double n = (double)s->record.starts, w = (double)ds->fresh.n;
     const double unseen = s->vector == 0 ? UNSEEN : UNSEEN_LATER;
-    const double spent = (double)s->record.evaluations + (double)s->record.sample_evaluations * ds->sample_share;
-    return s->options->n_starts > 0 || s->options->evaluation_cost == 0 || s->d - s->sphere.n_found < 2 ||
-           nothing_found(&ds->fresh) || s->record.starts >= MOST_STARTS ||
-           spent * s->options->evaluation_cost >= EFFORT || w * (w + 1) <= unseen * n * (n - 1);
+    const double spent =
+        (double)s->record.evaluations + (double)s->record.sample_evaluations * ds->sample_share;
+    return s->options->n_starts > 0 || s->options->evaluation_cost == 0 ||
+           s->d - s->sphere.n_found < 2 || nothing_found(&ds->fresh) ||
+           s->record.starts >= MOST_STARTS || spent * s->options->evaluation_cost >= EFFORT ||
+           w * (w + 1) <= unseen * n * (n - 1);
 }
 
-/* Energies of the candidates, into scores: exact ones on the sample, times what all tokens have beside the sample by rough ones. Exact ones
- * on all tokens would take as long as the rest of a vector; where none are rough, that is what it takes. */
+/* Energies of the candidates, into scores: exact ones on the sample, times what all tokens have
+ * beside the sample by rough ones. Exact ones on all tokens would take as long as the rest of a
+ * vector; where none are rough, that is what it takes. */
 static cbe_status estimate_candidates(cbe_search *s, cbe_default_search *ds, cbe_error *err)
 {
     cbe_status st;
@@ -232,8 +255,10 @@ static cbe_status rescore(cbe_search *s, cbe_default_search *ds, cbe_error *err)
     return st;
 }
 
-/* Climbs on all tokens of n runners that have been started; what will not come to a share of the highest is given up. */
-static cbe_status climb(cbe_search *s, size_t n, cbe_runner *runners, double share, size_t *evaluations, cbe_error *err)
+/* Climbs on all tokens of n runners that have been started; what will not come to a share of the
+ * highest is given up. */
+static cbe_status climb(cbe_search *s, size_t n, cbe_runner *runners, double share,
+                        size_t *evaluations, cbe_error *err)
 {
     static const cbe_maxima none = {0};
     const cbe_ascent rules = {.known = &none, .share = share};
@@ -243,8 +268,10 @@ static cbe_status climb(cbe_search *s, size_t n, cbe_runner *runners, double sha
     return st;
 }
 
-/* Of n runners, those that are trusted stay so where the rough energy of their v, on all tokens, is near the exact one. */
-static cbe_status trust(cbe_search *s, cbe_default_search *ds, size_t n, const cbe_runner *runners, bool *trusted, cbe_error *err)
+/* Of n runners, those that are trusted stay so where the rough energy of their v, on all tokens, is
+ * near the exact one. */
+static cbe_status trust(cbe_search *s, cbe_default_search *ds, size_t n, const cbe_runner *runners,
+                        bool *trusted, cbe_error *err)
 {
     cbe_status st;
     size_t m = 0;
@@ -258,14 +285,16 @@ static cbe_status trust(cbe_search *s, cbe_default_search *ds, size_t n, const c
     for (size_t i = n; i-- > 0;)
         if (trusted[i]) {
             m--;
-            trusted[i] = fabs(ds->scores[m] - ds->exact_scores[m]) <= TRUSTED * fabs(ds->exact_scores[m]);
+            trusted[i] =
+                fabs(ds->scores[m] - ds->exact_scores[m]) <= TRUSTED * fabs(ds->exact_scores[m]);
         }
     return CBE_OK;
 }
 
-/* Starts n runners for the climb by exact energies: where rough ones can be trusted from there on, at the maxima that these lead to, and with
- * the curvature that was learned on the way. */
-static cbe_status start_polish(cbe_search *s, cbe_default_search *ds, size_t n, cbe_runner *runners, cbe_error *err)
+/* Starts n runners for the climb by exact energies: where rough ones can be trusted from there on,
+ * at the maxima that these lead to, and with the curvature that was learned on the way. */
+static cbe_status start_polish(cbe_search *s, cbe_default_search *ds, size_t n, cbe_runner *runners,
+                               cbe_error *err)
 {
     bool trusted[MOST_POLISHED] = {false};
     for (size_t i = 0; i < n; i++) {
@@ -291,14 +320,15 @@ static cbe_status start_polish(cbe_search *s, cbe_default_search *ds, size_t n, 
     return CBE_OK;
 }
 
-/* The highest of n climbs where none of them came to its own end: each was given up for another, or joined one, that was
- * given up later. NULL: one did. There is a peak always. */
+/* The highest of n climbs where none of them came to its own end: each was given up for another, or
+ * joined one, that was given up later. NULL: one did. There is a peak always. */
 static const cbe_runner *last_resort(size_t n, const cbe_runner *runners)
 {
     const cbe_runner *highest = &runners[0];
     for (size_t i = 0; i < n; i++) {
         if (!runners[i].joined && !runners[i].given_up) return NULL;
-        if (highest->joined || (!runners[i].joined && runners[i].energy > highest->energy)) highest = &runners[i];
+        if (highest->joined || (!runners[i].joined && runners[i].energy > highest->energy))
+            highest = &runners[i];
     }
     return highest;
 }
@@ -320,15 +350,18 @@ static cbe_status polish_best(cbe_search *s, cbe_default_search *ds, cbe_error *
     for (size_t i = 0; i < n; i++) {
         const cbe_runner *r = &ds->polished[i];
         if (r->joined && r != last) continue;
-        cbe_maxima_add(r->given_up && r != last ? &ds->known : &ds->peaks, r->v, r->energy, r->kind);
-        if (ds->peaks.n && ds->peaks.list[0].energy == r->energy) s->record.stop = cbe_lbfgs_stopped(r->opt);
+        cbe_maxima_add(r->given_up && r != last ? &ds->known : &ds->peaks, r->v, r->energy,
+                       r->kind);
+        if (ds->peaks.n && ds->peaks.list[0].energy == r->energy)
+            s->record.stop = cbe_lbfgs_stopped(r->opt);
     }
     return CBE_OK;
 }
 
-/* The highest energy left to the next vector when a peak is taken for this one, as far as the maxima known now lead
- * to it. */
-static cbe_status energy_left(cbe_search *s, cbe_default_search *ds, size_t peak, double *energy, cbe_error *err)
+/* The highest energy left to the next vector when a peak is taken for this one, as far as the
+ * maxima known now lead to it. */
+static cbe_status energy_left(cbe_search *s, cbe_default_search *ds, size_t peak, double *energy,
+                              cbe_error *err)
 {
     const cbe_sphere sphere = s->sphere;
     size_t n = 0;
@@ -349,15 +382,17 @@ static cbe_status energy_left(cbe_search *s, cbe_default_search *ds, size_t peak
     return st;
 }
 
-/* Which peak to take. The first vector is the highest. For later ones, of peaks of nearly the same energy, the one that
- * together with the best it leaves to the next vector has the highest sum. */
+/* Which peak to take. The first vector is the highest. For later ones, of peaks of nearly the same
+ * energy, the one that together with the best it leaves to the next vector has the highest sum. */
 static cbe_status choose_peak(cbe_search *s, cbe_default_search *ds, size_t *peak, cbe_error *err)
 {
     const cbe_maxima *peaks = &ds->peaks;
     size_t n = 1;
     *peak = 0;
     if (s->vector == 0 || s->vector + 1 >= s->n_vectors) return CBE_OK;
-    while (n < peaks->n && n < LOOK_AHEAD && peaks->list[n].energy >= cbe_search_share(CLOSE, peaks->list[0].energy)) n++;
+    while (n < peaks->n && n < LOOK_AHEAD &&
+           peaks->list[n].energy >= cbe_search_share(CLOSE, peaks->list[0].energy))
+        n++;
     double highest = -HUGE_VAL;
     if (n > 1) set_view(s, ds, 0, true);
     for (size_t i = 0; i < n && n > 1; i++) {
@@ -374,7 +409,8 @@ static cbe_status choose_peak(cbe_search *s, cbe_default_search *ds, size_t *pea
 
 static size_t list_energies(const cbe_maxima *maxima, double *energies)
 {
-    for (size_t i = 0; i < maxima->n && i < CBE_MAXIMA_LISTED; i++) energies[i] = maxima->list[i].energy;
+    for (size_t i = 0; i < maxima->n && i < CBE_MAXIMA_LISTED; i++)
+        energies[i] = maxima->list[i].energy;
     return maxima->n;
 }
 
@@ -393,7 +429,9 @@ static cbe_status find_more(cbe_search *s, cbe_default_search *ds, cbe_error *er
 static void keep_given_up(cbe_default_search *ds, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (ds->refined[i].given_up) cbe_maxima_add(&ds->fresh, ds->refined[i].v, ds->refined[i].energy, ds->refined[i].kind);
+        if (ds->refined[i].given_up)
+            cbe_maxima_add(&ds->fresh, ds->refined[i].v, ds->refined[i].energy,
+                           ds->refined[i].kind);
 }
 
 /* The highest fresh ones become candidates. */
@@ -404,12 +442,14 @@ static void take_fresh(cbe_search *s, cbe_default_search *ds)
     ds->fresh.n = 0;
 }
 
-/* The starts of this vector, refined, and what they found scored on all tokens. On two samples: a direction that matters to few tokens
- * stands out where these are in a small one, and what a small one makes of few tokens a larger one does not; where the
- * objective has no rough energies, and two would take too long, on the small one. */
+/* The starts of this vector, refined, and what they found scored on all tokens. On two samples: a
+ * direction that matters to few tokens stands out where these are in a small one, and what a small
+ * one makes of few tokens a larger one does not; where the objective has no rough energies, and two
+ * would take too long, on the small one. */
 static cbe_status find_maxima(cbe_search *s, cbe_default_search *ds, cbe_error *err)
 {
-    const size_t least = s->vector == 0 || !ds->sampled ? FIRST_STARTS : LATER_STARTS, small = s->options->sample;
+    const size_t least = s->vector == 0 || !ds->sampled ? FIRST_STARTS : LATER_STARTS,
+                 small = s->options->sample;
     size_t n = s->options->n_starts ? s->options->n_starts : least;
     cbe_status st;
     gather_candidates(s, ds);
@@ -490,7 +530,8 @@ cbe_status cbe_default_search_create(cbe_default_search **out, const cbe_search 
     options.relative_stop = LEFT_STOP;
     ds->left = ds->polished ? cbe_runners_create(LEFT_STARTS, d, &options, err) : NULL;
     options.relative_stop = ds->sampled ? SAMPLE_STOP : REFINE_STOP;
-    if (ds->sampled && options.max_iterations > SAMPLE_ITERATIONS) options.max_iterations = SAMPLE_ITERATIONS;
+    if (ds->sampled && options.max_iterations > SAMPLE_ITERATIONS)
+        options.max_iterations = SAMPLE_ITERATIONS;
     ds->refined = ds->left ? cbe_runners_create(ds->n_refined, d, &options, err) : NULL;
     ds->candidates = cbe_alloc(ds->max_candidates * d, sizeof(double), "search", err);
     ds->scores = cbe_alloc(ds->max_candidates, sizeof(double), "search", err);
@@ -499,9 +540,10 @@ cbe_status cbe_default_search_create(cbe_default_search **out, const cbe_search 
     ds->kinds = cbe_alloc(ds->max_candidates, sizeof *ds->kinds, "search", err);
     ds->order = cbe_alloc(ds->max_candidates, sizeof(size_t), "search", err);
     cbe_maxima *lists[] = {&ds->fresh, &ds->known, &ds->peaks, &ds->runner_ups};
-    bool ok = ds->polished && ds->left && ds->refined && ds->candidates && ds->scores && ds->rough_sampled && ds->exact_scores && ds->kinds &&
-              ds->order;
-    for (size_t i = 0; i < sizeof lists / sizeof *lists && ok; i++) ok = cbe_maxima_init(lists[i], d, err) == CBE_OK;
+    bool ok = ds->polished && ds->left && ds->refined && ds->candidates && ds->scores &&
+              ds->rough_sampled && ds->exact_scores && ds->kinds && ds->order;
+    for (size_t i = 0; i < sizeof lists / sizeof *lists && ok; i++)
+        ok = cbe_maxima_init(lists[i], d, err) == CBE_OK;
     if (!ok) {
         cbe_default_search_free(ds);
         return CBE_ERR_NOMEM;

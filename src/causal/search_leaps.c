@@ -1,14 +1,17 @@
 /*
- * search_leaps.c - one vector by few evaluations, where each takes seconds: in the whole model (search_state.h, docs/search.md).
+ * search_leaps.c - one vector by few evaluations, where each takes seconds: in the whole model
+ * (search_state.h, docs/search.md).
  *
- * Directions that nothing was looked for in have energies near nothing. There the energy is nearly a form of degree four in v that is
- * nowhere negative, and v <- grad E / |grad E| climbs it as far as the gradient reaches: the generalised power method (Journee,
- * Nesterov, Richtarik and Sepulchre 2010, Journal of Machine Learning Research 11, 517-553). Each leap costs one evaluation and
- * has no step to choose; it multiplies the energy, where L-BFGS has to find a scale first. Farther up the energy saturates and leaps
- * overshoot: from there L-BFGS climbs, on the energy's logarithm.
+ * Directions that nothing was looked for in have energies near nothing. There the energy is nearly
+ * a form of degree four in v that is nowhere negative, and v <- grad E / |grad E| climbs it as far
+ * as the gradient reaches: the generalised power method (Journee, Nesterov, Richtarik and Sepulchre
+ * 2010, Journal of Machine Learning Research 11, 517-553). Each leap costs one evaluation and has
+ * no step to choose; it multiplies the energy, where L-BFGS has to find a scale first. Farther up
+ * the energy saturates and leaps overshoot: from there L-BFGS climbs, on the energy's logarithm.
  *
- *   scouts  starts of several kinds leap on the sample; after each round the lower half stays behind
- *   leader  the highest climbs on the sample, coarsely; then it, or a vector of the caller's basis as it is, on all tokens.
+ *   scouts  starts of several kinds leap on the sample; each round leaves the lower half behind
+ *   leader  the highest climbs on the sample, coarsely; then it, or a vector of the caller's basis
+ *           as it is, climbs on all tokens.
  *           Without a sample it goes on leaping while that pays, and climbs
  */
 #include <math.h>
@@ -19,13 +22,13 @@
 #include "core/memory.h"
 #include "core/sizes.h"
 
-/* Starts with a |cosine| above are one. A start of which less than a share is left after projection is none; of the caller's vectors,
- * each of which is meant for one vector, more must be left. */
+/* Starts with a |cosine| above are one. A start of which less than a share is left after projection
+ * is none; of the caller's vectors, each of which is meant for one vector, more must be left. */
 static const double SIMILAR = 0.95, GONE = 1e-3, GIVEN_GONE = 0.5;
 /* A leap that raises the energy by less than this share is the last one. */
 static const double PAYS = 0.1;
-/* A climb ends with a step that changes f = -1 - log E / E_start by less than this share of |f|, or where the gradient of log E is
- * below MAXIMUM. A step on the sample is the cheaper one. */
+/* A climb ends with a step that changes f = -1 - log E / E_start by less than this share of |f|, or
+ * where the gradient of log E is below MAXIMUM. A step on the sample is the cheaper one. */
 static const double CLIMB_STOP = 1e-2, SAMPLE_STOP = 2e-3, MAXIMUM = 8e-5;
 /* Of the climb's first step, on the unit sphere: shorter than a leap, which led too far. */
 static const double FIRST_LENGTH = 0.15;
@@ -36,14 +39,16 @@ enum {
     ROUND_LEAPS = 2, /* of a scout, before the lower half stays behind */
     RUNNER_UPS = 2,  /* scouts of the vector before that start again */
     MOST_LEAPS = 8,  /* of the leader */
-    SAMPLE_ITERATIONS = 30, /* of the climb on the sample, at most; and for each that the climb on all tokens may take, */
-    SAMPLE_SHARE = 4        /* so many */
+    /* of the climb on the sample, at most; and for each that the climb on all tokens may take, */
+    SAMPLE_ITERATIONS = 30,
+    SAMPLE_SHARE = 4 /* so many */
 };
 
 /* A start on its way. */
 typedef struct {
-    double *at, *best, *grad; /* (d) each: where it stands; the highest point it met, and the gradient there */
-    double energy;            /* of best; -HUGE_VAL: none yet */
+    /* (d) each: where it stands; the highest point it met, and the gradient there */
+    double *at, *best, *grad;
+    double energy; /* of best; -HUGE_VAL: none yet */
     cbe_start_kind kind;
 } scout;
 
@@ -53,10 +58,13 @@ struct cbe_leap_search {
     scout *scouts;  /* (n_scouts), the highest first once they have leapt */
     double *memory; /* (n_scouts + 1, 3, d), owned: what scouts point to */
     bool has_given;
-    scout given;  /* the caller's vector that is meant for the one in work, where it started: on the sample it may leap too far */
-    scout leader; /* one of the scouts, or given; its memory is theirs */
+    /* the caller's vector that is meant for the one in work, where it started: on the sample it may
+     * leap too far */
+    scout given;
+    scout leader;                         /* one of the scouts, or given; its memory is theirs */
     cbe_runner *climber, *sample_climber; /* on all tokens; on the sample */
-    cbe_maxima runner_ups; /* where scouts of the vector before ended, with their energies on the sample */
+    /* where scouts of the vector before ended, with their energies on the sample */
+    cbe_maxima runner_ups;
 };
 
 cbe_status cbe_leap_search_create(cbe_leap_search **out, const cbe_search *s, cbe_error *err)
@@ -83,10 +91,12 @@ cbe_status cbe_leap_search_create(cbe_leap_search **out, const cbe_search *s, cb
     options.first_length = FIRST_LENGTH;
     l->climber = cbe_runners_create(1, d, &options, err);
     options.relative_stop = SAMPLE_STOP;
-    options.max_iterations = cbe_min_size(SAMPLE_ITERATIONS, cbe_times(SAMPLE_SHARE, o->max_iterations, 1));
+    options.max_iterations =
+        cbe_min_size(SAMPLE_ITERATIONS, cbe_times(SAMPLE_SHARE, o->max_iterations, 1));
     options.max_evaluations = options.max_iterations + options.max_iterations / 4;
     l->sample_climber = l->climber ? cbe_runners_create(1, d, &options, err) : NULL;
-    if (!l->scouts || !l->memory || !l->sample_climber || cbe_maxima_init(&l->runner_ups, d, err) != CBE_OK) {
+    if (!l->scouts || !l->memory || !l->sample_climber ||
+        cbe_maxima_init(&l->runner_ups, d, err) != CBE_OK) {
         cbe_leap_search_free(l);
         return CBE_ERR_NOMEM;
     }
@@ -111,15 +121,20 @@ void cbe_leap_search_free(cbe_leap_search *l)
     cbe_free(l);
 }
 
-/* The next of n scouts starts at x, unless next to nothing of x is left, or another starts close by. */
-static void add_scout(const cbe_search *s, cbe_leap_search *l, const double *x, cbe_start_kind kind, size_t *n)
+/* The next of n scouts starts at x, unless next to nothing of x is left, or another starts close
+ * by. */
+static void add_scout(const cbe_search *s, cbe_leap_search *l, const double *x, cbe_start_kind kind,
+                      size_t *n)
 {
     if (*n == l->n_scouts) return;
     scout *next = &l->scouts[*n];
-    const double before = sqrt(cbe_search_dot(s->d, x, x)), share = kind == CBE_FROM_GIVEN ? GIVEN_GONE : GONE;
+    const double before = sqrt(cbe_search_dot(s->d, x, x)),
+                 share = kind == CBE_FROM_GIVEN ? GIVEN_GONE : GONE;
     if (!(cbe_sphere_point(&s->sphere, x, next->at) > share * before)) return;
     for (size_t i = 0; i < *n; i++)
-        if (kind != CBE_FROM_RANDOM && fabs(cbe_search_dot(s->d, next->at, l->scouts[i].at)) > SIMILAR) return;
+        if (kind != CBE_FROM_RANDOM &&
+            fabs(cbe_search_dot(s->d, next->at, l->scouts[i].at)) > SIMILAR)
+            return;
     next->energy = -HUGE_VAL;
     memcpy(next->best, next->at, s->d * sizeof *next->best);
     memset(next->grad, 0, s->d * sizeof *next->grad);
@@ -127,7 +142,8 @@ static void add_scout(const cbe_search *s, cbe_leap_search *l, const double *x, 
     (*n)++;
 }
 
-/* Runner-ups, the caller's candidates in their order, and one in three, or what is missing, at random. */
+/* Runner-ups, the caller's candidates in their order, and one in three, or what is missing, at
+ * random. */
 static void gather_scouts(cbe_search *s, cbe_leap_search *l)
 {
     const size_t not_random = l->n_scouts - l->n_scouts / 3;
@@ -152,17 +168,22 @@ static void gather_scouts(cbe_search *s, cbe_leap_search *l)
 /* To where the gradient at its highest point leads, or without a gradient to that point. */
 static void leap(const cbe_search *s, scout *c)
 {
-    if (!(cbe_sphere_point(&s->sphere, c->grad, c->at) > 0)) memcpy(c->at, c->best, s->d * sizeof *c->at);
+    if (!(cbe_sphere_point(&s->sphere, c->grad, c->at) > 0))
+        memcpy(c->at, c->best, s->d * sizeof *c->at);
 }
 
-/* Evaluates n scouts where they stand: highest points are kept, and all leap on from where they stand. */
-static cbe_status evaluate_scouts(cbe_search *s, size_t n, scout *scouts, size_t *evaluations, cbe_error *err)
+/* Evaluates n scouts where they stand: highest points are kept, and all leap on from where they
+ * stand. */
+static cbe_status evaluate_scouts(cbe_search *s, size_t n, scout *scouts, size_t *evaluations,
+                                  cbe_error *err)
 {
     const size_t d = s->d;
     for (size_t first = 0; first < n; first += s->batch) {
         const size_t m = n - first < s->batch ? n - first : s->batch;
-        for (size_t i = 0; i < m; i++) memcpy(s->batch_v + i * d, scouts[first + i].at, d * sizeof(double));
-        cbe_status st = cbe_objective_eval(s->objective, m, s->batch_v, s->batch_energy, s->batch_grad, NULL, err);
+        for (size_t i = 0; i < m; i++)
+            memcpy(s->batch_v + i * d, scouts[first + i].at, d * sizeof(double));
+        cbe_status st = cbe_objective_eval(s->objective, m, s->batch_v, s->batch_energy,
+                                           s->batch_grad, NULL, err);
         if (st != CBE_OK) return st;
         *evaluations += m;
         for (size_t i = 0; i < m; i++) {
@@ -192,8 +213,10 @@ static void sort_scouts(size_t n, scout *scouts)
     }
 }
 
-/* L-BFGS from the leader's highest point, whose energy and gradient are known, to where the leader stands then. */
-static cbe_status climb(cbe_search *s, cbe_leap_search *l, cbe_runner *r, size_t *evaluations, cbe_error *err)
+/* L-BFGS from the leader's highest point, whose energy and gradient are known, to where the leader
+ * stands then. */
+static cbe_status climb(cbe_search *s, cbe_leap_search *l, cbe_runner *r, size_t *evaluations,
+                        cbe_error *err)
 {
     static const cbe_ascent to_the_end = {0};
     scout *c = &l->leader;
@@ -209,7 +232,8 @@ static cbe_status climb(cbe_search *s, cbe_leap_search *l, cbe_runner *r, size_t
     return CBE_OK;
 }
 
-/* All scouts leap, then the higher half of them, and so on until one or two have; and the leader climbs, if it is on the sample. */
+/* All scouts leap, then the higher half of them, and so on until one or two have; and the leader
+ * climbs, if it is on the sample. */
 static cbe_status send_scouts(cbe_search *s, cbe_leap_search *l, cbe_error *err)
 {
     size_t *counter = l->sampled ? &s->record.sample_evaluations : &s->record.evaluations;
@@ -229,7 +253,8 @@ static cbe_status send_scouts(cbe_search *s, cbe_leap_search *l, cbe_error *err)
         if (st != CBE_OK) return st;
     }
     cbe_search_count_start(s, l->leader.kind, l->leader.energy);
-    for (size_t i = 1; i < l->n_scouts; i++) cbe_search_count_start(s, l->scouts[i].kind, l->scouts[i].energy);
+    for (size_t i = 1; i < l->n_scouts; i++)
+        cbe_search_count_start(s, l->scouts[i].kind, l->scouts[i].energy);
     cbe_objective_set_sample(s->objective, 0);
     return CBE_OK;
 }
@@ -247,7 +272,8 @@ static cbe_status leap_on(cbe_search *s, cbe_leap_search *l, cbe_error *err)
     return CBE_OK;
 }
 
-/* Where the leader came to on the sample, and the caller's vector, on all tokens: the higher one leads. */
+/* Where the leader came to on the sample, and the caller's vector, on all tokens: the higher one
+ * leads. */
 static cbe_status compare_finalists(cbe_search *s, cbe_leap_search *l, cbe_error *err)
 {
     scout finalists[] = {l->leader, l->given};
@@ -287,6 +313,7 @@ cbe_status cbe_leap_search_vector(cbe_search *s, cbe_leap_search *l, cbe_error *
     l->runner_ups.n = 0;
     for (size_t i = 0; i < l->n_scouts; i++)
         if (l->scouts[i].best != l->leader.best && isfinite(l->scouts[i].energy))
-            cbe_maxima_add(&l->runner_ups, l->scouts[i].best, l->scouts[i].energy, l->scouts[i].kind);
+            cbe_maxima_add(&l->runner_ups, l->scouts[i].best, l->scouts[i].energy,
+                           l->scouts[i].kind);
     return CBE_OK;
 }

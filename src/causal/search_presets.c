@@ -1,4 +1,5 @@
-/* search_presets.c - the searches of older programs, start by start: the presets seed and tuned-lens (search_state.h). */
+/* search_presets.c - the searches of older programs, start by start: the presets seed and
+ * tuned-lens (search_state.h). */
 #include <math.h>
 #include <string.h>
 
@@ -55,10 +56,10 @@ cbe_status cbe_preset_search_vector(cbe_search *s, cbe_runner *r, cbe_error *err
     return CBE_OK;
 }
 
-/* PyTorch's rules stop some vectors short of a maximum, a few of them far from it (docs/search.md). The preset
- * `seed` follows them for all vectors, so that each path is the original's; then this climbs from each
- * vector that is no maximum, orthogonal to all the others, which therefore stay as they are. In rounds, since
- * where one vector went opens or closes a direction to the others. */
+/* PyTorch's rules stop some vectors short of a maximum, a few of them far from it (docs/search.md).
+ * The preset `seed` follows them for all vectors, so that each path is the original's; then this
+ * climbs from each vector that is no maximum, orthogonal to all the others, which therefore stay as
+ * they are. In rounds, since where one vector went opens or closes a direction to the others. */
 cbe_status cbe_preset_finish(cbe_search *s, cbe_vector_record *records, size_t n, cbe_error *err)
 {
     const size_t d = s->d;
@@ -85,7 +86,8 @@ cbe_status cbe_preset_finish(cbe_search *s, cbe_vector_record *records, size_t n
             s->record = records[j];
             s->best_energy = records[j].energy;
             cbe_lbfgs_start(r->opt, s->found + j * d);
-            if ((st = cbe_ascend(s, 1, r, &to_the_end, &s->record.evaluations, err)) != CBE_OK) goto done;
+            if ((st = cbe_ascend(s, 1, r, &to_the_end, &s->record.evaluations, err)) != CBE_OK)
+                goto done;
             if (cbe_lbfgs_iterations(r->opt) == 0) continue; /* a maximum already */
             cbe_runner_finish(s, r);
             moved = true;

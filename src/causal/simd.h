@@ -1,17 +1,18 @@
 /*
  * simd.h - vectors of float as wide as the instruction set has, and 2^t of them.
  *
- * GCC's and clang's vector types: arithmetic is written with operators, and only what has no operator (a
- * lookup in a register, minimum and maximum) is written for each instruction set. For kernels_simd.c, which
- * is compiled once for each of them; -ffp-contract=fast makes a product and a sum one instruction.
+ * GCC's and clang's vector types: arithmetic is written with operators, and only what has no
+ * operator (a lookup in a register, minimum and maximum) is written for each instruction set. For
+ * kernels_simd.c, which is compiled once for each of them; -ffp-contract=fast makes a product and a
+ * sum one instruction.
  *
- * 2^t: t is rounded to a multiple of 1 / EXP2_STEPS by adding a magic number, whose sum has that multiple in its low
- * bits; 2^(the rest) is a polynomial; the fraction of the multiple is looked up where registers can be
- * indexed (AVX2: 8 floats, AVX-512: 16), which shortens the polynomial from degree 6 to 3; its
- * integer is added to the exponent bits. Coefficients: minimax for the relative error,
- * tests/tools/exp2_coefficients.py. Errors: 2.1e-8 without a table, 3.8e-8 and 2.3e-9 with 8 and 16 steps,
- * and half a unit in the last place for the table. (A polynomial with 1.6e-7 showed: energies of 1 nat were 2e-7
- * too high, and searches stopped there.)
+ * 2^t: t is rounded to a multiple of 1 / EXP2_STEPS by adding a magic number, whose sum has that
+ * multiple in its low bits; 2^(the rest) is a polynomial; the fraction of the multiple is looked up
+ * where registers can be indexed (AVX2: 8 floats, AVX-512: 16), which shortens the polynomial from
+ * degree 6 to 3; its integer is added to the exponent bits. Coefficients: minimax for the relative
+ * error, tests/tools/exp2_coefficients.py. Errors: 2.1e-8 without a table, 3.8e-8 and 2.3e-9 with 8
+ * and 16 steps, and half a unit in the last place for the table. (A polynomial with 1.6e-7 showed:
+ * energies of 1 nat were 2e-7 too high, and searches stopped there.)
  */
 #ifndef CBE_CAUSAL_SIMD_H
 #define CBE_CAUSAL_SIMD_H
@@ -59,7 +60,8 @@ SIMD vfloat splat(float x)
     return x - (vfloat){0};
 }
 
-/* a b + c, rounded once where the instruction set has that; written out where two loops must agree to the bit. */
+/* a b + c, rounded once where the instruction set has that; written out where two loops must agree
+ * to the bit. */
 SIMD vfloat multiply_add(vfloat a, vfloat b, vfloat c)
 {
 #if defined(__AVX512F__)
@@ -132,8 +134,8 @@ SIMD vfloat smaller(vfloat a, vfloat b)
 #endif
 }
 
-/* Half precision in the upper bits of a float: its exponent is 112 less, and floats too small to be normal serve for those
- * of half precision. Rounds to even; finite, at most 65504 in size. */
+/* Half precision in the upper bits of a float: its exponent is 112 less, and floats too small to be
+ * normal serve for those of half precision. Rounds to even; finite, at most 65504 in size. */
 SIMD void store_half(uint16_t *p, vfloat x)
 {
     x = smaller(splat(65504.0f), larger(splat(-65504.0f), x));
@@ -167,7 +169,8 @@ SIMD vfloat load_half(const uint16_t *p)
 /* Added to t, leaves round(t EXP2_STEPS) in the low bits of the sum. */
 #define EXP2_MAGIC (12582912.0f / EXP2_STEPS)
 
-/* x as it is rounded: compilers must not make the product that it is and a sum that it goes into one operation. */
+/* x as it is rounded: compilers must not make the product that it is and a sum that it goes into
+ * one operation. */
 SIMD vfloat rounded(vfloat x)
 {
 #if defined(__x86_64__)
@@ -194,13 +197,15 @@ SIMD vfloat exp2_assemble(vfloat shifted, vfloat f)
     const vbits step = (vbits)_mm512_permutexvar_epi32((__m512i)shifted, _mm512_loadu_si512(steps));
     const float c3 = 0x1.c6add2p-5f, c2 = 0x1.ec00ccp-3f;
 #else
-    static const uint32_t steps[8] = {
-        STEP(0, 0x3f800000), STEP(1, 0x3f8b95c2), STEP(2, 0x3f9837f0), STEP(3, 0x3fa5fed7),
-        STEP(4, 0x3fb504f3), STEP(5, 0x3fc5672a), STEP(6, 0x3fd744fd), STEP(7, 0x3feac0c7)};
-    const vbits step = (vbits)_mm256_permutevar8x32_epi32(_mm256_loadu_si256((const __m256i *)steps), (__m256i)shifted);
+    static const uint32_t steps[8] = {STEP(0, 0x3f800000), STEP(1, 0x3f8b95c2), STEP(2, 0x3f9837f0),
+                                      STEP(3, 0x3fa5fed7), STEP(4, 0x3fb504f3), STEP(5, 0x3fc5672a),
+                                      STEP(6, 0x3fd744fd), STEP(7, 0x3feac0c7)};
+    const vbits step = (vbits)_mm256_permutevar8x32_epi32(
+        _mm256_loadu_si256((const __m256i *)steps), (__m256i)shifted);
     const float c3 = 0x1.c6a5a2p-5f, c2 = 0x1.ec0f92p-3f;
 #endif
-    const vfloat slope = multiply_add(multiply_add(splat(c3), f, splat(c2)), f, splat(0x1.62e43p-1f));
+    const vfloat slope =
+        multiply_add(multiply_add(splat(c3), f, splat(c2)), f, splat(0x1.62e43p-1f));
     const vfloat power = (vfloat)(bits + step); /* 2^f is 1 + f slope(f) */
     return multiply_add(power * f, slope, power);
 #else
@@ -221,16 +226,17 @@ SIMD vfloat exp2_in_range(vfloat t)
     return exp2_assemble(shifted, t - (shifted - EXP2_MAGIC));
 }
 
-/* 2^(a y + level), the same range, magic = EXP2_MAGIC + level, level a whole number: an operation less, and the product is
- * not rounded. */
+/* 2^(a y + level), the same range, magic = EXP2_MAGIC + level, level a whole number: an operation
+ * less, and the product is not rounded. */
 SIMD vfloat exp2_of_product(vfloat a, vfloat y, vfloat magic)
 {
     const vfloat shifted = multiply_add(a, y, magic);
     return exp2_assemble(shifted, multiply_add(a, y, magic - shifted));
 }
 
-/* 2^t for any t, which is clamped to [-100, 127]; NaN goes through, so that a bad input is seen in a sum. Lower, products with what is
- * clamped would be subnormal, and a layer with many such took five times as long to set. */
+/* 2^t for any t, which is clamped to [-100, 127]; NaN goes through, so that a bad input is seen in
+ * a sum. Lower, products with what is clamped would be subnormal, and a layer with many such took
+ * five times as long to set. */
 SIMD vfloat exp2_clamped(vfloat t)
 {
     return exp2_in_range(smaller(splat(127.0f), larger(splat(-100.0f), t)));

@@ -31,8 +31,8 @@ double cbe_sphere_point(const cbe_sphere *sphere, const double *x, double *v)
     return length;
 }
 
-void cbe_sphere_gradient(const cbe_sphere *sphere, const double *v, double length, const double *grad,
-                         double *out)
+void cbe_sphere_gradient(const cbe_sphere *sphere, const double *v, double length,
+                         const double *grad, double *out)
 {
     /* y = P x, v = y / (|y| + tau):  dE/dy = grad / (|y| + tau) - v (v . grad) / |y| */
     const size_t d = sphere->hidden_size;

@@ -21,7 +21,7 @@ void cbe_sphere_complement(const cbe_sphere *sphere, const double *x, double *y)
 /** v = v(x); returns |P x|. x and v may be the same. v is zero where P x is. */
 double cbe_sphere_point(const cbe_sphere *sphere, const double *x, double *v);
 /** From grad = dE/dv at v(x), with length = |P x|, to dE/dx; grad and out may be the same. */
-void cbe_sphere_gradient(const cbe_sphere *sphere, const double *v, double length, const double *grad,
-                         double *out);
+void cbe_sphere_gradient(const cbe_sphere *sphere, const double *v, double length,
+                         const double *grad, double *out);
 
 #endif

@@ -1,4 +1,5 @@
-/* ablate.c - cbe ablate: what taking the vectors of a basis out together does to the model's output. */
+/* ablate.c - cbe ablate: what taking the vectors of a basis out together does to the model's
+ * output. */
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -29,6 +30,7 @@ typedef struct {
 } ablate_options;
 
 #define AT(field) offsetof(ablate_options, field)
+/* clang-format off */
 static const cli_option options[] = {
     {"basis", 'b', OPT_STRING, AT(basis), NULL, "FOLDER|FILE", "a result of cbe extract, or a file with layers.<i>.basis", NULL, 0},
     CLI_TEXT_OPTIONS(ablate_options, run.corpus, ""),
@@ -45,15 +47,20 @@ static const cli_option options[] = {
     CLI_TALK_OPTIONS(ablate_options, run.corpus, "say more about inputs and choices"),
     {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
 };
+/* clang-format on */
 
 static const cli_command command = {
     "ablate",
     "MODEL --basis FOLDER|FILE (--text FILE... | --tokens FILE) [options]",
     "what removing a basis's vectors together does to the model's output",
-    "Takes the first 1, 2, .. M vectors of each layer's basis out of the hidden states, runs the model on, and prints how far\n"
-    "its output is from the clean one (KL), what is added to the cross-entropy of the next token (CE), both in nats a token,\n"
-    "and the share of tokens whose most probable next token changes (top-1): beside as many principal components of what the\n"
-    "ablation may take away, and as many random directions. A basis that was made from another model is refused.",
+    "Takes the first 1, 2, .. M vectors of each layer's basis out of the hidden states, runs the "
+    "model on, and prints how far\n"
+    "its output is from the clean one (KL), what is added to the cross-entropy of the next token "
+    "(CE), both in nats a token,\n"
+    "and the share of tokens whose most probable next token changes (top-1): beside as many "
+    "principal components of what the\n"
+    "ablation may take away, and as many random directions. A basis that was made from another "
+    "model is refused.",
     options,
     1,
     {AT(run.corpus.model)},
@@ -61,13 +68,17 @@ static const cli_command command = {
 
 static cbe_status check_usage(const ablate_options *given, cbe_error *err)
 {
-    if (!given->run.corpus.model) return cbe_fail(err, CBE_ERR_ARG, -1, "MODEL is missing; usage: cbe ablate %s", command.usage);
+    if (!given->run.corpus.model)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "MODEL is missing; usage: cbe ablate %s",
+                        command.usage);
     if (!given->basis)
         return cbe_fail(err, CBE_ERR_ARG, -1,
-                        "--basis is missing: the folder that cbe extract has made, or a file with layers.<i>.basis");
+                        "--basis is missing: the folder that cbe extract has made, or a file with "
+                        "layers.<i>.basis");
     if (given->run.ablation == CBE_ABLATE_OPTIMAL)
         return cbe_fail(err, CBE_ERR_ARG, -1,
-                        "--ablation optimal is for single directions, as in cbe probe: use mean, resample or zero for subspaces");
+                        "--ablation optimal is for single directions, as in cbe probe: use mean, "
+                        "resample or zero for subspaces");
     return CBE_OK;
 }
 
@@ -83,7 +94,8 @@ static cbe_status choose_layers(cli_ranges *ranges, const cbe_basis_file *basis,
             st = cbe_basis_energies(basis, l, 0, &ignored, err); /* which says what there is */
     for (size_t i = 0; i < n && st == CBE_OK; i++) {
         bool wanted = ranges->all;
-        for (size_t r = 0; r < ranges->n; r++) wanted |= ranges->ranges[r][0] <= layers[i] && layers[i] <= ranges->ranges[r][1];
+        for (size_t r = 0; r < ranges->n; r++)
+            wanted |= ranges->ranges[r][0] <= layers[i] && layers[i] <= ranges->ranges[r][1];
         if (wanted) chosen[n_chosen][0] = chosen[n_chosen][1] = layers[i], n_chosen++;
     }
     if (st != CBE_OK) {
@@ -97,15 +109,20 @@ static cbe_status choose_layers(cli_ranges *ranges, const cbe_basis_file *basis,
 
 static size_t rank_of(const ablate_options *given, const cbe_basis_file *basis, size_t layer)
 {
-    return given->rank ? given->rank : cbe_min_size(cbe_basis_n_vectors(basis, layer), DEFAULT_RANK);
+    return given->rank ? given->rank
+                       : cbe_min_size(cbe_basis_n_vectors(basis, layer), DEFAULT_RANK);
 }
 
-/* Before a model is run: there must be so many vectors of each layer, and they must span something. */
-static cbe_status check_vectors(const ablate_options *given, const cbe_basis_file *basis, size_t layer, cbe_error *err)
+/* Before a model is run: there must be so many vectors of each layer, and they must span
+ * something. */
+static cbe_status check_vectors(const ablate_options *given, const cbe_basis_file *basis,
+                                size_t layer, cbe_error *err)
 {
-    const size_t k = cbe_basis_n_vectors(basis, layer), m = rank_of(given, basis, layer), d = cbe_basis_hidden_size(basis);
+    const size_t k = cbe_basis_n_vectors(basis, layer), m = rank_of(given, basis, layer),
+                 d = cbe_basis_hidden_size(basis);
     if (m > k)
-        return cbe_fail(err, CBE_ERR_ARG, -1, "--rank %zu: the basis of layer %zu in %s has %zu vector%s", m, layer,
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "--rank %zu: the basis of layer %zu in %s has %zu vector%s", m, layer,
                         cbe_basis_path(basis), k, k == 1 ? "" : "s");
     cbe_error why;
     cbe_subspace *subspace = NULL;
@@ -120,7 +137,8 @@ static cbe_status check_vectors(const ablate_options *given, const cbe_basis_fil
 }
 
 /* The basis, and what follows from it where options are not given. */
-static cbe_status open_basis(cbe_basis_file **out, ablate_options *given, cli_progress *progress, cbe_error *err)
+static cbe_status open_basis(cbe_basis_file **out, ablate_options *given, cli_progress *progress,
+                             cbe_error *err)
 {
     cbe_basis_file *basis = NULL;
     cbe_site site = CBE_SITE_POST;
@@ -133,16 +151,19 @@ static cbe_status open_basis(cbe_basis_file **out, ablate_options *given, cli_pr
         cbe_basis_close(basis);
         return st;
     }
-    if (!cbe_basis_model(basis)) cli_say(progress, "basis: the model that it was made from is not recorded");
+    if (!cbe_basis_model(basis))
+        cli_say(progress, "basis: the model that it was made from is not recorded");
     const bool recorded = cbe_basis_site(basis, &site);
     if (given->run.site == CBE_N_SITES) {
         given->run.site = (int)site;
-        if (recorded) cli_say(progress, "site: %s, as recorded with the basis", cbe_site_name(site));
+        if (recorded)
+            cli_say(progress, "site: %s, as recorded with the basis", cbe_site_name(site));
     }
     if (given->run.skip.automatic && given->run.skip.positions == SIZE_MAX &&
         cbe_basis_skip_positions(basis, &given->run.skip.positions)) {
         given->run.skip.automatic = false;
-        cli_say(progress, "skip-positions: %zu, as recorded with the basis", given->run.skip.positions);
+        cli_say(progress, "skip-positions: %zu, as recorded with the basis",
+                given->run.skip.positions);
     }
     *out = basis;
     return CBE_OK;
@@ -177,9 +198,11 @@ static bool show_progress(void *context, size_t done, size_t total)
 static void print_header(void)
 {
     printf("           ");
-    for (int s = 0; s < CBE_N_SPANS; s++) printf("  %*s", COLUMNS - 2, cbe_span_name((cbe_span_kind)s));
+    for (int s = 0; s < CBE_N_SPANS; s++)
+        printf("  %*s", COLUMNS - 2, cbe_span_name((cbe_span_kind)s));
     printf("\nlayer  rank");
-    for (int s = 0; s < CBE_N_SPANS; s++) printf("%*s%*s%*s", KL_WIDTH, "KL", CE_WIDTH, "CE", TOP1_WIDTH, "top-1");
+    for (int s = 0; s < CBE_N_SPANS; s++)
+        printf("%*s%*s%*s", KL_WIDTH, "KL", CE_WIDTH, "CE", TOP1_WIDTH, "top-1");
     printf("\n");
 }
 
@@ -208,7 +231,8 @@ static void print_layer(const cbe_layer_ablation *layer)
 }
 
 /* Every layer: vectors, effects, rows. */
-static cbe_status run_layers(cbe_ablation_run *run, const ablate_options *given, const cli_inputs *in, const cbe_basis_file *basis,
+static cbe_status run_layers(cbe_ablation_run *run, const ablate_options *given,
+                             const cli_inputs *in, const cbe_basis_file *basis,
                              cbe_layer_ablation *results, cli_progress *progress, cbe_error *err)
 {
     cbe_status st = CBE_OK;
@@ -217,16 +241,20 @@ static cbe_status run_layers(cbe_ablation_run *run, const ablate_options *given,
         const size_t layer = in->layers[i], m = rank_of(given, basis, layer);
         results[i] = (cbe_layer_ablation){layer, m, NULL};
         cbe_free(vectors);
-        vectors = cbe_alloc(m, cbe_times(in->decoder->hidden_size, sizeof *vectors, 1), "vectors", err);
+        vectors =
+            cbe_alloc(m, cbe_times(in->decoder->hidden_size, sizeof *vectors, 1), "vectors", err);
         results[i].effects = cbe_alloc(CBE_N_SPANS * m, sizeof *results[i].effects, "effects", err);
-        st = vectors && results[i].effects ? cbe_basis_vectors(basis, layer, m, vectors, err) : CBE_ERR_NOMEM;
+        st = vectors && results[i].effects ? cbe_basis_vectors(basis, layer, m, vectors, err)
+                                           : CBE_ERR_NOMEM;
         if (st == CBE_OK)
-            st = cbe_ablation_run_layer(run, layer, cbe_site_state(in->options.site, layer), m, vectors, results[i].effects, err);
+            st = cbe_ablation_run_layer(run, layer, cbe_site_state(in->options.site, layer), m,
+                                        vectors, results[i].effects, err);
         cli_status_clear(progress);
         if (st != CBE_OK) break;
         if (i == 0) print_header();
         print_layer(&results[i]);
-        if (!progress->terminal) cli_say(progress, "layer %zu done (%zu of %zu)", layer, i + 1, in->n_layers);
+        if (!progress->terminal)
+            cli_say(progress, "layer %zu done (%zu of %zu)", layer, i + 1, in->n_layers);
     }
     cbe_free(vectors);
     return st;
@@ -270,14 +298,17 @@ int cli_ablate(int argc, char **argv)
                               .memory = in.options.memory,
                               .progress = show_progress,
                               .context = &progress};
-    for (size_t i = 0; i < in.n_layers; i++) o.max_rank = cbe_max_size(o.max_rank, rank_of(&given, basis, in.layers[i]));
+    for (size_t i = 0; i < in.n_layers; i++)
+        o.max_rank = cbe_max_size(o.max_rank, rank_of(&given, basis, in.layers[i]));
     if ((st = cbe_ablation_run_create(&run, in.model, in.states, &o, &err)) != CBE_OK) goto done;
     if (cbe_ablation_derangement_unused(run))
-        cli_warn(&progress, "the derangement given is one of all tokens; with some left out one from --seed is used");
+        cli_warn(&progress, "the derangement given is one of all tokens; with some left out one "
+                            "from --seed is used");
     size_t bytes;
     const size_t at_once = cbe_ablation_n_at_once(run, &bytes);
-    cli_say(&progress, "memory: %zu sequences run at once, %.2f GB for the ablations, %.2f GB allowed in all", at_once,
-            1e-9 * (double)bytes, 1e-9 * (double)in.memory);
+    cli_say(&progress,
+            "memory: %zu sequences run at once, %.2f GB for the ablations, %.2f GB allowed in all",
+            at_once, 1e-9 * (double)bytes, 1e-9 * (double)in.memory);
     st = CBE_ERR_NOMEM;
     if (!(results = cbe_alloc_zero(in.n_layers, sizeof *results, "results", &err))) goto done;
     if ((st = run_layers(run, &given, &in, basis, results, &progress, &err)) != CBE_OK) goto done;
@@ -290,12 +321,14 @@ int cli_ablate(int argc, char **argv)
                                         .ablation = o.ablation,
                                         .seed = o.seed,
                                         .n_sequences = cbe_hidden_states_n_sequences(in.states),
-                                        .context_length = cbe_hidden_states_context_length(in.states),
+                                        .context_length =
+                                            cbe_hidden_states_context_length(in.states),
                                         .skip_positions = o.skip_positions,
                                         .n_tokens = cbe_ablation_n_tokens(run),
                                         .n_labelled = cbe_ablation_n_labelled(run)};
     if ((st = cli_outputs_check_folder(&outputs, &err)) != CBE_OK) goto done;
-    if (given.run.output) st = cbe_ablation_save(given.run.output, in.n_layers, results, &record, &err);
+    if (given.run.output)
+        st = cbe_ablation_save(given.run.output, in.n_layers, results, &record, &err);
     if (st == CBE_OK) cli_warn_of_changes(&progress, &read);
 done:
     for (size_t i = 0; results && i < in.n_layers; i++) cbe_free(results[i].effects);

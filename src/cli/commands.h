@@ -1,4 +1,5 @@
-/* commands.h - the commands, one file each; each gets the arguments after its name and returns the exit status. */
+/* commands.h - the commands, one file each; each gets the arguments after its name and returns the
+ * exit status. */
 #ifndef CBE_CLI_COMMANDS_H
 #define CBE_CLI_COMMANDS_H
 
@@ -11,10 +12,11 @@ enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_BAD_INPUT = 2 };
 
 /** Exit status of an error, whose one line goes to standard error. */
 int cli_report(const cbe_error *err);
-/** Ends writing results to standard output: CLI_DONE, or CLI_FAILED with a line when the output could not be
- * written (a full disk, a closed pipe). */
+/** Ends writing results to standard output: CLI_DONE, or CLI_FAILED with a line when the output
+ * could not be written (a full disk, a closed pipe). */
 int cli_finish_output(void);
-/** Writes out what was printed so far. A failure is told by cli_finish_output, at the end: files come first. */
+/** Writes out what was printed so far. A failure is told by cli_finish_output, at the end: files
+ * come first. */
 void cli_flush_output(void);
 
 int cli_extract(int argc, char **argv);

@@ -13,16 +13,19 @@ typedef struct {
 } decoder_options;
 
 #define AT(field) offsetof(decoder_options, field)
+/* clang-format off */
 static const cli_option options[] = {
     {"output", 'o', OPT_STRING, AT(output), NULL, "FILE", "the safetensors file to write", NULL, 0},
     {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
 };
+/* clang-format on */
 
 static const cli_command command = {
     "decoder",
     "MODEL -o FILE",
     "final norm and unembedding of a model, to a file",
-    "Writes norm.weight, norm.bias, unembedding.weight [V, d] and unembedding.bias, as far as the model has them,\n"
+    "Writes norm.weight, norm.bias, unembedding.weight [V, d] and unembedding.bias, as far as the "
+    "model has them,\n"
     "for cbe extract and cbe probe with --hidden-states.",
     options,
     1,
@@ -44,8 +47,8 @@ int cli_decoder(int argc, char **argv)
         return cli_finish_output();
     }
     if (!given.model || !given.output) {
-        st = cbe_fail(&err, CBE_ERR_ARG, -1, "%s is missing; usage: cbe decoder %s", given.model ? "-o FILE" : "MODEL",
-                      command.usage);
+        st = cbe_fail(&err, CBE_ERR_ARG, -1, "%s is missing; usage: cbe decoder %s",
+                      given.model ? "-o FILE" : "MODEL", command.usage);
         goto done;
     }
     cli_outputs_begin(&outputs);
@@ -54,8 +57,8 @@ int cli_decoder(int argc, char **argv)
     if ((st = cbe_model_open(&model, given.model, &err)) != CBE_OK) goto done;
     const cbe_decoder *decoder = cbe_model_decoder(model);
     if ((st = cbe_decoder_save(decoder, given.output, &err)) != CBE_OK) goto done;
-    cli_line(stdout, "%s, hidden size %zu, vocabulary %zu in %s", cbe_norm_name(decoder->norm), decoder->hidden_size,
-             decoder->vocab_size, given.output);
+    cli_line(stdout, "%s, hidden size %zu, vocabulary %zu in %s", cbe_norm_name(decoder->norm),
+             decoder->hidden_size, decoder->vocab_size, given.output);
 done:
     cbe_model_close(model);
     cli_outputs_end(&outputs);

@@ -1,4 +1,5 @@
-/* ending.c - how a command ends: its line on standard error, its standard output, its exit status (commands.h). */
+/* ending.c - how a command ends: its line on standard error, its standard output, its exit status
+ * (commands.h). */
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -13,10 +14,8 @@ int cli_report(const cbe_error *err)
     case CBE_ERR_NOMEM:
     case CBE_ERR_SYSTEM:
     case CBE_ERR_CANCELLED:
-    case CBE_ERR_INTERNAL:
-        return CLI_FAILED;
-    default:
-        return CLI_BAD_INPUT;
+    case CBE_ERR_INTERNAL: return CLI_FAILED;
+    default: return CLI_BAD_INPUT;
     }
 }
 
@@ -29,9 +28,11 @@ void cli_flush_output(void)
 
 int cli_finish_output(void)
 {
-    const bool earlier = ferror(stdout); /* without output_error, the reason is not known any more */
+    /* without output_error, the reason is not known any more */
+    const bool earlier = ferror(stdout);
     if (!earlier) cli_flush_output();
     if (!earlier && !output_error) return CLI_DONE;
-    fprintf(stderr, "cbe: standard output cannot be written: %s\n", output_error ? strerror(output_error) : "a part of it was lost");
+    fprintf(stderr, "cbe: standard output cannot be written: %s\n",
+            output_error ? strerror(output_error) : "a part of it was lost");
     return CLI_FAILED;
 }

@@ -18,16 +18,19 @@ typedef struct {
 } info_options;
 
 #define AT(field) offsetof(info_options, field)
+/* clang-format off */
 static const cli_option options[] = {
     {"tensors", 0, OPT_FLAG, AT(tensors), NULL, NULL, "list the tensors of a model file too", NULL, 0},
     {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
 };
+/* clang-format on */
 
 static const cli_command command = {
     "info",
     "FILE|MODEL|LENS [--tensors]",
     "what a model, lens or tensor file holds",
-    "FILE is a .safetensors, .gguf, .npz or .npy file, MODEL a .gguf file or a Hugging Face folder,\n"
+    "FILE is a .safetensors, .gguf, .npz or .npy file, MODEL a .gguf file or a Hugging Face "
+    "folder,\n"
     "LENS a folder with a tuned lens.",
     options,
     1,
@@ -47,8 +50,9 @@ static cbe_status info_safetensors(const char *path, cbe_error *err)
     cbe_safetensors *file = NULL;
     const cbe_status st = cbe_safetensors_open(&file, path, err);
     if (st != CBE_OK) return st;
-    static const char *const keys[] = {"format", "version",   "norm",      "norm_eps", "logit_softcap",
-                                       "n_layers", "ablation", "objective", "site",     "skip_positions"};
+    static const char *const keys[] = {"format",        "version",       "norm",     "norm_eps",
+                                       "logit_softcap", "n_layers",      "ablation", "objective",
+                                       "site",          "skip_positions"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         const char *value = cbe_safetensors_metadata(file, keys[i]);
         if (value) cli_line(stdout, "%s: %s", keys[i], value);
@@ -58,7 +62,8 @@ static cbe_status info_safetensors(const char *path, cbe_error *err)
     for (size_t i = 0; i < n; i++) {
         size_t n_dims;
         const size_t *shape = cbe_safetensors_shape(file, i, &n_dims);
-        print_tensor(cbe_safetensors_name(file, i), cbe_safetensors_dtype_name(file, i), shape, n_dims);
+        print_tensor(cbe_safetensors_name(file, i), cbe_safetensors_dtype_name(file, i), shape,
+                     n_dims);
     }
     cbe_safetensors_close(file);
     return CBE_OK;
@@ -113,7 +118,8 @@ static cbe_status info_model(const char *path, cbe_error *err)
     const cbe_model_config *c = cbe_model_get_config(model);
     const cbe_decoder *decoder = cbe_model_decoder(model);
     cli_line(stdout, "architecture: %s", c->architecture);
-    printf("blocks: %zu\nhidden size: %zu\nvocabulary: %zu\nheads: %zu of %zu, %zu for keys and values\n"
+    printf("blocks: %zu\nhidden size: %zu\nvocabulary: %zu\nheads: %zu of %zu, %zu for keys and "
+           "values\n"
            "final norm: %s, eps %g\n",
            c->n_layers, c->hidden_size, c->vocab_size, c->n_heads, c->head_size, c->n_kv_heads,
            cbe_norm_name(decoder->norm), decoder->norm_eps);
@@ -129,9 +135,11 @@ static cbe_status info_lens(const char *path, cbe_error *err)
     cbe_status st = cbe_tuned_lens_find(path, &format, err);
     if (st == CBE_OK) st = cbe_tuned_lens_load(&lens, &config, path, NULL, err);
     if (st != CBE_OK) return st;
-    printf("tuned lens, in %s\nlayers: %zu\nhidden size: %zu\nbias: %s\n", cbe_lens_format_file(format), lens->n_layers,
-           lens->hidden_size, lens->bias ? "yes" : "no");
-    static const char *const keys[] = {"base_model_name_or_path", "base_model_revision", "unembed_hash", "lens_type"};
+    printf("tuned lens, in %s\nlayers: %zu\nhidden size: %zu\nbias: %s\n",
+           cbe_lens_format_file(format), lens->n_layers, lens->hidden_size,
+           lens->bias ? "yes" : "no");
+    static const char *const keys[] = {"base_model_name_or_path", "base_model_revision",
+                                       "unembed_hash", "lens_type"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         const char *value = cbe_tuned_lens_config_get(config, keys[i]);
         if (value) cli_line(stdout, "%s: %s", keys[i], value);
@@ -146,7 +154,8 @@ static cbe_status info_folder(const char *folder, cbe_error *err)
 {
     bool pt, safetensors;
     cbe_status st = cbe_path_has(folder, cbe_lens_format_file(CBE_LENS_PT), &pt, err);
-    if (st == CBE_OK) st = cbe_path_has(folder, cbe_lens_format_file(CBE_LENS_SAFETENSORS), &safetensors, err);
+    if (st == CBE_OK)
+        st = cbe_path_has(folder, cbe_lens_format_file(CBE_LENS_SAFETENSORS), &safetensors, err);
     if (st != CBE_OK) return st;
     return pt || safetensors ? info_lens(folder, err) : info_model(folder, err);
 }

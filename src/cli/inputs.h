@@ -1,5 +1,6 @@
 /*
- * inputs.h - what extract and probe run on: a model with a text, or hidden states and a decoder made elsewhere.
+ * inputs.h - what extract and probe run on: a model with a text, or hidden states and a decoder
+ * made elsewhere.
  */
 #ifndef CBE_CLI_INPUTS_H
 #define CBE_CLI_INPUTS_H
@@ -16,22 +17,24 @@
 typedef struct {
     cli_corpus corpus;
     const char *hidden_states, *decoder, *lens, *output;
-    bool output_optional; /* standard output has the results too */
+    bool output_optional;             /* standard output has the results too */
     const cbe_basis_file *vectors_of; /* a basis that must fit the model; NULL: none */
-    const cbe_basis_file *made_from;  /* a basis that must have been made from the model, if it was from one; NULL: none */
+    /* a basis that must have been made from the model, if it was from one; NULL: none */
+    const cbe_basis_file *made_from;
     cli_ranges layers;
     cli_skip skip;
     int ablation, objective, precision;
-    int site; /* CBE_N_SITES, set before options are parsed: not given */
+    int site;       /* CBE_N_SITES, set before options are parsed: not given */
     size_t vectors; /* asked for, of each layer; 0: does not matter */
     size_t lens_tokens;
     uint64_t seed;
     cli_divide divide;
-    cli_team *team; /* what it is divided over */
+    cli_team *team;             /* what it is divided over */
     const cli_command *command; /* whose options these are; needed of several processes */
 } cli_run;
 
 /** Rows of an options table for them; skip_default differs. */
+/* clang-format off */
 #define CLI_INPUT_OPTIONS(type, skip_default)                                                                          \
     CLI_TEXT_OPTIONS(type, run.corpus, ""),                                                                            \
     {"hidden-states", 0, OPT_STRING, offsetof(type, run.hidden_states), NULL, "FILE", "hidden states made elsewhere, instead of MODEL", NULL, 0}, \
@@ -50,6 +53,7 @@ typedef struct {
     CLI_THREAD_OPTION(type, run.corpus),                                                                               \
     CLI_MEMORY_OPTION(type, run.corpus, "memory that may be used"),                                                    \
     CLI_TALK_OPTIONS(type, run.corpus, "say more about inputs and choices")
+/* clang-format on */
 
 /** What --lens says. */
 typedef enum {
@@ -67,33 +71,41 @@ typedef struct {
 
 cbe_status cli_parse_lens(cli_lens_choice *out, const char *text, cbe_error *err);
 
-extern const char *const cli_ablations[], *const cli_objectives[], *const cli_sites[], *const cli_precisions[];
+extern const char *const cli_ablations[], *const cli_objectives[], *const cli_sites[],
+                                                                       *const cli_precisions[];
 /** Of lens folders that are written. */
 extern const char *const cli_lens_formats[];
 
 /** All that a run needs, opened. */
 typedef struct {
-    cbe_model *model;             /* NULL with hidden states made elsewhere */
-    cbe_decoder *loaded_decoder;  /* owned; NULL with a model */
-    const cbe_decoder *decoder;   /* one of the two */
+    cbe_model *model;            /* NULL with hidden states made elsewhere */
+    cbe_decoder *loaded_decoder; /* owned; NULL with a model */
+    const cbe_decoder *decoder;  /* one of the two */
     cbe_hidden_states *states;
-    cbe_tuned_lens *lens;         /* owned; NULL: the logit lens */
-    size_t n_layers, *layers;     /* chosen, rising; of all processes */
-    int64_t *derangement;         /* owned: the one that came with tokens of which this process has a share; else NULL */
-    cbe_extraction_options options; /* ablation, objective, site, lens, skip, seed, kernels and processes filled in */
-    bool skip_chosen;               /* by auto */
-    size_t memory;                  /* bytes that the run may use, all in all */
+    cbe_tuned_lens *lens;     /* owned; NULL: the logit lens */
+    size_t n_layers, *layers; /* chosen, rising; of all processes */
+    /* owned: the one that came with tokens of which this process has a share; else NULL */
+    int64_t *derangement;
+    /* ablation, objective, site, lens, skip, seed, kernels and processes filled in */
+    cbe_extraction_options options;
+    bool skip_chosen; /* by auto */
+    size_t memory;    /* bytes that the run may use, all in all */
 } cli_inputs;
 
-/** Opens everything, divides it over the processes of the run, and runs the model where there is one; options.memory is what is left of --memory after that. What was chosen is told on the progress stream. */
-cbe_status cli_inputs_open(cli_inputs *inputs, const cli_run *run, cli_progress *progress, cbe_error *err);
+/** Opens everything, divides it over the processes of the run, and runs the model where there is
+ * one; options.memory is what is left of --memory after that. What was chosen is told on the
+ * progress stream. */
+cbe_status cli_inputs_open(cli_inputs *inputs, const cli_run *run, cli_progress *progress,
+                           cbe_error *err);
 void cli_inputs_close(cli_inputs *inputs); /* a zeroed one is allowed */
 
-/** Says how logits are kept, or how the whole model runs, and what of the memory allowed is taken. */
-void cli_say_storage(cli_progress *progress, const cbe_layer_objective *objective, const cli_inputs *inputs);
+/** Says how logits are kept, or how the whole model runs, and what of the memory allowed is
+ * taken. */
+void cli_say_storage(cli_progress *progress, const cbe_layer_objective *objective,
+                     const cli_inputs *inputs);
 
 /** Layers of a list below end, rising and once each; to cbe_free. */
-cbe_status cli_choose_layers(const cli_ranges *ranges, size_t end, size_t **layers, size_t *n_layers,
-                             cbe_error *err);
+cbe_status cli_choose_layers(const cli_ranges *ranges, size_t end, size_t **layers,
+                             size_t *n_layers, cbe_error *err);
 
 #endif

@@ -12,8 +12,9 @@
 
 #include "core/printable.h"
 
-/* Until the program ends without a look, in milliseconds. A process that does not speak waits longer, so that the line of the one
- * that does comes before the launcher ends all. Once the command ends in order, other processes are heard (cbe_extract). */
+/* Until the program ends without a look, in milliseconds. A process that does not speak waits
+ * longer, so that the line of the one that does comes before the launcher ends all. Once the
+ * command ends in order, other processes are heard (cbe_extract). */
 enum { UNSEEN = 300, UNSEEN_SILENT = 600, IN_ORDER = 8000 };
 
 static volatile sig_atomic_t noted, speaking;
@@ -70,9 +71,9 @@ int cli_interrupt_status(void)
 void cli_interrupt_resumes_from(const char *path)
 {
     if (strlen(path) >= sizeof checkpoint) return;
-    const size_t length = (size_t)snprintf(
-        resumable, sizeof resumable - 1,
-        "cbe: interrupted; the same command with --resume goes on from %s", path);
+    const size_t length =
+        (size_t)snprintf(resumable, sizeof resumable - 1,
+                         "cbe: interrupted; the same command with --resume goes on from %s", path);
     strcpy(resumable + cbe_printable(resumable, sizeof resumable - 1, resumable, length), "\n");
     strcpy(checkpoint, path);
 }

@@ -16,8 +16,9 @@ static const struct {
 
 static void print_help(void)
 {
-    printf("cbe lens - tuned lenses: x = h + A h + b for each layer, then the model's own decoder\n\n"
-           "Usage: cbe lens COMMAND ...\n\nCommands:\n");
+    printf(
+        "cbe lens - tuned lenses: x = h + A h + b for each layer, then the model's own decoder\n\n"
+        "Usage: cbe lens COMMAND ...\n\nCommands:\n");
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         printf("  %-10s %s\n", commands[i].name, commands[i].summary);
     printf("\ncbe lens COMMAND --help documents each option.\n");
@@ -33,9 +34,11 @@ int cli_lens(int argc, char **argv)
             print_help();
             return cli_finish_output();
         }
-        cbe_fail(&err, CBE_ERR_ARG, -1, "'%s' is not a command of cbe lens; cbe lens --help lists them", argv[0]);
+        cbe_fail(&err, CBE_ERR_ARG, -1,
+                 "'%s' is not a command of cbe lens; cbe lens --help lists them", argv[0]);
     } else {
-        cbe_fail(&err, CBE_ERR_ARG, -1, "a command of cbe lens is missing; cbe lens --help lists them");
+        cbe_fail(&err, CBE_ERR_ARG, -1,
+                 "a command of cbe lens is missing; cbe lens --help lists them");
     }
     return cli_report(&err);
 }

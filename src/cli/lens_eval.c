@@ -24,6 +24,7 @@ typedef struct {
 } eval_options;
 
 #define AT(field) offsetof(eval_options, field)
+/* clang-format off */
 static const cli_option options[] = {
     {"lens", 0, OPT_FILES, AT(lenses), NULL, "FOLDER...", "tuned lenses, beside the logit lens", NULL, 0},
     CLI_TEXT_OPTIONS(eval_options, corpus, ", that the lenses were not made from"),
@@ -37,14 +38,18 @@ static const cli_option options[] = {
     CLI_TALK_OPTIONS(eval_options, corpus, "say more about inputs"),
     {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
 };
+/* clang-format on */
 
 static const cli_command command = {
     "lens eval",
     "MODEL (--text FILE... | --tokens FILE) [--lens FOLDER...] [-o FOLDER] [options]",
     "how close a lens is to the model, layer by layer",
-    "Prints for the logit lens, each lens given and the model itself: cross-entropy of the next token (CE), divergence\n"
-    "of the model's output from the lens's (KL), entropy, and how often both find the same token most probable (top-1).\n"
-    "Means over tokens in nats, CE and KL in bits per byte of text too; +-: standard errors over sequences.",
+    "Prints for the logit lens, each lens given and the model itself: cross-entropy of the next "
+    "token (CE), divergence\n"
+    "of the model's output from the lens's (KL), entropy, and how often both find the same token "
+    "most probable (top-1).\n"
+    "Means over tokens in nats, CE and KL in bits per byte of text too; +-: standard errors over "
+    "sequences.",
     options,
     1,
     {AT(corpus.model)},
@@ -56,8 +61,8 @@ typedef struct {
     cbe_tokens tokens;
     size_t n_layers, *layers;
     size_t n_lenses;
-    cbe_named_lens *lenses; /* the logit lens first */
-    cbe_tuned_lens **owned; /* (n_lenses) */
+    cbe_named_lens *lenses;   /* the logit lens first */
+    cbe_tuned_lens **owned;   /* (n_lenses) */
     cbe_tokenizer *tokenizer; /* NULL: it cannot be read, and untold says why */
     cbe_error untold;
     cli_outputs outputs;
@@ -75,7 +80,8 @@ static void close_inputs(eval_inputs *in)
     cli_outputs_end(&in->outputs);
 }
 
-static cbe_status open_lenses(eval_inputs *in, const eval_options *given, cli_progress *progress, cbe_error *err)
+static cbe_status open_lenses(eval_inputs *in, const eval_options *given, cli_progress *progress,
+                              cbe_error *err)
 {
     const size_t n = given->lenses.n + 1;
     in->lenses = cbe_alloc_zero(n, sizeof *in->lenses, "lenses", err);
@@ -84,9 +90,9 @@ static cbe_status open_lenses(eval_inputs *in, const eval_options *given, cli_pr
     in->lenses[in->n_lenses++] = (cbe_named_lens){"logit lens", NULL};
     for (size_t i = 0; i < given->lenses.n; i++) {
         const char *path = given->lenses.paths[i];
-        const cbe_status st =
-            cli_open_lens_folder(&in->owned[in->n_lenses], NULL, path, cbe_model_get_config(in->model)->n_layers,
-                                 cbe_model_decoder(in->model), given->corpus.model, given->corpus.inputs, progress, err);
+        const cbe_status st = cli_open_lens_folder(
+            &in->owned[in->n_lenses], NULL, path, cbe_model_get_config(in->model)->n_layers,
+            cbe_model_decoder(in->model), given->corpus.model, given->corpus.inputs, progress, err);
         if (st != CBE_OK) return st;
         in->lenses[in->n_lenses] = (cbe_named_lens){path, in->owned[in->n_lenses]};
         in->n_lenses++;
@@ -115,31 +121,40 @@ static cbe_status declare_outputs(cli_outputs *o, const eval_options *given, cbe
     return st;
 }
 
-static cbe_status open_inputs(eval_inputs *in, const eval_options *given, cli_progress *progress, cbe_error *err)
+static cbe_status open_inputs(eval_inputs *in, const eval_options *given, cli_progress *progress,
+                              cbe_error *err)
 {
     cbe_status st;
     if (!given->corpus.model)
-        return cbe_fail(err, CBE_ERR_ARG, -1, "MODEL is missing; usage: cbe lens eval %s", command.usage);
+        return cbe_fail(err, CBE_ERR_ARG, -1, "MODEL is missing; usage: cbe lens eval %s",
+                        command.usage);
     if (given->transfer && given->lenses.n == 0)
         return cbe_fail(err, CBE_ERR_ARG, -1,
-                        "--layer-transfer needs a tuned lens: the logit lens is the same at every layer; give --lens FOLDER");
+                        "--layer-transfer needs a tuned lens: the logit lens is the same at every "
+                        "layer; give --lens FOLDER");
     if (given->output && (st = declare_outputs(&in->outputs, given, err)) != CBE_OK) return st;
     if ((st = cli_open_model(&in->model, &given->corpus, err)) != CBE_OK) return st;
-    st = cli_choose_layers(&given->layers, cbe_model_get_config(in->model)->n_layers, &in->layers, &in->n_layers, err);
+    st = cli_choose_layers(&given->layers, cbe_model_get_config(in->model)->n_layers, &in->layers,
+                           &in->n_layers, err);
     if (st != CBE_OK) return st;
     if ((st = open_lenses(in, given, progress, err)) != CBE_OK) return st;
-    if ((st = cbe_model_tokenizer(&in->tokenizer, given->corpus.model, given->corpus.inputs, &in->untold)) == CBE_ERR_NOMEM) {
+    if ((st = cbe_model_tokenizer(&in->tokenizer, given->corpus.model, given->corpus.inputs,
+                                  &in->untold)) == CBE_ERR_NOMEM) {
         *err = in->untold;
         return st;
     }
-    return cli_read_tokens(&in->tokens, in->model, &given->corpus, given->corpus.max_tokens, progress, err);
+    return cli_read_tokens(&in->tokens, in->model, &given->corpus, given->corpus.max_tokens,
+                           progress, err);
 }
 
-/* Bytes of the text, for bits per byte; 0 where the model's tokenizer cannot be read or used, and in->untold says why. */
-static cbe_status count_bytes(size_t *bytes, eval_inputs *in, const eval_options *given, cbe_error *err)
+/* Bytes of the text, for bits per byte; 0 where the model's tokenizer cannot be read or used, and
+ * in->untold says why. */
+static cbe_status count_bytes(size_t *bytes, eval_inputs *in, const eval_options *given,
+                              cbe_error *err)
 {
     if (!in->tokenizer) return CBE_OK;
-    const cbe_status st = cbe_lens_eval_text_bytes(bytes, in->tokenizer, &in->tokens, given->skip_positions, &in->untold);
+    const cbe_status st = cbe_lens_eval_text_bytes(bytes, in->tokenizer, &in->tokens,
+                                                   given->skip_positions, &in->untold);
     if (st != CBE_ERR_NOMEM) return CBE_OK;
     *err = in->untold;
     return st;
@@ -148,7 +163,8 @@ static cbe_status count_bytes(size_t *bytes, eval_inputs *in, const eval_options
 static bool show_progress(void *context, size_t done, size_t total)
 {
     cli_progress_release(context);
-    cli_status_line(context, "measuring: %.0f%%", total ? 100.0 * (double)done / (double)total : 100.0);
+    cli_status_line(context, "measuring: %.0f%%",
+                    total ? 100.0 * (double)done / (double)total : 100.0);
     return true;
 }
 
@@ -175,14 +191,17 @@ static void print_row(size_t layer, const cbe_lens_figures *f, double bits)
 static void print_table(const cbe_lens_eval *eval)
 {
     const double bits = cbe_lens_eval_bits_per_byte(eval);
-    printf("layer        CE      +-  bits/byte        KL      +-  bits/byte   entropy      +-    top-1      +-\n");
+    printf("layer        CE      +-  bits/byte        KL      +-  bits/byte   entropy      +-    "
+           "top-1      +-\n");
     for (size_t l = 0; l < eval->n_lenses; l++) {
         cli_line(stdout, "%s", eval->names[l]);
-        for (size_t i = 0; i < eval->n_layers; i++) print_row(eval->layers[i], &eval->figures[l * eval->n_layers + i], bits);
+        for (size_t i = 0; i < eval->n_layers; i++)
+            print_row(eval->layers[i], &eval->figures[l * eval->n_layers + i], bits);
     }
     printf("the model itself\n");
     print_row(eval->n_blocks, &eval->final, bits);
-    printf("%zu sequences of %zu, %zu tokens measured", eval->n_sequences, eval->context_length, eval->n_tokens);
+    printf("%zu sequences of %zu, %zu tokens measured", eval->n_sequences, eval->context_length,
+           eval->n_tokens);
     if (eval->text_bytes) printf(", %zu bytes", eval->text_bytes);
     printf("\n");
 }
@@ -214,15 +233,18 @@ int cli_lens_eval(int argc, char **argv)
                                        .lenses = in.lenses,
                                        .transfer = given.transfer,
                                        .skip_positions = given.skip_positions,
-                                       .memory = given.corpus.memory / 4, /* weights may take half */
+                                       /* weights may take half */
+                                       .memory = given.corpus.memory / 4,
                                        .progress = show_progress,
                                        .context = &progress};
     st = cbe_lens_eval_run(&eval, in.model, &in.tokens, &run, &err);
     cli_status_clear(&progress);
     if (st != CBE_OK) goto done;
     eval->text_bytes = text_bytes;
-    if (in.untold.code != CBE_OK) cli_warn(&progress, "bits per byte are not known: %s", in.untold.message);
-    const cbe_lens_eval_record record = {given.corpus.model, given.corpus.tokens, given.corpus.text.n, given.corpus.text.paths};
+    if (in.untold.code != CBE_OK)
+        cli_warn(&progress, "bits per byte are not known: %s", in.untold.message);
+    const cbe_lens_eval_record record = {given.corpus.model, given.corpus.tokens,
+                                         given.corpus.text.n, given.corpus.text.paths};
     if ((st = cli_outputs_check_folder(&in.outputs, &err)) != CBE_OK) goto done;
     if (given.output) st = cbe_lens_eval_save(eval, &record, given.output, &err);
     if (st == CBE_OK) print_table(eval);

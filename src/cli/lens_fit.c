@@ -16,6 +16,7 @@ typedef struct {
 } fit_options;
 
 #define AT(field) offsetof(fit_options, field)
+/* clang-format off */
 static const cli_option options[] = {
     CLI_TEXT_OPTIONS(fit_options, corpus, ""),
     {"output", 'o', OPT_STRING, AT(output), NULL, "FOLDER", "the lens folder to write", NULL, 0},
@@ -27,14 +28,18 @@ static const cli_option options[] = {
     CLI_TALK_OPTIONS(fit_options, corpus, "say more about inputs"),
     {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
 };
+/* clang-format on */
 
 static const cli_command command = {
     "lens fit",
     "MODEL (--text FILE... | --tokens FILE) -o FOLDER [options]",
     "the affine lens of a model, in closed form",
-    "Every layer's translator is the ridge regression of the last hidden state on the layer's, in one pass over the text\n"
-    "(docs/tuned-lenses.md). Prints for each layer the ridge, relative to the diagonal, and the mean squared error on\n"
-    "the sequences held out, in units of the last hidden state's own mean square: without a lens and with it.",
+    "Every layer's translator is the ridge regression of the last hidden state on the layer's, in "
+    "one pass over the text\n"
+    "(docs/tuned-lenses.md). Prints for each layer the ridge, relative to the diagonal, and the "
+    "mean squared error on\n"
+    "the sequences held out, in units of the last hidden state's own mean square: without a lens "
+    "and with it.",
     options,
     1,
     {AT(corpus.model)},
@@ -49,7 +54,8 @@ static void print_table(size_t n_layers, const cbe_affine_layer *layers)
         if (l->error_logit > 0)
             printf("  %8.1f%%\n", 100 * (1 - l->error_affine / l->error_logit));
         else
-            printf("  %9s\n", "-"); /* the layer is the last one to the bit: nothing is left to reduce */
+            /* the layer is the last one to the bit: nothing is left to reduce */
+            printf("  %9s\n", "-");
     }
 }
 
@@ -76,8 +82,8 @@ int cli_lens_fit(int argc, char **argv)
     given.corpus.inputs = &read;
     if ((st = cli_corpus_begin(&given.corpus, &progress, &err)) != CBE_OK) goto done;
     if (!given.corpus.model || !given.output) {
-        st = cbe_fail(&err, CBE_ERR_ARG, -1, "%s is missing; usage: cbe lens fit %s", given.corpus.model ? "-o FOLDER" : "MODEL",
-                      command.usage);
+        st = cbe_fail(&err, CBE_ERR_ARG, -1, "%s is missing; usage: cbe lens fit %s",
+                      given.corpus.model ? "-o FOLDER" : "MODEL", command.usage);
         goto done;
     }
     const cbe_lens_format format = (cbe_lens_format)given.format;
@@ -90,16 +96,19 @@ int cli_lens_fit(int argc, char **argv)
     const size_t n_layers = cbe_model_get_config(model)->n_layers;
     st = CBE_ERR_NOMEM;
     if (!(layers = cbe_alloc(n_layers, sizeof *layers, "report of the fit", &err))) goto done;
-    st = cbe_affine_fit(&lens, model, tokens.n_sequences, tokens.context_length, tokens.ids, given.held_out, layers,
-                        cli_forward_progress, &progress, &err);
+    st = cbe_affine_fit(&lens, model, tokens.n_sequences, tokens.context_length, tokens.ids,
+                        given.held_out, layers, cli_forward_progress, &progress, &err);
     cli_status_clear(&progress);
     if (st != CBE_OK) goto done;
-    if ((st = cbe_tuned_lens_config_create(&config, given.corpus.model, cbe_model_decoder(model), &err)) != CBE_OK) goto done;
+    if ((st = cbe_tuned_lens_config_create(&config, given.corpus.model, cbe_model_decoder(model),
+                                           &err)) != CBE_OK)
+        goto done;
     if ((st = cli_outputs_check_folder(&outputs, &err)) != CBE_OK) goto done;
     if ((st = cbe_tuned_lens_save(lens, config, given.output, format, &err)) != CBE_OK) goto done;
     cli_warn_of_changes(&progress, &read);
     print_table(n_layers, layers);
-    cli_say(&progress, "lens: %zu layers in %s/%s", n_layers, given.output, cbe_lens_format_file(format));
+    cli_say(&progress, "lens: %zu layers in %s/%s", n_layers, given.output,
+            cbe_lens_format_file(format));
 done:
     cbe_free(layers);
     cbe_tuned_lens_config_free(config);

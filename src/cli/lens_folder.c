@@ -1,14 +1,16 @@
 /* lens_folder.c - see lens_folder.h. */
 #include "cli/lens_folder.h"
 
-cbe_status cli_open_lens_folder(cbe_tuned_lens **lens, cbe_tuned_lens_config **config, const char *path, size_t n_blocks,
-                                const cbe_decoder *decoder, const char *model, cbe_inputs *inputs, cli_progress *progress,
+cbe_status cli_open_lens_folder(cbe_tuned_lens **lens, cbe_tuned_lens_config **config,
+                                const char *path, size_t n_blocks, const cbe_decoder *decoder,
+                                const char *model, cbe_inputs *inputs, cli_progress *progress,
                                 cbe_error *err)
 {
     cbe_tuned_lens *loaded = NULL;
     cbe_tuned_lens_config *said = NULL;
     cbe_status st = cbe_tuned_lens_load(&loaded, &said, path, inputs, err);
-    if (st == CBE_OK) st = cbe_tuned_lens_check(loaded, path, n_blocks, decoder->hidden_size, model, err);
+    if (st == CBE_OK)
+        st = cbe_tuned_lens_check(loaded, path, n_blocks, decoder->hidden_size, model, err);
     if (st != CBE_OK) {
         cbe_tuned_lens_config_free(said);
         cbe_tuned_lens_free(loaded);
@@ -16,7 +18,8 @@ cbe_status cli_open_lens_folder(cbe_tuned_lens **lens, cbe_tuned_lens_config **c
     }
     if (cbe_tuned_lens_config_differs(said, decoder))
         cli_warn(progress,
-                 "%s: its unembed_hash is not that of this model's unembedding: the lens was made for another model, or for "
+                 "%s: its unembed_hash is not that of this model's unembedding: the lens was made "
+                 "for another model, or for "
                  "other weights of it",
                  path);
     *lens = loaded;

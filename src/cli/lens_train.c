@@ -27,10 +27,13 @@ typedef struct {
 static const char checkpoint_name[] = "checkpoint.safetensors";
 static const char *const starts[] = {"affine", "zero", NULL};
 static const char *const optimizers[] = {"natural", "sgd", "adam", NULL};
-_Static_assert(sizeof starts / sizeof *starts == CBE_N_STARTS, "in the order of the enum; the last one is --init");
-_Static_assert(sizeof optimizers / sizeof *optimizers == CBE_N_OPTIMIZERS + 1, "in the order of the enum");
+_Static_assert(sizeof starts / sizeof *starts == CBE_N_STARTS,
+               "in the order of the enum; the last one is --init");
+_Static_assert(sizeof optimizers / sizeof *optimizers == CBE_N_OPTIMIZERS + 1,
+               "in the order of the enum");
 
 #define AT(field) offsetof(train_options, field)
+/* clang-format off */
 static const cli_option options[] = {
     CLI_TEXT_OPTIONS(train_options, corpus, ""),
     {"output", 'o', OPT_STRING, AT(output), NULL, "FOLDER", "the lens folder to write, with train.csv and train.svg", NULL, 0},
@@ -56,14 +59,18 @@ static const cli_option options[] = {
     CLI_TALK_OPTIONS(train_options, corpus, "say more about inputs"),
     {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
 };
+/* clang-format on */
 
 static const cli_command command = {
     "lens train",
     "MODEL (--text FILE... | --tokens FILE) -o FOLDER [options]",
     "a lens trained to the model's own output",
-    "All layers are trained at once, from the affine lens, on some positions of each sequence (docs/tuned-lenses.md).\n"
-    "Prints for each layer the loss on held-out tokens, in nats: of the logit lens, of the start and of the lens trained.\n"
-    "FOLDER/checkpoint.safetensors lets an interrupted run go on with --resume, to the same result; it is removed at the end.",
+    "All layers are trained at once, from the affine lens, on some positions of each sequence "
+    "(docs/tuned-lenses.md).\n"
+    "Prints for each layer the loss on held-out tokens, in nats: of the logit lens, of the start "
+    "and of the lens trained.\n"
+    "FOLDER/checkpoint.safetensors lets an interrupted run go on with --resume, to the same "
+    "result; it is removed at the end.",
     options,
     1,
     {AT(corpus.model)},
@@ -104,7 +111,8 @@ static cbe_status declare_outputs(train_inputs *in, const train_options *given,
     return st;
 }
 
-static bool show_step(void *context, size_t step, size_t n_steps, size_t n_layers, const double *losses)
+static bool show_step(void *context, size_t step, size_t n_steps, size_t n_layers,
+                      const double *losses)
 {
     enum { EVERY = 20, TEXT = 256 };
     cli_progress *progress = context;
@@ -115,7 +123,8 @@ static bool show_step(void *context, size_t step, size_t n_steps, size_t n_layer
         double sum = 0;
         cbe_lens_training_group(n_layers, g, &first, &last);
         for (size_t i = first; i <= last; i++) sum += losses[i];
-        used += (size_t)snprintf(text + used, TEXT - used, "  %zu-%zu: %.3f", first, last, sum / (double)(last - first + 1));
+        used += (size_t)snprintf(text + used, TEXT - used, "  %zu-%zu: %.3f", first, last,
+                                 sum / (double)(last - first + 1));
     }
     cli_progress_release(progress);
     cli_status_line(progress, "step %zu of %zu, loss of layers%s", step, n_steps, text);
@@ -124,23 +133,27 @@ static bool show_step(void *context, size_t step, size_t n_steps, size_t n_layer
     return true;
 }
 
-static cbe_status open_inputs(train_inputs *in, const train_options *given, cli_progress *progress, cbe_error *err)
+static cbe_status open_inputs(train_inputs *in, const train_options *given, cli_progress *progress,
+                              cbe_error *err)
 {
     cbe_status st;
     if (!given->corpus.model || !given->output)
-        return cbe_fail(err, CBE_ERR_ARG, -1, "%s is missing; usage: cbe lens train %s", given->corpus.model ? "-o FOLDER" : "MODEL",
-                        command.usage);
+        return cbe_fail(err, CBE_ERR_ARG, -1, "%s is missing; usage: cbe lens train %s",
+                        given->corpus.model ? "-o FOLDER" : "MODEL", command.usage);
     if (given->resume && !given->checkpoint_steps)
-        return cbe_fail(err, CBE_ERR_ARG, -1, "--resume needs checkpoints: leave out --checkpoint-steps 0");
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "--resume needs checkpoints: leave out --checkpoint-steps 0");
     if ((st = declare_outputs(in, given, progress, err)) != CBE_OK) return st;
     if ((st = cli_open_model(&in->model, &given->corpus, err)) != CBE_OK) return st;
     const cbe_model_config *config = cbe_model_get_config(in->model);
     if (given->init) {
-        st = cli_open_lens_folder(&in->init, NULL, given->init, config->n_layers, cbe_model_decoder(in->model),
-                                  given->corpus.model, given->corpus.inputs, progress, err);
+        st = cli_open_lens_folder(&in->init, NULL, given->init, config->n_layers,
+                                  cbe_model_decoder(in->model), given->corpus.model,
+                                  given->corpus.inputs, progress, err);
         if (st != CBE_OK) return st;
     }
-    return cli_read_tokens(&in->tokens, in->model, &given->corpus, given->corpus.max_tokens, progress, err);
+    return cli_read_tokens(&in->tokens, in->model, &given->corpus, given->corpus.max_tokens,
+                           progress, err);
 }
 
 static void print_table(const cbe_lens_training *t)
@@ -154,8 +167,8 @@ static void print_table(const cbe_lens_training *t)
         trained += t->trained[i] / (double)t->n_layers;
     }
     printf(" mean  %10.4f  %8.4f  %8.4f\n", logit, start, trained);
-    printf("%zu steps of %zu positions of %zu sequences; measured on %zu tokens of %zu others\n", t->n_steps, t->step_tokens,
-           t->n_sequences, t->n_measured, t->n_held_out);
+    printf("%zu steps of %zu positions of %zu sequences; measured on %zu tokens of %zu others\n",
+           t->n_steps, t->step_tokens, t->n_sequences, t->n_measured, t->n_held_out);
 }
 
 int cli_lens_train(int argc, char **argv)
@@ -181,7 +194,8 @@ int cli_lens_train(int argc, char **argv)
     if ((st = cli_corpus_begin(&given.corpus, &progress, &err)) != CBE_OK) goto done;
     if ((st = open_inputs(&in, &given, &progress, &err)) != CBE_OK) goto done;
     const cbe_lens_train_options run = {.loss = (cbe_objective_kind)given.loss,
-                                        .start = in.init ? CBE_START_GIVEN : (cbe_lens_start)given.start,
+                                        .start =
+                                            in.init ? CBE_START_GIVEN : (cbe_lens_start)given.start,
                                         .optimizer = (cbe_optimizer_kind)given.optimizer,
                                         .rate = given.rate,
                                         .momentum = given.momentum,
@@ -197,14 +211,18 @@ int cli_lens_train(int argc, char **argv)
                                         .checkpoint_steps = given.checkpoint_steps,
                                         .resume = given.resume};
     const cbe_lens_train_hooks hooks = {cli_forward_progress, show_step, &progress};
-    st = cbe_lens_train(&lens, &training, in.model, in.tokens.n_sequences, in.tokens.context_length, in.tokens.ids, in.init,
-                        &run, &hooks, &err);
+    st = cbe_lens_train(&lens, &training, in.model, in.tokens.n_sequences, in.tokens.context_length,
+                        in.tokens.ids, in.init, &run, &hooks, &err);
     cli_status_clear(&progress);
     if (st != CBE_OK) goto done;
     if (training.resumed_at) cli_say(&progress, "gone on from step %zu", training.resumed_at);
-    if ((st = cbe_tuned_lens_config_create(&config, given.corpus.model, cbe_model_decoder(in.model), &err)) != CBE_OK) goto done;
+    if ((st = cbe_tuned_lens_config_create(&config, given.corpus.model, cbe_model_decoder(in.model),
+                                           &err)) != CBE_OK)
+        goto done;
     if ((st = cli_outputs_check_folder(&in.outputs, &err)) != CBE_OK) goto done;
-    if ((st = cbe_tuned_lens_save(lens, config, given.output, (cbe_lens_format)given.format, &err)) != CBE_OK) goto done;
+    if ((st = cbe_tuned_lens_save(lens, config, given.output, (cbe_lens_format)given.format,
+                                  &err)) != CBE_OK)
+        goto done;
     if ((st = cbe_lens_training_save(&training, given.output, &err)) != CBE_OK) goto done;
     if (in.checkpoint) unlink(in.checkpoint);
     cli_warn_of_changes(&progress, &read);

@@ -11,7 +11,9 @@
 static const struct {
     const char *name, *summary;
     int (*run)(int argc, char **argv);
-    bool shared; /* several processes can share its work; of any other each would do the whole, and write the same files */
+    /* several processes can share its work; of any other each would do the whole, and write the
+     * same files */
+    bool shared;
 } commands[] = {
     {"extract", "causal bases of a model's layers", cli_extract, true},
     {"probe", "energies and gradients of given directions", cli_probe, false},
@@ -37,8 +39,9 @@ static void print_help(void)
 static int refuse_company(const char *command)
 {
     cbe_error err;
-    cbe_fail(&err, CBE_ERR_ARG, -1, "cbe %s runs in one process, %zu were started; only extract can share its work", command,
-             cbe_launcher_size());
+    cbe_fail(&err, CBE_ERR_ARG, -1,
+             "cbe %s runs in one process, %zu were started; only extract can share its work",
+             command, cbe_launcher_size());
     return cbe_launcher_rank() == 0 ? cli_report(&err) : CLI_BAD_INPUT;
 }
 
@@ -50,8 +53,11 @@ int main(int argc, char **argv)
     if (argc >= 2) {
         for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
             if (strcmp(argv[1], commands[i].name) == 0)
-                return commands[i].shared || cbe_launcher_size() < 2 ? commands[i].run(argc - 2, argv + 2) : refuse_company(argv[1]);
-        if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+                return commands[i].shared || cbe_launcher_size() < 2
+                           ? commands[i].run(argc - 2, argv + 2)
+                           : refuse_company(argv[1]);
+        if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+            strcmp(argv[1], "help") == 0) {
             print_help();
             return cli_finish_output();
         }

@@ -14,7 +14,8 @@ static size_t read_kilobytes(const char *path, const char *name)
     FILE *file = fopen(path, "r");
     if (!file) return 0;
     while (!found && fgets(line, sizeof line, file))
-        if (strncmp(line, name, strlen(name)) == 0) found = (size_t)strtoull(line + strlen(name), NULL, 10);
+        if (strncmp(line, name, strlen(name)) == 0)
+            found = (size_t)strtoull(line + strlen(name), NULL, 10);
     fclose(file);
     return found * 1024;
 }
@@ -34,7 +35,8 @@ size_t cli_memory_available(void)
 {
     static const char *const groups[][2] = {
         {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"},
-        {"/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"},
+        {"/sys/fs/cgroup/memory/memory.limit_in_bytes",
+         "/sys/fs/cgroup/memory/memory.usage_in_bytes"},
     };
     size_t available = read_kilobytes("/proc/meminfo", "MemAvailable:");
     for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {

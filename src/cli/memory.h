@@ -4,7 +4,8 @@
 
 #include <stddef.h>
 
-/** Bytes that can be had without swapping: of the machine and of the process's control group. 0: not known. */
+/** Bytes that can be had without swapping: of the machine and of the process's control group. 0:
+ * not known. */
 size_t cli_memory_available(void);
 /** Bytes of this process that are in memory, mapped files included. 0: not known. */
 size_t cli_memory_in_use(void);

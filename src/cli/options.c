@@ -15,7 +15,8 @@ static void *field_of(const cli_option *option, void *fields)
     return (char *)fields + option->field;
 }
 
-static cbe_status bad_value(const cli_option *option, const char *value, const char *wanted, cbe_error *err)
+static cbe_status bad_value(const cli_option *option, const char *value, const char *wanted,
+                            cbe_error *err)
 {
     return cbe_fail(err, CBE_ERR_ARG, -1, "--%s %s: %s expected", option->name, value, wanted);
 }
@@ -73,7 +74,8 @@ static bool parse_size(const char *text, double *out)
     return true;
 }
 
-static cbe_status parse_layers(const cli_option *option, const char *value, cli_ranges *out, cbe_error *err)
+static cbe_status parse_layers(const cli_option *option, const char *value, cli_ranges *out,
+                               cbe_error *err)
 {
     static const char wanted[] = "layers such as 0-29,31 or all";
     if (strcmp(value, "all") == 0) {
@@ -96,7 +98,8 @@ static cbe_status parse_layers(const cli_option *option, const char *value, cli_
             good = *at >= '0' && *at <= '9';
             high = good ? strtoull(at, &end, 10) : 0;
         }
-        good = good && errno == 0 && high >= low && high < 100000 && *end == (i + 1 < count ? ',' : 0);
+        good =
+            good && errno == 0 && high >= low && high < 100000 && *end == (i + 1 < count ? ',' : 0);
         if (!good) {
             cbe_free(ranges);
             return bad_value(option, value, wanted, err);
@@ -110,7 +113,8 @@ static cbe_status parse_layers(const cli_option *option, const char *value, cli_
     return CBE_OK;
 }
 
-static cbe_status parse_choice(const cli_option *option, const char *value, int *out, cbe_error *err)
+static cbe_status parse_choice(const cli_option *option, const char *value, int *out,
+                               cbe_error *err)
 {
     char wanted[200] = "";
     for (int i = 0; option->choices[i]; i++) {
@@ -120,7 +124,10 @@ static cbe_status parse_choice(const cli_option *option, const char *value, int 
         }
         const size_t used = strlen(wanted);
         snprintf(wanted + used, sizeof wanted - used, "%s%s",
-                 i == 0 ? "" : option->choices[i + 1] ? ", " : " or ", option->choices[i]);
+                 i == 0                   ? ""
+                 : option->choices[i + 1] ? ", "
+                                          : " or ",
+                 option->choices[i]);
     }
     return bad_value(option, value, wanted, err);
 }
@@ -221,37 +228,29 @@ static cbe_status set_value(const cli_option *option, const char *value, void *f
 {
     void *field = field_of(option, fields);
     switch (option->kind) {
-    case OPT_FLAG:
-        *(bool *)field = true;
-        return CBE_OK;
-    case OPT_COUNT:
-        return set_count(option, value, field, err);
+    case OPT_FLAG: *(bool *)field = true; return CBE_OK;
+    case OPT_COUNT: return set_count(option, value, field, err);
     case OPT_SEED:
-        if (!parse_uint(value, (uint64_t *)field)) return bad_value(option, value, "a whole number", err);
+        if (!parse_uint(value, (uint64_t *)field))
+            return bad_value(option, value, "a whole number", err);
         return CBE_OK;
-    case OPT_NUMBER:
-        return set_number(option, value, field, err);
-    case OPT_SIZE:
-        return set_size(option, value, field, err);
-    case OPT_STRING:
-        *(const char **)field = value;
-        return CBE_OK;
-    case OPT_CHOICE:
-        return parse_choice(option, value, field, err);
-    case OPT_FILES:
-        return add_file(field, value, err);
-    case OPT_LAYERS:
-        return parse_layers(option, value, field, err);
-    case OPT_SKIP:
-        return set_skip(option, value, field, err);
+    case OPT_NUMBER: return set_number(option, value, field, err);
+    case OPT_SIZE: return set_size(option, value, field, err);
+    case OPT_STRING: *(const char **)field = value; return CBE_OK;
+    case OPT_CHOICE: return parse_choice(option, value, field, err);
+    case OPT_FILES: return add_file(field, value, err);
+    case OPT_LAYERS: return parse_layers(option, value, field, err);
+    case OPT_SKIP: return set_skip(option, value, field, err);
     }
     return CBE_ERR_INTERNAL;
 }
 
-static const cli_option *find_option(const cli_command *command, const char *name, size_t length, char letter)
+static const cli_option *find_option(const cli_command *command, const char *name, size_t length,
+                                     char letter)
 {
     for (const cli_option *o = command->options; o->name; o++)
-        if (letter ? o->letter == letter : strlen(o->name) == length && memcmp(o->name, name, length) == 0)
+        if (letter ? o->letter == letter
+                   : strlen(o->name) == length && memcmp(o->name, name, length) == 0)
             return o;
     return NULL;
 }
@@ -262,8 +261,8 @@ static bool looks_like_option(const char *argument)
     return argument[0] == '-' && argument[1] && (argument[1] < '0' || argument[1] > '9');
 }
 
-static cbe_status parse_option(const cli_command *command, int argc, char **argv, int *at, void *fields,
-                               cbe_error *err)
+static cbe_status parse_option(const cli_command *command, int argc, char **argv, int *at,
+                               void *fields, cbe_error *err)
 {
     const char *argument = argv[*at], *value = NULL;
     const cli_option *option;
@@ -276,19 +275,21 @@ static cbe_status parse_option(const cli_command *command, int argc, char **argv
         value = option && argument[2] ? argument + 2 : NULL;
     }
     if (!option)
-        return cbe_fail(err, CBE_ERR_ARG, -1, "%s is not an option of cbe %s; see cbe %s --help", argument,
-                        command->name, command->name);
+        return cbe_fail(err, CBE_ERR_ARG, -1, "%s is not an option of cbe %s; see cbe %s --help",
+                        argument, command->name, command->name);
     if (option->kind == OPT_FLAG) {
         if (value) return cbe_fail(err, CBE_ERR_ARG, -1, "--%s takes no value", option->name);
         return set_value(option, NULL, fields, err);
     }
     if (!value) {
         if (*at + 1 >= argc || (option->kind == OPT_FILES && looks_like_option(argv[*at + 1])))
-            return cbe_fail(err, CBE_ERR_ARG, -1, "--%s needs a value: %s", option->name, option->argument);
+            return cbe_fail(err, CBE_ERR_ARG, -1, "--%s needs a value: %s", option->name,
+                            option->argument);
         value = argv[++*at];
     }
     cbe_status st = set_value(option, value, fields, err);
-    while (st == CBE_OK && option->kind == OPT_FILES && *at + 1 < argc && !looks_like_option(argv[*at + 1]))
+    while (st == CBE_OK && option->kind == OPT_FILES && *at + 1 < argc &&
+           !looks_like_option(argv[*at + 1]))
         st = set_value(option, argv[++*at], fields, err);
     return st;
 }
@@ -318,7 +319,8 @@ cbe_status cli_parse(const cli_command *command, int argc, char **argv, void *fi
         } else if (positional < command->n_positional) {
             *(const char **)((char *)fields + command->positional[positional++]) = argv[i];
         } else {
-            return cbe_fail(err, CBE_ERR_ARG, -1, "'%s' is one argument too many; see cbe %s --help", argv[i],
+            return cbe_fail(err, CBE_ERR_ARG, -1,
+                            "'%s' is one argument too many; see cbe %s --help", argv[i],
                             command->name);
         }
     }
@@ -335,7 +337,8 @@ void cli_free(const cli_command *command, void *fields)
 
 void cli_print_help(const cli_command *command)
 {
-    printf("cbe %s - %s\n\nUsage: cbe %s %s\n", command->name, command->summary, command->name, command->usage);
+    printf("cbe %s - %s\n\nUsage: cbe %s %s\n", command->name, command->summary, command->name,
+           command->usage);
     if (command->details) printf("\n%s\n", command->details);
     printf("\nOptions:\n");
     for (const cli_option *o = command->options; o->name; o++) {
@@ -353,9 +356,7 @@ bool cli_value(const cli_option *option, const void *fields, char *text, size_t 
 {
     const void *field = (const char *)fields + option->field;
     switch (option->kind) {
-    case OPT_FLAG:
-        snprintf(text, size, "%s", *(const bool *)field ? "true" : "false");
-        return true;
+    case OPT_FLAG: snprintf(text, size, "%s", *(const bool *)field ? "true" : "false"); return true;
     case OPT_COUNT:
         if (!option->preset && *(const size_t *)field == 0) return false; /* not given */
         snprintf(text, size, "%zu", *(const size_t *)field);
@@ -364,9 +365,7 @@ bool cli_value(const cli_option *option, const void *fields, char *text, size_t 
         if (*(const size_t *)field == 0) return false;
         snprintf(text, size, "%zu", *(const size_t *)field);
         return true;
-    case OPT_NUMBER:
-        snprintf(text, size, "%.17g", *(const double *)field);
-        return true;
+    case OPT_NUMBER: snprintf(text, size, "%.17g", *(const double *)field); return true;
     case OPT_SEED:
         snprintf(text, size, "%llu", (unsigned long long)*(const uint64_t *)field);
         return true;
@@ -374,11 +373,8 @@ bool cli_value(const cli_option *option, const void *fields, char *text, size_t 
         if (!*(const char *const *)field) return false;
         snprintf(text, size, "%s", *(const char *const *)field);
         return true;
-    case OPT_CHOICE:
-        snprintf(text, size, "%s", option->choices[*(const int *)field]);
-        return true;
-    case OPT_FILES:
-        return false; /* inputs are recorded with their digests */
+    case OPT_CHOICE: snprintf(text, size, "%s", option->choices[*(const int *)field]); return true;
+    case OPT_FILES: return false; /* inputs are recorded with their digests */
     case OPT_LAYERS: {
         const cli_ranges *ranges = field;
         size_t used = 0;
@@ -386,7 +382,8 @@ bool cli_value(const cli_option *option, const void *fields, char *text, size_t 
         for (size_t i = 0; i < ranges->n && used < size; i++) {
             const size_t low = ranges->ranges[i][0], high = ranges->ranges[i][1];
             used += (size_t)snprintf(text + used, size - used, "%s%zu", i ? "," : "", low);
-            if (high > low && used < size) used += (size_t)snprintf(text + used, size - used, "-%zu", high);
+            if (high > low && used < size)
+                used += (size_t)snprintf(text + used, size - used, "-%zu", high);
         }
         return true;
     }

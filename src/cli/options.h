@@ -1,8 +1,9 @@
 /*
- * options.h - command-line options as one table for each command: the parser, --help and the record of a run all
- * read it.
+ * options.h - command-line options as one table for each command: the parser, --help and the record
+ * of a run all read it.
  *
- * Values go to fields of a struct of the command's own, so there are no globals and tests can parse.
+ * Values go to fields of a struct of the command's own, so there are no globals and tests can
+ * parse.
  */
 #ifndef CBE_CLI_OPTIONS_H
 #define CBE_CLI_OPTIONS_H
@@ -17,8 +18,9 @@ typedef enum {
     OPT_FLAG,   /* bool */
     OPT_COUNT,  /* size_t; has bounds */
     OPT_NUMBER, /* double, finite; has bounds */
-    OPT_SIZE,   /* size_t: bytes, as in 500M or 1.5G (powers of 1024), CLI_LEAST_SIZE to
-                   CLI_MOST_SIZE; 0: not given */
+    /* size_t: bytes, as in 500M or 1.5G (powers of 1024), CLI_LEAST_SIZE to CLI_MOST_SIZE; 0: not
+     * given */
+    OPT_SIZE,
     OPT_SEED,   /* uint64_t */
     OPT_STRING, /* const char * */
     OPT_CHOICE, /* int: index into choices */
@@ -39,7 +41,8 @@ typedef struct {
 #define CLI_RANGE(least, most) CLI_BOUNDS(.low = (least), .high = (most))
 #define CLI_BOUNDS(...)        (&(const cli_bounds){__VA_ARGS__})
 
-/** OpenBLAS, as Debian builds it, has buffers for so many threads; with more it warns on standard output. */
+/** OpenBLAS, as Debian builds it, has buffers for so many threads; with more it warns on standard
+ * output. */
 #define CLI_MOST_THREADS 256.0
 /** Numbers above these are slips of the keyboard on any machine. Every one is exact as a double. */
 #define CLI_MOST_CONTEXT 1e9  /* tokens of one sequence */
@@ -66,18 +69,19 @@ typedef struct {
 } cli_skip;
 
 typedef struct {
-    const char *name;      /* without the dashes */
-    char letter;           /* 0: none */
+    const char *name; /* without the dashes */
+    char letter;      /* 0: none */
     cli_kind kind;
-    size_t field;          /* offset in the command's struct */
-    const char *preset;    /* default, as it would be typed; NULL: none (a flag is off) */
-    const char *argument;  /* in --help: "FILE", "N" */
+    size_t field;         /* offset in the command's struct */
+    const char *preset;   /* default, as it would be typed; NULL: none (a flag is off) */
+    const char *argument; /* in --help: "FILE", "N" */
     const char *help;
     const char *const *choices; /* for OPT_CHOICE, NULL-ended */
     const cli_bounds *bounds;   /* for OPT_COUNT and OPT_NUMBER; NULL elsewhere */
 } cli_option;
 
-/** A command: its options end with a NULL name; positional arguments go to up to three string fields. */
+/** A command: its options end with a NULL name; positional arguments go to up to three string
+ * fields. */
 typedef struct {
     const char *name, *usage, *summary, *details;
     const cli_option *options;
@@ -85,7 +89,8 @@ typedef struct {
     size_t positional[3]; /* offsets of const char * fields */
 } cli_command;
 
-/** Sets every field to its default, then reads the arguments. *help is set when --help is among them.
+/** Sets every field to its default, then reads the arguments. *help is set when --help is among
+ * them.
  * @return CBE_OK or CBE_ERR_ARG (what, and what may be given) */
 cbe_status cli_parse(const cli_command *command, int argc, char **argv, void *fields, bool *help,
                      cbe_error *err);
@@ -93,7 +98,8 @@ cbe_status cli_parse(const cli_command *command, int argc, char **argv, void *fi
 void cli_free(const cli_command *command, void *fields);
 /** --help, on standard output. */
 void cli_print_help(const cli_command *command);
-/** An option's value in force, as it would be typed, into text (size bytes). false: not given and no default. */
+/** An option's value in force, as it would be typed, into text (size bytes). false: not given and
+ * no default. */
 bool cli_value(const cli_option *option, const void *fields, char *text, size_t size);
 
 #endif

@@ -340,7 +340,8 @@ cbe_status cli_outputs_write_file(cli_outputs *o, const char *path, cbe_error *e
     cbe_status st = write_path(o, path, CLI_OWN_TENSORS, err);
     if (st == CBE_OK) st = cbe_path_resolve(&target, path, err);
     if (st == CBE_OK && !(folder = cbe_path_folder_of(target, err))) st = CBE_ERR_NOMEM;
-    /* Whoever locks the folder writes files of these names; the command itself needs it for no time. */
+    /* Whoever locks the folder writes files of these names; the command itself needs it for no
+     * time. */
     if (st == CBE_OK) st = cbe_folder_lock_take(&lock, folder, err);
     cbe_folder_lock_release(&lock);
     cbe_free(folder);

@@ -25,7 +25,7 @@ typedef struct {
     const char *folder;    /* of outputs; NULL: the command names a file */
     cbe_folder_lock lock;
     cbe_folder_mark mark; /* of the folder */
-    cbe_status status; /* of inputs; what failed first */
+    cbe_status status;    /* of inputs; what failed first */
     cbe_error err;
 } cli_outputs;
 
@@ -70,7 +70,8 @@ cbe_status cli_outputs_write_any(cli_outputs *outputs, const char *name, cbe_err
  * @return what cli_outputs_folder and cli_outputs_write return */
 cbe_status cli_outputs_write_lens(cli_outputs *outputs, const char *folder, cbe_lens_format format,
                                   cbe_error *err);
-/** The output of a command that names a file: it may be any file but one of a model, and one in a folder that a live run uses. */
+/** The output of a command that names a file: it may be any file but one of a model, and one in a
+ * folder that a live run uses. */
 cbe_status cli_outputs_write_file(cli_outputs *outputs, const char *path, cbe_error *err);
 
 #endif

@@ -104,8 +104,10 @@ static cbe_status look_at_lens_config(const char *path, bool *own, cbe_error *er
     size_t n_layers, hidden_size;
     bool bias;
     cbe_tuned_lens_config *config = NULL;
-    cbe_status st = cbe_tuned_lens_config_read(&config, path, &n_layers, &hidden_size, &bias, NULL, err);
-    if (st == CBE_OK && !cbe_tuned_lens_config_get(config, CBE_LENS_WRITTEN_BY)) st = CBE_ERR_FORMAT;
+    cbe_status st =
+        cbe_tuned_lens_config_read(&config, path, &n_layers, &hidden_size, &bias, NULL, err);
+    if (st == CBE_OK && !cbe_tuned_lens_config_get(config, CBE_LENS_WRITTEN_BY))
+        st = CBE_ERR_FORMAT;
     cbe_tuned_lens_config_free(config);
     return tell(st, own);
 }
@@ -123,8 +125,8 @@ static cbe_status look_at_lens(cli_own_file kind, const char *path, bool *own, c
     cbe_free(folder);
     cbe_free(config_path);
     if (st != CBE_OK || !*own) return st;
-    st = cbe_lens_params_open(
-        &params, path, kind == CLI_OWN_LENS_PT ? CBE_LENS_PT : CBE_LENS_SAFETENSORS, err);
+    st = cbe_lens_params_open(&params, path,
+                              kind == CLI_OWN_LENS_PT ? CBE_LENS_PT : CBE_LENS_SAFETENSORS, err);
     cbe_tensor t = {0};
     if (st == CBE_OK && cbe_lens_params_count(params) > 0)
         st = cbe_lens_params_tensor(params, 0, &t, err);
@@ -141,15 +143,11 @@ cbe_status cli_is_own_file(cli_own_file kind, const char *path, bool *own, cbe_e
     *own = false;
     switch (kinds[kind].mark) {
     case BY_METADATA:
-    case BY_KEYS:
-        return look_at_tensors(kind, path, own, err);
+    case BY_KEYS: return look_at_tensors(kind, path, own, err);
     case BY_RECORD:
-    case BY_START:
-        return look_at_text(kind, path, own, err);
-    case BY_CONFIG:
-        return look_at_lens_config(path, own, err);
-    case BY_PARAMS:
-        return look_at_lens(kind, path, own, err);
+    case BY_START: return look_at_text(kind, path, own, err);
+    case BY_CONFIG: return look_at_lens_config(path, own, err);
+    case BY_PARAMS: return look_at_lens(kind, path, own, err);
     }
     return CBE_OK;
 }

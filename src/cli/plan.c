@@ -21,6 +21,7 @@ typedef struct {
 } plan_options;
 
 #define AT(field) offsetof(plan_options, field)
+/* clang-format off */
 static const cli_option options[] = {
     {"tokens", 0, OPT_COUNT, AT(tokens), NULL, "N", "tokens of the run", NULL, CLI_RANGE(1, CLI_MOST_TOKENS)},
     {"vectors", 'k', OPT_COUNT, AT(vectors), "4", "K", "vectors of each layer", NULL, CLI_RANGE(1, CLI_MOST_COUNT)},
@@ -35,13 +36,16 @@ static const cli_option options[] = {
     {"latency", 0, OPT_NUMBER, AT(latency), "5", "US", "of the network, in microseconds", NULL, CLI_RANGE(0, CLI_MOST_NUMBER)},
     {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
 };
+/* clang-format on */
 
 static const cli_command command = {
     "plan",
     "MODEL --tokens N [options]",
     "what an extraction will take: memory, time, network traffic",
-    "For cbe extract with a lens and the default search. MODEL is a .gguf file, a Hugging Face folder, or a config.json alone.\n"
-    "Measures this machine for some seconds with numbers of the model's shape; for other numbers of threads rates are scaled\n"
+    "For cbe extract with a lens and the default search. MODEL is a .gguf file, a Hugging Face "
+    "folder, or a config.json alone.\n"
+    "Measures this machine for some seconds with numbers of the model's shape; for other numbers "
+    "of threads rates are scaled\n"
     "(docs/scaling.md has how far off the model was).",
     options,
     1,
@@ -61,14 +65,19 @@ static void print_time(const char *what, double seconds)
 static void print_plan(const cbe_plan_run *run, const cbe_plan_rates *r, const cbe_plan *plan)
 {
     char kept[64];
-    cli_line(stdout, "model: %s, %zu blocks, hidden size %zu, vocabulary %zu", run->model.architecture, run->model.n_layers,
-             run->model.hidden_size, run->model.vocab_size);
-    printf("run: %zu tokens, %zu layers, %zu vectors each\n", run->n_tokens, run->n_layers, run->n_vectors);
-    printf("processes: %zu of %zu thread%s on %zu node%s: %zu group%s with layers of %s own, of %zu that divide%s the tokens\n",
-           run->n_processes, run->threads, run->threads == 1 ? "" : "s", run->n_machines, run->n_machines == 1 ? "" : "s",
-           plan->n_groups, plan->n_groups == 1 ? "" : "s", plan->n_groups == 1 ? "its" : "their", plan->group_size,
+    cli_line(stdout, "model: %s, %zu blocks, hidden size %zu, vocabulary %zu",
+             run->model.architecture, run->model.n_layers, run->model.hidden_size,
+             run->model.vocab_size);
+    printf("run: %zu tokens, %zu layers, %zu vectors each\n", run->n_tokens, run->n_layers,
+           run->n_vectors);
+    printf("processes: %zu of %zu thread%s on %zu node%s: %zu group%s with layers of %s own, of "
+           "%zu that divide%s the tokens\n",
+           run->n_processes, run->threads, run->threads == 1 ? "" : "s", run->n_machines,
+           run->n_machines == 1 ? "" : "s", plan->n_groups, plan->n_groups == 1 ? "" : "s",
+           plan->n_groups == 1 ? "its" : "their", plan->group_size,
            plan->group_size == 1 ? "s" : "");
-    printf("measured here with %zu thread%s: products %.1f GFLOP/s; an evaluation with gradient %.3f ns a token, vocabulary entry and "
+    printf("measured here with %zu thread%s: products %.1f GFLOP/s; an evaluation with gradient "
+           "%.3f ns a token, vocabulary entry and "
            "direction, %.3f in a batch\n",
            r->threads, r->threads == 1 ? "" : "s", 2e-9 / r->multiply, 1e9 * r->one, 1e9 * r->many);
     snprintf(kept, sizeof kept, " (logits as %s)", plan->logits);
@@ -87,15 +96,17 @@ static void print_plan(const cbe_plan_run *run, const cbe_plan_rates *r, const c
     print_time("network", plan->network_time);
     print_time("together", plan->seconds);
     printf("\nnetwork: %.3f GB to and from a process%s\n", 1e-9 * plan->sent,
-           plan->group_size > 1 ? "" : plan->sent > 0 ? " (hidden states, before the search; then only results travel)"
-                                                      : " (layers are divided, and only results travel)");
+           plan->group_size > 1 ? ""
+           : plan->sent > 0     ? " (hidden states, before the search; then only results travel)"
+                                : " (layers are divided, and only results travel)");
 }
 
 /* The layers asked for, of those that the model has. */
 static cbe_status count_layers(const plan_options *given, cbe_plan_run *run, cbe_error *err)
 {
     size_t *layers = NULL;
-    const cbe_status st = cli_choose_layers(&given->layers, run->model.n_layers, &layers, &run->n_layers, err);
+    const cbe_status st =
+        cli_choose_layers(&given->layers, run->model.n_layers, &layers, &run->n_layers, err);
     cbe_free(layers);
     return st;
 }
@@ -106,29 +117,43 @@ static cbe_status make_run(const plan_options *given, cbe_plan_run *run, cbe_err
     cbe_status st = cli_parse_divide(&divide, given->divide, err);
     if (st != CBE_OK) return st;
     if (!given->model)
-        return cbe_fail(err, CBE_ERR_ARG, -1, "MODEL is missing: name a .gguf file, a model folder or a config.json before the options");
-    if (given->tokens < 2) return cbe_fail(err, CBE_ERR_ARG, -1, "--tokens N is missing, or too small: how many tokens shall the run be on?");
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "MODEL is missing: name a .gguf file, a model folder or a config.json "
+                        "before the options");
+    if (given->tokens < 2)
+        return cbe_fail(
+            err, CBE_ERR_ARG, -1,
+            "--tokens N is missing, or too small: how many tokens shall the run be on?");
     if (given->nodes > given->processes)
-        return cbe_fail(err, CBE_ERR_ARG, -1, "--nodes %zu: there are only %zu processes to run on them", given->nodes, given->processes);
-    const size_t cores = (size_t)omp_get_max_threads(), here = (given->processes + given->nodes - 1) / given->nodes;
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "--nodes %zu: there are only %zu processes to run on them", given->nodes,
+                        given->processes);
+    const size_t cores = (size_t)omp_get_max_threads(),
+                 here = (given->processes + given->nodes - 1) / given->nodes;
     *run = (cbe_plan_run){.n_tokens = given->tokens,
                           .context_length = given->context_length,
                           .n_vectors = given->vectors,
                           .n_processes = given->processes,
                           .n_machines = given->nodes,
-                          .threads = given->threads ? given->threads : cores > here ? cores / here : 1,
+                          .threads = given->threads ? given->threads
+                                     : cores > here ? cores / here
+                                                    : 1,
                           .memory = given->memory,
                           .bandwidth = 1e9 * given->bandwidth,
                           .latency = 1e-6 * given->latency};
-    if ((st = cbe_model_read_config(&run->model, &run->file_bytes, given->model, err)) != CBE_OK) return st;
+    if ((st = cbe_model_read_config(&run->model, &run->file_bytes, given->model, err)) != CBE_OK)
+        return st;
     if (given->vectors > run->model.hidden_size)
-        return cbe_fail(err, CBE_ERR_ARG, -1, "-k %zu: a basis of %zu dimensions has at most %zu vectors", given->vectors,
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "-k %zu: a basis of %zu dimensions has at most %zu vectors", given->vectors,
                         run->model.hidden_size, run->model.hidden_size);
     if ((st = count_layers(given, run, err)) != CBE_OK) return st;
     if (divide.kind == CLI_DIVIDE_TOKENS) run->n_groups = 1;
     if (divide.kind == CLI_DIVIDE_GROUPS) run->n_groups = divide.n_groups;
     if (divide.kind == CLI_DIVIDE_LAYERS)
-        for (run->n_groups = cbe_min_size(run->n_layers, run->n_processes); run->n_processes % run->n_groups != 0;) run->n_groups--;
+        for (run->n_groups = cbe_min_size(run->n_layers, run->n_processes);
+             run->n_processes % run->n_groups != 0;)
+            run->n_groups--;
     return CBE_OK;
 }
 
@@ -147,7 +172,8 @@ int cli_plan(int argc, char **argv)
     }
     if (st == CBE_OK) st = make_run(&given, &run, &err);
     if (st == CBE_OK) st = cli_use_threads(0, &err);
-    if (st == CBE_OK) st = cbe_plan_measure(&rates, run.model.hidden_size, run.model.vocab_size, &err);
+    if (st == CBE_OK)
+        st = cbe_plan_measure(&rates, run.model.hidden_size, run.model.vocab_size, &err);
     if (st == CBE_OK) st = cbe_plan_make(&plan, &run, &rates, &err);
     if (st == CBE_OK) print_plan(&run, &rates, &plan);
     cli_free(&command, &given);

@@ -106,6 +106,7 @@ void cli_status_line(cli_progress *progress, const char *format, ...)
 bool cli_forward_progress(void *context, size_t done, size_t total)
 {
     cli_progress_release(context);
-    cli_status_line(context, "running the model: %.0f%%", total ? 100.0 * (double)done / (double)total : 100.0);
+    cli_status_line(context, "running the model: %.0f%%",
+                    total ? 100.0 * (double)done / (double)total : 100.0);
     return cli_interrupt_signal() == 0;
 }

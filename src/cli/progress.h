@@ -1,6 +1,6 @@
 /*
- * progress.h - what a run tells while it works, on standard error: one line that is written over when that is a
- * terminal, plain lines otherwise.
+ * progress.h - what a run tells while it works, on standard error: one line that is written over
+ * when that is a terminal, plain lines otherwise.
  */
 #ifndef CBE_CLI_PROGRESS_H
 #define CBE_CLI_PROGRESS_H
@@ -12,7 +12,8 @@ typedef struct {
     bool quiet, verbose, terminal, silent;
     double last; /* time of the last line written over */
     bool open;   /* such a line is on the screen */
-    bool holding;   /* lines are kept until work begins: bad input is answered by its one line alone */
+    /* lines are kept until work begins: bad input is answered by its one line alone */
+    bool holding;
     char held[2048];
 } cli_progress;
 
@@ -24,11 +25,14 @@ void cli_progress_release(cli_progress *progress);
 /** A line that stays. */
 void cli_say(cli_progress *progress, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /** A line that stays, with --verbose only. */
-void cli_say_more(cli_progress *progress, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void cli_say_more(cli_progress *progress, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 /** A warning: shown even with --quiet. */
-void cli_warn(cli_progress *progress, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void cli_warn(cli_progress *progress, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 /** The state of things: on a terminal only, and at most ten times a second. */
-void cli_status_line(cli_progress *progress, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void cli_status_line(cli_progress *progress, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 /** Takes the status line away. */
 void cli_status_clear(cli_progress *progress);
 /** For cbe_forward_sink; context is a cli_progress. */

@@ -17,8 +17,8 @@ typedef struct {
 static cbe_status choose(layer_choice *choice, const cli_inputs *in, bool to_end, cbe_error *err)
 {
     const size_t last = cbe_model_get_config(in->model)->n_layers;
-    *choice = (layer_choice){cbe_alloc_zero(last + 1, sizeof(bool), "layers", err), cbe_alloc_zero(last + 1, sizeof(bool), "layers", err),
-                             0, 0};
+    *choice = (layer_choice){cbe_alloc_zero(last + 1, sizeof(bool), "layers", err),
+                             cbe_alloc_zero(last + 1, sizeof(bool), "layers", err), 0, 0};
     if (!choice->own || !choice->all) return CBE_ERR_NOMEM;
     for (size_t i = 0; i < in->n_layers; i++) {
         const size_t state = cbe_site_state(in->options.site, in->layers[i]);
@@ -33,9 +33,11 @@ static cbe_status choose(layer_choice *choice, const cli_inputs *in, bool to_end
     return CBE_OK;
 }
 
-static double bytes_of(const cli_inputs *in, size_t n_sequences, size_t context_length, size_t n_states)
+static double bytes_of(const cli_inputs *in, size_t n_sequences, size_t context_length,
+                       size_t n_states)
 {
-    return (double)n_sequences * (double)context_length * (double)n_states * (double)in->decoder->hidden_size * sizeof(float);
+    return (double)n_sequences * (double)context_length * (double)n_states *
+           (double)in->decoder->hidden_size * sizeof(float);
 }
 
 /* Hidden states may take half of what is left. */
@@ -62,61 +64,76 @@ static cbe_status spill_folder(char **out, const char *output, cbe_error *err)
 
 /* The process runs all of its own sequences. What memory has no room for goes to a file that is
  * mapped and has no name. */
-static cbe_status run_alone(cli_inputs *in, const cli_run *run, const cbe_tokens *own, const layer_choice *choice,
-                            cli_progress *progress, cbe_error *err)
+static cbe_status run_alone(cli_inputs *in, const cli_run *run, const cbe_tokens *own,
+                            const layer_choice *choice, cli_progress *progress, cbe_error *err)
 {
     const double bytes = bytes_of(in, own->n_sequences, own->context_length, choice->n_own);
     if (has_room(in, bytes))
-        return cbe_hidden_states_capture(&in->states, in->model, own, choice->own, cli_forward_progress, progress, err);
+        return cbe_hidden_states_capture(&in->states, in->model, own, choice->own,
+                                         cli_forward_progress, progress, err);
     if (!run->output)
         return cbe_fail(err, CBE_ERR_ARG, -1,
-                        "hidden states of %zu layers, %.2f GB, do not fit memory; give -o FOLDER, and they go to a file there, or "
+                        "hidden states of %zu layers, %.2f GB, do not fit memory; give -o FOLDER, "
+                        "and they go to a file there, or "
                         "fewer layers or tokens",
                         choice->n_own, 1e-9 * bytes);
     char *folder = NULL;
     cbe_status st = spill_folder(&folder, run->output, err);
     if (st != CBE_OK) return st;
-    cli_say(progress, "memory: hidden states of %zu layers, %.2f GB, go to a file beside the result", choice->n_own, 1e-9 * bytes);
+    cli_say(progress,
+            "memory: hidden states of %zu layers, %.2f GB, go to a file beside the result",
+            choice->n_own, 1e-9 * bytes);
     st = cbe_hidden_states_spill(&in->states, folder, in->model, own, choice->own,
                                  cli_forward_progress, progress, err);
     cbe_free(folder);
     return st;
 }
 
-/* Whether the run's processes share its sequences out, each for the layers of all: it must be worth while, the same to the last bit, and
- * fit the memory of all, beside what each has at the end. All get the same answer. */
-static bool is_shared(const cli_inputs *in, const cli_run *run, const cbe_tokens *tokens, size_t n_own_sequences,
-                      const layer_choice *choice)
+/* Whether the run's processes share its sequences out, each for the layers of all: it must be worth
+ * while, the same to the last bit, and fit the memory of all, beside what each has at the end. All
+ * get the same answer. */
+static bool is_shared(const cli_inputs *in, const cli_run *run, const cbe_tokens *tokens,
+                      size_t n_own_sequences, const layer_choice *choice)
 {
     enum { TRAVELLING = 2 }; /* copies of a layer on its way */
     const size_t size = cbe_processes_size(run->team->all), s = tokens->context_length;
-    if (cbe_processes_size(in->options.processes) == size || tokens->n_sequences < size || !cbe_forward_is_by_sequence(s)) return false;
+    if (cbe_processes_size(in->options.processes) == size || tokens->n_sequences < size ||
+        !cbe_forward_is_by_sequence(s))
+        return false;
     const size_t share = (tokens->n_sequences + size - 1) / size;
-    const double part = bytes_of(in, share, s, choice->n_all + TRAVELLING), own = bytes_of(in, n_own_sequences, s, choice->n_own + TRAVELLING);
+    const double part = bytes_of(in, share, s, choice->n_all + TRAVELLING),
+                 own = bytes_of(in, n_own_sequences, s, choice->n_own + TRAVELLING);
     double without_room = !has_room(in, part + own);
     cbe_processes_sum(run->team->all, 1, &without_room);
     return without_room == 0;
 }
 
 /* @param own    of the process, from sequence `from` of the run on */
-static cbe_status run_together(cli_inputs *in, const cli_run *run, const cbe_tokens *tokens, const cbe_tokens *own, size_t from,
-                               const layer_choice *choice, cli_progress *progress, cbe_error *err)
+static cbe_status run_together(cli_inputs *in, const cli_run *run, const cbe_tokens *tokens,
+                               const cbe_tokens *own, size_t from, const layer_choice *choice,
+                               cli_progress *progress, cbe_error *err)
 {
     const cbe_processes *all = run->team->all;
-    const size_t size = cbe_processes_size(all), rank = cbe_processes_rank(all), s = tokens->context_length;
+    const size_t size = cbe_processes_size(all), rank = cbe_processes_rank(all),
+                 s = tokens->context_length;
     size_t *first = cbe_alloc(size + 1, sizeof *first, "shares", err);
     cbe_status st = first ? CBE_OK : CBE_ERR_NOMEM;
     if (st == CBE_OK) {
         for (size_t r = 0; r <= size; r++) first[r] = tokens->n_sequences * r / size;
-        const cbe_tokens part = {.n_sequences = first[rank + 1] - first[rank], .context_length = s, .ids = tokens->ids + first[rank] * s};
-        st = cbe_hidden_states_capture(&in->states, in->model, &part, choice->all, cli_forward_progress, progress, err);
+        const cbe_tokens part = {.n_sequences = first[rank + 1] - first[rank],
+                                 .context_length = s,
+                                 .ids = tokens->ids + first[rank] * s};
+        st = cbe_hidden_states_capture(&in->states, in->model, &part, choice->all,
+                                       cli_forward_progress, progress, err);
     }
-    if ((st = cbe_processes_agree(all, st, err)) == CBE_OK) st = cbe_hidden_states_trade(in->states, all, first, own, from, choice->own, err);
+    if ((st = cbe_processes_agree(all, st, err)) == CBE_OK)
+        st = cbe_hidden_states_trade(in->states, all, first, own, from, choice->own, err);
     cbe_free(first);
     return st;
 }
 
-cbe_status cli_run_model(cli_inputs *in, const cli_run *run, const cbe_tokens *tokens, bool to_end, cli_progress *progress, cbe_error *err)
+cbe_status cli_run_model(cli_inputs *in, const cli_run *run, const cbe_tokens *tokens, bool to_end,
+                         cli_progress *progress, cbe_error *err)
 {
     layer_choice choice;
     size_t first;
@@ -127,12 +144,14 @@ cbe_status cli_run_model(cli_inputs *in, const cli_run *run, const cbe_tokens *t
     cbe_status st = choose(&choice, in, to_end, err);
     if (own.n_sequences == tokens->n_sequences)
         own.derangement = tokens->derangement;
-    else if (st == CBE_OK && tokens->derangement && !(in->derangement = cbe_alloc(n, sizeof *in->derangement, "derangement", err)))
+    else if (st == CBE_OK && tokens->derangement &&
+             !(in->derangement = cbe_alloc(n, sizeof *in->derangement, "derangement", err)))
         st = CBE_ERR_NOMEM;
     if (in->derangement) memcpy(in->derangement, tokens->derangement, n * sizeof *in->derangement);
     if ((st = cbe_processes_agree(run->team->all, st, err)) == CBE_OK)
-        st = is_shared(in, run, tokens, own.n_sequences, &choice) ? run_together(in, run, tokens, &own, first, &choice, progress, err)
-                                                                  : run_alone(in, run, &own, &choice, progress, err);
+        st = is_shared(in, run, tokens, own.n_sequences, &choice)
+                 ? run_together(in, run, tokens, &own, first, &choice, progress, err)
+                 : run_alone(in, run, &own, &choice, progress, err);
     cbe_free(choice.own);
     cbe_free(choice.all);
     return st;

@@ -6,13 +6,15 @@
 
 #include "cli/inputs.h"
 
-/** Fills in `in->states` with hidden states of the process's own layers and sequences, and `in->derangement`; layers and division are
- * chosen by then. Where groups of processes search layers of the same tokens, each runs the model on its part of them, and all give
- * one another the layers they have: where that cannot change a bit of them, and all have room. Called by all processes of the run.
+/** Fills in `in->states` with hidden states of the process's own layers and sequences, and
+ * `in->derangement`; layers and division are chosen by then. Where groups of processes search
+ * layers of the same tokens, each runs the model on its part of them, and all give one another the
+ * layers they have: where that cannot change a bit of them, and all have room. Called by all
+ * processes of the run.
  * @param tokens  of the run
  * @param to_end  the output of the last block too, whatever the layers
  * @return CBE_OK; CBE_ERR_ARG (no room), CBE_ERR_NOMEM, CBE_ERR_CANCELLED, CBE_ERR_IO */
-cbe_status cli_run_model(cli_inputs *in, const cli_run *run, const cbe_tokens *tokens, bool to_end, cli_progress *progress,
-                         cbe_error *err);
+cbe_status cli_run_model(cli_inputs *in, const cli_run *run, const cbe_tokens *tokens, bool to_end,
+                         cli_progress *progress, cbe_error *err);
 
 #endif

@@ -25,9 +25,10 @@
 #endif
 #endif
 
-/* OpenBLAS starts a thread for each core when it is loaded, which products here never use (core/gemm.c). Each takes 128 MB of
- * address space at once, and where there is no room it tries for ever, or ends the process. The variable that prevents this is read
- * before main, so in a limited address space the program starts itself again with it, before any library begins. */
+/* OpenBLAS starts a thread for each core when it is loaded, which products here never use
+ * (core/gemm.c). Each takes 128 MB of address space at once, and where there is no room it tries
+ * for ever, or ends the process. The variable that prevents this is read before main, so in a
+ * limited address space the program starts itself again with it, before any library begins. */
 #if defined __GLIBC__ && !defined SANITIZED
 static void limit_blas_threads(int argc, char **argv, char **environment)
 {
@@ -60,13 +61,15 @@ int cli_open_standard_descriptors(void)
     static const int ways[] = {O_WRONLY, O_RDONLY, O_WRONLY};
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
         if (fcntl(fd, F_GETFD) != -1 || errno != EBADF) continue;
-        /* The lowest free number is fd, since all below it are open. Without /dev, a folder serves as well. */
+        /* The lowest free number is fd, since all below it are open. Without /dev, a folder serves
+         * as well. */
         if (open("/dev/null", ways[fd]) != fd && open("/", O_RDONLY) != fd) return -1;
     }
     return 0;
 }
 
-/* Appends text to a line of `size` bytes, made printable; async-signal-safe, as cbe_printable is. */
+/* Appends text to a line of `size` bytes, made printable; async-signal-safe, as cbe_printable
+ * is. */
 static size_t put(char *line, size_t used, size_t size, const char *text)
 {
     return used + cbe_printable(line + used, size - used, text, strlen(text));
@@ -77,7 +80,9 @@ static void report_lost_file(int signal_number, siginfo_t *info, void *unused)
     enum { ROOM = 4096, END = 1 };
     (void)unused;
     const char *path = info->si_code > 0 ? cbe_mapped_file_at(info->si_addr) : NULL;
-    if (!path) { /* not a file of ours: what happens without a handler, when the instruction is tried again or the signal sent */
+    if (!path) {
+        /* not a file of ours: what happens without a handler, when the instruction is tried again
+         * or the signal sent */
         signal(signal_number, SIG_DFL);
         raise(signal_number);
         return;

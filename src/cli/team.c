@@ -22,7 +22,9 @@ cbe_status cli_parse_divide(cli_divide *out, const char *text, cbe_error *err)
     char *end;
     const unsigned long long n = *text >= '1' && *text <= '9' ? strtoull(text, &end, 10) : 0;
     if (n == 0 || *end || n > 1000000)
-        return cbe_fail(err, CBE_ERR_ARG, -1, "--divide %s: give auto, tokens, layers, or a number of groups of processes", text);
+        return cbe_fail(
+            err, CBE_ERR_ARG, -1,
+            "--divide %s: give auto, tokens, layers, or a number of groups of processes", text);
     *out = (cli_divide){CLI_DIVIDE_GROUPS, (size_t)n};
     return CBE_OK;
 }
@@ -34,7 +36,8 @@ cbe_status cli_team_start(cli_team *team, cli_corpus *corpus, cbe_error *err)
     const size_t here = cbe_processes_on_machine(team->all);
     if (st != CBE_OK || here < 2) return st;
     if (!corpus->threads && !getenv("OMP_NUM_THREADS")) {
-        /* A launcher that binds each to cores of its own has divided them; one that does not has not. */
+        /* A launcher that binds each to cores of its own has divided them; one that does not has
+         * not. */
         const long cores = sysconf(_SC_NPROCESSORS_ONLN);
         const size_t share = cbe_max_size(cores > 0 ? (size_t)cores / here : 1, 1);
         corpus->threads = cbe_min_size(share, (size_t)omp_get_num_procs());
@@ -82,9 +85,12 @@ static cbe_status choose_size(const cli_work *work, size_t n, size_t *size, cbe_
 {
     const size_t groups = work->how.n_groups;
     if (work->how.kind == CLI_DIVIDE_GROUPS && n % groups != 0)
-        return cbe_fail(err, CBE_ERR_ARG, -1, "--divide %zu: %zu processes do not make groups of the same size", groups, n);
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "--divide %zu: %zu processes do not make groups of the same size", groups,
+                        n);
     if (work->how.kind == CLI_DIVIDE_GROUPS && groups > work->n_layers)
-        return cbe_fail(err, CBE_ERR_ARG, -1, "--divide %zu: there are only %zu layers to divide", groups, work->n_layers);
+        return cbe_fail(err, CBE_ERR_ARG, -1, "--divide %zu: there are only %zu layers to divide",
+                        groups, work->n_layers);
     if (work->how.kind == CLI_DIVIDE_GROUPS) *size = n / groups;
     if (work->how.kind == CLI_DIVIDE_TOKENS) *size = n;
     if (work->how.kind == CLI_DIVIDE_AUTO || work->how.kind == CLI_DIVIDE_LAYERS) {
@@ -99,8 +105,10 @@ static cbe_status choose_size(const cli_work *work, size_t n, size_t *size, cbe_
     }
     if (*size > work->n_sequences)
         return cbe_fail(err, CBE_ERR_ARG, -1,
-                        "%zu processes for %zu layer%s of %zu sequence%s: a process takes whole sequences; start fewer", n,
-                        work->n_layers, work->n_layers == 1 ? "" : "s", work->n_sequences, work->n_sequences == 1 ? "" : "s");
+                        "%zu processes for %zu layer%s of %zu sequence%s: a process takes whole "
+                        "sequences; start fewer",
+                        n, work->n_layers, work->n_layers == 1 ? "" : "s", work->n_sequences,
+                        work->n_sequences == 1 ? "" : "s");
     return CBE_OK;
 }
 
@@ -108,7 +116,8 @@ cbe_status cli_team_divide(cli_team *team, const cli_work *work, cbe_error *err)
 {
     const size_t n = cbe_processes_size(team->all);
     if (n == 1) return CBE_OK;
-    cbe_status st = cbe_processes_rank(team->all) == 0 ? choose_size(work, n, &team->group_size, err) : CBE_OK;
+    cbe_status st =
+        cbe_processes_rank(team->all) == 0 ? choose_size(work, n, &team->group_size, err) : CBE_OK;
     if ((st = cbe_processes_agree(team->all, st, err)) != CBE_OK) return st;
     cbe_processes_broadcast(team->all, sizeof team->group_size, &team->group_size);
     if (team->group_size == 1 || team->group_size == n) return CBE_OK;

@@ -1,5 +1,6 @@
 /*
- * team.h - the processes of a run, and how its work is divided over them: layers over groups, and in a group tokens.
+ * team.h - the processes of a run, and how its work is divided over them: layers over groups, and
+ * in a group tokens.
  *
  * A run of one process has a team too, in which there is nothing to divide.
  */
@@ -17,7 +18,12 @@ typedef struct {
 } cli_team;
 
 /** What --divide says. */
-typedef enum { CLI_DIVIDE_AUTO, CLI_DIVIDE_TOKENS, CLI_DIVIDE_LAYERS, CLI_DIVIDE_GROUPS } cli_divide_kind;
+typedef enum {
+    CLI_DIVIDE_AUTO,
+    CLI_DIVIDE_TOKENS,
+    CLI_DIVIDE_LAYERS,
+    CLI_DIVIDE_GROUPS
+} cli_divide_kind;
 
 typedef struct {
     cli_divide_kind kind;
@@ -26,7 +32,8 @@ typedef struct {
 
 cbe_status cli_parse_divide(cli_divide *out, const char *text, cbe_error *err);
 
-/** Joins the others; of what the machine has, threads and memory that were not asked for become the process's share. */
+/** Joins the others; of what the machine has, threads and memory that were not asked for become the
+ * process's share. */
 cbe_status cli_team_start(cli_team *team, cli_corpus *corpus, cbe_error *err);
 /** Leaves. All have the exit status of rank 0 then, which is returned. */
 int cli_team_end(cli_team *team, int status);
@@ -45,8 +52,8 @@ typedef struct {
     size_t memory; /* bytes that a process may use for the objective; 0: not known */
 } cli_work;
 
-/** Makes the groups. auto: as many as there are layers and processes for, of processes that have room for the logits of a layer in
- * float32 together.
+/** Makes the groups. auto: as many as there are layers and processes for, of processes that have
+ * room for the logits of a layer in float32 together.
  * @return CBE_OK; CBE_ERR_ARG (a division that cannot be made) */
 cbe_status cli_team_divide(cli_team *team, const cli_work *work, cbe_error *err);
 /** The process's own sequences: *n from *first on. */

@@ -25,6 +25,7 @@ typedef struct {
 } tokenize_options;
 
 #define AT(field) offsetof(tokenize_options, field)
+/* clang-format off */
 static const cli_option options[] = {
     {"text", 0, OPT_FILES, AT(files), NULL, "FILE...", "texts, plain or .gz or .zst; - for standard input", NULL, 0},
     CLI_DOCUMENT_OPTIONS(AT(documents), AT(text_field)),
@@ -32,35 +33,42 @@ static const cli_option options[] = {
     {"decode", 0, OPT_FLAG, AT(decode), NULL, NULL, "the reverse: ids separated by spaces, a document a line, to text", NULL, 0},
     {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
 };
+/* clang-format on */
 
 static const cli_command command = {
     "tokenize",
     "MODEL (--text FILE... | TEXT) [--special] [--decode]",
     "text to token ids, and back",
-    "Prints the ids of each document on a line of its own, separated by spaces. What --decode prints is exact in a file or a\n"
+    "Prints the ids of each document on a line of its own, separated by spaces. What --decode "
+    "prints is exact in a file or a\n"
     "pipe; on a terminal control characters and marks of direction become '?'.",
     options,
     2,
     {AT(model), AT(text)},
 };
 
-static cbe_status encode(const cbe_tokenizer *tokenizer, const char *text, size_t length, bool special,
-                         cli_progress *progress, cbe_error *err)
+static cbe_status encode(const cbe_tokenizer *tokenizer, const char *text, size_t length,
+                         bool special, cli_progress *progress, cbe_error *err)
 {
     int64_t *ids = NULL;
     size_t n = 0, replaced = 0;
-    const cbe_status st = cbe_tokenizer_encode(tokenizer, text, length, special, &ids, &n, &replaced, err);
+    const cbe_status st =
+        cbe_tokenizer_encode(tokenizer, text, length, special, &ids, &n, &replaced, err);
     if (st != CBE_OK) return st;
     bool written = true;
-    for (size_t i = 0; i < n && written; i++) written = printf("%s%lld", i ? " " : "", (long long)ids[i]) > 0;
+    for (size_t i = 0; i < n && written; i++)
+        written = printf("%s%lld", i ? " " : "", (long long)ids[i]) > 0;
     if (!written || printf("\n") < 0) cli_flush_output(); /* keeps the reason */
-    if (replaced) cli_warn(progress, "%zu parts of the text are not UTF-8 and were replaced by U+FFFD", replaced);
+    if (replaced)
+        cli_warn(progress, "%zu parts of the text are not UTF-8 and were replaced by U+FFFD",
+                 replaced);
     cbe_tokenizer_free_ids(ids);
     return CBE_OK;
 }
 
 /* One line of ids; anything but digits and blanks is an error. */
-static cbe_status decode_line(const cbe_tokenizer *tokenizer, const char *line, size_t length, cbe_error *err)
+static cbe_status decode_line(const cbe_tokenizer *tokenizer, const char *line, size_t length,
+                              cbe_error *err)
 {
     enum { MOST_DIGITS = 18 }; /* which int64_t holds */
     cbe_status st = CBE_OK;
@@ -79,7 +87,8 @@ static cbe_status decode_line(const cbe_tokenizer *tokenizer, const char *line, 
         for (; i < length && line[i] >= '0' && line[i] <= '9'; i++, digits++)
             if (digits < MOST_DIGITS) id = 10 * id + (line[i] - '0');
         if (digits == 0)
-            st = cbe_fail(err, CBE_ERR_ARG, (int64_t)i, "'%c' is no id; --decode takes ids separated by spaces", line[i]);
+            st = cbe_fail(err, CBE_ERR_ARG, (int64_t)i,
+                          "'%c' is no id; --decode takes ids separated by spaces", line[i]);
         else if (digits > MOST_DIGITS)
             st = cbe_fail(err, CBE_ERR_ARG, (int64_t)start, "'%.*s' is no id: it has %zu digits",
                           digits < 40 ? (int)digits : 40, line + start, digits);
@@ -100,14 +109,16 @@ static cbe_status decode_line(const cbe_tokenizer *tokenizer, const char *line, 
 }
 
 /* @param where  names the text in messages */
-static cbe_status decode(const cbe_tokenizer *tokenizer, const char *where, const char *text, size_t length, cbe_error *err)
+static cbe_status decode(const cbe_tokenizer *tokenizer, const char *where, const char *text,
+                         size_t length, cbe_error *err)
 {
     for (size_t start = 0, number = 1; start < length && !ferror(stdout); number++) {
         const char *end = memchr(text + start, '\n', length - start);
         const size_t line = end ? (size_t)(end - text) - start : length - start;
         cbe_error why = {0};
         const cbe_status st = decode_line(tokenizer, text + start, line, &why);
-        if (st != CBE_OK) return cbe_fail(err, st, why.offset, "%s: line %zu: %s", where, number, why.message);
+        if (st != CBE_OK)
+            return cbe_fail(err, st, why.offset, "%s: line %zu: %s", where, number, why.message);
         start += line + 1;
     }
     return CBE_OK;
@@ -120,18 +131,20 @@ typedef struct {
     cli_progress *progress;
 } encoding;
 
-static cbe_status encode_document(void *user, const char *where, const char *text, size_t length, bool *stop,
-                                  cbe_error *err)
+static cbe_status encode_document(void *user, const char *where, const char *text, size_t length,
+                                  bool *stop, cbe_error *err)
 {
     const encoding *e = user;
     (void)where;
-    const cbe_status st = encode(e->tokenizer, text ? text : "", length, e->special, e->progress, err);
+    const cbe_status st =
+        encode(e->tokenizer, text ? text : "", length, e->special, e->progress, err);
     *stop = ferror(stdout); /* nobody reads what is left: cli_finish_output says so */
     return st;
 }
 
 /* Ids of a file, a line of them a document. */
-static cbe_status decode_file(void *user, const char *where, const char *text, size_t length, bool *stop, cbe_error *err)
+static cbe_status decode_file(void *user, const char *where, const char *text, size_t length,
+                              bool *stop, cbe_error *err)
 {
     const encoding *e = user;
     (void)stop;
@@ -164,12 +177,14 @@ int cli_tokenize(int argc, char **argv)
         st = given.decode ? decode(tokenizer, "TEXT", given.text, length, &err)
                           : encode(tokenizer, given.text, length, given.special, &progress, &err);
     }
-    const cbe_documents_options documents = {given.decode ? CBE_DOCUMENTS_FILE : (cbe_documents_kind)given.documents,
+    const cbe_documents_options documents = {given.decode ? CBE_DOCUMENTS_FILE
+                                                          : (cbe_documents_kind)given.documents,
                                              given.text_field, NULL};
     encoding run = {tokenizer, given.special, &progress};
     bool stop = false;
     for (size_t i = 0; i < given.files.n && st == CBE_OK && !stop; i++)
-        st = cbe_documents_visit(given.files.paths[i], &documents, given.decode ? decode_file : encode_document, &run, &stop, &err);
+        st = cbe_documents_visit(given.files.paths[i], &documents,
+                                 given.decode ? decode_file : encode_document, &run, &stop, &err);
 done:
     cbe_tokenizer_free(tokenizer);
     cli_free(&command, &given);

@@ -9,7 +9,9 @@ size_t cbe_arrays_bytes(size_t n, const cbe_array *arrays, size_t more)
 {
     for (size_t i = 0; i < n; i++) {
         size_t bytes;
-        if (!cbe_mul_size(arrays[i].count, arrays[i].size, &bytes) || !cbe_add_size(more, bytes, &more)) return SIZE_MAX;
+        if (!cbe_mul_size(arrays[i].count, arrays[i].size, &bytes) ||
+            !cbe_add_size(more, bytes, &more))
+            return SIZE_MAX;
     }
     return more;
 }

@@ -25,8 +25,8 @@ void cbe_bf16_free(cbe_bf16 *bf16)
     (void)bf16;
 }
 
-cbe_status cbe_bf16_matrix_create(cbe_bf16_matrix **out, cbe_bf16 *bf16, size_t k, size_t n, const float *b, size_t ldb,
-                                  bool transposed, cbe_error *err)
+cbe_status cbe_bf16_matrix_create(cbe_bf16_matrix **out, cbe_bf16 *bf16, size_t k, size_t n,
+                                  const float *b, size_t ldb, bool transposed, cbe_error *err)
 {
     (void)out, (void)bf16, (void)k, (void)n, (void)b, (void)ldb, (void)transposed;
     return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1, "%s", cbe_bf16_missing());
@@ -54,7 +54,8 @@ bool cbe_bf16_in_use(const cbe_bf16_matrix *b)
     return false;
 }
 
-void cbe_bf16_gemm(const cbe_bf16_matrix *b, size_t m, const float *a, size_t lda, float beta, float *c, size_t ldc)
+void cbe_bf16_gemm(const cbe_bf16_matrix *b, size_t m, const float *a, size_t lda, float beta,
+                   float *c, size_t ldc)
 {
     (void)b, (void)m, (void)a, (void)lda, (void)beta, (void)c, (void)ldc;
 }

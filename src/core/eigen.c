@@ -7,8 +7,9 @@
 #include "core/memory.h"
 
 /* LAPACK's Fortran interface; Debian's LAPACKE is a package of its own. */
-extern void dsyevd_(const char *jobz, const char *uplo, const int *n, double *a, const int *lda, double *w,
-                    double *work, const int *lwork, int *iwork, const int *liwork, int *info);
+extern void dsyevd_(const char *jobz, const char *uplo, const int *n, double *a, const int *lda,
+                    double *w, double *work, const int *lwork, int *iwork, const int *liwork,
+                    int *info);
 
 cbe_status cbe_eigen_symmetric(size_t n, double *a, double *values, cbe_error *err)
 {

@@ -2,12 +2,13 @@
  * exp.h - a float exp that compilers turn into vector code inside `#pragma omp simd` loops.
  *
  * Cody and Waite: x = n ln 2 + r, |r| <= ln 2 / 2, exp(r) by the polynomial of Cephes' expf
- * (Moshier), n added to the exponent bits. Arguments are clamped to [-64, 64], results to [1.6e-28, 6.2e27]. NaN in, NaN
- * out. Relative error below 1.5e-7 in between.
+ * (Moshier), n added to the exponent bits. Arguments are clamped to [-64, 64], results to [1.6e-28,
+ * 6.2e27]. NaN in, NaN out. Relative error below 1.5e-7 in between.
  *
- * What is clamped counts for nothing in a softmax or a sigmoid. The range is narrower than float's so that a product or
- * quotient with the result is not subnormal: compilers take both sides of a clamp for all elements, and z / exp(88) made SiLU take
- * three times as long on CPUs that are slow with subnormal numbers.
+ * What is clamped counts for nothing in a softmax or a sigmoid. The range is narrower than float's
+ * so that a product or quotient with the result is not subnormal: compilers take both sides of a
+ * clamp for all elements, and z / exp(88) made SiLU take three times as long on CPUs that are slow
+ * with subnormal numbers.
  */
 #ifndef CBE_CORE_EXP_H
 #define CBE_CORE_EXP_H

@@ -6,13 +6,14 @@
 
 #include "cbe/status.h"
 
-/** Stores code, offset (-1: none) and message in err (NULL: nothing is stored); returns code.
- * A message that does not fit is cut at the end of a character. What a terminal would act on becomes
+/** Stores code, offset (-1: none) and message in err (NULL: nothing is stored); returns code. A
+ * message that does not fit is cut at the end of a character. What a terminal would act on becomes
  * '?' (printable.h), so the message stays one line. */
 cbe_status cbe_fail(cbe_error *err, cbe_status code, int64_t offset, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/** Of a call that set errno to this: CBE_ERR_NOMEM, CBE_ERR_SYSTEM where another name would fare no better, else CBE_ERR_IO. */
+/** Of a call that set errno to this: CBE_ERR_NOMEM, CBE_ERR_SYSTEM where another name would fare no
+ * better, else CBE_ERR_IO. */
 cbe_status cbe_status_of_errno(int error);
 
 #endif

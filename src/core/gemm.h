@@ -12,8 +12,9 @@
 
 #include "cbe/status.h"
 
-/** Makes sure that BLAS has what it needs for products on so many threads at once: without room in the address space
- * OpenBLAS would try for ever. To be called before the first product where memory may be short.
+/** Makes sure that BLAS has what it needs for products on so many threads at once: without room in
+ * the address space OpenBLAS would try for ever. To be called before the first product where memory
+ * may be short.
  * @return CBE_OK; CBE_ERR_NOMEM, saying how much is missing */
 cbe_status cbe_gemm_reserve(size_t n_threads, cbe_error *err);
 
@@ -25,9 +26,11 @@ cbe_status cbe_gemm_reserve(size_t n_threads, cbe_error *err);
 void cbe_gemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha, const float *a,
               size_t lda, const float *b, size_t ldb, float beta, float *c, size_t ldc);
 
-/** The same in float64, on the calling thread alone and in one piece: for threads that have a problem each. */
-void cbe_gemm_f64(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, double alpha, const double *a, size_t lda,
-                  const double *b, size_t ldb, double beta, double *c, size_t ldc);
+/** The same in float64, on the calling thread alone and in one piece: for threads that have a
+ * problem each. */
+void cbe_gemm_f64(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, double alpha,
+                  const double *a, size_t lda, const double *b, size_t ldb, double beta, double *c,
+                  size_t ldc);
 /** C += A'A of A (k, n), float64, on the calling thread alone: the upper triangle of C (n, n). */
 void cbe_gram_f64(size_t n, size_t k, const double *a, double *c);
 

@@ -1,8 +1,10 @@
 /*
- * groups.h - what of a list of sequences may be rounded together, so that it comes out the same when they are divided.
+ * groups.h - what of a list of sequences may be rounded together, so that it comes out the same
+ * when they are divided.
  *
- * Processes have sequences floor(r n / P) up to floor((r + 1) n / P). Sequences that are long enough are groups by themselves. Shorter
- * ones are put into 24 groups in the same way: 2, 3, 4, 6, 8, 12 or 24 processes have whole groups.
+ * Processes have sequences floor(r n / P) up to floor((r + 1) n / P). Sequences that are long
+ * enough are groups by themselves. Shorter ones are put into 24 groups in the same way: 2, 3, 4, 6,
+ * 8, 12 or 24 processes have whole groups.
  */
 #ifndef CBE_CORE_GROUPS_H
 #define CBE_CORE_GROUPS_H

@@ -1,9 +1,11 @@
 /*
- * long_sum.h - sums of doubles with twice their digits, which then come out the same in whatever order and shares they were added.
+ * long_sum.h - sums of doubles with twice their digits, which then come out the same in whatever
+ * order and shares they were added.
  *
- * Rounded to a double such a sum differs from another order's about once in 2^40 times; a plain sum differs nearly always in its last
- * bit, and a search goes on from that to other last digits of its maxima. The sum of two numbers and its rounding error: Knuth, The
- * Art of Computer Programming 2, 4.2.2, theorem B.
+ * Rounded to a double such a sum differs from another order's about once in 2^40 times; a plain sum
+ * differs nearly always in its last bit, and a search goes on from that to other last digits of its
+ * maxima. The sum of two numbers and its rounding error: Knuth, The Art of Computer Programming 2,
+ * 4.2.2, theorem B.
  */
 #ifndef CBE_CORE_LONG_SUM_H
 #define CBE_CORE_LONG_SUM_H

@@ -10,8 +10,8 @@
 
 #include "core/fail.h"
 
-/* What is as large as this is read from end to end: in pages of 2 MB, where the system has them, that takes a sixth less time
- * (docs/performance.md). */
+/* What is as large as this is read from end to end: in pages of 2 MB, where the system has them,
+ * that takes a sixth less time (docs/performance.md). */
 static const size_t HUGE_PAGE = (size_t)2 << 20, HUGE_FROM = (size_t)32 << 20;
 
 static atomic_long allocations_left = -1;
@@ -52,7 +52,8 @@ static void *get_memory(size_t bytes)
     if (bytes >= HUGE_FROM && cbe_add_size(bytes, HUGE_PAGE - 1, &whole)) {
         whole = whole / HUGE_PAGE * HUGE_PAGE;
         void *memory = aligned_alloc(HUGE_PAGE, whole);
-        if (memory) madvise(memory, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* a wish: refused, nothing changes */
+        /* a wish: refused, nothing changes */
+        if (memory) madvise(memory, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
         return memory;
     }
 #endif
@@ -62,10 +63,9 @@ static void *get_memory(size_t bytes)
 void *cbe_alloc(size_t count, size_t size, const char *what, cbe_error *err)
 {
     size_t bytes, padded;
-    if (!cbe_mul_size(count, size, &bytes) ||
-        !cbe_add_size(bytes, 2 * CBE_ALIGNMENT, &padded)) {
-        cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: %zu elements of %zu bytes do not fit the address space",
-                 what, count, size);
+    if (!cbe_mul_size(count, size, &bytes) || !cbe_add_size(bytes, 2 * CBE_ALIGNMENT, &padded)) {
+        cbe_fail(err, CBE_ERR_NOMEM, -1,
+                 "%s: %zu elements of %zu bytes do not fit the address space", what, count, size);
         return NULL;
     }
     padded = padded / CBE_ALIGNMENT * CBE_ALIGNMENT;

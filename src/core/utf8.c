@@ -1,8 +1,9 @@
 /*
  * utf8.c - see utf8.h.
  *
- * The second byte decides between well-formed and not (overlong forms, surrogates, beyond U+10FFFF);
- * its range for each first byte is Unicode's table 3-7. Cost: one pass, eight ASCII bytes at a time.
+ * The second byte decides between well-formed and not (overlong forms, surrogates, beyond
+ * U+10FFFF); its range for each first byte is Unicode's table 3-7. Cost: one pass, eight ASCII
+ * bytes at a time.
  */
 #include "core/utf8.h"
 

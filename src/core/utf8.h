@@ -1,8 +1,8 @@
 /*
  * utf8.h - which bytes are UTF-8, and what the others become.
  *
- * Each maximal subpart of an ill-formed sequence becomes one U+FFFD (Unicode 15, section 3.9, "U+FFFD
- * Substitution of Maximal Subparts"): "F0 9F 41" is U+FFFD "A", "C0 80" is two U+FFFD.
+ * Each maximal subpart of an ill-formed sequence becomes one U+FFFD (Unicode 15, section 3.9,
+ * "U+FFFD Substitution of Maximal Subparts"): "F0 9F 41" is U+FFFD "A", "C0 80" is two U+FFFD.
  */
 #ifndef CBE_CORE_UTF8_H
 #define CBE_CORE_UTF8_H
@@ -13,8 +13,8 @@
 
 #include "cbe/status.h"
 
-/** Bytes of the character that text (length bytes, at least 1) begins with; where *valid is false, of
- * the maximal subpart that is not one. */
+/** Bytes of the character that text (length bytes, at least 1) begins with; where *valid is false,
+ * of the maximal subpart that is not one. */
 size_t cbe_utf8_next(const char *text, size_t length, bool *valid);
 
 /** Bytes from the start of text that are well-formed; length when all are. */

@@ -5,7 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/** Number of processes that were started together with this one, as far as the environment tells; 1: alone. */
+/** Number of processes that were started together with this one, as far as the environment tells;
+ * 1: alone. */
 size_t cbe_launcher_size(void);
 /** Its rank among them. */
 size_t cbe_launcher_rank(void);

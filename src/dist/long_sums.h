@@ -5,8 +5,8 @@
 #include "cbe/processes.h"
 #include "core/long_sum.h"
 
-/** Replaces sums (n) by those over processes, added up with all their digits and then, in several processes, rounded to double. The same
- * bits in all of them. */
+/** Replaces sums (n) by those over processes, added up with all their digits and then, in several
+ * processes, rounded to double. The same bits in all of them. */
 void cbe_processes_add_up(const cbe_processes *processes, size_t n, cbe_long_sum *sums);
 
 #endif

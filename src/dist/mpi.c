@@ -1,8 +1,9 @@
 /*
  * mpi.c - the transport of MPI: of its calls those that every version since 3 has.
  *
- * A sum goes to rank 0 and back from there, so that all have the same bits, whatever the algorithm of the library's all-to-all sum.
- * Errors of MPI itself end the job there and then, as its own handler does, with a message that says where.
+ * A sum goes to rank 0 and back from there, so that all have the same bits, whatever the algorithm
+ * of the library's all-to-all sum. Errors of MPI itself end the job there and then, as its own
+ * handler does, with a message that says where.
  */
 #include "dist/transport.h"
 
@@ -122,16 +123,19 @@ static void mpi_broadcast(const cbe_processes *self, size_t from, size_t bytes, 
 {
     const mpi_processes *p = of(self);
     for (size_t first = 0; first < bytes; first += BYTES_AT_ONCE)
-        MPI_Bcast((char *)x + first, (int)cbe_min_size(BYTES_AT_ONCE, bytes - first), MPI_BYTE, (int)from, p->comm);
+        MPI_Bcast((char *)x + first, (int)cbe_min_size(BYTES_AT_ONCE, bytes - first), MPI_BYTE,
+                  (int)from, p->comm);
 }
 
-/* Lengths and places as MPI takes them; what does not fit ends the job, for the others are in the same call. */
+/* Lengths and places as MPI takes them; what does not fit ends the job, for the others are in the
+ * same call. */
 static void lay_out(const mpi_processes *p, const size_t *counts, int *lengths, int *places)
 {
     size_t place = 0;
     for (size_t r = 0; r < p->head.size; r++) {
         if (place > INT_MAX || counts[r] > INT_MAX) {
-            fprintf(stderr, "cbe: process %zu: more than %d elements in one exchange\n", p->head.rank, INT_MAX);
+            fprintf(stderr, "cbe: process %zu: more than %d elements in one exchange\n",
+                    p->head.rank, INT_MAX);
             MPI_Abort(p->comm, 1);
         }
         lengths[r] = (int)counts[r];
@@ -140,15 +144,17 @@ static void lay_out(const mpi_processes *p, const size_t *counts, int *lengths, 
     }
 }
 
-static void mpi_join(const cbe_processes *self, const double *mine, const size_t *counts, double *all)
+static void mpi_join(const cbe_processes *self, const double *mine, const size_t *counts,
+                     double *all)
 {
     const mpi_processes *p = of(self);
     lay_out(p, counts, p->counts, p->places);
-    MPI_Allgatherv(mine, p->counts[p->head.rank], MPI_DOUBLE, all, p->counts, p->places, MPI_DOUBLE, p->comm);
+    MPI_Allgatherv(mine, p->counts[p->head.rank], MPI_DOUBLE, all, p->counts, p->places, MPI_DOUBLE,
+                   p->comm);
 }
 
-static void mpi_exchange(const cbe_processes *self, size_t unit, const size_t *counts, const void *to, const size_t *from_counts,
-                         void *from)
+static void mpi_exchange(const cbe_processes *self, size_t unit, const size_t *counts,
+                         const void *to, const size_t *from_counts, void *from)
 {
     const mpi_processes *p = of(self);
     MPI_Datatype type;
@@ -156,7 +162,8 @@ static void mpi_exchange(const cbe_processes *self, size_t unit, const size_t *c
     lay_out(p, from_counts, p->other_counts, p->other_places);
     MPI_Type_contiguous((int)unit, MPI_BYTE, &type);
     MPI_Type_commit(&type);
-    MPI_Alltoallv(to, p->counts, p->places, type, from, p->other_counts, p->other_places, type, p->comm);
+    MPI_Alltoallv(to, p->counts, p->places, type, from, p->other_counts, p->other_places, type,
+                  p->comm);
     MPI_Type_free(&type);
 }
 
@@ -165,7 +172,8 @@ static void mpi_barrier(const cbe_processes *self)
     MPI_Barrier(of(self)->comm);
 }
 
-static cbe_status mpi_share(const cbe_processes *self, size_t bytes, void **segments, void **handle, cbe_error *err)
+static cbe_status mpi_share(const cbe_processes *self, size_t bytes, void **segments, void **handle,
+                            cbe_error *err)
 {
     MPI_Win *window = cbe_alloc(1, sizeof *window, "shared memory", err);
     const cbe_status st = cbe_processes_agree(self, window ? CBE_OK : CBE_ERR_NOMEM, err);
@@ -193,7 +201,8 @@ static void mpi_unshare(void *handle)
 static cbe_status mpi_send(cbe_processes *self, size_t bytes, const void *data, cbe_error *err)
 {
     mpi_processes *p = of(self);
-    if (bytes > INT_MAX) return cbe_fail(err, CBE_ERR_INTERNAL, -1, "a message of %zu bytes is too long", bytes);
+    if (bytes > INT_MAX)
+        return cbe_fail(err, CBE_ERR_INTERNAL, -1, "a message of %zu bytes is too long", bytes);
     finish_sending(p);
     if (!(p->sent = cbe_alloc(bytes, 1, "message", err))) return CBE_ERR_NOMEM;
     memcpy(p->sent, data, bytes);
@@ -201,7 +210,8 @@ static cbe_status mpi_send(cbe_processes *self, size_t bytes, const void *data, 
     return CBE_OK;
 }
 
-static cbe_status mpi_receive(const cbe_processes *self, bool wait, size_t *from, size_t *bytes, void **data, cbe_error *err)
+static cbe_status mpi_receive(const cbe_processes *self, bool wait, size_t *from, size_t *bytes,
+                              void **data, cbe_error *err)
 {
     const mpi_processes *p = of(self);
     MPI_Status status;
@@ -221,10 +231,12 @@ static cbe_status mpi_receive(const cbe_processes *self, bool wait, size_t *from
     return CBE_OK;
 }
 
-static cbe_status mpi_split(cbe_processes **out, const cbe_processes *self, size_t size, cbe_error *err);
+static cbe_status mpi_split(cbe_processes **out, const cbe_processes *self, size_t size,
+                            cbe_error *err);
 
-static const cbe_transport transport = {mpi_split, mpi_destroy, mpi_abort, mpi_sum, mpi_add_up, mpi_broadcast, mpi_join, mpi_exchange, mpi_barrier, mpi_share, mpi_unshare,
-                                        mpi_send, mpi_receive};
+static const cbe_transport transport = {
+    mpi_split,    mpi_destroy, mpi_abort, mpi_sum,     mpi_add_up, mpi_broadcast, mpi_join,
+    mpi_exchange, mpi_barrier, mpi_share, mpi_unshare, mpi_send,   mpi_receive};
 
 /* Takes the communicator. on_machine 0: of all its processes, found out here. */
 static cbe_status wrap(cbe_processes **out, MPI_Comm comm, bool world, cbe_error *err)
@@ -252,11 +264,13 @@ static cbe_status wrap(cbe_processes **out, MPI_Comm comm, bool world, cbe_error
     return p ? CBE_OK : CBE_ERR_NOMEM;
 }
 
-static cbe_status mpi_split(cbe_processes **out, const cbe_processes *self, size_t size, cbe_error *err)
+static cbe_status mpi_split(cbe_processes **out, const cbe_processes *self, size_t size,
+                            cbe_error *err)
 {
     MPI_Comm comm;
     if (size == 0 || self->size % size != 0)
-        return cbe_fail(err, CBE_ERR_ARG, -1, "%zu processes cannot be divided into groups of %zu", self->size, size);
+        return cbe_fail(err, CBE_ERR_ARG, -1, "%zu processes cannot be divided into groups of %zu",
+                        self->size, size);
     if (size == 1) return CBE_OK;
     MPI_Comm_split(of(self)->comm, (int)(self->rank / size), (int)self->rank, &comm);
     return wrap(out, comm, false, err);
@@ -265,13 +279,16 @@ static cbe_status mpi_split(cbe_processes **out, const cbe_processes *self, size
 cbe_status cbe_mpi_start(cbe_processes **out, cbe_error *err)
 {
     int threads, size;
-    if (MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &threads) != MPI_SUCCESS || threads < MPI_THREAD_FUNNELED)
-        return cbe_fail(err, CBE_ERR_INTERNAL, -1, "MPI could not be started for processes with threads");
+    if (MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &threads) != MPI_SUCCESS ||
+        threads < MPI_THREAD_FUNNELED)
+        return cbe_fail(err, CBE_ERR_INTERNAL, -1,
+                        "MPI could not be started for processes with threads");
     MPI_Comm_size(MPI_COMM_WORLD, &size);
     if (size > 1) return wrap(out, MPI_COMM_WORLD, true, err);
     MPI_Finalize();
     return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
-                    "started as one of several processes by another MPI than %s, with which cbe is built: use its own mpirun",
+                    "started as one of several processes by another MPI than %s, with which cbe is "
+                    "built: use its own mpirun",
                     cbe_mpi_library());
 }
 
@@ -279,7 +296,8 @@ const char *cbe_mpi_library(void)
 {
 #ifdef OPEN_MPI
     static char name[48];
-    snprintf(name, sizeof name, "Open MPI %d.%d.%d", OMPI_MAJOR_VERSION, OMPI_MINOR_VERSION, OMPI_RELEASE_VERSION);
+    snprintf(name, sizeof name, "Open MPI %d.%d.%d", OMPI_MAJOR_VERSION, OMPI_MINOR_VERSION,
+             OMPI_RELEASE_VERSION);
     return name;
 #elif defined MPICH_VERSION
     return "MPICH " MPICH_VERSION;

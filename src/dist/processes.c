@@ -1,4 +1,5 @@
-/* processes.c - see cbe/processes.h: what a process alone answers, and what is made of a transport's few calls. */
+/* processes.c - see cbe/processes.h: what a process alone answers, and what is made of a
+ * transport's few calls. */
 #include "cbe/processes.h"
 
 #include <string.h>
@@ -19,7 +20,8 @@ cbe_status cbe_processes_start(cbe_processes **out, cbe_error *err)
     return cbe_mpi_start(out, err);
 #else
     return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
-                    "started as one of %zu processes, but built without MPI: each would do the whole run; build with "
+                    "started as one of %zu processes, but built without MPI: each would do the "
+                    "whole run; build with "
                     "-DCBE_MPI=ON, or start one",
                     n);
 #endif
@@ -44,7 +46,8 @@ void cbe_processes_abort(const cbe_processes *p, int status)
     if (p) p->transport->abort(p, status);
 }
 
-cbe_status cbe_processes_split(cbe_processes **out, const cbe_processes *p, size_t size, cbe_error *err)
+cbe_status cbe_processes_split(cbe_processes **out, const cbe_processes *p, size_t size,
+                               cbe_error *err)
 {
     *out = NULL;
     return p ? p->transport->split(out, p, size, err) : CBE_OK;
@@ -88,7 +91,8 @@ void cbe_processes_broadcast(const cbe_processes *p, size_t bytes, void *x)
 enum { LISTED_AT_ONCE = 256 };
 
 /* Numbers of ranks first .. first + n - 1: sums of which the others have 0, exact below 2^53. */
-static void list_some(const cbe_processes *p, size_t mine, size_t first, size_t n, double numbers[LISTED_AT_ONCE])
+static void list_some(const cbe_processes *p, size_t mine, size_t first, size_t n,
+                      double numbers[LISTED_AT_ONCE])
 {
     memset(numbers, 0, n * sizeof *numbers);
     if (p->rank >= first && p->rank < first + n) numbers[p->rank - first] = (double)mine;
@@ -121,7 +125,8 @@ void cbe_processes_place(const cbe_processes *p, size_t mine, size_t *before, si
     }
 }
 
-void cbe_processes_join(const cbe_processes *p, const double *mine, const size_t *counts, double *all)
+void cbe_processes_join(const cbe_processes *p, const double *mine, const size_t *counts,
+                        double *all)
 {
     if (p)
         p->transport->join(p, mine, counts, all);
@@ -131,10 +136,11 @@ void cbe_processes_join(const cbe_processes *p, const double *mine, const size_t
 
 /* What one process asks of the others, and they of it. */
 typedef struct {
-    size_t *counts, *asked;   /* (size): rows that it wants of each, and each of it */
-    size_t *next;             /* (size) */
-    size_t *wanted, *numbers; /* (n): rows in the order of their owners; (sum of asked): rows of its own */
-    float *answers, *got;     /* (sum of asked, width), (n, width) */
+    size_t *counts, *asked; /* (size): rows that it wants of each, and each of it */
+    size_t *next;           /* (size) */
+    /* (n): rows in the order of their owners; (sum of asked): rows of its own */
+    size_t *wanted, *numbers;
+    float *answers, *got; /* (sum of asked, width), (n, width) */
 } rows_trade;
 
 static void free_trade(rows_trade *t)
@@ -157,8 +163,8 @@ static size_t owner_of(const size_t *first, size_t size, size_t row)
 }
 
 /* Sorts what is wanted by owner; where row i of `wanted` then lies is found the same way again. */
-static cbe_status sort_wanted(const cbe_processes *p, const size_t *first, size_t width, size_t n, const size_t *wanted,
-                              rows_trade *t, cbe_error *err)
+static cbe_status sort_wanted(const cbe_processes *p, const size_t *first, size_t width, size_t n,
+                              const size_t *wanted, rows_trade *t, cbe_error *err)
 {
     t->counts = cbe_alloc_zero(p->size, sizeof *t->counts, "rows of others", err);
     t->asked = cbe_alloc_zero(p->size, sizeof *t->asked, "rows of others", err);
@@ -168,18 +174,21 @@ static cbe_status sort_wanted(const cbe_processes *p, const size_t *first, size_
     if (!t->counts || !t->asked || !t->next || !t->wanted || !t->got) return CBE_ERR_NOMEM;
     for (size_t i = 0; i < n; i++) t->counts[owner_of(first, p->size, wanted[i])]++;
     for (size_t r = 1; r < p->size; r++) t->next[r] = t->next[r - 1] + t->counts[r - 1];
-    for (size_t i = 0; i < n; i++) t->wanted[t->next[owner_of(first, p->size, wanted[i])]++] = wanted[i];
+    for (size_t i = 0; i < n; i++)
+        t->wanted[t->next[owner_of(first, p->size, wanted[i])]++] = wanted[i];
     return CBE_OK;
 }
 
 /* What others want, copied for them. */
-static cbe_status answer(const cbe_processes *p, size_t own, size_t width, const float *rows, rows_trade *t, cbe_error *err)
+static cbe_status answer(const cbe_processes *p, size_t own, size_t width, const float *rows,
+                         rows_trade *t, cbe_error *err)
 {
     size_t total = 0;
     for (size_t r = 0; r < p->size; r++) total += t->asked[r];
     t->numbers = cbe_alloc(total, sizeof *t->numbers, "rows of others", err);
     t->answers = cbe_alloc(total, width * sizeof *t->answers, "rows of others", err);
-    const cbe_status st = cbe_processes_agree(p, t->numbers && t->answers ? CBE_OK : CBE_ERR_NOMEM, err);
+    const cbe_status st =
+        cbe_processes_agree(p, t->numbers && t->answers ? CBE_OK : CBE_ERR_NOMEM, err);
     if (st != CBE_OK) return st;
     p->transport->exchange(p, sizeof *t->numbers, t->counts, t->wanted, t->asked, t->numbers);
     for (size_t i = 0; i < total; i++)
@@ -187,12 +196,14 @@ static cbe_status answer(const cbe_processes *p, size_t own, size_t width, const
     return CBE_OK;
 }
 
-cbe_status cbe_processes_fetch_rows(const cbe_processes *p, const size_t *first, size_t width, const float *rows, size_t n,
-                                    const size_t *wanted, float *out, cbe_error *err)
+cbe_status cbe_processes_fetch_rows(const cbe_processes *p, const size_t *first, size_t width,
+                                    const float *rows, size_t n, const size_t *wanted, float *out,
+                                    cbe_error *err)
 {
     rows_trade t = {0};
     if (!p) {
-        for (size_t i = 0; i < n; i++) memcpy(out + i * width, rows + wanted[i] * width, width * sizeof *out);
+        for (size_t i = 0; i < n; i++)
+            memcpy(out + i * width, rows + wanted[i] * width, width * sizeof *out);
         return CBE_OK;
     }
     size_t *ones = cbe_alloc(p->size, sizeof *ones, "rows of others", err);
@@ -205,7 +216,8 @@ cbe_status cbe_processes_fetch_rows(const cbe_processes *p, const size_t *first,
     t.next[0] = 0;
     for (size_t r = 1; r < p->size; r++) t.next[r] = t.next[r - 1] + t.counts[r - 1];
     for (size_t i = 0; i < n; i++)
-        memcpy(out + i * width, t.got + t.next[owner_of(first, p->size, wanted[i])]++ * width, width * sizeof *out);
+        memcpy(out + i * width, t.got + t.next[owner_of(first, p->size, wanted[i])]++ * width,
+               width * sizeof *out);
 done:
     cbe_free(ones);
     free_trade(&t);
@@ -218,7 +230,8 @@ void cbe_processes_barrier(const cbe_processes *p)
 }
 
 /* Behind the segments lies the transport's handle. */
-cbe_status cbe_processes_share(const cbe_processes *p, size_t bytes, void ***segments, cbe_error *err)
+cbe_status cbe_processes_share(const cbe_processes *p, size_t bytes, void ***segments,
+                               cbe_error *err)
 {
     *segments = NULL;
     if (!p || p->on_machine != p->size) return CBE_OK;
@@ -268,7 +281,8 @@ cbe_status cbe_processes_send(cbe_processes *p, size_t bytes, const void *data, 
     return p ? p->transport->send(p, bytes, data, err) : CBE_OK;
 }
 
-cbe_status cbe_processes_receive(const cbe_processes *p, bool wait, size_t *from, size_t *bytes, void **data, cbe_error *err)
+cbe_status cbe_processes_receive(const cbe_processes *p, bool wait, size_t *from, size_t *bytes,
+                                 void **data, cbe_error *err)
 {
     *data = NULL;
     return p ? p->transport->receive(p, wait, from, bytes, data, err) : CBE_OK;

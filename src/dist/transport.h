@@ -1,5 +1,6 @@
 /*
- * transport.h - what carries numbers between processes: the calls behind cbe/processes.h, for more than one of them.
+ * transport.h - what carries numbers between processes: the calls behind cbe/processes.h, for more
+ * than one of them.
  *
  * mpi.c is one. processes.c answers for a process that is alone, and never comes here.
  */
@@ -11,22 +12,26 @@
 
 /* Lists of several processes lie one behind the other, in the order of ranks; counts are (size). */
 typedef struct {
-    cbe_status (*split)(cbe_processes **out, const cbe_processes *self, size_t size, cbe_error *err);
+    cbe_status (*split)(cbe_processes **out, const cbe_processes *self, size_t size,
+                        cbe_error *err);
     void (*destroy)(cbe_processes *self);
     void (*abort)(const cbe_processes *self, int status);
     void (*sum)(const cbe_processes *self, size_t n, double *x);
     void (*add_up)(const cbe_processes *self, size_t n, cbe_long_sum *sums);
     void (*broadcast)(const cbe_processes *self, size_t from, size_t bytes, void *x);
     void (*join)(const cbe_processes *self, const double *mine, const size_t *counts, double *all);
-    /* From each to each: lists of elements of `unit` bytes, counts[r] of them to r, from_counts[r] from r. */
-    void (*exchange)(const cbe_processes *self, size_t unit, const size_t *counts, const void *to, const size_t *from_counts,
-                     void *from);
+    /* From each to each: lists of elements of `unit` bytes, counts[r] of them to r, from_counts[r]
+     * from r. */
+    void (*exchange)(const cbe_processes *self, size_t unit, const size_t *counts, const void *to,
+                     const size_t *from_counts, void *from);
     void (*barrier)(const cbe_processes *self);
     /* segments (size) [out]; *handle for unshare. */
-    cbe_status (*share)(const cbe_processes *self, size_t bytes, void **segments, void **handle, cbe_error *err);
+    cbe_status (*share)(const cbe_processes *self, size_t bytes, void **segments, void **handle,
+                        cbe_error *err);
     void (*unshare)(void *handle);
     cbe_status (*send)(cbe_processes *self, size_t bytes, const void *data, cbe_error *err);
-    cbe_status (*receive)(const cbe_processes *self, bool wait, size_t *from, size_t *bytes, void **data, cbe_error *err);
+    cbe_status (*receive)(const cbe_processes *self, bool wait, size_t *from, size_t *bytes,
+                          void **data, cbe_error *err);
 } cbe_transport;
 
 /** Head of every transport's struct. */

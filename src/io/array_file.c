@@ -1,4 +1,5 @@
-/* array_file.c - see array_file.h. .safetensors and .npy files are mapped; .npz files are read through libzip. */
+/* array_file.c - see array_file.h. .safetensors and .npy files are mapped; .npz files are read
+ * through libzip. */
 #include "io/array_file.h"
 
 #include <errno.h>
@@ -28,7 +29,7 @@ typedef struct {
 struct cbe_array_file {
     char *path;
     cbe_safetensors *safetensors; /* one of the three */
-    cbe_mapped_file map; /* of the others */
+    cbe_mapped_file map;          /* of the others */
     zip_t *npz;
     size_t n_entries;
     entry *entries; /* of npz in the order of the archive, and of npy */
@@ -89,7 +90,8 @@ static cbe_status read_bytes(const cbe_array_file *file, zip_file_t *stream, uns
     return CBE_OK;
 }
 
-/* The head of an array of the archive. What is wrong with it is remembered, for when it is asked for. */
+/* The head of an array of the archive. What is wrong with it is remembered, for when it is asked
+ * for. */
 static cbe_status read_entry(const cbe_array_file *file, zip_uint64_t index, size_t size,
                              unsigned char *head, entry *e, cbe_error *err)
 {
@@ -123,8 +125,8 @@ static cbe_status open_npz(cbe_array_file *file, cbe_error *err)
     if (st != CBE_OK) return st;
     const zip_int64_t n = zip_get_num_entries(file->npz, 0);
     if (n > MOST_ENTRIES)
-        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: %lld entries, at most %d can be read", file->path,
-                        (long long)n, MOST_ENTRIES);
+        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: %lld entries, at most %d can be read",
+                        file->path, (long long)n, MOST_ENTRIES);
     file->entries = cbe_alloc_zero((size_t)n, sizeof *file->entries, "arrays", err);
     head = cbe_alloc(CBE_NPY_HEAD_MOST, 1, "head of an array", err);
     if (!file->entries || !head) st = CBE_ERR_NOMEM;
@@ -151,9 +153,13 @@ static cbe_status open_npz(cbe_array_file *file, cbe_error *err)
 static cbe_status check_name(const cbe_mapped_file *file, cbe_error *err)
 {
     const char *ending = strrchr(file->path, '.');
-    if (!ending || (strcmp(ending, ".npy") != 0 && strcmp(ending, ".npz") != 0) || cbe_mapped_file_is_lfs_pointer(file)) return CBE_OK;
+    if (!ending || (strcmp(ending, ".npy") != 0 && strcmp(ending, ".npz") != 0) ||
+        cbe_mapped_file_is_lfs_pointer(file))
+        return CBE_OK;
     return cbe_fail(err, CBE_ERR_FORMAT, 0,
-                    "%s: begins neither as NumPy's .npy nor as its .npz: damaged, or something else; save it again with NumPy", file->path);
+                    "%s: begins neither as NumPy's .npy nor as its .npz: damaged, or something "
+                    "else; save it again with NumPy",
+                    file->path);
 }
 
 cbe_status cbe_array_file_open(cbe_array_file **out, const char *path, const char *single_name,
@@ -187,7 +193,8 @@ done:
     return st;
 }
 
-cbe_status cbe_array_file_note(const cbe_array_file *file, cbe_inputs *inputs, cbe_input_role role, cbe_error *err)
+cbe_status cbe_array_file_note(const cbe_array_file *file, cbe_inputs *inputs, cbe_input_role role,
+                               cbe_error *err)
 {
     return file->safetensors ? cbe_safetensors_note(file->safetensors, inputs, role, err)
                              : cbe_inputs_add(inputs, role, &file->map, err);

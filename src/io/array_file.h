@@ -1,8 +1,9 @@
 /*
- * array_file.h - named arrays of numbers, from the files that PyTorch and NumPy write: .safetensors, .npz and .npy,
- * told apart by their first bytes.
+ * array_file.h - named arrays of numbers, from the files that PyTorch and NumPy write:
+ * .safetensors, .npz and .npy, told apart by their first bytes.
  *
- * Arrays are read from their beginning to their end, so that one that is compressed is never held whole.
+ * Arrays are read from their beginning to their end, so that one that is compressed is never held
+ * whole.
  */
 #ifndef CBE_IO_ARRAY_FILE_H
 #define CBE_IO_ARRAY_FILE_H
@@ -21,7 +22,8 @@ cbe_status cbe_array_file_open(cbe_array_file **out, const char *path, const cha
 void cbe_array_file_close(cbe_array_file *file); /* NULL is allowed */
 
 /** Adds the file to the inputs of a run. @return CBE_OK, CBE_ERR_NOMEM */
-cbe_status cbe_array_file_note(const cbe_array_file *file, cbe_inputs *inputs, cbe_input_role role, cbe_error *err);
+cbe_status cbe_array_file_note(const cbe_array_file *file, cbe_inputs *inputs, cbe_input_role role,
+                               cbe_error *err);
 const char *cbe_array_file_path(const cbe_array_file *file); /* borrowed */
 size_t cbe_array_file_count(const cbe_array_file *file);
 const char *cbe_array_file_name(const cbe_array_file *file, size_t i); /* borrowed */
@@ -30,7 +32,8 @@ bool cbe_array_file_has(const cbe_array_file *file, const char *name);
 const char *cbe_array_file_metadata(const cbe_array_file *file, const char *key);
 
 /** Type and shape; data is NULL.
- * @return CBE_OK; CBE_ERR_FORMAT when there is none of that name; CBE_ERR_UNSUPPORTED for its type */
+ * @return CBE_OK; CBE_ERR_FORMAT when there is none of that name; CBE_ERR_UNSUPPORTED for its
+ * type */
 cbe_status cbe_array_file_describe(const cbe_array_file *file, const char *name, cbe_tensor *out,
                                    cbe_error *err);
 

@@ -109,7 +109,8 @@ static void sync_folder(const char *folder)
 cbe_status cbe_atomic_file_sync(cbe_atomic_file *file, cbe_error *err)
 {
     if (!file->synced && fsync(file->contents.fd) != 0)
-        return cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: cannot be synced: %s", file->path, strerror(errno));
+        return cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: cannot be synced: %s", file->path,
+                        strerror(errno));
     file->synced = true;
     return CBE_OK;
 }
@@ -148,7 +149,8 @@ cbe_status cbe_atomic_file_save(const char *path, const void *data, size_t size,
     return st;
 }
 
-cbe_status cbe_atomic_file_save_in(const char *folder, const char *name, const void *data, size_t size, cbe_error *err)
+cbe_status cbe_atomic_file_save_in(const char *folder, const char *name, const void *data,
+                                   size_t size, cbe_error *err)
 {
     char *path = cbe_path_join(folder, name, err);
     if (!path) return CBE_ERR_NOMEM;

@@ -39,6 +39,7 @@ void cbe_atomic_file_abandon(cbe_atomic_file *file); /* NULL is allowed */
 /** All of it at once. */
 cbe_status cbe_atomic_file_save(const char *path, const void *data, size_t size, cbe_error *err);
 /** The same, a file of that name in a folder. */
-cbe_status cbe_atomic_file_save_in(const char *folder, const char *name, const void *data, size_t size, cbe_error *err);
+cbe_status cbe_atomic_file_save_in(const char *folder, const char *name, const void *data,
+                                   size_t size, cbe_error *err);
 
 #endif

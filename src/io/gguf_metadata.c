@@ -1,7 +1,8 @@
 /*
  * gguf_metadata.c - the values of a .gguf file's metadata; see cbe/gguf.h.
  *
- * Values stay where they are in the mapped file. Reading the container has checked that each lies in it.
+ * Values stay where they are in the mapped file. Reading the container has checked that each lies
+ * in it.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -86,41 +87,20 @@ static number load_number(uint32_t type, const unsigned char *at)
 {
     number result = {.kind = NOT_A_NUMBER_TYPE};
     switch ((cbe_gguf_value_type)type) {
-    case CBE_GGUF_U8:
-        CBE_LOAD(uint8_t, UNSIGNED, u);
-        break;
-    case CBE_GGUF_I8:
-        CBE_LOAD(int8_t, SIGNED, i);
-        break;
-    case CBE_GGUF_U16:
-        CBE_LOAD(uint16_t, UNSIGNED, u);
-        break;
-    case CBE_GGUF_I16:
-        CBE_LOAD(int16_t, SIGNED, i);
-        break;
-    case CBE_GGUF_U32:
-        CBE_LOAD(uint32_t, UNSIGNED, u);
-        break;
-    case CBE_GGUF_I32:
-        CBE_LOAD(int32_t, SIGNED, i);
-        break;
-    case CBE_GGUF_F32:
-        CBE_LOAD(float, FLOATING, d);
-        break;
-    case CBE_GGUF_U64:
-        CBE_LOAD(uint64_t, UNSIGNED, u);
-        break;
-    case CBE_GGUF_I64:
-        CBE_LOAD(int64_t, SIGNED, i);
-        break;
-    case CBE_GGUF_F64:
-        CBE_LOAD(double, FLOATING, d);
-        break;
+    case CBE_GGUF_U8: CBE_LOAD(uint8_t, UNSIGNED, u); break;
+    case CBE_GGUF_I8: CBE_LOAD(int8_t, SIGNED, i); break;
+    case CBE_GGUF_U16: CBE_LOAD(uint16_t, UNSIGNED, u); break;
+    case CBE_GGUF_I16: CBE_LOAD(int16_t, SIGNED, i); break;
+    case CBE_GGUF_U32: CBE_LOAD(uint32_t, UNSIGNED, u); break;
+    case CBE_GGUF_I32: CBE_LOAD(int32_t, SIGNED, i); break;
+    case CBE_GGUF_F32: CBE_LOAD(float, FLOATING, d); break;
+    case CBE_GGUF_U64: CBE_LOAD(uint64_t, UNSIGNED, u); break;
+    case CBE_GGUF_I64: CBE_LOAD(int64_t, SIGNED, i); break;
+    case CBE_GGUF_F64: CBE_LOAD(double, FLOATING, d); break;
     case CBE_GGUF_BOOL:
     case CBE_GGUF_STRING:
     case CBE_GGUF_ARRAY:
-    case CBE_GGUF_N_VALUE_TYPES:
-        break;
+    case CBE_GGUF_N_VALUE_TYPES: break;
     }
     return result;
 }

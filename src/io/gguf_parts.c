@@ -1,9 +1,9 @@
 /*
  * gguf_parts.c - models of one or several .gguf files: opening them, and finding their tensors.
  *
- * A split model is NAME-00001-of-00003.gguf and its neighbours: every part says which it is and how many
- * there are (split.no, from 0, and split.count), the first holds all other metadata, and each tensor lies
- * in one of them.
+ * A split model is NAME-00001-of-00003.gguf and its neighbours: every part says which it is and how
+ * many there are (split.no, from 0, and split.count), the first holds all other metadata, and each
+ * tensor lies in one of them.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -31,7 +31,8 @@ static void print_suffix(char text[SUFFIX_SIZE], uint64_t number, uint64_t count
              NUMBER_DIGITS, count);
 }
 
-/* Opens part `number` (from 1) and checks that it is that part. path has room and the first part's name. */
+/* Opens part `number` (from 1) and checks that it is that part. path has room and the first part's
+ * name. */
 static cbe_status open_other(cbe_gguf *first, char *path, size_t stem, uint64_t number,
                              uint64_t count, cbe_error *err)
 {

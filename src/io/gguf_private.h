@@ -1,6 +1,6 @@
 /*
- * gguf_private.h - what an open .gguf file holds, for gguf.c (the container), gguf_metadata.c (values) and
- * gguf_parts.c (models of one or several files).
+ * gguf_private.h - what an open .gguf file holds, for gguf.c (the container), gguf_metadata.c
+ * (values) and gguf_parts.c (models of one or several files).
  */
 #ifndef CBE_IO_GGUF_PRIVATE_H
 #define CBE_IO_GGUF_PRIVATE_H

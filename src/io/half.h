@@ -1,6 +1,6 @@
 /*
- * half.h - 16-bit floats to float, with integer operations, because the baseline instruction set has
- * no conversion; no branch, so that loops vectorise.
+ * half.h - 16-bit floats to float, with integer operations, because the baseline instruction set
+ * has no conversion; no branch, so that loops vectorise.
  */
 #ifndef CBE_IO_HALF_H
 #define CBE_IO_HALF_H

@@ -20,8 +20,9 @@ static json_free_t given_free;
 static _Thread_local struct {
     bool was_short;
     bool parsing;
-    jmp_buf out;          /* of the parser */
-    block_list made, dropped; /* by the parser: all that it asked for, and what it gave back, which is freed at its end */
+    jmp_buf out; /* of the parser */
+    /* by the parser: all that it asked for, and what it gave back, which is freed at its end */
+    block_list made, dropped;
 } mine;
 
 static void list_free(block_list *list)
@@ -104,12 +105,13 @@ static json_t *parse(const char *text, size_t length, size_t flags, json_error_t
     return mine.was_short ? NULL : root;
 }
 
-cbe_status cbe_json_parse(json_t **out, const char *text, size_t length, size_t flags, const char *path, json_error_t *problem,
-                          cbe_error *err)
+cbe_status cbe_json_parse(json_t **out, const char *text, size_t length, size_t flags,
+                          const char *path, json_error_t *problem, cbe_error *err)
 {
     cbe_json_begin();
     json_t *root = parse(text ? text : "", length, flags, problem);
-    if (mine.was_short) return cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: out of memory while its JSON is read", path);
+    if (mine.was_short)
+        return cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: out of memory while its JSON is read", path);
     if (!root) return CBE_ERR_FORMAT;
     *out = root;
     return CBE_OK;

@@ -15,8 +15,8 @@
 #include "core/memory.h"
 #include "io/input_list.h"
 
-/* The files that are mapped. A signal handler reads the table at any moment: an entry is complete before its `begin` is set, and
- * `begin` is taken away before the path is freed. */
+/* The files that are mapped. A signal handler reads the table at any moment: an entry is complete
+ * before its `begin` is set, and `begin` is taken away before the path is freed. */
 enum { MOST_ENTRIES = 4096 };
 enum { ENTRY_FREE = 0, ENTRY_TAKEN = 1 }; /* in place of an address */
 
@@ -51,7 +51,8 @@ const char *cbe_mapped_file_at(const void *address)
 {
     for (size_t i = 0; i < MOST_ENTRIES; i++) {
         const uintptr_t begin = atomic_load(&entries[i].begin), at = (uintptr_t)address;
-        if (begin > ENTRY_TAKEN && at >= begin && at - begin < entries[i].size) return entries[i].path;
+        if (begin > ENTRY_TAKEN && at >= begin && at - begin < entries[i].size)
+            return entries[i].path;
     }
     return NULL;
 }
@@ -64,10 +65,12 @@ cbe_status cbe_mapped_file_open(cbe_mapped_file *file, const char *path, cbe_err
     // Without O_NONBLOCK a named pipe would be waited for instead of refused.
     const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
-        return cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: cannot be opened: %s", path, strerror(errno));
+        return cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: cannot be opened: %s", path,
+                        strerror(errno));
     struct stat info;
     if (fstat(fd, &info) != 0) {
-        st = cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: cannot be examined: %s", path, strerror(errno));
+        st = cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: cannot be examined: %s", path,
+                      strerror(errno));
         goto done;
     }
     if (!S_ISREG(info.st_mode)) {
@@ -89,7 +92,8 @@ cbe_status cbe_mapped_file_open(cbe_mapped_file *file, const char *path, cbe_err
     if (mapped.size > 0) {
         void *data = mmap(NULL, mapped.size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (data == MAP_FAILED) {
-            st = cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: cannot be mapped: %s", path, strerror(errno));
+            st = cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: cannot be mapped: %s", path,
+                          strerror(errno));
             goto done;
         }
         mapped.data = data;

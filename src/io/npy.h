@@ -2,7 +2,8 @@
  * npy.h - the header of NumPy's .npy format.
  *
  *   file   := "\x93NUMPY" major(u8) minor(u8) length(u16, from major 2 on u32) header data
- *   header := {'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }   a Python literal, padded by spaces
+ *   header := {'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }
+ *             a Python literal, padded by spaces
  */
 #ifndef CBE_IO_NPY_H
 #define CBE_IO_NPY_H
@@ -18,12 +19,14 @@ enum {
 
 bool cbe_npy_is(const unsigned char *data, size_t size);
 
-/** Reads the head of an array. out gets dtype, dimensions, n_elements and n_bytes; data and name are left.
+/** Reads the head of an array. out gets dtype, dimensions, n_elements and n_bytes; data and name
+ * are left.
  * @param data       the first size bytes, whole or at least CBE_NPY_HEAD_MOST of them
  * @param file_size  bytes of the whole, which the array must fit
  * @param path       named in messages
  * @param head_size  [out] bytes before the data
- * @return CBE_OK; CBE_ERR_FORMAT; CBE_ERR_UNSUPPORTED for big-endian, Fortran order and types that are not read */
+ * @return CBE_OK; CBE_ERR_FORMAT; CBE_ERR_UNSUPPORTED for big-endian, Fortran order and types that
+ * are not read */
 cbe_status cbe_npy_read_head(const unsigned char *data, size_t size, size_t file_size,
                              const char *path, cbe_tensor *out, size_t *head_size, cbe_error *err);
 

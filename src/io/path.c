@@ -31,7 +31,9 @@ cbe_status cbe_path_look(const char *path, cbe_path_kind *out, cbe_error *err)
 {
     struct stat info;
     if (stat(path, &info) == 0)
-        *out = S_ISDIR(info.st_mode) ? CBE_PATH_FOLDER : S_ISREG(info.st_mode) ? CBE_PATH_FILE : CBE_PATH_OTHER;
+        *out = S_ISDIR(info.st_mode)   ? CBE_PATH_FOLDER
+               : S_ISREG(info.st_mode) ? CBE_PATH_FILE
+                                       : CBE_PATH_OTHER;
     else if (errno == ENOENT || errno == ENOTDIR)
         *out = CBE_PATH_NOTHING;
     else

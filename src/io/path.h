@@ -23,11 +23,12 @@ typedef struct {
 cbe_folder_mark cbe_folder_mark_of(const char *folder);
 /** Marks the folder of a file; not known where memory is short. */
 cbe_folder_mark cbe_folder_mark_of_file(const char *path);
-/** @return CBE_OK, also of a mark that is not known; CBE_ERR_IO: the path leads to another folder now, or to none; CBE_ERR_SYSTEM:
- * it cannot be told */
+/** @return CBE_OK, also of a mark that is not known; CBE_ERR_IO: the path leads to another folder
+ * now, or to none; CBE_ERR_SYSTEM: it cannot be told */
 cbe_status cbe_folder_mark_check(const cbe_folder_mark *mark, const char *folder, cbe_error *err);
 /** The same of the folder of a file. @return also CBE_ERR_NOMEM */
-cbe_status cbe_folder_mark_check_file(const cbe_folder_mark *mark, const char *path, cbe_error *err);
+cbe_status cbe_folder_mark_check_file(const cbe_folder_mark *mark, const char *path,
+                                      cbe_error *err);
 /** The path behind all symbolic links of its last name: of a link that leads nowhere, the name that
  * it would have. What lies there, and whether its folder does, is not looked at.
  * @param out  to cbe_free
@@ -41,10 +42,11 @@ cbe_status cbe_path_make_folder(const char *folder, cbe_error *err);
 
 typedef enum { CBE_PATH_NOTHING, CBE_PATH_FILE, CBE_PATH_FOLDER, CBE_PATH_OTHER } cbe_path_kind;
 
-/** What lies there: a device or pipe is CBE_PATH_OTHER. That there is nothing is an answer; that it cannot be told is a failure.
- * *out is untouched then. @return CBE_OK, or cbe_status_of_errno */
+/** What lies there: a device or pipe is CBE_PATH_OTHER. That there is nothing is an answer; that it
+ * cannot be told is a failure. *out is untouched then. @return CBE_OK, or cbe_status_of_errno */
 cbe_status cbe_path_look(const char *path, cbe_path_kind *out, cbe_error *err);
-/** Whether there is a file of that name in the folder that is no folder itself. *out is untouched on failure.
+/** Whether there is a file of that name in the folder that is no folder itself. *out is untouched
+ * on failure.
  * @return CBE_OK, CBE_ERR_NOMEM, or what cbe_path_look says */
 cbe_status cbe_path_has(const char *folder, const char *name, bool *out, cbe_error *err);
 

@@ -1,10 +1,10 @@
 /*
  * pickle_tensors.c - see pickle_tensors.h. Opcodes: Python's Lib/pickletools.py.
  *
- * Values are records in one array and refer to each other by index, so that nothing is copied, nothing is walked
- * recursively, and what is used twice takes room once. An opcode is at least one byte, makes at most one value and puts it
- * on the stack at most once, and takes at most what is there: arrays with one place for each byte of the pickle cannot
- * overflow.
+ * Values are records in one array and refer to each other by index, so that nothing is copied,
+ * nothing is walked recursively, and what is used twice takes room once. An opcode is at least one
+ * byte, makes at most one value and puts it on the stack at most once, and takes at most what is
+ * there: arrays with one place for each byte of the pickle cannot overflow.
  */
 #include "io/pickle_tensors.h"
 
@@ -22,7 +22,17 @@ enum { LOWEST_PROTOCOL = 2, HIGHEST_PROTOCOL = 5, MOST_TEXT = 256, MOST_LONG = 8
 typedef uint32_t value_index;
 static const value_index NO_VALUE = UINT32_MAX;
 
-typedef enum { V_NONE, V_BOOL, V_INTEGER, V_TEXT, V_TUPLE, V_DICT, V_GLOBAL, V_STORAGE, V_TENSOR } value_kind;
+typedef enum {
+    V_NONE,
+    V_BOOL,
+    V_INTEGER,
+    V_TEXT,
+    V_TUPLE,
+    V_DICT,
+    V_GLOBAL,
+    V_STORAGE,
+    V_TENSOR
+} value_kind;
 static const char *const kind_names[] = {"None",   "a boolean", "an integer", "a string", "a tuple",
                                          "a dict", "a global",  "a storage",  "a tensor"};
 _Static_assert(sizeof kind_names / sizeof *kind_names == V_TENSOR + 1, "one name for each kind");
@@ -185,8 +195,8 @@ static const char *opcode_name(unsigned char code)
 
 static cbe_status fail(const machine *m, const char *what)
 {
-    return cbe_fail(m->err, CBE_ERR_FORMAT, (int64_t)m->opcode, "%s: %s (byte %zu of its pickle)", m->path, what,
-                    m->opcode);
+    return cbe_fail(m->err, CBE_ERR_FORMAT, (int64_t)m->opcode, "%s: %s (byte %zu of its pickle)",
+                    m->path, what, m->opcode);
 }
 
 static cbe_status fail_opcode(const machine *m, unsigned char code)
@@ -194,9 +204,11 @@ static cbe_status fail_opcode(const machine *m, unsigned char code)
     const char *name = opcode_name(code);
     if (!name)
         return cbe_fail(m->err, CBE_ERR_FORMAT, (int64_t)m->opcode,
-                        "%s: 0x%02x is no opcode of a pickle (byte %zu of its pickle)", m->path, code, m->opcode);
+                        "%s: 0x%02x is no opcode of a pickle (byte %zu of its pickle)", m->path,
+                        code, m->opcode);
     return cbe_fail(m->err, CBE_ERR_FORMAT, (int64_t)m->opcode,
-                    "%s: refused: opcode %s (byte %zu of its pickle) has no place in a state dict; only tensors are "
+                    "%s: refused: opcode %s (byte %zu of its pickle) has no place in a state dict; "
+                    "only tensors are "
                     "read, nothing is executed",
                     m->path, name, m->opcode);
 }
@@ -301,12 +313,13 @@ static cbe_status push_global(machine *m, text module, text name)
     for (size_t i = 0; i < N_GLOBALS; i++)
         if (text_is(module, globals[i].module) && text_is(name, globals[i].name))
             return push(m, (value){V_GLOBAL, {.global = i}});
-    const int shown[2] = {module.length < 100 ? (int)module.length : 100, name.length < 100 ? (int)name.length : 100};
-    return cbe_fail(
-        m->err, CBE_ERR_FORMAT, (int64_t)m->opcode,
-        "%s: refused: the pickle names '%.*s.%.*s' (byte %zu), which has no place in a state dict; only tensors are "
-        "read, nothing is executed",
-        m->path, shown[0], module.start, shown[1], name.start, m->opcode);
+    const int shown[2] = {module.length < 100 ? (int)module.length : 100,
+                          name.length < 100 ? (int)name.length : 100};
+    return cbe_fail(m->err, CBE_ERR_FORMAT, (int64_t)m->opcode,
+                    "%s: refused: the pickle names '%.*s.%.*s' (byte %zu), which has no place in a "
+                    "state dict; only tensors are "
+                    "read, nothing is executed",
+                    m->path, shown[0], module.start, shown[1], name.start, m->opcode);
 }
 
 /* A line of GLOBAL, without its end. */
@@ -350,7 +363,8 @@ static cbe_status memo_put(machine *m, uint64_t index)
 
 static cbe_status memo_get(machine *m, uint64_t index)
 {
-    if (index >= m->size || m->memo[index] == NO_VALUE) return fail(m, "nothing was put where the memo is read");
+    if (index >= m->size || m->memo[index] == NO_VALUE)
+        return fail(m, "nothing was put where the memo is read");
     m->stack[m->height++] = m->memo[index];
     return CBE_OK;
 }
@@ -410,29 +424,33 @@ static cbe_status persistent_id(machine *m)
         item(m, id, 3)->kind != V_TEXT || item(m, id, 4)->kind != V_INTEGER)
         return fail(m, "a persistent id is not ('storage', type, key, device, number of elements)");
     const size_t type = item(m, id, 1)->as.global;
-    return push(m, (value){V_STORAGE,
-                           {.storage = {globals[type].dtype, (uint32_t)type, m->items[id->as.tuple.first + 2],
-                                        item(m, id, 4)->as.integer}}});
+    return push(
+        m, (value){V_STORAGE,
+                   {.storage = {globals[type].dtype, (uint32_t)type,
+                                m->items[id->as.tuple.first + 2], item(m, id, 4)->as.integer}}});
 }
 
 /* _rebuild_tensor_v2(storage, offset, size, stride, requires_grad, backward_hooks[, metadata]) */
 static cbe_status rebuild_tensor(machine *m, const value *arguments)
 {
     const size_t n = arguments->as.tuple.count;
-    static const value_kind kinds[] = {V_STORAGE, V_INTEGER, V_TUPLE, V_TUPLE, V_BOOL, V_DICT, V_DICT};
-    static const char *const wanted[] = {"the storage",   "the offset",     "the size", "the strides",
-                                         "requires_grad", "backward_hooks", "metadata"};
+    static const value_kind kinds[] = {V_STORAGE, V_INTEGER, V_TUPLE, V_TUPLE,
+                                       V_BOOL,    V_DICT,    V_DICT};
+    static const char *const wanted[] = {"the storage", "the offset",    "the size",
+                                         "the strides", "requires_grad", "backward_hooks",
+                                         "metadata"};
     if (n != 6 && n != 7) return fail(m, "_rebuild_tensor_v2 with a wrong number of arguments");
     for (size_t i = 0; i < n; i++)
         if (item(m, arguments, i)->kind != kinds[i])
             return cbe_fail(m->err, CBE_ERR_FORMAT, (int64_t)m->opcode,
-                            "%s: _rebuild_tensor_v2: %s is %s (byte %zu of its pickle)", m->path, wanted[i],
-                            kind_names[item(m, arguments, i)->kind], m->opcode);
+                            "%s: _rebuild_tensor_v2: %s is %s (byte %zu of its pickle)", m->path,
+                            wanted[i], kind_names[item(m, arguments, i)->kind], m->opcode);
     for (size_t i = 5; i < n; i++)
         if (item(m, arguments, i)->as.dict.first != NO_VALUE)
             return fail(m, "_rebuild_tensor_v2: a tensor with hooks or metadata cannot be read");
     const value_index *at = m->items + arguments->as.tuple.first;
-    return push(m, (value){V_TENSOR, {.tensor = {at[0], at[2], at[3], item(m, arguments, 1)->as.integer}}});
+    return push(
+        m, (value){V_TENSOR, {.tensor = {at[0], at[2], at[3], item(m, arguments, 1)->as.integer}}});
 }
 
 static cbe_status reduce(machine *m)
@@ -444,8 +462,8 @@ static cbe_status reduce(machine *m)
     if (arguments->kind != V_TUPLE) return fail(m, "REDUCE without a tuple of arguments");
     if (function->kind != V_GLOBAL)
         return cbe_fail(m->err, CBE_ERR_FORMAT, (int64_t)m->opcode,
-                        "%s: refused: REDUCE calls %s (byte %zu of its pickle)", m->path, kind_names[function->kind],
-                        m->opcode);
+                        "%s: refused: REDUCE calls %s (byte %zu of its pickle)", m->path,
+                        kind_names[function->kind], m->opcode);
     const size_t n = arguments->as.tuple.count;
     switch (globals[function->as.global].role) {
     case G_ORDERED_DICT:
@@ -453,8 +471,8 @@ static cbe_status reduce(machine *m)
         return push_dict(m, true);
     case G_REBUILD_TENSOR: return rebuild_tensor(m, arguments);
     case G_REBUILD_PARAMETER: /* (tensor, requires_grad, backward_hooks) */
-        if (n != 3 || item(m, arguments, 0)->kind != V_TENSOR || item(m, arguments, 1)->kind != V_BOOL ||
-            item(m, arguments, 2)->kind != V_DICT)
+        if (n != 3 || item(m, arguments, 0)->kind != V_TENSOR ||
+            item(m, arguments, 1)->kind != V_BOOL || item(m, arguments, 2)->kind != V_DICT)
             return fail(m, "_rebuild_parameter with wrong arguments");
         m->stack[m->height++] = m->items[arguments->as.tuple.first];
         return CBE_OK;
@@ -462,11 +480,12 @@ static cbe_status reduce(machine *m)
     }
     return cbe_fail(m->err, CBE_ERR_FORMAT, (int64_t)m->opcode,
                     "%s: refused: REDUCE calls %s.%s (byte %zu of its pickle)", m->path,
-                    globals[function->as.global].module, globals[function->as.global].name, m->opcode);
+                    globals[function->as.global].module, globals[function->as.global].name,
+                    m->opcode);
 }
 
-/* The state that nn.Module.state_dict() gives its OrderedDict: {'_metadata': OrderedDict of versions}. It says nothing of
- * the tensors, and is dropped. */
+/* The state that nn.Module.state_dict() gives its OrderedDict: {'_metadata': OrderedDict of
+ * versions}. It says nothing of the tensors, and is dropped. */
 static cbe_status build(machine *m)
 {
     value_index s = 0;
@@ -489,7 +508,8 @@ static cbe_status check_frame(machine *m)
 {
     uint64_t length;
     if (!take_number(m, 8, &length)) return CBE_ERR_FORMAT;
-    return length <= m->size - m->at ? CBE_OK : fail(m, "truncated: a frame is longer than the pickle");
+    return length <= m->size - m->at ? CBE_OK
+                                     : fail(m, "truncated: a frame is longer than the pickle");
 }
 
 static cbe_status check_protocol(machine *m)
@@ -515,7 +535,9 @@ static cbe_status step(machine *m, unsigned char code)
     case 0x88: return push(m, (value){V_BOOL, {.integer = 1}});
     case 0x89: return push(m, (value){V_BOOL, {.integer = 0}});
     case 'J':
-        return take_number(m, 4, &n) ? push_integer(m, (int64_t)n - (n >> 31 ? INT64_C(1) << 32 : 0)) : CBE_ERR_FORMAT;
+        return take_number(m, 4, &n)
+                   ? push_integer(m, (int64_t)n - (n >> 31 ? INT64_C(1) << 32 : 0))
+                   : CBE_ERR_FORMAT;
     case 'K': return take_number(m, 1, &n) ? push_integer(m, (int64_t)n) : CBE_ERR_FORMAT;
     case 'M': return take_number(m, 2, &n) ? push_integer(m, (int64_t)n) : CBE_ERR_FORMAT;
     case 0x8a: return push_long(m);
@@ -569,11 +591,12 @@ static cbe_status copy_text(const machine *m, const value *v, const char *what, 
 {
     const text t = v->as.text;
     bool plain = v->kind == V_TEXT && t.length > 0 && t.length <= MOST_TEXT;
-    for (size_t i = 0; plain && i < t.length; i++) plain = (unsigned char)t.start[i] > 0x20 && t.start[i] != 0x7f;
+    for (size_t i = 0; plain && i < t.length; i++)
+        plain = (unsigned char)t.start[i] > 0x20 && t.start[i] != 0x7f;
     if (!plain)
         return cbe_fail(m->err, CBE_ERR_FORMAT, -1,
-                        "%s: %s of its pickle is not a string of 1 to %d characters without blanks", m->path, what,
-                        MOST_TEXT);
+                        "%s: %s of its pickle is not a string of 1 to %d characters without blanks",
+                        m->path, what, MOST_TEXT);
     *out = cbe_copy_string(t.start, t.length, m->err);
     return *out ? CBE_OK : CBE_ERR_NOMEM;
 }
@@ -589,14 +612,16 @@ static cbe_status place(const machine *m, const value *v, cbe_pickle_tensor *t)
     const value *storage = &m->values[v->as.tensor.storage], *dims = &m->values[v->as.tensor.dims],
                 *strides = &m->values[v->as.tensor.strides];
     if (v->as.tensor.offset < 0 || storage->as.storage.n_elements < 0)
-        return cbe_fail(m->err, CBE_ERR_FORMAT, -1, "%s: tensor '%s': a negative offset or length of its storage",
-                        m->path, t->name);
+        return cbe_fail(m->err, CBE_ERR_FORMAT, -1,
+                        "%s: tensor '%s': a negative offset or length of its storage", m->path,
+                        t->name);
     t->offset = (size_t)v->as.tensor.offset;
     t->storage_elements = (size_t)storage->as.storage.n_elements;
     t->n_dims = dims->as.tuple.count;
     if (t->n_dims > CBE_MAX_DIMS || strides->as.tuple.count != t->n_dims)
         return cbe_fail(m->err, CBE_ERR_FORMAT, -1,
-                        "%s: tensor '%s': %zu dimensions and %zu strides; as many of both, at most %d, can be read",
+                        "%s: tensor '%s': %zu dimensions and %zu strides; as many of both, at most "
+                        "%d, can be read",
                         m->path, t->name, t->n_dims, (size_t)strides->as.tuple.count, CBE_MAX_DIMS);
     size_t last = 0, product;
     bool fits = true;
@@ -604,19 +629,23 @@ static cbe_status place(const machine *m, const value *v, cbe_pickle_tensor *t)
     for (size_t i = 0; i < t->n_dims; i++) {
         if (!is_size(item(m, dims, i)) || !is_size(item(m, strides, i)))
             return cbe_fail(m->err, CBE_ERR_FORMAT, -1,
-                            "%s: tensor '%s': a size or stride that is negative or no integer", m->path, t->name);
+                            "%s: tensor '%s': a size or stride that is negative or no integer",
+                            m->path, t->name);
         t->dims[i] = (size_t)item(m, dims, i)->as.integer;
         t->strides[i] = (size_t)item(m, strides, i)->as.integer;
         fits = fits && cbe_mul_size(t->n_elements, t->dims[i], &t->n_elements);
         if (t->dims[i] > 0)
-            fits = fits && cbe_mul_size(t->dims[i] - 1, t->strides[i], &product) && cbe_add_size(last, product, &last);
+            fits = fits && cbe_mul_size(t->dims[i] - 1, t->strides[i], &product) &&
+                   cbe_add_size(last, product, &last);
     }
     if (!fits)
-        return cbe_fail(m->err, CBE_ERR_FORMAT, -1, "%s: tensor '%s': its size or strides overflow", m->path, t->name);
+        return cbe_fail(m->err, CBE_ERR_FORMAT, -1, "%s: tensor '%s': its size or strides overflow",
+                        m->path, t->name);
     if (t->n_elements == 0) return CBE_OK;
     if (t->offset >= t->storage_elements || last >= t->storage_elements - t->offset)
         return cbe_fail(m->err, CBE_ERR_FORMAT, -1,
-                        "%s: tensor '%s' leaves its storage: its last element is number %zu + %zu, the storage has %zu",
+                        "%s: tensor '%s' leaves its storage: its last element is number %zu + %zu, "
+                        "the storage has %zu",
                         m->path, t->name, t->offset, last, t->storage_elements);
     t->extent = last + 1;
     return CBE_OK;
@@ -628,18 +657,24 @@ static cbe_status record(const machine *m, const pair *p, cbe_pickle_tensor *t)
     const value *v = &m->values[p->value];
     if ((st = copy_text(m, &m->values[p->key], "a key", &t->name)) != CBE_OK) return st;
     if (v->kind != V_TENSOR)
-        return cbe_fail(m->err, CBE_ERR_FORMAT, -1, "%s: entry '%s' is %s, a state dict holds tensors only", m->path,
-                        t->name, kind_names[v->kind]);
+        return cbe_fail(m->err, CBE_ERR_FORMAT, -1,
+                        "%s: entry '%s' is %s, a state dict holds tensors only", m->path, t->name,
+                        kind_names[v->kind]);
     const value *storage = &m->values[v->as.tensor.storage];
     t->dtype = storage->as.storage.dtype;
     if (t->dtype == CBE_N_DTYPES)
-        return cbe_fail(m->err, CBE_ERR_UNSUPPORTED, -1,
-                        "%s: tensor '%s' is a %s: convert it to float32, float64, float16 or bfloat16", m->path,
-                        t->name, globals[storage->as.storage.global].name);
-    if ((st = copy_text(m, &m->values[storage->as.storage.key], "a storage's key", &t->storage)) != CBE_OK) return st;
-    if (strspn(t->storage, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz") != strlen(t->storage))
-        return cbe_fail(m->err, CBE_ERR_FORMAT, -1, "%s: tensor '%s': '%.80s' cannot be the key of a storage", m->path,
-                        t->name, t->storage);
+        return cbe_fail(
+            m->err, CBE_ERR_UNSUPPORTED, -1,
+            "%s: tensor '%s' is a %s: convert it to float32, float64, float16 or bfloat16", m->path,
+            t->name, globals[storage->as.storage.global].name);
+    if ((st = copy_text(m, &m->values[storage->as.storage.key], "a storage's key", &t->storage)) !=
+        CBE_OK)
+        return st;
+    if (strspn(t->storage, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz") !=
+        strlen(t->storage))
+        return cbe_fail(m->err, CBE_ERR_FORMAT, -1,
+                        "%s: tensor '%s': '%.80s' cannot be the key of a storage", m->path, t->name,
+                        t->storage);
     return place(m, v, t);
 }
 
@@ -653,11 +688,12 @@ static cbe_status collect(const machine *m, value_index result, cbe_pickle_tenso
     cbe_status st;
     const value *dict = &m->values[result];
     if (dict->kind != V_DICT)
-        return cbe_fail(m->err, CBE_ERR_FORMAT, -1, "%s: holds %s, not a state dict of tensors", m->path,
-                        kind_names[dict->kind]);
+        return cbe_fail(m->err, CBE_ERR_FORMAT, -1, "%s: holds %s, not a state dict of tensors",
+                        m->path, kind_names[dict->kind]);
     size_t n = 0;
     for (uint32_t i = dict->as.dict.first; i != NO_VALUE; i = m->pairs[i].next) n++;
-    if (!(out->tensors = cbe_alloc_zero(n, sizeof *out->tensors, "list of tensors", m->err))) return CBE_ERR_NOMEM;
+    if (!(out->tensors = cbe_alloc_zero(n, sizeof *out->tensors, "list of tensors", m->err)))
+        return CBE_ERR_NOMEM;
     for (uint32_t i = dict->as.dict.first; i != NO_VALUE; i = m->pairs[i].next)
         if ((st = record(m, &m->pairs[i], &out->tensors[out->n++])) != CBE_OK) return st;
     qsort(out->tensors, n, sizeof *out->tensors, compare_names);
@@ -668,15 +704,16 @@ static cbe_status collect(const machine *m, value_index result, cbe_pickle_tenso
     return CBE_OK;
 }
 
-cbe_status cbe_pickle_tensors_read(cbe_pickle_tensors *out, const unsigned char *data, size_t size, const char *path,
-                                   cbe_error *err)
+cbe_status cbe_pickle_tensors_read(cbe_pickle_tensors *out, const unsigned char *data, size_t size,
+                                   const char *path, cbe_error *err)
 {
     cbe_status st = CBE_ERR_NOMEM;
     cbe_pickle_tensors made = {0};
     machine m = {.path = path, .data = data, .size = size, .err = err};
     value_index result = 0;
     if (size > CBE_PICKLE_MOST)
-        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: its pickle has %zu bytes, at most %d are read", path, size,
+        return cbe_fail(err, CBE_ERR_FORMAT, -1,
+                        "%s: its pickle has %zu bytes, at most %d are read", path, size,
                         CBE_PICKLE_MOST);
     if (!(m.values = cbe_alloc(size, sizeof *m.values, "pickle", err)) ||
         !(m.stack = cbe_alloc(size, sizeof *m.stack, "pickle", err)) ||

@@ -1,9 +1,9 @@
 /*
  * quantised_blocks.c - see quantised_blocks.h.
  *
- * Blocks of 32: byte j of the quants holds item j in its low half and item j + 16 in its high half; a
- * fifth bit of item j is bit j of a 32-bit word. Blocks of 256 ("k-quants") have eight or sixteen groups
- * with small integer scales of their own; their layouts are drawn where they are read.
+ * Blocks of 32: byte j of the quants holds item j in its low half and item j + 16 in its high half;
+ * a fifth bit of item j is bit j of a 32-bit word. Blocks of 256 ("k-quants") have eight or sixteen
+ * groups with small integer scales of their own; their layouts are drawn where they are read.
  */
 #include "io/quantised_blocks.h"
 
@@ -130,9 +130,9 @@ void cbe_convert_q2_k(const unsigned char *data, size_t count, float *out)
 }
 
 /*
- * Third bits, inverted (bit g of byte i: item i of the g-th 32); quants of 2 bits as in q2_k; scales of
- * 6 bits less 32: the low 4 bits of scales 0 to 7 and 8 to 15 in the halves of bytes 0 to 7, the upper two
- * of scale 4 r + i in byte 8 + i at bit 2 r; d.
+ * Third bits, inverted (bit g of byte i: item i of the g-th 32); quants of 2 bits as in q2_k;
+ * scales of 6 bits less 32: the low 4 bits of scales 0 to 7 and 8 to 15 in the halves of bytes 0 to
+ * 7, the upper two of scale 4 r + i in byte 8 + i at bit 2 r; d.
  */
 void cbe_convert_q3_k(const unsigned char *data, size_t count, float *out)
 {
@@ -155,9 +155,9 @@ void cbe_convert_q3_k(const unsigned char *data, size_t count, float *out)
 }
 
 /*
- * Scales and minima of the 8 groups of q4_k and q5_k, 6 bits each, in 12 bytes: those of groups 0 to 3 in
- * the low bits of bytes 0 to 3 and 4 to 7; of groups 4 to 7 the low 4 bits in the halves of bytes 8 to 11,
- * the upper two in the high bits of bytes 0 to 7.
+ * Scales and minima of the 8 groups of q4_k and q5_k, 6 bits each, in 12 bytes: those of groups 0
+ * to 3 in the low bits of bytes 0 to 3 and 4 to 7; of groups 4 to 7 the low 4 bits in the halves of
+ * bytes 8 to 11, the upper two in the high bits of bytes 0 to 7.
  */
 static void group_scale(const unsigned char *packed, int group, int *scale, int *minimum)
 {
@@ -208,8 +208,9 @@ void cbe_convert_q5_k(const unsigned char *data, size_t count, float *out)
 }
 
 /*
- * Low 4 bits: of 64 bytes the low halves are items 0 to 63 of 128, the high halves the others; upper two
- * bits: byte i of 32 holds those of items i, i + 32, i + 64, i + 96; signed scales of 16 groups; d.
+ * Low 4 bits: of 64 bytes the low halves are items 0 to 63 of 128, the high halves the others;
+ * upper two bits: byte i of 32 holds those of items i, i + 32, i + 64, i + 96; signed scales of 16
+ * groups; d.
  */
 void cbe_convert_q6_k(const unsigned char *data, size_t count, float *out)
 {

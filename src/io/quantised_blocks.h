@@ -1,8 +1,9 @@
 /*
  * quantised_blocks.h - GGUF's quantised types to float, each block by itself.
  *
- * Every function expands count elements, whole blocks, from data of any alignment. Products and sums
- * are rounded in the order of the format's reference implementation, so that results have its bits.
+ * Every function expands count elements, whole blocks, from data of any alignment. Products and
+ * sums are rounded in the order of the format's reference implementation, so that results have its
+ * bits.
  */
 #ifndef CBE_IO_QUANTISED_BLOCKS_H
 #define CBE_IO_QUANTISED_BLOCKS_H

@@ -115,8 +115,8 @@ static cbe_status parse_header(cbe_safetensors *file, cbe_error *err)
                         "%s: header does not start with '{' (byte %d): not a safetensors file",
                         path, LENGTH_BYTES);
     file->data_start = LENGTH_BYTES + (size_t)length;
-    const cbe_status st =
-        cbe_json_parse(&file->header, text, (size_t)length, JSON_REJECT_DUPLICATES, path, &json, err);
+    const cbe_status st = cbe_json_parse(&file->header, text, (size_t)length,
+                                         JSON_REJECT_DUPLICATES, path, &json, err);
     if (st != CBE_ERR_FORMAT) return st;
     const int64_t offset = LENGTH_BYTES + (int64_t)json.position;
     return cbe_fail(err, CBE_ERR_FORMAT, offset,
@@ -342,7 +342,8 @@ const size_t *cbe_safetensors_shape(const cbe_safetensors *file, size_t i, size_
     return file->entries[i].dims;
 }
 
-cbe_status cbe_safetensors_note(const cbe_safetensors *file, cbe_inputs *inputs, cbe_input_role role, cbe_error *err)
+cbe_status cbe_safetensors_note(const cbe_safetensors *file, cbe_inputs *inputs,
+                                cbe_input_role role, cbe_error *err)
 {
     return cbe_inputs_add(inputs, role, &file->map, err);
 }

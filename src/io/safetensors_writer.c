@@ -108,7 +108,8 @@ static cbe_status add(json_t *object, const char *key, json_t *value, const char
     }
     // A copy of the key is taken; it fails for what is not UTF-8, as for lack of memory.
     if (value && json_object_set_new(object, key, value) == 0) return CBE_OK;
-    if (cbe_json_short()) return cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: out of memory for the header", path);
+    if (cbe_json_short())
+        return cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: out of memory for the header", path);
     return cbe_fail(err, CBE_ERR_ARG, -1, "%s: '%.80s' cannot be put into the header: not UTF-8?",
                     path, key);
 }

@@ -19,7 +19,8 @@ enum {
     MOST_ENTRIES = 1000000,
     MOST_NAME = 512,
     PART = 1 << 16,
-    MOST_SPREAD = 64, /* elements of a storage between the first and the last of a tensor, for each of its elements */
+    /* elements of a storage between the first and the last of a tensor, for each of its elements */
+    MOST_SPREAD = 64,
 };
 
 struct cbe_torch_zip {
@@ -41,7 +42,8 @@ void cbe_torch_zip_close(cbe_torch_zip *file)
     cbe_free(file);
 }
 
-/* What the file is by its first bytes; libzip would search all of a large file for the end of an archive. */
+/* What the file is by its first bytes; libzip would search all of a large file for the end of an
+ * archive. */
 static cbe_status check_start(const cbe_mapped_file *map, cbe_error *err)
 {
     /* The pickled number with which torch.save began before 1.6; older still was a tar archive. */
@@ -53,16 +55,21 @@ static cbe_status check_start(const cbe_mapped_file *map, cbe_error *err)
     } tar = {257, "ustar"};
     if (cbe_mapped_file_is_lfs_pointer(map))
         return cbe_fail(err, CBE_ERR_FORMAT, 0,
-                        "%s: is a Git LFS pointer, not the data: run 'git lfs pull' in its folder", map->path);
-    if ((map->size >= sizeof legacy && memcmp(map->data, legacy, sizeof legacy) == 0) ||
-        (map->size >= tar.offset + strlen(tar.text) && memcmp(map->data + tar.offset, tar.text, strlen(tar.text)) == 0))
-        return cbe_fail(err, CBE_ERR_UNSUPPORTED, 0,
-                        "%s: is in PyTorch's format from before 1.6; save it again with a newer one: "
-                        "torch.save(torch.load(FILE, weights_only=True), FILE)",
+                        "%s: is a Git LFS pointer, not the data: run 'git lfs pull' in its folder",
                         map->path);
+    if ((map->size >= sizeof legacy && memcmp(map->data, legacy, sizeof legacy) == 0) ||
+        (map->size >= tar.offset + strlen(tar.text) &&
+         memcmp(map->data + tar.offset, tar.text, strlen(tar.text)) == 0))
+        return cbe_fail(
+            err, CBE_ERR_UNSUPPORTED, 0,
+            "%s: is in PyTorch's format from before 1.6; save it again with a newer one: "
+            "torch.save(torch.load(FILE, weights_only=True), FILE)",
+            map->path);
     if (map->size < 4 || memcmp(map->data, "PK\3\4", 4) != 0)
-        return cbe_fail(err, CBE_ERR_FORMAT, 0,
-                        "%s: is not a zip archive, as torch.save writes: damaged, or something else", map->path);
+        return cbe_fail(
+            err, CBE_ERR_FORMAT, 0,
+            "%s: is not a zip archive, as torch.save writes: damaged, or something else",
+            map->path);
     return CBE_OK;
 }
 
@@ -73,65 +80,78 @@ static cbe_status examine_entries(cbe_torch_zip *file, cbe_error *err)
     const zip_int64_t n = zip_get_num_entries(file->zip, 0);
     uint64_t total = 0;
     if (n > MOST_ENTRIES)
-        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: has %lld entries, at most %d are read", file->path, (long long)n,
-                        MOST_ENTRIES);
+        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: has %lld entries, at most %d are read",
+                        file->path, (long long)n, MOST_ENTRIES);
     for (zip_int64_t i = 0; i < n; i++) {
         zip_stat_t info;
         const zip_uint64_t needed = ZIP_STAT_NAME | ZIP_STAT_COMP_SIZE;
-        if (zip_stat_index(file->zip, (zip_uint64_t)i, ZIP_FL_ENC_RAW, &info) != 0 || (info.valid & needed) != needed)
-            return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: entry %lld of the archive is damaged", file->path,
-                            (long long)i);
+        if (zip_stat_index(file->zip, (zip_uint64_t)i, ZIP_FL_ENC_RAW, &info) != 0 ||
+            (info.valid & needed) != needed)
+            return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: entry %lld of the archive is damaged",
+                            file->path, (long long)i);
         if (info.comp_size > file->map.size - total)
-            return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: entries of the archive overlap, or are larger than the file",
+            return cbe_fail(err, CBE_ERR_FORMAT, -1,
+                            "%s: entries of the archive overlap, or are larger than the file",
                             file->path);
         total += info.comp_size;
         const char *slash = strchr(info.name, '/');
         if (!slash || strcmp(slash, pickle) != 0) continue;
-        if (file->folder) return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: has more than one data.pkl", file->path);
-        if (!(file->folder = cbe_copy_string(info.name, (size_t)(slash + 1 - info.name), err))) return CBE_ERR_NOMEM;
+        if (file->folder)
+            return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: has more than one data.pkl", file->path);
+        if (!(file->folder = cbe_copy_string(info.name, (size_t)(slash + 1 - info.name), err)))
+            return CBE_ERR_NOMEM;
     }
     if (file->folder) return CBE_OK;
-    return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: has no data.pkl: not a file that torch.save wrote", file->path);
+    return cbe_fail(err, CBE_ERR_FORMAT, -1,
+                    "%s: has no data.pkl: not a file that torch.save wrote", file->path);
 }
 
 /* Finds an entry that is stored. *there: whether there is one; NULL: there must be. */
-static cbe_status find_entry(const cbe_torch_zip *file, const char *folder, const char *name, bool *there,
-                             zip_stat_t *info, cbe_error *err)
+static cbe_status find_entry(const cbe_torch_zip *file, const char *folder, const char *name,
+                             bool *there, zip_stat_t *info, cbe_error *err)
 {
     char full[MOST_NAME];
     const int length = snprintf(full, sizeof full, "%s%s%s", file->folder, folder, name);
-    const zip_uint64_t needed = ZIP_STAT_INDEX | ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD;
-    const bool found = length >= 0 && (size_t)length < sizeof full && zip_stat(file->zip, full, 0, info) == 0;
+    const zip_uint64_t needed =
+        ZIP_STAT_INDEX | ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD;
+    const bool found =
+        length >= 0 && (size_t)length < sizeof full && zip_stat(file->zip, full, 0, info) == 0;
     if (there) *there = found;
     if (!found)
-        return there ? CBE_OK : cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: has no entry '%.100s'", file->path, full);
+        return there ? CBE_OK
+                     : cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: has no entry '%.100s'", file->path,
+                                full);
     if ((info->valid & needed) != needed)
         return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: entry '%.100s' is damaged", file->path, full);
     if (info->comp_method != ZIP_CM_STORE || info->size != info->comp_size ||
         ((info->valid & ZIP_STAT_ENCRYPTION_METHOD) && info->encryption_method != ZIP_EM_NONE))
-        return cbe_fail(err, CBE_ERR_FORMAT, -1,
-                        "%s: entry '%.100s' is compressed, torch.save stores: write the file with torch.save",
-                        file->path, full);
+        return cbe_fail(
+            err, CBE_ERR_FORMAT, -1,
+            "%s: entry '%.100s' is compressed, torch.save stores: write the file with torch.save",
+            file->path, full);
     return CBE_OK;
 }
 
 static cbe_status damaged(const cbe_torch_zip *file, const char *what, cbe_error *err)
 {
-    return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: '%.100s' is truncated or damaged; make or download it again",
-                    file->path, what);
+    return cbe_fail(err, CBE_ERR_FORMAT, -1,
+                    "%s: '%.100s' is truncated or damaged; make or download it again", file->path,
+                    what);
 }
 
 /* The same, unless libzip's error is another. */
-static cbe_status unread(const cbe_torch_zip *file, const char *what, zip_error_t *why, cbe_error *err)
+static cbe_status unread(const cbe_torch_zip *file, const char *what, zip_error_t *why,
+                         cbe_error *err)
 {
     const cbe_status st = cbe_zip_fail(err, why, file->path);
     return st == CBE_ERR_FORMAT ? damaged(file, what, err) : st;
 }
 
-/* size bytes of an entry, the first at `first`. Where these are all, their CRC-32 is compared; one that is 0 was not made
- * (torch.serialization.set_crc32_options), and libzip, which would compare it, is asked for the bytes as they are. */
-static cbe_status read_entry(const cbe_torch_zip *file, const zip_stat_t *info, const char *what, uint64_t first,
-                             unsigned char *out, size_t size, cbe_error *err)
+/* size bytes of an entry, the first at `first`. Where these are all, their CRC-32 is compared; one
+ * that is 0 was not made (torch.serialization.set_crc32_options), and libzip, which would compare
+ * it, is asked for the bytes as they are. */
+static cbe_status read_entry(const cbe_torch_zip *file, const zip_stat_t *info, const char *what,
+                             uint64_t first, unsigned char *out, size_t size, cbe_error *err)
 {
     cbe_status st = CBE_OK;
     uint64_t passed = 0;
@@ -143,7 +163,8 @@ static cbe_status read_entry(const cbe_torch_zip *file, const zip_stat_t *info, 
     if (first > 0 && !(part = cbe_alloc(PART, 1, "part of a file", err))) st = CBE_ERR_NOMEM;
     while (st == CBE_OK && passed < first) {
         errno = 0;
-        const zip_int64_t n = zip_fread(stream, part, first - passed < PART ? first - passed : PART);
+        const zip_int64_t n =
+            zip_fread(stream, part, first - passed < PART ? first - passed : PART);
         if (n <= 0) st = unread(file, what, zip_file_get_error(stream), err);
         passed += n > 0 ? (uint64_t)n : 0;
     }
@@ -157,7 +178,8 @@ static cbe_status read_entry(const cbe_torch_zip *file, const zip_stat_t *info, 
             at += (size_t)n;
         }
     }
-    if (st == CBE_OK && size == info->size && (info->valid & ZIP_STAT_CRC) && info->crc != 0 && info->crc != crc)
+    if (st == CBE_OK && size == info->size && (info->valid & ZIP_STAT_CRC) && info->crc != 0 &&
+        info->crc != crc)
         st = damaged(file, what, err);
     cbe_free(part);
     zip_fclose(stream);
@@ -172,11 +194,13 @@ static cbe_status check_byte_order(const cbe_torch_zip *file, cbe_error *err)
     unsigned char text[sizeof little - 1] = {0};
     cbe_status st = find_entry(file, "", "byteorder", &there, &info, err);
     if (st != CBE_OK || !there) return st;
-    if (info.size == sizeof text && (st = read_entry(file, &info, "byteorder", 0, text, sizeof text, err)) != CBE_OK)
+    if (info.size == sizeof text &&
+        (st = read_entry(file, &info, "byteorder", 0, text, sizeof text, err)) != CBE_OK)
         return st;
     if (memcmp(text, little, sizeof text) == 0) return CBE_OK;
     return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
-                    "%s: was written on a big-endian machine; save it again on a little-endian one", file->path);
+                    "%s: was written on a big-endian machine; save it again on a little-endian one",
+                    file->path);
 }
 
 static cbe_status read_pickle(cbe_torch_zip *file, cbe_error *err)
@@ -185,12 +209,14 @@ static cbe_status read_pickle(cbe_torch_zip *file, cbe_error *err)
     cbe_status st = find_entry(file, "", "data.pkl", NULL, &info, err);
     if (st != CBE_OK) return st;
     if (info.size > CBE_PICKLE_MOST)
-        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: its pickle has %llu bytes, at most %d are read", file->path,
+        return cbe_fail(err, CBE_ERR_FORMAT, -1,
+                        "%s: its pickle has %llu bytes, at most %d are read", file->path,
                         (unsigned long long)info.size, CBE_PICKLE_MOST);
     unsigned char *data = cbe_alloc((size_t)info.size, 1, "pickle", err);
     if (!data) return CBE_ERR_NOMEM;
     st = read_entry(file, &info, "data.pkl", 0, data, (size_t)info.size, err);
-    if (st == CBE_OK) st = cbe_pickle_tensors_read(&file->tensors, data, (size_t)info.size, file->path, err);
+    if (st == CBE_OK)
+        st = cbe_pickle_tensors_read(&file->tensors, data, (size_t)info.size, file->path, err);
     cbe_free(data);
     return st;
 }
@@ -206,17 +232,20 @@ static cbe_status check_storages(const cbe_torch_zip *file, cbe_error *err)
         const cbe_status st = find_entry(file, "data/", t->storage, NULL, &info, err);
         if (st != CBE_OK) return st;
         if (info.size / bytes < t->storage_elements)
-            return cbe_fail(err, CBE_ERR_FORMAT, -1,
-                            "%s: tensor '%s': its storage has %llu bytes, its pickle says %zu elements of %zu: "
-                            "truncated or damaged",
-                            file->path, t->name, (unsigned long long)info.size, t->storage_elements, bytes);
+            return cbe_fail(
+                err, CBE_ERR_FORMAT, -1,
+                "%s: tensor '%s': its storage has %llu bytes, its pickle says %zu elements of %zu: "
+                "truncated or damaged",
+                file->path, t->name, (unsigned long long)info.size, t->storage_elements, bytes);
         if (t->extent / MOST_SPREAD > t->n_elements)
             return cbe_fail(err, CBE_ERR_FORMAT, -1,
-                            "%s: tensor '%s' is spread over %zu elements of its storage: save it with .contiguous()",
+                            "%s: tensor '%s' is spread over %zu elements of its storage: save it "
+                            "with .contiguous()",
                             file->path, t->name, t->extent);
         if (!cbe_add_size(total, t->n_elements, &total) || total > file->map.size)
             return cbe_fail(err, CBE_ERR_FORMAT, -1,
-                            "%s: its tensors have more elements than the file has bytes: they share storages; save "
+                            "%s: its tensors have more elements than the file has bytes: they "
+                            "share storages; save "
                             "them with .clone()",
                             file->path);
     }
@@ -243,7 +272,8 @@ done:
     return st;
 }
 
-cbe_status cbe_torch_zip_note(const cbe_torch_zip *file, cbe_inputs *inputs, cbe_input_role role, cbe_error *err)
+cbe_status cbe_torch_zip_note(const cbe_torch_zip *file, cbe_inputs *inputs, cbe_input_role role,
+                              cbe_error *err)
 {
     return cbe_inputs_add(inputs, role, &file->map, err);
 }
@@ -261,7 +291,8 @@ size_t cbe_torch_zip_count(const cbe_torch_zip *file)
 cbe_tensor cbe_torch_zip_tensor(const cbe_torch_zip *file, size_t i)
 {
     const cbe_pickle_tensor *t = &file->tensors.tensors[i];
-    cbe_tensor tensor = {.name = t->name, .dtype = t->dtype, .n_dims = t->n_dims, .n_elements = t->n_elements};
+    cbe_tensor tensor = {
+        .name = t->name, .dtype = t->dtype, .n_dims = t->n_dims, .n_elements = t->n_elements};
     memcpy(tensor.dims, t->dims, sizeof tensor.dims);
     tensor.n_bytes = t->n_elements * cbe_dtype_get(t->dtype)->block_bytes;
     return tensor;
@@ -304,7 +335,8 @@ cbe_status cbe_torch_zip_read(const cbe_torch_zip *file, size_t i, float *out, c
     if ((st = find_entry(file, "data/", t->storage, NULL, &info, err)) != CBE_OK) return st;
     st = CBE_ERR_NOMEM;
     if (!(raw = cbe_alloc(t->extent, bytes, t->name, err))) goto done;
-    if ((st = read_entry(file, &info, t->name, (uint64_t)t->offset * bytes, raw, t->extent * bytes, err)) != CBE_OK)
+    if ((st = read_entry(file, &info, t->name, (uint64_t)t->offset * bytes, raw, t->extent * bytes,
+                         err)) != CBE_OK)
         goto done;
     const cbe_tensor view = {t->name, t->dtype, 1, {t->extent}, t->extent, t->extent * bytes, raw};
     if (is_contiguous(t)) {

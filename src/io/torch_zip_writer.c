@@ -1,9 +1,9 @@
 /*
  * torch_zip_writer.c - writing; see torch_zip.h.
  *
- * Zip (PKWARE's APPNOTE.TXT): local header and data of each entry, then a directory, then its end. Entries are stored; a
- * field of padding in each local header puts data at multiples of 64, which libzip cannot do. Sizes and offsets past 32
- * bits go to zip64 fields.
+ * Zip (PKWARE's APPNOTE.TXT): local header and data of each entry, then a directory, then its end.
+ * Entries are stored; a field of padding in each local header puts data at multiples of 64, which
+ * libzip cannot do. Sizes and offsets past 32 bits go to zip64 fields.
  */
 #include <stdbool.h>
 #include <stdio.h>
@@ -118,7 +118,8 @@ static cbe_status make_pickle(output *o, size_t n, const cbe_torch_tensor *tenso
 {
     *o = (output){NULL, 0, PICKLE_FIXED};
     for (size_t i = 0; i < n; i++)
-        o->capacity += PICKLE_TENSOR + strlen(tensors[i].name) + tensors[i].n_dims * PICKLE_DIMENSION;
+        o->capacity +=
+            PICKLE_TENSOR + strlen(tensors[i].name) + tensors[i].n_dims * PICKLE_DIMENSION;
     if (!(o->data = cbe_alloc(o->capacity, 1, "pickle", err))) return CBE_ERR_NOMEM;
     put_code(o, "\x80\x02"
                 "ccollections\nOrderedDict\n)R(");
@@ -142,7 +143,8 @@ static uint32_t crc_of(const unsigned char *data, size_t size)
     return (uint32_t)crc32_z(crc32(0, NULL, 0), data, size);
 }
 
-/* What local header and directory have in common, from the version needed to the length of the name. */
+/* What local header and directory have in common, from the version needed to the length of the
+ * name. */
 static void put_common(output *o, const entry *e, bool large)
 {
     put_number(o, large ? VERSION_64 : VERSION_PLAIN, 2);
@@ -155,7 +157,8 @@ static void put_common(output *o, const entry *e, bool large)
     put_number(o, strlen(e->name), 2);
 }
 
-static cbe_status add_entry(archive *a, const char *name, const void *data, size_t size, cbe_error *err)
+static cbe_status add_entry(archive *a, const char *name, const void *data, size_t size,
+                            cbe_error *err)
 {
     unsigned char bytes[LOCAL_BYTES + NAME_SPACE + 2 * EXTRA_HEADER + 16 + ALIGNMENT];
     output o = {bytes, 0, sizeof bytes};
@@ -164,7 +167,8 @@ static cbe_status add_entry(archive *a, const char *name, const void *data, size
     snprintf(e->name, sizeof e->name, "%s", name);
     const bool large = size >= ESCAPE32;
     const size_t zip64 = large ? EXTRA_HEADER + 16 : 0;
-    const size_t before = (size_t)(a->at % ALIGNMENT) + LOCAL_BYTES + strlen(name) + zip64 + EXTRA_HEADER;
+    const size_t before =
+        (size_t)(a->at % ALIGNMENT) + LOCAL_BYTES + strlen(name) + zip64 + EXTRA_HEADER;
     const size_t padding = (ALIGNMENT - before % ALIGNMENT) % ALIGNMENT;
     put_code(&o, "PK\3\4");
     put_common(&o, e, large);
@@ -241,17 +245,21 @@ static cbe_status add_end(archive *a, uint64_t start, cbe_error *err)
     return append(a, bytes, o.size, err);
 }
 
-static cbe_status add_all(archive *a, const output *pickle, size_t n, const cbe_torch_tensor *tensors, cbe_error *err)
+static cbe_status add_all(archive *a, const output *pickle, size_t n,
+                          const cbe_torch_tensor *tensors, cbe_error *err)
 {
     cbe_status st;
-    if ((st = add_entry(a, "archive/data.pkl", pickle->data, pickle->size, err)) != CBE_OK) return st;
-    if ((st = add_entry(a, "archive/byteorder", "little", strlen("little"), err)) != CBE_OK) return st;
+    if ((st = add_entry(a, "archive/data.pkl", pickle->data, pickle->size, err)) != CBE_OK)
+        return st;
+    if ((st = add_entry(a, "archive/byteorder", "little", strlen("little"), err)) != CBE_OK)
+        return st;
     for (size_t i = 0; i < n; i++) {
         char name[NAME_SPACE];
         size_t elements = 1;
         for (size_t k = 0; k < tensors[i].n_dims; k++) elements *= tensors[i].dims[k];
         snprintf(name, sizeof name, "archive/data/%zu", i);
-        if ((st = add_entry(a, name, tensors[i].data, elements * sizeof(float), err)) != CBE_OK) return st;
+        if ((st = add_entry(a, name, tensors[i].data, elements * sizeof(float), err)) != CBE_OK)
+            return st;
     }
     if ((st = add_entry(a, "archive/version", "3\n", 2, err)) != CBE_OK) return st;
     const uint64_t start = a->at;
@@ -260,18 +268,20 @@ static cbe_status add_all(archive *a, const output *pickle, size_t n, const cbe_
     return add_end(a, start, err);
 }
 
-cbe_status cbe_torch_zip_save(const char *path, size_t n_tensors, const cbe_torch_tensor *tensors, cbe_error *err)
+cbe_status cbe_torch_zip_save(const char *path, size_t n_tensors, const cbe_torch_tensor *tensors,
+                              cbe_error *err)
 {
     enum { OTHER_ENTRIES = 3 };
     cbe_status st;
     archive a = {0};
     output pickle = {0};
     if (n_tensors > MOST_TENSORS)
-        return cbe_fail(err, CBE_ERR_ARG, -1, "%s: %zu tensors, at most %d can be written", path, n_tensors,
-                        MOST_TENSORS);
+        return cbe_fail(err, CBE_ERR_ARG, -1, "%s: %zu tensors, at most %d can be written", path,
+                        n_tensors, MOST_TENSORS);
     if ((st = make_pickle(&pickle, n_tensors, tensors, err)) != CBE_OK) goto done;
     st = CBE_ERR_NOMEM;
-    if (!(a.entries = cbe_alloc(n_tensors + OTHER_ENTRIES, sizeof *a.entries, "archive", err))) goto done;
+    if (!(a.entries = cbe_alloc(n_tensors + OTHER_ENTRIES, sizeof *a.entries, "archive", err)))
+        goto done;
     if ((st = cbe_atomic_file_create(&a.file, path, err)) != CBE_OK) goto done;
     if ((st = add_all(&a, &pickle, n_tensors, tensors, err)) != CBE_OK) goto done;
     st = cbe_atomic_file_commit(a.file, err);

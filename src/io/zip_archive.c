@@ -14,7 +14,9 @@ cbe_status cbe_zip_open(zip_t **out, const cbe_mapped_file *map, cbe_error *err)
     zip_t *zip = source ? zip_open_from_source(source, ZIP_RDONLY, &why) : NULL;
     cbe_status st = zip ? CBE_OK : cbe_zip_fail(err, &why, map->path);
     if (st == CBE_ERR_FORMAT)
-        cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: cannot be read as a zip archive (%s): truncated or damaged; make or download it again",
+        cbe_fail(err, CBE_ERR_FORMAT, -1,
+                 "%s: cannot be read as a zip archive (%s): truncated or damaged; make or download "
+                 "it again",
                  map->path, zip_error_strerror(&why));
     if (!zip) zip_source_free(source);
     zip_error_fini(&why);

@@ -4,14 +4,16 @@
 
 #include "cbe/lens_fit.h"
 
-/** How many of n_sequences a share of them is: at least 1, and 1 left. @return CBE_OK, CBE_ERR_ARG */
+/** How many of n_sequences a share of them is: at least 1, and 1 left. @return CBE_OK,
+ * CBE_ERR_ARG */
 cbe_status cbe_hold_out_count(double share, size_t n_sequences, size_t *count, cbe_error *err);
 
 /** Sums of a text's sequences, those held out apart. Both are created; to be freed also on failure.
  * @param order (n_sequences) rows of ids; NULL: as they are */
-cbe_status cbe_affine_sum_text(cbe_affine_sums **fitted, cbe_affine_sums **held_out, const cbe_model *model,
-                               size_t n_sequences, size_t context_length, const int64_t *ids, const size_t *order,
-                               size_t n_held_out, bool (*progress)(void *context, size_t done, size_t total), void *context,
-                               cbe_error *err);
+cbe_status cbe_affine_sum_text(cbe_affine_sums **fitted, cbe_affine_sums **held_out,
+                               const cbe_model *model, size_t n_sequences, size_t context_length,
+                               const int64_t *ids, const size_t *order, size_t n_held_out,
+                               bool (*progress)(void *context, size_t done, size_t total),
+                               void *context, cbe_error *err);
 
 #endif

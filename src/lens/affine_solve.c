@@ -1,15 +1,19 @@
 /*
- * affine_solve.c - from sums to translators: ridge regression with the ridge chosen on held-out sums.
+ * affine_solve.c - from sums to translators: ridge regression with the ridge chosen on held-out
+ * sums.
  *
- * With D = diag S and the eigenvectors of D^-1/2 S D^-1/2 = Q' diag(l) Q (rows of Q), every ridge is cheap:
+ * With D = diag S and the eigenvectors of D^-1/2 S D^-1/2 = Q' diag(l) Q (rows of Q), every ridge
+ * is cheap:
  *
  *   T = Q D^-1/2 (d, d)    R = T C    A'(ridge) = T' F R,  F = diag 1 / (l + ridge)
  *
- * and with held-out moments about the fitted means, S_h and C_h, the error of a ridge is, but for a constant,
+ * and with held-out moments about the fitted means, S_h and C_h, the error of a ridge is, but for a
+ * constant,
  *
  *   sum_jk F_j F_k (T S_h T')_jk (R R')_jk - 2 sum_k F_k ((T C_h) R')_kk
  *
- * in O(d^2). A layer costs two eigendecompositions and about 16 d^3 in products; a thread has a layer.
+ * in O(d^2). A layer costs two eigendecompositions and about 16 d^3 in products; a thread has a
+ * layer.
  */
 #include <math.h>
 #include <omp.h>
@@ -21,7 +25,8 @@
 #include "core/memory.h"
 #include "lens/affine_sums.h"
 
-static const double least_ridge = 1e-6, most_ridge = 100, ridge_step = 3.1622776601683795; /* sqrt 10 */
+/* sqrt 10 */
+static const double least_ridge = 1e-6, most_ridge = 100, ridge_step = 3.1622776601683795;
 
 /* Matrices (d, d) of one thread, and vectors (d). */
 typedef struct {
@@ -37,12 +42,14 @@ static room room_in(double *memory, size_t d)
 {
     const size_t m = d * d;
     double *vectors = memory + ROOM_MATRICES * m;
-    return (room){d, memory, memory + m, memory + 2 * m, memory + 3 * m, memory + 4 * m,
-                  vectors, vectors + d, vectors + 2 * d, vectors + 3 * d};
+    return (room){
+        d,       memory,      memory + m,      memory + 2 * m, memory + 3 * m, memory + 4 * m,
+        vectors, vectors + d, vectors + 2 * d, vectors + 3 * d};
 }
 
 /* out: xr of a layer about given means of x and r, (d, d). */
-static void cross_about(const cbe_affine_sums *sums, size_t layer, const double *mean_x, const double *mean_r, double *out)
+static void cross_about(const cbe_affine_sums *sums, size_t layer, const double *mean_x,
+                        const double *mean_r, double *out)
 {
     const cbe_layer_sums *s = &sums->layers[layer];
     const size_t d = sums->hidden_size;
@@ -52,13 +59,15 @@ static void cross_about(const cbe_affine_sums *sums, size_t layer, const double 
                              sums->weight * mean_x[i] * mean_r[j];
 }
 
-static void square_about(const cbe_affine_sums *sums, size_t layer, const double *mean_x, double *out)
+static void square_about(const cbe_affine_sums *sums, size_t layer, const double *mean_x,
+                         double *out)
 {
     const cbe_layer_sums *s = &sums->layers[layer];
     const size_t d = sums->hidden_size;
     for (size_t i = 0; i < d; i++)
         for (size_t j = i; j < d; j++)
-            out[i * d + j] = out[j * d + i] = s->xx[i * d + j] - mean_x[i] * s->x[j] - s->x[i] * mean_x[j] +
+            out[i * d + j] = out[j * d + i] = s->xx[i * d + j] - mean_x[i] * s->x[j] -
+                                              s->x[i] * mean_x[j] +
                                               sums->weight * mean_x[i] * mean_x[j];
 }
 
@@ -90,7 +99,8 @@ static cbe_status decompose(const cbe_affine_sums *sums, size_t layer, room *w, 
 }
 
 /* The best ridge for what decompose left in w. */
-static void choose_ridge(const cbe_affine_sums *held_out, size_t layer, room *w, cbe_affine_layer *report)
+static void choose_ridge(const cbe_affine_sums *held_out, size_t layer, room *w,
+                         cbe_affine_layer *report)
 {
     const size_t d = w->d;
     const cbe_layer_sums *s = &held_out->layers[layer];
@@ -131,13 +141,15 @@ static bool translator(room *w, double ridge, float *weight, float *bias)
     const size_t d = w->d;
     bool finite = true;
     for (size_t i = 0; i < d; i++)
-        for (size_t j = 0; j < d; j++) w->product[i * d + j] = w->transform[i * d + j] / (w->values[i] + ridge);
+        for (size_t j = 0; j < d; j++)
+            w->product[i * d + j] = w->transform[i * d + j] / (w->values[i] + ridge);
     cbe_gemm_f64(true, false, d, d, d, 1, w->response, d, w->product, d, 0, w->other, d);
     for (size_t i = 0; i < d; i++) {
         double b = w->mean_r[i];
         for (size_t j = 0; j < d; j++) {
             weight[i * d + j] = (float)w->other[i * d + j];
-            b -= (double)weight[i * d + j] * w->mean_x[j]; /* of A as it is stored: means may be large */
+            /* of A as it is stored: means may be large */
+            b -= (double)weight[i * d + j] * w->mean_x[j];
         }
         bias[i] = (float)b;
         finite = finite && isfinite(bias[i]);
@@ -146,28 +158,33 @@ static bool translator(room *w, double ridge, float *weight, float *bias)
 }
 
 static cbe_status solve_layer(const cbe_affine_sums *fitted, const cbe_affine_sums *held_out,
-                              const cbe_affine_sums *all, size_t layer, room *w, cbe_affine_layer *report, float *weight,
-                              float *bias, cbe_error *err)
+                              const cbe_affine_sums *all, size_t layer, room *w,
+                              cbe_affine_layer *report, float *weight, float *bias, cbe_error *err)
 {
     cbe_status st;
     if ((st = decompose(fitted, layer, w, err)) != CBE_OK) return st;
     choose_ridge(held_out, layer, w, report);
     if ((st = decompose(all, layer, w, err)) != CBE_OK) return st;
     if (isfinite(report->error_affine) && translator(w, report->ridge, weight, bias)) return CBE_OK;
-    return cbe_fail(err, CBE_ERR_NUMERIC, -1, "layer %zu: numbers of its hidden states are too large for a fit", layer);
+    return cbe_fail(err, CBE_ERR_NUMERIC, -1,
+                    "layer %zu: numbers of its hidden states are too large for a fit", layer);
 }
 
-cbe_status cbe_affine_solve(cbe_tuned_lens **out, const cbe_affine_sums *fitted, const cbe_affine_sums *held_out,
-                            cbe_affine_layer *layers, cbe_error *err)
+cbe_status cbe_affine_solve(cbe_tuned_lens **out, const cbe_affine_sums *fitted,
+                            const cbe_affine_sums *held_out, cbe_affine_layer *layers,
+                            cbe_error *err)
 {
     const size_t n_layers = fitted->n_layers, d = fitted->hidden_size;
     if (!(fitted->weight > 0) || !(held_out->weight > 0))
-        return cbe_fail(err, CBE_ERR_ARG, -1, "an affine lens needs tokens to fit and others to choose the ridge by");
-    const size_t threads = (size_t)omp_get_max_threads() < n_layers ? (size_t)omp_get_max_threads() : n_layers;
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "an affine lens needs tokens to fit and others to choose the ridge by");
+    const size_t threads =
+        (size_t)omp_get_max_threads() < n_layers ? (size_t)omp_get_max_threads() : n_layers;
     const size_t each = ROOM_MATRICES * d * d + ROOM_VECTORS * d;
     cbe_affine_sums *all = NULL;
     cbe_tuned_lens *lens = NULL;
-    cbe_affine_layer *reports = cbe_alloc_zero(n_layers, sizeof *reports, "report of the affine fit", err);
+    cbe_affine_layer *reports =
+        cbe_alloc_zero(n_layers, sizeof *reports, "report of the affine fit", err);
     double *memory = cbe_alloc(threads, each * sizeof *memory, "matrices of the affine fit", err);
     cbe_error *errors = cbe_alloc_zero(threads, sizeof *errors, "errors", err);
     size_t *failed = cbe_alloc_zero(threads, sizeof *failed, "errors", err);
@@ -182,7 +199,8 @@ cbe_status cbe_affine_solve(cbe_tuned_lens **out, const cbe_affine_sums *fitted,
         const size_t t = (size_t)omp_get_thread_num();
         room w = room_in(memory + t * each, d);
         cbe_error own = {0};
-        if (solve_layer(fitted, held_out, all, i, &w, &reports[i], lens->weight[i], lens->bias[i], &own) != CBE_OK &&
+        if (solve_layer(fitted, held_out, all, i, &w, &reports[i], lens->weight[i], lens->bias[i],
+                        &own) != CBE_OK &&
             (errors[t].code == CBE_OK || i < failed[t])) {
             errors[t] = own;
             failed[t] = i;

@@ -1,9 +1,11 @@
 /*
- * affine_sums.c - sums of weighted products over tokens, of every layer; see affine_sums.h and cbe/lens_fit.h.
+ * affine_sums.c - sums of weighted products over tokens, of every layer; see affine_sums.h and
+ * cbe/lens_fit.h.
  *
- * A thread has a layer and takes tokens in blocks of ROWS: rows are converted to float64, times their weights, and two
- * products are added, d^2 and 2 d^2 operations a token. Float64 throughout: a first token that is 100 times as long as
- * the others leaves 12 digits of the moments about the mean.
+ * A thread has a layer and takes tokens in blocks of ROWS: rows are converted to float64, times
+ * their weights, and two products are added, d^2 and 2 d^2 operations a token. Float64 throughout:
+ * a first token that is 100 times as long as the others leaves 12 digits of the moments about the
+ * mean.
  */
 #include "lens/affine_sums.h"
 
@@ -17,12 +19,14 @@
 
 enum { ROWS = 256 };
 
-cbe_status cbe_affine_sums_create(cbe_affine_sums **out, size_t n_layers, size_t hidden_size, cbe_error *err)
+cbe_status cbe_affine_sums_create(cbe_affine_sums **out, size_t n_layers, size_t hidden_size,
+                                  cbe_error *err)
 {
     static const char what[] = "sums of the affine lens";
     size_t square;
     if (!cbe_mul_size(hidden_size, hidden_size, &square))
-        return cbe_fail(err, CBE_ERR_NOMEM, -1, "a hidden size of %zu does not fit the address space", hidden_size);
+        return cbe_fail(err, CBE_ERR_NOMEM, -1,
+                        "a hidden size of %zu does not fit the address space", hidden_size);
     cbe_affine_sums *sums = cbe_alloc_zero(1, sizeof *sums, what, err);
     if (!sums) return CBE_ERR_NOMEM;
     sums->n_layers = n_layers;
@@ -72,8 +76,8 @@ void cbe_rms_weights(size_t n, size_t d, const float *rows, double *weights)
 }
 
 /* One layer's share; x and r have room for ROWS rows. */
-static void add_layer(cbe_layer_sums *layer, size_t n, size_t d, const float *hidden, const float *last,
-                      const double *weights, double *x, double *r)
+static void add_layer(cbe_layer_sums *layer, size_t n, size_t d, const float *hidden,
+                      const float *last, const double *weights, double *x, double *r)
 {
     for (size_t first = 0; first < n; first += ROWS) {
         const size_t rows = cbe_min_size(ROWS, n - first);
@@ -96,8 +100,8 @@ static void add_layer(cbe_layer_sums *layer, size_t n, size_t d, const float *hi
     }
 }
 
-cbe_status cbe_affine_sums_add(cbe_affine_sums *sums, size_t first, size_t n_tokens, const float *const *hidden,
-                               cbe_error *err)
+cbe_status cbe_affine_sums_add(cbe_affine_sums *sums, size_t first, size_t n_tokens,
+                               const float *const *hidden, cbe_error *err)
 {
     const size_t d = sums->hidden_size, n_layers = sums->n_layers;
     const size_t threads = cbe_min_size((size_t)omp_get_max_threads(), n_layers ? n_layers : 1);
@@ -110,15 +114,18 @@ cbe_status cbe_affine_sums_add(cbe_affine_sums *sums, size_t first, size_t n_tok
 #pragma omp parallel for schedule(dynamic) num_threads((int)threads)
     for (size_t i = 0; i < n_layers; i++) {
         double *own = rows + (size_t)omp_get_thread_num() * 2 * ROWS * d;
-        add_layer(&sums->layers[i], n_tokens, d, hidden[i] + first * d, last, weights, own, own + ROWS * d);
+        add_layer(&sums->layers[i], n_tokens, d, hidden[i] + first * d, last, weights, own,
+                  own + ROWS * d);
     }
     for (size_t n = 0; n < n_tokens; n++) sums->weight += weights[n] * weights[n];
     sums->n_tokens += n_tokens;
     if (!isfinite(sums->weight))
-        st = cbe_fail(err, CBE_ERR_NUMERIC, -1, "hidden_states.%zu holds NaN or infinity", n_layers);
+        st =
+            cbe_fail(err, CBE_ERR_NUMERIC, -1, "hidden_states.%zu holds NaN or infinity", n_layers);
     for (size_t i = 0; i < n_layers && st == CBE_OK; i++)
         if (!isfinite(sums->layers[i].r_squared))
-            st = cbe_fail(err, CBE_ERR_NUMERIC, -1, "hidden_states.%zu holds NaN, infinity or numbers too large", i);
+            st = cbe_fail(err, CBE_ERR_NUMERIC, -1,
+                          "hidden_states.%zu holds NaN, infinity or numbers too large", i);
 done:
     cbe_free(rows);
     cbe_free(weights);

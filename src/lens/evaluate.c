@@ -1,11 +1,12 @@
 /*
  * evaluate.c - measures of lenses on a text; see cbe/lens_eval.h.
  *
- * Some sequences at a time go through the model, whose hidden states of the layers asked for are kept until all of them have
- * been read; then a block of tokens at a time: final logits once, and for each lens and layer the lens's logits, in one
- * product with the unembedding, whose rows are measured at once (row_measures.h). A cell is one row of the result: a lens,
- * the layer of its translator and the layer of the hidden states. Sums go in the order of tokens within a sequence and of
- * sequences: the same bits for any number of threads.
+ * Some sequences at a time go through the model, whose hidden states of the layers asked for are
+ * kept until all of them have been read; then a block of tokens at a time: final logits once, and
+ * for each lens and layer the lens's logits, in one product with the unembedding, whose rows are
+ * measured at once (row_measures.h). A cell is one row of the result: a lens, the layer of its
+ * translator and the layer of the hidden states. Sums go in the order of tokens within a sequence
+ * and of sequences: the same bits for any number of threads.
  */
 #include <math.h>
 #include <string.h>
@@ -23,7 +24,8 @@ enum { BLOCK_TOKENS = 256, LEAST_TOKENS = 16 };
 static const size_t block_bytes = (size_t)64 << 20, default_memory = (size_t)256 << 20;
 
 static const char *const measure_names[] = {"ce", "kl", "entropy", "top1"};
-_Static_assert(sizeof measure_names / sizeof *measure_names == CBE_N_LENS_MEASURES, "one name for each measure");
+_Static_assert(sizeof measure_names / sizeof *measure_names == CBE_N_LENS_MEASURES,
+               "one name for each measure");
 
 const char *cbe_lens_measure_name(cbe_lens_measure measure)
 {
@@ -46,40 +48,45 @@ typedef struct {
     const cbe_tokens *tokens;
     const cbe_lens_eval_options *options;
     const cbe_kernels *kernels;
-    size_t n_blocks, hidden_size, vocab_size, context_length, kept; /* kept: positions of a sequence that count */
+    /* kept: positions of a sequence that count */
+    size_t n_blocks, hidden_size, vocab_size, context_length, kept;
     size_t n_cells;
-    cell *cells;          /* (n_cells) */
-    bool *wanted;         /* (L + 1): hidden states that are read */
-    size_t *state_of;     /* (L + 1): where they lie in `states`; the final ones come last */
-    size_t sequences;     /* at once */
-    size_t chunk;         /* the first of those at hand */
-    float *states;        /* (n_layers + 1, sequences kept, d) */
-    size_t block;         /* tokens at once */
-    float *reference, *logits;    /* (block, V) */
-    float *normalised, *x;        /* (block, d) */
-    cbe_row_reference *rows;      /* (block) */
+    cell *cells;               /* (n_cells) */
+    bool *wanted;              /* (L + 1): hidden states that are read */
+    size_t *state_of;          /* (L + 1): where they lie in `states`; the final ones come last */
+    size_t sequences;          /* at once */
+    size_t chunk;              /* the first of those at hand */
+    float *states;             /* (n_layers + 1, sequences kept, d) */
+    size_t block;              /* tokens at once */
+    float *reference, *logits; /* (block, V) */
+    float *normalised, *x;     /* (block, d) */
+    cbe_row_reference *rows;   /* (block) */
     double (*measured)[CBE_N_LENS_MEASURES]; /* (block) */
-    double (*sums)[CBE_N_LENS_MEASURES];     /* (n_cells + 1, sequences): over tokens; the last cell is the model itself */
-    moments *totals;                         /* (n_cells + 1) */
-    size_t n_done;                           /* sequences in totals */
-    size_t work_done, work_total;            /* tokens times cells */
+    /* (n_cells + 1, sequences): over tokens; the last cell is the model itself */
+    double (*sums)[CBE_N_LENS_MEASURES];
+    moments *totals;              /* (n_cells + 1) */
+    size_t n_done;                /* sequences in totals */
+    size_t work_done, work_total; /* tokens times cells */
 } evaluation;
 
 static cbe_status check_options(const evaluation *e, cbe_error *err)
 {
     const cbe_lens_eval_options *o = e->options;
-    if (e->tokens->n_sequences == 0 || e->context_length < 2 || o->skip_positions > e->context_length - 2)
+    if (e->tokens->n_sequences == 0 || e->context_length < 2 ||
+        o->skip_positions > e->context_length - 2)
         return cbe_fail(err, CBE_ERR_ARG, -1,
-                        "%zu sequences of %zu tokens, the first %zu left out, hold no token with a next one: give a longer text "
+                        "%zu sequences of %zu tokens, the first %zu left out, hold no token with a "
+                        "next one: give a longer text "
                         "or a smaller --skip-positions",
                         e->tokens->n_sequences, e->context_length, o->skip_positions);
     for (size_t i = 0; i < o->n_layers; i++)
         if (o->layers[i] >= e->n_blocks || (i && o->layers[i] <= o->layers[i - 1]))
-            return cbe_fail(err, CBE_ERR_ARG, -1, "layer %zu: layers must rise and lie below %zu", o->layers[i], e->n_blocks);
+            return cbe_fail(err, CBE_ERR_ARG, -1, "layer %zu: layers must rise and lie below %zu",
+                            o->layers[i], e->n_blocks);
     for (size_t i = 0; i < o->n_lenses; i++) {
         const cbe_named_lens *lens = &o->lenses[i];
-        const cbe_status st = lens->lens ? cbe_tuned_lens_check(lens->lens, lens->name, e->n_blocks, e->hidden_size,
-                                                                "the model", err)
+        const cbe_status st = lens->lens ? cbe_tuned_lens_check(lens->lens, lens->name, e->n_blocks,
+                                                                e->hidden_size, "the model", err)
                                          : CBE_OK;
         if (st != CBE_OK) return st;
     }
@@ -90,20 +97,24 @@ static cbe_status make_cells(evaluation *e, cbe_error *err)
 {
     const cbe_lens_eval_options *o = e->options;
     size_t most;
-    if (!cbe_mul_size(o->n_lenses, o->n_layers, &most) || (o->transfer && !cbe_mul_size(most, o->n_layers, &most)))
+    if (!cbe_mul_size(o->n_lenses, o->n_layers, &most) ||
+        (o->transfer && !cbe_mul_size(most, o->n_layers, &most)))
         most = SIZE_MAX;
-    if (!(e->cells = cbe_alloc(most, sizeof *e->cells, "lenses and layers", err))) return CBE_ERR_NOMEM;
+    if (!(e->cells = cbe_alloc(most, sizeof *e->cells, "lenses and layers", err)))
+        return CBE_ERR_NOMEM;
     for (size_t l = 0; l < o->n_lenses; l++)
         for (size_t i = 0; i < o->n_layers; i++)
             for (size_t j = 0; j < o->n_layers; j++)
-                if (i == j || (o->transfer && o->lenses[l].lens)) e->cells[e->n_cells++] = (cell){l, i, j};
+                if (i == j || (o->transfer && o->lenses[l].lens))
+                    e->cells[e->n_cells++] = (cell){l, i, j};
     return CBE_OK;
 }
 
 static cbe_status allocate(evaluation *e, cbe_error *err)
 {
     const cbe_lens_eval_options *o = e->options;
-    const size_t d = e->hidden_size, v = e->vocab_size, memory = o->memory ? o->memory : default_memory;
+    const size_t d = e->hidden_size, v = e->vocab_size,
+                 memory = o->memory ? o->memory : default_memory;
     cbe_status st;
     if ((st = make_cells(e, err)) != CBE_OK) return st;
     e->wanted = cbe_alloc_zero(e->n_blocks + 1, sizeof *e->wanted, "layers", err);
@@ -115,10 +126,13 @@ static cbe_status allocate(evaluation *e, cbe_error *err)
         e->state_of[layer] = i;
     }
     size_t token, sequence;
-    if (!cbe_mul_size((o->n_layers + 1) * sizeof(float), d, &token) || !cbe_mul_size(token, e->kept, &sequence))
-        return cbe_fail(err, CBE_ERR_NOMEM, -1, "hidden states of a sequence of %zu do not fit the address space", e->kept);
+    if (!cbe_mul_size((o->n_layers + 1) * sizeof(float), d, &token) ||
+        !cbe_mul_size(token, e->kept, &sequence))
+        return cbe_fail(err, CBE_ERR_NOMEM, -1,
+                        "hidden states of a sequence of %zu do not fit the address space", e->kept);
     e->sequences = cbe_min_size(cbe_max_size(memory / sequence, 1), e->tokens->n_sequences);
-    e->block = cbe_max_size(cbe_min_size(BLOCK_TOKENS, block_bytes / sizeof(float) / v), LEAST_TOKENS);
+    e->block =
+        cbe_max_size(cbe_min_size(BLOCK_TOKENS, block_bytes / sizeof(float) / v), LEAST_TOKENS);
     e->block = cbe_min_size(e->block, e->sequences * e->kept);
     const size_t cells = e->n_cells + 1;
     e->states = cbe_alloc(e->sequences, sequence, "hidden states", err);
@@ -130,7 +144,8 @@ static cbe_status allocate(evaluation *e, cbe_error *err)
     e->measured = cbe_alloc(e->block, sizeof *e->measured, "rows", err);
     e->sums = cbe_alloc(cells, e->sequences * sizeof *e->sums, "sums", err);
     e->totals = cbe_alloc_zero(cells, sizeof *e->totals, "sums", err);
-    return e->states && e->reference && e->logits && e->normalised && e->x && e->rows && e->measured && e->sums && e->totals
+    return e->states && e->reference && e->logits && e->normalised && e->x && e->rows &&
+                   e->measured && e->sums && e->totals
                ? CBE_OK
                : CBE_ERR_NOMEM;
 }
@@ -152,14 +167,16 @@ static void release(evaluation *e)
 }
 
 /* hidden_states.<layer> of the sequences at hand, without the positions left out. */
-static cbe_status keep_states(void *context, size_t layer, size_t first, size_t n_tokens, const float *hidden, cbe_error *err)
+static cbe_status keep_states(void *context, size_t layer, size_t first, size_t n_tokens,
+                              const float *hidden, cbe_error *err)
 {
     (void)err;
     const evaluation *e = context;
     const size_t d = e->hidden_size, skip = e->options->skip_positions;
     float *out = e->states + e->state_of[layer] * e->sequences * e->kept * d;
     for (size_t i = 0; i < n_tokens; i++) {
-        const size_t sequence = (first + i) / e->context_length, position = (first + i) % e->context_length;
+        const size_t sequence = (first + i) / e->context_length,
+                     position = (first + i) % e->context_length;
         if (position < skip) continue;
         memcpy(out + (sequence * e->kept + position - skip) * d, hidden + i * d, d * sizeof *out);
     }
@@ -179,8 +196,10 @@ static const float *states_at(const evaluation *e, size_t state, size_t row)
     return e->states + (state * e->sequences * e->kept + row) * e->hidden_size;
 }
 
-/* Adds what was measured of rows first .. first + n - 1 to the sums of a cell; `which` NULL: the model itself. */
-static cbe_status add_rows(evaluation *e, size_t index, const cell *which, size_t first, size_t n, cbe_error *err)
+/* Adds what was measured of rows first .. first + n - 1 to the sums of a cell; `which` NULL: the
+ * model itself. */
+static cbe_status add_rows(evaluation *e, size_t index, const cell *which, size_t first, size_t n,
+                           cbe_error *err)
 {
     const cbe_lens_eval_options *o = e->options;
     for (size_t i = 0; i < n; i++) {
@@ -188,10 +207,12 @@ static cbe_status add_rows(evaluation *e, size_t index, const cell *which, size_
         double *sums = e->sums[index * e->sequences + sequence];
         for (size_t m = 0; m < CBE_N_LENS_MEASURES; m++) {
             if (!isfinite(e->measured[i][m]))
-                return cbe_fail(err, CBE_ERR_NUMERIC, -1,
-                                "%s, layer %zu: logits of sequence %zu, position %zu are not finite",
-                                which ? o->lenses[which->lens].name : "the model", which ? o->layers[which->state] : e->n_blocks,
-                                e->chunk + sequence, o->skip_positions + (first + i) % e->kept);
+                return cbe_fail(
+                    err, CBE_ERR_NUMERIC, -1,
+                    "%s, layer %zu: logits of sequence %zu, position %zu are not finite",
+                    which ? o->lenses[which->lens].name : "the model",
+                    which ? o->layers[which->state] : e->n_blocks, e->chunk + sequence,
+                    o->skip_positions + (first + i) % e->kept);
             sums[m] += e->measured[i][m];
         }
     }
@@ -200,11 +221,13 @@ static cbe_status add_rows(evaluation *e, size_t index, const cell *which, size_
 
 static cbe_status measure_final(evaluation *e, size_t first, size_t n, cbe_error *err)
 {
-    cbe_decode(e->decoder, n, states_at(e, e->options->n_layers, first), e->normalised, e->reference);
+    cbe_decode(e->decoder, n, states_at(e, e->options->n_layers, first), e->normalised,
+               e->reference);
 #pragma omp parallel for schedule(static)
     for (size_t i = 0; i < n; i++)
-        cbe_row_reference_set(&e->rows[i], e->kernels, e->vocab_size, e->reference + i * e->vocab_size,
-                              label_of(e, first + i), e->measured[i]);
+        cbe_row_reference_set(&e->rows[i], e->kernels, e->vocab_size,
+                              e->reference + i * e->vocab_size, label_of(e, first + i),
+                              e->measured[i]);
     return add_rows(e, e->n_cells, NULL, first, n, err);
 }
 
@@ -214,14 +237,15 @@ static cbe_status measure_cell(evaluation *e, size_t index, size_t first, size_t
     const cbe_tuned_lens *lens = e->options->lenses[c->lens].lens;
     const float *hidden = states_at(e, c->state, first);
     if (lens) {
-        cbe_translate(cbe_tuned_lens_translator(lens, e->options->layers[c->layer]), n, e->hidden_size, hidden, e->x);
+        cbe_translate(cbe_tuned_lens_translator(lens, e->options->layers[c->layer]), n,
+                      e->hidden_size, hidden, e->x);
         hidden = e->x;
     }
     cbe_decode(e->decoder, n, hidden, e->normalised, e->logits);
 #pragma omp parallel for schedule(static)
     for (size_t i = 0; i < n; i++)
-        cbe_row_measure(&e->rows[i], e->kernels, e->vocab_size, e->logits + i * e->vocab_size, label_of(e, first + i),
-                        e->measured[i]);
+        cbe_row_measure(&e->rows[i], e->kernels, e->vocab_size, e->logits + i * e->vocab_size,
+                        label_of(e, first + i), e->measured[i]);
     return add_rows(e, index, c, first, n, err);
 }
 
@@ -238,7 +262,8 @@ static cbe_status measure_block(evaluation *e, size_t first, size_t n, cbe_error
     return st;
 }
 
-/* The means of the sequences at hand join the moments (Welford 1962, doi:10.1080/00401706.1962.10490022). */
+/* The means of the sequences at hand join the moments (Welford 1962,
+ * doi:10.1080/00401706.1962.10490022). */
 static void add_sequences(evaluation *e, size_t n)
 {
     for (size_t i = 0; i <= e->n_cells; i++)
@@ -246,7 +271,8 @@ static void add_sequences(evaluation *e, size_t n)
             for (size_t m = 0; m < CBE_N_LENS_MEASURES; m++) {
                 moments *total = &e->totals[i];
                 const double count = (double)(m == CBE_LENS_CE ? e->kept - 1 : e->kept);
-                const double mean = e->sums[i * e->sequences + s][m] / count, before = mean - total->mean[m];
+                const double mean = e->sums[i * e->sequences + s][m] / count,
+                             before = mean - total->mean[m];
                 total->mean[m] += before / (double)(e->n_done + s + 1);
                 total->squares[m] += before * (mean - total->mean[m]);
             }
@@ -260,8 +286,9 @@ static cbe_status measure_all(evaluation *e, cbe_error *err)
     e->work_total = n_sequences * e->kept * e->n_cells;
     for (; e->chunk < n_sequences; e->chunk += e->sequences) {
         const size_t n = cbe_min_size(e->sequences, n_sequences - e->chunk), rows = n * e->kept;
-        cbe_status st = cbe_model_forward(e->model, n, e->context_length, e->tokens->ids + e->chunk * e->context_length, &sink,
-                                          err);
+        cbe_status st =
+            cbe_model_forward(e->model, n, e->context_length,
+                              e->tokens->ids + e->chunk * e->context_length, &sink, err);
         memset(e->sums, 0, (e->n_cells + 1) * e->sequences * sizeof *e->sums);
         for (size_t first = 0; first < rows && st == CBE_OK; first += e->block)
             st = measure_block(e, first, cbe_min_size(e->block, rows - first), err);
@@ -301,7 +328,8 @@ static cbe_status make_result(cbe_lens_eval *r, const evaluation *e, cbe_error *
     r->n_lenses = o->n_lenses;
     for (size_t i = 0; i < r->n_lenses; i++) {
         const cbe_named_lens *lens = &o->lenses[i];
-        if (!(r->names[i] = cbe_copy_string(lens->name, strlen(lens->name), err))) return CBE_ERR_NOMEM;
+        if (!(r->names[i] = cbe_copy_string(lens->name, strlen(lens->name), err)))
+            return CBE_ERR_NOMEM;
         if (!o->transfer || !lens->lens) continue;
         r->transfer[i] = cbe_alloc(o->n_layers, o->n_layers * sizeof **r->transfer, "figures", err);
         if (!r->transfer[i]) return CBE_ERR_NOMEM;
@@ -366,21 +394,22 @@ void cbe_lens_eval_free(cbe_lens_eval *eval)
 }
 
 /* Bytes of n tokens, without those that begin or end a text; kept: room for n ids. */
-static cbe_status decoded_bytes(size_t *bytes, const cbe_tokenizer *tokenizer, size_t n, const int64_t *ids, int64_t *kept,
-                                cbe_error *err)
+static cbe_status decoded_bytes(size_t *bytes, const cbe_tokenizer *tokenizer, size_t n,
+                                const int64_t *ids, int64_t *kept, cbe_error *err)
 {
     char *text = NULL;
     size_t m = 0;
     for (size_t i = 0; i < n; i++)
-        if (ids[i] != cbe_tokenizer_bos(tokenizer) && ids[i] != cbe_tokenizer_eos(tokenizer)) kept[m++] = ids[i];
+        if (ids[i] != cbe_tokenizer_bos(tokenizer) && ids[i] != cbe_tokenizer_eos(tokenizer))
+            kept[m++] = ids[i];
     *bytes = 0;
     const cbe_status st = m ? cbe_tokenizer_decode(tokenizer, kept, m, &text, bytes, err) : CBE_OK;
     cbe_tokenizer_free_text(text);
     return st;
 }
 
-cbe_status cbe_lens_eval_text_bytes(size_t *bytes, const cbe_tokenizer *tokenizer, const cbe_tokens *tokens,
-                                    size_t skip_positions, cbe_error *err)
+cbe_status cbe_lens_eval_text_bytes(size_t *bytes, const cbe_tokenizer *tokenizer,
+                                    const cbe_tokens *tokens, size_t skip_positions, cbe_error *err)
 {
     const size_t length = tokens->context_length;
     cbe_status st = CBE_OK;
@@ -395,7 +424,8 @@ cbe_status cbe_lens_eval_text_bytes(size_t *bytes, const cbe_tokenizer *tokenize
         size_t all = 0, before = 0;
         st = decoded_bytes(&all, tokenizer, length, tokens->ids + i * length, kept, err);
         if (st == CBE_OK)
-            st = decoded_bytes(&before, tokenizer, skip_positions + 1, tokens->ids + i * length, kept, err);
+            st = decoded_bytes(&before, tokenizer, skip_positions + 1, tokens->ids + i * length,
+                               kept, err);
         total += all > before ? all - before : 0;
     }
     cbe_free(kept);

@@ -1,8 +1,8 @@
 /*
  * hidden_chunks.h - a model's hidden states, of all layers at once, for a few sequences at a time.
  *
- * What is learned from a text (a fit, a step of training) needs a token's states of all layers together; memory holds
- * those of one chunk.
+ * What is learned from a text (a fit, a step of training) needs a token's states of all layers
+ * together; memory holds those of one chunk.
  */
 #ifndef CBE_LENS_HIDDEN_CHUNKS_H
 #define CBE_LENS_HIDDEN_CHUNKS_H
@@ -11,8 +11,8 @@
 
 /** @param first  the chunk's first sequence, in the order in which they are run
  *  @param hidden (L + 1) pointers to (n_sequences context_length, d); borrowed for the call */
-typedef cbe_status cbe_chunk_fn(void *context, size_t first, size_t n_sequences, const float *const *hidden,
-                                cbe_error *err);
+typedef cbe_status cbe_chunk_fn(void *context, size_t first, size_t n_sequences,
+                                const float *const *hidden, cbe_error *err);
 
 typedef struct {
     const cbe_model *model;
@@ -22,11 +22,13 @@ typedef struct {
     size_t chunk_sequences; /* in one chunk; 0: as many as 256 MB hold, up to 4,096 tokens, or 1 */
     cbe_chunk_fn *chunk;
     void *chunk_context;
-    bool (*progress)(void *context, size_t done, size_t total); /* of tokens times blocks; NULL: none */
+    /* of tokens times blocks; NULL: none */
+    bool (*progress)(void *context, size_t done, size_t total);
     void *progress_context;
 } cbe_hidden_chunks;
 
-/** @return what cbe_model_forward returns, or what the chunk's function did if that is not CBE_OK */
+/** @return what cbe_model_forward returns, or what the chunk's function did if that is not
+ * CBE_OK */
 cbe_status cbe_hidden_chunks_run(const cbe_hidden_chunks *chunks, cbe_error *err);
 
 #endif

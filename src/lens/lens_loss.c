@@ -58,8 +58,8 @@ CBE_CLONES static void subtract(size_t n, float *q, const float *p)
     for (size_t i = 0; i < n; i++) q[i] -= p[i];
 }
 
-cbe_status cbe_lens_target_create(cbe_lens_target *target, const cbe_decoder *decoder, cbe_objective_kind kind,
-                                  size_t max_tokens, cbe_error *err)
+cbe_status cbe_lens_target_create(cbe_lens_target *target, const cbe_decoder *decoder,
+                                  cbe_objective_kind kind, size_t max_tokens, cbe_error *err)
 {
     const size_t d = decoder->hidden_size, vocab = decoder->vocab_size;
     static const char what[] = "what lenses are to predict";
@@ -72,7 +72,8 @@ cbe_status cbe_lens_target_create(cbe_lens_target *target, const cbe_decoder *de
     target->entropy = cbe_alloc(max_tokens, sizeof *target->entropy, what, err);
     target->expected = cbe_alloc(max_tokens, d * sizeof *target->expected, what, err);
     target->room = cbe_alloc(max_tokens, d * sizeof *target->room, what, err);
-    return target->probs && target->entropy && target->expected && target->room ? CBE_OK : CBE_ERR_NOMEM;
+    return target->probs && target->entropy && target->expected && target->room ? CBE_OK
+                                                                                : CBE_ERR_NOMEM;
 }
 
 void cbe_lens_target_free(cbe_lens_target *target)
@@ -85,8 +86,8 @@ void cbe_lens_target_free(cbe_lens_target *target)
     *target = (cbe_lens_target){0};
 }
 
-void cbe_lens_target_set(cbe_lens_target *target, const cbe_decoder *decoder, size_t n, const float *last,
-                         const int64_t *labels)
+void cbe_lens_target_set(cbe_lens_target *target, const cbe_decoder *decoder, size_t n,
+                         const float *last, const int64_t *labels)
 {
     const size_t d = decoder->hidden_size, vocab = decoder->vocab_size;
     if (target->kind == CBE_OBJECTIVE_CE) {
@@ -106,10 +107,12 @@ void cbe_lens_target_set(cbe_lens_target *target, const cbe_decoder *decoder, si
         target->entropy[i] = log(sum) - mean / sum;
         to_probs(vocab, row, shift, (float)(1 / sum));
     }
-    cbe_gemm(false, false, n, d, vocab, 1, target->probs, vocab, decoder->unembedding, d, 0, target->expected, d);
+    cbe_gemm(false, false, n, d, vocab, 1, target->probs, vocab, decoder->unembedding, d, 0,
+             target->expected, d);
 }
 
-cbe_status cbe_loss_room_create(cbe_loss_room *room, const cbe_decoder *decoder, size_t max_tokens, cbe_error *err)
+cbe_status cbe_loss_room_create(cbe_loss_room *room, const cbe_decoder *decoder, size_t max_tokens,
+                                cbe_error *err)
 {
     const size_t d = decoder->hidden_size;
     static const char what[] = "room of a lens's loss";
@@ -143,9 +146,10 @@ static size_t draw(size_t n, const float *z, float shift, double sum, double u)
     return end - 1; /* rounding */
 }
 
-/* The loss of one row of logits, which becomes d loss / d logits before the cap when a gradient is wanted. */
-static double row_loss(const cbe_decoder *decoder, const cbe_lens_target *target, size_t token, float *row, bool gradient,
-                       size_t *drawn, cbe_rng *rng)
+/* The loss of one row of logits, which becomes d loss / d logits before the cap when a gradient is
+ * wanted. */
+static double row_loss(const cbe_decoder *decoder, const cbe_lens_target *target, size_t token,
+                       float *row, bool gradient, size_t *drawn, cbe_rng *rng)
 {
     const size_t vocab = decoder->vocab_size;
     const bool kl = target->kind == CBE_OBJECTIVE_KL;
@@ -156,13 +160,18 @@ static double row_loss(const cbe_decoder *decoder, const cbe_lens_target *target
         kl ? expectation(vocab, p, row, shift) : (double)row[target->labels[token]] - (double)shift;
     const double loss = log(sum) - at_target - (kl ? target->entropy[token] : 0);
     if (!gradient) return loss;
-    if (drawn) *drawn = draw(vocab, row, shift, sum, (double)cbe_rng_below(rng, (size_t)1 << 53) * 0x1p-53);
+    if (drawn)
+        *drawn =
+            draw(vocab, row, shift, sum, (double)cbe_rng_below(rng, (size_t)1 << 53) * 0x1p-53);
     const float cap = (float)decoder->logit_softcap;
     const float inverse = (float)(1 / sum);
     if (cap > 0) {
         for (size_t i = 0; i < vocab; i++) {
             const float z = row[i] / cap, q = cbe_expf(row[i] - shift) * inverse;
-            row[i] = (q - (kl ? p[i] : i == (size_t)target->labels[token] ? 1.0f : 0.0f)) * (1 - z * z);
+            row[i] = (q - (kl                                   ? p[i]
+                           : i == (size_t)target->labels[token] ? 1.0f
+                                                                : 0.0f)) *
+                     (1 - z * z);
         }
         return loss;
     }
@@ -174,8 +183,9 @@ static double row_loss(const cbe_decoder *decoder, const cbe_lens_target *target
     return loss;
 }
 
-double cbe_lens_loss(const cbe_decoder *decoder, const cbe_lens_target *target, cbe_translator translator, size_t n,
-                     const float *hidden, cbe_loss_room *room, float *gradient, float *sampled, cbe_rng *rng)
+double cbe_lens_loss(const cbe_decoder *decoder, const cbe_lens_target *target,
+                     cbe_translator translator, size_t n, const float *hidden, cbe_loss_room *room,
+                     float *gradient, float *sampled, cbe_rng *rng)
 {
     const size_t d = decoder->hidden_size, vocab = decoder->vocab_size;
     double loss = 0;
@@ -183,7 +193,8 @@ double cbe_lens_loss(const cbe_decoder *decoder, const cbe_lens_target *target, 
     cbe_decode(decoder, n, room->translated, room->normalised, room->logits);
     for (size_t i = 0; i < n; i++) {
         size_t drawn = 0;
-        loss += row_loss(decoder, target, i, room->logits + i * vocab, gradient != NULL, sampled ? &drawn : NULL, rng);
+        loss += row_loss(decoder, target, i, room->logits + i * vocab, gradient != NULL,
+                         sampled ? &drawn : NULL, rng);
         if (!sampled) continue;
         /* W'(q - e_drawn) = W'(q - p) + W'p - W_drawn; the first term comes below. */
         const float *w = decoder->unembedding + drawn * d;
@@ -193,11 +204,14 @@ double cbe_lens_loss(const cbe_decoder *decoder, const cbe_lens_target *target, 
         for (size_t k = 0; k < d; k++) sampled[i * d + k] = expected[k] - w[k];
     }
     if (!gradient) return loss;
-    cbe_gemm(false, false, n, d, vocab, 1, room->logits, vocab, decoder->unembedding, d, 0, gradient, d);
+    cbe_gemm(false, false, n, d, vocab, 1, room->logits, vocab, decoder->unembedding, d, 0,
+             gradient, d);
     if (sampled) {
         for (size_t i = 0; i < n * d; i++) sampled[i] += gradient[i];
-        cbe_norm_rows_back(decoder->norm, decoder->norm_eps, n, d, room->translated, decoder->gamma, sampled, false, sampled);
+        cbe_norm_rows_back(decoder->norm, decoder->norm_eps, n, d, room->translated, decoder->gamma,
+                           sampled, false, sampled);
     }
-    cbe_norm_rows_back(decoder->norm, decoder->norm_eps, n, d, room->translated, decoder->gamma, gradient, false, gradient);
+    cbe_norm_rows_back(decoder->norm, decoder->norm_eps, n, d, room->translated, decoder->gamma,
+                       gradient, false, gradient);
     return loss;
 }

@@ -1,11 +1,13 @@
 /*
- * lens_loss.h - the loss of a lens on some tokens, and its gradient by the translated hidden states.
+ * lens_loss.h - the loss of a lens on some tokens, and its gradient by the translated hidden
+ * states.
  *
  *   x = h + A h + b    l = cap(W norm(x) + bias)    q = softmax(l)
  *   kl: sum p (log p - log q), p the model's own distribution      ce: -log q(next token)
  *
- * n tokens at a time, n V floats of logits; those are the target's, computed once for all layers, and one more block for
- * each thread. Cost 4 n d V a layer: two products. Twin: tests/ref/lens_loss_ref.c.
+ * n tokens at a time, n V floats of logits; those are the target's, computed once for all layers,
+ * and one more block for each thread. Cost 4 n d V a layer: two products. Twin:
+ * tests/ref/lens_loss_ref.c.
  */
 #ifndef CBE_LENS_LENS_LOSS_H
 #define CBE_LENS_LENS_LOSS_H
@@ -28,12 +30,13 @@ typedef struct {
     float *room;     /* (n, d) */
 } cbe_lens_target;
 
-cbe_status cbe_lens_target_create(cbe_lens_target *target, const cbe_decoder *decoder, cbe_objective_kind kind,
-                                  size_t max_tokens, cbe_error *err);
+cbe_status cbe_lens_target_create(cbe_lens_target *target, const cbe_decoder *decoder,
+                                  cbe_objective_kind kind, size_t max_tokens, cbe_error *err);
 void cbe_lens_target_free(cbe_lens_target *target); /* a zeroed one is allowed */
-/** Sets it from hidden_states.L (n, d) for kl, from the next tokens (n) for ce. Threads: cbe_gemm's. */
-void cbe_lens_target_set(cbe_lens_target *target, const cbe_decoder *decoder, size_t n, const float *last,
-                         const int64_t *labels);
+/** Sets it from hidden_states.L (n, d) for kl, from the next tokens (n) for ce. Threads:
+ * cbe_gemm's. */
+void cbe_lens_target_set(cbe_lens_target *target, const cbe_decoder *decoder, size_t n,
+                         const float *last, const int64_t *labels);
 
 /** A thread's own memory. */
 typedef struct {
@@ -41,17 +44,19 @@ typedef struct {
     float *translated, *normalised; /* (n, d) */
 } cbe_loss_room;
 
-cbe_status cbe_loss_room_create(cbe_loss_room *room, const cbe_decoder *decoder, size_t max_tokens, cbe_error *err);
+cbe_status cbe_loss_room_create(cbe_loss_room *room, const cbe_decoder *decoder, size_t max_tokens,
+                                cbe_error *err);
 void cbe_loss_room_free(cbe_loss_room *room);
 
 /** Loss in nats, summed over n tokens.
  * @param hidden (n, d)
  * @param gradient [out] d loss / d x of each token (n, d); NULL: the second product is left out
- * @param sampled  [out] the same gradient for a token drawn from q in place of the target (n, d): what its products have
- *        as a mean is the loss's curvature in l, Fisher's information (but for a final cap's slope). NULL: not wanted;
- *        needs gradient
+ * @param sampled  [out] the same gradient for a token drawn from q in place of the target (n, d):
+ * what its products have as a mean is the loss's curvature in l, Fisher's information (but for a
+ * final cap's slope). NULL: not wanted; needs gradient
  * @param rng of the tokens drawn */
-double cbe_lens_loss(const cbe_decoder *decoder, const cbe_lens_target *target, cbe_translator translator, size_t n,
-                     const float *hidden, cbe_loss_room *room, float *gradient, float *sampled, cbe_rng *rng);
+double cbe_lens_loss(const cbe_decoder *decoder, const cbe_lens_target *target,
+                     cbe_translator translator, size_t n, const float *hidden, cbe_loss_room *room,
+                     float *gradient, float *sampled, cbe_rng *rng);
 
 #endif

@@ -16,8 +16,8 @@ static const char what[] = "optimizer of a lens";
 /* Of the curvature's running mean, a step: it follows the lens, over some 50 steps. */
 static const double curvature_decay = 0.98;
 
-cbe_status cbe_lens_optimizer_create(cbe_lens_optimizer *o, const cbe_lens_train_options *options, size_t hidden_size,
-                                     cbe_error *err)
+cbe_status cbe_lens_optimizer_create(cbe_lens_optimizer *o, const cbe_lens_train_options *options,
+                                     size_t hidden_size, cbe_error *err)
 {
     const size_t d = hidden_size;
     *o = (cbe_lens_optimizer){.hidden_size = d};
@@ -32,9 +32,10 @@ cbe_status cbe_lens_optimizer_create(cbe_lens_optimizer *o, const cbe_lens_train
     return o->inverse && o->mean && o->curvature ? CBE_OK : CBE_ERR_NOMEM;
 }
 
-/* (S + ridge diag S)^-1 and the mean; s and inverse are room for (d, d). Components that never change get no step. */
-static bool invert_inputs(cbe_lens_optimizer *o, const cbe_affine_sums *sums, size_t layer, double ridge, double *s,
-                          double *inverse)
+/* (S + ridge diag S)^-1 and the mean; s and inverse are room for (d, d). Components that never
+ * change get no step. */
+static bool invert_inputs(cbe_lens_optimizer *o, const cbe_affine_sums *sums, size_t layer,
+                          double ridge, double *s, double *inverse)
 {
     const size_t d = o->hidden_size;
     const double n = (double)sums->n_tokens;
@@ -54,23 +55,27 @@ static bool invert_inputs(cbe_lens_optimizer *o, const cbe_affine_sums *sums, si
     return true;
 }
 
-cbe_status cbe_lens_optimizers_prepare(size_t n_layers, cbe_lens_optimizer *optimizers, const cbe_affine_sums *sums,
-                                       double ridge, cbe_error *err)
+cbe_status cbe_lens_optimizers_prepare(size_t n_layers, cbe_lens_optimizer *optimizers,
+                                       const cbe_affine_sums *sums, double ridge, cbe_error *err)
 {
     const size_t d = sums->hidden_size;
-    const size_t threads = (size_t)omp_get_max_threads() < n_layers ? (size_t)omp_get_max_threads() : n_layers;
+    const size_t threads =
+        (size_t)omp_get_max_threads() < n_layers ? (size_t)omp_get_max_threads() : n_layers;
     double *room = cbe_alloc(2 * threads, d * d * sizeof *room, what, err);
     if (!room) return CBE_ERR_NOMEM;
     size_t failed = SIZE_MAX;
 #pragma omp parallel for schedule(dynamic) num_threads((int)threads) reduction(min : failed)
     for (size_t i = 0; i < n_layers; i++) {
         double *own = room + 2 * (size_t)omp_get_thread_num() * d * d;
-        if (!invert_inputs(&optimizers[i], sums, i, ridge, own, own + d * d) && i < failed) failed = i;
+        if (!invert_inputs(&optimizers[i], sums, i, ridge, own, own + d * d) && i < failed)
+            failed = i;
     }
     cbe_free(room);
     if (failed == SIZE_MAX) return CBE_OK;
-    return cbe_fail(err, CBE_ERR_NUMERIC, -1,
-                    "layer %zu: the covariance of its hidden states cannot be inverted; give a larger --ridge", failed);
+    return cbe_fail(
+        err, CBE_ERR_NUMERIC, -1,
+        "layer %zu: the covariance of its hidden states cannot be inverted; give a larger --ridge",
+        failed);
 }
 
 void cbe_lens_optimizer_free(cbe_lens_optimizer *o)
@@ -83,14 +88,17 @@ void cbe_lens_optimizer_free(cbe_lens_optimizer *o)
     *o = (cbe_lens_optimizer){0};
 }
 
-cbe_status cbe_optimizer_room_create(cbe_optimizer_room *room, size_t d, size_t max_tokens, cbe_error *err)
+cbe_status cbe_optimizer_room_create(cbe_optimizer_room *room, size_t d, size_t max_tokens,
+                                     cbe_error *err)
 {
     *room = (cbe_optimizer_room){cbe_alloc(d + 1, d * sizeof(float), what, err),
                                  cbe_alloc(d + 1, d * sizeof(float), what, err),
                                  cbe_alloc(d, d * sizeof(double), what, err),
                                  cbe_alloc(d + 1, d * sizeof(double), what, err),
                                  cbe_alloc(max_tokens, d * sizeof(double), what, err)};
-    return room->gradient && room->direction && room->factor && room->rows && room->samples ? CBE_OK : CBE_ERR_NOMEM;
+    return room->gradient && room->direction && room->factor && room->rows && room->samples
+               ? CBE_OK
+               : CBE_ERR_NOMEM;
 }
 
 void cbe_optimizer_room_free(cbe_optimizer_room *room)
@@ -104,7 +112,8 @@ void cbe_optimizer_room_free(cbe_optimizer_room *room)
 }
 
 /* Means over the step's tokens of g h' and of g. */
-static void mean_gradient(size_t n, size_t d, const float *hidden, const float *gradient, const float *mean, float *out)
+static void mean_gradient(size_t n, size_t d, const float *hidden, const float *gradient,
+                          const float *mean, float *out)
 {
     float *bias = out + d * d;
     for (size_t k = 0; k < d; k++) {
@@ -118,13 +127,14 @@ static void mean_gradient(size_t n, size_t d, const float *hidden, const float *
 }
 
 /* The curvature so far, with a step's tokens; its factor with damping into room->factor. */
-static bool update_curvature(cbe_lens_optimizer *o, const cbe_lens_train_options *options, size_t n, const float *sampled,
-                             const double *weights, cbe_optimizer_room *room)
+static bool update_curvature(cbe_lens_optimizer *o, const cbe_lens_train_options *options, size_t n,
+                             const float *sampled, const double *weights, cbe_optimizer_room *room)
 {
     const size_t d = o->hidden_size;
     for (size_t i = 0; i < n; i++) {
         const double scale = weights[i] > 0 ? 1 / weights[i] : 0;
-        for (size_t k = 0; k < d; k++) room->samples[i * d + k] = scale * (double)sampled[i * d + k];
+        for (size_t k = 0; k < d; k++)
+            room->samples[i * d + k] = scale * (double)sampled[i * d + k];
     }
     for (size_t i = 0; i < d * d; i++) o->curvature[i] *= curvature_decay;
     cbe_gram_f64(d, n, room->samples, o->curvature);
@@ -133,21 +143,23 @@ static bool update_curvature(cbe_lens_optimizer *o, const cbe_lens_train_options
     for (size_t i = 0; i < d; i++) trace += o->curvature[i * d + i] / o->curvature_weight;
     for (size_t i = 0; i < d; i++)
         for (size_t j = i; j < d; j++)
-            room->factor[i * d + j] = room->factor[j * d + i] = o->curvature[i * d + j] / o->curvature_weight;
+            room->factor[i * d + j] = room->factor[j * d + i] =
+                o->curvature[i * d + j] / o->curvature_weight;
     for (size_t i = 0; i < d; i++) room->factor[i * d + i] += options->damping * trace / (double)d;
     return trace > 0 && cbe_cholesky(d, room->factor);
 }
 
-static bool preconditioned_step(cbe_lens_optimizer *o, const cbe_lens_train_options *options, double rate, size_t n,
-                                const double *weights, const float *sampled, cbe_optimizer_room *room, float *weight,
-                                float *bias)
+static bool preconditioned_step(cbe_lens_optimizer *o, const cbe_lens_train_options *options,
+                                double rate, size_t n, const double *weights, const float *sampled,
+                                cbe_optimizer_room *room, float *weight, float *bias)
 {
     const size_t d = o->hidden_size;
     if (!update_curvature(o, options, n, sampled, weights, room)) return false;
     /* Columns of D (S + ..)^-1 as rows, since the factor solves for rows; then the bias's. */
     cbe_gemm(false, true, d, d, d, 1, o->inverse, d, room->direction, d, 0, room->gradient, d);
     for (size_t i = 0; i < d * d; i++) room->rows[i] = (double)room->gradient[i];
-    for (size_t k = 0; k < d; k++) room->rows[d * d + k] = (double)room->direction[d * d + k] / o->bias_scale;
+    for (size_t k = 0; k < d; k++)
+        room->rows[d * d + k] = (double)room->direction[d * d + k] / o->bias_scale;
     cbe_cholesky_solve(d, room->factor, d + 1, room->rows);
     bool finite = true;
     for (size_t k = 0; k < d; k++) {
@@ -163,11 +175,12 @@ static bool preconditioned_step(cbe_lens_optimizer *o, const cbe_lens_train_opti
     return finite;
 }
 
-static bool adam_step(cbe_lens_optimizer *o, const cbe_lens_train_options *options, size_t step, double rate,
-                      const float *gradient, float *weight, float *bias)
+static bool adam_step(cbe_lens_optimizer *o, const cbe_lens_train_options *options, size_t step,
+                      double rate, const float *gradient, float *weight, float *bias)
 {
     const double beta1 = options->momentum, beta2 = 0.999, epsilon = 1e-8;
-    const double first = 1 - pow(beta1, (double)step + 1), second = 1 - pow(beta2, (double)step + 1);
+    const double first = 1 - pow(beta1, (double)step + 1),
+                 second = 1 - pow(beta2, (double)step + 1);
     const size_t d = o->hidden_size;
     bool finite = true;
     for (size_t i = 0; i < (d + 1) * d; i++) {
@@ -183,14 +196,16 @@ static bool adam_step(cbe_lens_optimizer *o, const cbe_lens_train_options *optio
     return finite;
 }
 
-bool cbe_lens_optimizer_step(cbe_lens_optimizer *o, const cbe_lens_train_options *options, size_t step, double rate,
-                             size_t n, const float *hidden, const double *weights, const float *gradient,
-                             const float *sampled, cbe_optimizer_room *room, float *weight, float *bias)
+bool cbe_lens_optimizer_step(cbe_lens_optimizer *o, const cbe_lens_train_options *options,
+                             size_t step, double rate, size_t n, const float *hidden,
+                             const double *weights, const float *gradient, const float *sampled,
+                             cbe_optimizer_room *room, float *weight, float *bias)
 {
     const size_t d = o->hidden_size;
     const float m = (float)options->momentum;
     mean_gradient(n, d, hidden, gradient, o->mean, room->gradient);
-    if (options->optimizer == CBE_OPTIMIZER_ADAM) return adam_step(o, options, step, rate, room->gradient, weight, bias);
+    if (options->optimizer == CBE_OPTIMIZER_ADAM)
+        return adam_step(o, options, step, rate, room->gradient, weight, bias);
     for (size_t i = 0; i < (d + 1) * d; i++) {
         const float g = room->gradient[i];
         o->momentum[i] = m * o->momentum[i] + g;

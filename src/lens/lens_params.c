@@ -22,12 +22,14 @@ void cbe_lens_params_close(cbe_lens_params *params)
     cbe_free(params);
 }
 
-cbe_status cbe_lens_params_open(cbe_lens_params **out, const char *path, cbe_lens_format format, cbe_error *err)
+cbe_status cbe_lens_params_open(cbe_lens_params **out, const char *path, cbe_lens_format format,
+                                cbe_error *err)
 {
     cbe_lens_params *params = cbe_alloc_zero(1, sizeof *params, "parameters of a lens", err);
     if (!params) return CBE_ERR_NOMEM;
-    const cbe_status st = format == CBE_LENS_PT ? cbe_torch_zip_open(&params->zip, path, err)
-                                                : cbe_safetensors_open(&params->safetensors, path, err);
+    const cbe_status st = format == CBE_LENS_PT
+                              ? cbe_torch_zip_open(&params->zip, path, err)
+                              : cbe_safetensors_open(&params->safetensors, path, err);
     if (st == CBE_OK)
         *out = params;
     else
@@ -43,24 +45,30 @@ cbe_status cbe_lens_params_note(const cbe_lens_params *params, cbe_inputs *input
 
 size_t cbe_lens_params_count(const cbe_lens_params *params)
 {
-    return params->zip ? cbe_torch_zip_count(params->zip) : cbe_safetensors_count(params->safetensors);
+    return params->zip ? cbe_torch_zip_count(params->zip)
+                       : cbe_safetensors_count(params->safetensors);
 }
 
-cbe_status cbe_lens_params_tensor(const cbe_lens_params *params, size_t i, cbe_tensor *out, cbe_error *err)
+cbe_status cbe_lens_params_tensor(const cbe_lens_params *params, size_t i, cbe_tensor *out,
+                                  cbe_error *err)
 {
     if (!params->zip)
-        return cbe_safetensors_get(params->safetensors, cbe_safetensors_name(params->safetensors, i), out, err);
+        return cbe_safetensors_get(params->safetensors,
+                                   cbe_safetensors_name(params->safetensors, i), out, err);
     *out = cbe_torch_zip_tensor(params->zip, i);
     return CBE_OK;
 }
 
-static cbe_status check_finite(const cbe_lens_params *params, const cbe_tensor *t, const float *x, cbe_error *err)
+static cbe_status check_finite(const cbe_lens_params *params, const cbe_tensor *t, const float *x,
+                               cbe_error *err)
 {
-    const char *path = params->zip ? cbe_torch_zip_path(params->zip) : cbe_safetensors_path(params->safetensors);
+    const char *path =
+        params->zip ? cbe_torch_zip_path(params->zip) : cbe_safetensors_path(params->safetensors);
     for (size_t i = 0; i < t->n_elements; i++)
         if (!isfinite(x[i]))
-            return cbe_fail(err, CBE_ERR_NUMERIC, -1, "%s: tensor '%.80s': element %zu is NaN or infinite in float32",
-                            path, t->name, i);
+            return cbe_fail(err, CBE_ERR_NUMERIC, -1,
+                            "%s: tensor '%.80s': element %zu is NaN or infinite in float32", path,
+                            t->name, i);
     return CBE_OK;
 }
 
@@ -69,19 +77,20 @@ cbe_status cbe_lens_params_read(const cbe_lens_params *params, size_t i, float *
     cbe_tensor t;
     cbe_status st = cbe_lens_params_tensor(params, i, &t, err);
     if (st != CBE_OK) return st;
-    st =
-        params->zip ? cbe_torch_zip_read(params->zip, i, out, err) : cbe_tensor_to_float(&t, 0, t.n_elements, out, err);
+    st = params->zip ? cbe_torch_zip_read(params->zip, i, out, err)
+                     : cbe_tensor_to_float(&t, 0, t.n_elements, out, err);
     return st == CBE_OK ? check_finite(params, &t, out, err) : st;
 }
 
-static cbe_status save_safetensors(const char *path, size_t n, const cbe_torch_tensor *tensors, cbe_error *err)
+static cbe_status save_safetensors(const char *path, size_t n, const cbe_torch_tensor *tensors,
+                                   cbe_error *err)
 {
     cbe_safetensors_writer *writer = NULL;
     cbe_tensor_spec *specs = cbe_alloc(n, sizeof *specs, "parameters of a lens", err);
     if (!specs) return CBE_ERR_NOMEM;
     for (size_t i = 0; i < n; i++)
-        specs[i] =
-            (cbe_tensor_spec){tensors[i].name, CBE_F32, tensors[i].n_dims, {tensors[i].dims[0], tensors[i].dims[1]}};
+        specs[i] = (cbe_tensor_spec){
+            tensors[i].name, CBE_F32, tensors[i].n_dims, {tensors[i].dims[0], tensors[i].dims[1]}};
     static const char *const metadata[] = {"format", "pt"}; /* as safetensors.torch writes */
     cbe_status st = cbe_safetensors_writer_create(&writer, path, n, specs, 1, metadata, err);
     for (size_t i = 0; i < n && st == CBE_OK; i++) {
@@ -97,7 +106,8 @@ static cbe_status save_safetensors(const char *path, size_t n, const cbe_torch_t
     return st;
 }
 
-cbe_status cbe_lens_params_save(const cbe_tuned_lens *lens, const char *path, cbe_lens_format format, cbe_error *err)
+cbe_status cbe_lens_params_save(const cbe_tuned_lens *lens, const char *path,
+                                cbe_lens_format format, cbe_error *err)
 {
     const size_t d = lens->hidden_size, each = lens->bias ? 2 : 1, n = each * lens->n_layers;
     cbe_status st = CBE_ERR_NOMEM;
@@ -108,9 +118,11 @@ cbe_status cbe_lens_params_save(const cbe_tuned_lens *lens, const char *path, cb
         const size_t layer = i / each;
         const bool bias = i % each == 1;
         snprintf(names[i], sizeof names[i], "%zu.%s", layer, bias ? "bias" : "weight");
-        tensors[i] = (cbe_torch_tensor){names[i], bias ? 1 : 2, {d, d}, bias ? lens->bias[layer] : lens->weight[layer]};
+        tensors[i] = (cbe_torch_tensor){
+            names[i], bias ? 1 : 2, {d, d}, bias ? lens->bias[layer] : lens->weight[layer]};
     }
-    st = format == CBE_LENS_PT ? cbe_torch_zip_save(path, n, tensors, err) : save_safetensors(path, n, tensors, err);
+    st = format == CBE_LENS_PT ? cbe_torch_zip_save(path, n, tensors, err)
+                               : save_safetensors(path, n, tensors, err);
 done:
     cbe_free(tensors);
     cbe_free(names);

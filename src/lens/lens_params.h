@@ -10,17 +10,21 @@
 
 typedef struct cbe_lens_params cbe_lens_params;
 
-cbe_status cbe_lens_params_open(cbe_lens_params **out, const char *path, cbe_lens_format format, cbe_error *err);
+cbe_status cbe_lens_params_open(cbe_lens_params **out, const char *path, cbe_lens_format format,
+                                cbe_error *err);
 /** Adds the file to the inputs of a run. @return CBE_OK, CBE_ERR_NOMEM */
 cbe_status cbe_lens_params_note(const cbe_lens_params *params, cbe_inputs *inputs, cbe_error *err);
 void cbe_lens_params_close(cbe_lens_params *params); /* NULL is allowed */
 size_t cbe_lens_params_count(const cbe_lens_params *params);
 /** Name, shape and type of tensor i; CBE_ERR_UNSUPPORTED where its type is not read. */
-cbe_status cbe_lens_params_tensor(const cbe_lens_params *params, size_t i, cbe_tensor *out, cbe_error *err);
+cbe_status cbe_lens_params_tensor(const cbe_lens_params *params, size_t i, cbe_tensor *out,
+                                  cbe_error *err);
 /** Its elements; CBE_ERR_NUMERIC where one is NaN or infinite. */
-cbe_status cbe_lens_params_read(const cbe_lens_params *params, size_t i, float *out, cbe_error *err);
+cbe_status cbe_lens_params_read(const cbe_lens_params *params, size_t i, float *out,
+                                cbe_error *err);
 
 /** Writes <i>.weight and <i>.bias of all layers. */
-cbe_status cbe_lens_params_save(const cbe_tuned_lens *lens, const char *path, cbe_lens_format format, cbe_error *err);
+cbe_status cbe_lens_params_save(const cbe_tuned_lens *lens, const char *path,
+                                cbe_lens_format format, cbe_error *err);
 
 #endif

@@ -5,12 +5,14 @@
 
 static const double LOG2E = 1.4426950408889634, LN2 = 0.6931471805599453;
 
-/* Shifts a row by its largest entry; out: cross-entropy and entropy. Returns logsumexp of the shifted row. */
+/* Shifts a row by its largest entry; out: cross-entropy and entropy. Returns logsumexp of the
+ * shifted row. */
 static double measure_alone(const cbe_kernels *kernels, size_t n, float *logits, int64_t label,
                             double out[CBE_N_LENS_MEASURES])
 {
     kernels->subtract(n, logits, kernels->row_max(n, logits, logits, NULL, 1, 0));
-    const cbe_row_sums sums = kernels->row_exp(n, logits, logits, NULL, (float)LOG2E, 0, 0, false, NULL);
+    const cbe_row_sums sums =
+        kernels->row_exp(n, logits, logits, NULL, (float)LOG2E, 0, 0, false, NULL);
     const double logsumexp = log(sums.e);
     out[CBE_LENS_ENTROPY] = logsumexp - sums.ey / sums.e;
     out[CBE_LENS_CE] = label < 0 ? 0 : logsumexp - (double)logits[label];
@@ -25,8 +27,8 @@ static size_t first_top(size_t n, const float *logits)
     return i;
 }
 
-void cbe_row_reference_set(cbe_row_reference *reference, const cbe_kernels *kernels, size_t n, float *logits, int64_t label,
-                           double out[CBE_N_LENS_MEASURES])
+void cbe_row_reference_set(cbe_row_reference *reference, const cbe_kernels *kernels, size_t n,
+                           float *logits, int64_t label, double out[CBE_N_LENS_MEASURES])
 {
     const double logsumexp = measure_alone(kernels, n, logits, label, out);
     reference->top = first_top(n, logits);
@@ -36,8 +38,8 @@ void cbe_row_reference_set(cbe_row_reference *reference, const cbe_kernels *kern
     out[CBE_LENS_TOP1] = 1;
 }
 
-void cbe_row_measure(const cbe_row_reference *reference, const cbe_kernels *kernels, size_t n, float *logits, int64_t label,
-                     double out[CBE_N_LENS_MEASURES])
+void cbe_row_measure(const cbe_row_reference *reference, const cbe_kernels *kernels, size_t n,
+                     float *logits, int64_t label, double out[CBE_N_LENS_MEASURES])
 {
     const float *log2_probs = reference->log2_probs;
     const double logsumexp = measure_alone(kernels, n, logits, label, out);

@@ -1,10 +1,11 @@
 /*
  * train.c - the loop of a training; see cbe/lens_train.h.
  *
- * Sequences go through the model in chunks; of each sequence some positions go to a pool, and whenever it is full a step is
- * taken on step_tokens of them, drawn at random: the target once, then each layer's loss, gradient and step by a thread of its own, with BLAS
- * single-threaded inside, so that bits do not depend on their number. Random numbers are functions of the seed and of the
- * sequence, or of the step and layer: there is no generator to keep in a checkpoint.
+ * Sequences go through the model in chunks; of each sequence some positions go to a pool, and
+ * whenever it is full a step is taken on step_tokens of them, drawn at random: the target once,
+ * then each layer's loss, gradient and step by a thread of its own, with BLAS single-threaded
+ * inside, so that bits do not depend on their number. Random numbers are functions of the seed and
+ * of the sequence, or of the step and layer: there is no generator to keep in a checkpoint.
  */
 #include <math.h>
 #include <omp.h>
@@ -23,15 +24,19 @@
 static const char *const optimizer_names[] = {"natural", "sgd", "adam"};
 static const char *const start_names[] = {"affine", "zero", "given"};
 static const double default_rates[] = {0.1, 1.0, 1e-3}, default_momenta[] = {0.5, 0.9, 0.9};
-_Static_assert(sizeof optimizer_names / sizeof *optimizer_names == CBE_N_OPTIMIZERS, "one name for each");
+_Static_assert(sizeof optimizer_names / sizeof *optimizer_names == CBE_N_OPTIMIZERS,
+               "one name for each");
 _Static_assert(sizeof start_names / sizeof *start_names == CBE_N_STARTS, "one name for each");
-_Static_assert(sizeof default_rates / sizeof *default_rates == CBE_N_OPTIMIZERS, "one rate for each");
-_Static_assert(sizeof default_momenta / sizeof *default_momenta == CBE_N_OPTIMIZERS, "one momentum for each");
+_Static_assert(sizeof default_rates / sizeof *default_rates == CBE_N_OPTIMIZERS,
+               "one rate for each");
+_Static_assert(sizeof default_momenta / sizeof *default_momenta == CBE_N_OPTIMIZERS,
+               "one momentum for each");
 
 /* Of the sequences trained on, those by which the affine start's ridge is chosen. */
 static const double ridge_share = 0.1;
 
-/* Steps that the pool holds: with 256 positions a step and 38 of a sequence, those of 53 sequences. */
+/* Steps that the pool holds: with 256 positions a step and 38 of a sequence, those of 53
+ * sequences. */
 enum { POOL_STEPS = 8 };
 
 /* What the steps of one run share, besides the state. */
@@ -48,7 +53,7 @@ typedef struct {
     size_t last_checkpoint;              /* step */
     /* A measurement's: */
     const cbe_tuned_lens *measured;
-    double *sums;                        /* (L) */
+    double *sums; /* (L) */
     size_t n_measured, wanted, available;
 } trainer;
 
@@ -100,7 +105,8 @@ static cbe_status check_options(const cbe_lens_train_options *o, cbe_error *err)
         const char *what;
     } checks[] = {
         {o->rate >= 0 && isfinite(o->rate), "the rate must be a positive number"},
-        {o->momentum == CBE_MOMENTUM_DEFAULT || (o->momentum >= 0 && o->momentum < 1), "the momentum must lie in 0 .. 1, below 1"},
+        {o->momentum == CBE_MOMENTUM_DEFAULT || (o->momentum >= 0 && o->momentum < 1),
+         "the momentum must lie in 0 .. 1, below 1"},
         {o->damping > 0 && isfinite(o->damping), "the damping must be a positive number"},
         {o->ridge > 0 && isfinite(o->ridge), "the ridge must be a positive number"},
         {o->positions > 0 && o->positions <= 1, "the share of positions must lie between 0 and 1"},
@@ -128,7 +134,8 @@ static size_t positions_of(const cbe_train_state *s, size_t n)
 static cbe_status split_text(cbe_train_state *s, size_t **held, size_t *n_held, cbe_error *err)
 {
     cbe_status st;
-    if ((st = cbe_hold_out_count(s->options->held_out, s->n_text, n_held, err)) != CBE_OK) return st;
+    if ((st = cbe_hold_out_count(s->options->held_out, s->n_text, n_held, err)) != CBE_OK)
+        return st;
     s->n_sequences = s->n_text - *n_held;
     *held = cbe_alloc(*n_held, sizeof **held, "sequences held out", err);
     s->order = cbe_alloc(s->n_sequences, sizeof *s->order, "order of the sequences", err);
@@ -149,7 +156,8 @@ static cbe_status split_text(cbe_train_state *s, size_t **held, size_t *n_held, 
     s->n_steps = positions_of(s, s->n_sequences) / s->options->step_tokens;
     if (s->n_steps == 0)
         return cbe_fail(err, CBE_ERR_ARG, -1,
-                        "%zu positions of the text can be trained on, but a step takes %zu: give more text, more positions of it "
+                        "%zu positions of the text can be trained on, but a step takes %zu: give "
+                        "more text, more positions of it "
                         "or smaller steps",
                         positions_of(s, s->n_sequences), s->options->step_tokens);
     return CBE_OK;
@@ -158,7 +166,8 @@ static cbe_status split_text(cbe_train_state *s, size_t **held, size_t *n_held, 
 static void state_free(cbe_train_state *s)
 {
     for (size_t i = 0; i <= s->n_layers && s->rows; i++) cbe_free(s->rows[i]);
-    for (size_t i = 0; i < s->n_layers && s->optimizers; i++) cbe_lens_optimizer_free(&s->optimizers[i]);
+    for (size_t i = 0; i < s->n_layers && s->optimizers; i++)
+        cbe_lens_optimizer_free(&s->optimizers[i]);
     cbe_free(s->rows);
     cbe_free(s->optimizers);
     cbe_free(s->order);
@@ -174,7 +183,9 @@ static cbe_status state_allocate(cbe_train_state *s, cbe_error *err)
     static const char what[] = "state of a training";
     size_t n;
     if (!cbe_mul_size(s->options->step_tokens, POOL_STEPS, &n))
-        return cbe_fail(err, CBE_ERR_NOMEM, -1, "a step of %zu positions does not fit the address space", s->options->step_tokens);
+        return cbe_fail(err, CBE_ERR_NOMEM, -1,
+                        "a step of %zu positions does not fit the address space",
+                        s->options->step_tokens);
     s->pool = n;
     s->rows = cbe_alloc_zero(s->n_layers + 1, sizeof *s->rows, what, err);
     s->labels = cbe_alloc_zero(n, sizeof *s->labels, what, err);
@@ -182,11 +193,14 @@ static cbe_status state_allocate(cbe_train_state *s, cbe_error *err)
     s->logit = cbe_alloc_zero(s->n_layers, sizeof *s->logit, what, err);
     s->start = cbe_alloc_zero(s->n_layers, sizeof *s->start, what, err);
     s->optimizers = cbe_alloc_zero(s->n_layers, sizeof *s->optimizers, what, err);
-    if (!s->rows || !s->labels || !s->losses || !s->logit || !s->start || !s->optimizers) return CBE_ERR_NOMEM;
+    if (!s->rows || !s->labels || !s->losses || !s->logit || !s->start || !s->optimizers)
+        return CBE_ERR_NOMEM;
     for (size_t i = 0; i <= s->n_layers; i++)
-        if (!(s->rows[i] = cbe_alloc_zero(n, s->hidden_size * sizeof(float), what, err))) return CBE_ERR_NOMEM;
+        if (!(s->rows[i] = cbe_alloc_zero(n, s->hidden_size * sizeof(float), what, err)))
+            return CBE_ERR_NOMEM;
     for (size_t i = 0; i < s->n_layers; i++) {
-        const cbe_status st = cbe_lens_optimizer_create(&s->optimizers[i], s->options, s->hidden_size, err);
+        const cbe_status st =
+            cbe_lens_optimizer_create(&s->optimizers[i], s->options, s->hidden_size, err);
         if (st != CBE_OK) return st;
     }
     return cbe_tuned_lens_create(&s->lens, s->n_layers, s->hidden_size, true, err);
@@ -216,7 +230,8 @@ static cbe_status trainer_create(trainer *t, cbe_error *err)
     size_t size;
     t->n_threads = cbe_min_size((size_t)omp_get_max_threads(), s->n_layers);
     if (!cbe_mul_size(t->n_threads, n, &size))
-        return cbe_fail(err, CBE_ERR_NOMEM, -1, "a step of %zu positions does not fit the address space", n);
+        return cbe_fail(err, CBE_ERR_NOMEM, -1,
+                        "a step of %zu positions does not fit the address space", n);
     cbe_status st = cbe_lens_target_create(&t->target, s->decoder, s->options->loss, n, err);
     if (st != CBE_OK) return st;
     t->loss_rooms = cbe_alloc_zero(t->n_threads, sizeof *t->loss_rooms, what, err);
@@ -226,11 +241,13 @@ static cbe_status trainer_create(trainer *t, cbe_error *err)
     t->weights = cbe_alloc(n, sizeof *t->weights, what, err);
     t->shuffled = cbe_alloc(s->context_length, sizeof *t->shuffled, what, err);
     t->sums = cbe_alloc_zero(s->n_layers, sizeof *t->sums, what, err);
-    if (!t->loss_rooms || !t->optimizer_rooms || !t->gradients || !t->sampled || !t->weights || !t->shuffled || !t->sums)
+    if (!t->loss_rooms || !t->optimizer_rooms || !t->gradients || !t->sampled || !t->weights ||
+        !t->shuffled || !t->sums)
         return CBE_ERR_NOMEM;
     for (size_t i = 0; i < t->n_threads; i++) {
         if ((st = cbe_loss_room_create(&t->loss_rooms[i], s->decoder, n, err)) != CBE_OK) return st;
-        if ((st = cbe_optimizer_room_create(&t->optimizer_rooms[i], d, n, err)) != CBE_OK) return st;
+        if ((st = cbe_optimizer_room_create(&t->optimizer_rooms[i], d, n, err)) != CBE_OK)
+            return st;
     }
     return CBE_OK;
 }
@@ -254,7 +271,8 @@ static void draw_positions(cbe_train_state *s)
         const int64_t label = s->labels[j];
         s->labels[j] = s->labels[i - 1];
         s->labels[i - 1] = label;
-        for (size_t l = 0; l <= s->n_layers && j != i - 1; l++) swap_floats(d, s->rows[l] + j * d, s->rows[l] + (i - 1) * d);
+        for (size_t l = 0; l <= s->n_layers && j != i - 1; l++)
+            swap_floats(d, s->rows[l] + j * d, s->rows[l] + (i - 1) * d);
     }
 }
 
@@ -277,32 +295,38 @@ static cbe_status take_step(trainer *t, cbe_error *err)
     for (size_t i = 0; i < s->n_layers; i++) {
         const size_t own = (size_t)omp_get_thread_num();
         const float *rows = s->rows[i] + s->pending * d;
-        float *gradient = t->gradients + own * n * d, *sampled = natural ? t->sampled + own * n * d : NULL;
+        float *gradient = t->gradients + own * n * d,
+              *sampled = natural ? t->sampled + own * n * d : NULL;
         cbe_rng rng = stream(o->seed, USE_DRAWS, s->step * s->n_layers + i);
-        losses[i] = cbe_lens_loss(s->decoder, &t->target, cbe_tuned_lens_translator(s->lens, i), n, rows,
-                                  &t->loss_rooms[own], gradient, sampled, &rng) /
+        losses[i] = cbe_lens_loss(s->decoder, &t->target, cbe_tuned_lens_translator(s->lens, i), n,
+                                  rows, &t->loss_rooms[own], gradient, sampled, &rng) /
                     (double)n;
         if (!isfinite(losses[i]) ||
-            !cbe_lens_optimizer_step(&s->optimizers[i], o, s->step, rate, n, rows, t->weights, gradient, sampled,
-                                     &t->optimizer_rooms[own], s->lens->weight[i], s->lens->bias[i]))
+            !cbe_lens_optimizer_step(&s->optimizers[i], o, s->step, rate, n, rows, t->weights,
+                                     gradient, sampled, &t->optimizer_rooms[own],
+                                     s->lens->weight[i], s->lens->bias[i]))
             failed = cbe_min_size(failed, i);
     }
     if (failed != SIZE_MAX)
         return cbe_fail(err, CBE_ERR_NUMERIC, -1,
-                        "layer %zu is not finite any more at step %zu of %zu: its training diverged; give a smaller --rate or "
+                        "layer %zu is not finite any more at step %zu of %zu: its training "
+                        "diverged; give a smaller --rate or "
                         "more --damping",
                         failed, s->step + 1, s->n_steps);
     s->step++;
-    if (t->hooks && t->hooks->step && !t->hooks->step(t->hooks->context, s->step, s->n_steps, s->n_layers, losses))
+    if (t->hooks && t->hooks->step &&
+        !t->hooks->step(t->hooks->context, s->step, s->n_steps, s->n_layers, losses))
         return cbe_fail(err, CBE_ERR_CANCELLED, -1, "cancelled");
     return CBE_OK;
 }
 
 /* Adds a token's hidden states of all layers to the pool. */
-static void take_position(cbe_train_state *s, const float *const *hidden, size_t token, int64_t label)
+static void take_position(cbe_train_state *s, const float *const *hidden, size_t token,
+                          int64_t label)
 {
     const size_t d = s->hidden_size;
-    for (size_t i = 0; i <= s->n_layers; i++) memcpy(s->rows[i] + s->pending * d, hidden[i] + token * d, d * sizeof(float));
+    for (size_t i = 0; i <= s->n_layers; i++)
+        memcpy(s->rows[i] + s->pending * d, hidden[i] + token * d, d * sizeof(float));
     s->labels[s->pending++] = label;
 }
 
@@ -312,7 +336,8 @@ static int64_t label_at(const cbe_train_state *s, size_t row, size_t position)
     return position + 1 < s->context_length ? s->ids[row * s->context_length + position + 1] : 0;
 }
 
-static cbe_status train_chunk(void *context, size_t first, size_t n, const float *const *hidden, cbe_error *err)
+static cbe_status train_chunk(void *context, size_t first, size_t n, const float *const *hidden,
+                              cbe_error *err)
 {
     trainer *t = context;
     cbe_train_state *s = t->state;
@@ -331,7 +356,8 @@ static cbe_status train_chunk(void *context, size_t first, size_t n, const float
         }
     }
     s->next_sequence = s->first_sequence + first + n;
-    if (!s->options->checkpoint || s->step < t->last_checkpoint + s->options->checkpoint_steps) return CBE_OK;
+    if (!s->options->checkpoint || s->step < t->last_checkpoint + s->options->checkpoint_steps)
+        return CBE_OK;
     t->last_checkpoint = s->step;
     return cbe_train_checkpoint_save(s, err);
 }
@@ -344,13 +370,15 @@ static void measure(trainer *t)
     cbe_lens_target_set(&t->target, s->decoder, n, s->rows[s->n_layers], s->labels);
 #pragma omp parallel for schedule(dynamic) num_threads((int)t->n_threads)
     for (size_t i = 0; i < s->n_layers; i++)
-        t->sums[i] += cbe_lens_loss(s->decoder, &t->target, cbe_tuned_lens_translator(t->measured, i), n, s->rows[i],
-                                    &t->loss_rooms[omp_get_thread_num()], NULL, NULL, NULL);
+        t->sums[i] +=
+            cbe_lens_loss(s->decoder, &t->target, cbe_tuned_lens_translator(t->measured, i), n,
+                          s->rows[i], &t->loss_rooms[omp_get_thread_num()], NULL, NULL, NULL);
     t->n_measured += n;
     s->pending = 0;
 }
 
-static cbe_status measure_chunk(void *context, size_t first, size_t n, const float *const *hidden, cbe_error *err)
+static cbe_status measure_chunk(void *context, size_t first, size_t n, const float *const *hidden,
+                                cbe_error *err)
 {
     (void)err;
     trainer *t = context;
@@ -359,17 +387,19 @@ static cbe_status measure_chunk(void *context, size_t first, size_t n, const flo
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0; k < usable; k++) {
             const size_t token = (first + i) * usable + k;
-            if ((token + 1) * t->wanted / t->available == token * t->wanted / t->available) continue;
-            take_position(s, hidden, i * s->context_length + k, label_at(s, s->order[first + i], k));
+            if ((token + 1) * t->wanted / t->available == token * t->wanted / t->available)
+                continue;
+            take_position(s, hidden, i * s->context_length + k,
+                          label_at(s, s->order[first + i], k));
             if (s->pending == s->options->step_tokens) measure(t);
         }
     return CBE_OK;
 }
 
-/* Mean losses of a lens (NULL: the logit lens) on held-out tokens, evenly spread. Positions pending are lost: this is for
- * before and after training. */
-static cbe_status measure_held_out(trainer *t, const size_t *held, size_t n_held, const cbe_tuned_lens *lens, double *out,
-                                   cbe_error *err)
+/* Mean losses of a lens (NULL: the logit lens) on held-out tokens, evenly spread. Positions pending
+ * are lost: this is for before and after training. */
+static cbe_status measure_held_out(trainer *t, const size_t *held, size_t n_held,
+                                   const cbe_tuned_lens *lens, double *out, cbe_error *err)
 {
     cbe_train_state *s = t->state;
     size_t *order = s->order;
@@ -394,7 +424,8 @@ static cbe_status measure_held_out(trainer *t, const size_t *held, size_t n_held
     if (st == CBE_OK && s->pending) measure(t);
     s->order = order;
     cbe_free(rows);
-    for (size_t i = 0; i < s->n_layers && st == CBE_OK; i++) out[i] = t->sums[i] / (double)t->n_measured;
+    for (size_t i = 0; i < s->n_layers && st == CBE_OK; i++)
+        out[i] = t->sums[i] / (double)t->n_measured;
     return st;
 }
 
@@ -407,7 +438,8 @@ static void copy_lens(cbe_tuned_lens *to, const cbe_tuned_lens *from)
     }
 }
 
-/* The pass before training, where one is needed: the start, and what the optimizers take from the sums. */
+/* The pass before training, where one is needed: the start, and what the optimizers take from the
+ * sums. */
 static cbe_status prepare(cbe_train_state *s, const cbe_lens_train_hooks *hooks, cbe_error *err)
 {
     cbe_status st = CBE_OK;
@@ -418,11 +450,14 @@ static cbe_status prepare(cbe_train_state *s, const cbe_lens_train_hooks *hooks,
     if (o->start == CBE_START_GIVEN) copy_lens(s->lens, s->init);
     if (o->start != CBE_START_AFFINE && !natural) return CBE_OK;
     size_t n_ridge = 0;
-    if (o->start == CBE_START_AFFINE && (st = cbe_hold_out_count(ridge_share, s->n_sequences, &n_ridge, err)) != CBE_OK)
+    if (o->start == CBE_START_AFFINE &&
+        (st = cbe_hold_out_count(ridge_share, s->n_sequences, &n_ridge, err)) != CBE_OK)
         return st;
-    st = cbe_affine_sum_text(&fitted, &held, s->model, s->n_sequences, s->context_length, s->ids, s->order, n_ridge,
-                             hooks ? hooks->fitting : NULL, hooks ? hooks->context : NULL, err);
-    if (st == CBE_OK && o->start == CBE_START_AFFINE && (st = cbe_affine_solve(&affine, fitted, held, NULL, err)) == CBE_OK)
+    st = cbe_affine_sum_text(&fitted, &held, s->model, s->n_sequences, s->context_length, s->ids,
+                             s->order, n_ridge, hooks ? hooks->fitting : NULL,
+                             hooks ? hooks->context : NULL, err);
+    if (st == CBE_OK && o->start == CBE_START_AFFINE &&
+        (st = cbe_affine_solve(&affine, fitted, held, NULL, err)) == CBE_OK)
         copy_lens(s->lens, affine);
     if (st == CBE_OK && natural) {
         cbe_affine_sums_merge(fitted, held);
@@ -434,7 +469,8 @@ static cbe_status prepare(cbe_train_state *s, const cbe_lens_train_hooks *hooks,
     return st;
 }
 
-static cbe_status run(trainer *t, const size_t *held, size_t n_held, cbe_lens_training *training, cbe_error *err)
+static cbe_status run(trainer *t, const size_t *held, size_t n_held, cbe_lens_training *training,
+                      cbe_error *err)
 {
     cbe_status st;
     cbe_train_state *s = t->state;
@@ -464,9 +500,10 @@ static cbe_status run(trainer *t, const size_t *held, size_t n_held, cbe_lens_tr
     return measure_held_out(t, held, n_held, s->lens, training->trained, err);
 }
 
-cbe_status cbe_lens_train(cbe_tuned_lens **out, cbe_lens_training *training, const cbe_model *model, size_t n_sequences,
-                          size_t context_length, const int64_t *ids, const cbe_tuned_lens *init,
-                          const cbe_lens_train_options *options, const cbe_lens_train_hooks *hooks, cbe_error *err)
+cbe_status cbe_lens_train(cbe_tuned_lens **out, cbe_lens_training *training, const cbe_model *model,
+                          size_t n_sequences, size_t context_length, const int64_t *ids,
+                          const cbe_tuned_lens *init, const cbe_lens_train_options *options,
+                          const cbe_lens_train_hooks *hooks, cbe_error *err)
 {
     cbe_status st;
     const cbe_model_config *config = cbe_model_get_config(model);
@@ -487,15 +524,18 @@ cbe_status cbe_lens_train(cbe_tuned_lens **out, cbe_lens_training *training, con
     size_t *held = NULL, n_held = 0;
     if ((st = check_options(options, err)) != CBE_OK) return st;
     if (options->start == CBE_START_GIVEN &&
-        (st = cbe_tuned_lens_check(init, "the lens to begin with", s.n_layers, s.hidden_size, "the model", err)) != CBE_OK)
+        (st = cbe_tuned_lens_check(init, "the lens to begin with", s.n_layers, s.hidden_size,
+                                   "the model", err)) != CBE_OK)
         return st;
     if (options->loss == CBE_OBJECTIVE_CE && context_length < 2)
-        return cbe_fail(err, CBE_ERR_ARG, -1, "sequences of one token have no next token to predict");
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "sequences of one token have no next token to predict");
     if ((st = split_text(&s, &held, &n_held, err)) != CBE_OK) goto done;
     if ((st = state_allocate(&s, err)) != CBE_OK) goto done;
     if ((st = trainer_create(&t, err)) != CBE_OK) goto done;
     st = CBE_ERR_NOMEM;
-    if (!(made.trained = cbe_alloc_zero(s.n_layers, sizeof *made.trained, "losses", err))) goto done;
+    if (!(made.trained = cbe_alloc_zero(s.n_layers, sizeof *made.trained, "losses", err)))
+        goto done;
     if ((st = run(&t, held, n_held, &made, err)) != CBE_OK) goto done;
     made.n_layers = s.n_layers;
     made.n_steps = s.n_steps;

@@ -1,6 +1,6 @@
 /*
- * train_checkpoint.c - a training's state in a safetensors file: tensors as train_state.h marks them, and in the metadata
- * what the run is of, each part by a name that an error can give.
+ * train_checkpoint.c - a training's state in a safetensors file: tensors as train_state.h marks
+ * them, and in the metadata what the run is of, each part by a name that an error can give.
  */
 #include <inttypes.h>
 #include <stdarg.h>
@@ -15,7 +15,12 @@
 #include "io/sha256.h"
 #include "lens/train_state.h"
 
-enum { VALUE = 80, N_DIGESTS = sizeof((cbe_train_state *)0)->digests / CBE_SHA256_TEXT, N_KEYS = N_DIGESTS + 17, PER_LAYER = 8 };
+enum {
+    VALUE = 80,
+    N_DIGESTS = sizeof((cbe_train_state *)0)->digests / CBE_SHA256_TEXT,
+    N_KEYS = N_DIGESTS + 17,
+    PER_LAYER = 8
+};
 
 /* Metadata: what must agree, then what a run goes on from. */
 typedef struct {
@@ -24,7 +29,8 @@ typedef struct {
     size_t n;
 } record;
 
-static void put(record *r, const char *key, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static void put(record *r, const char *key, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 static void put(record *r, const char *key, const char *format, ...)
 {
@@ -40,8 +46,8 @@ static void hash_floats(struct sha256_ctx *context, size_t n, const float *numbe
     if (numbers) sha256_update(context, n * sizeof *numbers, (const uint8_t *)numbers);
 }
 
-/* The model by its decoder and, where they are known, by the digests of its files; the token ids; the lens to begin with. They are
- * what the run holds, and taken once. */
+/* The model by its decoder and, where they are known, by the digests of its files; the token ids;
+ * the lens to begin with. They are what the run holds, and taken once. */
 static void take_digests(cbe_train_state *s)
 {
     const cbe_decoder *decoder = s->decoder;
@@ -98,10 +104,11 @@ typedef struct {
     void *data;
 } part;
 
-static void add_part(part *parts, size_t *n, cbe_dtype dtype, size_t count, void *data, const char *format, ...)
-    __attribute__((format(printf, 6, 7)));
+static void add_part(part *parts, size_t *n, cbe_dtype dtype, size_t count, void *data,
+                     const char *format, ...) __attribute__((format(printf, 6, 7)));
 
-static void add_part(part *parts, size_t *n, cbe_dtype dtype, size_t count, void *data, const char *format, ...)
+static void add_part(part *parts, size_t *n, cbe_dtype dtype, size_t count, void *data,
+                     const char *format, ...)
 {
     if (!data) return;
     va_list args;
@@ -115,10 +122,12 @@ static void add_part(part *parts, size_t *n, cbe_dtype dtype, size_t count, void
 }
 
 /* All tensors, allocated; curvature weights are gathered in `weights` (n_layers). */
-static part *list_parts(const cbe_train_state *s, double *weights, double *scales, size_t *n, cbe_error *err)
+static part *list_parts(const cbe_train_state *s, double *weights, double *scales, size_t *n,
+                        cbe_error *err)
 {
     const size_t d = s->hidden_size, rows = s->pool;
-    part *parts = cbe_alloc(s->n_layers + 1, PER_LAYER * sizeof *parts, "parts of a checkpoint", err);
+    part *parts =
+        cbe_alloc(s->n_layers + 1, PER_LAYER * sizeof *parts, "parts of a checkpoint", err);
     *n = 0;
     if (!parts) return NULL;
     for (size_t i = 0; i < s->n_layers; i++) {
@@ -157,7 +166,8 @@ cbe_status cbe_train_checkpoint_save(cbe_train_state *s, cbe_error *err)
     }
     double *numbers = cbe_alloc(s->n_layers, 2 * sizeof *numbers, "numbers of a checkpoint", err);
     part *parts = numbers ? list_parts(s, numbers, numbers + s->n_layers, &n, err) : NULL;
-    cbe_tensor_spec *specs = parts ? cbe_alloc(n, sizeof *specs, "tensors of a checkpoint", err) : NULL;
+    cbe_tensor_spec *specs =
+        parts ? cbe_alloc(n, sizeof *specs, "tensors of a checkpoint", err) : NULL;
     cbe_safetensors_writer *writer = NULL;
     cbe_status st = specs ? CBE_OK : CBE_ERR_NOMEM;
     if (st != CBE_OK) goto done;
@@ -165,9 +175,12 @@ cbe_status cbe_train_checkpoint_save(cbe_train_state *s, cbe_error *err)
         numbers[i] = s->optimizers[i].curvature_weight;
         numbers[s->n_layers + i] = s->optimizers[i].bias_scale;
     }
-    for (size_t i = 0; i < n; i++) specs[i] = (cbe_tensor_spec){parts[i].name, parts[i].dtype, 1, {parts[i].count}};
+    for (size_t i = 0; i < n; i++)
+        specs[i] = (cbe_tensor_spec){parts[i].name, parts[i].dtype, 1, {parts[i].count}};
     st = cbe_folder_mark_check_file(&s->folder, s->options->checkpoint, err);
-    if (st == CBE_OK) st = cbe_safetensors_writer_create(&writer, s->options->checkpoint, n, specs, r.n, metadata, err);
+    if (st == CBE_OK)
+        st = cbe_safetensors_writer_create(&writer, s->options->checkpoint, n, specs, r.n, metadata,
+                                           err);
     for (size_t i = 0; i < n && st == CBE_OK; i++)
         st = cbe_safetensors_writer_put(writer, i, 0, parts[i].count, parts[i].data, err);
     if (st == CBE_OK) {
@@ -189,27 +202,31 @@ static cbe_status compare(const cbe_safetensors *file, const record *r, cbe_erro
         if (!value)
             return cbe_fail(err, CBE_ERR_FORMAT, -1,
                             i == 0 ? "%s: not a checkpoint of cbe lens train: it has no '%s'"
-                                   : "%s: a checkpoint of another version of cbe: it has no '%s'; leave out --resume",
+                                   : "%s: a checkpoint of another version of cbe: it has no '%s'; "
+                                     "leave out --resume",
                             cbe_safetensors_path(file), r->keys[i]);
         if (strcmp(value, r->values[i]) == 0) continue;
         const bool hash = i < N_DIGESTS; /* nobody knows them by heart */
         return cbe_fail(err, CBE_ERR_ARG, -1,
-                        "%s: the checkpoint is of another run: its %s is %s%s%s%s; give the same again, or leave out --resume",
-                        cbe_safetensors_path(file), r->keys[i], hash ? "another" : value, hash ? "" : ", not ",
-                        hash ? "" : r->values[i], "");
+                        "%s: the checkpoint is of another run: its %s is %s%s%s%s; give the same "
+                        "again, or leave out --resume",
+                        cbe_safetensors_path(file), r->keys[i], hash ? "another" : value,
+                        hash ? "" : ", not ", hash ? "" : r->values[i], "");
     }
     return CBE_OK;
 }
 
 /* A count of the metadata, at most `most`. */
-static cbe_status read_count(const cbe_safetensors *file, const char *key, size_t most, size_t *out, cbe_error *err)
+static cbe_status read_count(const cbe_safetensors *file, const char *key, size_t most, size_t *out,
+                             cbe_error *err)
 {
     const char *text = cbe_safetensors_metadata(file, key);
     char *end = NULL;
-    const unsigned long long value = text && *text >= '0' && *text <= '9' ? strtoull(text, &end, 10) : 0;
+    const unsigned long long value =
+        text && *text >= '0' && *text <= '9' ? strtoull(text, &end, 10) : 0;
     if (!end || *end || value > most)
-        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: '%s' is %.40s, must be a number up to %zu", cbe_safetensors_path(file),
-                        key, text ? text : "missing", most);
+        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: '%s' is %.40s, must be a number up to %zu",
+                        cbe_safetensors_path(file), key, text ? text : "missing", most);
     *out = (size_t)value;
     return CBE_OK;
 }
@@ -218,10 +235,12 @@ static cbe_status read_part(const cbe_safetensors *file, const part *p, cbe_erro
 {
     cbe_tensor tensor;
     cbe_status st = cbe_safetensors_get(file, p->name, &tensor, err);
-    if (st == CBE_OK) st = cbe_tensor_expect(&tensor, cbe_safetensors_path(file), 1, &p->count, err);
+    if (st == CBE_OK)
+        st = cbe_tensor_expect(&tensor, cbe_safetensors_path(file), 1, &p->count, err);
     if (st != CBE_OK) return st;
     if (tensor.dtype != p->dtype)
-        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: tensor '%s' is of another type than a checkpoint's",
+        return cbe_fail(err, CBE_ERR_FORMAT, -1,
+                        "%s: tensor '%s' is of another type than a checkpoint's",
                         cbe_safetensors_path(file), p->name);
     const size_t size = p->dtype == CBE_F32 ? sizeof(float) : sizeof(double);
     memcpy(p->data, tensor.data, p->count * size);
@@ -247,13 +266,15 @@ cbe_status cbe_train_checkpoint_load(cbe_train_state *s, bool *found, cbe_error 
     if ((st = read_count(file, "next-sequence", s->n_sequences, &next, err)) != CBE_OK) goto done;
     if ((st = read_count(file, "pending", s->pool - 1, &pending, err)) != CBE_OK) goto done;
     st = CBE_ERR_NOMEM;
-    if (!(numbers = cbe_alloc(s->n_layers, 2 * sizeof *numbers, "numbers of a checkpoint", err))) goto done;
+    if (!(numbers = cbe_alloc(s->n_layers, 2 * sizeof *numbers, "numbers of a checkpoint", err)))
+        goto done;
     if (!(parts = list_parts(s, numbers, numbers + s->n_layers, &n, err))) goto done;
     st = CBE_OK;
     for (size_t i = 0; i < n && st == CBE_OK; i++) st = read_part(file, &parts[i], err);
     for (size_t i = 0; i < s->pool && st == CBE_OK; i++)
         if (s->labels[i] < 0 || (uint64_t)s->labels[i] >= s->decoder->vocab_size)
-            st = cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: label %zu is not a token of the model", s->options->checkpoint, i);
+            st = cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: label %zu is not a token of the model",
+                          s->options->checkpoint, i);
     if (st != CBE_OK) goto done;
     for (size_t i = 0; i < s->n_layers; i++) {
         s->optimizers[i].curvature_weight = numbers[i];

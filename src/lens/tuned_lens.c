@@ -3,7 +3,8 @@
 
 #include "core/memory.h"
 
-cbe_status cbe_tuned_lens_create(cbe_tuned_lens **out, size_t n_layers, size_t hidden_size, bool bias, cbe_error *err)
+cbe_status cbe_tuned_lens_create(cbe_tuned_lens **out, size_t n_layers, size_t hidden_size,
+                                 bool bias, cbe_error *err)
 {
     cbe_tuned_lens *lens = cbe_alloc_zero(1, sizeof *lens, "tuned lens", err);
     if (!lens) return CBE_ERR_NOMEM;
@@ -16,7 +17,8 @@ cbe_status cbe_tuned_lens_create(cbe_tuned_lens **out, size_t n_layers, size_t h
     if (made && !cbe_mul_size(hidden_size, hidden_size, &size)) size = SIZE_MAX;
     for (size_t i = 0; i < n_layers && made; i++) {
         lens->weight[i] = cbe_alloc_zero(size, sizeof **lens->weight, "tuned lens", err);
-        if (bias) lens->bias[i] = cbe_alloc_zero(hidden_size, sizeof **lens->bias, "tuned lens", err);
+        if (bias)
+            lens->bias[i] = cbe_alloc_zero(hidden_size, sizeof **lens->bias, "tuned lens", err);
         made = lens->weight[i] && (!bias || lens->bias[i]);
     }
     if (made) {

@@ -4,16 +4,19 @@
 
 #include "cbe/tuned_lens.h"
 
-/** The key by which cbe knows the lens folders that it has written. The package tuned-lens passes it over with a line. */
+/** The key by which cbe knows the lens folders that it has written. The package tuned-lens passes
+ * it over with a line. */
 #define CBE_LENS_WRITTEN_BY "written_by"
 
 /** Reads and checks the file.
  * @param n_layers, hidden_size, bias  [out] what it says of the lens
  * @param inputs  the file is added to; NULL: not wanted */
-cbe_status cbe_tuned_lens_config_read(cbe_tuned_lens_config **out, const char *path, size_t *n_layers,
-                                      size_t *hidden_size, bool *bias, cbe_inputs *inputs, cbe_error *err);
+cbe_status cbe_tuned_lens_config_read(cbe_tuned_lens_config **out, const char *path,
+                                      size_t *n_layers, size_t *hidden_size, bool *bias,
+                                      cbe_inputs *inputs, cbe_error *err);
 /** Writes it with the sizes of a lens. config NULL: one that names no model */
-cbe_status cbe_tuned_lens_config_write(const cbe_tuned_lens_config *config, const cbe_tuned_lens *lens,
-                                       const char *path, cbe_error *err);
+cbe_status cbe_tuned_lens_config_write(const cbe_tuned_lens_config *config,
+                                       const cbe_tuned_lens *lens, const char *path,
+                                       cbe_error *err);
 
 #endif

@@ -34,18 +34,22 @@ cbe_status cbe_tuned_lens_find(const char *folder, cbe_lens_format *format, cbe_
     cbe_path_kind kind;
     cbe_status st = cbe_path_look(folder, &kind, err);
     if (st != CBE_OK) return st;
-    if (kind == CBE_PATH_NOTHING) return cbe_fail(err, CBE_ERR_IO, -1, "%s: cannot be opened: %s", folder, strerror(ENOENT));
+    if (kind == CBE_PATH_NOTHING)
+        return cbe_fail(err, CBE_ERR_IO, -1, "%s: cannot be opened: %s", folder, strerror(ENOENT));
     if (kind != CBE_PATH_FOLDER)
-        return cbe_fail(err, CBE_ERR_IO, -1, "%s: is a file; a lens is a folder with %s and %s or %s", folder,
+        return cbe_fail(err, CBE_ERR_IO, -1,
+                        "%s: is a file; a lens is a folder with %s and %s or %s", folder,
                         config_file, formats[0].file, formats[1].file);
     for (int i = 0; i < CBE_N_LENS_FORMATS; i++) {
         if ((st = cbe_path_has(folder, formats[i].file, &there[i], err)) != CBE_OK) return st;
     }
     if (there[CBE_LENS_PT] && there[CBE_LENS_SAFETENSORS])
-        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: holds both %s and %s, which may differ: move one of them away",
-                        folder, formats[0].file, formats[1].file);
+        return cbe_fail(err, CBE_ERR_FORMAT, -1,
+                        "%s: holds both %s and %s, which may differ: move one of them away", folder,
+                        formats[0].file, formats[1].file);
     if (!there[CBE_LENS_PT] && !there[CBE_LENS_SAFETENSORS])
-        return cbe_fail(err, CBE_ERR_IO, -1, "%s: neither %s nor %s is in this folder: not a tuned lens", folder,
+        return cbe_fail(err, CBE_ERR_IO, -1,
+                        "%s: neither %s nor %s is in this folder: not a tuned lens", folder,
                         formats[0].file, formats[1].file);
     *format = there[CBE_LENS_PT] ? CBE_LENS_PT : CBE_LENS_SAFETENSORS;
     return CBE_OK;
@@ -58,7 +62,9 @@ static bool parse_name(const char *name, size_t n_layers, bool bias, size_t *lay
     for (size_t i = 0; i < 2; i++) {
         unsigned long long number;
         int end = 0;
-        if (sscanf(name, i ? "%8llu.bias%n" : "%8llu.weight%n", &number, &end) != 1 || end == 0 || name[end]) continue;
+        if (sscanf(name, i ? "%8llu.bias%n" : "%8llu.weight%n", &number, &end) != 1 || end == 0 ||
+            name[end])
+            continue;
         snprintf(again, sizeof again, "%llu.%s", number, i ? "bias" : "weight");
         if (strcmp(again, name) != 0 || number >= n_layers || (i == 1 && !bias)) continue;
         *layer = (size_t)number;
@@ -68,9 +74,10 @@ static bool parse_name(const char *name, size_t n_layers, bool bias, size_t *lay
     return false;
 }
 
-/* That the file has every tensor of the lens, no other, and each of the right shape; before room is made for the lens. */
-static cbe_status check_tensors(const cbe_lens_params *params, const char *path, size_t n_layers, size_t d, bool bias,
-                                cbe_error *err)
+/* That the file has every tensor of the lens, no other, and each of the right shape; before room is
+ * made for the lens. */
+static cbe_status check_tensors(const cbe_lens_params *params, const char *path, size_t n_layers,
+                                size_t d, bool bias, cbe_error *err)
 {
     const size_t each = bias ? 2 : 1, n = cbe_lens_params_count(params);
     cbe_status st = CBE_OK;
@@ -83,7 +90,8 @@ static cbe_status check_tensors(const cbe_lens_params *params, const char *path,
         if ((st = cbe_lens_params_tensor(params, i, &t, err)) != CBE_OK) break;
         if (!parse_name(t.name, n_layers, bias, &layer, &is_bias)) {
             st = cbe_fail(err, CBE_ERR_SHAPE, -1,
-                          "%s: tensor '%.80s' has no place in a lens of %zu layers%s, which config.json says it is",
+                          "%s: tensor '%.80s' has no place in a lens of %zu layers%s, which "
+                          "config.json says it is",
                           path, t.name, n_layers, bias ? "" : " without bias");
             break;
         }
@@ -93,9 +101,10 @@ static cbe_status check_tensors(const cbe_lens_params *params, const char *path,
     }
     for (size_t i = 0; i < each * n_layers && st == CBE_OK; i++)
         if (!there[i])
-            st = cbe_fail(err, CBE_ERR_SHAPE, -1,
-                          "%s: tensor '%zu.%s' is missing; config.json says that the lens has %zu layers%s", path,
-                          i / each, i % each ? "bias" : "weight", n_layers, bias ? " with bias" : "");
+            st = cbe_fail(
+                err, CBE_ERR_SHAPE, -1,
+                "%s: tensor '%zu.%s' is missing; config.json says that the lens has %zu layers%s",
+                path, i / each, i % each ? "bias" : "weight", n_layers, bias ? " with bias" : "");
     cbe_free(there);
     return st;
 }
@@ -111,14 +120,15 @@ static cbe_status read_tensors(const cbe_lens_params *params, cbe_tuned_lens *le
         if (st != CBE_OK) return st;
         if (!parse_name(t.name, lens->n_layers, lens->bias != NULL, &layer, &is_bias))
             continue; /* none: they were checked */
-        if ((st = cbe_lens_params_read(params, i, is_bias ? lens->bias[layer] : lens->weight[layer], err)) != CBE_OK)
+        if ((st = cbe_lens_params_read(params, i, is_bias ? lens->bias[layer] : lens->weight[layer],
+                                       err)) != CBE_OK)
             return st;
     }
     return CBE_OK;
 }
 
-cbe_status cbe_tuned_lens_load(cbe_tuned_lens **out, cbe_tuned_lens_config **config, const char *folder, cbe_inputs *inputs,
-                               cbe_error *err)
+cbe_status cbe_tuned_lens_load(cbe_tuned_lens **out, cbe_tuned_lens_config **config,
+                               const char *folder, cbe_inputs *inputs, cbe_error *err)
 {
     cbe_status st;
     cbe_lens_format format;
@@ -132,7 +142,9 @@ cbe_status cbe_tuned_lens_load(cbe_tuned_lens **out, cbe_tuned_lens_config **con
     st = CBE_ERR_NOMEM;
     if (!(config_path = cbe_path_join(folder, config_file, err))) goto done;
     if (!(params_path = cbe_path_join(folder, formats[format].file, err))) goto done;
-    if ((st = cbe_tuned_lens_config_read(&keys, config_path, &n_layers, &d, &bias, inputs, err)) != CBE_OK) goto done;
+    if ((st = cbe_tuned_lens_config_read(&keys, config_path, &n_layers, &d, &bias, inputs, err)) !=
+        CBE_OK)
+        goto done;
     if ((st = cbe_lens_params_open(&params, params_path, format, err)) != CBE_OK) goto done;
     if ((st = cbe_lens_params_note(params, inputs, err)) != CBE_OK) goto done;
     if ((st = check_tensors(params, params_path, n_layers, d, bias, err)) != CBE_OK) goto done;
@@ -153,21 +165,25 @@ done:
     return st;
 }
 
-/* What must not be written over or beside: the other format would make the folder ambiguous, a model would lose its config.json. */
+/* What must not be written over or beside: the other format would make the folder ambiguous, a
+ * model would lose its config.json. */
 static cbe_status check_neighbours(const char *folder, cbe_lens_format format, cbe_error *err)
 {
-    static const char *const models[] = {"model.safetensors", "model.safetensors.index.json", "tokenizer.json"};
+    static const char *const models[] = {"model.safetensors", "model.safetensors.index.json",
+                                         "tokenizer.json"};
     const char *other = formats[format == CBE_LENS_PT ? CBE_LENS_SAFETENSORS : CBE_LENS_PT].file;
     bool there;
     cbe_status st = cbe_path_has(folder, other, &there, err);
     if (st != CBE_OK) return st;
     if (there)
-        return cbe_fail(err, CBE_ERR_ARG, -1, "%s: holds %s already; name another folder, or move it away", folder,
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "%s: holds %s already; name another folder, or move it away", folder,
                         other);
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
         if ((st = cbe_path_has(folder, models[i], &there, err)) != CBE_OK) return st;
         if (there)
-            return cbe_fail(err, CBE_ERR_ARG, -1, "%s: holds a model (%s); name another folder for the lens", folder,
+            return cbe_fail(err, CBE_ERR_ARG, -1,
+                            "%s: holds a model (%s); name another folder for the lens", folder,
                             models[i]);
     }
     return CBE_OK;
@@ -185,8 +201,8 @@ cbe_status cbe_tuned_lens_prepare(const char *folder, cbe_lens_format format, cb
     return st;
 }
 
-cbe_status cbe_tuned_lens_save(const cbe_tuned_lens *lens, const cbe_tuned_lens_config *config, const char *folder,
-                               cbe_lens_format format, cbe_error *err)
+cbe_status cbe_tuned_lens_save(const cbe_tuned_lens *lens, const cbe_tuned_lens_config *config,
+                               const char *folder, cbe_lens_format format, cbe_error *err)
 {
     cbe_status st;
     char *config_path = NULL, *params_path = NULL;
@@ -202,16 +218,18 @@ done:
     return st;
 }
 
-cbe_status cbe_tuned_lens_check(const cbe_tuned_lens *lens, const char *lens_path, size_t n_blocks, size_t hidden_size,
-                                const char *model_path, cbe_error *err)
+cbe_status cbe_tuned_lens_check(const cbe_tuned_lens *lens, const char *lens_path, size_t n_blocks,
+                                size_t hidden_size, const char *model_path, cbe_error *err)
 {
     if (lens->hidden_size != hidden_size || (n_blocks && lens->n_layers != n_blocks)) {
         char blocks[40] = "";
         if (n_blocks) snprintf(blocks, sizeof blocks, "%zu layers of ", n_blocks);
         return cbe_fail(err, CBE_ERR_SHAPE, -1,
-                        "%s: the lens is one for %zu layers of hidden size %zu, but %s has %shidden size %zu: it was "
+                        "%s: the lens is one for %zu layers of hidden size %zu, but %s has "
+                        "%shidden size %zu: it was "
                         "made for another model",
-                        lens_path, lens->n_layers, lens->hidden_size, model_path, blocks, hidden_size);
+                        lens_path, lens->n_layers, lens->hidden_size, model_path, blocks,
+                        hidden_size);
     }
     return CBE_OK;
 }

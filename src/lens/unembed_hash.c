@@ -1,12 +1,17 @@
 /*
- * unembed_hash.c - the hash by which tuned-lens tells models apart: see cbe_unembed_hash in cbe/tuned_lens.h.
+ * unembed_hash.c - the hash by which tuned-lens tells models apart: see cbe_unembed_hash in
+ * cbe/tuned_lens.h.
  *
- * It hashes numpy.array_str(W, precision=1), so NumPy's text must be met to the character (numpy/_core/arrayprint.py,
- * NumPy 2; older versions differ only for entries of a million and more):
- * - of more than 1000 elements, only the first and last 3 of each dimension longer than 6, with "..." between them;
- * - one digit after the point, none where no element has one; scientific notation where, among the elements shown, the
+ * It hashes numpy.array_str(W, precision=1), so NumPy's text must be met to the character
+ * (numpy/_core/arrayprint.py, NumPy 2; older versions differ only for entries of a million and
+ * more):
+ * - of more than 1000 elements, only the first and last 3 of each dimension longer than 6, with
+ * "..." between them;
+ * - one digit after the point, none where no element has one; scientific notation where, among the
+ * elements shown, the
  *   largest is 10^6 or more, the smallest but 0 below 10^-4, or their ratio above 1000;
- * - otherwise each element without a 0 behind its point, but as wide as the widest on both sides of it;
+ * - otherwise each element without a 0 behind its point, but as wide as the widest on both sides of
+ * it;
  * - lines of at most 75 characters.
  */
 #include <math.h>
@@ -20,7 +25,8 @@
 #include "cbe/tuned_lens.h"
 
 enum { THRESHOLD = 1000, EDGE = 3, LINE_WIDTH = 75, WORD = 64 };
-_Static_assert(CBE_UNEMBED_HASH_SIZE == BASE16_ENCODE_LENGTH(SHA256_DIGEST_SIZE) + 1, "digits and a 0");
+_Static_assert(CBE_UNEMBED_HASH_SIZE == BASE16_ENCODE_LENGTH(SHA256_DIGEST_SIZE) + 1,
+               "digits and a 0");
 
 /* A matrix as it is shown. */
 typedef struct {
@@ -49,14 +55,15 @@ static float element(const printer *p, size_t i, size_t j)
     return p->x[shown(p, p->rows, i) * p->columns + shown(p, p->columns, j)];
 }
 
-/* At a given number of digits; the point stays without digits too. Correctly rounded, half to even, as NumPy. */
+/* At a given number of digits; the point stays without digits too. Correctly rounded, half to even,
+ * as NumPy. */
 static void format(const printer *p, float x, int digits, char word[WORD])
 {
     snprintf(word, WORD, p->scientific ? "%#.*e" : "%#.*f", digits, (double)x);
 }
 
-/* Digits after the point that an element needs, at most 1: none where that is 0, or where fewer tell it from its
- * neighbours (the smallest subnormal numbers). */
+/* Digits after the point that an element needs, at most 1: none where that is 0, or where fewer
+ * tell it from its neighbours (the smallest subnormal numbers). */
 static int digits_needed(const printer *p, float x)
 {
     char word[WORD];
@@ -79,7 +86,8 @@ static void choose_format(printer *p)
             largest = fmaxf(largest, magnitude);
             smallest = fminf(smallest, magnitude);
         }
-    p->scientific = largest > 0 && (largest >= 1e6f || smallest < 1e-4f || largest / smallest > 1000.0f);
+    p->scientific =
+        largest > 0 && (largest >= 1e6f || smallest < 1e-4f || largest / smallest > 1000.0f);
     for (size_t i = 0; i < rows; i++)
         for (size_t j = 0; j < columns; j++) {
             char word[WORD];
@@ -101,7 +109,8 @@ static void put_text(printer *p, const char *text)
     put(p, text, strlen(text));
 }
 
-/* Adds a word to a line, which a word that does not fit ends: its blanks at the end are dropped, the next is indented. */
+/* Adds a word to a line, which a word that does not fit ends: its blanks at the end are dropped,
+ * the next is indented. */
 static void add_word(printer *p, char *line, size_t *length, const char *word)
 {
     enum { INDENT = 2, WIDTH = LINE_WIDTH - 2 }; /* room for two brackets at its end */
@@ -130,7 +139,8 @@ static void put_row(printer *p, size_t i)
         format(p, element(p, i, j), p->digits, word);
         const size_t before = (size_t)(strchr(word, '.') - word);
         if (!p->scientific && word[before + 1] == '0') word[before + 1] = ' ';
-        snprintf(padded, sizeof padded, "%*s%s", (int)(p->before > before ? p->before - before : 0), "", word);
+        snprintf(padded, sizeof padded, "%*s%s", (int)(p->before > before ? p->before - before : 0),
+                 "", word);
         add_word(p, line, &length, padded);
         if (j + 1 < columns) line[length++] = ' ';
     }
@@ -140,7 +150,8 @@ static void put_row(printer *p, size_t i)
 
 void cbe_unembed_hash(const cbe_decoder *decoder, char hash[CBE_UNEMBED_HASH_SIZE])
 {
-    printer p = {.x = decoder->unembedding, .rows = decoder->vocab_size, .columns = decoder->hidden_size};
+    printer p = {
+        .x = decoder->unembedding, .rows = decoder->vocab_size, .columns = decoder->hidden_size};
     uint8_t digest[SHA256_DIGEST_SIZE];
     p.summary = p.rows * p.columns > THRESHOLD;
     choose_format(&p);

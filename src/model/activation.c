@@ -22,7 +22,8 @@ static inline float silu(float z)
     return z / (1.0f + cbe_expf(-z));
 }
 
-/* With s = 1 / (1 + exp(-z)): d (z s) / dz = s + z s (1 - s), and 1 - s = exp(-z) s does not cancel. */
+/* With s = 1 / (1 + exp(-z)): d (z s) / dz = s + z s (1 - s), and 1 - s = exp(-z) s does not
+ * cancel. */
 static inline float silu_slope(float z)
 {
     const float e = cbe_expf(-z), s = 1.0f / (1.0f + e);
@@ -135,11 +136,12 @@ static const struct {
     void (*gated_back_row)(size_t n, const float *a, const float *b, const float *g, float *da,
                            float *db);
 } loops[] = {
-#define LOOPS(f) {f##_row, f##_gated_row, f##_back_row, f##_gated_back_row}
-    [CBE_SILU] = LOOPS(silu),
-    [CBE_GELU] = LOOPS(gelu),
-    [CBE_GELU_TANH] = LOOPS(gelu_tanh),
-    [CBE_QUICK_GELU] = LOOPS(quick_gelu),
+#define LOOPS(f)                                                                                   \
+    {                                                                                              \
+        f##_row, f##_gated_row, f##_back_row, f##_gated_back_row                                   \
+    }
+    [CBE_SILU] = LOOPS(silu),           [CBE_GELU] = LOOPS(gelu),
+    [CBE_GELU_TANH] = LOOPS(gelu_tanh), [CBE_QUICK_GELU] = LOOPS(quick_gelu),
     [CBE_RELU] = LOOPS(relu),
 #undef LOOPS
 };

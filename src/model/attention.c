@@ -132,15 +132,15 @@ void cbe_attention(const cbe_attention_spec *spec, size_t context_length, size_t
     }
 }
 
-/* From scores to probabilities, as in the forward pass; slope: of the soft cap, where there is one. */
+/* From scores to probabilities, as in the forward pass; slope: of the soft cap, where there is
+ * one. */
 static void softmax_scores(const cbe_attention_spec *spec, size_t head, size_t n, float *scores,
                            float *slope)
 {
     if (spec->softcap > 0) {
         const float inverse = (float)(1 / spec->softcap);
         cbe_softcap_row(n, (float)spec->softcap, scores);
-        for (size_t i = 0; i < n; i++)
-            slope[i] = 1 - scores[i] * inverse * (scores[i] * inverse);
+        for (size_t i = 0; i < n; i++) slope[i] = 1 - scores[i] * inverse * (scores[i] * inverse);
     }
     if (spec->slopes) add_ramp(n, spec->slopes[head], (float)(n - 1), scores);
     const double sum = cbe_exp_row(n, scores);

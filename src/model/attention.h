@@ -8,11 +8,12 @@
 
 typedef struct {
     size_t n_heads, n_kv_heads, head_size;
-    size_t window;       /* a token sees so many, itself included; 0: all before it */
-    double scale;        /* of scores q . k */
-    double softcap;      /* c of c tanh(score / c); 0: none */
-    const float *slopes; /* (n_heads) ALiBi (Press et al. 2021, arXiv:2108.12409): a score falls by
-                            slope times the distance; NULL: none */
+    size_t window;  /* a token sees so many, itself included; 0: all before it */
+    double scale;   /* of scores q . k */
+    double softcap; /* c of c tanh(score / c); 0: none */
+    /* (n_heads) ALiBi (Press et al. 2021, arXiv:2108.12409): a score falls by slope times the
+     * distance; NULL: none */
+    const float *slopes;
 } cbe_attention_spec;
 
 /** Slopes of ALiBi for n_heads heads: a geometric sequence, with every other term of the next finer

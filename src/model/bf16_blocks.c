@@ -39,7 +39,9 @@ size_t cbe_bf16_blocks_bytes(const cbe_model *model, size_t first, bool back)
     list_maps(&model->config, &block, maps);
     for (size_t i = 0; i < MAPS; i++)
         for (int way = 0; way <= back; way++)
-            if (!cbe_add_size(bytes, cbe_bf16_matrix_bytes(maps[i].inputs, maps[i].outputs), &bytes)) return SIZE_MAX;
+            if (!cbe_add_size(bytes, cbe_bf16_matrix_bytes(maps[i].inputs, maps[i].outputs),
+                              &bytes))
+                return SIZE_MAX;
     return cbe_times(bytes, model->config.sizes.n_layers - first, 1);
 }
 
@@ -49,21 +51,24 @@ size_t cbe_bf16_blocks_max_size(const cbe_model *model)
     linear_map maps[MAPS];
     size_t longest = 0;
     list_maps(&model->config, &block, maps);
-    for (size_t i = 0; i < MAPS; i++) longest = cbe_max_size(longest, cbe_max_size(maps[i].inputs, maps[i].outputs));
+    for (size_t i = 0; i < MAPS; i++)
+        longest = cbe_max_size(longest, cbe_max_size(maps[i].inputs, maps[i].outputs));
     return longest;
 }
 
-static cbe_status convert(const cbe_config *config, bool back, cbe_bf16 *bf16, cbe_block *block, cbe_bf16_matrix **matrices,
-                          cbe_error *err)
+static cbe_status convert(const cbe_config *config, bool back, cbe_bf16 *bf16, cbe_block *block,
+                          cbe_bf16_matrix **matrices, cbe_error *err)
 {
     linear_map maps[MAPS];
     list_maps(config, block, maps);
     for (size_t i = 0; i < MAPS; i++) {
         cbe_linear *map = maps[i].map;
         const size_t outputs = maps[i].outputs, inputs = maps[i].inputs;
-        cbe_status st = cbe_bf16_matrix_create(&matrices[2 * i], bf16, inputs, outputs, map->weight, inputs, true, err);
+        cbe_status st = cbe_bf16_matrix_create(&matrices[2 * i], bf16, inputs, outputs, map->weight,
+                                               inputs, true, err);
         if (st == CBE_OK && back)
-            st = cbe_bf16_matrix_create(&matrices[2 * i + 1], bf16, outputs, inputs, map->weight, inputs, false, err);
+            st = cbe_bf16_matrix_create(&matrices[2 * i + 1], bf16, outputs, inputs, map->weight,
+                                        inputs, false, err);
         if (st != CBE_OK) return st;
         map->forward = matrices[2 * i];
         map->back = matrices[2 * i + 1];
@@ -71,12 +76,14 @@ static cbe_status convert(const cbe_config *config, bool back, cbe_bf16 *bf16, c
     return CBE_OK;
 }
 
-cbe_status cbe_bf16_blocks_create(cbe_bf16_blocks **out, const cbe_model *model, size_t first, bool back, cbe_bf16 *bf16,
-                                  cbe_error *err)
+cbe_status cbe_bf16_blocks_create(cbe_bf16_blocks **out, const cbe_model *model, size_t first,
+                                  bool back, cbe_bf16 *bf16, cbe_error *err)
 {
     const size_t count = model->config.sizes.n_layers - first;
     if (model->n_resident != model->config.sizes.n_layers)
-        return cbe_fail(err, CBE_ERR_ARG, -1, "products in bfloat16 need all weights of the model in memory; give more --memory");
+        return cbe_fail(
+            err, CBE_ERR_ARG, -1,
+            "products in bfloat16 need all weights of the model in memory; give more --memory");
     cbe_bf16_blocks *o = cbe_alloc_zero(1, sizeof *o, "blocks in bfloat16", err);
     if (!o) return CBE_ERR_NOMEM;
     o->first = first;
@@ -98,7 +105,8 @@ cbe_status cbe_bf16_blocks_create(cbe_bf16_blocks **out, const cbe_model *model,
 void cbe_bf16_blocks_free(cbe_bf16_blocks *o)
 {
     if (!o) return;
-    for (size_t i = 0; i < o->count * MATRICES && o->matrices; i++) cbe_bf16_matrix_free(o->matrices[i]);
+    for (size_t i = 0; i < o->count * MATRICES && o->matrices; i++)
+        cbe_bf16_matrix_free(o->matrices[i]);
     cbe_free(o->matrices);
     cbe_free(o->blocks);
     cbe_free(o);

@@ -11,8 +11,8 @@ typedef struct cbe_bf16_blocks cbe_bf16_blocks;
 /** Blocks first .. L - 1. Both are borrowed until free.
  * @param back  products of the way back are wanted too
  * @return CBE_OK; CBE_ERR_ARG (the model's weights are not all in memory); CBE_ERR_NOMEM */
-cbe_status cbe_bf16_blocks_create(cbe_bf16_blocks **out, const cbe_model *model, size_t first, bool back, cbe_bf16 *bf16,
-                                  cbe_error *err);
+cbe_status cbe_bf16_blocks_create(cbe_bf16_blocks **out, const cbe_model *model, size_t first,
+                                  bool back, cbe_bf16 *bf16, cbe_error *err);
 void cbe_bf16_blocks_free(cbe_bf16_blocks *blocks); /* NULL is allowed */
 /** Bytes of that, at most; SIZE_MAX when that overflows. */
 size_t cbe_bf16_blocks_bytes(const cbe_model *model, size_t first, bool back);

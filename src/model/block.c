@@ -1,8 +1,8 @@
 /*
  * block.c - see block.h.
  *
- * A thread's scratch: rows (panel, max(d, q)); MLP (panel, max(2 m or m, d)); attention. The backward
- * pass has another MLP's room of m in front of the last.
+ * A thread's scratch: rows (panel, max(d, q)); MLP (panel, max(2 m or m, d)); attention. The
+ * backward pass has another MLP's room of m in front of the last.
  */
 #include "model/block.h"
 
@@ -59,7 +59,8 @@ cbe_status cbe_block_context_init(cbe_block_context *context, const cbe_config *
         back = cbe_max_size(back, back_floats);
     }
     context->mlp_at = max_panel * cbe_max_size(c->hidden_size, q);
-    context->attention_at = context->mlp_at + max_panel * cbe_max_size(up_size(config), c->hidden_size);
+    context->attention_at =
+        context->mlp_at + max_panel * cbe_max_size(up_size(config), c->hidden_size);
     const size_t back_rows = context->attention_at + max_panel * c->mlp_size;
     context->back_scratch_size = cbe_max_size(back, back_rows);
     if (!fits || !cbe_add_size(context->attention_at, attention, &context->scratch_size) ||
@@ -87,7 +88,8 @@ static void linear(const cbe_linear *map, size_t n, size_t outputs, size_t input
     if (cbe_bf16_in_use(map->forward))
         cbe_bf16_gemm(map->forward, n, x, ldx, beta, out, outputs);
     else
-        cbe_gemm(false, true, n, outputs, inputs, 1, x, ldx, map->weight, inputs, beta, out, outputs);
+        cbe_gemm(false, true, n, outputs, inputs, 1, x, ldx, map->weight, inputs, beta, out,
+                 outputs);
     for (size_t i = 0; i < n && map->bias; i++) cbe_add_row(outputs, map->bias, out + i * outputs);
 }
 
@@ -98,7 +100,8 @@ static void linear_back(const cbe_linear *map, size_t n, size_t outputs, size_t 
     if (cbe_bf16_in_use(map->back))
         cbe_bf16_gemm(map->back, n, grad_out, ldg, 0, grad_x, ldx);
     else
-        cbe_gemm(false, false, n, inputs, outputs, 1, grad_out, ldg, map->weight, inputs, 0, grad_x, ldx);
+        cbe_gemm(false, false, n, inputs, outputs, 1, grad_out, ldg, map->weight, inputs, 0, grad_x,
+                 ldx);
 }
 
 /* Copies rows to where they are kept for the backward pass, if they are. */
@@ -168,8 +171,7 @@ static void head_norm_back(const cbe_config *config, const cbe_norm_weights *nor
 
 static const float *rope_row(const cbe_block_context *context, cbe_reach reach, size_t position)
 {
-    return context->rope[reach] +
-           position % context->context_length * context->config->rotary_size;
+    return context->rope[reach] + position % context->context_length * context->config->rotary_size;
 }
 
 void cbe_block_qkv(const cbe_block_context *context, const cbe_block *block, cbe_reach reach,
@@ -234,8 +236,8 @@ static void panel_attention(const cbe_block_context *context, size_t index, size
     }
 }
 
-/* The norm that the MLP reads the stream through. Without one of its own the MLP of a parallel block
- * shares that of the attention. */
+/* The norm that the MLP reads the stream through. Without one of its own the MLP of a parallel
+ * block shares that of the attention. */
 static const cbe_norm_weights *norm_before_mlp(const cbe_config *config, const cbe_block *block)
 {
     static const cbe_norm_weights none = {NULL, NULL};
@@ -265,8 +267,8 @@ static size_t mlp_inner(const cbe_config *config, const cbe_block *block, size_t
     return ld;
 }
 
-/* Adds to grad the gradient of the stream that the MLP read, from grad_mlp (n, m); grad_up has room for
- * (n, up_size). */
+/* Adds to grad the gradient of the stream that the MLP read, from grad_mlp (n, m); grad_up has room
+ * for (n, up_size). */
 static void mlp_inner_back(const cbe_config *config, const cbe_block *block, size_t n,
                            const float *stream, const float *up, const float *grad_mlp,
                            float *grad_up, float *rows, float *grad)
@@ -336,14 +338,13 @@ void cbe_block_rest_back(const cbe_block_context *context, const cbe_block *bloc
     float *rows = scratch, *grad_up = scratch + context->mlp_at;
     float *grad_mlp = scratch + context->attention_at;
     const float *stream = parallel ? kept->input + first * d : kept->middle + first * d;
-    if (sums)
-        normed_back(config, &block->mlp_norm, n, kept->output + first * d, grad, false, grad);
+    if (sums) normed_back(config, &block->mlp_norm, n, kept->output + first * d, grad, false, grad);
     /* Both branches of a parallel block take the gradient as it comes. */
     if (parallel)
         branch_back(context, &block->attention_out, &block->after_attention_norm, n, q,
                     kept_rows(kept->attention, first, d), grad, rows, grad_mixed, q);
-    branch_back(context, &block->down, &block->after_mlp_norm, n, m,
-                kept_rows(kept->mlp, first, d), grad, rows, grad_mlp, m);
+    branch_back(context, &block->down, &block->after_mlp_norm, n, m, kept_rows(kept->mlp, first, d),
+                grad, rows, grad_mlp, m);
     mlp_inner_back(config, block, n, stream, kept->up + first * up_size(config), grad_mlp, grad_up,
                    rows, grad);
     if (parallel) return;

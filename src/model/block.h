@@ -18,17 +18,17 @@
 typedef struct {
     const cbe_config *config;
     size_t context_length;
-    size_t max_panel;           /* tokens in a panel, at most */
-    size_t q_size, qkv_size;    /* n_heads head_size, (n_heads + 2 n_kv_heads) head_size */
-    float *rope[CBE_N_REACHES]; /* (context_length, 2, rotary_size / 2); NULL: no rotation;
-                                         both may be the same */
-    float *slopes;              /* (n_heads) or NULL */
+    size_t max_panel;        /* tokens in a panel, at most */
+    size_t q_size, qkv_size; /* n_heads head_size, (n_heads + 2 n_kv_heads) head_size */
+    /* (context_length, 2, rotary_size / 2); NULL: no rotation; both may be the same */
+    float *rope[CBE_N_REACHES];
+    float *slopes;                             /* (n_heads) or NULL */
     size_t mlp_at, attention_at, scratch_size; /* of a thread's scratch, in floats */
     size_t back_scratch_size;                  /* of the backward pass */
 } cbe_block_context;
 
-/** What the backward pass of a block needs from its forward pass, for a batch of whole sequences; rows
- * are tokens, NULL is what the model has no use for. */
+/** What the backward pass of a block needs from its forward pass, for a batch of whole sequences;
+ * rows are tokens, NULL is what the model has no use for. */
 typedef struct {
     float *input;     /* (n, d) the stream before the block */
     float *qkv;       /* (n, qkv_size) ready for attention */
@@ -69,8 +69,9 @@ void cbe_block_rest(const cbe_block_context *context, const cbe_block *block, si
                     size_t first, size_t n, const float *qkv, float *hidden, float *scratch,
                     const cbe_block_kept *kept);
 
-/* The way back, with respect to the stream; no gradients of weights. In this order, each of the three
- * for all panels, or sequences and heads, before the next. Scratch: back_scratch_size floats. */
+/* The way back, with respect to the stream; no gradients of weights. In this order, each of the
+ * three for all panels, or sequences and heads, before the next. Scratch: back_scratch_size
+ * floats. */
 
 /** Of cbe_block_rest without attention.
  * @param grad        [in, out] (n, d) of the panel: d/d stream after the block; then what of d/d

@@ -21,8 +21,8 @@ static const char weight[] = "weight", bias[] = "bias";
 typedef struct {
     cbe_tensor_role role;
     const char *ending;
-    size_t rows, columns; /* of the file's tensor as we see it (before a transposition); columns 0:
-                             a vector of `rows` */
+    /* of the file's tensor as we see it (before a transposition); columns 0: a vector of `rows` */
+    size_t rows, columns;
     cbe_row_order order;
 } part;
 

@@ -49,12 +49,13 @@ enum { CBE_CONFIG_SIZE_MAX = 1 << 24 };
 
 /** A configuration with all that the family says, and no sizes. */
 void cbe_config_init(cbe_config *config, const cbe_family *family);
-/** Which blocks are local, by a rule that needs no list: all but the last of each `period` (not 0), or those
- * not before `from`. None when there is no window. CBE_ERR_UNSUPPORTED: too many blocks. */
+/** Which blocks are local, by a rule that needs no list: all but the last of each `period` (not 0),
+ * or those not before `from`. None when there is no window. CBE_ERR_UNSUPPORTED: too many
+ * blocks. */
 cbe_status cbe_config_set_windows(cbe_config *config, cbe_window_rule rule, size_t period,
                                   size_t from, const char *path, cbe_error *err);
-/** Whether every angle of rotary embeddings, up to the last position that the model has, is finite in
- * float32; CBE_ERR_FORMAT where one is not, as its sine is NaN in PyTorch then. */
+/** Whether every angle of rotary embeddings, up to the last position that the model has, is finite
+ * in float32; CBE_ERR_FORMAT where one is not, as its sine is NaN in PyTorch then. */
 cbe_status cbe_config_check_angles(const cbe_config *config, const char *path, cbe_error *err);
 /** Fills in the sizes that have defaults and checks that all fit together.
  * @param path  named in messages, with the keys of that format */

@@ -68,8 +68,8 @@ static cbe_status read_numbers(const json_t *root, const char *path, cbe_config 
     return CBE_OK;
 }
 
-/* A cap that the family has; null is a value of its own: none. 0 is none only in cbe_config: PyTorch
- * divides by it. */
+/* A cap that the family has; null is a value of its own: none. 0 is none only in cbe_config:
+ * PyTorch divides by it. */
 static cbe_status read_softcap(const json_t *root, const char *path, const char *key, double *out,
                                cbe_error *err)
 {
@@ -327,9 +327,11 @@ cbe_status cbe_config_from_json(cbe_config *out, const char *text, size_t length
     cbe_config config;
     json_error_t problem;
     json_t *root = NULL;
-    cbe_status st = cbe_json_parse(&root, text, length, JSON_REJECT_DUPLICATES, path, &problem, err);
+    cbe_status st =
+        cbe_json_parse(&root, text, length, JSON_REJECT_DUPLICATES, path, &problem, err);
     if (st == CBE_ERR_FORMAT)
-        cbe_fail(err, CBE_ERR_FORMAT, problem.position, "%s: line %d: %s", path, problem.line, problem.text);
+        cbe_fail(err, CBE_ERR_FORMAT, problem.position, "%s: line %d: %s", path, problem.line,
+                 problem.text);
     if (st != CBE_OK) return st;
     st = read_config(root, path, &config, err);
     json_decref(root);

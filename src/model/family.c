@@ -292,7 +292,8 @@ static const cbe_family families[] = {
     }, {
         .name = {"gemma", "gemma"},
         .traits = {GEMMA_TRAITS, .norms = CBE_NORMS_BEFORE},
-        .defaults = {.norm_eps = 1e-6, .head_size = 256, .tied = true, .keys = CBE_KEY_ATTENTION_BIAS},
+        .defaults = {.norm_eps = 1e-6, .head_size = 256, .tied = true,
+                     .keys = CBE_KEY_ATTENTION_BIAS},
         .tensors = {&gguf, &hf_llama},
     }, {
         .name = {"gemma2", "gemma2"},
@@ -308,7 +309,8 @@ static const cbe_family families[] = {
                    .qk_norm = CBE_QK_NORM_HEAD},
         .defaults = {.norm_eps = 1e-6, .head_size = 256, .rope_base = 1e6, .local_rope_base = 1e4,
                      .window_rule = CBE_WINDOW_PERIOD, .window = 4096, .window_period = 6,
-                     .query_scalar = 256, .tied = true, .keys = CBE_KEY_ATTENTION_BIAS | CBE_KEY_LOGIT_SOFTCAP},
+                     .query_scalar = 256, .tied = true,
+                     .keys = CBE_KEY_ATTENTION_BIAS | CBE_KEY_LOGIT_SOFTCAP},
         .tensors = {&gguf, &hf_norms_after},
     }, {
         .name = {"phi2", "phi"},

@@ -51,13 +51,14 @@ typedef enum {
 /** What the forward pass does in a block and before the first one. */
 typedef struct {
     cbe_norm norm;
-    unsigned norms;        /* CBE_NORM_BEFORE_ATTENTION | ... */
-    bool norms_of_sums;    /* the norms `before` are instead taken of the stream, once the branch
-                            was added (OPT 350m) */
-    bool norms_no_gain;    /* norms have no weights */
-    bool gain_offset;      /* files store gains less 1 */
-    bool parallel;         /* both branches read the stream that enters the block; without a norm
-                            of its own the MLP shares that of the attention */
+    unsigned norms; /* CBE_NORM_BEFORE_ATTENTION | ... */
+    /* the norms `before` are instead taken of the stream, once the branch was added (OPT 350m) */
+    bool norms_of_sums;
+    bool norms_no_gain; /* norms have no weights */
+    bool gain_offset;   /* files store gains less 1 */
+    /* both branches read the stream that enters the block; without a norm of its own the MLP shares
+     * that of the attention */
+    bool parallel;
     bool embedding_norm;   /* of the embedding, before block 0 */
     bool scaled_embedding; /* times sqrt(d) */
     cbe_positions positions;
@@ -146,8 +147,9 @@ typedef struct {
     const char *block_prefix;       /* "layers.": stands before a block's number and a dot */
     const char *roles[CBE_N_ROLES]; /* of blocks: what follows that dot; NULL: not in such files */
     const char *ignored[CBE_MAX_IGNORED]; /* of blocks: buffers that hold no weights, whole names */
-    bool qkv_by_head;        /* rows of QKV: q, k, v of the first head, then of the next; else all
-                                queries, all keys, all values */
+    /* rows of QKV: q, k, v of the first head, then of the next; else all queries, all keys, all
+     * values */
+    bool qkv_by_head;
     bool transposed;         /* matrices of blocks are stored [in, out] */
     bool interleaved_rotary; /* rows of q and k: rotary pairs side by side, not half apart */
 } cbe_tensor_names;

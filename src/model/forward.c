@@ -1,14 +1,14 @@
 /*
  * forward.c - the forward pass; see cbe/model.h.
  *
- * Blocks run panel by panel in threads (panels.h). Only attention needs other panels' tokens, and only
- * their keys and values.
+ * Blocks run panel by panel in threads (panels.h). Only attention needs other panels' tokens, and
+ * only their keys and values.
  *
- * N tokens of a batch, d hidden size, m MLP size, q + 2 kv the width of queries, keys and
- * values. Cost for each token and block: 2 d (q + 2 kv) + 2 q d + 4 or 6 d m, and for attention
- * 4 q (keys seen). Panels depend on N alone, never on the number of threads: the bits are the
- * same for any. Weights that wait in their file are expanded a block at a time, once for each
- * batch. Plain twin: tests/ref/model_ref.c.
+ * N tokens of a batch, d hidden size, m MLP size, q + 2 kv the width of queries, keys and values.
+ * Cost for each token and block: 2 d (q + 2 kv) + 2 q d + 4 or 6 d m, and for attention 4 q (keys
+ * seen). Panels depend on N alone, never on the number of threads: the bits are the same for any.
+ * Weights that wait in their file are expanded a block at a time, once for each batch. Plain twin:
+ * tests/ref/model_ref.c.
  */
 #include "core/fail.h"
 #include "core/memory.h"
@@ -94,7 +94,8 @@ static cbe_status run_batch(const workspace *w, const cbe_forward_sink *sink, si
     for (size_t layer = 0; layer <= n_blocks; layer++) {
         if (layer > 0) {
             if ((st = cbe_panels_block(&w->panels, layer - 1, n_tokens, w->hidden, w->qkv, NULL,
-                                       err)) != CBE_OK) return st;
+                                       err)) != CBE_OK)
+                return st;
             if (sink->progress &&
                 !sink->progress(sink->context, first * n_blocks + n_tokens * layer,
                                 n_total * n_blocks))

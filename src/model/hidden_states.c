@@ -18,12 +18,13 @@ enum { LAYER_NAME = 40 }; /* of hidden_states.<i> */
 struct cbe_hidden_states {
     size_t first_sequence; /* of those that are kept: cbe_hidden_states_keep */
     size_t n_sequences, context_length, hidden_size, n_blocks, end;
-    float **captured;       /* (end) of (B S, d) or NULL; NULL when read from a file */
+    float **captured;          /* (end) of (B S, d) or NULL; NULL when read from a file */
     cbe_unnamed_array spilled; /* where captured states are, if not in memory */
     cbe_array_file *file;
     char (*names)[LAYER_NAME]; /* (end) tensor names, empty where there is none */
     int64_t *ids, *derangement;
-    /* Where a mask leaves tokens out: those that are left, rising, and where each sequence's begin among them. */
+    /* Where a mask leaves tokens out: those that are left, rising, and where each sequence's begin
+     * among them. */
     size_t n_kept, *kept, *starts; /* (n_kept); (n_sequences + 1); NULL without a mask */
 };
 
@@ -61,22 +62,23 @@ static cbe_status take_tokens(cbe_hidden_states *s, const cbe_tokens *tokens, cb
     s->n_sequences = tokens->n_sequences;
     s->context_length = tokens->context_length;
     s->ids = copy_int64(tokens->ids, n, "token ids", err);
-    s->derangement = tokens->derangement ? copy_int64(tokens->derangement, n, "derangement", err) : NULL;
+    s->derangement =
+        tokens->derangement ? copy_int64(tokens->derangement, n, "derangement", err) : NULL;
     return s->ids && (s->derangement || !tokens->derangement) ? CBE_OK : CBE_ERR_NOMEM;
 }
 
 typedef struct {
-    float *const *captured;          /* into memory, or */
-    cbe_safetensors_writer *writer;  /* into a file, or */
-    cbe_unnamed_array *spilled;      /* into one without a name: */
-    const size_t *tensor;            /* index of each layer there, and of the logits */
+    float *const *captured;         /* into memory, or */
+    cbe_safetensors_writer *writer; /* into a file, or */
+    cbe_unnamed_array *spilled;     /* into one without a name: */
+    const size_t *tensor;           /* index of each layer there, and of the logits */
     size_t logits_tensor, hidden_size, vocab_size, context_length;
     bool (*progress)(void *context, size_t done, size_t total);
     void *context;
 } capture;
 
-/* x: numbers of n tokens from `first` on, `width` each, that go to a file. A model whose weights are
- * finite may still overflow. */
+/* x: numbers of n tokens from `first` on, `width` each, that go to a file. A model whose weights
+ * are finite may still overflow. */
 static cbe_status check_finite(const capture *c, const char *what, size_t first, size_t n,
                                size_t width, const float *x, cbe_error *err)
 {
@@ -90,8 +92,8 @@ static cbe_status check_finite(const capture *c, const char *what, size_t first,
                     isnan(x[bad]) ? "NaN" : "infinity");
 }
 
-static cbe_status take_hidden(void *context, size_t layer, size_t first, size_t n, const float *hidden,
-                              cbe_error *err)
+static cbe_status take_hidden(void *context, size_t layer, size_t first, size_t n,
+                              const float *hidden, cbe_error *err)
 {
     const capture *c = context;
     const size_t d = c->hidden_size;
@@ -100,7 +102,8 @@ static cbe_status take_hidden(void *context, size_t layer, size_t first, size_t 
         snprintf(name, sizeof name, "hidden_states.%zu", layer);
         const cbe_status st = check_finite(c, name, first, n, d, hidden, err);
         if (st != CBE_OK) return st;
-        return cbe_safetensors_writer_put(c->writer, c->tensor[layer], first * d, n * d, hidden, err);
+        return cbe_safetensors_writer_put(c->writer, c->tensor[layer], first * d, n * d, hidden,
+                                          err);
     }
     if (c->spilled)
         return cbe_unnamed_array_put(c->spilled, c->tensor[layer], first * d, n * d, hidden, err);
@@ -108,13 +111,14 @@ static cbe_status take_hidden(void *context, size_t layer, size_t first, size_t 
     return CBE_OK;
 }
 
-static cbe_status take_logits(void *context, size_t first, size_t n, const float *logits, cbe_error *err)
+static cbe_status take_logits(void *context, size_t first, size_t n, const float *logits,
+                              cbe_error *err)
 {
     const capture *c = context;
     const cbe_status st = check_finite(c, "logits", first, n, c->vocab_size, logits, err);
     if (st != CBE_OK) return st;
-    return cbe_safetensors_writer_put(c->writer, c->logits_tensor, first * c->vocab_size, n * c->vocab_size,
-                                      logits, err);
+    return cbe_safetensors_writer_put(c->writer, c->logits_tensor, first * c->vocab_size,
+                                      n * c->vocab_size, logits, err);
 }
 
 static bool take_progress(void *context, size_t done, size_t total)
@@ -132,7 +136,8 @@ static cbe_status begin_capture(cbe_hidden_states **out, const cbe_model *model,
     const cbe_model_config *config = cbe_model_get_config(model);
     const size_t n = tokens->n_sequences * tokens->context_length, d = config->hidden_size;
     if (!cbe_mul_size(n, d, size))
-        return cbe_fail(err, CBE_ERR_NOMEM, -1, "%zu tokens of %zu numbers do not fit memory", n, d);
+        return cbe_fail(err, CBE_ERR_NOMEM, -1, "%zu tokens of %zu numbers do not fit memory", n,
+                        d);
     cbe_hidden_states *s = cbe_alloc_zero(1, sizeof *s, "hidden states", err);
     if (!s) return CBE_ERR_NOMEM;
     s->hidden_size = d;
@@ -160,14 +165,16 @@ cbe_status cbe_hidden_states_capture(cbe_hidden_states **out, const cbe_model *m
     if (st != CBE_OK) return st;
     st = CBE_ERR_NOMEM;
     for (size_t i = 0; i < s->end; i++)
-        if (layers[i] && !(s->captured[i] = cbe_alloc(size, sizeof(float), "hidden states", err))) goto done;
+        if (layers[i] && !(s->captured[i] = cbe_alloc(size, sizeof(float), "hidden states", err)))
+            goto done;
     capture c = {.captured = s->captured,
                  .hidden_size = config->hidden_size,
                  .context_length = tokens->context_length,
                  .progress = progress,
                  .context = context};
     const cbe_forward_sink sink = {layers, take_hidden, NULL, &c, take_progress};
-    st = cbe_model_forward(model, tokens->n_sequences, tokens->context_length, tokens->ids, &sink, err);
+    st = cbe_model_forward(model, tokens->n_sequences, tokens->context_length, tokens->ids, &sink,
+                           err);
     if (st != CBE_OK) goto done;
     *out = s;
     return CBE_OK;
@@ -216,10 +223,12 @@ done:
     return st;
 }
 
-cbe_status cbe_hidden_states_trade(cbe_hidden_states *s, const cbe_processes *processes, const size_t *first, const cbe_tokens *tokens,
-                                   size_t from, const bool *keep, cbe_error *err)
+cbe_status cbe_hidden_states_trade(cbe_hidden_states *s, const cbe_processes *processes,
+                                   const size_t *first, const cbe_tokens *tokens, size_t from,
+                                   const bool *keep, cbe_error *err)
 {
-    const size_t size = cbe_processes_size(processes), length = s->context_length, n = tokens->n_sequences * length, d = s->hidden_size;
+    const size_t size = cbe_processes_size(processes), length = s->context_length,
+                 n = tokens->n_sequences * length, d = s->hidden_size;
     size_t *firsts = cbe_alloc(size + 1, sizeof *firsts, "sequences of others", err);
     size_t *wanted = cbe_alloc(n, sizeof *wanted, "sequences of others", err);
     cbe_status st = firsts && wanted ? take_tokens(s, tokens, err) : CBE_ERR_NOMEM;
@@ -231,7 +240,8 @@ cbe_status cbe_hidden_states_trade(cbe_hidden_states *s, const cbe_processes *pr
         float *kept = keep[i] ? cbe_alloc(n, d * sizeof *kept, "hidden states", err) : NULL;
         st = cbe_processes_agree(processes, keep[i] && !kept ? CBE_ERR_NOMEM : CBE_OK, err);
         if (st == CBE_OK)
-            st = cbe_processes_fetch_rows(processes, firsts, d, s->captured[i], keep[i] ? n : 0, wanted, kept, err);
+            st = cbe_processes_fetch_rows(processes, firsts, d, s->captured[i], keep[i] ? n : 0,
+                                          wanted, kept, err);
         cbe_free(s->captured[i]);
         s->captured[i] = kept;
     }
@@ -242,13 +252,14 @@ done:
     return st;
 }
 
-cbe_status cbe_hidden_states_save(const char *path, const cbe_model *model, const cbe_tokens *tokens,
-                                  const bool *layers, bool with_logits,
+cbe_status cbe_hidden_states_save(const char *path, const cbe_model *model,
+                                  const cbe_tokens *tokens, const bool *layers, bool with_logits,
                                   bool (*progress)(void *context, size_t done, size_t total),
                                   void *context, cbe_error *err)
 {
     const cbe_model_config *config = cbe_model_get_config(model);
-    const size_t n_layers = config->n_layers + 1, b = tokens->n_sequences, s = tokens->context_length;
+    const size_t n_layers = config->n_layers + 1, b = tokens->n_sequences,
+                 s = tokens->context_length;
     const size_t d = config->hidden_size, v = config->vocab_size;
     cbe_status st = CBE_ERR_NOMEM;
     cbe_safetensors_writer *writer = NULL;
@@ -272,10 +283,13 @@ cbe_status cbe_hidden_states_save(const char *path, const cbe_model *model, cons
     char blocks[24];
     snprintf(blocks, sizeof blocks, "%zu", config->n_layers);
     const char *metadata[] = {"n_layers", blocks};
-    if ((st = cbe_safetensors_writer_create(&writer, path, n, specs, 1, metadata, err)) != CBE_OK) goto done;
-    if ((st = cbe_safetensors_writer_put(writer, ids, 0, b * s, tokens->ids, err)) != CBE_OK) goto done;
-    if (tokens->derangement && (st = cbe_safetensors_writer_put(writer, derangement, 0, b * s,
-                                                                tokens->derangement, err)) != CBE_OK)
+    if ((st = cbe_safetensors_writer_create(&writer, path, n, specs, 1, metadata, err)) != CBE_OK)
+        goto done;
+    if ((st = cbe_safetensors_writer_put(writer, ids, 0, b * s, tokens->ids, err)) != CBE_OK)
+        goto done;
+    if (tokens->derangement &&
+        (st = cbe_safetensors_writer_put(writer, derangement, 0, b * s, tokens->derangement,
+                                         err)) != CBE_OK)
         goto done;
     capture c = {.writer = writer,
                  .tensor = tensor,
@@ -285,7 +299,8 @@ cbe_status cbe_hidden_states_save(const char *path, const cbe_model *model, cons
                  .context_length = s,
                  .progress = progress,
                  .context = context};
-    const cbe_forward_sink sink = {layers, take_hidden, with_logits ? take_logits : NULL, &c, take_progress};
+    const cbe_forward_sink sink = {layers, take_hidden, with_logits ? take_logits : NULL, &c,
+                                   take_progress};
     st = cbe_model_forward(model, b, s, tokens->ids, &sink, err);
     if (st == CBE_OK) {
         st = cbe_safetensors_writer_commit(writer, err);
@@ -311,22 +326,26 @@ static cbe_status read_shape(cbe_hidden_states *s, const char *path, cbe_error *
         if (st != CBE_OK) return st;
         if (t.n_dims < 2 || t.n_dims > 3 || t.n_elements == 0)
             return cbe_fail(err, CBE_ERR_SHAPE, -1,
-                            "%s: tensor '%s' has %zu dimensions and %zu elements; hidden states are (B, S, d) or (N, d)",
+                            "%s: tensor '%s' has %zu dimensions and %zu elements; hidden states "
+                            "are (B, S, d) or (N, d)",
                             path, s->names[i], t.n_dims, t.n_elements);
-        const size_t b = t.n_dims == 3 ? t.dims[0] : 1, c = t.dims[t.n_dims - 2], d = t.dims[t.n_dims - 1];
+        const size_t b = t.n_dims == 3 ? t.dims[0] : 1, c = t.dims[t.n_dims - 2],
+                     d = t.dims[t.n_dims - 1];
         if (first == s->end) {
             first = i;
             s->n_sequences = b;
             s->context_length = c;
             s->hidden_size = d;
         } else if (b != s->n_sequences || c != s->context_length || d != s->hidden_size) {
-            return cbe_fail(err, CBE_ERR_SHAPE, -1, "%s: tensors '%s' and '%s' have different shapes", path,
+            return cbe_fail(err, CBE_ERR_SHAPE, -1,
+                            "%s: tensors '%s' and '%s' have different shapes", path,
                             s->names[first], s->names[i]);
         }
     }
     if (first == s->end)
-        return cbe_fail(err, CBE_ERR_FORMAT, -1,
-                        "%s: no tensor is called hidden_states.<layer>; make the file with cbe capture", path);
+        return cbe_fail(
+            err, CBE_ERR_FORMAT, -1,
+            "%s: no tensor is called hidden_states.<layer>; make the file with cbe capture", path);
     return CBE_OK;
 }
 
@@ -339,8 +358,9 @@ static cbe_status read_ids(cbe_hidden_states *s, const char *path, cbe_error *er
     if (st != CBE_OK) return st;
     if (t.n_dims < 1 || t.n_dims > 2 || t.n_elements != n ||
         (s->n_sequences > 1 && (t.n_dims != 2 || t.dims[0] != s->n_sequences)))
-        return cbe_fail(err, CBE_ERR_SHAPE, -1, "%s: input_ids must be int64, one for each of the %zu hidden states",
-                        path, n);
+        return cbe_fail(err, CBE_ERR_SHAPE, -1,
+                        "%s: input_ids must be int64, one for each of the %zu hidden states", path,
+                        n);
     if (t.n_dims == 2) {
         s->n_sequences = t.dims[0];
         s->context_length = t.dims[1];
@@ -361,8 +381,9 @@ static cbe_status read_mask(cbe_hidden_states *s, const char *path, cbe_error *e
     if (st != CBE_OK) return st;
     if (t.n_dims < 1 || t.n_dims > 2 || t.n_elements != n ||
         (t.n_dims == 2 && s->n_sequences > 1 && t.dims[0] != s->n_sequences)) {
-        st = cbe_fail(err, CBE_ERR_SHAPE, -1, "%s: %s must have one entry for each of the %zu hidden states", path, name,
-                      n);
+        st =
+            cbe_fail(err, CBE_ERR_SHAPE, -1,
+                     "%s: %s must have one entry for each of the %zu hidden states", path, name, n);
         goto done;
     }
     if (t.n_dims == 2) {
@@ -400,7 +421,8 @@ static cbe_status read_derangement(cbe_hidden_states *s, const char *path, cbe_e
     const cbe_status st = cbe_array_file_integers(s->file, "derangement", &t, &s->derangement, err);
     if (st != CBE_OK) return st;
     if (t.n_elements != n && t.n_elements != n_left)
-        return cbe_fail(err, CBE_ERR_SHAPE, -1, "%s: derangement must be int64, one for each of the %zu hidden states",
+        return cbe_fail(err, CBE_ERR_SHAPE, -1,
+                        "%s: derangement must be int64, one for each of the %zu hidden states",
                         path, n_left);
     if (t.n_elements == n_left) return CBE_OK;
     cbe_free(s->derangement); /* one of tokens that are left out cannot be used */
@@ -420,7 +442,8 @@ static long layer_of(const char *name)
     return strtol(digits, NULL, 10);
 }
 
-/* What the only array of a .npy file is: hidden_states.<i> when the file is called so, else hidden_states.0. */
+/* What the only array of a .npy file is: hidden_states.<i> when the file is called so, else
+ * hidden_states.0. */
 static void name_single(char name[LAYER_NAME], const char *path)
 {
     const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
@@ -465,9 +488,11 @@ done:
     return st;
 }
 
-cbe_status cbe_hidden_states_note(const cbe_hidden_states *states, cbe_inputs *inputs, cbe_error *err)
+cbe_status cbe_hidden_states_note(const cbe_hidden_states *states, cbe_inputs *inputs,
+                                  cbe_error *err)
 {
-    return states->file ? cbe_array_file_note(states->file, inputs, CBE_INPUT_HIDDEN_STATES, err) : CBE_OK;
+    return states->file ? cbe_array_file_note(states->file, inputs, CBE_INPUT_HIDDEN_STATES, err)
+                        : CBE_OK;
 }
 
 size_t cbe_hidden_states_n_sequences(const cbe_hidden_states *states)
@@ -517,7 +542,8 @@ void cbe_hidden_states_keep(cbe_hidden_states *states, size_t first, size_t n)
     states->n_sequences = n;
 }
 
-/* Tokens that are left of sequence `i` of those kept: *first, and how many. With a mask they are numbers of `kept`. */
+/* Tokens that are left of sequence `i` of those kept: *first, and how many. With a mask they are
+ * numbers of `kept`. */
 static size_t left_of(const cbe_hidden_states *states, size_t i, size_t skip, size_t *first)
 {
     const size_t s = states->context_length, b = states->first_sequence + i;
@@ -535,7 +561,9 @@ static size_t token_of(const cbe_hidden_states *states, size_t i)
 size_t cbe_hidden_states_n_tokens(const cbe_hidden_states *states, size_t skip)
 {
     size_t n = 0, first;
-    if (!states->kept) return skip < states->context_length ? states->n_sequences * (states->context_length - skip) : 0;
+    if (!states->kept)
+        return skip < states->context_length ? states->n_sequences * (states->context_length - skip)
+                                             : 0;
     for (size_t b = 0; b < states->n_sequences; b++) n += left_of(states, b, skip, &first);
     return n;
 }
@@ -547,7 +575,8 @@ typedef struct {
     size_t at, hidden_size;
 } token_source;
 
-static cbe_status copy_tokens(token_source *from, size_t token, size_t count, float *to, cbe_error *err)
+static cbe_status copy_tokens(token_source *from, size_t token, size_t count, float *to,
+                              cbe_error *err)
 {
     const size_t d = from->hidden_size;
     cbe_status st = CBE_OK;
@@ -555,24 +584,27 @@ static cbe_status copy_tokens(token_source *from, size_t token, size_t count, fl
         memcpy(to, from->captured + token * d, count * d * sizeof *to);
         return CBE_OK;
     }
-    if (token > from->at) st = cbe_array_reader_next(from->reader, (token - from->at) * d, NULL, err);
+    if (token > from->at)
+        st = cbe_array_reader_next(from->reader, (token - from->at) * d, NULL, err);
     if (st == CBE_OK) st = cbe_array_reader_next(from->reader, count * d, to, err);
     from->at = token + count;
     return st;
 }
 
-cbe_status cbe_hidden_states_read(const cbe_hidden_states *states, size_t layer, size_t skip, float *out,
-                                  cbe_error *err)
+cbe_status cbe_hidden_states_read(const cbe_hidden_states *states, size_t layer, size_t skip,
+                                  float *out, cbe_error *err)
 {
     const size_t s = states->context_length, d = states->hidden_size;
-    const char *path = states->file ? cbe_array_file_path(states->file) : "", *colon = states->file ? ": " : "";
+    const char *path = states->file ? cbe_array_file_path(states->file) : "",
+               *colon = states->file ? ": " : "";
     token_source from = {.hidden_size = d};
     cbe_status st = CBE_OK;
     if (!cbe_hidden_states_has(states, layer))
-        return cbe_fail(err, CBE_ERR_ARG, -1, "there is no hidden_states.%zu%s%s", layer, states->file ? " in " : "",
-                        path);
+        return cbe_fail(err, CBE_ERR_ARG, -1, "there is no hidden_states.%zu%s%s", layer,
+                        states->file ? " in " : "", path);
     if (cbe_hidden_states_n_tokens(states, skip) == 0)
-        return cbe_fail(err, CBE_ERR_ARG, -1, "skipping %zu positions leaves nothing of sequences of %zu", skip, s);
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "skipping %zu positions leaves nothing of sequences of %zu", skip, s);
     if (states->file)
         st = cbe_array_reader_open(&from.reader, states->file, states->names[layer], err);
     else
@@ -606,14 +638,17 @@ cbe_status cbe_hidden_states_labels(const cbe_hidden_states *states, size_t skip
 {
     const size_t s = states->context_length;
     if (!states->ids)
-        return cbe_fail(err, CBE_ERR_ARG, -1,
-                        "objective ce needs the next tokens: the hidden-state file has no input_ids");
+        return cbe_fail(
+            err, CBE_ERR_ARG, -1,
+            "objective ce needs the next tokens: the hidden-state file has no input_ids");
     for (size_t b = 0; b < states->n_sequences; b++) {
         size_t first;
         const size_t n = left_of(states, b, skip, &first);
         for (size_t i = 0; i < n; i++) {
             const size_t token = token_of(states, first + i), next = token + 1;
-            const bool labelled = next % s != 0 && (!states->kept || (i + 1 < n && states->kept[first + i + 1] == next));
+            const bool labelled =
+                next % s != 0 &&
+                (!states->kept || (i + 1 < n && states->kept[first + i + 1] == next));
             *out++ = labelled ? states->ids[next] : -1;
         }
     }
@@ -632,19 +667,22 @@ static double median(float *x, size_t n)
     return n % 2 ? (double)x[n / 2] : ((double)x[n / 2 - 1] + (double)x[n / 2]) / 2;
 }
 
-cbe_status cbe_hidden_states_first_norm_ratio(const cbe_hidden_states *states, size_t layer, double *ratio,
-                                              cbe_error *err)
+cbe_status cbe_hidden_states_first_norm_ratio(const cbe_hidden_states *states, size_t layer,
+                                              double *ratio, cbe_error *err)
 {
-    const size_t d = states->hidden_size, b = states->n_sequences, n = cbe_hidden_states_n_tokens(states, 0);
+    const size_t d = states->hidden_size, b = states->n_sequences,
+                 n = cbe_hidden_states_n_tokens(states, 0);
     float *hidden = cbe_alloc(n * d, sizeof *hidden, "hidden states", err);
     float *norms = cbe_alloc(n + b, sizeof *norms, "norms", err);
-    cbe_status st = hidden && norms ? cbe_hidden_states_read(states, layer, 0, hidden, err) : CBE_ERR_NOMEM;
+    cbe_status st =
+        hidden && norms ? cbe_hidden_states_read(states, layer, 0, hidden, err) : CBE_ERR_NOMEM;
     if (st == CBE_OK) {
         float *firsts = norms + n;
         size_t n_firsts = 0;
         for (size_t i = 0; i < n; i++) {
             double norm2 = 0;
-            for (size_t k = 0; k < d; k++) norm2 += (double)hidden[i * d + k] * (double)hidden[i * d + k];
+            for (size_t k = 0; k < d; k++)
+                norm2 += (double)hidden[i * d + k] * (double)hidden[i * d + k];
             norms[i] = (float)sqrt(norm2);
         }
         for (size_t k = 0, at = 0; k < b; k++) {

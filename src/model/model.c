@@ -57,26 +57,29 @@ void cbe_model_close(cbe_model *model)
 }
 
 /* Only the sizes of a configuration that was read are the caller's; the rest is large. */
-static cbe_status read_sizes(cbe_model_config *out, const cbe_source *source, const cbe_mapped_file *json, const char *path,
-                             cbe_error *err)
+static cbe_status read_sizes(cbe_model_config *out, const cbe_source *source,
+                             const cbe_mapped_file *json, const char *path, cbe_error *err)
 {
     cbe_config *config = cbe_alloc_zero(1, sizeof *config, "configuration", err);
     if (!config) return CBE_ERR_NOMEM;
-    const cbe_status st = source ? cbe_source_config(source, config, err)
-                                 : cbe_config_from_json(config, (const char *)json->data, json->size, path, err);
+    const cbe_status st =
+        source ? cbe_source_config(source, config, err)
+               : cbe_config_from_json(config, (const char *)json->data, json->size, path, err);
     if (st == CBE_OK) *out = config->sizes;
     cbe_free(config);
     return st;
 }
 
-cbe_status cbe_model_read_config(cbe_model_config *out, size_t *file_bytes, const char *path, cbe_error *err)
+cbe_status cbe_model_read_config(cbe_model_config *out, size_t *file_bytes, const char *path,
+                                 cbe_error *err)
 {
     cbe_source *source = NULL;
     cbe_mapped_file json = {0};
     const char *dot = strrchr(path, '.');
     const bool alone = dot && strcmp(dot, ".json") == 0;
     *file_bytes = 0;
-    cbe_status st = alone ? cbe_mapped_file_open(&json, path, err) : cbe_source_open(&source, path, err);
+    cbe_status st =
+        alone ? cbe_mapped_file_open(&json, path, err) : cbe_source_open(&source, path, err);
     if (st == CBE_OK) st = read_sizes(out, source, &json, path, err);
     for (size_t i = 0; source && i < cbe_source_n_files(source); i++) {
         struct stat info;
@@ -97,7 +100,8 @@ const cbe_decoder *cbe_model_decoder(const cbe_model *model)
     return model->decoder;
 }
 
-cbe_status cbe_model_tokenizer(cbe_tokenizer **out, const char *path, cbe_inputs *inputs, cbe_error *err)
+cbe_status cbe_model_tokenizer(cbe_tokenizer **out, const char *path, cbe_inputs *inputs,
+                               cbe_error *err)
 {
     cbe_path_kind kind;
     cbe_status st = cbe_path_look(path, &kind, err);

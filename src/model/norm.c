@@ -1,4 +1,5 @@
-/* norm.c - see norm.h. Plain twin: tests/ref/model_ref.c; gradients: tests/unit/test_gradients.c. */
+/* norm.c - see norm.h. Plain twin: tests/ref/model_ref.c; gradients:
+ * tests/unit/test_gradients.c. */
 #include "model/norm.h"
 
 #include <math.h>

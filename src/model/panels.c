@@ -1,10 +1,10 @@
 /*
  * panels.c - see panels.h.
  *
- * Only attention needs other panels' tokens. Forward these are their keys and values: two loops over
- * panels, queries, keys and values first, then attention and the rest. Back they are the gradients of keys and
- * values, which come from all later queries: the rest in panels, attention in sequences and heads of
- * keys and values, then queries, keys and values in panels.
+ * Only attention needs other panels' tokens. Forward these are their keys and values: two loops
+ * over panels, queries, keys and values first, then attention and the rest. Back they are the
+ * gradients of keys and values, which come from all later queries: the rest in panels, attention in
+ * sequences and heads of keys and values, then queries, keys and values in panels.
  */
 #include "model/panels.h"
 
@@ -17,10 +17,12 @@
 #include "model/block_weights.h"
 
 enum {
-    MAX_PANEL = 512, /* BLAS packs the weights for each panel: it loses 4% at 256 rows, a tenth at 128, a fifth at 64 */
+    /* BLAS packs the weights for each panel: it loses 4% at 256 rows, a tenth at 128, a fifth at
+     * 64 */
+    MAX_PANEL = 512,
     MIN_PANEL = 64,
     LEAST_SEQUENCE = 128, /* shorter ones go together into panels */
-    MIN_PANELS = 4 /* wanted, so that several threads have work */
+    MIN_PANELS = 4        /* wanted, so that several threads have work */
 };
 
 size_t cbe_panel_size(size_t n_tokens)
@@ -67,11 +69,13 @@ static cbe_status describe(cbe_panels *p, const cbe_model *model, size_t context
                       .context_length = context_length,
                       .batch_tokens = batch_tokens,
                       .panel = sequence_panel_size(context_length, batch_tokens),
-                      .piece = cut_by_sequence(context_length, batch_tokens) ? context_length : SIZE_MAX,
+                      .piece =
+                          cut_by_sequence(context_length, batch_tokens) ? context_length : SIZE_MAX,
                       .back = back};
     const size_t n_panels = count_panels(p, batch_tokens);
     const size_t heads = batch_tokens / context_length * model->config.sizes.n_kv_heads;
-    p->n_threads = cbe_min_size((size_t)omp_get_max_threads(), back ? cbe_max_size(n_panels, heads) : n_panels);
+    p->n_threads = cbe_min_size((size_t)omp_get_max_threads(),
+                                back ? cbe_max_size(n_panels, heads) : n_panels);
     return cbe_block_context_init(&p->block, &model->config, context_length, p->panel, err);
 }
 
@@ -114,7 +118,8 @@ cbe_status cbe_panels_init(cbe_panels *p, const cbe_model *model, size_t context
     cbe_status st = describe(p, model, context_length, batch_tokens, back, err);
     if (st != CBE_OK) return st;
     if ((st = make_positions(&p->block, &model->config, err)) != CBE_OK) return st;
-    p->scratch = cbe_alloc(p->n_threads, thread_scratch(p) * sizeof(float), "room of the threads", err);
+    p->scratch =
+        cbe_alloc(p->n_threads, thread_scratch(p) * sizeof(float), "room of the threads", err);
     if (!p->scratch) return CBE_ERR_NOMEM;
     if (model->n_resident == model->config.sizes.n_layers) return CBE_OK;
     p->block_memory = cbe_alloc(model->block_floats, sizeof(float), "weights of a block", err);
@@ -153,7 +158,7 @@ typedef struct {
     const cbe_block *block;
     size_t index, n_tokens;
     cbe_reach reach;
-    float *hidden, *qkv;             /* forward: the stream; back: its gradient in hidden */
+    float *hidden, *qkv; /* forward: the stream; back: its gradient in hidden */
     const cbe_block_kept *kept;
     float *grad_mixed, *grad_qkv;
 } block_run;
@@ -165,8 +170,8 @@ static void panel_qkv(const block_run *run, size_t first, size_t n, float *scrat
     const size_t qk_size = (c->n_heads + c->n_kv_heads) * c->head_size;
     float *kept_qk = run->kept && run->kept->qk ? run->kept->qk + first * qk_size : NULL;
     cbe_block_qkv(&p->block, run->block, run->reach, first % p->context_length, n,
-                  run->hidden + first * c->hidden_size, scratch, run->qkv + first * p->block.qkv_size,
-                  kept_qk);
+                  run->hidden + first * c->hidden_size, scratch,
+                  run->qkv + first * p->block.qkv_size, kept_qk);
 }
 
 static void panel_rest(const block_run *run, size_t first, size_t n, float *scratch)
@@ -192,8 +197,8 @@ static void panel_qkv_back(const block_run *run, size_t first, size_t n, float *
                        run->hidden + first * p->model->config.sizes.hidden_size);
 }
 
-/* All panels through one of the functions above; the last ones first, for they see more keys of a long sequence.
- * For a thread of a parallel region, or for all threads outside of one. */
+/* All panels through one of the functions above; the last ones first, for they see more keys of a
+ * long sequence. For a thread of a parallel region, or for all threads outside of one. */
 static void each_panel(const block_run *run,
                        void (*work)(const block_run *run, size_t first, size_t n, float *scratch))
 {
@@ -206,7 +211,8 @@ static void each_panel(const block_run *run,
     }
 #pragma omp parallel for schedule(dynamic) num_threads((int)p->n_threads)
     for (size_t i = 0; i < n_panels; i++) {
-        const size_t panel = n_panels - 1 - i, in_piece = panel % each * p->panel, first = panel / each * piece + in_piece;
+        const size_t panel = n_panels - 1 - i, in_piece = panel % each * p->panel,
+                     first = panel / each * piece + in_piece;
         work(run, first, cbe_min_size(p->panel, piece - in_piece),
              p->scratch + (size_t)omp_get_thread_num() * thread_scratch(p));
     }
@@ -219,10 +225,9 @@ static void each_head_back(const block_run *run)
     const size_t n = run->n_tokens / p->context_length * n_heads;
 #pragma omp parallel for schedule(dynamic) num_threads((int)p->n_threads)
     for (size_t i = 0; i < n; i++)
-        cbe_block_attention_back(&p->block, run->index, i / n_heads, i % n_heads, run->kept->qkv,
-                                 run->grad_mixed,
-                                 p->scratch + (size_t)omp_get_thread_num() * thread_scratch(p),
-                                 run->grad_qkv);
+        cbe_block_attention_back(
+            &p->block, run->index, i / n_heads, i % n_heads, run->kept->qkv, run->grad_mixed,
+            p->scratch + (size_t)omp_get_thread_num() * thread_scratch(p), run->grad_qkv);
 }
 
 /* The block's weights: resident, or expanded into *expanded. */
@@ -243,7 +248,8 @@ cbe_status cbe_panels_block(const cbe_panels *p, size_t index, size_t n_tokens, 
                             float *qkv, const cbe_block_kept *kept, cbe_error *err)
 {
     cbe_block expanded;
-    block_run run = {p, NULL, index, n_tokens, cbe_config_reach(&p->model->config, index), hidden, qkv, kept, NULL, NULL};
+    block_run run = {p,      NULL, index, n_tokens, cbe_config_reach(&p->model->config, index),
+                     hidden, qkv,  kept,  NULL,     NULL};
     const cbe_status st = find_block(p, index, &expanded, &run.block, err);
     if (st != CBE_OK) return st;
     each_panel(&run, panel_qkv);
@@ -256,7 +262,8 @@ cbe_status cbe_panels_block_back(const cbe_panels *p, size_t index, size_t n_tok
                                  float *grad_qkv, cbe_error *err)
 {
     cbe_block expanded;
-    block_run run = {p, NULL, index, n_tokens, cbe_config_reach(&p->model->config, index), grad, NULL, kept, grad_mixed, grad_qkv};
+    block_run run = {p,    NULL, index, n_tokens,   cbe_config_reach(&p->model->config, index),
+                     grad, NULL, kept,  grad_mixed, grad_qkv};
     const cbe_status st = find_block(p, index, &expanded, &run.block, err);
     if (st != CBE_OK) return st;
     each_panel(&run, panel_rest_back);

@@ -17,7 +17,8 @@ typedef struct {
 /** W (outputs, inputs) and its bias, which may be NULL. Rows are outputs. */
 typedef struct {
     const float *weight, *bias;
-    const cbe_bf16_matrix *forward, *back; /* W' and W for products in bfloat16 (bf16_blocks.h); NULL: there are none */
+    /* W' and W for products in bfloat16 (bf16_blocks.h); NULL: there are none */
+    const cbe_bf16_matrix *forward, *back;
 } cbe_linear;
 
 /** One block's weights in float32. q, k, v and gate, up are stacked, for fewer and larger

@@ -22,8 +22,8 @@ enum { CBE_MAX_ROTARY_PAIRS = 512 };
 typedef struct {
     cbe_rope_kind kind;
     double base;
-    double factor;                        /* linear, dynamic, yarn, llama3; longrope's is used for
-                                             attention_factor alone */
+    /* linear, dynamic, yarn, llama3; longrope's is used for attention_factor alone */
+    double factor;
     double low_frequency, high_frequency; /* llama3: turns in the original context where the */
     double original_context;              /* blend begins and ends */
     double max_context;                   /* dynamic */

@@ -15,7 +15,7 @@
 
 struct cbe_source {
     char *path;
-    cbe_gguf *gguf; /* or, for a folder: */
+    cbe_gguf *gguf;                /* or, for a folder: */
     cbe_mapped_file config, index; /* index: empty where there is none */
     cbe_safetensors **shards;
     size_t n_shards;
@@ -74,7 +74,8 @@ static cbe_status open_index(cbe_source *source, const char *index_path, cbe_err
     if (st != CBE_OK) return st;
     json_error_t problem;
     json_t *root = NULL;
-    st = cbe_json_parse(&root, (const char *)index->data, index->size, JSON_REJECT_DUPLICATES, index_path, &problem, err);
+    st = cbe_json_parse(&root, (const char *)index->data, index->size, JSON_REJECT_DUPLICATES,
+                        index_path, &problem, err);
     if (st == CBE_OK)
         st = open_shards(source, index_path, json_object_get(root, "weight_map"), err);
     else if (st == CBE_ERR_FORMAT)
@@ -113,7 +114,8 @@ static cbe_status open_folder(cbe_source *source, cbe_error *err)
     if (!(index = cbe_path_join(source->path, "model.safetensors.index.json", err))) goto done;
     if ((st = cbe_mapped_file_open(&source->config, config, err)) != CBE_OK) goto done;
     if ((st = cbe_path_has(source->path, "model.safetensors", &single, err)) != CBE_OK) goto done;
-    if ((st = cbe_path_has(source->path, "model.safetensors.index.json", &sharded, err)) != CBE_OK) goto done;
+    if ((st = cbe_path_has(source->path, "model.safetensors.index.json", &sharded, err)) != CBE_OK)
+        goto done;
     if (single) {
         source->shards = cbe_alloc_zero(1, sizeof(cbe_safetensors *), "shards", err);
         st = source->shards ? add_shard(source, "model.safetensors", err) : CBE_ERR_NOMEM;
@@ -135,7 +137,8 @@ cbe_status cbe_source_open(cbe_source **out, const char *path, cbe_error *err)
     source->path = cbe_copy_string(path, strlen(path), err);
     if (!source->path) goto done;
     if ((st = cbe_path_look(path, &kind, err)) != CBE_OK) goto done;
-    st = kind == CBE_PATH_FOLDER ? open_folder(source, err) : cbe_gguf_open(&source->gguf, path, err);
+    st = kind == CBE_PATH_FOLDER ? open_folder(source, err)
+                                 : cbe_gguf_open(&source->gguf, path, err);
     if (st != CBE_OK) goto done;
     *out = source;
     source = NULL;
@@ -183,7 +186,9 @@ cbe_status cbe_source_note(const cbe_source *source, cbe_inputs *inputs, cbe_err
     cbe_status st = cbe_inputs_add(inputs, CBE_INPUT_MODEL, &source->config, err);
     for (size_t i = 0; i < source->n_shards && st == CBE_OK; i++)
         st = cbe_safetensors_note(source->shards[i], inputs, CBE_INPUT_MODEL, err);
-    return st == CBE_OK && source->index.path ? cbe_inputs_add(inputs, CBE_INPUT_MODEL_BESIDE, &source->index, err) : st;
+    return st == CBE_OK && source->index.path
+               ? cbe_inputs_add(inputs, CBE_INPUT_MODEL_BESIDE, &source->index, err)
+               : st;
 }
 
 cbe_status cbe_source_config(const cbe_source *source, cbe_config *out, cbe_error *err)

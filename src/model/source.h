@@ -21,7 +21,8 @@ void cbe_source_close(cbe_source *source); /* NULL is allowed */
 
 const char *cbe_source_path(const cbe_source *source); /* as given to open; borrowed */
 cbe_model_format cbe_source_format(const cbe_source *source);
-/** Paths of the files that make the model what it is, borrowed: every part of a .gguf file, or config.json and those with weights. */
+/** Paths of the files that make the model what it is, borrowed: every part of a .gguf file, or
+ * config.json and those with weights. */
 size_t cbe_source_n_files(const cbe_source *source);
 const char *cbe_source_file(const cbe_source *source, size_t i);
 /** Adds all files that were read to the inputs of a run. @return CBE_OK, CBE_ERR_NOMEM */

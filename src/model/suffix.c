@@ -15,12 +15,12 @@ struct cbe_suffix {
     cbe_panels panels;
     cbe_bf16 *bf16;               /* NULL: none */
     cbe_bf16_blocks *bf16_blocks; /* owned; what panels.bf16 is */
-    size_t n_tokens;      /* of a batch, at most */
-    float *hidden, *grad; /* (n_tokens, d) */
-    float *qkv;           /* (n_tokens, qkv_size): where none are kept, and their gradient */
-    float *grad_mixed;    /* (n_tokens, q_size) */
-    float *inputs;        /* (n blocks, n_tokens, d): CBE_SUFFIX_INPUTS; else NULL */
-    float *kept;          /* (n blocks or 1, n_tokens, kept size) */
+    size_t n_tokens;              /* of a batch, at most */
+    float *hidden, *grad;         /* (n_tokens, d) */
+    float *qkv;        /* (n_tokens, qkv_size): where none are kept, and their gradient */
+    float *grad_mixed; /* (n_tokens, q_size) */
+    float *inputs;     /* (n blocks, n_tokens, d): CBE_SUFFIX_INPUTS; else NULL */
+    float *kept;       /* (n blocks or 1, n_tokens, kept size) */
 
     size_t first, n_run; /* of the last forward pass: its first block, its tokens */
 };
@@ -40,14 +40,17 @@ static void list_arrays(cbe_suffix *s, cbe_array list[N_ARRAYS])
     const size_t q = c->n_heads * c->head_size, qkv = q + 2 * c->n_kv_heads * c->head_size;
     const size_t blocks = c->n_layers - s->options.first, n = s->n_tokens;
     const size_t kept = cbe_block_kept_size(&s->model->config);
-    const bool back = s->options.way_back != CBE_SUFFIX_FORWARD, recompute = s->options.way_back == CBE_SUFFIX_INPUTS;
+    const bool back = s->options.way_back != CBE_SUFFIX_FORWARD,
+               recompute = s->options.way_back == CBE_SUFFIX_INPUTS;
     const cbe_array arrays[N_ARRAYS] = {
         {&s->hidden, cbe_times(n, c->hidden_size, 1), sizeof(float), "hidden states"},
         {&s->grad, back ? cbe_times(n, c->hidden_size, 1) : 0, sizeof(float), "gradients"},
         {&s->qkv, cbe_times(n, qkv, 1), sizeof(float), "queries, keys and values"},
         {&s->grad_mixed, back ? cbe_times(n, q, 1) : 0, sizeof(float), "gradients"},
-        {&s->inputs, recompute ? cbe_times(blocks, n, c->hidden_size) : 0, sizeof(float), "hidden states before blocks"},
-        {&s->kept, back ? cbe_times(recompute ? blocks != 0 : blocks, n, kept) : 0, sizeof(float), "activations"},
+        {&s->inputs, recompute ? cbe_times(blocks, n, c->hidden_size) : 0, sizeof(float),
+         "hidden states before blocks"},
+        {&s->kept, back ? cbe_times(recompute ? blocks != 0 : blocks, n, kept) : 0, sizeof(float),
+         "activations"},
     };
     memcpy(list, arrays, sizeof arrays);
 }
@@ -59,7 +62,9 @@ size_t cbe_suffix_bytes(const cbe_model *model, const cbe_suffix_options *option
     describe(&s, model, options);
     if (s.n_tokens == SIZE_MAX) return SIZE_MAX;
     list_arrays(&s, list);
-    return cbe_arrays_bytes(N_ARRAYS, list, cbe_panels_bytes(model, options->context_length, s.n_tokens, options->way_back != CBE_SUFFIX_FORWARD));
+    return cbe_arrays_bytes(N_ARRAYS, list,
+                            cbe_panels_bytes(model, options->context_length, s.n_tokens,
+                                             options->way_back != CBE_SUFFIX_FORWARD));
 }
 
 cbe_status cbe_suffix_create(cbe_suffix **out, const cbe_model *model,
@@ -94,7 +99,8 @@ void cbe_suffix_free(cbe_suffix *s)
 cbe_status cbe_suffix_use_bf16(cbe_suffix *s, cbe_bf16 *bf16, cbe_error *err)
 {
     const bool back = s->options.way_back != CBE_SUFFIX_FORWARD;
-    const cbe_status st = cbe_bf16_blocks_create(&s->bf16_blocks, s->model, s->options.first, back, bf16, err);
+    const cbe_status st =
+        cbe_bf16_blocks_create(&s->bf16_blocks, s->model, s->options.first, back, bf16, err);
     if (st != CBE_OK) return st;
     s->bf16 = bf16;
     s->panels.bf16 = s->bf16_blocks;
@@ -117,7 +123,9 @@ static cbe_block_kept kept_of(const cbe_suffix *s, size_t index)
     const cbe_config *config = &s->model->config;
     const size_t at = index - s->options.first, d = config->sizes.hidden_size;
     cbe_block_kept kept;
-    float *memory = s->kept + (s->options.way_back == CBE_SUFFIX_INPUTS ? 0 : at * s->n_tokens * cbe_block_kept_size(config));
+    float *memory = s->kept + (s->options.way_back == CBE_SUFFIX_INPUTS
+                                   ? 0
+                                   : at * s->n_tokens * cbe_block_kept_size(config));
     cbe_block_kept_init(&kept, config, s->n_tokens, memory);
     if (s->options.way_back == CBE_SUFFIX_INPUTS) kept.input = s->inputs + at * s->n_tokens * d;
     return kept;
@@ -156,7 +164,8 @@ cbe_status cbe_suffix_backward(cbe_suffix *s, cbe_error *err)
             st = cbe_panels_block(&s->panels, i, n, s->hidden, kept.qkv, &kept, err);
         }
         if (st == CBE_OK)
-            st = cbe_panels_block_back(&s->panels, i, n, &kept, s->grad, s->grad_mixed, s->qkv, err);
+            st =
+                cbe_panels_block_back(&s->panels, i, n, &kept, s->grad, s->grad_mixed, s->qkv, err);
     }
     if (st == CBE_OK && s->bf16) st = cbe_bf16_check(s->bf16, err);
     return st;

@@ -1,4 +1,5 @@
-/* measure.c - rates of this machine (cbe/plan.h): a lens objective of random numbers, evaluated as searches do. */
+/* measure.c - rates of this machine (cbe/plan.h): a lens objective of random numbers, evaluated as
+ * searches do. */
 #include <math.h>
 #include <omp.h>
 #include <string.h>
@@ -13,9 +14,12 @@
 
 enum {
     TOKENS = 1024, /* at the most */
-    MOST_WIDTH = 1024, /* numbers of a hidden state in the first problem: beside its vocabulary they do not count for much; */
-    WIDTH = 2048, ENTRIES = 4096, /* and in the second, where they do */
-    FEW = 256,     /* the sample of a search */
+    /* numbers of a hidden state in the first problem: beside its vocabulary they do not count for
+     * much; */
+    MOST_WIDTH = 1024,
+    WIDTH = 2048,
+    ENTRIES = 4096, /* and in the second, where they do */
+    FEW = 256,      /* the sample of a search */
     BATCH = 8,
     WEIGHTS = 32 << 20, /* numbers of an unembedding that is large enough not to stay in a cache */
     LOGITS = 24 << 20,  /* likewise of logits */
@@ -42,7 +46,8 @@ static void free_problem(problem *p)
 static cbe_status make_problem(problem *p, size_t d, size_t vocab_size, cbe_error *err)
 {
     const size_t v = cbe_min_size(vocab_size, cbe_max_size(WEIGHTS / d, 2 * BATCH));
-    const size_t n = cbe_max_size(cbe_min_size(LOGITS / v, TOKENS), 2 * FEW), count = d + v * d + n * d;
+    const size_t n = cbe_max_size(cbe_min_size(LOGITS / v, TOKENS), 2 * FEW),
+                 count = d + v * d + n * d;
     cbe_rng rng;
     cbe_rng_seed(&rng, 0);
     p->n_tokens = n;
@@ -53,24 +58,33 @@ static cbe_status make_problem(problem *p, size_t d, size_t vocab_size, cbe_erro
     /* Any numbers will do whose logits are some units: a few random ones, in turn. */
     float some[1021];
     for (size_t i = 0; i < sizeof some / sizeof *some; i++) some[i] = (float)cbe_rng_normal(&rng);
-    for (size_t i = 0; i < count; i++) p->numbers[i] = some[(i + i / 4093) % (sizeof some / sizeof *some)];
+    for (size_t i = 0; i < count; i++)
+        p->numbers[i] = some[(i + i / 4093) % (sizeof some / sizeof *some)];
     for (size_t i = 0; i < d; i++) p->numbers[i] = (float)(3 / sqrt((double)d));
     for (size_t i = 0; i < BATCH * d; i++) p->v[i] = cbe_rng_normal(&rng) / sqrt((double)d);
-    p->decoder = (cbe_decoder){.hidden_size = d, .vocab_size = v, .norm = CBE_NORM_RMS, .norm_eps = 1e-5, .gamma = p->numbers,
+    p->decoder = (cbe_decoder){.hidden_size = d,
+                               .vocab_size = v,
+                               .norm = CBE_NORM_RMS,
+                               .norm_eps = 1e-5,
+                               .gamma = p->numbers,
                                .unembedding = p->numbers + d};
-    const cbe_lens_options options = {.n_tokens = n, .ablation = CBE_ABLATE_MEAN, .max_batch = BATCH};
+    const cbe_lens_options options = {
+        .n_tokens = n, .ablation = CBE_ABLATE_MEAN, .max_batch = BATCH};
     return cbe_lens_objective_create(&p->objective, &p->decoder, &options, err);
 }
 
-/* Seconds of an evaluation of m directions on a sample of n tokens (0: all), the least of several. */
-static cbe_status time_evaluation(problem *p, size_t m, size_t n, bool gradient, double *seconds, cbe_error *err)
+/* Seconds of an evaluation of m directions on a sample of n tokens (0: all), the least of
+ * several. */
+static cbe_status time_evaluation(problem *p, size_t m, size_t n, bool gradient, double *seconds,
+                                  cbe_error *err)
 {
     const double began = cbe_now();
     *seconds = HUGE_VAL;
     cbe_objective_set_sample(p->objective, n);
     for (int i = 0; i < 3 || cbe_now() - began < LEAST; i++) {
         const double start = cbe_now();
-        const cbe_status st = cbe_objective_eval(p->objective, m, p->v, p->energy, gradient ? p->grad : NULL, NULL, err);
+        const cbe_status st = cbe_objective_eval(p->objective, m, p->v, p->energy,
+                                                 gradient ? p->grad : NULL, NULL, err);
         if (st != CBE_OK) return st;
         *seconds = fmin(*seconds, cbe_now() - start);
     }
@@ -78,9 +92,11 @@ static cbe_status time_evaluation(problem *p, size_t m, size_t n, bool gradient,
 }
 
 /* What grows with the tokens of an evaluation, and what does not: from all tokens and a few. */
-static cbe_status split(problem *p, size_t m, bool gradient, double *row, double *product, cbe_error *err)
+static cbe_status split(problem *p, size_t m, bool gradient, double *row, double *product,
+                        cbe_error *err)
 {
-    const double d = (double)p->decoder.hidden_size, v = (double)p->decoder.vocab_size, n = (double)p->n_tokens;
+    const double d = (double)p->decoder.hidden_size, v = (double)p->decoder.vocab_size,
+                 n = (double)p->n_tokens;
     double all, few;
     cbe_status st = time_evaluation(p, m, 0, gradient, &all, err);
     if (st == CBE_OK) st = time_evaluation(p, m, FEW, gradient, &few, err);
@@ -90,14 +106,17 @@ static cbe_status split(problem *p, size_t m, bool gradient, double *row, double
     return CBE_OK;
 }
 
-/* Rates of one kind of evaluation in two problems: what a token costs for each vocabulary entry, and for each number of its state. */
-static cbe_status split_both(problem problems[2], size_t m, bool gradient, double *row, double *state, double *product, cbe_error *err)
+/* Rates of one kind of evaluation in two problems: what a token costs for each vocabulary entry,
+ * and for each number of its state. */
+static cbe_status split_both(problem problems[2], size_t m, bool gradient, double *row,
+                             double *state, double *product, cbe_error *err)
 {
     double rows[2], other, share[2];
     cbe_status st = split(&problems[0], m, gradient, &rows[0], product, err);
     if (st == CBE_OK) st = split(&problems[1], m, gradient, &rows[1], &other, err);
     if (st != CBE_OK) return st;
-    for (int i = 0; i < 2; i++) share[i] = (double)problems[i].decoder.hidden_size / (double)problems[i].decoder.vocab_size;
+    for (int i = 0; i < 2; i++)
+        share[i] = (double)problems[i].decoder.hidden_size / (double)problems[i].decoder.vocab_size;
     *state = fmax((rows[1] - rows[0]) / (share[1] - share[0]), 0);
     *row = fmax(rows[0] - *state * share[0], 0.1 * rows[0]);
     return CBE_OK;
@@ -111,7 +130,8 @@ static cbe_status measure_multiply(double *multiply, cbe_error *err)
     const double began = cbe_now();
     for (int i = 0; i < 3 || cbe_now() - began < LEAST; i++) {
         const double start = cbe_now();
-        cbe_gemm(false, true, GEMM, GEMM, GEMM, 1, a, GEMM, a + GEMM * GEMM, GEMM, 0, a + 2 * GEMM * GEMM, GEMM);
+        cbe_gemm(false, true, GEMM, GEMM, GEMM, 1, a, GEMM, a + GEMM * GEMM, GEMM, 0,
+                 a + 2 * GEMM * GEMM, GEMM);
         least = fmin(least, cbe_now() - start);
     }
     *multiply = least / ((double)GEMM * GEMM * GEMM);
@@ -122,11 +142,13 @@ static cbe_status measure_multiply(double *multiply, cbe_error *err)
 /* Setting a layer: two products for each logit, and the rest. */
 static cbe_status measure_set(problem *p, cbe_plan_rates *out, cbe_error *err)
 {
-    const double d = (double)p->decoder.hidden_size, v = (double)p->decoder.vocab_size, n = (double)p->n_tokens;
+    const double d = (double)p->decoder.hidden_size, v = (double)p->decoder.vocab_size,
+                 n = (double)p->n_tokens;
     double least = HUGE_VAL;
     for (int i = 0; i < 2; i++) { /* the first touches new memory */
         const double start = cbe_now();
-        const cbe_status st = cbe_lens_objective_set_layer(p->objective, p->numbers + (size_t)(d + v * d), (cbe_translator){0}, err);
+        const cbe_status st = cbe_lens_objective_set_layer(
+            p->objective, p->numbers + (size_t)(d + v * d), (cbe_translator){0}, err);
         if (st != CBE_OK) return st;
         least = fmin(least, cbe_now() - start);
     }
@@ -134,7 +156,8 @@ static cbe_status measure_set(problem *p, cbe_plan_rates *out, cbe_error *err)
     return CBE_OK;
 }
 
-cbe_status cbe_plan_measure(cbe_plan_rates *out, size_t hidden_size, size_t vocab_size, cbe_error *err)
+cbe_status cbe_plan_measure(cbe_plan_rates *out, size_t hidden_size, size_t vocab_size,
+                            cbe_error *err)
 {
     problem p[2];
     memset(p, 0, sizeof p);
@@ -142,13 +165,18 @@ cbe_status cbe_plan_measure(cbe_plan_rates *out, size_t hidden_size, size_t voca
     *out = (cbe_plan_rates){.threads = (size_t)omp_get_max_threads()};
     cbe_status st = measure_multiply(&out->multiply, err);
     unused.multiply = out->multiply;
-    if (st == CBE_OK) st = make_problem(&p[0], cbe_min_size(hidden_size, MOST_WIDTH), cbe_max_size(vocab_size, 2 * BATCH), err);
+    if (st == CBE_OK)
+        st = make_problem(&p[0], cbe_min_size(hidden_size, MOST_WIDTH),
+                          cbe_max_size(vocab_size, 2 * BATCH), err);
     if (st == CBE_OK) st = make_problem(&p[1], WIDTH, ENTRIES, err);
     if (st == CBE_OK) st = measure_set(&p[0], out, err);
     if (st == CBE_OK) st = measure_set(&p[1], &unused, err);
-    if (st == CBE_OK) st = split_both(p, BATCH, false, &out->score, &out->score_state, &out->score_product, err);
-    if (st == CBE_OK) st = split_both(p, 1, true, &out->one, &out->one_state, &out->one_product, err);
-    if (st == CBE_OK) st = split_both(p, BATCH, true, &out->many, &out->many_state, &out->many_product, err);
+    if (st == CBE_OK)
+        st = split_both(p, BATCH, false, &out->score, &out->score_state, &out->score_product, err);
+    if (st == CBE_OK)
+        st = split_both(p, 1, true, &out->one, &out->one_state, &out->one_product, err);
+    if (st == CBE_OK)
+        st = split_both(p, BATCH, true, &out->many, &out->many_state, &out->many_product, err);
     free_problem(&p[0]);
     free_problem(&p[1]);
     return st;

@@ -52,9 +52,11 @@ static void write_label(char label[CBE_AXIS_LABEL], double value, double step, d
         snprintf(label, CBE_AXIS_LABEL, "0");
     } else if (top >= 7 || top < -3) {
         const int size = decade_of(fabs(value)), digits = size > decade ? size - decade : 0;
-        snprintf(label, CBE_AXIS_LABEL, "%.*fe%d", digits < 12 ? digits : 12, value / pow(10, size), size);
+        snprintf(label, CBE_AXIS_LABEL, "%.*fe%d", digits < 12 ? digits : 12, value / pow(10, size),
+                 size);
     } else {
-        snprintf(label, CBE_AXIS_LABEL, "%.*f", decade < 0 ? (decade > -12 ? -decade : 12) : 0, value);
+        snprintf(label, CBE_AXIS_LABEL, "%.*f", decade < 0 ? (decade > -12 ? -decade : 12) : 0,
+                 value);
         add_commas(label);
     }
 }
@@ -66,7 +68,8 @@ static void add_tick(cbe_axis *axis, double value, double step, double largest)
     write_label(axis->labels[axis->n_ticks++], value, step, largest);
 }
 
-/* The smallest of 1, 2, 5, 10 times a power of ten that is not below what n steps over the axis would be. */
+/* The smallest of 1, 2, 5, 10 times a power of ten that is not below what n steps over the axis
+ * would be. */
 static double round_step(double span, size_t n)
 {
     static const double mantissas[] = {1, 2, 5, 10};
@@ -114,7 +117,8 @@ static void log_ticks(cbe_axis *axis, bool to_ticks)
         }
 }
 
-void cbe_axis_init(cbe_axis *axis, const cbe_axis_range *range, bool log, size_t n_wanted, bool to_ticks)
+void cbe_axis_init(cbe_axis *axis, const cbe_axis_range *range, bool log, size_t n_wanted,
+                   bool to_ticks)
 {
     *axis = (cbe_axis){.low = log ? 1 : 0, .high = log ? 10 : 1, .log = log};
     if (range->n) {
@@ -123,7 +127,9 @@ void cbe_axis_init(cbe_axis *axis, const cbe_axis_range *range, bool log, size_t
     }
     const double size = fmax(fabs(axis->low), fabs(axis->high));
     if (axis->high - axis->low <= fmax(ON_TICK * size, SMALLEST)) {
-        const double around = size < 2 * SMALLEST ? 1 : range->fractions ? size / 2 : fmax(1, floor(size / 2));
+        const double around = size < 2 * SMALLEST ? 1
+                              : range->fractions  ? size / 2
+                                                  : fmax(1, floor(size / 2));
         if (log) {
             axis->low /= 2;
             axis->high *= 2;

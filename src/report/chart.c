@@ -1,9 +1,10 @@
 /*
  * chart.c - see chart.h.
  *
- * The picture brings its own ground, light, or dark where the reader's page is (prefers-color-scheme): so it can be read
- * wherever it is shown. Colours are those of Okabe and Ito (Color Universal Design, 2008) without yellow, which light
- * grounds swallow; past seven series, dashes tell lines of one colour apart.
+ * The picture brings its own ground, light, or dark where the reader's page is
+ * (prefers-color-scheme): so it can be read wherever it is shown. Colours are those of Okabe and
+ * Ito (Color Universal Design, 2008) without yellow, which light grounds swallow; past seven
+ * series, dashes tell lines of one colour apart.
  */
 #include "report/chart.h"
 
@@ -30,7 +31,8 @@ enum {
     MOST_DOTS = 100       /* series of more points are drawn without dots */
 };
 
-static const char *const colours[] = {"#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#808080"};
+static const char *const colours[] = {"#0072B2", "#D55E00", "#009E73", "#CC79A7",
+                                      "#E69F00", "#56B4E9", "#808080"};
 static const char *const dashes[] = {"none", "7 3", "2 3", "9 3 2 3"};
 enum { N_COLOURS = sizeof colours / sizeof *colours, N_DASHES = sizeof dashes / sizeof *dashes };
 
@@ -50,7 +52,8 @@ static void put(svg *s, const char *format, ...)
     va_start(args, format);
     const int length = vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    if (s->status == CBE_OK && length > 0) s->status = cbe_byte_buffer_put(&s->text, text, (size_t)length, s->err);
+    if (s->status == CBE_OK && length > 0)
+        s->status = cbe_byte_buffer_put(&s->text, text, (size_t)length, s->err);
 }
 
 /* Of well-formed UTF-8; XML has no room for control characters and two others. */
@@ -76,7 +79,8 @@ static size_t put_text(svg *s, const char *text)
     if (!text || s->status != CBE_OK) return 0;
     s->status = cbe_utf8_replace(&clean, text, strlen(text), &length, NULL, s->err);
     if (s->status != CBE_OK) return 0;
-    for (size_t i = 0; i < length && n < MOST_CHARACTERS; i += cbe_utf8_size(clean[i]), n++) put_character(s, clean + i);
+    for (size_t i = 0; i < length && n < MOST_CHARACTERS; i += cbe_utf8_size(clean[i]), n++)
+        put_character(s, clean + i);
     if (n == MOST_CHARACTERS) put(s, "\xe2\x80\xa6");
     cbe_free(clean);
     return n;
@@ -105,7 +109,8 @@ static double upward(const layout *l, const cbe_axis *y, double value)
     return l->bottom + cbe_axis_place(y, value) * (l->top - l->bottom);
 }
 
-/* Names from left to right, in as many rows as they need; draws them unless s is NULL. Returns the rows. */
+/* Names from left to right, in as many rows as they need; draws them unless s is NULL. Returns the
+ * rows. */
 static size_t legend(svg *s, const cbe_chart *chart, double top)
 {
     double x = MARGIN;
@@ -119,8 +124,11 @@ static size_t legend(svg *s, const cbe_chart *chart, double top)
         }
         if (s) {
             const double y = top + (double)(LEGEND_ROW * row);
-            put(s, "<line x1=\"%.0f\" y1=\"%.0f\" x2=\"%.0f\" y2=\"%.0f\" stroke=\"%s\" stroke-width=\"3\" stroke-dasharray=\"%s\"/>",
-                x, y, x + LEGEND_SAMPLE - 8, y, colours[i % N_COLOURS], dashes[i / N_COLOURS % N_DASHES]);
+            put(s,
+                "<line x1=\"%.0f\" y1=\"%.0f\" x2=\"%.0f\" y2=\"%.0f\" stroke=\"%s\" "
+                "stroke-width=\"3\" stroke-dasharray=\"%s\"/>",
+                x, y, x + LEGEND_SAMPLE - 8, y, colours[i % N_COLOURS],
+                dashes[i / N_COLOURS % N_DASHES]);
             put(s, "<text class=\"ink\" x=\"%.0f\" y=\"%.0f\">", x + LEGEND_SAMPLE, y + 4);
             put_text(s, name);
             put(s, "</text>\n");
@@ -135,11 +143,13 @@ static void draw_x_axis(svg *s, const layout *l, const cbe_axis *x, const char *
     put(s, "<g class=\"x-ticks\" text-anchor=\"middle\">\n");
     for (size_t i = 0; i < x->n_ticks; i++) {
         const double at = across(l, x, x->ticks[i]);
-        put(s, "<line class=\"grid\" x1=\"%.2f\" y1=\"%.2f\" x2=\"%.2f\" y2=\"%.2f\"/>", at, l->top, at, l->bottom + 5);
-        put(s, "<text class=\"ink\" x=\"%.2f\" y=\"%.2f\">%s</text>\n", at, l->bottom + 20, x->labels[i]);
+        put(s, "<line class=\"grid\" x1=\"%.2f\" y1=\"%.2f\" x2=\"%.2f\" y2=\"%.2f\"/>", at, l->top,
+            at, l->bottom + 5);
+        put(s, "<text class=\"ink\" x=\"%.2f\" y=\"%.2f\">%s</text>\n", at, l->bottom + 20,
+            x->labels[i]);
     }
-    put(s, "</g>\n<text class=\"ink\" text-anchor=\"middle\" x=\"%.1f\" y=\"%.1f\">", (l->left + l->right) / 2,
-        l->bottom + 42);
+    put(s, "</g>\n<text class=\"ink\" text-anchor=\"middle\" x=\"%.1f\" y=\"%.1f\">",
+        (l->left + l->right) / 2, l->bottom + 42);
     put_text(s, label);
     put(s, "</text>\n");
 }
@@ -149,27 +159,37 @@ static void draw_y_axis(svg *s, const layout *l, const cbe_axis *y, const char *
     put(s, "<g class=\"y-ticks\" text-anchor=\"end\">\n");
     for (size_t i = 0; i < y->n_ticks; i++) {
         const double at = upward(l, y, y->ticks[i]);
-        put(s, "<line class=\"grid\" x1=\"%.2f\" y1=\"%.2f\" x2=\"%.2f\" y2=\"%.2f\"/>", l->left - 5, at, l->right, at);
-        put(s, "<text class=\"ink\" x=\"%.2f\" y=\"%.2f\">%s</text>\n", l->left - 9, at + 4, y->labels[i]);
+        put(s, "<line class=\"grid\" x1=\"%.2f\" y1=\"%.2f\" x2=\"%.2f\" y2=\"%.2f\"/>",
+            l->left - 5, at, l->right, at);
+        put(s, "<text class=\"ink\" x=\"%.2f\" y=\"%.2f\">%s</text>\n", l->left - 9, at + 4,
+            y->labels[i]);
     }
     const double middle = (l->top + l->bottom) / 2;
-    put(s, "</g>\n<text class=\"ink\" text-anchor=\"middle\" transform=\"translate(%d %.1f) rotate(-90)\">", MARGIN, middle);
+    put(s,
+        "</g>\n<text class=\"ink\" text-anchor=\"middle\" transform=\"translate(%d %.1f) "
+        "rotate(-90)\">",
+        MARGIN, middle);
     put_text(s, label);
     put(s, "</text>\n");
 }
 
 static bool can_show(const cbe_chart *chart, const cbe_series *series, size_t i)
 {
-    return cbe_axis_can_show(series->x[i], chart->log_x) && cbe_axis_can_show(series->y[i], chart->log_y);
+    return cbe_axis_can_show(series->x[i], chart->log_x) &&
+           cbe_axis_can_show(series->y[i], chart->log_y);
 }
 
-/* A line for each run of points without a gap; a dot for each point that has no neighbour, and for all of them where they
- * are few. */
-static void draw_series(svg *s, const cbe_chart *chart, size_t index, const layout *l, const cbe_axis *x, const cbe_axis *y)
+/* A line for each run of points without a gap; a dot for each point that has no neighbour, and for
+ * all of them where they are few. */
+static void draw_series(svg *s, const cbe_chart *chart, size_t index, const layout *l,
+                        const cbe_axis *x, const cbe_axis *y)
 {
     const cbe_series *series = &chart->series[index];
     const char *colour = colours[index % N_COLOURS];
-    put(s, "<g class=\"series\" fill=\"none\" stroke=\"%s\" stroke-width=\"2\" stroke-linejoin=\"round\"><title>", colour);
+    put(s,
+        "<g class=\"series\" fill=\"none\" stroke=\"%s\" stroke-width=\"2\" "
+        "stroke-linejoin=\"round\"><title>",
+        colour);
     put_text(s, series->name);
     put(s, "</title>\n");
     for (size_t i = 0, end; i < series->n; i = end) {
@@ -177,9 +197,11 @@ static void draw_series(svg *s, const cbe_chart *chart, size_t index, const layo
         if (!can_show(chart, series, i)) continue;
         while (end < series->n && can_show(chart, series, end)) end++;
         if (end - i > 1) {
-            put(s, "<polyline stroke-dasharray=\"%s\" points=\"", dashes[index / N_COLOURS % N_DASHES]);
+            put(s, "<polyline stroke-dasharray=\"%s\" points=\"",
+                dashes[index / N_COLOURS % N_DASHES]);
             for (size_t k = i; k < end; k++)
-                put(s, "%s%.2f,%.2f", k > i ? " " : "", across(l, x, series->x[k]), upward(l, y, series->y[k]));
+                put(s, "%s%.2f,%.2f", k > i ? " " : "", across(l, x, series->x[k]),
+                    upward(l, y, series->y[k]));
             put(s, "\"/>\n");
         }
         if (end - i > 1 && series->n > MOST_DOTS) continue;
@@ -192,13 +214,18 @@ static void draw_series(svg *s, const cbe_chart *chart, size_t index, const layo
 
 static void draw_frame(svg *s, const cbe_chart *chart, const layout *l)
 {
-    put(s, "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" width=\"%d\" height=\"%.0f\" viewBox=\"0 0 %d %.0f\" "
-           "font-family=\"system-ui, Helvetica, Arial, sans-serif\" font-size=\"13\">\n<title>",
+    put(s,
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" width=\"%d\" height=\"%.0f\" "
+        "viewBox=\"0 0 %d %.0f\" "
+        "font-family=\"system-ui, Helvetica, Arial, sans-serif\" font-size=\"13\">\n<title>",
         WIDTH, l->height, WIDTH, l->height);
     put_text(s, chart->title);
-    put(s, "</title>\n<style>\n.ground{fill:#ffffff}.ink{fill:#24292f}.grid{stroke:#d8dee4}.axis{stroke:#57606a}\n"
+    put(s, "</"
+           "title>\n<style>\n.ground{fill:#ffffff}.ink{fill:#24292f}.grid{stroke:#d8dee4}.axis{"
+           "stroke:#57606a}\n"
            "@media (prefers-color-scheme:dark){"
-           ".ground{fill:#161b22}.ink{fill:#e6edf3}.grid{stroke:#30363d}.axis{stroke:#8b949e}}\n</style>\n");
+           ".ground{fill:#161b22}.ink{fill:#e6edf3}.grid{stroke:#30363d}.axis{stroke:#8b949e}}\n</"
+           "style>\n");
     put(s, "<rect class=\"ground\" width=\"%d\" height=\"%.0f\" rx=\"6\"/>\n", WIDTH, l->height);
     put(s, "<text class=\"ink\" x=\"%d\" y=\"32\" font-size=\"16\" font-weight=\"600\">", MARGIN);
     put_text(s, chart->title);
@@ -230,10 +257,12 @@ static void draw(svg *s, const cbe_chart *chart)
     legend(s, chart, 60);
     draw_x_axis(s, &l, &x, chart->x_label);
     draw_y_axis(s, &l, &y, chart->y_label);
-    put(s, "<path class=\"axis\" fill=\"none\" d=\"M%.2f %.2fV%.2fH%.2f\"/>\n", l.left, l.top, l.bottom, l.right);
+    put(s, "<path class=\"axis\" fill=\"none\" d=\"M%.2f %.2fV%.2fH%.2f\"/>\n", l.left, l.top,
+        l.bottom, l.right);
     if (!x_range.n)
-        put(s, "<text class=\"ink\" text-anchor=\"middle\" x=\"%.1f\" y=\"%.1f\">no values</text>\n", (l.left + l.right) / 2,
-            (l.top + l.bottom) / 2);
+        put(s,
+            "<text class=\"ink\" text-anchor=\"middle\" x=\"%.1f\" y=\"%.1f\">no values</text>\n",
+            (l.left + l.right) / 2, (l.top + l.bottom) / 2);
     for (size_t i = 0; i < chart->n_series; i++) draw_series(s, chart, i, &l, &x, &y);
     put(s, "</svg>\n");
 }

@@ -10,7 +10,7 @@
 #include "cbe/status.h"
 
 typedef struct {
-    const char *name;    /* in the legend; any UTF-8 */
+    const char *name; /* in the legend; any UTF-8 */
     size_t n;
     const double *x, *y; /* (n); a y that is not finite leaves a gap */
 } cbe_series;

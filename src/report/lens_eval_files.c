@@ -1,4 +1,5 @@
-/* lens_eval_files.c - an evaluation of lenses as JSON, CSV and charts (cbe/lens_eval.h, docs/lens-evaluation.md). */
+/* lens_eval_files.c - an evaluation of lenses as JSON, CSV and charts (cbe/lens_eval.h,
+ * docs/lens-evaluation.md). */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,7 +44,8 @@ static json_t *matrix_json(const cbe_lens_eval *eval, size_t lens, cbe_lens_meas
     for (size_t i = 0; i < n; i++) {
         json_t *row = json_array();
         for (size_t j = 0; j < n; j++)
-            row = cbe_json_append(row, cbe_json_of_number(eval->transfer[lens][i * n + j].mean[measure]));
+            row = cbe_json_append(
+                row, cbe_json_of_number(eval->transfer[lens][i * n + j].mean[measure]));
         rows = cbe_json_append(rows, row);
     }
     return rows;
@@ -53,48 +55,59 @@ static json_t *lens_json(const cbe_lens_eval *eval, size_t lens, double bits)
 {
     json_t *layers = json_array(), *numbers = json_array();
     for (size_t i = 0; i < eval->n_layers; i++) {
-        layers = cbe_json_append(layers, figures_json(eval->layers[i], &eval->figures[lens * eval->n_layers + i], bits));
+        layers = cbe_json_append(
+            layers, figures_json(eval->layers[i], &eval->figures[lens * eval->n_layers + i], bits));
         numbers = cbe_json_append(numbers, json_integer((json_int_t)eval->layers[i]));
     }
     if (!eval->transfer[lens]) {
         json_decref(numbers);
-        return json_pack("{s:o, s:o}", "name", cbe_json_of_text(eval->names[lens]), "layers", layers);
+        return json_pack("{s:o, s:o}", "name", cbe_json_of_text(eval->names[lens]), "layers",
+                         layers);
     }
-    return json_pack("{s:o, s:o, s:{s:o, s:o, s:o}}", "name", cbe_json_of_text(eval->names[lens]), "layers", layers, "transfer",
-                     "layers", numbers, "kl", matrix_json(eval, lens, CBE_LENS_KL), "ce",
+    return json_pack("{s:o, s:o, s:{s:o, s:o, s:o}}", "name", cbe_json_of_text(eval->names[lens]),
+                     "layers", layers, "transfer", "layers", numbers, "kl",
+                     matrix_json(eval, lens, CBE_LENS_KL), "ce",
                      matrix_json(eval, lens, CBE_LENS_CE));
 }
 
-static cbe_status save_json(const cbe_lens_eval *eval, const cbe_lens_eval_record *record, const char *folder, cbe_error *err)
+static cbe_status save_json(const cbe_lens_eval *eval, const cbe_lens_eval_record *record,
+                            const char *folder, cbe_error *err)
 {
     const double bits = cbe_lens_eval_bits_per_byte(eval);
     cbe_json_begin();
     json_t *lenses = json_array(), *texts = json_array();
-    for (size_t i = 0; i < record->n_texts; i++) texts = cbe_json_append(texts, cbe_json_of_text(record->texts[i]));
-    for (size_t i = 0; i < eval->n_lenses; i++) lenses = cbe_json_append(lenses, lens_json(eval, i, bits));
+    for (size_t i = 0; i < record->n_texts; i++)
+        texts = cbe_json_append(texts, cbe_json_of_text(record->texts[i]));
+    for (size_t i = 0; i < eval->n_lenses; i++)
+        lenses = cbe_json_append(lenses, lens_json(eval, i, bits));
     json_t *root = json_pack(
-        "{s:s, s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "format", "lens evaluation", "version",
-        CBE_VERSION, "model", cbe_json_of_text(record->model), "texts", texts, "tokens", cbe_json_of_text(record->tokens),
-        "n_sequences", (json_int_t)eval->n_sequences, "context_length", (json_int_t)eval->context_length, "skip_positions",
-        (json_int_t)eval->skip_positions, "n_tokens", (json_int_t)eval->n_tokens, "n_labelled", (json_int_t)eval->n_labelled,
-        "text_bytes", eval->text_bytes ? json_integer((json_int_t)eval->text_bytes) : json_null(), "bits_per_byte_of_a_nat",
-        cbe_json_of_number(bits), "final", figures_json(eval->n_blocks, &eval->final, bits), "lenses", lenses);
+        "{s:s, s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "format",
+        "lens evaluation", "version", CBE_VERSION, "model", cbe_json_of_text(record->model),
+        "texts", texts, "tokens", cbe_json_of_text(record->tokens), "n_sequences",
+        (json_int_t)eval->n_sequences, "context_length", (json_int_t)eval->context_length,
+        "skip_positions", (json_int_t)eval->skip_positions, "n_tokens", (json_int_t)eval->n_tokens,
+        "n_labelled", (json_int_t)eval->n_labelled, "text_bytes",
+        eval->text_bytes ? json_integer((json_int_t)eval->text_bytes) : json_null(),
+        "bits_per_byte_of_a_nat", cbe_json_of_number(bits), "final",
+        figures_json(eval->n_blocks, &eval->final, bits), "lenses", lenses);
     char *text = cbe_json_end(root, JSON_INDENT(2));
-    if (!text) return cbe_fail(err, CBE_ERR_NOMEM, -1, "the evaluation's record does not fit memory");
+    if (!text)
+        return cbe_fail(err, CBE_ERR_NOMEM, -1, "the evaluation's record does not fit memory");
     const cbe_status st = cbe_atomic_file_save_in(folder, "eval.json", text, strlen(text), err);
     free(text);
     return st;
 }
 
-static cbe_status put_row(cbe_byte_buffer *csv, const char *lens, size_t layer, const cbe_lens_figures *figures, double bits,
-                          cbe_error *err)
+static cbe_status put_row(cbe_byte_buffer *csv, const char *lens, size_t layer,
+                          const cbe_lens_figures *figures, double bits, cbe_error *err)
 {
     cbe_status st = cbe_csv_text(csv, lens, err);
     if (st == CBE_OK) st = cbe_csv_print(csv, err, ",%zu", layer);
     for (int m = 0; m < CBE_N_LENS_MEASURES && st == CBE_OK; m++) {
         st = cbe_csv_number(csv, figures->mean[m], err);
         if (st == CBE_OK) st = cbe_csv_number(csv, figures->error[m], err);
-        if (st == CBE_OK && m != CBE_LENS_TOP1) st = cbe_csv_number(csv, bits * figures->mean[m], err);
+        if (st == CBE_OK && m != CBE_LENS_TOP1)
+            st = cbe_csv_number(csv, bits * figures->mean[m], err);
     }
     return st == CBE_OK ? cbe_csv_print(csv, err, "\n") : st;
 }
@@ -104,11 +117,13 @@ static cbe_status save_csv(const cbe_lens_eval *eval, const char *folder, cbe_er
     cbe_byte_buffer csv = {0};
     const double bits = cbe_lens_eval_bits_per_byte(eval);
     cbe_status st = cbe_csv_print(&csv, err,
-                        "lens,layer,ce,ce_error,ce_bits_per_byte,kl,kl_error,kl_bits_per_byte,entropy,entropy_error,"
-                        "entropy_bits_per_byte,top1,top1_error\n");
+                                  "lens,layer,ce,ce_error,ce_bits_per_byte,kl,kl_error,kl_bits_per_"
+                                  "byte,entropy,entropy_error,"
+                                  "entropy_bits_per_byte,top1,top1_error\n");
     for (size_t l = 0; l < eval->n_lenses; l++)
         for (size_t i = 0; i < eval->n_layers && st == CBE_OK; i++)
-            st = put_row(&csv, eval->names[l], eval->layers[i], &eval->figures[l * eval->n_layers + i], bits, err);
+            st = put_row(&csv, eval->names[l], eval->layers[i],
+                         &eval->figures[l * eval->n_layers + i], bits, err);
     if (st == CBE_OK) st = put_row(&csv, "final", eval->n_blocks, &eval->final, bits, err);
     if (st == CBE_OK) st = cbe_atomic_file_save_in(folder, "eval.csv", csv.bytes, csv.size, err);
     cbe_free(csv.bytes);
@@ -126,10 +141,12 @@ static cbe_status save_transfer_csv(const cbe_lens_eval *eval, const char *folde
             const cbe_lens_figures *figures = &eval->transfer[l][i];
             any = true;
             if ((st = cbe_csv_text(&csv, eval->names[l], err)) == CBE_OK)
-                st = cbe_csv_print(&csv, err, ",%zu,%zu,%.9g,%.9g\n", eval->layers[i / n], eval->layers[i % n],
-                         figures->mean[CBE_LENS_KL], figures->mean[CBE_LENS_CE]);
+                st = cbe_csv_print(&csv, err, ",%zu,%zu,%.9g,%.9g\n", eval->layers[i / n],
+                                   eval->layers[i % n], figures->mean[CBE_LENS_KL],
+                                   figures->mean[CBE_LENS_CE]);
         }
-    if (st == CBE_OK && any) st = cbe_atomic_file_save_in(folder, "transfer.csv", csv.bytes, csv.size, err);
+    if (st == CBE_OK && any)
+        st = cbe_atomic_file_save_in(folder, "transfer.csv", csv.bytes, csv.size, err);
     cbe_free(csv.bytes);
     return st;
 }
@@ -141,7 +158,8 @@ static cbe_status save_chart(const cbe_lens_eval *eval, const char *folder, cbe_
     cbe_status st = CBE_ERR_NOMEM;
     char *path = cbe_path_join(folder, "eval.svg", err);
     cbe_series *series = cbe_alloc(eval->n_lenses, sizeof *series, "chart", err);
-    double *x = cbe_alloc(n, sizeof *x, "chart", err), *y = cbe_alloc(eval->n_lenses, n * sizeof *y, "chart", err);
+    double *x = cbe_alloc(n, sizeof *x, "chart", err),
+           *y = cbe_alloc(eval->n_lenses, n * sizeof *y, "chart", err);
     if (!path || !series || !x || !y) goto done;
     for (size_t i = 0; i < n; i++) x[i] = (double)eval->layers[i];
     for (size_t l = 0; l < eval->n_lenses; l++) {
@@ -163,20 +181,24 @@ done:
     return st;
 }
 
-/* For translators of some layers, evenly spread, their divergences over the layers of hidden states. */
-static cbe_status save_transfer_chart(const cbe_lens_eval *eval, size_t lens, const char *file, const char *folder, cbe_error *err)
+/* For translators of some layers, evenly spread, their divergences over the layers of hidden
+ * states. */
+static cbe_status save_transfer_chart(const cbe_lens_eval *eval, size_t lens, const char *file,
+                                      const char *folder, cbe_error *err)
 {
     const size_t n = eval->n_layers, lines = n < TRANSFER_LINES ? n : TRANSFER_LINES;
     cbe_status st = CBE_ERR_NOMEM;
     char labels[TRANSFER_LINES][48];
     cbe_series series[TRANSFER_LINES];
     char *path = cbe_path_join(folder, file, err);
-    double *x = cbe_alloc(n, sizeof *x, "chart", err), *y = cbe_alloc(lines, n * sizeof *y, "chart", err);
+    double *x = cbe_alloc(n, sizeof *x, "chart", err),
+           *y = cbe_alloc(lines, n * sizeof *y, "chart", err);
     if (!path || !x || !y) goto done;
     for (size_t i = 0; i < n; i++) x[i] = (double)eval->layers[i];
     for (size_t k = 0; k < lines; k++) {
         const size_t row = lines > 1 ? k * (n - 1) / (lines - 1) : 0;
-        for (size_t i = 0; i < n; i++) y[k * n + i] = eval->transfer[lens][row * n + i].mean[CBE_LENS_KL];
+        for (size_t i = 0; i < n; i++)
+            y[k * n + i] = eval->transfer[lens][row * n + i].mean[CBE_LENS_KL];
         snprintf(labels[k], sizeof labels[k], "translator %zu", eval->layers[row]);
         series[k] = (cbe_series){labels[k], n, x, y + k * n};
     }
@@ -194,8 +216,8 @@ done:
     return st;
 }
 
-cbe_status cbe_lens_eval_save(const cbe_lens_eval *eval, const cbe_lens_eval_record *record, const char *folder,
-                              cbe_error *err)
+cbe_status cbe_lens_eval_save(const cbe_lens_eval *eval, const cbe_lens_eval_record *record,
+                              const char *folder, cbe_error *err)
 {
     cbe_status st = save_csv(eval, folder, err);
     if (st == CBE_OK) st = save_transfer_csv(eval, folder, err);

@@ -1,4 +1,5 @@
-/* lens_training_files.c - learning curves of a training as CSV and as a chart; see cbe/lens_train.h. */
+/* lens_training_files.c - learning curves of a training as CSV and as a chart; see
+ * cbe/lens_train.h. */
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -45,7 +46,8 @@ static cbe_status save_csv(const cbe_lens_training *t, const char *path, cbe_err
 {
     csv c = {NULL, 0, 0};
     if (!cbe_mul_size(t->n_steps + 4, (t->n_layers + 2) * NUMBER, &c.room))
-        return cbe_fail(err, CBE_ERR_NOMEM, -1, "%zu steps do not fit the address space", t->n_steps);
+        return cbe_fail(err, CBE_ERR_NOMEM, -1, "%zu steps do not fit the address space",
+                        t->n_steps);
     if (!(c.text = cbe_alloc(c.room, 1, "learning curves", err))) return CBE_ERR_NOMEM;
     add(&c, "step,tokens");
     for (size_t i = 0; i < t->n_layers; i++) add(&c, ",%zu", i);
@@ -91,13 +93,21 @@ static cbe_status save_chart(const cbe_lens_training *t, const char *path, cbe_e
             snprintf(names[g], NUMBER, "layers %zu-%zu", first, last);
         series[g] = (cbe_series){names[g], n, x, y[g]};
     }
-    const cbe_chart chart = {"Loss while training, means of layers", "positions trained on", "nats", false, true, groups, series};
+    const cbe_chart chart = {"Loss while training, means of layers",
+                             "positions trained on",
+                             "nats",
+                             false,
+                             true,
+                             groups,
+                             series};
     return cbe_chart_save(&chart, path, err);
 }
 
-cbe_status cbe_lens_training_save(const cbe_lens_training *training, const char *folder, cbe_error *err)
+cbe_status cbe_lens_training_save(const cbe_lens_training *training, const char *folder,
+                                  cbe_error *err)
 {
-    char *table = cbe_path_join(folder, "train.csv", err), *chart = cbe_path_join(folder, "train.svg", err);
+    char *table = cbe_path_join(folder, "train.csv", err),
+         *chart = cbe_path_join(folder, "train.svg", err);
     cbe_status st = table && chart ? save_csv(training, table, err) : CBE_ERR_NOMEM;
     if (st == CBE_OK) st = save_chart(training, chart, err);
     cbe_free(chart);

@@ -1,5 +1,5 @@
-/* added_tokens.c - see added_tokens.h. A sorted array serves as a trie: each byte read narrows the range
- * of tokens that begin with what was read, by two binary searches. */
+/* added_tokens.c - see added_tokens.h. A sorted array serves as a trie: each byte read narrows the
+ * range of tokens that begin with what was read, by two binary searches. */
 #include "text/added_tokens.h"
 
 #include <stdlib.h>
@@ -32,7 +32,8 @@ void cbe_added_tokens_free(cbe_added_tokens *added)
     memset(added, 0, sizeof *added);
 }
 
-/* First of tokens[low, high) whose byte at `depth` is not below `byte`; all are longer than depth. */
+/* First of tokens[low, high) whose byte at `depth` is not below `byte`; all are longer than
+ * depth. */
 static size_t first_not_below(const cbe_added_token *tokens, size_t low, size_t high, size_t depth,
                               unsigned byte)
 {
@@ -90,10 +91,8 @@ static bool is_word(int32_t character)
     case UTF8PROC_CATEGORY_ME:
     case UTF8PROC_CATEGORY_ND:
     case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_PC:
-        return true;
-    default:
-        return character == 0x200c || character == 0x200d;
+    case UTF8PROC_CATEGORY_PC: return true;
+    default: return character == 0x200c || character == 0x200d;
     }
 }
 

@@ -1,8 +1,8 @@
 /*
  * added_tokens.h - finding the tokens that stand in a text as they are written ("<|im_start|>").
  *
- * They are recognised before anything else, the leftmost first, and of those that begin at one place
- * the longest.
+ * They are recognised before anything else, the leftmost first, and of those that begin at one
+ * place the longest.
  */
 #ifndef CBE_TEXT_ADDED_TOKENS_H
 #define CBE_TEXT_ADDED_TOKENS_H

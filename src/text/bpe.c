@@ -2,10 +2,11 @@
  * bpe.c - see bpe.h.
  *
  * Of the adjacent pairs that have a merge, the one with the lowest rank is merged, the leftmost of
- * equals, until none is left (Sennrich et al. 2016, arXiv:1508.07909; on bytes, Radford et al. 2019).
+ * equals, until none is left (Sennrich et al. 2016, arXiv:1508.07909; on bytes, Radford et al.
+ * 2019).
  *
- * A hash table with linear probing, at most half full: (left id, right id) -> (rank, merged id). An id
- * fits 31 bits, so a pair is one 64-bit key.
+ * A hash table with linear probing, at most half full: (left id, right id) -> (rank, merged id). An
+ * id fits 31 bits, so a pair is one 64-bit key.
  */
 #include "text/bpe.h"
 
@@ -89,7 +90,8 @@ static cbe_status create_empty(cbe_bpe **out, const cbe_vocabulary *vocabulary,
     return CBE_OK;
 }
 
-/* left and right of a merge into buffer, one after the other; false when they stand for no bytes. */
+/* left and right of a merge into buffer, one after the other; false when they stand for no
+ * bytes. */
 static bool merge_bytes(const cbe_bpe *bpe, const cbe_span merge[2], char *buffer,
                         size_t lengths[2])
 {
@@ -178,7 +180,8 @@ static bool takes_part(const int64_t *kinds, size_t id)
            kinds[id] == CBE_TOKEN_UNDEFINED;
 }
 
-/* Every way to cut a token into two tokens; *n counts them, and they are added where bpe is not NULL. */
+/* Every way to cut a token into two tokens; *n counts them, and they are added where bpe is not
+ * NULL. */
 static void visit_cuts(const cbe_vocabulary *vocabulary, const int64_t *kinds, uint32_t id,
                        uint32_t rank, cbe_bpe *bpe, size_t *n)
 {
@@ -304,8 +307,8 @@ typedef struct {
     uint32_t id, previous, next; /* next and previous: NO_NODE at the ends; id NO_ID: swallowed */
 } node;
 
-/* The heap's entries are rank << 32 | place of the left symbol, so that the smallest is the merge to
- * do. Merges make entries stale; they are found out when they come up. */
+/* The heap's entries are rank << 32 | place of the left symbol, so that the smallest is the merge
+ * to do. Merges make entries stale; they are found out when they come up. */
 static void heap_push(uint64_t *heap, size_t *n, uint64_t entry)
 {
     size_t at = (*n)++;

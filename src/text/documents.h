@@ -1,5 +1,6 @@
 /*
- * documents.h - the documents of a text file, one after the other; see cbe_documents_options in cbe/tokens.h.
+ * documents.h - the documents of a text file, one after the other; see cbe_documents_options in
+ * cbe/tokens.h.
  */
 #ifndef CBE_TEXT_DOCUMENTS_H
 #define CBE_TEXT_DOCUMENTS_H
@@ -8,14 +9,16 @@
 
 #include "cbe/tokens.h"
 
-/** Called with each document; `where` names it in messages ("a.jsonl: line 3"). *stop ends the run. Anything but
- * CBE_OK ends it with that status. */
+/** Called with each document; `where` names it in messages ("a.jsonl: line 3"). *stop ends the run.
+ * Anything but CBE_OK ends it with that status. */
 typedef cbe_status cbe_document_fn(void *user, const char *where, const char *text, size_t length,
                                    bool *stop, cbe_error *err);
 
-/** Visits the documents of a file. Memory: the longest document or line, besides what the visitor holds.
+/** Visits the documents of a file. Memory: the longest document or line, besides what the visitor
+ * holds.
  * @param options  NULL: defaults
- * @return CBE_OK; CBE_ERR_IO; CBE_ERR_FORMAT (file and line named); CBE_ERR_NOMEM; what the visitor returned */
+ * @return CBE_OK; CBE_ERR_IO; CBE_ERR_FORMAT (file and line named); CBE_ERR_NOMEM; what the visitor
+ * returned */
 cbe_status cbe_documents_visit(const char *path, const cbe_documents_options *options,
                                cbe_document_fn *visit, void *user, bool *stop, cbe_error *err);
 

@@ -1,8 +1,8 @@
 /*
  * normal_form.c - see normal_form.h.
  *
- * utf8proc decomposes and composes. The step between, sorting each run of combining marks by class, is
- * done here: utf8proc's is quadratic in the run, and a file may hold nothing but marks.
+ * utf8proc decomposes and composes. The step between, sorting each run of combining marks by class,
+ * is done here: utf8proc's is quadratic in the run, and a file may hold nothing but marks.
  */
 #include "text/normal_form.h"
 
@@ -60,7 +60,8 @@ static void sort_marks(int32_t *characters, size_t n, int32_t *spare)
 }
 
 /* Composes in place and returns how many characters are left. U+11A7 composes with nothing, but
- * utf8proc 2.8 takes it for a final consonant and drops it after a syllable: so pieces begin at it. */
+ * utf8proc 2.8 takes it for a final consonant and drops it after a syllable: so pieces begin at
+ * it. */
 static size_t compose(int32_t *characters, size_t n, utf8proc_option_t options)
 {
     size_t kept = 0;

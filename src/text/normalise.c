@@ -180,18 +180,14 @@ static cbe_status run(const step *s, const char *text, size_t length, cbe_byte_b
         out->capacity = out->size;
         return st;
     }
-    case LOWERCASE:
-        return lowercase(out, text, length, err);
-    case STRIP_ACCENTS:
-        return strip_accents(out, text, length, err);
-    case STRIP:
-        return strip(out, s, text, length, err);
+    case LOWERCASE: return lowercase(out, text, length, err);
+    case STRIP_ACCENTS: return strip_accents(out, text, length, err);
+    case STRIP: return strip(out, s, text, length, err);
     case PREPEND: {
         const cbe_status st = cbe_byte_buffer_put(out, s->bytes, length ? s->length : 0, err);
         return st == CBE_OK ? cbe_byte_buffer_put(out, text, length, err) : st;
     }
-    case REPLACE:
-        return replace(out, s, text, length, err);
+    case REPLACE: return replace(out, s, text, length, err);
     }
     return CBE_ERR_INTERNAL;
 }

@@ -11,8 +11,8 @@
 #include "text/normal_form.h"
 #include "text/regex.h"
 
-/** Begins as zeros, which change nothing; ends by cbe_normaliser_free. Steps are done in the order in which they
- * were added. */
+/** Begins as zeros, which change nothing; ends by cbe_normaliser_free. Steps are done in the order
+ * in which they were added. */
 typedef struct {
     struct cbe_normaliser_step *steps;
     size_t n_steps, capacity;
@@ -32,7 +32,8 @@ cbe_status cbe_normaliser_add_strip(cbe_normaliser *normaliser, bool left, bool 
 /** Puts bytes in front of a text that is not empty; copied. */
 cbe_status cbe_normaliser_add_prepend(cbe_normaliser *normaliser, const char *bytes, size_t length,
                                       cbe_error *err);
-/** Puts bytes, copied, in the place of each match of a regex, which it takes over (on failure too). */
+/** Puts bytes, copied, in the place of each match of a regex, which it takes over (on failure
+ * too). */
 cbe_status cbe_normaliser_add_replace(cbe_normaliser *normaliser, cbe_regex *regex,
                                       const char *bytes, size_t length, cbe_error *err);
 

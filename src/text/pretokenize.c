@@ -1,7 +1,8 @@
 /*
  * pretokenize.c - see pretokenize.h.
  *
- * A piece goes through all steps before the next one is cut, so that nothing but changed text is stored.
+ * A piece goes through all steps before the next one is cut, so that nothing but changed text is
+ * stored.
  */
 #include "text/pretokenize.h"
 
@@ -122,17 +123,10 @@ static cbe_status add_part(cutting *c, cbe_split_behaviour behaviour, size_t beg
     bool joins = false;
     switch (behaviour) {
     case CBE_SPLIT_REMOVED:
-    case CBE_SPLIT_ISOLATED:
-        break;
-    case CBE_SPLIT_MERGED_WITH_PREVIOUS:
-        joins = match && !c->after_match;
-        break;
-    case CBE_SPLIT_MERGED_WITH_NEXT:
-        joins = !match && c->after_match;
-        break;
-    case CBE_SPLIT_CONTIGUOUS:
-        joins = match == c->after_match;
-        break;
+    case CBE_SPLIT_ISOLATED: break;
+    case CBE_SPLIT_MERGED_WITH_PREVIOUS: joins = match && !c->after_match; break;
+    case CBE_SPLIT_MERGED_WITH_NEXT: joins = !match && c->after_match; break;
+    case CBE_SPLIT_CONTIGUOUS: joins = match == c->after_match; break;
     }
     cbe_status st = CBE_OK;
     if (waiting && !joins) st = hand_over(c, err);
@@ -205,12 +199,9 @@ static cbe_status visit_piece(const run *r, size_t stage, piece p, cbe_error *er
     if (p.length == 0) return CBE_OK;
     if (stage == r->pretokenizer->n_steps) return r->visit(r->user, p.text, p.length, err);
     switch (r->pretokenizer->steps[stage].kind) {
-    case SPLIT:
-        return split(r, stage, p, err);
-    case PREFIX_SPACE:
-        return prefix_space(r, stage, p, err);
-    case METASPACE:
-        return metaspace(r, stage, p, err);
+    case SPLIT: return split(r, stage, p, err);
+    case PREFIX_SPACE: return prefix_space(r, stage, p, err);
+    case METASPACE: return metaspace(r, stage, p, err);
     }
     return CBE_ERR_INTERNAL;
 }

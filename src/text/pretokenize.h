@@ -1,6 +1,6 @@
 /*
- * pretokenize.h - cutting text into the words inside which tokens are found: a sequence of steps, each of which
- * works on the pieces that the one before it left.
+ * pretokenize.h - cutting text into the words inside which tokens are found: a sequence of steps,
+ * each of which works on the pieces that the one before it left.
  */
 #ifndef CBE_TEXT_PRETOKENIZE_H
 #define CBE_TEXT_PRETOKENIZE_H
@@ -41,7 +41,8 @@ cbe_status cbe_pretokenizer_add_split(cbe_pretokenizer *pretokenizer, cbe_regex 
                                       cbe_split_behaviour behaviour, bool invert, cbe_error *err);
 /** A space in front of each piece that does not begin with one. */
 cbe_status cbe_pretokenizer_add_prefix_space(cbe_pretokenizer *pretokenizer, cbe_error *err);
-/** Each space becomes the replacement, length bytes, copied; then it is prepended as the scheme says. */
+/** Each space becomes the replacement, length bytes, copied; then it is prepended as the scheme
+ * says. */
 cbe_status cbe_pretokenizer_add_metaspace(cbe_pretokenizer *pretokenizer, const char *replacement,
                                           size_t length, cbe_prepend_scheme scheme, cbe_error *err);
 

@@ -9,8 +9,8 @@
 #include "core/memory.h"
 #include "text/regex_translate.h"
 
-/* Steps allowed in a search of n bytes: patterns in use take a few for each byte. One that backtracks without
- * end is to be reported, not waited for. */
+/* Steps allowed in a search of n bytes: patterns in use take a few for each byte. One that
+ * backtracks without end is to be reported, not waited for. */
 enum { STEPS_A_BYTE = 40, STEPS_AT_LEAST = 100000, SHOWN = 80 };
 
 struct cbe_regex {

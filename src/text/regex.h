@@ -1,9 +1,10 @@
 /*
  * regex.h - the regular expressions of tokenizers, written for Oniguruma, matched by PCRE2.
  *
- * What the two read differently is translated: \s, \w, \d and \h have Unicode's meaning as in Oniguruma, scripts
- * are those of the characters alone, X{1,3}+ repeats X{1,3}, and a class in a class adds to it. What has no
- * translation (intersections, negated classes in classes) is an error.
+ * What the two read differently is translated: \s, \w, \d and \h have Unicode's meaning as in
+ * Oniguruma, scripts are those of the characters alone, X{1,3}+ repeats X{1,3}, and a class in a
+ * class adds to it. What has no translation (intersections, negated classes in classes) is an
+ * error.
  */
 #ifndef CBE_TEXT_REGEX_H
 #define CBE_TEXT_REGEX_H
@@ -16,7 +17,8 @@ typedef struct cbe_regex cbe_regex;
 
 /** @param pattern  length bytes of UTF-8
  * @param path     the file that it is from, for messages
- * @return CBE_OK; CBE_ERR_UNSUPPORTED when it cannot be translated or compiled (shown); CBE_ERR_NOMEM */
+ * @return CBE_OK; CBE_ERR_UNSUPPORTED when it cannot be translated or compiled (shown);
+ * CBE_ERR_NOMEM */
 cbe_status cbe_regex_create(cbe_regex **out, const char *pattern, size_t length, const char *path,
                             cbe_error *err);
 /** Matches exactly these bytes. */
@@ -32,7 +34,8 @@ cbe_status cbe_regex_search_create(cbe_regex_search **out, const cbe_regex *rege
                                    cbe_error *err);
 void cbe_regex_search_free(cbe_regex_search *search); /* NULL is allowed */
 
-/** The first match in text[from, length) that is not empty; *begin = *end = length when there is none.
+/** The first match in text[from, length) that is not empty; *begin = *end = length when there is
+ * none.
  * @param text  well-formed UTF-8 (not checked); may contain 0
  * @return CBE_OK; CBE_ERR_NOMEM; CBE_ERR_UNSUPPORTED when matching takes too many steps */
 cbe_status cbe_regex_find(cbe_regex_search *search, const char *text, size_t length, size_t from,

@@ -1,9 +1,9 @@
 /*
  * regex_translate.c - see regex_translate.h.
  *
- * One pass over the pattern. The last atom (character, class, group) is remembered, because a repeat of a
- * repeat, X{1,3}+, is (?:X{1,3})+ there; PCRE2 would take it for a possessive one. A class is gathered before
- * it is written, as what it contains may change how it must be.
+ * One pass over the pattern. The last atom (character, class, group) is remembered, because a
+ * repeat of a repeat, X{1,3}+, is (?:X{1,3})+ there; PCRE2 would take it for a possessive one. A
+ * class is gathered before it is written, as what it contains may change how it must be.
  */
 #include "text/regex_translate.h"
 
@@ -16,8 +16,8 @@
 
 enum { MAX_DEPTH = 32, GROWTH = 96, SHOWN = 80 };
 
-/* Members of the classes behind \w and \h, for use inside brackets. Oniguruma counts the six superscripts and
- * fractions of Latin-1 among the characters of words. */
+/* Members of the classes behind \w and \h, for use inside brackets. Oniguruma counts the six
+ * superscripts and fractions of Latin-1 among the characters of words. */
 #define WORDS "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}"
 #define HEX   "0-9a-fA-F"
 
@@ -69,8 +69,8 @@ static bool starts_with(const char *name, size_t length, const char *prefix)
     return length >= strlen(prefix) && memcmp(name, prefix, strlen(prefix)) == 0;
 }
 
-/* \p{NAME} and \P{NAME}; t->at is at the backslash. A general category has one or two letters; other names are
- * scripts or binary properties, which PCRE2 tells apart by a prefix. */
+/* \p{NAME} and \P{NAME}; t->at is at the backslash. A general category has one or two letters;
+ * other names are scripts or binary properties, which PCRE2 tells apart by a prefix. */
 static cbe_status put_property(translation *t)
 {
     static const char *const words[][2] = {

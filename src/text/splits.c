@@ -1,9 +1,9 @@
 /*
  * splits.c - see splits.h.
  *
- * The patterns are those of the models' tokenizers. Repeats after which nothing can follow are possessive, so that
- * no text makes them backtrack; where a run of white space can, it is consumed by the match that follows: cost is
- * linear in the text.
+ * The patterns are those of the models' tokenizers. Repeats after which nothing can follow are
+ * possessive, so that no text makes them backtrack; where a run of white space can, it is consumed
+ * by the match that follows: cost is linear in the text.
  */
 #include "text/splits.h"
 
@@ -15,7 +15,9 @@ enum { MAX_STAGES = 2 };
 
 #define WHITE_SPACE "\\s+(?!\\S)|\\s++"
 #define EACH_DIGIT  "\\p{N}"
-#define GPT2        "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}++| ?\\p{N}++| ?[^\\s\\p{L}\\p{N}]++|" WHITE_SPACE
+#define GPT2                                                                                       \
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}++| ?\\p{N}++|"                                               \
+    " ?[^\\s\\p{L}\\p{N}]++|" WHITE_SPACE
 #define LLAMA3(digits)                                                                             \
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}++|" digits                          \
     "| ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*+|\\s*[\\r\\n]++|" WHITE_SPACE

@@ -1,4 +1,5 @@
-/* token_decoder.c - see token_decoder.h. Each step makes a new list of texts from the one before it. */
+/* token_decoder.c - see token_decoder.h. Each step makes a new list of texts from the one before
+ * it. */
 #include "text/token_decoder.h"
 
 #include <string.h>

@@ -1,7 +1,8 @@
 /*
  * tokenizer.c - see cbe/tokenizer.h.
  *
- *   text -> invalid bytes replaced -> added tokens | the text between -> normalised -> added tokens that are looked
+ *   text -> invalid bytes replaced -> added tokens | the text between -> normalised
+ *   -> added tokens that are looked
  *   for there | the text between -> words -> BPE or unigram -> ids
  *
  * Cost: linear in the text but for words of more than CBE_BPE_SHORT bytes (n log n).

@@ -1,6 +1,6 @@
 /*
- * tokenizer_gguf.c - tokenizers of GGUF files, by tokenizer.ggml.model: "gpt2" (byte-level BPE), "llama"
- * (SentencePiece's BPE: merges by score, byte fallback) and "t5" (unigram).
+ * tokenizer_gguf.c - tokenizers of GGUF files, by tokenizer.ggml.model: "gpt2" (byte-level BPE),
+ * "llama" (SentencePiece's BPE: merges by score, byte fallback) and "t5" (unigram).
  */
 #include <math.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /*
- * tokenizer_json.c - the tokenizer of a Hugging Face folder: tokenizer.json, and what other files of the folder say
- * of the tokens that begin and end a text.
+ * tokenizer_json.c - the tokenizer of a Hugging Face folder: tokenizer.json, and what other files
+ * of the folder say of the tokens that begin and end a text.
  */
 #include <errno.h>
 #include <math.h>
@@ -14,7 +14,8 @@
 #include "io/mapped_file.h"
 #include "text/tokenizer_json.h"
 
-/* Ids may leave gaps, as vocabularies padded to round sizes do, but not so many that a small damaged file makes us allocate much. */
+/* Ids may leave gaps, as vocabularies padded to round sizes do, but not so many that a small
+ * damaged file makes us allocate much. */
 enum { MAX_GAPS = 1 << 16 };
 
 /* What the file holds, while a tokenizer is made of it. */
@@ -35,8 +36,8 @@ static cbe_status load_json(json_t **out, const char *path, cbe_inputs *inputs, 
     json_error_t why;
     st = cbe_inputs_add(inputs, CBE_INPUT_MODEL_BESIDE, &file, err);
     if (st == CBE_OK)
-        st = cbe_json_parse(out, (const char *)file.data, file.size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL,
-                        path, &why, err);
+        st = cbe_json_parse(out, (const char *)file.data, file.size,
+                            JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, path, &why, err);
     if (st == CBE_ERR_FORMAT)
         cbe_fail(err, CBE_ERR_FORMAT, why.position, "%s: line %d: %s; download it again", path,
                  why.line, why.text);
@@ -390,7 +391,8 @@ static cbe_status read_processor(cbe_tokenizer *made, const source *s, const jso
     return st;
 }
 
-cbe_status cbe_tokenizer_from_json(cbe_tokenizer **out, const char *path, cbe_inputs *inputs, cbe_error *err)
+cbe_status cbe_tokenizer_from_json(cbe_tokenizer **out, const char *path, cbe_inputs *inputs,
+                                   cbe_error *err)
 {
     source s = {.path = path};
     json_t *root = NULL;
@@ -431,7 +433,8 @@ done:
     return st;
 }
 
-/* Id of a token that a file names, as a string or as an object with its content; -1 when it is not known. */
+/* Id of a token that a file names, as a string or as an object with its content; -1 when it is not
+ * known. */
 static int64_t named_id(const cbe_tokenizer *tokenizer, const json_t *value)
 {
     if (json_is_object(value)) value = json_object_get(value, "content");
@@ -456,7 +459,8 @@ static int64_t numbered_id(const cbe_tokenizer *tokenizer, const json_t *value)
     return id < (int64_t)cbe_vocabulary_size(tokenizer->vocabulary) ? id : -1;
 }
 
-/* What one more file of the folder says of the ends, where none before it did; a file that is not there says nothing. */
+/* What one more file of the folder says of the ends, where none before it did; a file that is not
+ * there says nothing. */
 static cbe_status read_ends(cbe_tokenizer *made, const char *folder, const char *name,
                             cbe_inputs *inputs, cbe_error *err)
 {
@@ -481,7 +485,8 @@ static cbe_status read_ends(cbe_tokenizer *made, const char *folder, const char 
     return CBE_OK;
 }
 
-cbe_status cbe_tokenizer_from_folder(cbe_tokenizer **out, const char *folder, cbe_inputs *inputs, cbe_error *err)
+cbe_status cbe_tokenizer_from_folder(cbe_tokenizer **out, const char *folder, cbe_inputs *inputs,
+                                     cbe_error *err)
 {
     static const char *const others[] = {"tokenizer_config.json", "special_tokens_map.json",
                                          "config.json"};
@@ -495,11 +500,12 @@ cbe_status cbe_tokenizer_from_folder(cbe_tokenizer **out, const char *folder, cb
     if (file)
         fclose(file);
     else
-        st = cbe_fail(err, cbe_status_of_errno(errno), -1,
-                      "%s: cannot be opened (%s); save the tokenizer with transformers (AutoTokenizer, "
-                      "save_pretrained), or "
-                      "give token ids with --tokens IDS.safetensors",
-                      path, strerror(errno));
+        st = cbe_fail(
+            err, cbe_status_of_errno(errno), -1,
+            "%s: cannot be opened (%s); save the tokenizer with transformers (AutoTokenizer, "
+            "save_pretrained), or "
+            "give token ids with --tokens IDS.safetensors",
+            path, strerror(errno));
     if (st == CBE_OK) st = cbe_tokenizer_from_json(&made, path, inputs, err);
     for (size_t i = 0; i < sizeof others / sizeof *others && st == CBE_OK; i++)
         st = read_ends(made, folder, others[i], inputs, err);

@@ -1,7 +1,9 @@
 /*
- * tokenizer_json_steps.c - normalizer, pre_tokenizer and decoder of a tokenizer.json, by their "type".
+ * tokenizer_json_steps.c - normalizer, pre_tokenizer and decoder of a tokenizer.json, by their
+ * "type".
  *
- * What is not known is an error that names it, except in a decoder, which is needed by --decode alone.
+ * What is not known is an error that names it, except in a decoder, which is needed by --decode
+ * alone.
  */
 #include <string.h>
 

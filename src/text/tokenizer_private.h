@@ -1,5 +1,6 @@
 /*
- * tokenizer_private.h - what a tokenizer consists of, for tokenizer.c and for what reads it from files.
+ * tokenizer_private.h - what a tokenizer consists of, for tokenizer.c and for what reads it from
+ * files.
  */
 #ifndef CBE_TEXT_TOKENIZER_PRIVATE_H
 #define CBE_TEXT_TOKENIZER_PRIVATE_H

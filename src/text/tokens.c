@@ -43,7 +43,8 @@ static cbe_status take_document(void *user, const char *where, const char *text,
 
 void cbe_tokens_cut(cbe_tokens *tokens, size_t context_length, size_t max_tokens)
 {
-    const size_t usable = max_tokens > 0 && max_tokens < tokens->n_tokens ? max_tokens : tokens->n_tokens;
+    const size_t usable =
+        max_tokens > 0 && max_tokens < tokens->n_tokens ? max_tokens : tokens->n_tokens;
     tokens->context_length = usable < context_length ? usable : context_length;
     tokens->n_sequences = usable / tokens->context_length;
     tokens->n_unused = tokens->n_tokens - tokens->n_sequences * tokens->context_length;
@@ -67,11 +68,14 @@ cbe_status cbe_tokens_from_texts(cbe_tokens *out, const cbe_tokenizer *tokenizer
     }
     if (p.all.count == 0) {
         st = cbe_fail(err, CBE_ERR_ARG, -1,
-                      "%s: no documents%s, so no tokens; give a file that holds text", cbe_text_name(paths[0]),
-                      n_paths > 1 ? ", nor in the other texts" : "");
+                      "%s: no documents%s, so no tokens; give a file that holds text",
+                      cbe_text_name(paths[0]), n_paths > 1 ? ", nor in the other texts" : "");
         goto done;
     }
-    *out = (cbe_tokens){.ids = p.all.ids, .n_documents = p.n_documents, .n_tokens = p.all.count, .n_replaced = p.n_replaced};
+    *out = (cbe_tokens){.ids = p.all.ids,
+                        .n_documents = p.n_documents,
+                        .n_tokens = p.all.count,
+                        .n_replaced = p.n_replaced};
     cbe_tokens_cut(out, context_length, max_tokens);
     p.all.ids = NULL;
 done:

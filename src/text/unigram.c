@@ -1,9 +1,9 @@
 /*
  * unigram.c - see unigram.h.
  *
- * Viterbi over the bytes of a word: best[i] is the best way to write its first i bytes. Tokens that begin at a place
- * are found in a sorted list, whose range each byte read narrows. Neighbouring unknown characters are one
- * unknown token.
+ * Viterbi over the bytes of a word: best[i] is the best way to write its first i bytes. Tokens that
+ * begin at a place are found in a sorted list, whose range each byte read narrows. Neighbouring
+ * unknown characters are one unknown token.
  */
 #include "text/unigram.h"
 
@@ -99,7 +99,8 @@ void cbe_unigram_free(cbe_unigram *unigram)
     cbe_free(unigram);
 }
 
-/* First of entries[low, high) whose byte at `depth` is not below `byte`; all are longer than depth. */
+/* First of entries[low, high) whose byte at `depth` is not below `byte`; all are longer than
+ * depth. */
 static size_t first_not_below(const entry *entries, size_t low, size_t high, size_t depth,
                               unsigned byte)
 {

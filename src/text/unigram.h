@@ -1,6 +1,6 @@
 /*
- * unigram.h - the unigram model: of all ways to write a word as tokens, the one with the highest sum of scores
- * (Kudo 2018, arXiv:1804.10959).
+ * unigram.h - the unigram model: of all ways to write a word as tokens, the one with the highest
+ * sum of scores (Kudo 2018, arXiv:1804.10959).
  */
 #ifndef CBE_TEXT_UNIGRAM_H
 #define CBE_TEXT_UNIGRAM_H
@@ -20,8 +20,8 @@ cbe_status cbe_unigram_create(cbe_unigram **out, const cbe_vocabulary *vocabular
                               bool byte_fallback, cbe_error *err);
 void cbe_unigram_free(cbe_unigram *unigram); /* NULL is allowed */
 
-/** Appends the tokens of one word, well-formed UTF-8, to ids. Thread-safe. Cost: the word's length times that of
- * the longest token. */
+/** Appends the tokens of one word, well-formed UTF-8, to ids. Thread-safe. Cost: the word's length
+ * times that of the longest token. */
 cbe_status cbe_unigram_encode(const cbe_unigram *unigram, const char *word, size_t length,
                               cbe_id_list *ids, cbe_error *err);
 

@@ -1,5 +1,6 @@
 /*
- * vocabulary.c - see vocabulary.h. One hash table with linear probing, at most half full: bytes -> id.
+ * vocabulary.c - see vocabulary.h. One hash table with linear probing, at most half full: bytes ->
+ * id.
  */
 #include "text/vocabulary.h"
 
@@ -140,7 +141,9 @@ cbe_status cbe_vocabulary_create(cbe_vocabulary **out, const char *path, size_t 
     bool *reachable = NULL;
     cbe_vocabulary *made = NULL;
     if (n_tokens == 0)
-        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: the tokenizer's vocabulary is empty: damaged, download it again", path);
+        return cbe_fail(err, CBE_ERR_FORMAT, -1,
+                        "%s: the tokenizer's vocabulary is empty: damaged, download it again",
+                        path);
     if (n_tokens > LAST_ID)
         return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1, "%s: %zu tokens; %zu can be read", path,
                         n_tokens, LAST_ID);

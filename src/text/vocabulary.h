@@ -28,10 +28,10 @@ typedef struct cbe_vocabulary cbe_vocabulary;
 /** @param path        the file that the vocabulary is from, for messages
  * @param tokens      n_tokens texts as files write them; copied
  * @param kinds       n_tokens values below CBE_N_TOKEN_KINDS; NULL: all are normal
- * @param byte_level  texts are of characters that stand for bytes (byte_characters.h), except control and
- *                    user-defined ones; a token whose characters do not is kept as it is, and never found
- * @return CBE_OK; CBE_ERR_FORMAT when two tokens are the same (named); CBE_ERR_UNSUPPORTED for more than
- *         2^31 - 1 tokens; CBE_ERR_NOMEM */
+ * @param byte_level  texts are of characters that stand for bytes (byte_characters.h), except
+ * control and user-defined ones; a token whose characters do not is kept as it is, and never found
+ * @return CBE_OK; CBE_ERR_FORMAT when two tokens are the same (named); CBE_ERR_UNSUPPORTED for more
+ * than 2^31 - 1 tokens; CBE_ERR_NOMEM */
 cbe_status cbe_vocabulary_create(cbe_vocabulary **out, const char *path, size_t n_tokens,
                                  const cbe_span *tokens, const int64_t *kinds, bool byte_level,
                                  cbe_error *err);
@@ -41,8 +41,8 @@ size_t cbe_vocabulary_size(const cbe_vocabulary *vocabulary);
 bool cbe_vocabulary_is_byte_level(const cbe_vocabulary *vocabulary);
 /** Bytes that token id stands for, borrowed; id is one of the vocabulary. */
 cbe_span cbe_vocabulary_bytes(const cbe_vocabulary *vocabulary, size_t id);
-/** Id of the token that stands for these bytes, -1 when none does. Where a control or user-defined token is
- * written like another, the other is meant. */
+/** Id of the token that stands for these bytes, -1 when none does. Where a control or user-defined
+ * token is written like another, the other is meant. */
 int64_t cbe_vocabulary_find(const cbe_vocabulary *vocabulary, const char *bytes, size_t length);
 
 /** Printing a part of a file in a message: not too much of it. */

@@ -1,4 +1,5 @@
-/* inject.c - see inject.h. Linux and glibc: it looks at the callers' libraries, and passes calls on by dlsym(RTLD_NEXT). */
+/* inject.c - see inject.h. Linux and glibc: it looks at the callers' libraries, and passes calls on
+ * by dlsym(RTLD_NEXT). */
 #define _GNU_SOURCE
 #include "faults/inject.h"
 
@@ -59,8 +60,9 @@ static bool is_in(const code_ranges *code, const void *caller)
 
 static int note_library(struct dl_phdr_info *info, size_t size, void *unused)
 {
-    static const char *const names[] = {"libgomp",  "libomp",  "libmpi",   "libopen-", "blas",    "lapack", "libgfortran",
-                                        "ld-linux", "libasan", "libubsan", "liblsan",  "libtsan"};
+    static const char *const names[] = {"libgomp", "libomp",   "libmpi",      "libopen-",
+                                        "blas",    "lapack",   "libgfortran", "ld-linux",
+                                        "libasan", "libubsan", "liblsan",     "libtsan"};
     (void)size, (void)unused;
     const char *slash = strrchr(info->dlpi_name, '/'), *name = slash ? slash + 1 : info->dlpi_name;
     bool out = false;
@@ -87,7 +89,8 @@ static atomic_flag held_lock = ATOMIC_FLAG_INIT;
 
 static void lock(void)
 {
-    while (atomic_flag_test_and_set_explicit(&held_lock, memory_order_acquire)) {}
+    while (atomic_flag_test_and_set_explicit(&held_lock, memory_order_acquire)) {
+    }
 }
 
 static void unlock(void)
@@ -114,7 +117,8 @@ static void hold(const void *block, const void *caller)
     unlock();
 }
 
-/* Closes the gap, so that later blocks of the same run are still found. @return who held it, NULL when it was not held */
+/* Closes the gap, so that later blocks of the same run are still found. @return who held it, NULL
+ * when it was not held */
 static const void *release(const void *block)
 {
     if (!block || n_held == 0) return NULL;
@@ -204,7 +208,8 @@ bool inject_parse(inject_fault *out, const char *text)
     size_t length = 0;
     for (; kind < INJECT_N_KINDS; kind++) {
         length = strlen(inject_kind_name((inject_kind)kind));
-        if (strncmp(text, inject_kind_name((inject_kind)kind), length) == 0 && text[length] == ':') break;
+        if (strncmp(text, inject_kind_name((inject_kind)kind), length) == 0 && text[length] == ':')
+            break;
     }
     if (kind == INJECT_N_KINDS || text[length + 1] < '0' || text[length + 1] > '9') return false;
     made.kind = (inject_kind)kind;
@@ -277,8 +282,8 @@ long inject_output(size_t size)
 
 /* The functions themselves. NEXT(f): the one that is called in our place, found once. */
 
-#define NEXT(function)                                                             \
-    static __typeof__(&function) next;                                             \
+#define NEXT(function)                                                                             \
+    static __typeof__(&function) next;                                                             \
     if (!next) *(void **)&next = dlsym(RTLD_NEXT, #function)
 #define CALLER __builtin_return_address(0)
 
@@ -411,7 +416,8 @@ int openat(int folder, const char *path, int flags, ...)
 FILE *fopen(const char *path, const char *mode)
 {
     NEXT(fopen);
-    if (fails(mode[0] == 'r' && !strchr(mode, '+') ? INJECT_READ : INJECT_WRITE, "fopen", CALLER)) return NULL;
+    if (fails(mode[0] == 'r' && !strchr(mode, '+') ? INJECT_READ : INJECT_WRITE, "fopen", CALLER))
+        return NULL;
     return next(path, mode);
 }
 

@@ -4,9 +4,11 @@
  *   LD_PRELOAD=build/ci/tests/libcbe-inject.so CBE_FAULT=write:5:ENOSPC cbe extract ...
  *   LD_PRELOAD=build/ci/tests/libcbe-inject.so CBE_FAULT=memory:0 cbe extract ...    fails nothing
  *
- * With CBE_FAULT_OF=program only calls of the program itself count, not those of its libraries: MPI's allocate by the thousand.
+ * With CBE_FAULT_OF=program only calls of the program itself count, not those of its libraries:
+ * MPI's allocate by the thousand.
  *
- * At the end it says on standard error how many calls there were. Writing to standard output is not counted here.
+ * At the end it says on standard error how many calls there were. Writing to standard output is not
+ * counted here.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +20,8 @@ static void say_counts(void)
 {
     inject_end();
     for (int kind = 0; kind < INJECT_N_KINDS; kind++)
-        fprintf(stderr, "%s%s %ld", kind ? ", " : "inject: ", inject_kind_name((inject_kind)kind), inject_count((inject_kind)kind));
+        fprintf(stderr, "%s%s %ld", kind ? ", " : "inject: ", inject_kind_name((inject_kind)kind),
+                inject_count((inject_kind)kind));
     fprintf(stderr, "; failed: %s\n", *inject_failed() ? inject_failed() : "none");
 }
 

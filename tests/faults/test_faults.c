@@ -1,10 +1,12 @@
 /*
- * test_faults.c - every command of cbe, with every allocation, every write and every read failing once; with standard descriptors
- * closed; with a reader of its output who goes away; and with an input that is truncated while it is read.
+ * test_faults.c - every command of cbe, with every allocation, every write and every read failing
+ * once; with standard descriptors closed; with a reader of its output who goes away; and with an
+ * input that is truncated while it is read.
  *
- * A case is a small run of a command. Once it runs undisturbed, which says how many calls there are and which versions of files it
- * puts in place; then once for each call of each kind, in a process forked for it, that call fails. What must hold is in
- * docs/faults.md. Time stands still in these runs, so that files that tell seconds can be compared byte by byte.
+ * A case is a small run of a command. Once it runs undisturbed, which says how many calls there are
+ * and which versions of files it puts in place; then once for each call of each kind, in a process
+ * forked for it, that call fails. What must hold is in docs/faults.md. Time stands still in these
+ * runs, so that files that tell seconds can be compared byte by byte.
  *
  *   test_faults                            all cases, in two processes
  *   test_faults CASE [KIND:N[+][:ERROR]]   one case, or one fault of it and what the command says
@@ -52,44 +54,61 @@ enum { SANITIZED = false };
 
 typedef struct {
     const char *name;
-    const char *before;    /* makes an input, in %F; NULL: all are there */
-    const char *earlier;   /* makes what is in %O already, so that losing it would show; NULL: nothing is */
-    const char *line;      /* the command; all that it writes is in %O */
-    bool slow;             /* not run with the address sanitizer, where a process takes several times as long */
-    bool on;               /* memory is also taken away for good: from the n-th allocation on */
+    const char *before; /* makes an input, in %F; NULL: all are there */
+    /* makes what is in %O already, so that losing it would show; NULL: nothing is */
+    const char *earlier;
+    const char *line; /* the command; all that it writes is in %O */
+    /* not run with the address sanitizer, where a process takes several times as long */
+    bool slow;
+    bool on; /* memory is also taken away for good: from the n-th allocation on */
 } fault_case;
 
-#define LLAMA "%G/models/llama --tokens %F/ids.safetensors -t 1"
+#define LLAMA  "%G/models/llama --tokens %F/ids.safetensors -t 1"
 #define STATES "--hidden-states %H --decoder %E -t 1"
 
 /* Those that take longest are first, so that two processes end at about the same time. */
 static const fault_case cases[] = {
-    {.name = "ablate", .slow = true,
+    {.name = "ablate",
+     .slow = true,
      .before = "extract " LLAMA " -q -l 1 -k 1 --preset seed --max-iter 1 -o %F/basis",
      .line = "ablate " LLAMA " -q --basis %F/basis -o %O/effects"},
-    {.name = "extract-model", .slow = true,
-     .line = "extract " LLAMA " -q --lens model -l 1 -k 1 --starts 1 --max-iter 1 --ablation resample --resume -o %O/result"},
-    {.name = "lens-train", .slow = true,
+    {.name = "extract-model",
+     .slow = true,
+     .line = "extract " LLAMA " -q --lens model -l 1 -k 1 --starts 1 --max-iter 1 --ablation "
+             "resample --resume -o %O/result"},
+    {.name = "lens-train",
+     .slow = true,
      .on = true,
-     .line = "lens train " LLAMA " -q --positions 0.5 --step-tokens 8 --held-out 0.3 --checkpoint-steps 1 --resume -o %O/lens"},
+     .line = "lens train " LLAMA " -q --positions 0.5 --step-tokens 8 --held-out 0.3 "
+             "--checkpoint-steps 1 --resume -o %O/lens"},
     {.name = "extract",
      .on = true,
      .earlier = "extract " STATES " -q -k 2 -l 0 --seed 7 --preset seed --max-iter 2 -o %O/result",
-     .line = "extract " STATES " -q -k 2 -l 0 --starts 1 --max-iter 1 --held-out 0.25 --resume -o %O/result"},
-    {.name = "extract-text", .slow = true,
-     .line = "extract %G/gguf/tiny-llama/llama-q8_0.gguf --text %F/text.gz %F/text.zst -t 1 -q --lens affine --context-length 12 "
+     .line = "extract " STATES
+             " -q -k 2 -l 0 --starts 1 --max-iter 1 --held-out 0.25 --resume -o %O/result"},
+    {.name = "extract-text",
+     .slow = true,
+     .line = "extract %G/gguf/tiny-llama/llama-q8_0.gguf --text %F/text.gz %F/text.zst -t 1 -q "
+             "--lens affine --context-length 12 "
              "-l 1 -k 1 --starts 1 --max-iter 1 --resume -o %O/result"},
-    {.name = "tokenize", .slow = true, .line = "tokenize %G/tokenizers/made-llama2 --text %F/short"},
-    {.name = "lens-eval", .slow = true, .line = "lens eval " LLAMA " -q --lens %G/lens/llama -l 0-1 --layer-transfer -o %O/eval"},
+    {.name = "tokenize",
+     .slow = true,
+     .line = "tokenize %G/tokenizers/made-llama2 --text %F/short"},
+    {.name = "lens-eval",
+     .slow = true,
+     .line = "lens eval " LLAMA " -q --lens %G/lens/llama -l 0-1 --layer-transfer -o %O/eval"},
     {.name = "lens-fit", .slow = true, .line = "lens fit " LLAMA " -q -o %O/lens"},
-    {.name = "capture", .slow = true,
+    {.name = "capture",
+     .slow = true,
      .earlier = "capture " LLAMA " -q -l 0 -o %O/h.safetensors",
      .line = "capture " LLAMA " -q --logits -o %O/h.safetensors"},
     {.name = "probe",
      .on = true,
-     .line = "probe " STATES " -q -l 0 --vectors-file %F/v.safetensors -o %O/p.safetensors --lens tuned=%G/lens/extract-rmsnorm"},
+     .line = "probe " STATES " -q -l 0 --vectors-file %F/v.safetensors -o %O/p.safetensors --lens "
+             "tuned=%G/lens/extract-rmsnorm"},
     {.name = "decoder", .slow = true, .line = "decoder %G/models/gpt2 -o %O/d.safetensors"},
-    {.name = "lens-convert", .line = "lens convert %G/lens/extract-rmsnorm -o %O/lens --format safetensors"},
+    {.name = "lens-convert",
+     .line = "lens convert %G/lens/extract-rmsnorm -o %O/lens --format safetensors"},
     {.name = "info-model", .line = "info %G/models/llama"},
     {.name = "info-gguf", .line = "info %G/gguf/tiny-llama/llama-q8_0.gguf"},
     {.name = "info-arrays", .line = "info %G/npy/states.npz"},
@@ -103,19 +122,37 @@ static const struct {
     const char *name, *line;
     size_t n_inputs; /* files that are read */
 } input_cases[] = {
-    {"inputs-extract", "extract %I/model --tokens %I/ids.safetensors -t 1 -q -l 1 -k 2 --starts 1 --max-iter 1 --init %I/basis -o %O/result", 5},
-    {"inputs-text", "extract %I/llama.gguf --text %I/text.gz %I/text.zst %I/text.gz -t 1 -q --lens affine --context-length 12 -l 1 -k 1 "
-                    "--starts 1 --max-iter 1 -o %O/result", 3},
-    {"inputs-states", "extract --hidden-states %I/h.safetensors --decoder %I/d.safetensors --lens tuned=%I/lens -t 1 -q -l 0 -k 2 --starts 1 "
-                      "--max-iter 1 --resume -o %O/result", 4},
-    {"inputs-probe", "probe --hidden-states %I/h.safetensors --decoder %I/d.safetensors --vectors-file %I/v.safetensors -t 1 -q -l 0 "
-                     "-o %O/p.safetensors", 3},
-    {"inputs-ablate", "ablate %I/model --tokens %I/ids.safetensors -t 1 -q --basis %I/basis -m 1 -o %O/effects", 5},
-    {"inputs-capture", "capture %I/model --tokens %I/ids.safetensors -t 1 -q -o %O/h.safetensors", 3},
+    {"inputs-extract",
+     "extract %I/model --tokens %I/ids.safetensors -t 1 -q -l 1 -k 2 --starts 1 --max-iter 1 "
+     "--init %I/basis -o %O/result",
+     5},
+    {"inputs-text",
+     "extract %I/llama.gguf --text %I/text.gz %I/text.zst %I/text.gz -t 1 -q --lens affine "
+     "--context-length 12 -l 1 -k 1 "
+     "--starts 1 --max-iter 1 -o %O/result",
+     3},
+    {"inputs-states",
+     "extract --hidden-states %I/h.safetensors --decoder %I/d.safetensors --lens tuned=%I/lens -t "
+     "1 -q -l 0 -k 2 --starts 1 "
+     "--max-iter 1 --resume -o %O/result",
+     4},
+    {"inputs-probe",
+     "probe --hidden-states %I/h.safetensors --decoder %I/d.safetensors --vectors-file "
+     "%I/v.safetensors -t 1 -q -l 0 "
+     "-o %O/p.safetensors",
+     3},
+    {"inputs-ablate",
+     "ablate %I/model --tokens %I/ids.safetensors -t 1 -q --basis %I/basis -m 1 -o %O/effects", 5},
+    {"inputs-capture", "capture %I/model --tokens %I/ids.safetensors -t 1 -q -o %O/h.safetensors",
+     3},
     {"inputs-fit", "lens fit %I/model --tokens %I/ids.safetensors -t 1 -q -o %O/lens", 3},
-    {"inputs-train", "lens train %I/llama.gguf --text %I/text.zst -t 1 -q --context-length 12 --step-tokens 8 --positions 0.5 --held-out 0.3 "
-                     "--checkpoint-steps 1 -o %O/lens", 2},
-    {"inputs-eval", "lens eval %I/llama.gguf --text %I/text.gz -t 1 -q --context-length 12 -o %O/eval", 2},
+    {"inputs-train",
+     "lens train %I/llama.gguf --text %I/text.zst -t 1 -q --context-length 12 --step-tokens 8 "
+     "--positions 0.5 --held-out 0.3 "
+     "--checkpoint-steps 1 -o %O/lens",
+     2},
+    {"inputs-eval",
+     "lens eval %I/llama.gguf --text %I/text.gz -t 1 -q --context-length 12 -o %O/eval", 2},
 };
 enum { N_INPUT_CASES = sizeof input_cases / sizeof *input_cases };
 
@@ -155,8 +192,8 @@ int clock_gettime(clockid_t id, struct timespec *t)
     return 0;
 }
 
-/* What else befalls the child: descriptors that are closed, bit fd; and the line of standard output from which on nobody reads, from
- * 1, 0: all are read. */
+/* What else befalls the child: descriptors that are closed, bit fd; and the line of standard output
+ * from which on nobody reads, from 1, 0: all are read. */
 static unsigned to_close;
 static long unread_from;
 
@@ -169,7 +206,8 @@ static ssize_t take_output(void *unused, const char *data, size_t size)
         return 0;
     }
     for (size_t done = 0; done < size;) {
-        const long n = inject_output(size - done); /* stdio goes on after a short write, as it does with files */
+        /* stdio goes on after a short write, as it does with files */
+        const long n = inject_output(size - done);
         if (n < 0) return 0;
         assert_true(shared->n_output + (size_t)n <= OUTPUT);
         memcpy(shared->output + shared->n_output, data + done, (size_t)n);
@@ -209,10 +247,12 @@ static void run_child(const char *line, const inject_fault *fault, bool note_ver
     int argc = 1;
     alarm(120);
     snprintf(copy, sizeof copy, "%s", line);
-    for (char *word = strtok(copy, " "); word && argc < MOST_ARGS - 1; word = strtok(NULL, " ")) argv[argc++] = word;
+    for (char *word = strtok(copy, " "); word && argc < MOST_ARGS - 1; word = strtok(NULL, " "))
+        argv[argc++] = word;
     dup2(errors_fd, STDERR_FILENO);
     const bool no_output = to_close >> STDOUT_FILENO & 1;
-    stdout = no_output ? fdopen(STDOUT_FILENO, "w") : fopencookie(NULL, "w", (cookie_io_functions_t){.write = take_output});
+    stdout = no_output ? fdopen(STDOUT_FILENO, "w")
+                       : fopencookie(NULL, "w", (cookie_io_functions_t){.write = take_output});
     setvbuf(stdout, buffer, unread_from ? _IOLBF : _IOFBF, sizeof buffer);
     for (int fd = 0; fd <= STDERR_FILENO; fd++)
         if (to_close >> fd & 1) close(fd);
@@ -224,7 +264,8 @@ static void run_child(const char *line, const inject_fault *fault, bool note_ver
     for (int i = 0; i < INJECT_N_KINDS; i++) shared->counts[i] = inject_count((inject_kind)i);
     snprintf(shared->failed, sizeof shared->failed, "%s", inject_failed());
     shared->held = inject_held();
-    for (size_t i = 0; i < MOST_HELD && i < shared->held; i++) shared->held_by[i] = (uintptr_t)inject_held_by(i);
+    for (size_t i = 0; i < MOST_HELD && i < shared->held; i++)
+        shared->held_by[i] = (uintptr_t)inject_held_by(i);
     shared->descriptors = open_descriptors() - descriptors;
     _exit(status);
 }
@@ -255,7 +296,8 @@ static const char *expand(const char *line)
     size_t n = 0;
     for (const char *c = program_expand(line); *c; c++) {
         if (c[0] == '%' && (c[1] == 'O' || c[1] == 'I')) {
-            n += (size_t)snprintf(text + n, sizeof text - n, "%s", c[1] == 'O' ? out_folder : in_folder);
+            n += (size_t)snprintf(text + n, sizeof text - n, "%s",
+                                  c[1] == 'O' ? out_folder : in_folder);
             c++;
         } else {
             text[n++] = *c;
@@ -269,7 +311,8 @@ static const char *expand(const char *line)
 static void must_run(const char *line)
 {
     run_line(expand(line), &no_fault, false);
-    if (shared->status != 0) fail_msg("cbe %s: exit status %d: %s", line, shared->status, shared->errors);
+    if (shared->status != 0)
+        fail_msg("cbe %s: exit status %d: %s", line, shared->status, shared->errors);
 }
 
 /* ---- one case ---- */
@@ -288,7 +331,7 @@ typedef struct {
         allowed[2 *
                 LISTING_FILES]; /* earlier files, and all that the undisturbed run puts in place */
     size_t n_states;
-    size_t n_lost; /* runs that a truncated file ended */
+    size_t n_lost;         /* runs that a truncated file ended */
     uint64_t states[4096]; /* states of %O that a run was seen to go on from to the same end */
 } case_run;
 
@@ -348,10 +391,12 @@ static void begin_case(case_run *r, const fault_case *what)
     snprintf(r->line, sizeof r->line, "%s", expand(what->line));
     run_line(r->line, &no_fault, true);
     for (size_t i = 0; i < r->earlier.n; i++) r->allowed[r->n_allowed++] = r->earlier.files[i];
-    for (size_t i = 0; i < shared->n_versions; i++) r->allowed[r->n_allowed++] = shared->versions[i];
+    for (size_t i = 0; i < shared->n_versions; i++)
+        r->allowed[r->n_allowed++] = shared->versions[i];
     reset_output(r);
     run_line(r->line, &no_fault, false);
-    if (shared->status != 0) fail_msg("%s: exit status %d: %s", r->line, shared->status, shared->errors);
+    if (shared->status != 0)
+        fail_msg("%s: exit status %d: %s", r->line, shared->status, shared->errors);
     r->calm = *shared;
     list_output(&r->final);
     r->states[r->n_states++] = hash_listing(&r->final);
@@ -363,16 +408,19 @@ static char fault_text[100];
 static void describe_fault(const inject_fault *fault)
 {
     const char *error = fault->error ? strerrorname_np(fault->error) : NULL;
-    snprintf(fault_text, sizeof fault_text, "%s:%ld%s:%s", inject_kind_name(fault->kind), fault->n, fault->on ? "+" : "",
-             fault->way == INJECT_SHORT ? "short" : fault->way == INJECT_VANISH ? "vanish" : error);
+    snprintf(fault_text, sizeof fault_text, "%s:%ld%s:%s", inject_kind_name(fault->kind), fault->n,
+             fault->on ? "+" : "",
+             fault->way == INJECT_SHORT    ? "short"
+             : fault->way == INJECT_VANISH ? "vanish"
+                                           : error);
 }
 
-#define wrong(r, ...)                                                                                       \
-    do {                                                                                                    \
-        print_error("%s %s (%s): ", (r)->what->name, fault_text, shared->failed);                           \
-        print_error(__VA_ARGS__);                                                                           \
-        print_error("\n");                                                                                  \
-        n_wrong++;                                                                                          \
+#define wrong(r, ...)                                                                              \
+    do {                                                                                           \
+        print_error("%s %s (%s): ", (r)->what->name, fault_text, shared->failed);                  \
+        print_error(__VA_ARGS__);                                                                  \
+        print_error("\n");                                                                         \
+        n_wrong++;                                                                                 \
     } while (0)
 static size_t n_wrong;
 enum { MOST_WRONG = 100 };
@@ -399,7 +447,8 @@ static void check_files(const case_run *r, const inject_fault *fault, const list
     }
     /* Two files cannot take their places in one step: only a rename that fails can part them. */
     const bool may_part = fault->way == INJECT_VANISH || strcmp(shared->failed, "rename") == 0;
-    if (kept > 0 && kept < r->earlier.n && !may_part) wrong(r, "%zu of %zu earlier files were replaced", r->earlier.n - kept, r->earlier.n);
+    if (kept > 0 && kept < r->earlier.n && !may_part)
+        wrong(r, "%zu of %zu earlier files were replaced", r->earlier.n - kept, r->earlier.n);
     for (size_t i = 0; i < r->earlier.n; i++)
         if (!listing_find(now, r->earlier.files[i].name))
             wrong(r, "%s was there before and is lost", r->earlier.files[i].name);
@@ -410,7 +459,9 @@ static const char *behind_warnings(const char *errors)
 {
     static const char warning[] = "cbe: warning: ";
     const char *line = errors;
-    for (const char *end; strncmp(line, warning, sizeof warning - 1) == 0 && (end = strchr(line, '\n'));) line = end + 1;
+    for (const char *end;
+         strncmp(line, warning, sizeof warning - 1) == 0 && (end = strchr(line, '\n'));)
+        line = end + 1;
     return line;
 }
 
@@ -418,7 +469,9 @@ static const char *behind_warnings(const char *errors)
 static void check_message(const case_run *r, const inject_fault *fault)
 {
     const char *line = behind_warnings(shared->errors), *end = strchr(line, '\n');
-    const char *reason = fault->kind == INJECT_MEMORY ? "memory" : fault->way == INJECT_VANISH ? "" : strerror(fault->error);
+    const char *reason = fault->kind == INJECT_MEMORY  ? "memory"
+                         : fault->way == INJECT_VANISH ? ""
+                                                       : strerror(fault->error);
     if (strncmp(line, "cbe: ", 5) != 0 || !end || end[1])
         wrong(r, "exit status %d, and not one line on standard error: %s", shared->status, line);
     else if (!strstr(line, reason) && !strstr(line, "standard output cannot be written: a part"))
@@ -429,12 +482,15 @@ static void check_run(const case_run *r, const inject_fault *fault, const listin
 {
     const int most = fault->way == INJECT_VANISH ? 2 : 1;
     if (shared->status < 0 || shared->status > most) {
-        wrong(r, shared->status < 0 ? "ended by signal %d: %s" : "exit status %d: %s", abs(shared->status), shared->errors);
+        wrong(r, shared->status < 0 ? "ended by signal %d: %s" : "exit status %d: %s",
+              abs(shared->status), shared->errors);
         return;
     }
     if (shared->status == 0) {
-        if (*behind_warnings(shared->errors)) wrong(r, "exit status 0, but it says: %s", shared->errors);
-        if (shared->n_output != r->calm.n_output || memcmp(shared->output, r->calm.output, shared->n_output) != 0)
+        if (*behind_warnings(shared->errors))
+            wrong(r, "exit status 0, but it says: %s", shared->errors);
+        if (shared->n_output != r->calm.n_output ||
+            memcmp(shared->output, r->calm.output, shared->n_output) != 0)
             wrong(r, "exit status 0, but standard output differs");
         if (!listing_same(now, &r->final) && fault->way != INJECT_VANISH &&
             strcmp(shared->failed, "unlink") != 0)
@@ -443,8 +499,8 @@ static void check_run(const case_run *r, const inject_fault *fault, const listin
         check_message(r, fault);
     }
     if (shared->held > r->calm.held) {
-        wrong(r, "%zu blocks are not freed, asked for at +%#lx, +%#lx, +%#lx of the program", shared->held,
-              (unsigned long)(shared->held_by[0] - (uintptr_t)&__executable_start),
+        wrong(r, "%zu blocks are not freed, asked for at +%#lx, +%#lx, +%#lx of the program",
+              shared->held, (unsigned long)(shared->held_by[0] - (uintptr_t)&__executable_start),
               (unsigned long)(shared->held_by[1] - (uintptr_t)&__executable_start),
               (unsigned long)(shared->held_by[2] - (uintptr_t)&__executable_start));
     }
@@ -473,7 +529,8 @@ static void check_again(case_run *r, const listing *left)
         r->states[r->n_states++] = state;
 }
 
-/* With descriptors closed: the same files; the status tells of output that was lost, and a line does if it can. */
+/* With descriptors closed: the same files; the status tells of output that was lost, and a line
+ * does if it can. */
 static void try_closed(case_run *r, unsigned closed)
 {
     listing now;
@@ -484,18 +541,24 @@ static void try_closed(case_run *r, unsigned closed)
     run_line(r->line, &no_fault, false);
     to_close = 0;
     list_output(&now);
-    if (shared->status != (lost ? 1 : 0)) wrong(r, "exit status %d: %s", shared->status, shared->errors);
+    if (shared->status != (lost ? 1 : 0))
+        wrong(r, "exit status %d: %s", shared->status, shared->errors);
     if (!listing_same(&now, &r->final)) wrong(r, "the files differ");
-    if (!(closed >> STDOUT_FILENO & 1) && (shared->n_output != r->calm.n_output || memcmp(shared->output, r->calm.output, shared->n_output) != 0))
+    if (!(closed >> STDOUT_FILENO & 1) &&
+        (shared->n_output != r->calm.n_output ||
+         memcmp(shared->output, r->calm.output, shared->n_output) != 0))
         wrong(r, "standard output differs");
-    if (closed >> STDERR_FILENO & 1 ? *shared->errors != 0
-        : lost ? strcmp(behind_warnings(shared->errors), "cbe: standard output cannot be written: Bad file descriptor\n") != 0
-               : strcmp(shared->errors, r->calm.errors) != 0)
-        wrong(r, "on standard error: %s", shared->errors);
+    const bool shut = closed >> STDERR_FILENO & 1;
+    const char *errors = lost && !shut ? behind_warnings(shared->errors) : shared->errors;
+    const char *expected = shut   ? ""
+                           : lost ? "cbe: standard output cannot be written: Bad file descriptor\n"
+                                  : r->calm.errors;
+    if (strcmp(errors, expected) != 0) wrong(r, "on standard error: %s", shared->errors);
     if (shared->descriptors) wrong(r, "%zu files stay open", shared->descriptors);
 }
 
-/* Nobody reads standard output from this line on: the same files, status 1 and a line. @return whether there was such a line */
+/* Nobody reads standard output from this line on: the same files, status 1 and a line. @return
+ * whether there was such a line */
 static bool try_unread(case_run *r, long line)
 {
     listing now;
@@ -509,7 +572,8 @@ static bool try_unread(case_run *r, long line)
     if (shared->status == 0 && shared->n_output == r->calm.n_output) return false;
     const char *said = behind_warnings(shared->errors), *end = strchr(said, '\n');
     if (shared->status != 1) wrong(r, "exit status %d: %s", shared->status, shared->errors);
-    if (strncmp(said, "cbe: standard output cannot be written: ", 40) != 0 || !end || end[1]) wrong(r, "on standard error: %s", shared->errors);
+    if (strncmp(said, "cbe: standard output cannot be written: ", 40) != 0 || !end || end[1])
+        wrong(r, "on standard error: %s", shared->errors);
     return true;
 }
 
@@ -553,10 +617,13 @@ static bool run_case(const fault_case *what)
             try_fault(&run, &fault);
         }
     }
-    for (unsigned closed = 1; closed < 8 && n_wrong < MOST_WRONG; closed++, runs++) try_closed(&run, closed);
+    for (unsigned closed = 1; closed < 8 && n_wrong < MOST_WRONG; closed++, runs++)
+        try_closed(&run, closed);
     for (long line = 1; n_wrong < MOST_WRONG && try_unread(&run, line); line++) runs++;
-    print_message("%-14s %5ld allocations, %3ld writes, %3ld reads: %5zu faults, %zu states to go on from\n", what->name,
-                  run.calm.counts[INJECT_MEMORY], run.calm.counts[INJECT_WRITE], run.calm.counts[INJECT_READ], runs, run.n_states - 1);
+    print_message(
+        "%-14s %5ld allocations, %3ld writes, %3ld reads: %5zu faults, %zu states to go on from\n",
+        what->name, run.calm.counts[INJECT_MEMORY], run.calm.counts[INJECT_WRITE],
+        run.calm.counts[INJECT_READ], runs, run.n_states - 1);
     return n_wrong == 0;
 }
 
@@ -567,7 +634,8 @@ static void remove_inputs(void)
     temp_clear(in_folder);
 }
 
-/* Each file is another one of the same length, which is neither a model nor a text: gzip's magic number, and no more of gzip. */
+/* Each file is another one of the same length, which is neither a model nor a text: gzip's magic
+ * number, and no more of gzip. */
 static void replace_files(const char *folder)
 {
     DIR *dir = opendir(folder);
@@ -598,21 +666,26 @@ static void replace_inputs(void)
     replace_files(in_folder);
 }
 
-/* How many lines there are, all of them warnings that name a file of the inputs; SIZE_MAX: there is another one. */
+/* How many lines there are, all of them warnings that name a file of the inputs; SIZE_MAX: there is
+ * another one. */
 static size_t count_warnings(const char *errors)
 {
     static const char begin[] = "cbe: warning: ";
     size_t n = 0;
     for (const char *line = errors, *end; *line; line = end + 1, n++) {
-        if (strncmp(line, begin, strlen(begin)) != 0 || strncmp(line + strlen(begin), in_folder, strlen(in_folder)) != 0) return SIZE_MAX;
+        if (strncmp(line, begin, strlen(begin)) != 0 ||
+            strncmp(line + strlen(begin), in_folder, strlen(in_folder)) != 0)
+            return SIZE_MAX;
         if (!(end = strchr(line, '\n'))) return SIZE_MAX;
     }
     return n;
 }
 
-/* Inputs go before the n-th write. Before they are read this is an error that names one; once they are, the results are those of an
- * undisturbed run, and each file is warned of. @return whether they were read */
-static bool try_inputs(const case_run *r, const inject_fault *fault, size_t n_inputs, bool read, bool last)
+/* Inputs go before the n-th write. Before they are read this is an error that names one; once they
+ * are, the results are those of an undisturbed run, and each file is warned of. @return whether
+ * they were read */
+static bool try_inputs(const case_run *r, const inject_fault *fault, size_t n_inputs, bool read,
+                       bool last)
 {
     listing now;
     describe_fault(fault);
@@ -622,16 +695,21 @@ static bool try_inputs(const case_run *r, const inject_fault *fault, size_t n_in
     list_output(&now);
     if (shared->status != 0) {
         const char *end = strchr(shared->errors, '\n');
-        if (read) wrong(r, "exit status %d after the inputs were read: %s", shared->status, shared->errors);
+        if (read)
+            wrong(r, "exit status %d after the inputs were read: %s", shared->status,
+                  shared->errors);
         if (!strstr(shared->errors, in_folder) || !end || end[1])
-            wrong(r, "exit status %d, and not one line that names an input: %s", shared->status, shared->errors);
+            wrong(r, "exit status %d, and not one line that names an input: %s", shared->status,
+                  shared->errors);
         check_files(r, fault, &now);
         return false;
     }
     const size_t n = count_warnings(shared->errors);
-    if (n != n_inputs && !(last && n == 0)) wrong(r, "%zu files are not warned of: %s", n_inputs, shared->errors);
+    if (n != n_inputs && !(last && n == 0))
+        wrong(r, "%zu files are not warned of: %s", n_inputs, shared->errors);
     if (!listing_same(&now, &r->final)) wrong(r, "the files differ");
-    if (shared->n_output != r->calm.n_output || memcmp(shared->output, r->calm.output, shared->n_output) != 0)
+    if (shared->n_output != r->calm.n_output ||
+        memcmp(shared->output, r->calm.output, shared->n_output) != 0)
         wrong(r, "standard output differs");
     return true;
 }
@@ -649,13 +727,15 @@ static bool run_input_case(size_t which)
         const long n_writes = run.calm.counts[INJECT_WRITE];
         bool read = false;
         for (long n = 1; n <= n_writes && n_wrong < MOST_WRONG; n++, runs++) {
-            const inject_fault fault = {.kind = INJECT_WRITE, .n = n, .way = INJECT_VANISH, .vanish = changes[c]};
+            const inject_fault fault = {
+                .kind = INJECT_WRITE, .n = n, .way = INJECT_VANISH, .vanish = changes[c]};
             read = try_inputs(&run, &fault, input_cases[which].n_inputs, read, n + 1 >= n_writes);
             tried_after += read;
         }
         if (!read) wrong(&run, "the inputs were never read");
     }
-    print_message("%-14s %5zu runs, in %zu of them after the inputs were read\n", what.name, runs, tried_after);
+    print_message("%-14s %5zu runs, in %zu of them after the inputs were read\n", what.name, runs,
+                  tried_after);
     return n_wrong == 0;
 }
 
@@ -666,15 +746,25 @@ static const struct {
     const char *source, *input; /* input: a copy of source, which the line reads */
 } truncations[] = {
     {{.name = "truncated hidden states",
-      .line = "probe --hidden-states %F/cut.safetensors --decoder %E -t 1 -q -l 0-1 --vectors-file %F/v.safetensors -o %O/p.safetensors"},
-     "%H", "%F/cut.safetensors"},
+      .line = "probe --hidden-states %F/cut.safetensors --decoder %E -t 1 -q -l 0-1 --vectors-file "
+              "%F/v.safetensors -o %O/p.safetensors"},
+     "%H",
+     "%F/cut.safetensors"},
     {{.name = "truncated decoder",
-      .line = "probe --hidden-states %H --decoder %F/cut.safetensors -t 1 -q -l 0 --vectors-file %F/v.safetensors -o %O/p.safetensors"},
-     "%E", "%F/cut.safetensors"},
-    {{.name = "truncated model", .slow = true, .line = "capture %F/cut.gguf --text %F/short -t 1 -q -o %O/h.safetensors"},
-     "%G/gguf/tiny-llama/llama-q8_0.gguf", "%F/cut.gguf"},
-    {{.name = "truncated ids", .slow = true, .line = "lens fit %G/models/llama --tokens %F/cut.safetensors -t 1 -q -o %O/lens"},
-     "%F/ids.safetensors", "%F/cut.safetensors"},
+      .line = "probe --hidden-states %H --decoder %F/cut.safetensors -t 1 -q -l 0 --vectors-file "
+              "%F/v.safetensors -o %O/p.safetensors"},
+     "%E",
+     "%F/cut.safetensors"},
+    {{.name = "truncated model",
+      .slow = true,
+      .line = "capture %F/cut.gguf --text %F/short -t 1 -q -o %O/h.safetensors"},
+     "%G/gguf/tiny-llama/llama-q8_0.gguf",
+     "%F/cut.gguf"},
+    {{.name = "truncated ids",
+      .slow = true,
+      .line = "lens fit %G/models/llama --tokens %F/cut.safetensors -t 1 -q -o %O/lens"},
+     "%F/ids.safetensors",
+     "%F/cut.safetensors"},
     {{.name = "truncated arrays", .line = "info %F/cut.npz"}, "%G/npy/states.npz", "%F/cut.npz"},
 };
 enum { N_TRUNCATIONS = sizeof truncations / sizeof *truncations, CUTS = 200 };
@@ -686,7 +776,8 @@ static void cut_input(void)
     if (truncate(input_path, 0) != 0) _exit(126);
 }
 
-/* Before an allocation or a read, another process empties the file: the run ends as if it had not, or by a line that names the file. */
+/* Before an allocation or a read, another process empties the file: the run ends as if it had not,
+ * or by a line that names the file. */
 static void try_cut(case_run *r, inject_kind kind, long n)
 {
     const inject_fault fault = {.kind = kind, .n = n, .way = INJECT_VANISH, .vanish = cut_input};
@@ -698,9 +789,12 @@ static void try_cut(case_run *r, inject_kind kind, long n)
     const char *line = behind_warnings(shared->errors), *end = strchr(line, '\n');
     if (shared->status < 0 || shared->status > 2)
         wrong(r, "status %d: %s", shared->status, shared->errors);
-    else if (shared->status > 0 && (strncmp(line, "cbe: ", 5) != 0 || !strstr(line, input_path) || !end || end[1]))
-        wrong(r, "exit status %d, and not one line with the file: %s", shared->status, shared->errors);
-    else if (shared->status == 0 && (*line || !listing_same(&now, &r->final) || shared->n_output != r->calm.n_output))
+    else if (shared->status > 0 &&
+             (strncmp(line, "cbe: ", 5) != 0 || !strstr(line, input_path) || !end || end[1]))
+        wrong(r, "exit status %d, and not one line with the file: %s", shared->status,
+              shared->errors);
+    else if (shared->status == 0 &&
+             (*line || !listing_same(&now, &r->final) || shared->n_output != r->calm.n_output))
         wrong(r, "exit status 0, but another result: %s", shared->errors);
     check_files(r, &fault, &now);
     r->n_lost += shared->status == 1 && strstr(line, "truncated while it was in use") != NULL;
@@ -717,13 +811,15 @@ static bool run_truncation(size_t i)
     run.n_lost = 0;
     for (int kind = INJECT_MEMORY; kind < INJECT_N_KINDS; kind++) {
         const long n_calls = run.calm.counts[kind], step = n_calls / CUTS + 1;
-        for (long n = 1; kind != INJECT_WRITE && n <= n_calls && n_wrong < MOST_WRONG; n += step, runs++) {
+        for (long n = 1; kind != INJECT_WRITE && n <= n_calls && n_wrong < MOST_WRONG;
+             n += step, runs++) {
             copy_file(program_expand(truncations[i].source), input_path);
             try_cut(&run, (inject_kind)kind, n);
         }
     }
     unlink(input_path);
-    print_message("%-24s %4zu moments, %zu of them in the middle of reading it\n", truncations[i].run.name, runs, run.n_lost);
+    print_message("%-24s %4zu moments, %zu of them in the middle of reading it\n",
+                  truncations[i].run.name, runs, run.n_lost);
     return n_wrong == 0;
 }
 
@@ -742,14 +838,17 @@ static void write_compressed(const char *text)
     assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
     temp_write(program_expand("%F/text.gz"), packed, sizeof packed - z.avail_out);
     deflateEnd(&z);
-    temp_write(program_expand("%F/text.zst"), packed, ZSTD_compress(packed, sizeof packed, text, length, 3));
+    temp_write(program_expand("%F/text.zst"), packed,
+               ZSTD_compress(packed, sizeof packed, text, length, 3));
 }
 
 static void make_inputs(void)
 {
     enum { N_SEQUENCES = 4, LENGTH = 8 };
-    static const char text[] = "A basis is causal when what is taken out of it changes what comes out. Each direction is found by "
-                               "how much the output moves when it is gone, and the next among those that are left.\n";
+    static const char text[] =
+        "A basis is causal when what is taken out of it changes what comes out. Each direction is "
+        "found by "
+        "how much the output moves when it is gone, and the next among those that are left.\n";
     cbe_error err;
     double v[2 * 64];
     cbe_test_random random = {3};
@@ -764,7 +863,8 @@ static void make_inputs(void)
     cbe_safetensors_close(hidden);
     for (size_t i = 0; i < 2 * d; i++) v[i] = cbe_test_normal(&random);
     int64_t ids[N_SEQUENCES * LENGTH];
-    for (size_t i = 0; i < N_SEQUENCES * LENGTH; i++) ids[i] = (int64_t)(cbe_test_uniform(&random) * 60);
+    for (size_t i = 0; i < N_SEQUENCES * LENGTH; i++)
+        ids[i] = (int64_t)(cbe_test_uniform(&random) * 60);
     write_tensor("%F/ids.safetensors", "input_ids", CBE_I64, N_SEQUENCES, LENGTH, ids);
     write_tensor("%F/v.safetensors", "v", CBE_F64, 2, d, v);
 }
@@ -772,7 +872,8 @@ static void make_inputs(void)
 /* The inputs that change: %F/kept has them as they are. */
 static void keep_inputs(void)
 {
-    static const char *const folders[] = {"%F/kept", "%F/kept/model", "%F/kept/lens", "%F/kept/basis"};
+    static const char *const folders[] = {"%F/kept", "%F/kept/model", "%F/kept/lens",
+                                          "%F/kept/basis"};
     static const char *const files[][2] = {
         {"%G/models/llama/config.json", "%F/kept/model/config.json"},
         {"%G/models/llama/model.safetensors", "%F/kept/model/model.safetensors"},
@@ -786,8 +887,10 @@ static void keep_inputs(void)
         {"%F/text.gz", "%F/kept/text.gz"},
         {"%F/text.zst", "%F/kept/text.zst"},
     };
-    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) temp_clear(program_expand(folders[i]));
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) copy_file(program_expand(files[i][0]), program_expand(files[i][1]));
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
+        temp_clear(program_expand(folders[i]));
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        copy_file(program_expand(files[i][0]), program_expand(files[i][1]));
     must_run("extract " LLAMA " -q -l 1 -k 1 --preset seed --max-iter 1 -o %F/kept/basis");
 }
 
@@ -829,8 +932,8 @@ static void show_fault(const fault_case *what, const char *text)
     begin_case(&run, what);
     describe_fault(&fault);
     run_line(run.line, &fault, false);
-    print_message("%s %s: status %d%s%s\n%s", what->name, fault_text, shared->status, *shared->failed ? ", failed " : "", shared->failed,
-                  shared->errors);
+    print_message("%s %s: status %d%s%s\n%s", what->name, fault_text, shared->status,
+                  *shared->failed ? ", failed " : "", shared->failed, shared->errors);
 }
 
 /* Takes cases until none is left. */
@@ -842,12 +945,14 @@ static int work(atomic_size_t *next, const char *name, const char *fault)
         if (i >= N_CASES + N_INPUT_CASES) {
             const size_t t = i - N_CASES - N_INPUT_CASES;
             const fault_case *what = &truncations[t].run;
-            if (name ? strcmp(name, what->name) == 0 && !fault : !(what->slow && SANITIZED)) status |= !run_truncation(t);
+            if (name ? strcmp(name, what->name) == 0 && !fault : !(what->slow && SANITIZED))
+                status |= !run_truncation(t);
             continue;
         }
         if (i >= N_CASES) {
             const char *case_name = input_cases[i - N_CASES].name;
-            if (name ? strcmp(name, case_name) == 0 : !SANITIZED) status |= !run_input_case(i - N_CASES);
+            if (name ? strcmp(name, case_name) == 0 : !SANITIZED)
+                status |= !run_input_case(i - N_CASES);
             continue;
         }
         if (name ? strcmp(name, cases[i].name) != 0 : cases[i].slow && SANITIZED) continue;
@@ -864,7 +969,8 @@ int main(int argc, char **argv)
 {
     int failures = 0;
     choose_surroundings(argv);
-    atomic_size_t *next = mmap(NULL, sizeof *next, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    atomic_size_t *next =
+        mmap(NULL, sizeof *next, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     const int workers = argc > 1 || sysconf(_SC_NPROCESSORS_ONLN) < 2 ? 1 : 2;
     for (int i = 0; i < workers; i++)
         if (fork() == 0) _exit(work(next, argc > 1 ? argv[1] : NULL, argc > 2 ? argv[2] : NULL));

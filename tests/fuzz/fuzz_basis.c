@@ -13,7 +13,8 @@ static void read_layer(const cbe_basis_file *basis, size_t layer)
     fuzz_expect(out != NULL, "there is memory for a basis");
     fuzz_succeeded(cbe_basis_vectors(basis, layer, k, out, &err), &err);
     fuzz_succeeded(cbe_basis_energies(basis, layer, k, out, &err), &err);
-    fuzz_expect(cbe_basis_vectors(basis, layer, k + 1, out, &err) != CBE_OK, "there are no more vectors");
+    fuzz_expect(cbe_basis_vectors(basis, layer, k + 1, out, &err) != CBE_OK,
+                "there are no more vectors");
     free(out);
 }
 
@@ -28,7 +29,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_file("basis.json", parts[0].data, parts[0].size);
     fuzz_file("basis.safetensors", parts[1].data, parts[1].size);
     if (!fuzz_succeeded(cbe_basis_open(&basis, fuzz_folder(), &err), &err)) return 0;
-    for (size_t i = 0; i < cbe_basis_n_layers(basis); i++) read_layer(basis, cbe_basis_layers(basis)[i]);
+    for (size_t i = 0; i < cbe_basis_n_layers(basis); i++)
+        read_layer(basis, cbe_basis_layers(basis)[i]);
     cbe_basis_option(basis, "lens");
     cbe_basis_site(basis, &site);
     cbe_basis_skip_positions(basis, &skip);

@@ -14,7 +14,8 @@
 enum { MOST_ARGUMENTS = 48, VALUE = 512 };
 
 /* What is recorded of an option, typed again, gives the same again. */
-static void retype(const cli_command *command, const cli_option *option, const char *value, size_t size)
+static void retype(const cli_command *command, const cli_option *option, const char *value,
+                   size_t size)
 {
     char argument[2 * VALUE], again[VALUE], *arguments[] = {argument};
     bool help;
@@ -22,9 +23,11 @@ static void retype(const cli_command *command, const cli_option *option, const c
     void *fields = calloc(1, size);
     fuzz_expect(fields != NULL, "there is memory for options");
     snprintf(argument, sizeof argument, "--%s=%s", option->name, value);
-    if (!fuzz_succeeded(__real_cli_parse(command, 1, arguments, fields, &help, &err), &err)) fprintf(stderr, "fuzz: %s\n", err.message);
+    if (!fuzz_succeeded(__real_cli_parse(command, 1, arguments, fields, &help, &err), &err))
+        fprintf(stderr, "fuzz: %s\n", err.message);
     fuzz_expect(err.code == CBE_OK, "a value that is recorded can be typed");
-    fuzz_expect(cli_value(option, fields, again, sizeof again) && strcmp(value, again) == 0, "and means the same");
+    fuzz_expect(cli_value(option, fields, again, sizeof again) && strcmp(value, again) == 0,
+                "and means the same");
     cli_free(command, fields);
     free(fields);
 }
@@ -36,7 +39,8 @@ static void look_at(const cli_command *command, const void *fields, size_t size)
         char value[VALUE];
         const void *field = (const char *)fields + o->field;
         const bool given = cli_value(o, fields, value, sizeof value);
-        if (given && o->kind != OPT_FLAG && o->kind != OPT_STRING && o->kind != OPT_FILES && strlen(value) < VALUE - 24)
+        if (given && o->kind != OPT_FLAG && o->kind != OPT_STRING && o->kind != OPT_FILES &&
+            strlen(value) < VALUE - 24)
             retype(command, o, value, size);
         if (o->kind == OPT_STRING && strcmp(o->name, "lens") == 0 && *(const char *const *)field) {
             cli_lens_choice lens;
@@ -44,7 +48,8 @@ static void look_at(const cli_command *command, const void *fields, size_t size)
         }
         if (o->kind == OPT_LAYERS) {
             size_t *layers = NULL, n = 0;
-            if (fuzz_succeeded(cli_choose_layers(field, 6, &layers, &n, &err), &err)) fuzz_expect(n <= 6, "layers are there once");
+            if (fuzz_succeeded(cli_choose_layers(field, 6, &layers, &n, &err), &err))
+                fuzz_expect(n <= 6, "layers are there once");
             cbe_free(layers);
         }
     }

@@ -1,6 +1,7 @@
 /*
- * The other files of a model folder: config.json, tokenizer_config.json, special_tokens_map.json and model.safetensors.index.json,
- * with zero bytes between them, beside a tokenizer.json and weights that are right.
+ * The other files of a model folder: config.json, tokenizer_config.json, special_tokens_map.json
+ * and model.safetensors.index.json, with zero bytes between them, beside a tokenizer.json and
+ * weights that are right.
  */
 #include <string.h>
 
@@ -9,16 +10,21 @@
 #include "model/source.h"
 
 static const char tokenizer_json[] =
-    "{\"added_tokens\":[{\"id\":0,\"content\":\"<s>\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,"
-    "\"special\":true}],\"normalizer\":null,\"pre_tokenizer\":null,\"post_processor\":null,\"decoder\":null,"
-    "\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"vocab\":[[\"<s>\",0.0],[\"a\",-1.0],[\"b\",-2.0],[\"ab\",-1.5]]}}";
+    "{\"added_tokens\":[{\"id\":0,\"content\":\"<s>\",\"single_word\":false,\"lstrip\":false,"
+    "\"rstrip\":false,\"normalized\":false,"
+    "\"special\":true}],\"normalizer\":null,\"pre_tokenizer\":null,\"post_processor\":null,"
+    "\"decoder\":null,"
+    "\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"vocab\":[[\"<s>\",0.0],[\"a\",-1.0],[\"b\",-2."
+    "0],[\"ab\",-1.5]]}}";
 /* A header of 64 bytes. */
-static const char weights[] = "\x40\0\0\0\0\0\0\0{\"t\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}          \0\0\x80\x3f";
+static const char weights[] = "\x40\0\0\0\0\0\0\0{\"t\":{\"dtype\":\"F32\",\"shape\":[1],\"data_"
+                              "offsets\":[0,4]}}          \0\0\x80\x3f";
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     enum { N = 4 };
-    static const char *const names[N] = {"config.json", "tokenizer_config.json", "special_tokens_map.json", "model.safetensors.index.json"};
+    static const char *const names[N] = {"config.json", "tokenizer_config.json",
+                                         "special_tokens_map.json", "model.safetensors.index.json"};
     cbe_error err = {0};
     cbe_tokenizer *tokenizer = NULL;
     cbe_source *source = NULL;
@@ -32,7 +38,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_split(data, size, parts, N);
     for (size_t i = 0; i < N; i++) fuzz_file(names[i], parts[i].data, parts[i].size);
     if (fuzz_succeeded(cbe_tokenizer_from_folder(&tokenizer, fuzz_folder(), NULL, &err), &err)) {
-        fuzz_expect(cbe_tokenizer_bos(tokenizer) < 4 && cbe_tokenizer_eos(tokenizer) < 4, "bos and eos are of the vocabulary");
+        fuzz_expect(cbe_tokenizer_bos(tokenizer) < 4 && cbe_tokenizer_eos(tokenizer) < 4,
+                    "bos and eos are of the vocabulary");
         fuzz_encode(tokenizer, "ab <s>", 6);
         cbe_tokenizer_free(tokenizer);
     }
@@ -42,7 +49,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         const char *path;
         fuzz_succeeded(cbe_source_config(source, &config, &err), &err);
         for (size_t i = 0; i < cbe_source_count(source); i++)
-            fuzz_expect(cbe_source_get(source, cbe_source_name(source, i), &tensor, &path, &err) == CBE_OK, "listed tensors are there");
+            fuzz_expect(cbe_source_get(source, cbe_source_name(source, i), &tensor, &path, &err) ==
+                            CBE_OK,
+                        "listed tensors are there");
         cbe_source_close(source);
     }
     return 0;

@@ -23,9 +23,12 @@ static void read_metadata(const cbe_gguf *file)
         fuzz_succeeded(cbe_gguf_double(file, name, &real, &err), &err);
         fuzz_succeeded(cbe_gguf_bool(file, name, &flag, &err), &err);
         fuzz_succeeded(cbe_gguf_string(file, name, &text, &err), &err);
-        if (fuzz_succeeded(cbe_gguf_strings(file, name, &texts, &n, &err), &err)) cbe_gguf_free_array(texts);
-        if (fuzz_succeeded(cbe_gguf_ints(file, name, &ints, &n, &err), &err)) cbe_gguf_free_array(ints);
-        if (fuzz_succeeded(cbe_gguf_floats(file, name, &floats, &n, &err), &err)) cbe_gguf_free_array(floats);
+        if (fuzz_succeeded(cbe_gguf_strings(file, name, &texts, &n, &err), &err))
+            cbe_gguf_free_array(texts);
+        if (fuzz_succeeded(cbe_gguf_ints(file, name, &ints, &n, &err), &err))
+            cbe_gguf_free_array(ints);
+        if (fuzz_succeeded(cbe_gguf_floats(file, name, &floats, &n, &err), &err))
+            cbe_gguf_free_array(floats);
     }
 }
 
@@ -41,12 +44,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         cbe_tensor tensor;
         cbe_gguf_shape(file, i, &n_dims);
         cbe_gguf_type_name(file, i);
-        if (fuzz_succeeded(cbe_gguf_tensor(file, cbe_gguf_name(file, i), &tensor, &err), &err)) fuzz_read_tensor(&tensor);
+        if (fuzz_succeeded(cbe_gguf_tensor(file, cbe_gguf_name(file, i), &tensor, &err), &err))
+            fuzz_read_tensor(&tensor);
     }
     cbe_config config;
     fuzz_succeeded(cbe_config_from_gguf(&config, file, &err), &err);
     cbe_tokenizer *tokenizer = NULL;
-    if (fuzz_succeeded(cbe_tokenizer_from_gguf(&tokenizer, file, &err), &err)) fuzz_use_tokenizer(tokenizer);
+    if (fuzz_succeeded(cbe_tokenizer_from_gguf(&tokenizer, file, &err), &err))
+        fuzz_use_tokenizer(tokenizer);
     cbe_gguf_close(file);
     return 0;
 }

@@ -10,7 +10,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PATH_SPACE = 512, MOST_FILES = 8, PAGE_LIKE = 64 /* alignment of what is mapped: that of vectors */ };
+enum {
+    PATH_SPACE = 512,
+    MOST_FILES = 8,
+    PAGE_LIKE = 64 /* alignment of what is mapped: that of vectors */
+};
 
 static char folder[PATH_SPACE];
 
@@ -38,7 +42,8 @@ const char *fuzz_folder(void)
     if (*folder) return folder;
     struct stat info;
     const char *where = getenv("TMPDIR");
-    if (!where) where = stat("/dev/shm", &info) == 0 && access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+    if (!where)
+        where = stat("/dev/shm", &info) == 0 && access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
     snprintf(folder, sizeof folder, "%s/cbe-fuzz-XXXXXX", where);
     fuzz_expect(mkdtemp(folder) != NULL, "a folder for inputs can be made");
     atexit(remove_folder);
@@ -58,7 +63,8 @@ const char *fuzz_file(const char *name, const void *data, size_t size)
         names[i] = name;
         snprintf(paths[i], sizeof paths[i], "%s/%s", fuzz_folder(), name);
     }
-    if (contents[i] && sizes[i] == size && (size == 0 || memcmp(contents[i], data, size) == 0)) return paths[i]; /* as it was */
+    if (contents[i] && sizes[i] == size && (size == 0 || memcmp(contents[i], data, size) == 0))
+        return paths[i]; /* as it was */
     free(contents[i]);
     contents[i] = malloc(size + 1);
     fuzz_expect(contents[i] != NULL, "there is memory for an input");
@@ -87,7 +93,8 @@ bool fuzz_succeeded(cbe_status st, const cbe_error *err)
     if (st == CBE_OK) return true;
     fuzz_expect(st == err->code, "the error has the status that was returned");
     fuzz_expect(memchr(err->message, 0, sizeof err->message) != NULL, "the message has an end");
-    fuzz_expect(strlen(err->message) >= 10 && !strchr(err->message, '\n'), "the message is one line");
+    fuzz_expect(strlen(err->message) >= 10 && !strchr(err->message, '\n'),
+                "the message is one line");
     if (st == CBE_ERR_NOMEM || st == CBE_ERR_INTERNAL) fprintf(stderr, "fuzz: %s\n", err->message);
     fuzz_expect(st != CBE_ERR_NOMEM, "a small file does not exhaust memory");
     fuzz_expect(st != CBE_ERR_INTERNAL, "a file is no mistake of ours");
@@ -101,8 +108,10 @@ void fuzz_read_tensor(const cbe_tensor *tensor)
     cbe_error err = {0};
     fuzz_expect(all && last, "there is memory for a tensor");
     if (fuzz_succeeded(cbe_tensor_to_float(tensor, 0, n, all, &err), &err) && n >= block) {
-        fuzz_expect(cbe_tensor_to_float(tensor, n - block, block, last, &err) == CBE_OK, "the last block can be read");
-        fuzz_expect(memcmp(all + n - block, last, block * sizeof *last) == 0, "blocks are independent");
+        fuzz_expect(cbe_tensor_to_float(tensor, n - block, block, last, &err) == CBE_OK,
+                    "the last block can be read");
+        fuzz_expect(memcmp(all + n - block, last, block * sizeof *last) == 0,
+                    "blocks are independent");
     }
     free(last);
     free(all);
@@ -115,7 +124,8 @@ int __wrap_munmap(void *address, size_t size);
 void *__wrap_mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset)
 {
     void *memory = NULL;
-    fuzz_expect(!address && protection == PROT_READ && flags == MAP_PRIVATE && offset == 0, "files are mapped whole and read-only");
+    fuzz_expect(!address && protection == PROT_READ && flags == MAP_PRIVATE && offset == 0,
+                "files are mapped whole and read-only");
     if (posix_memalign(&memory, PAGE_LIKE, size) != 0) return MAP_FAILED;
     fuzz_expect(pread(fd, memory, size, 0) == (ssize_t)size, "the file can be read");
     return memory;
@@ -128,7 +138,8 @@ int __wrap_munmap(void *address, size_t size)
     return 0;
 }
 
-/* Small quarantine and short stacks: a million executions allocate much. Used where ASAN_OPTIONS says nothing else. */
+/* Small quarantine and short stacks: a million executions allocate much. Used where ASAN_OPTIONS
+ * says nothing else. */
 const char *__asan_default_options(void);
 
 const char *__asan_default_options(void)

@@ -13,7 +13,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_split(data, size, parts, 2);
     fuzz_file("config.json", parts[0].data, parts[0].size);
     fuzz_file("params.safetensors", parts[1].data, parts[1].size);
-    if (!fuzz_succeeded(cbe_tuned_lens_load(&lens, &config, fuzz_folder(), NULL, &err), &err)) return 0;
+    if (!fuzz_succeeded(cbe_tuned_lens_load(&lens, &config, fuzz_folder(), NULL, &err), &err))
+        return 0;
     for (size_t i = 0; i < lens->n_layers; i++)
         for (size_t k = 0; k < lens->hidden_size * lens->hidden_size; k++)
             fuzz_expect(isfinite(lens->weight[i][k]), "a lens's numbers are finite");

@@ -2,7 +2,8 @@
 #include "cbe/model.h"
 #include "fuzz_input.h"
 
-static cbe_status take_logits(void *context, size_t first, size_t n_tokens, const float *logits, cbe_error *err)
+static cbe_status take_logits(void *context, size_t first, size_t n_tokens, const float *logits,
+                              cbe_error *err)
 {
     size_t *n = context;
     (void)first, (void)logits, (void)err;
@@ -21,11 +22,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_file("model.safetensors", parts[1].data, parts[1].size);
     if (!fuzz_succeeded(cbe_model_open(&model, fuzz_folder(), &err), &err)) return 0;
     const cbe_model_config *config = cbe_model_get_config(model);
-    fuzz_expect(config->n_layers <= size && config->vocab_size <= size, "every block and token has weights");
+    fuzz_expect(config->n_layers <= size && config->vocab_size <= size,
+                "every block and token has weights");
     const int64_t ids[TOKENS] = {0, (int64_t)config->vocab_size - 1, 0};
     size_t n = 0;
     const cbe_forward_sink sink = {.logits = take_logits, .context = &n};
-    if (fuzz_succeeded(cbe_model_forward(model, 1, TOKENS, ids, &sink, &err), &err)) fuzz_expect(n == TOKENS, "each token has logits");
+    if (fuzz_succeeded(cbe_model_forward(model, 1, TOKENS, ids, &sink, &err), &err))
+        fuzz_expect(n == TOKENS, "each token has logits");
     cbe_model_close(model);
     return 0;
 }

@@ -16,10 +16,13 @@ static void read_array(const cbe_array_file *file, const char *name)
     if (fuzz_succeeded(cbe_array_reader_open(&reader, file, name, &err), &err)) {
         const size_t n = tensor.n_elements < MOST ? tensor.n_elements : MOST;
         for (size_t at = 0; at < n; at += PART)
-            if (!fuzz_succeeded(cbe_array_reader_next(reader, n - at < PART ? n - at : PART, part, &err), &err)) break;
+            if (!fuzz_succeeded(
+                    cbe_array_reader_next(reader, n - at < PART ? n - at : PART, part, &err), &err))
+                break;
         cbe_array_reader_close(reader);
     }
-    if (fuzz_succeeded(cbe_array_file_integers(file, name, &tensor, &integers, &err), &err)) cbe_free(integers);
+    if (fuzz_succeeded(cbe_array_file_integers(file, name, &tensor, &integers, &err), &err))
+        cbe_free(integers);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -28,7 +31,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     cbe_array_file *file = NULL;
     const char *path = fuzz_file("x.npy", data, size);
     if (!fuzz_succeeded(cbe_array_file_open(&file, path, "only", &err), &err)) return 0;
-    for (size_t i = 0; i < cbe_array_file_count(file); i++) read_array(file, cbe_array_file_name(file, i));
+    for (size_t i = 0; i < cbe_array_file_count(file); i++)
+        read_array(file, cbe_array_file_name(file, i));
     cbe_array_file_has(file, "only");
     cbe_array_file_metadata(file, "format");
     cbe_array_file_close(file);

@@ -11,7 +11,8 @@ static void read_hidden_states(const char *path)
     cbe_error err = {0};
     cbe_hidden_states *states = NULL;
     if (!fuzz_succeeded(cbe_hidden_states_open(&states, path, &err), &err)) return;
-    const size_t n = cbe_hidden_states_n_tokens(states, 0), d = cbe_hidden_states_hidden_size(states);
+    const size_t n = cbe_hidden_states_n_tokens(states, 0),
+                 d = cbe_hidden_states_hidden_size(states);
     float *out = malloc((n * d + 1) * sizeof *out);
     int64_t *labels = malloc((n + 1) * sizeof *labels);
     double ratio;
@@ -38,14 +39,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         cbe_tensor tensor;
         cbe_safetensors_shape(file, i, &n_dims);
         cbe_safetensors_dtype_name(file, i);
-        if (fuzz_succeeded(cbe_safetensors_get(file, cbe_safetensors_name(file, i), &tensor, &err), &err)) fuzz_read_tensor(&tensor);
+        if (fuzz_succeeded(cbe_safetensors_get(file, cbe_safetensors_name(file, i), &tensor, &err),
+                           &err))
+            fuzz_read_tensor(&tensor);
     }
     cbe_safetensors_metadata(file, "format");
     cbe_safetensors_close(file);
 
     read_hidden_states(path);
     cbe_decoder *decoder = NULL;
-    if (fuzz_succeeded(cbe_decoder_load(&decoder, path, NULL, &err), &err)) cbe_decoder_free(decoder);
+    if (fuzz_succeeded(cbe_decoder_load(&decoder, path, NULL, &err), &err))
+        cbe_decoder_free(decoder);
     cbe_tokens tokens = {0};
     if (fuzz_succeeded(cbe_tokens_load(&tokens, path, NULL, &err), &err)) {
         fuzz_succeeded(cbe_tokens_check(&tokens, 100, &err), &err);

@@ -1,4 +1,5 @@
-/* Text files: plain, gzip or zstd, a document or many, tokenised. The first byte says how they are read. */
+/* Text files: plain, gzip or zstd, a document or many, tokenised. The first byte says how they are
+ * read. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,7 +8,13 @@
 #include "fuzz_tokenizer.h"
 #include "text/documents.h"
 
-enum { LONG_DOCUMENT = 1 << 14 /* bytes; longer ones, which compressed files can hold, are not tokenised: they are slow, not new */ };
+enum {
+    LONG_DOCUMENT =
+        1
+        /* bytes; longer ones, which compressed files can hold, are not tokenised: they are slow,
+         * not new */
+        << 14
+};
 
 static cbe_tokenizer *tokenizer;
 
@@ -15,7 +22,9 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     cbe_error err = {0};
     (void)argc, (void)argv;
-    fuzz_expect(cbe_tokenizer_from_json(&tokenizer, CBE_TEST_DATA "/golden/tokenizers/made-smollm/tokenizer.json", NULL, &err) == CBE_OK,
+    fuzz_expect(cbe_tokenizer_from_json(
+                    &tokenizer, CBE_TEST_DATA "/golden/tokenizers/made-smollm/tokenizer.json", NULL,
+                    &err) == CBE_OK,
                 "the tokenizer can be loaded");
     return 0;
 }
@@ -24,7 +33,8 @@ typedef struct {
     size_t longest, n;
 } visited;
 
-static cbe_status visit(void *user, const char *where, const char *text, size_t length, bool *stop, cbe_error *err)
+static cbe_status visit(void *user, const char *where, const char *text, size_t length, bool *stop,
+                        cbe_error *err)
 {
     visited *v = user;
     (void)err, (void)stop;
@@ -40,18 +50,25 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size == 0) return 0;
     const unsigned how = data[0];
     const char *path = fuzz_file(how & 4 ? "x.jsonl" : "x.txt", data + 1, size - 1);
-    const cbe_documents_options options = {(cbe_documents_kind)(how % CBE_N_DOCUMENTS_KINDS), how & 8 ? "b" : NULL, NULL};
+    const cbe_documents_options options = {(cbe_documents_kind)(how % CBE_N_DOCUMENTS_KINDS),
+                                           how & 8 ? "b" : NULL, NULL};
     cbe_error err = {0};
     visited v = {0};
     bool stop = false;
-    const bool read = fuzz_succeeded(cbe_documents_visit(path, &options, visit, &v, &stop, &err), &err);
+    const bool read =
+        fuzz_succeeded(cbe_documents_visit(path, &options, visit, &v, &stop, &err), &err);
     if (v.longest > LONG_DOCUMENT) return 0;
     cbe_tokens tokens = {0};
     const size_t context = 1 + (how >> 5), most = how & 16 ? 5 : 0;
-    if (!fuzz_succeeded(cbe_tokens_from_texts(&tokens, tokenizer, 1, &path, &options, context, most, &err), &err)) return 0;
-    fuzz_expect(read || most, "what cannot be read to its end is not tokenised, unless less is asked for");
+    if (!fuzz_succeeded(
+            cbe_tokens_from_texts(&tokens, tokenizer, 1, &path, &options, context, most, &err),
+            &err))
+        return 0;
+    fuzz_expect(read || most,
+                "what cannot be read to its end is not tokenised, unless less is asked for");
     fuzz_expect(most || tokens.n_documents == v.n, "every document is tokenised");
-    fuzz_expect(cbe_tokens_check(&tokens, cbe_tokenizer_vocab_size(tokenizer), &err) == CBE_OK, "ids are of the vocabulary");
+    fuzz_expect(cbe_tokens_check(&tokens, cbe_tokenizer_vocab_size(tokenizer), &err) == CBE_OK,
+                "ids are of the vocabulary");
     cbe_tokens_free(&tokens);
     return 0;
 }

@@ -6,7 +6,8 @@
 
 /** Encodes a text of length bytes, and decodes the ids again. */
 void fuzz_encode(const cbe_tokenizer *tokenizer, const char *text, size_t length);
-/** The same with a short text of several scripts, and decodes the first ids of the vocabulary; then frees the tokenizer. */
+/** The same with a short text of several scripts, and decodes the first ids of the vocabulary; then
+ * frees the tokenizer. */
 void fuzz_use_tokenizer(cbe_tokenizer *tokenizer);
 
 #endif

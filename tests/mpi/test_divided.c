@@ -1,6 +1,7 @@
 /*
- * Objectives whose tokens are divided over 3 processes, beside the same objective of all tokens in one: energies, gradients, energies
- * per token and constants, through a lens and in the whole model. And hidden states that they give one another.
+ * Objectives whose tokens are divided over 3 processes, beside the same objective of all tokens in
+ * one: energies, gradients, energies per token and constants, through a lens and in the whole
+ * model. And hidden states that they give one another.
  */
 #include <math.h>
 #include <stdio.h>
@@ -37,7 +38,8 @@ static void open_problem(problem *p, const char *name)
     const cbe_model_config *config = cbe_model_get_config(p->model);
     p->d = config->hidden_size;
     p->n_blocks = config->n_layers;
-    for (size_t i = 0; i < MOST; i++) p->ids[i] = (int64_t)((i * i * 7 + i / 5) % config->vocab_size);
+    for (size_t i = 0; i < MOST; i++)
+        p->ids[i] = (int64_t)((i * i * 7 + i / 5) % config->vocab_size);
     p->tokens = (cbe_tokens){.n_sequences = B, .context_length = S, .ids = p->ids};
     memset(p->layers, 0, sizeof p->layers);
     p->layers[1] = p->layers[p->n_blocks] = true;
@@ -53,8 +55,11 @@ typedef struct {
 static void make(made *m, problem *p, const cbe_extraction_options *options, size_t first, size_t n)
 {
     const cbe_tokens share = {.n_sequences = n, .context_length = S, .ids = p->ids + first * S};
-    cbe_assert_ok(cbe_hidden_states_capture(&m->states, p->model, &share, p->layers, NULL, NULL, &err), &err);
-    cbe_assert_ok(cbe_layer_objective_create(&m->layer, m->states, cbe_model_decoder(p->model), options, &err), &err);
+    cbe_assert_ok(
+        cbe_hidden_states_capture(&m->states, p->model, &share, p->layers, NULL, NULL, &err), &err);
+    cbe_assert_ok(cbe_layer_objective_create(&m->layer, m->states, cbe_model_decoder(p->model),
+                                             options, &err),
+                  &err);
     m->objective = NULL;
 }
 
@@ -72,17 +77,23 @@ typedef struct {
 
 static void ask(made *m, size_t d, const double *v, answers *a)
 {
-    if (!m->objective) cbe_assert_ok(cbe_layer_objective_set(m->layer, 1, &m->objective, &err), &err);
+    if (!m->objective)
+        cbe_assert_ok(cbe_layer_objective_set(m->layer, 1, &m->objective, &err), &err);
     a->n = cbe_objective_n_tokens(m->objective);
     a->grad = malloc(M * d * sizeof *a->grad);
-    cbe_assert_ok(cbe_objective_eval(m->objective, M, v, a->energy, a->grad, a->per_token, &err), &err);
-    cbe_assert_ok(cbe_objective_eval_optimal(m->objective, M, v, a->optimal, a->constant, NULL, NULL, &err), &err);
+    cbe_assert_ok(cbe_objective_eval(m->objective, M, v, a->energy, a->grad, a->per_token, &err),
+                  &err);
+    cbe_assert_ok(
+        cbe_objective_eval_optimal(m->objective, M, v, a->optimal, a->constant, NULL, NULL, &err),
+        &err);
 }
 
-/* Differences are counted and told: an assertion that ends the test in one process would leave the others waiting. */
+/* Differences are counted and told: an assertion that ends the test in one process would leave the
+ * others waiting. */
 static size_t n_differences;
 
-static void near(const double *got, const double *want, size_t n, double absolute, double relative, const char *what, const char *of)
+static void near(const double *got, const double *want, size_t n, double absolute, double relative,
+                 const char *what, const char *of)
 {
     const size_t i = cbe_first_difference(got, want, n, absolute, relative);
     if (i == n) return;
@@ -90,14 +101,16 @@ static void near(const double *got, const double *want, size_t n, double absolut
     n_differences++;
 }
 
-static void compare(size_t d, const answers *got, const answers *want, bool optimal, const char *what)
+static void compare(size_t d, const answers *got, const answers *want, bool optimal,
+                    const char *what)
 {
     const double n_got = (double)got->n, n_want = (double)want->n;
     double top = 0;
     for (size_t k = 0; k < M * d; k++) top = fmax(top, fabs(want->grad[k]));
     near(&n_got, &n_want, 1, 0, 0, what, "number of tokens");
-    /* Hidden states and logits are float32, and the forward pass of fewer sequences at once rounds them differently: cross-entropies
-     * move by the steps of one logit. The gradient of optimal ablation moves with its constant, which is settled where energies are. */
+    /* Hidden states and logits are float32, and the forward pass of fewer sequences at once rounds
+     * them differently: cross-entropies move by the steps of one logit. The gradient of optimal
+     * ablation moves with its constant, which is settled where energies are. */
     near(got->energy, want->energy, M, 3e-6, 1e-5, what, "energy");
     near(got->grad, want->grad, M * d, (optimal ? 1e-3 : 1e-5) * top, 0, what, "gradient");
     near(got->per_token, want->per_token, M * want->n, 2e-5, 1e-4, what, "energy of a token");
@@ -105,7 +118,8 @@ static void compare(size_t d, const answers *got, const answers *want, bool opti
 }
 
 /* Rank 0 asks both, of all tokens, a sample, and what is held out; the others answer. */
-static void check(problem *p, const cbe_processes *all, cbe_extraction_options options, const char *what)
+static void check(problem *p, const cbe_processes *all, cbe_extraction_options options,
+                  const char *what)
 {
     made divided, whole;
     const size_t rank = cbe_processes_rank(all), size = cbe_processes_size(all);
@@ -132,7 +146,8 @@ static void check(problem *p, const cbe_processes *all, cbe_extraction_options o
         }
         release(&whole);
     } else {
-        cbe_assert_ok(cbe_extract_assist(divided.layer, cbe_model_decoder(p->model), &shared, &err), &err);
+        cbe_assert_ok(cbe_extract_assist(divided.layer, cbe_model_decoder(p->model), &shared, &err),
+                      &err);
     }
     release(&divided);
     free(v);
@@ -147,7 +162,8 @@ static void check_all(const cbe_processes *all, bool whole_model, const char *na
             for (size_t skip = 0; skip < 2; skip++) {
                 cbe_extraction_options options;
                 char what[120];
-                snprintf(what, sizeof what, "%s, %s, %s, %s, skip %zu", name, whole_model ? "model" : "lens", ablations[a],
+                snprintf(what, sizeof what, "%s, %s, %s, %s, skip %zu", name,
+                         whole_model ? "model" : "lens", ablations[a],
                          cbe_objective_name((cbe_objective_kind)kind), skip);
                 cbe_extraction_options_init(&options);
                 options.ablation = (cbe_ablation)a;
@@ -200,13 +216,15 @@ static void layer__that_cannot_be_set_is_told_and_another_can(void **state)
     cbe_model_close(p.model);
 }
 
-/* A vocabulary large enough for rough evaluations; sequences long enough for the very bits of one process. */
+/* A vocabulary large enough for rough evaluations; sequences long enough for the very bits of one
+ * process. */
 static void rough__has_the_bits_of_one_process(void **state)
 {
     enum { LENGTH = 64, SEQUENCES = 5, TOKENS = SEQUENCES * LENGTH, HIDDEN = 8, VOCAB = 17000 };
     const cbe_processes *all = *state;
     const size_t rank = cbe_processes_rank(all), size = cbe_processes_size(all);
-    const size_t first = SEQUENCES * rank / size * LENGTH, n = SEQUENCES * (rank + 1) / size * LENGTH - first;
+    const size_t first = SEQUENCES * rank / size * LENGTH,
+                 n = SEQUENCES * (rank + 1) / size * LENGTH - first;
     static float hidden[TOKENS * HIDDEN], gamma[HIDDEN], unembedding[VOCAB * HIDDEN], bias[VOCAB];
     double v[2 * HIDDEN], energy[2][2], grad[2][2 * HIDDEN];
     for (size_t i = 0; i < TOKENS * HIDDEN; i++) hidden[i] = (float)sin((double)(i * i % 1009));
@@ -214,20 +232,30 @@ static void rough__has_the_bits_of_one_process(void **state)
     for (size_t i = 0; i < HIDDEN; i++) gamma[i] = 1;
     for (size_t i = 0; i < VOCAB; i++) bias[i] = i % 9 == 0 ? 5 : -4;
     for (size_t i = 0; i < 2 * HIDDEN; i++) v[i] = sin((double)i + 1) / 2;
-    const cbe_decoder decoder = {.hidden_size = HIDDEN, .vocab_size = VOCAB, .norm = CBE_NORM_RMS, .norm_eps = 1e-5, .gamma = gamma,
-                                 .unembedding = unembedding, .bias = bias};
+    const cbe_decoder decoder = {.hidden_size = HIDDEN,
+                                 .vocab_size = VOCAB,
+                                 .norm = CBE_NORM_RMS,
+                                 .norm_eps = 1e-5,
+                                 .gamma = gamma,
+                                 .unembedding = unembedding,
+                                 .bias = bias};
     size_t not_rough = 0;
     for (int whole = 0; whole < 2; whole++) {
-        cbe_lens_options options = {.n_tokens = whole ? TOKENS : n, .max_batch = 2, .sequence_tokens = LENGTH};
+        cbe_lens_options options = {
+            .n_tokens = whole ? TOKENS : n, .max_batch = 2, .sequence_tokens = LENGTH};
         if (!whole) {
             options.processes = all;
             options.first_token = first;
         }
         cbe_objective *objective;
         cbe_assert_ok(cbe_lens_objective_create(&objective, &decoder, &options, &err), &err);
-        cbe_assert_ok(cbe_lens_objective_set_layer(objective, whole ? hidden : hidden + first * HIDDEN, (cbe_translator){NULL, NULL}, &err), &err);
+        cbe_assert_ok(cbe_lens_objective_set_layer(objective,
+                                                   whole ? hidden : hidden + first * HIDDEN,
+                                                   (cbe_translator){NULL, NULL}, &err),
+                      &err);
         not_rough += !cbe_objective_set_rough(objective, true);
-        cbe_assert_ok(cbe_objective_eval(objective, 2, v, energy[whole], grad[whole], NULL, &err), &err);
+        cbe_assert_ok(cbe_objective_eval(objective, 2, v, energy[whole], grad[whole], NULL, &err),
+                      &err);
         cbe_objective_free(objective);
     }
     assert_int_equal(not_rough, 0);
@@ -235,7 +263,8 @@ static void rough__has_the_bits_of_one_process(void **state)
     assert_memory_equal(grad[0], grad[1], sizeof *grad);
 }
 
-/* What each captured of all layers becomes two layers of other sequences, bit for bit; `keep` differs from process to process. */
+/* What each captured of all layers becomes two layers of other sequences, bit for bit; `keep`
+ * differs from process to process. */
 static void states__that_are_traded_are_those_captured(void **state)
 {
     enum { LENGTH = 128, SEQUENCES = 5, TOKENS = SEQUENCES * LENGTH };
@@ -252,11 +281,16 @@ static void states__that_are_traded_are_those_captured(void **state)
     bool captured[16] = {false}, keep[16] = {false};
     for (size_t i = 0; i < 3; i++) captured[i] = true;
     keep[rank] = keep[rank == 0 ? 2 : 0] = true;
-    const cbe_tokens part = {.n_sequences = first[rank + 1] - first[rank], .context_length = LENGTH, .ids = ids + first[rank] * LENGTH};
-    const cbe_tokens own = {.n_sequences = n[rank], .context_length = LENGTH, .ids = ids + from[rank] * LENGTH,
+    const cbe_tokens part = {.n_sequences = first[rank + 1] - first[rank],
+                             .context_length = LENGTH,
+                             .ids = ids + first[rank] * LENGTH};
+    const cbe_tokens own = {.n_sequences = n[rank],
+                            .context_length = LENGTH,
+                            .ids = ids + from[rank] * LENGTH,
                             .derangement = rank == 1 ? derangement : NULL};
     cbe_hidden_states *got, *want;
-    cbe_assert_ok(cbe_hidden_states_capture(&got, p.model, &part, captured, NULL, NULL, &err), &err);
+    cbe_assert_ok(cbe_hidden_states_capture(&got, p.model, &part, captured, NULL, NULL, &err),
+                  &err);
     cbe_assert_ok(cbe_hidden_states_trade(got, all, first, &own, from[rank], keep, &err), &err);
     cbe_assert_ok(cbe_hidden_states_capture(&want, p.model, &own, keep, NULL, NULL, &err), &err);
     size_t wrong = cbe_hidden_states_end(got) != cbe_hidden_states_end(want);
@@ -271,7 +305,8 @@ static void states__that_are_traded_are_those_captured(void **state)
     }
     wrong += memcmp(cbe_hidden_states_ids(got), own.ids, tokens * sizeof *own.ids) != 0;
     wrong += (cbe_hidden_states_derangement(got) != NULL) != (rank == 1);
-    if (rank == 1) wrong += memcmp(cbe_hidden_states_derangement(got), derangement, sizeof derangement) != 0;
+    if (rank == 1)
+        wrong += memcmp(cbe_hidden_states_derangement(got), derangement, sizeof derangement) != 0;
     free(a);
     free(b);
     cbe_hidden_states_close(got);

@@ -24,7 +24,8 @@ static void sum__is_that_of_all(void **state)
     double x[1000];
     for (size_t i = 0; i < 1000; i++) x[i] = (double)(i + 1) * (double)(rank + 1) / 3;
     cbe_processes_sum(p, 1000, x);
-    for (size_t i = 0; i < 1000; i++) assert_true(fabs(x[i] - (double)(i + 1) * (double)(size * (size + 1)) / 6) < 1e-9);
+    for (size_t i = 0; i < 1000; i++)
+        assert_true(fabs(x[i] - (double)(i + 1) * (double)(size * (size + 1)) / 6) < 1e-9);
     /* The same bits in all. */
     double first[1000];
     memcpy(first, x, sizeof x);
@@ -65,7 +66,8 @@ static void list__and_join_are_in_the_order_of_ranks(void **state)
     assert_int_equal(before, lower[rank]);
     /* One has nothing. */
     const size_t counts[3] = {2, 0, 3};
-    const double mine[3] = {(double)rank, (double)rank + 0.25, (double)rank + 0.5}, want[5] = {0, 0.25, 2, 2.25, 2.5};
+    const double mine[3] = {(double)rank, (double)rank + 0.25, (double)rank + 0.5},
+                 want[5] = {0, 0.25, 2, 2.25, 2.5};
     double joined[5];
     cbe_processes_join(p, mine, counts, joined);
     assert_memory_equal(joined, want, sizeof want);
@@ -80,12 +82,16 @@ static void fetch_rows__brings_them_in_the_order_asked(void **state)
     for (size_t i = first[rank]; i < first[rank + 1]; i++)
         for (size_t k = 0; k < WIDTH; k++) rows[i - first[rank]][k] = (float)(10 * i + k);
     const size_t wanted[3][6] = {{6, 0, 2, 6, 1, 3}, {1, 4, 0, 5, 2, 3}, {0}}, n[3] = {6, 6, 1};
-    cbe_assert_ok(cbe_processes_fetch_rows(p, first, WIDTH, rows[0], n[rank], wanted[rank], got[0], &err), &err);
+    cbe_assert_ok(
+        cbe_processes_fetch_rows(p, first, WIDTH, rows[0], n[rank], wanted[rank], got[0], &err),
+        &err);
     for (size_t i = 0; i < n[rank]; i++)
-        for (size_t k = 0; k < WIDTH; k++) assert_true(got[i][k] == (float)(10 * wanted[rank][i] + k));
+        for (size_t k = 0; k < WIDTH; k++)
+            assert_true(got[i][k] == (float)(10 * wanted[rank][i] + k));
     /* One that has no memory for it: all are told. */
     cbe_memory_fail_after(rank == 1 ? 0 : -1);
-    const cbe_status st = cbe_processes_fetch_rows(p, first, WIDTH, rows[0], n[rank], wanted[rank], got[0], &err);
+    const cbe_status st =
+        cbe_processes_fetch_rows(p, first, WIDTH, rows[0], n[rank], wanted[rank], got[0], &err);
     cbe_memory_fail_after(-1);
     assert_int_equal(st, CBE_ERR_NOMEM);
     assert_non_null(strstr(err.message, "process 1: "));
@@ -96,7 +102,9 @@ static void agree__tells_all_of_the_lowest_that_failed(void **state)
     const cbe_processes *p = all_of(state);
     const size_t rank = cbe_processes_rank(p);
     cbe_assert_ok(cbe_processes_agree(p, CBE_OK, &err), &err);
-    cbe_status st = rank == 0 ? CBE_OK : cbe_fail(&err, rank == 1 ? CBE_ERR_IO : CBE_ERR_ARG, -1, "file %zu is missing", rank);
+    cbe_status st = rank == 0 ? CBE_OK
+                              : cbe_fail(&err, rank == 1 ? CBE_ERR_IO : CBE_ERR_ARG, -1,
+                                         "file %zu is missing", rank);
     assert_int_equal(cbe_processes_agree(p, st, &err), CBE_ERR_IO);
     assert_string_equal(err.message, "process 1: file 1 is missing");
     st = cbe_fail(&err, CBE_ERR_ARG, -1, "the same everywhere");
@@ -110,7 +118,8 @@ static void messages__come_whole_and_in_order(void **state)
     enum { N = 20 };
     for (size_t i = 0; i < N && cbe_processes_rank(p) > 0; i++) {
         char text[400];
-        const size_t bytes = (size_t)snprintf(text, sizeof text, "%zu %zu %*s", cbe_processes_rank(p), i, (int)(i * 10 + 1), "");
+        const size_t bytes = (size_t)snprintf(text, sizeof text, "%zu %zu %*s",
+                                              cbe_processes_rank(p), i, (int)(i * 10 + 1), "");
         cbe_assert_ok(cbe_processes_send(p, bytes + 1, text, &err), &err);
     }
     size_t next[3] = {0, 0, 0};
@@ -128,7 +137,8 @@ static void messages__come_whole_and_in_order(void **state)
     size_t from, bytes;
     void *data;
     cbe_assert_ok(cbe_processes_agree(p, CBE_OK, &err), &err);
-    if (cbe_processes_rank(p) == 0) cbe_assert_ok(cbe_processes_receive(p, false, &from, &bytes, &data, &err), &err);
+    if (cbe_processes_rank(p) == 0)
+        cbe_assert_ok(cbe_processes_receive(p, false, &from, &bytes, &data, &err), &err);
     if (cbe_processes_rank(p) == 0) assert_null(data);
 }
 

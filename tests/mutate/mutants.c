@@ -96,25 +96,13 @@ static void damage_bytes(mutant *m, size_t at, uint64_t *state)
     unsigned char bytes[16];
     const size_t n = part(m, at, state);
     switch (mutant_random(state, 9)) {
-    case 0:
-        m->data[at] ^= (unsigned char)(1u << mutant_random(state, 8));
-        break;
-    case 1:
-        m->data[at] = (unsigned char)mutant_random(state, 256);
-        break;
+    case 0: m->data[at] ^= (unsigned char)(1u << mutant_random(state, 8)); break;
+    case 1: m->data[at] = (unsigned char)mutant_random(state, 256); break;
     case 2:
-    case 3:
-        set_integer(m, at, state);
-        break;
-    case 4:
-        m->data[at] += mutant_random(state, 2) ? 1 : 0xff;
-        break;
-    case 5: /* the file is cut */
-        m->size = at;
-        break;
-    case 6: /* a part is missing */
-        splice(m, at, n, NULL, 0);
-        break;
+    case 3: set_integer(m, at, state); break;
+    case 4: m->data[at] += mutant_random(state, 2) ? 1 : 0xff; break;
+    case 5: /* the file is cut */ m->size = at; break;
+    case 6: /* a part is missing */ splice(m, at, n, NULL, 0); break;
     case 7: { /* a part is there twice */
         unsigned char *copy = grown(NULL, n);
         memcpy(copy, m->data + at, n);

@@ -39,7 +39,8 @@ enum {
     PATH_SIZE = 1024
 };
 
-/* A set of files, each "FROM>TO": FROM is a fixture of tests/golden, or a file that is made here. */
+/* A set of files, each "FROM>TO": FROM is a fixture of tests/golden, or a file that is made
+ * here. */
 typedef struct {
     const char *format;
     mutant_kind kind;

@@ -20,7 +20,8 @@ static double *doubles(size_t count)
 static double *log_probs(const cbe_ablation_case *c, const double *hidden)
 {
     const cbe_model_config *config = cbe_model_get_config(c->model);
-    const size_t n = c->n_sequences * c->context_length, d = config->hidden_size, vocab = config->vocab_size;
+    const size_t n = c->n_sequences * c->context_length, d = config->hidden_size,
+                 vocab = config->vocab_size;
     double *work = doubles((config->n_layers + 1 - c->first) * n * d), *logits = doubles(n * vocab);
     memcpy(work, hidden, n * d * sizeof *work);
     cbe_model_ref_suffix(c->model, c->first, c->n_sequences, c->context_length, work, logits);
@@ -41,21 +42,27 @@ static size_t top_of(size_t n, const double *x)
     return top;
 }
 
-void cbe_ablation_ref(const cbe_ablation_case *c, size_t m, const double *vectors, double out[CBE_N_EFFECTS])
+void cbe_ablation_ref(const cbe_ablation_case *c, size_t m, const double *vectors,
+                      double out[CBE_N_EFFECTS])
 {
     const size_t length = c->context_length, each = length - c->skip, n = c->n_sequences * each;
-    const size_t d = cbe_model_get_config(c->model)->hidden_size, vocab = cbe_model_get_config(c->model)->vocab_size;
-    double *counted = doubles(n * d), *changed = doubles(n * d), *ablated = doubles(c->n_sequences * length * d);
+    const size_t d = cbe_model_get_config(c->model)->hidden_size,
+                 vocab = cbe_model_get_config(c->model)->vocab_size;
+    double *counted = doubles(n * d), *changed = doubles(n * d),
+           *ablated = doubles(c->n_sequences * length * d);
     memcpy(ablated, c->hidden, c->n_sequences * length * d * sizeof *ablated);
 #define AT(token) ((token) / each * length + c->skip + (token) % each)
-    for (size_t i = 0; i < n; i++) memcpy(counted + i * d, c->hidden + AT(i) * d, d * sizeof *counted);
+    for (size_t i = 0; i < n; i++)
+        memcpy(counted + i * d, c->hidden + AT(i) * d, d * sizeof *counted);
     cbe_subspace_ref(m, d, vectors, c->ablation, n, counted, c->derangement, changed);
-    for (size_t i = 0; i < n; i++) memcpy(ablated + AT(i) * d, changed + i * d, d * sizeof *changed);
+    for (size_t i = 0; i < n; i++)
+        memcpy(ablated + AT(i) * d, changed + i * d, d * sizeof *changed);
     double *clean = log_probs(c, c->hidden), *dirty = log_probs(c, ablated), n_labelled = 0;
     memset(out, 0, CBE_N_EFFECTS * sizeof *out);
     for (size_t i = 0; i < n; i++) {
         const double *p = clean + AT(i) * vocab, *q = dirty + AT(i) * vocab;
-        for (size_t t = 0; t < vocab; t++) out[CBE_EFFECT_KL] += exp(p[t]) * (p[t] - q[t]) / (double)n;
+        for (size_t t = 0; t < vocab; t++)
+            out[CBE_EFFECT_KL] += exp(p[t]) * (p[t] - q[t]) / (double)n;
         out[CBE_EFFECT_TOP1] += (top_of(vocab, p) != top_of(vocab, q)) / (double)n;
         if (i % each + 1 == each) continue;
         const size_t label = (size_t)c->ids[AT(i) + 1];

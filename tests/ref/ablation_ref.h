@@ -1,8 +1,10 @@
 /*
- * ablation_ref.h - effects of taking a subspace out of a layer, in float64, as their definitions read.
+ * ablation_ref.h - effects of taking a subspace out of a layer, in float64, as their definitions
+ * read.
  *
- * The plain twin of src/causal/ablation.c: hidden states are ablated by the normal equations (subspace_ref.h), the twin of the
- * forward pass runs on from there, and both distributions are written out.
+ * The plain twin of src/causal/ablation.c: hidden states are ablated by the normal equations
+ * (subspace_ref.h), the twin of the forward pass runs on from there, and both distributions are
+ * written out.
  */
 #ifndef CBE_TESTS_ABLATION_REF_H
 #define CBE_TESTS_ABLATION_REF_H
@@ -21,6 +23,7 @@ typedef struct {
 } cbe_ablation_case;
 
 /** @param vectors (m, d), rows  @param out [out] kl, ce, top1: their means */
-void cbe_ablation_ref(const cbe_ablation_case *c, size_t m, const double *vectors, double out[CBE_N_EFFECTS]);
+void cbe_ablation_ref(const cbe_ablation_case *c, size_t m, const double *vectors,
+                      double out[CBE_N_EFFECTS]);
 
 #endif

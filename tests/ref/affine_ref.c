@@ -39,11 +39,11 @@ static void eliminate(size_t d, double *m, double *rhs)
         for (size_t k = 0; k < d; k++) rhs[r * d + k] /= m[r * d + r];
 }
 
-void cbe_affine_fit_ref(size_t n, size_t d, const float *hidden, const float *last, double ridge, double *weight,
-                        double *bias)
+void cbe_affine_fit_ref(size_t n, size_t d, const float *hidden, const float *last, double ridge,
+                        double *weight, double *bias)
 {
-    double *s = calloc(d * d, sizeof *s), *c = calloc(d * d, sizeof *c), *mean_x = calloc(d, sizeof *mean_x),
-           *mean_r = calloc(d, sizeof *mean_r), total = 0;
+    double *s = calloc(d * d, sizeof *s), *c = calloc(d * d, sizeof *c),
+           *mean_x = calloc(d, sizeof *mean_x), *mean_r = calloc(d, sizeof *mean_r), total = 0;
     for (size_t i = 0; i < n; i++) {
         const double w = square_weight(d, last + i * d);
         total += w;
@@ -62,7 +62,8 @@ void cbe_affine_fit_ref(size_t n, size_t d, const float *hidden, const float *la
             for (size_t k = 0; k < d; k++) {
                 const double x = w * ((double)hidden[i * d + j] - mean_x[j]);
                 s[j * d + k] += x * ((double)hidden[i * d + k] - mean_x[k]);
-                c[j * d + k] += x * ((double)last[i * d + k] - (double)hidden[i * d + k] - mean_r[k]);
+                c[j * d + k] +=
+                    x * ((double)last[i * d + k] - (double)hidden[i * d + k] - mean_r[k]);
             }
     }
     for (size_t k = 0; k < d; k++) s[k * d + k] *= 1 + ridge;
@@ -80,15 +81,16 @@ void cbe_affine_fit_ref(size_t n, size_t d, const float *hidden, const float *la
     free(s);
 }
 
-double cbe_affine_error_ref(size_t n, size_t d, const float *hidden, const float *last, const double *weight,
-                            const double *bias)
+double cbe_affine_error_ref(size_t n, size_t d, const float *hidden, const float *last,
+                            const double *weight, const double *bias)
 {
     double error = 0;
     for (size_t i = 0; i < n; i++) {
         const double w = square_weight(d, last + i * d);
         for (size_t o = 0; o < d; o++) {
             double r = (double)last[i * d + o] - (double)hidden[i * d + o] - (bias ? bias[o] : 0);
-            for (size_t k = 0; weight && k < d; k++) r -= weight[o * d + k] * (double)hidden[i * d + k];
+            for (size_t k = 0; weight && k < d; k++)
+                r -= weight[o * d + k] * (double)hidden[i * d + k];
             error += w * r * r;
         }
     }

@@ -19,8 +19,8 @@ static double log_sum_exp(size_t n, const double *x)
     return top + log(sum);
 }
 
-void cbe_lens_measures_ref(size_t n, const double *final_logits, const double *lens_logits, int64_t label,
-                           double out[CBE_N_LENS_MEASURES])
+void cbe_lens_measures_ref(size_t n, const double *final_logits, const double *lens_logits,
+                           int64_t label, double out[CBE_N_LENS_MEASURES])
 {
     const double lse_p = log_sum_exp(n, final_logits), lse_q = log_sum_exp(n, lens_logits);
     double kl = 0, entropy = 0;

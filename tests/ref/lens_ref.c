@@ -6,11 +6,13 @@
 #include <string.h>
 
 typedef struct {
-    double *x, *y, *logits, *slope; /* lens state (d), normalised (d), logits (V), d cap / d raw (V) */
-    double s;                       /* sqrt(mean square + eps) */
+    /* lens state (d), normalised (d), logits (V), d cap / d raw (V) */
+    double *x, *y, *logits, *slope;
+    double s; /* sqrt(mean square + eps) */
 } forward_state;
 
-static void forward(const cbe_decoder *decoder, cbe_translator t, const double *hidden, forward_state *f)
+static void forward(const cbe_decoder *decoder, cbe_translator t, const double *hidden,
+                    forward_state *f)
 {
     const size_t d = decoder->hidden_size, v = decoder->vocab_size;
     for (size_t i = 0; i < d; i++) {
@@ -63,7 +65,8 @@ static void backward(const cbe_decoder *decoder, cbe_translator t, const forward
     for (size_t i = 0; i < d; i++) grad_hidden[i] = grad_x[i];
     if (t.weight)
         for (size_t i = 0; i < d; i++)
-            for (size_t k = 0; k < d; k++) grad_hidden[k] += (double)t.weight[i * d + k] * grad_x[i];
+            for (size_t k = 0; k < d; k++)
+                grad_hidden[k] += (double)t.weight[i * d + k] * grad_x[i];
     free(grad_y);
     free(grad_x);
 }
@@ -90,8 +93,8 @@ static void free_state(forward_state *f)
     free(f->slope);
 }
 
-void cbe_lens_logits_ref(const cbe_decoder *decoder, cbe_translator translator, const double *hidden,
-                         double *logits)
+void cbe_lens_logits_ref(const cbe_decoder *decoder, cbe_translator translator,
+                         const double *hidden, double *logits)
 {
     forward_state f = make_state(decoder->hidden_size, decoder->vocab_size);
     forward(decoder, translator, hidden, &f);
@@ -100,14 +103,15 @@ void cbe_lens_logits_ref(const cbe_decoder *decoder, cbe_translator translator, 
 }
 
 double cbe_lens_energy_ref(const cbe_decoder *decoder, const cbe_lens_options *options,
-                           const float *hidden, cbe_translator translator, const double *v, double constant,
-                           double *energy_per_token, double *grad)
+                           const float *hidden, cbe_translator translator, const double *v,
+                           double constant, double *energy_per_token, double *grad)
 {
     const size_t n = options->n_tokens, d = decoder->hidden_size, vocab = decoder->vocab_size;
     forward_state f = make_state(d, vocab);
-    double *mean = calloc(d, sizeof *mean), *h = calloc(d, sizeof *h), *delta = calloc(d, sizeof *delta),
-           *log_p = calloc(vocab, sizeof *log_p), *log_q = calloc(vocab, sizeof *log_q),
-           *grad_logits = calloc(vocab, sizeof *grad_logits), *grad_h = calloc(d, sizeof *grad_h);
+    double *mean = calloc(d, sizeof *mean), *h = calloc(d, sizeof *h),
+           *delta = calloc(d, sizeof *delta), *log_p = calloc(vocab, sizeof *log_p),
+           *log_q = calloc(vocab, sizeof *log_q), *grad_logits = calloc(vocab, sizeof *grad_logits),
+           *grad_h = calloc(d, sizeof *grad_h);
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0; k < d; k++) mean[k] += (double)hidden[i * d + k] / (double)n;
     if (grad) memset(grad, 0, d * sizeof *grad);
@@ -140,9 +144,9 @@ double cbe_lens_energy_ref(const cbe_decoder *decoder, const cbe_lens_options *o
         counted++;
         if (!grad) continue;
         for (size_t j = 0; j < vocab; j++)
-            grad_logits[j] = exp(log_q[j]) - (options->kind == CBE_OBJECTIVE_CE
-                                                  ? (double)(j == (size_t)label)
-                                                  : exp(log_p[j]));
+            grad_logits[j] =
+                exp(log_q[j]) -
+                (options->kind == CBE_OBJECTIVE_CE ? (double)(j == (size_t)label) : exp(log_p[j]));
         backward(decoder, translator, &f, grad_logits, grad_h);
         /* h' = h - (delta . v) v */
         double along = 0;

@@ -16,7 +16,8 @@ static double *doubles(size_t count)
 }
 
 /* Logits (B S, V) behind the stream `hidden`. */
-static double *run(const cbe_model *model, const cbe_model_objective_options *o, size_t first, const double *hidden)
+static double *run(const cbe_model *model, const cbe_model_objective_options *o, size_t first,
+                   const double *hidden)
 {
     const cbe_model_config *c = cbe_model_get_config(model);
     const size_t n = o->n_sequences * o->context_length, d = c->hidden_size;
@@ -40,16 +41,21 @@ static double divergence(size_t n, const double *clean, const double *ablated, i
     const double lse = log_sum(n, clean), ablated_lse = log_sum(n, ablated);
     if (label >= 0) return (ablated_lse - ablated[label]) - (lse - clean[label]);
     double sum = 0;
-    for (size_t t = 0; t < n; t++) sum += exp(clean[t] - lse) * ((clean[t] - lse) - (ablated[t] - ablated_lse));
+    for (size_t t = 0; t < n; t++)
+        sum += exp(clean[t] - lse) * ((clean[t] - lse) - (ablated[t] - ablated_lse));
     return sum;
 }
 
-double cbe_model_energy_ref(const cbe_model *model, const cbe_model_objective_options *o, size_t first, const double *hidden,
-                            const double *v, double constant, bool which, double *per_token)
+double cbe_model_energy_ref(const cbe_model *model, const cbe_model_objective_options *o,
+                            size_t first, const double *hidden, const double *v, double constant,
+                            bool which, double *per_token)
 {
-    const size_t d = cbe_model_get_config(model)->hidden_size, vocab = cbe_model_get_config(model)->vocab_size;
-    const size_t length = o->context_length, each = length - o->skip_positions, n = o->n_sequences * each;
-    double *ablated = doubles(o->n_sequences * length * d), *mean = doubles(d), counted = 0, total = 0;
+    const size_t d = cbe_model_get_config(model)->hidden_size,
+                 vocab = cbe_model_get_config(model)->vocab_size;
+    const size_t length = o->context_length, each = length - o->skip_positions,
+                 n = o->n_sequences * each;
+    double *ablated = doubles(o->n_sequences * length * d), *mean = doubles(d), counted = 0,
+           total = 0;
     size_t n_mean = 0, n_rows = 0;
     memcpy(ablated, hidden, o->n_sequences * length * d * sizeof *ablated);
 #define AT(token) (((token) / each * length + o->skip_positions + (token) % each))
@@ -63,7 +69,8 @@ double cbe_model_energy_ref(const cbe_model *model, const cbe_model_objective_op
         for (size_t k = 0; k < d; k++) {
             double delta = hidden[AT(i) * d + k];
             if (o->ablation == CBE_ABLATE_MEAN) delta -= mean[k] / (double)n_mean;
-            if (o->ablation == CBE_ABLATE_RESAMPLE) delta -= hidden[AT((size_t)o->derangement[i]) * d + k];
+            if (o->ablation == CBE_ABLATE_RESAMPLE)
+                delta -= hidden[AT((size_t)o->derangement[i]) * d + k];
             c += delta * v[k];
         }
         for (size_t k = 0; k < d; k++) ablated[AT(i) * d + k] -= c * v[k];
@@ -72,8 +79,9 @@ double cbe_model_energy_ref(const cbe_model *model, const cbe_model_objective_op
     for (size_t i = 0; i < n; i++) {
         if ((o->held_out && o->held_out[i]) != which) continue;
         if (o->kind == CBE_OBJECTIVE_CE && o->labels[i] < 0) continue;
-        const double energy = divergence(vocab, clean_logits + AT(i) * vocab, logits + AT(i) * vocab,
-                                         o->kind == CBE_OBJECTIVE_CE ? o->labels[i] : -1);
+        const double energy =
+            divergence(vocab, clean_logits + AT(i) * vocab, logits + AT(i) * vocab,
+                       o->kind == CBE_OBJECTIVE_CE ? o->labels[i] : -1);
         if (per_token) per_token[n_rows] = energy;
         n_rows++;
         counted++;

@@ -49,18 +49,12 @@ static void product(size_t rows, size_t columns, const cbe_linear *w, const doub
 double cbe_model_ref_activation(cbe_activation kind, double z)
 {
     switch (kind) {
-    case CBE_SILU:
-        return z / (1 + exp(-z));
-    case CBE_GELU:
-        return z * erfc(-z / sqrt(2)) / 2;
-    case CBE_GELU_TANH:
-        return z / 2 * (1 + tanh(sqrt(2 / acos(-1)) * (z + 0.044715 * z * z * z)));
-    case CBE_QUICK_GELU:
-        return z / (1 + exp(-1.702 * z));
-    case CBE_RELU:
-        return z > 0 ? z : 0;
-    default:
-        return NAN;
+    case CBE_SILU: return z / (1 + exp(-z));
+    case CBE_GELU: return z * erfc(-z / sqrt(2)) / 2;
+    case CBE_GELU_TANH: return z / 2 * (1 + tanh(sqrt(2 / acos(-1)) * (z + 0.044715 * z * z * z)));
+    case CBE_QUICK_GELU: return z / (1 + exp(-1.702 * z));
+    case CBE_RELU: return z > 0 ? z : 0;
+    default: return NAN;
     }
 }
 
@@ -189,7 +183,8 @@ static void embed(const cbe_model *model, size_t length, const int64_t *ids, dou
     }
 }
 
-/* Blocks from `first` on; hidden: the stream of the sequence before it, layer_gap apart from that before the next. */
+/* Blocks from `first` on; hidden: the stream of the sequence before it, layer_gap apart from that
+ * before the next. */
 static void run_sequence(const cbe_model *model, size_t first, size_t length, size_t layer_gap,
                          double *hidden)
 {

@@ -21,7 +21,8 @@ void cbe_model_ref(const cbe_model *model, size_t n_sequences, size_t context_le
                    const int64_t *ids, double *hidden, double *logits);
 
 /** The blocks from `first` on, and the decoder.
- * @param hidden [in, out] (n_layers + 1 - first, N, d): hidden_states.first goes in; the others come out */
+ * @param hidden [in, out] (n_layers + 1 - first, N, d): hidden_states.first goes in; the others
+ * come out */
 void cbe_model_ref_suffix(const cbe_model *model, size_t first, size_t n_sequences,
                           size_t context_length, double *hidden, double *logits);
 

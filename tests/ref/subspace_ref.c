@@ -32,10 +32,11 @@ static void solve(size_t m, double *a, double *b)
     }
 }
 
-void cbe_subspace_ref(size_t m, size_t d, const double *vectors, cbe_ablation ablation, size_t n, const double *hidden,
-                      const int64_t *derangement, double *out)
+void cbe_subspace_ref(size_t m, size_t d, const double *vectors, cbe_ablation ablation, size_t n,
+                      const double *hidden, const int64_t *derangement, double *out)
 {
-    double *delta = calloc(d, sizeof *delta), *gram = calloc(m * m, sizeof *gram), *x = calloc(m, sizeof *x);
+    double *delta = calloc(d, sizeof *delta), *gram = calloc(m * m, sizeof *gram),
+           *x = calloc(m, sizeof *x);
     double *mean = calloc(d, sizeof *mean);
     assert(delta && gram && x && mean);
     for (size_t i = 0; i < n; i++)
@@ -51,7 +52,8 @@ void cbe_subspace_ref(size_t m, size_t d, const double *vectors, cbe_ablation ab
             for (size_t k = 0; k < d; k++) x[a] += vectors[a * d + k] * delta[k];
             for (size_t b = 0; b < m; b++) {
                 gram[a * m + b] = 0;
-                for (size_t k = 0; k < d; k++) gram[a * m + b] += vectors[a * d + k] * vectors[b * d + k];
+                for (size_t k = 0; k < d; k++)
+                    gram[a * m + b] += vectors[a * d + k] * vectors[b * d + k];
             }
         }
         solve(m, gram, x);

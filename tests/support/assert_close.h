@@ -28,14 +28,17 @@ void cbe_fail_difference(const char *file, int line, size_t index, double got, d
     do {                                                                                           \
         const double *got_ = (got), *want_ = (want);                                               \
         const size_t i_ = cbe_first_difference(got_, want_, (n), (absolute), (relative));          \
-        if (i_ < (n)) cbe_fail_difference(__FILE__, __LINE__, i_, got_[i_], want_[i_], __VA_ARGS__); \
+        if (i_ < (n))                                                                              \
+            cbe_fail_difference(__FILE__, __LINE__, i_, got_[i_], want_[i_], __VA_ARGS__);         \
     } while (0)
 /** The same for arrays of float. */
 #define cbe_assert_close_f32(got, want, n, absolute, relative, ...)                                \
     do {                                                                                           \
         const float *got_ = (got), *want_ = (want);                                                \
         const size_t i_ = cbe_first_difference_f32(got_, want_, (n), (absolute), (relative));      \
-        if (i_ < (n)) cbe_fail_difference(__FILE__, __LINE__, i_, (double)got_[i_], (double)want_[i_], __VA_ARGS__); \
+        if (i_ < (n))                                                                              \
+            cbe_fail_difference(__FILE__, __LINE__, i_, (double)got_[i_], (double)want_[i_],       \
+                                __VA_ARGS__);                                                      \
     } while (0)
 
 /** Asserts CBE_OK and shows the message otherwise. */

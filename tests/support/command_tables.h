@@ -1,8 +1,8 @@
 /*
  * command_tables.h - the option tables of all commands.
  *
- * Programs that use it are linked with -Wl,--wrap=cli_parse: called by a command, cli_parse keeps the
- * command's table and refuses, so that no command ever runs; __real_cli_parse parses.
+ * Programs that use it are linked with -Wl,--wrap=cli_parse: called by a command, cli_parse keeps
+ * the command's table and refuses, so that no command ever runs; __real_cli_parse parses.
  */
 #ifndef CBE_TESTS_COMMAND_TABLES_H
 #define CBE_TESTS_COMMAND_TABLES_H

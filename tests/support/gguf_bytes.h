@@ -17,7 +17,8 @@ void gguf_key(bytes *b, const char *key, uint32_t type);
 /** The head of an array, behind a key of type ARRAY. */
 void gguf_array(bytes *b, uint32_t type, uint64_t count);
 void gguf_pair_u32(bytes *b, const char *key, uint32_t value);
-/** Two dimensions, the fastest first as in the file; tensor types are numbers: 0 f32, 1 f16, 2 q4_0. */
+/** Two dimensions, the fastest first as in the file; tensor types are numbers: 0 f32, 1 f16, 2
+ * q4_0. */
 void gguf_info(bytes *b, const char *name, uint64_t fast, uint64_t slow, uint32_t type,
                uint64_t offset);
 /** Padding, then size bytes that count up. */

@@ -21,7 +21,8 @@ float *cbe_golden_floats(const cbe_safetensors *file, const char *name, size_t *
 int64_t *cbe_golden_ids(const cbe_safetensors *file, const char *name, size_t *n_sequences,
                         size_t *context_length);
 
-/** A float64 tensor of n elements, copied; to free(). Fails the test where it is not there, or another. */
+/** A float64 tensor of n elements, copied; to free(). Fails the test where it is not there, or
+ * another. */
 double *cbe_golden_f64(const cbe_safetensors *file, const char *name, size_t n);
 
 /** A new folder for a test's files; to cbe_temp_remove. */

@@ -4,7 +4,8 @@
 
 #include "cbe/inputs.h"
 
-/** Adds a file, as whoever maps it does, or all that is read of a model. The list takes digests from then on. */
+/** Adds a file, as whoever maps it does, or all that is read of a model. The list takes digests
+ * from then on. */
 void inputs_read(cbe_inputs *inputs, cbe_input_role role, const char *path);
 void inputs_read_model(cbe_inputs *inputs, const char *path);
 

@@ -140,7 +140,8 @@ static unsigned long time_used(pid_t child)
     FILE *file = fopen(path, "r");
     if (file && fgets(text, sizeof text, file)) {
         const char *fields = strrchr(text, ')'); /* the name before it may hold anything */
-        if (fields) sscanf(fields, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system);
+        if (fields)
+            sscanf(fields, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system);
     }
     if (file) fclose(file);
     return user + system;
@@ -199,11 +200,13 @@ int program_run_signalled(const char *line, unsigned milliseconds, int signal)
     assert_int_equal(waitpid(child, &status, 0), child);
     read_output();
     if (WIFEXITED(status)) return WEXITSTATUS(status);
-    if (WTERMSIG(status) != signal) fail_msg("cbe %s: ended by signal %d, %s", line, WTERMSIG(status), program_err);
+    if (WTERMSIG(status) != signal)
+        fail_msg("cbe %s: ended by signal %d, %s", line, WTERMSIG(status), program_err);
     return -1;
 }
 
-int program_run_while(const char *line, const char *path, void (*act)(void *context), void *context, bool *acted)
+int program_run_while(const char *line, const char *path, void (*act)(void *context), void *context,
+                      bool *acted)
 {
     int status = 0;
     char there[600];
@@ -228,7 +231,8 @@ int program_run_while(const char *line, const char *path, void (*act)(void *cont
     }
     read_output();
     if (WIFEXITED(status)) return WEXITSTATUS(status);
-    if (!*acted || act || WTERMSIG(status) != SIGKILL) fail_msg("cbe %s: ended by signal %d, %s", line, WTERMSIG(status), program_err);
+    if (!*acted || act || WTERMSIG(status) != SIGKILL)
+        fail_msg("cbe %s: ended by signal %d, %s", line, WTERMSIG(status), program_err);
     return -1;
 }
 

@@ -1,8 +1,8 @@
 /*
  * temp_folder.h - a folder for the files that a test writes.
  *
- * cmocka_run_group_tests(tests, temp_folder_create, temp_folder_remove) gives every test of the group
- * the same folder as *state; what is left in it, folders too, is removed at the end.
+ * cmocka_run_group_tests(tests, temp_folder_create, temp_folder_remove) gives every test of the
+ * group the same folder as *state; what is left in it, folders too, is removed at the end.
  */
 #ifndef CBE_TESTS_TEMP_FOLDER_H
 #define CBE_TESTS_TEMP_FOLDER_H

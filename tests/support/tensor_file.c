@@ -6,12 +6,15 @@
 #include "support/assert_close.h"
 #include "support/program.h"
 
-void write_tensor(const char *path, const char *name, cbe_dtype dtype, size_t rows, size_t columns, const void *data)
+void write_tensor(const char *path, const char *name, cbe_dtype dtype, size_t rows, size_t columns,
+                  const void *data)
 {
     cbe_error err;
     cbe_safetensors_writer *writer = NULL;
     const cbe_tensor_spec spec = {name, dtype, 2, {rows, columns}};
-    cbe_assert_ok(cbe_safetensors_writer_create(&writer, program_expand(path), 1, &spec, 0, NULL, &err), &err);
+    cbe_assert_ok(
+        cbe_safetensors_writer_create(&writer, program_expand(path), 1, &spec, 0, NULL, &err),
+        &err);
     cbe_assert_ok(cbe_safetensors_writer_put(writer, 0, 0, rows * columns, data, &err), &err);
     cbe_assert_ok(cbe_safetensors_writer_commit(writer, &err), &err);
 }

@@ -8,9 +8,12 @@
 
 #include "cbe/safetensors.h"
 
-/** Writes a matrix (rows, columns) of that type under a name. @param path in which %F and the others of program.h may stand */
-void write_tensor(const char *path, const char *name, cbe_dtype dtype, size_t rows, size_t columns, const void *data);
-/** Writes the columns of a basis (d, k) as the tensor v (k, d) of float32, the directions of cbe probe. */
+/** Writes a matrix (rows, columns) of that type under a name. @param path in which %F and the
+ * others of program.h may stand */
+void write_tensor(const char *path, const char *name, cbe_dtype dtype, size_t rows, size_t columns,
+                  const void *data);
+/** Writes the columns of a basis (d, k) as the tensor v (k, d) of float32, the directions of cbe
+ * probe. */
 void write_columns(const char *path, size_t d, size_t k, const float *basis);
 
 #endif

@@ -6,9 +6,9 @@
 
 #include <stddef.h>
 
-/** The first character that a terminal may act on, or that hides or turns others: C0 but newline and
- * tab, DEL, C1, marks of direction, characters without a width; a byte outside UTF-8 counts too.
- * 0: none. */
+/** The first character that a terminal may act on, or that hides or turns others: C0 but newline
+ * and tab, DEL, C1, marks of direction, characters without a width; a byte outside UTF-8 counts
+ * too. 0: none. */
 unsigned terminal_acts_on(const void *text, size_t length);
 
 #endif

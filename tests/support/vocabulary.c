@@ -9,7 +9,8 @@
 
 #include "support/assert_close.h"
 
-/* GPT-2's table as its definition has it: bytes that print stand for themselves, the others are counted. */
+/* GPT-2's table as its definition has it: bytes that print stand for themselves, the others are
+ * counted. */
 static unsigned character_of_byte(unsigned byte)
 {
     unsigned others = 0;

@@ -1,4 +1,5 @@
-/* Effects of taking subspaces out of a layer: PyTorch's energies at rank 1, the float64 twin at every rank and span. */
+/* Effects of taking subspaces out of a layer: PyTorch's energies at rank 1, the float64 twin at
+ * every rank and span. */
 #include "cbe/ablation.h"
 
 #include <math.h>
@@ -28,8 +29,10 @@ typedef struct {
     size_t n_layers, d;
 } problem;
 
-/* Tokens are the golden file's where there is one, with the derangement of that name; else B sequences of S. */
-static problem open_path(const char *path, const cbe_safetensors *golden, const char *perm, size_t n_sequences, size_t length)
+/* Tokens are the golden file's where there is one, with the derangement of that name; else B
+ * sequences of S. */
+static problem open_path(const char *path, const cbe_safetensors *golden, const char *perm,
+                         size_t n_sequences, size_t length)
 {
     problem p = {.model = open_model(path)};
     const cbe_model_config *config = cbe_model_get_config(p.model);
@@ -47,14 +50,16 @@ static problem open_path(const char *path, const cbe_safetensors *golden, const 
     } else {
         p.tokens.ids = malloc(n_sequences * length * sizeof *p.tokens.ids);
         assert_non_null(p.tokens.ids);
-        for (size_t i = 0; i < n_sequences * length; i++) p.tokens.ids[i] = (int64_t)(i * i * 7 % config->vocab_size);
+        for (size_t i = 0; i < n_sequences * length; i++)
+            p.tokens.ids[i] = (int64_t)(i * i * 7 % config->vocab_size);
     }
     p.tokens.n_sequences = n_sequences;
     p.tokens.context_length = length;
     bool *layers = malloc((p.n_layers + 1) * sizeof *layers);
     assert_non_null(layers);
     for (size_t i = 0; i <= p.n_layers; i++) layers[i] = true;
-    cbe_assert_ok(cbe_hidden_states_capture(&p.states, p.model, &p.tokens, layers, NULL, NULL, &err), &err);
+    cbe_assert_ok(
+        cbe_hidden_states_capture(&p.states, p.model, &p.tokens, layers, NULL, NULL, &err), &err);
     free(layers);
     return p;
 }
@@ -83,7 +88,8 @@ static cbe_ablation_run *make(const problem *p, const cbe_ablation_options *opti
 }
 
 /* One direction of unit length, every block and ablation that the golden file has. */
-static void compare_golden(const char *model, const cbe_safetensors *golden, const char *prefix, const char *direction)
+static void compare_golden(const char *model, const cbe_safetensors *golden, const char *prefix,
+                           const char *direction)
 {
     char title[64];
     size_t d, n_compared = 0;
@@ -98,11 +104,13 @@ static void compare_golden(const char *model, const cbe_safetensors *golden, con
         cbe_ablation_run *run = make(&p, &options);
         for (size_t block = 0; block < p.n_layers; block++) {
             cbe_effects effects[CBE_N_SPANS];
-            snprintf(title, sizeof title, "%s.%zu.%s.energy", prefix, block, cbe_ablation_name((cbe_ablation)mode));
+            snprintf(title, sizeof title, "%s.%zu.%s.energy", prefix, block,
+                     cbe_ablation_name((cbe_ablation)mode));
             if (!cbe_safetensors_has(golden, title)) continue;
             cbe_assert_ok(cbe_ablation_run_layer(run, block, block + 1, 1, v, effects, &err), &err);
             double *want = cbe_golden_f64(golden, title, 1);
-            cbe_assert_close(&effects[CBE_SPAN_BASIS].mean[CBE_EFFECT_KL], want, 1, 1e-6, 1e-4, "%s, %s", model, title);
+            cbe_assert_close(&effects[CBE_SPAN_BASIS].mean[CBE_EFFECT_KL], want, 1, 1e-6, 1e-4,
+                             "%s, %s", model, title);
             free(want);
             n_compared++;
         }
@@ -140,16 +148,19 @@ static void rank_1__matches_golden_of_smollm2(void **state)
 static void fill(double *v, size_t m, size_t d)
 {
     for (size_t i = 0; i < m * d; i++)
-        v[i] = (1 + (double)(i / d)) * sin(3.7 * (double)(i + 1) + (double)(i * i % 101)) + (i >= d ? v[i - d] : 0);
+        v[i] = (1 + (double)(i / d)) * sin(3.7 * (double)(i + 1) + (double)(i * i % 101)) +
+               (i >= d ? v[i - d] : 0);
 }
 
-/* Neither orthogonal nor of unit length; principal components and random directions as the library makes them. */
+/* Neither orthogonal nor of unit length; principal components and random directions as the library
+ * makes them. */
 static void compare_twin(const char *name, size_t state, size_t skip, cbe_ablation ablation)
 {
     enum { B = 3, S = 14, SEED = 5, LAYER = 11 };
     problem p = open_problem(name, B, S);
     const size_t d = p.d, n = B * (S - skip);
-    const cbe_ablation_options options = {.ablation = ablation, .skip_positions = skip, .max_rank = M, .seed = SEED};
+    const cbe_ablation_options options = {
+        .ablation = ablation, .skip_positions = skip, .max_rank = M, .seed = SEED};
     cbe_ablation_run *run = make(&p, &options);
     assert_int_equal(cbe_ablation_n_tokens(run), n);
     assert_int_equal(cbe_ablation_n_labelled(run), n - B);
@@ -167,19 +178,24 @@ static void compare_twin(const char *name, size_t state, size_t skip, cbe_ablati
     cbe_rng rng;
     cbe_rng_seed(&rng, SEED);
     cbe_rng_derangement(&rng, n, derangement);
-    const cbe_ablation_case c = {p.model, B, S, skip, p.tokens.ids, state, wide, ablation, derangement};
+    const cbe_ablation_case c = {p.model, B,    S,        skip,       p.tokens.ids,
+                                 state,   wide, ablation, derangement};
     cbe_subspace *spans[CBE_N_SPANS];
     cbe_assert_ok(cbe_subspace_create(&spans[CBE_SPAN_BASIS], M, d, v, &err), &err);
-    cbe_assert_ok(cbe_subspace_principal(&spans[CBE_SPAN_PRINCIPAL], M, d, ablation, n, hidden, derangement, &err), &err);
+    cbe_assert_ok(cbe_subspace_principal(&spans[CBE_SPAN_PRINCIPAL], M, d, ablation, n, hidden,
+                                         derangement, &err),
+                  &err);
     cbe_assert_ok(cbe_subspace_random(&spans[CBE_SPAN_RANDOM], M, d, SEED + LAYER, &err), &err);
     for (size_t s = 0; s < CBE_N_SPANS; s++) {
         for (size_t rank = 1; rank <= M; rank++) {
             const cbe_effects *got = &effects[s * M + rank - 1];
             double want[CBE_N_EFFECTS];
-            cbe_ablation_ref(&c, rank, s == CBE_SPAN_BASIS ? v : cbe_subspace_basis(spans[s]), want);
-            cbe_assert_close(got->mean, want, CBE_N_EFFECTS, 2e-6, 1e-4, "%s, %s, rank %zu", name, cbe_span_name((cbe_span_kind)s),
-                             rank);
-            for (int e = 0; e < CBE_N_EFFECTS; e++) assert_true(got->error[e] >= 0 && got->error[e] < 10);
+            cbe_ablation_ref(&c, rank, s == CBE_SPAN_BASIS ? v : cbe_subspace_basis(spans[s]),
+                             want);
+            cbe_assert_close(got->mean, want, CBE_N_EFFECTS, 2e-6, 1e-4, "%s, %s, rank %zu", name,
+                             cbe_span_name((cbe_span_kind)s), rank);
+            for (int e = 0; e < CBE_N_EFFECTS; e++)
+                assert_true(got->error[e] >= 0 && got->error[e] < 10);
         }
         cbe_subspace_free(spans[s]);
     }
@@ -261,7 +277,8 @@ static void bad_arguments__are_refused(void **state)
     cbe_effects effects[CBE_N_SPANS * M];
     cbe_ablation_run *run = NULL;
     cbe_ablation_options options = {.ablation = CBE_ABLATE_OPTIMAL};
-    assert_int_equal(cbe_ablation_run_create(&run, p.model, p.states, &options, &err), CBE_ERR_UNSUPPORTED);
+    assert_int_equal(cbe_ablation_run_create(&run, p.model, p.states, &options, &err),
+                     CBE_ERR_UNSUPPORTED);
     options.ablation = CBE_ABLATE_MEAN;
     options.skip_positions = 1;
     assert_int_equal(cbe_ablation_run_create(&run, p.model, p.states, &options, &err), CBE_ERR_ARG);
@@ -272,7 +289,8 @@ static void bad_arguments__are_refused(void **state)
     assert_null(run);
 
     /* A token by itself has no next one, and a sequence by itself no standard error. */
-    options = (cbe_ablation_options){.ablation = CBE_ABLATE_ZERO, .skip_positions = 1, .max_rank = 2};
+    options =
+        (cbe_ablation_options){.ablation = CBE_ABLATE_ZERO, .skip_positions = 1, .max_rank = 2};
     run = make(&p, &options);
     cbe_assert_ok(cbe_ablation_run_layer(run, 0, 1, 1, v, effects, &err), &err);
     assert_true(effects[0].mean[CBE_EFFECT_KL] > 0 && isnan(effects[0].mean[CBE_EFFECT_CE]));

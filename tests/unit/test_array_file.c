@@ -1,4 +1,5 @@
-/* test_array_file.c - arrays as NumPy saves them (tests/golden/npy), and damaged ones. Serves io/npy.c too. */
+/* test_array_file.c - arrays as NumPy saves them (tests/golden/npy), and damaged ones. Serves
+ * io/npy.c too. */
 #include "support/assert_close.h"
 
 #include <stdlib.h>

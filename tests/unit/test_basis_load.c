@@ -1,4 +1,5 @@
-/* Reading bases: numbers as they were saved, what basis.json says, whose model it was; and files that are none of ours. */
+/* Reading bases: numbers as they were saved, what basis.json says, whose model it was; and files
+ * that are none of ours. */
 #include "cbe/basis.h"
 
 #include <math.h>
@@ -27,14 +28,16 @@ static void save_result(void **state, const char *folder)
     for (size_t l = 0; l < 2; l++) {
         for (size_t i = 0; i < K * D; i++) vectors[l][i] = sin((double)(i + 100 * l));
         for (size_t j = 0; j < K; j++) records[l][j].energy = 5.25 - (double)j;
-        results[l] = (cbe_layer_result){l ? 7 : 12, {D, l ? FEWER : K, vectors[l], records[l], false}, reports[l], 1, 1};
+        results[l] = (cbe_layer_result){
+            l ? 7 : 12, {D, l ? FEWER : K, vectors[l], records[l], false}, reports[l], 1, 1};
     }
     const cbe_run_option options[] = {{"site", "post"}, {"ablation", "zero"}};
     char model[256];
     snprintf(model, sizeof model, "%s", temp_path(state, "model"));
     cbe_inputs inputs = {0};
     inputs_read_model(&inputs, model);
-    const cbe_run_record record = {2, options, 0, &inputs, "plain", "float32", 4, 6, 20, 0, 1, D, 1, 1, 12.5};
+    const cbe_run_record record = {2,  options, 0, &inputs, "plain", "float32", 4,   6,
+                                   20, 0,       1, D,       1,       1,         12.5};
     cbe_assert_ok(cbe_result_folder_prepare(temp_path(state, folder), &err), &err);
     cbe_assert_ok(cbe_result_save(temp_path(state, folder), 2, results, &record, &err), &err);
     cbe_inputs_free(&inputs);
@@ -46,7 +49,8 @@ static void write_text(const char *path, const char *text)
 }
 
 /* A bare file with some tensors. */
-static void write_bare(const char *path, const cbe_tensor_spec *specs, size_t n, const void *const *data)
+static void write_bare(const char *path, const cbe_tensor_spec *specs, size_t n,
+                       const void *const *data)
 {
     cbe_safetensors_writer *writer = NULL;
     cbe_assert_ok(cbe_safetensors_writer_create(&writer, path, n, specs, 0, NULL, &err), &err);
@@ -59,7 +63,8 @@ static void write_bare(const char *path, const cbe_tensor_spec *specs, size_t n,
 }
 
 /* A model as far as its files go. */
-static void write_model(void **state, const char *folder, float weight, const char *config, const char *other)
+static void write_model(void **state, const char *folder, float weight, const char *config,
+                        const char *other)
 {
     char name[64];
     const cbe_tensor_spec spec = {"weight", CBE_F32, 1, {1}};
@@ -88,7 +93,10 @@ static void basis__has_the_numbers_that_were_saved(void **state)
 {
     cbe_basis_file *b = NULL;
     for (int as_file = 0; as_file < 2; as_file++) {
-        cbe_assert_ok(cbe_basis_open(&b, temp_path(state, as_file ? "result/basis.safetensors" : "result"), &err), &err);
+        cbe_assert_ok(
+            cbe_basis_open(&b, temp_path(state, as_file ? "result/basis.safetensors" : "result"),
+                           &err),
+            &err);
         assert_string_equal(cbe_basis_path(b), temp_path(state, "result/basis.safetensors"));
         assert_string_equal(cbe_basis_record_path(b), temp_path(state, "result/basis.json"));
         assert_int_equal(cbe_basis_hidden_size(b), D);
@@ -100,7 +108,8 @@ static void basis__has_the_numbers_that_were_saved(void **state)
             assert_int_equal(cbe_basis_n_vectors(b, layer), k);
             for (size_t n = 1; n <= k; n++) {
                 cbe_assert_ok(cbe_basis_vectors(b, layer, n, v, &err), &err);
-                for (size_t i = 0; i < n * D; i++) assert_true(v[i] == (double)(float)sin((double)(i + 100 * l)));
+                for (size_t i = 0; i < n * D; i++)
+                    assert_true(v[i] == (double)(float)sin((double)(i + 100 * l)));
                 cbe_assert_ok(cbe_basis_energies(b, layer, n, energies, &err), &err);
                 for (size_t j = 0; j < n; j++) assert_true(energies[j] == 5.25 - (double)j);
             }
@@ -161,7 +170,8 @@ static void check_model__compares_digests(void **state)
 static void bare_file__needs_no_record(void **state)
 {
     static const double numbers[] = {1, 2.5, -3, 4, 1e-9, 1.0 / 3};
-    static const cbe_tensor_spec specs[] = {{"layers.4.basis", CBE_F64, 2, {3, 2}}, {"layers.04.basis", CBE_F64, 1, {2}}};
+    static const cbe_tensor_spec specs[] = {{"layers.4.basis", CBE_F64, 2, {3, 2}},
+                                            {"layers.04.basis", CBE_F64, 1, {2}}};
     const void *data[] = {numbers, numbers};
     cbe_basis_file *b = NULL;
     double v[6], energies[2];
@@ -185,7 +195,8 @@ static void expect_refused(const char *path, cbe_status status, const char *want
 {
     cbe_basis_file *b = NULL;
     const cbe_status st = cbe_basis_open(&b, path, &err);
-    if (st != status || !strstr(err.message, wanted)) fail_msg("status %d, '%s' lacks '%s'", st, err.message, wanted);
+    if (st != status || !strstr(err.message, wanted))
+        fail_msg("status %d, '%s' lacks '%s'", st, err.message, wanted);
     assert_null(b);
 }
 
@@ -198,19 +209,34 @@ static void tensors__that_are_no_basis_are_refused(void **state)
         cbe_status status;
         const char *wanted;
     } cases[] = {
-        {{{"layers.1.energies", CBE_F32, 1, {2}}, {"v", CBE_F32, 1, {2}}}, CBE_ERR_FORMAT, "no tensor layers.<i>.basis"},
-        {{{"layers.-1.basis", CBE_F32, 2, {3, 2}}, {"layers.1234567890.basis", CBE_F32, 2, {3, 2}}}, CBE_ERR_FORMAT, "no basis"},
-        {{{"layers.1.basis", CBE_F32, 1, {3}}, {"v", CBE_F32, 1, {2}}}, CBE_ERR_SHAPE, "must be (d, k)"},
-        {{{"layers.1.basis", CBE_F32, 2, {3, 0}}, {"v", CBE_F32, 1, {2}}}, CBE_ERR_SHAPE, "must be (d, k)"},
-        {{{"layers.1.basis", CBE_I64, 2, {3, 2}}, {"v", CBE_F32, 1, {2}}}, CBE_ERR_SHAPE, "must be floating point"},
-        {{{"layers.1.basis", CBE_F32, 2, {3, 2}}, {"layers.2.basis", CBE_F32, 2, {2, 3}}}, CBE_ERR_SHAPE, "another layer 3"},
-        {{{"layers.1.basis", CBE_F32, 2, {3, 2}}, {"layers.1.energies", CBE_F32, 1, {3}}}, CBE_ERR_SHAPE, "layers.1.energies"},
+        {{{"layers.1.energies", CBE_F32, 1, {2}}, {"v", CBE_F32, 1, {2}}},
+         CBE_ERR_FORMAT,
+         "no tensor layers.<i>.basis"},
+        {{{"layers.-1.basis", CBE_F32, 2, {3, 2}}, {"layers.1234567890.basis", CBE_F32, 2, {3, 2}}},
+         CBE_ERR_FORMAT,
+         "no basis"},
+        {{{"layers.1.basis", CBE_F32, 1, {3}}, {"v", CBE_F32, 1, {2}}},
+         CBE_ERR_SHAPE,
+         "must be (d, k)"},
+        {{{"layers.1.basis", CBE_F32, 2, {3, 0}}, {"v", CBE_F32, 1, {2}}},
+         CBE_ERR_SHAPE,
+         "must be (d, k)"},
+        {{{"layers.1.basis", CBE_I64, 2, {3, 2}}, {"v", CBE_F32, 1, {2}}},
+         CBE_ERR_SHAPE,
+         "must be floating point"},
+        {{{"layers.1.basis", CBE_F32, 2, {3, 2}}, {"layers.2.basis", CBE_F32, 2, {2, 3}}},
+         CBE_ERR_SHAPE,
+         "another layer 3"},
+        {{{"layers.1.basis", CBE_F32, 2, {3, 2}}, {"layers.1.energies", CBE_F32, 1, {3}}},
+         CBE_ERR_SHAPE,
+         "layers.1.energies"},
     };
     char path[256];
     snprintf(path, sizeof path, "%s", temp_path(state, "none"));
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const void *data[2];
-        for (size_t j = 0; j < 2; j++) data[j] = cases[i].specs[j].dtype == CBE_I64 ? (const void *)integers : numbers;
+        for (size_t j = 0; j < 2; j++)
+            data[j] = cases[i].specs[j].dtype == CBE_I64 ? (const void *)integers : numbers;
         write_bare(path, cases[i].specs, 2, data);
         expect_refused(path, cases[i].status, cases[i].wanted);
     }
@@ -246,21 +272,25 @@ static void records__that_are_none_are_refused(void **state)
         {"\"options\"", "\"choices\"", CBE_ERR_FORMAT, "'options' must be"},
         {"\"zero\"", "{}", CBE_ERR_FORMAT, "'options' must be"},
         {"\"post\"", "\"behind\"", CBE_ERR_FORMAT, "'options.site' must be pre or post"},
-        {"\"skip_positions\": 1", "\"skip_positions\": -1", CBE_ERR_FORMAT, "'skip_positions' must be"},
+        {"\"skip_positions\": 1", "\"skip_positions\": -1", CBE_ERR_FORMAT,
+         "'skip_positions' must be"},
         {"\"hidden_size\": 5", "\"hidden_size\": 6", CBE_ERR_SHAPE, "do not belong together"},
         {"\"hidden_size\": 5", "\"hidden_size\": \"5\"", CBE_ERR_SHAPE, "do not belong together"},
     };
     save_result(state, "changed");
     size_t size;
-    char *record = temp_read(temp_path(state, "changed/basis.json"), &size), *changed = malloc(size + 64);
+    char *record = temp_read(temp_path(state, "changed/basis.json"), &size),
+         *changed = malloc(size + 64);
     assert_non_null(changed);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *at = strstr(record, cases[i].from);
         if (!at) fail_msg("no %s", cases[i].from);
-        sprintf(changed, "%.*s%s%s", (int)(at - record), record, cases[i].to, at + strlen(cases[i].from));
+        sprintf(changed, "%.*s%s%s", (int)(at - record), record, cases[i].to,
+                at + strlen(cases[i].from));
         write_text(temp_path(state, "changed/basis.json"), changed);
         expect_refused(temp_path(state, "changed"), cases[i].status, cases[i].wanted);
-        expect_refused(temp_path(state, "changed/basis.safetensors"), cases[i].status, cases[i].wanted);
+        expect_refused(temp_path(state, "changed/basis.safetensors"), cases[i].status,
+                       cases[i].wanted);
     }
     write_text(temp_path(state, "changed/basis.json"), "");
     expect_refused(temp_path(state, "changed"), CBE_ERR_FORMAT, "basis.json");
@@ -285,7 +315,8 @@ static void open__survives_every_failed_allocation(void **state)
         if (st == CBE_OK) assert_int_equal(inputs.n, 2);
         cbe_inputs_free(&inputs);
         cbe_basis_close(b);
-        if (st != CBE_OK && st != CBE_ERR_NOMEM) fail_msg("allocation %zu: %s", failures, err.message);
+        if (st != CBE_OK && st != CBE_ERR_NOMEM)
+            fail_msg("allocation %zu: %s", failures, err.message);
         assert_true(failures < 100);
     }
     assert_true(failures > 8);

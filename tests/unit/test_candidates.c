@@ -1,4 +1,5 @@
-/* Starting directions: Gram matrices against plain loops, and eigenvectors of the right matrices. */
+/* Starting directions: Gram matrices against plain loops, and eigenvectors of the right
+ * matrices. */
 #include "causal/candidates.h"
 
 #include <math.h>
@@ -20,12 +21,18 @@ static cbe_error err;
 static void fill(fixture *f, cbe_norm norm)
 {
     cbe_test_random r = {1};
-    for (size_t i = 0; i < V * D; i++) f->unembedding[i] = (float)cbe_test_normal(&r) * (float)(1 + i % D);
-    for (size_t i = 0; i < N * D; i++) f->hidden[i] = (float)cbe_test_normal(&r) * (float)(D - i % D) + 0.5f;
+    for (size_t i = 0; i < V * D; i++)
+        f->unembedding[i] = (float)cbe_test_normal(&r) * (float)(1 + i % D);
+    for (size_t i = 0; i < N * D; i++)
+        f->hidden[i] = (float)cbe_test_normal(&r) * (float)(D - i % D) + 0.5f;
     for (size_t i = 0; i < D * D; i++) f->weight[i] = 0.2f * (float)cbe_test_normal(&r);
     for (size_t i = 0; i < D; i++) f->gamma[i] = 1 + 0.1f * (float)i;
-    f->decoder = (cbe_decoder){.hidden_size = D, .vocab_size = V, .norm = norm, .norm_eps = 1e-5,
-                               .gamma = f->gamma, .unembedding = f->unembedding};
+    f->decoder = (cbe_decoder){.hidden_size = D,
+                               .vocab_size = V,
+                               .norm = norm,
+                               .norm_eps = 1e-5,
+                               .gamma = f->gamma,
+                               .unembedding = f->unembedding};
 }
 
 /* C W~' W~ C as it reads. */
@@ -103,7 +110,8 @@ static void gram__meets_plain_loops(void **state)
         fill(&f, (cbe_norm)norm);
         cbe_assert_ok(cbe_unembedding_gram(&f.decoder, f.gram, &err), &err);
         gram_ref(&f, want);
-        cbe_assert_close(f.gram, want, D * D, 1e-6 * trace(want), 0, "%s", cbe_norm_name((cbe_norm)norm));
+        cbe_assert_close(f.gram, want, D * D, 1e-6 * trace(want), 0, "%s",
+                         cbe_norm_name((cbe_norm)norm));
     }
 }
 
@@ -115,13 +123,15 @@ static void singular__are_the_leading_eigenvectors_of_the_gram_matrix(void **sta
     for (int norm = 0; norm < CBE_N_NORMS; norm++) {
         fill(&f, (cbe_norm)norm);
         cbe_assert_ok(cbe_unembedding_gram(&f.decoder, f.gram, &err), &err);
-        const cbe_candidate_input input = {&f.decoder, f.gram, {NULL, NULL}, N, f.hidden, CBE_ABLATE_MEAN, NULL, 0, N, 0};
+        const cbe_candidate_input input = {
+            &f.decoder, f.gram, {NULL, NULL}, N, f.hidden, CBE_ABLATE_MEAN, NULL, 0, N, 0};
         cbe_assert_ok(cbe_candidates_singular(&input, D, out, &err), &err);
         gram_ref(&f, gram);
         assert_leading(out, D, gram, cbe_norm_name((cbe_norm)norm));
     }
     /* After centring, (1, .., 1) is in no logit: it comes last. */
-    for (size_t k = 1; k < D; k++) cbe_assert_close(&out[(D - 1) * D + k], &out[(D - 1) * D], 1, 1e-4, 0, "null");
+    for (size_t k = 1; k < D; k++)
+        cbe_assert_close(&out[(D - 1) * D + k], &out[(D - 1) * D], 1, 1e-4, 0, "null");
 }
 
 static void singular__see_through_the_translator(void **state)
@@ -131,7 +141,8 @@ static void singular__see_through_the_translator(void **state)
     double out[EACH * D], gram[D * D], a[D * D], left[D * D] = {0}, both[D * D] = {0};
     fill(&f, CBE_NORM_RMS);
     cbe_assert_ok(cbe_unembedding_gram(&f.decoder, f.gram, &err), &err);
-    const cbe_candidate_input input = {&f.decoder, f.gram, {f.weight, NULL}, N, f.hidden, CBE_ABLATE_MEAN, NULL, 0, N, 0};
+    const cbe_candidate_input input = {
+        &f.decoder, f.gram, {f.weight, NULL}, N, f.hidden, CBE_ABLATE_MEAN, NULL, 0, N, 0};
     cbe_assert_ok(cbe_candidates_singular(&input, EACH, out, &err), &err);
     gram_ref(&f, gram);
     for (size_t i = 0; i < D * D; i++) a[i] = (double)f.weight[i] + (i % (D + 1) == 0);
@@ -157,15 +168,20 @@ static void all__has_five_families(void **state)
     static fixture f;
     for (int ablation = 0; ablation < CBE_N_ABLATIONS; ablation++) {
         cbe_start_kind kinds[CBE_CANDIDATE_FAMILIES * EACH];
-        double all[CBE_CANDIDATE_FAMILIES * EACH * D], out[EACH * D], gram[D * D], moment[D * D], both[D * D];
+        double all[CBE_CANDIDATE_FAMILIES * EACH * D], out[EACH * D], gram[D * D], moment[D * D],
+            both[D * D];
         fill(&f, CBE_NORM_RMS);
         cbe_assert_ok(cbe_unembedding_gram(&f.decoder, f.gram, &err), &err);
-        const cbe_candidate_input input = {&f.decoder, f.gram, {f.weight, NULL}, N, f.hidden, (cbe_ablation)ablation, NULL, 0, N, 0};
-        const cbe_candidate_input plain = {&f.decoder, f.gram, {NULL, NULL}, N, f.hidden, (cbe_ablation)ablation, NULL, 0, N, 0};
+        const cbe_candidate_input input = {
+            &f.decoder, f.gram, {f.weight, NULL}, N, f.hidden, (cbe_ablation)ablation, NULL, 0,
+            N,          0};
+        const cbe_candidate_input plain = {
+            &f.decoder, f.gram, {NULL, NULL}, N, f.hidden, (cbe_ablation)ablation, NULL, 0, N, 0};
         cbe_assert_ok(cbe_candidates_all(&plain, EACH, all, kinds, &err), &err);
         gram_ref(&f, gram);
         moment_ref(&f, (cbe_ablation)ablation, moment);
-        for (size_t i = 0; i < D * D; i++) both[i] = gram[i] / trace(gram) + moment[i] / trace(moment);
+        for (size_t i = 0; i < D * D; i++)
+            both[i] = gram[i] / trace(gram) + moment[i] / trace(moment);
         take_family(all, 0, out);
         assert_leading(out, EACH, both, "both");
         take_family(all, 1, out);
@@ -181,12 +197,14 @@ static void all__has_five_families(void **state)
             double want[D], row[D];
             for (size_t k = 0; k < D; k++) {
                 double mean = 0;
-                for (size_t n = 0; n < N && ablation != CBE_ABLATE_ZERO; n++) mean += (double)f.hidden[n * D + k] / N;
+                for (size_t n = 0; n < N && ablation != CBE_ABLATE_ZERO; n++)
+                    mean += (double)f.hidden[n * D + k] / N;
                 want[k] = (double)f.hidden[token * D + k] - mean;
                 row[k] = (double)f.unembedding[entry * D + k] * (double)f.gamma[k];
             }
             take_family(all, 3, out);
-            cbe_assert_close(out + i * D, want, D, 1e-9, 0, "token %zu", token); /* sums of 1,050 doubles */
+            /* sums of 1,050 doubles */
+            cbe_assert_close(out + i * D, want, D, 1e-9, 0, "token %zu", token);
             for (size_t k = 0; k < D; k++) {
                 want[k] = row[k];
                 for (size_t j = 0; j < D; j++) want[k] += (double)f.weight[j * D + k] * row[j];
@@ -206,7 +224,8 @@ static void all__takes_hidden_states_of_zeros(void **state)
     fill(&f, CBE_NORM_RMS);
     memset(f.hidden, 0, sizeof f.hidden);
     cbe_assert_ok(cbe_unembedding_gram(&f.decoder, f.gram, &err), &err);
-    const cbe_candidate_input input = {&f.decoder, f.gram, {NULL, NULL}, N, f.hidden, CBE_ABLATE_MEAN, NULL, 0, N, 0};
+    const cbe_candidate_input input = {
+        &f.decoder, f.gram, {NULL, NULL}, N, f.hidden, CBE_ABLATE_MEAN, NULL, 0, N, 0};
     cbe_assert_ok(cbe_candidates_all(&input, EACH, out, kinds, &err), &err);
     for (size_t i = 0; i < CBE_CANDIDATE_FAMILIES * EACH * D; i++) assert_true(isfinite(out[i]));
 }

@@ -1,4 +1,5 @@
-/* Charts are read back: ticks give the scale, independently of how it was chosen, and points must lie where it says. */
+/* Charts are read back: ticks give the scale, independently of how it was chosen, and points must
+ * lie where it says. */
 #include "report/chart.h"
 
 #include <float.h>
@@ -51,7 +52,8 @@ static scale read_scale(const char *svg, const char *name, const char *attribute
 /* The position of a value, by the first and the last tick. */
 static double position(const scale *s, double value, bool log)
 {
-    const double a = log ? log10(s->value[0]) : s->value[0], b = log ? log10(s->value[s->n - 1]) : s->value[s->n - 1];
+    const double a = log ? log10(s->value[0]) : s->value[0],
+                 b = log ? log10(s->value[s->n - 1]) : s->value[s->n - 1];
     return s->at[0] + (s->at[s->n - 1] - s->at[0]) * ((log ? log10(value) : value) - a) / (b - a);
 }
 
@@ -79,13 +81,15 @@ static size_t read_line(const char *svg, size_t index, double *x, double *y)
     return n;
 }
 
-static void check_points(void **state, bool log_x, bool log_y, size_t n, const double *x, const double *y)
+static void check_points(void **state, bool log_x, bool log_y, size_t n, const double *x,
+                         const double *y)
 {
     double got_x[MOST], got_y[MOST];
     const cbe_series series = {"line", n, x, y};
     const cbe_chart chart = {"A chart", "across", "up", log_x, log_y, 1, &series};
     char *svg = drawn(state, &chart);
-    const scale along = read_scale(svg, "x-ticks", "x1=\""), up = read_scale(svg, "y-ticks", "y1=\"");
+    const scale along = read_scale(svg, "x-ticks", "x1=\""),
+                up = read_scale(svg, "y-ticks", "y1=\"");
     assert_int_equal(read_line(svg, 0, got_x, got_y), n);
     for (size_t i = 0; i < n; i++) {
         const double want_x = position(&along, x[i], log_x), want_y = position(&up, y[i], log_y);
@@ -100,10 +104,12 @@ static void check_points(void **state, bool log_x, bool log_y, size_t n, const d
 
 static void points__lie_where_the_ticks_say(void **state)
 {
-    static const double x[] = {0, 1, 2, 3, 7}, y[] = {13.7, -2.5, 0.001, 6, 13.7}, small[] = {1e-9, 2e-9, 3.3e-9, 0, 5e-9},
+    static const double x[] = {0, 1, 2, 3, 7}, y[] = {13.7, -2.5, 0.001, 6, 13.7},
+                        small[] = {1e-9, 2e-9, 3.3e-9, 0, 5e-9},
                         large[] = {1e8, 2.5e8, 3e8, -4e8, 5e8}, wide[] = {1e-5, 0.3, 2, 1e4, 7e6},
                         narrow[] = {1.1, 1.2, 3, 5, 8}, decade[] = {1, 2, 5, 10, 100},
-                        huge[] = {-1e300, 0, 1e299, 5e299, 1e300}, whole[] = {12345, 23456, 34567, 45678, 56789};
+                        huge[] = {-1e300, 0, 1e299, 5e299, 1e300},
+                        whole[] = {12345, 23456, 34567, 45678, 56789};
     check_points(state, false, false, 5, x, y);
     check_points(state, false, false, 5, y, small);
     check_points(state, false, false, 5, x, large);
@@ -133,7 +139,8 @@ static void constant_and_single__lie_in_the_middle(void **state)
 static void gaps__where_values_are_not_finite_or_have_no_logarithm(void **state)
 {
     static const double x[] = {0, 1, 2, 3, 4, 5, 6, 7, 8},
-                        y[] = {1, 2, NAN, 3, INFINITY, 4, 5, -INFINITY, DBL_MAX}, signs[] = {1, 2, 0, 3, -1, 4, 5, -0.0, -3};
+                        y[] = {1, 2, NAN, 3, INFINITY, 4, 5, -INFINITY, DBL_MAX},
+                        signs[] = {1, 2, 0, 3, -1, 4, 5, -0.0, -3};
     double px[MOST], py[MOST];
     const cbe_series series = {"gaps", 9, x, y}, logs = {"logs", 9, x, signs};
     cbe_chart chart = {"Gaps", "x", "y", false, false, 1, &series};
@@ -184,8 +191,14 @@ static void empty__is_a_chart_without_values(void **state)
 static void names__of_any_bytes_stay_text(void **state)
 {
     static const double x[] = {1, 2};
-    static const char *const names[] = {"</text><script>alert(1)</script>", "a \"quoted\" & 'single' ]]>", "\xff\xfe bytes \xc0\x80",
-                                        "control \x01\x1b\x7f\n", "not a character \xef\xbf\xbf", "caf\xc3\xa9 \xf0\x9f\x98\x80", "", NULL};
+    static const char *const names[] = {"</text><script>alert(1)</script>",
+                                        "a \"quoted\" & 'single' ]]>",
+                                        "\xff\xfe bytes \xc0\x80",
+                                        "control \x01\x1b\x7f\n",
+                                        "not a character \xef\xbf\xbf",
+                                        "caf\xc3\xa9 \xf0\x9f\x98\x80",
+                                        "",
+                                        NULL};
     cbe_series series[8];
     for (size_t i = 0; i < 8; i++) series[i] = (cbe_series){names[i], 2, x, x};
     const cbe_chart chart = {names[0], names[1], names[2], false, false, 8, series};
@@ -197,8 +210,7 @@ static void names__of_any_bytes_stay_text(void **state)
     assert_non_null(strstr(svg, "control \xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd "));
     assert_non_null(strstr(svg, "not a character \xef\xbf\xbd<"));
     assert_non_null(strstr(svg, "caf\xc3\xa9 \xf0\x9f\x98\x80"));
-    for (const char *at = svg; *at; at++)
-        assert_true((unsigned char)*at >= 0x20 || *at == '\n');
+    for (const char *at = svg; *at; at++) assert_true((unsigned char)*at >= 0x20 || *at == '\n');
     assert_int_equal(count(svg, "<text "), count(svg, "</text>"));
     assert_int_equal(count(svg, "<g "), count(svg, "</g>"));
     free(svg);
@@ -241,7 +253,8 @@ static void save__is_all_or_nothing(void **state)
     static const double x[] = {1, 2};
     const cbe_series series = {"line", 2, x, x};
     const cbe_chart chart = {"A chart", "x", "y", false, false, 1, &series};
-    assert_int_equal(cbe_chart_save(&chart, temp_path(state, "missing/chart.svg"), &err), CBE_ERR_IO);
+    assert_int_equal(cbe_chart_save(&chart, temp_path(state, "missing/chart.svg"), &err),
+                     CBE_ERR_IO);
     const char *path = temp_path(state, "kept.svg");
     temp_write(path, "old", 3);
     long n = 0;
@@ -251,7 +264,8 @@ static void save__is_all_or_nothing(void **state)
         st = cbe_chart_save(&chart, path, &err);
         cbe_memory_fail_after(-1);
         char *content = temp_read(path, &size);
-        assert_true(st == CBE_OK ? strncmp(content, "<svg", 4) == 0 : st == CBE_ERR_NOMEM && strcmp(content, "old") == 0);
+        assert_true(st == CBE_OK ? strncmp(content, "<svg", 4) == 0
+                                 : st == CBE_ERR_NOMEM && strcmp(content, "old") == 0);
         free(content);
         assert_true(n < 100);
     }

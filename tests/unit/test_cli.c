@@ -1,4 +1,5 @@
-/* The program as a user meets it: --help, --version, tokenize, capture, decoder and info. Others: test_cli_*.c. */
+/* The program as a user meets it: --help, --version, tokenize, capture, decoder and info. Others:
+ * test_cli_*.c. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,16 +13,18 @@
 
 static cbe_error err;
 
-#define INPUT_OPTIONS \
-    "text", "tokens", "hidden-states", "decoder", "output", "lens", "layers", "ablation", "objective", "site", \
-    "context-length", "max-tokens", "skip-positions", "seed", "threads", "quiet", "verbose"
+#define INPUT_OPTIONS                                                                              \
+    "text", "tokens", "hidden-states", "decoder", "output", "lens", "layers", "ablation",          \
+        "objective", "site", "context-length", "max-tokens", "skip-positions", "seed", "threads",  \
+        "quiet", "verbose"
 
 static const struct {
     const char *name, *options[32];
 } commands[] = {
     {"extract", {INPUT_OPTIONS, "vectors", "preset", "starts", "max-iter", "min-energy"}},
     {"probe", {INPUT_OPTIONS, "vectors-file"}},
-    {"capture", {"text", "tokens", "output", "layers", "logits", "context-length", "max-tokens", "threads"}},
+    {"capture",
+     {"text", "tokens", "output", "layers", "logits", "context-length", "max-tokens", "threads"}},
     {"decoder", {"output"}},
     {"tokenize", {"text", "special", "decode"}},
     {"info", {"tensors"}},
@@ -34,7 +37,8 @@ static void help__names_every_command_and_option(void **state)
     static const char *const ways[] = {"--help", "-h", "help"};
     for (size_t w = 0; w < 3; w++) {
         program_done(ways[w]);
-        for (size_t i = 0; i < N_COMMANDS; i++) assert_non_null(strstr(program_out, commands[i].name));
+        for (size_t i = 0; i < N_COMMANDS; i++)
+            assert_non_null(strstr(program_out, commands[i].name));
         assert_string_equal(program_err, "");
     }
     for (size_t i = 0; i < N_COMMANDS; i++) {
@@ -45,7 +49,8 @@ static void help__names_every_command_and_option(void **state)
         assert_non_null(strstr(program_out, "Usage: cbe"));
         for (const char *const *o = commands[i].options; *o; o++) {
             snprintf(line, sizeof line, "--%s ", *o);
-            if (!strstr(program_out, line)) fail_msg("cbe %s --help does not mention %s", commands[i].name, line);
+            if (!strstr(program_out, line))
+                fail_msg("cbe %s --help does not mention %s", commands[i].name, line);
         }
     }
 }
@@ -54,8 +59,10 @@ static void help__shows_the_defaults(void **state)
 {
     (void)state;
     program_done("extract --help");
-    static const char *const defaults[] = {"[logit]", "[all]", "[mean]", "[kl]", "else pre", "[256]", "[4]", "[default]"};
-    for (size_t i = 0; i < sizeof defaults / sizeof *defaults; i++) assert_non_null(strstr(program_out, defaults[i]));
+    static const char *const defaults[] = {"[logit]",  "[all]", "[mean]", "[kl]",
+                                           "else pre", "[256]", "[4]",    "[default]"};
+    for (size_t i = 0; i < sizeof defaults / sizeof *defaults; i++)
+        assert_non_null(strstr(program_out, defaults[i]));
 }
 
 static void version__is_the_build_s(void **state)
@@ -86,10 +93,13 @@ static void tokenize__goes_there_and_back(void **state)
 static void capture__writes_layers_ids_and_logits(void **state)
 {
     (void)state;
-    program_done("capture %G/models/llama --tokens %G/models/llama/golden.safetensors --layers 0,3 --logits -o %F/h");
+    program_done("capture %G/models/llama --tokens %G/models/llama/golden.safetensors --layers 0,3 "
+                 "--logits -o %F/h");
     cbe_safetensors *got = NULL, *want = NULL;
     cbe_assert_ok(cbe_safetensors_open(&got, program_expand("%F/h"), &err), &err);
-    cbe_assert_ok(cbe_safetensors_open(&want, program_expand("%G/models/llama/golden.safetensors"), &err), &err);
+    cbe_assert_ok(
+        cbe_safetensors_open(&want, program_expand("%G/models/llama/golden.safetensors"), &err),
+        &err);
     static const struct {
         const char *name;
         double tolerance;
@@ -97,7 +107,8 @@ static void capture__writes_layers_ids_and_logits(void **state)
     assert_int_equal(cbe_safetensors_count(got), 5); /* with input_ids and derangement */
     for (size_t i = 0; i < 3; i++) {
         size_t n, m;
-        float *a = cbe_golden_floats(got, tensors[i].name, &n), *b = cbe_golden_floats(want, tensors[i].name, &m);
+        float *a = cbe_golden_floats(got, tensors[i].name, &n),
+              *b = cbe_golden_floats(want, tensors[i].name, &m);
         assert_int_equal(n, m);
         cbe_assert_close_f32(a, b, n, tensors[i].tolerance, 0, "%s", tensors[i].name);
         free(a);
@@ -110,11 +121,13 @@ static void capture__writes_layers_ids_and_logits(void **state)
 /* models/llama-bytes and gguf/tiny-llama are one model. */
 static void capture__of_a_folder_and_of_its_gguf_begins_with_the_same_tokens(void **state)
 {
-    static const char *const files[][2] = {{"models/llama-bytes/config.json", "bytes/config.json"},
-                                           {"models/llama-bytes/model.safetensors", "bytes/model.safetensors"},
-                                           {"gguf/tiny-llama/tokenizer.json", "bytes/tokenizer.json"}};
+    static const char *const files[][2] = {
+        {"models/llama-bytes/config.json", "bytes/config.json"},
+        {"models/llama-bytes/model.safetensors", "bytes/model.safetensors"},
+        {"gguf/tiny-llama/tokenizer.json", "bytes/tokenizer.json"}};
     static const char ends[] = "{\"eos_token\": \"<|endoftext|>\"}";
-    static const char lines[] = "{\"body\": \"first text\"}\n{\"body\": \"another <|endoftext|>\"}\n";
+    static const char lines[] =
+        "{\"body\": \"first text\"}\n{\"body\": \"another <|endoftext|>\"}\n";
     assert_int_equal(mkdir(temp_path(state, "bytes"), 0700), 0);
     for (size_t i = 0; i < 3; i++) {
         size_t size;
@@ -126,9 +139,11 @@ static void capture__of_a_folder_and_of_its_gguf_begins_with_the_same_tokens(voi
     }
     temp_write(temp_path(state, "bytes/tokenizer_config.json"), ends, sizeof ends - 1);
     temp_write(temp_path(state, "t.jsonl"), lines, sizeof lines - 1);
-    program_done("capture %F/bytes --text %F/t.jsonl --text-field body --context-length 5 -o %F/h1");
+    program_done(
+        "capture %F/bytes --text %F/t.jsonl --text-field body --context-length 5 -o %F/h1");
     assert_non_null(strstr(program_err, "text: 2 documents, "));
-    program_done("capture %G/gguf/tiny-llama/llama-f32.gguf --text %F/t.jsonl --documents jsonl --text-field body "
+    program_done("capture %G/gguf/tiny-llama/llama-f32.gguf --text %F/t.jsonl --documents jsonl "
+                 "--text-field body "
                  "--context-length 5 -o %F/h2");
     cbe_safetensors *one = NULL, *other = NULL;
     cbe_assert_ok(cbe_safetensors_open(&one, program_expand("%F/h1"), &err), &err);
@@ -153,7 +168,8 @@ static void decoder__is_what_the_model_has(void **state)
     cbe_safetensors *got = NULL;
     cbe_assert_ok(cbe_safetensors_open(&got, program_expand("%F/d"), &err), &err);
     assert_string_equal(cbe_safetensors_metadata(got, "norm"), "rmsnorm");
-    assert_true(cbe_safetensors_has(got, "norm.weight") && cbe_safetensors_has(got, "unembedding.weight"));
+    assert_true(cbe_safetensors_has(got, "norm.weight") &&
+                cbe_safetensors_has(got, "unembedding.weight"));
     cbe_safetensors_close(got);
 }
 

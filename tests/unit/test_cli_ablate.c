@@ -1,4 +1,5 @@
-/* cbe ablate as a user runs it: PyTorch's energies in its files, what a basis's record decides, and what it says of bad input. */
+/* cbe ablate as a user runs it: PyTorch's energies in its files, what a basis's record decides, and
+ * what it says of bad input. */
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -19,16 +20,20 @@ static const char *const models[N_MODELS] = {"llama", "gpt2", "gemma2"};
 
 static cbe_error err;
 
-static void write_tensors(const char *path, size_t n, const cbe_tensor_spec *specs, const float *const *data)
+static void write_tensors(const char *path, size_t n, const cbe_tensor_spec *specs,
+                          const float *const *data)
 {
     cbe_safetensors_writer *writer = NULL;
     cbe_assert_ok(cbe_safetensors_writer_create(&writer, path, n, specs, 0, NULL, &err), &err);
     for (size_t i = 0; i < n; i++)
-        cbe_assert_ok(cbe_safetensors_writer_put(writer, i, 0, specs[i].dims[0] * specs[i].dims[1], data[i], &err), &err);
+        cbe_assert_ok(cbe_safetensors_writer_put(writer, i, 0, specs[i].dims[0] * specs[i].dims[1],
+                                                 data[i], &err),
+                      &err);
     cbe_assert_ok(cbe_safetensors_writer_commit(writer, &err), &err);
 }
 
-/* The golden direction of a model, by another length, as the basis of its blocks 0 and 2: NAME.safetensors. */
+/* The golden direction of a model, by another length, as the basis of its blocks 0 and 2:
+ * NAME.safetensors. */
 static void write_golden_basis(void **state, const char *name)
 {
     char line[128];
@@ -37,7 +42,8 @@ static void write_golden_basis(void **state, const char *name)
     cbe_safetensors *file = open_golden(program_expand(line));
     float *v = cbe_golden_floats(file, "ablate.v", &d);
     for (size_t k = 0; k < d; k++) v[k] *= 3;
-    const cbe_tensor_spec specs[] = {{"layers.2.basis", CBE_F32, 2, {d, 1}}, {"layers.0.basis", CBE_F32, 2, {d, 1}}};
+    const cbe_tensor_spec specs[] = {{"layers.2.basis", CBE_F32, 2, {d, 1}},
+                                     {"layers.0.basis", CBE_F32, 2, {d, 1}}};
     const float *data[] = {v, v};
     snprintf(line, sizeof line, "%s.safetensors", name);
     write_tensors(temp_path(state, line), 2, specs, data);
@@ -56,8 +62,10 @@ static void write_bad_bases(void **state)
         nan[k] = k == 5 ? NAN : 1;
     }
     for (size_t k = 0; k < 24; k++) few[k] = (float)k;
-    const cbe_tensor_spec three = {"layers.1.basis", CBE_F32, 2, {D, 3}}, one = {"layers.1.basis", CBE_F32, 2, {D, 1}},
-                          other = {"layers.1.basis", CBE_F32, 2, {24, 1}}, far = {"layers.9.basis", CBE_F32, 2, {D, 1}};
+    const cbe_tensor_spec three = {"layers.1.basis", CBE_F32, 2, {D, 3}},
+                          one = {"layers.1.basis", CBE_F32, 2, {D, 1}},
+                          other = {"layers.1.basis", CBE_F32, 2, {24, 1}},
+                          far = {"layers.9.basis", CBE_F32, 2, {D, 1}};
     write_tensors(temp_path(state, "dependent"), 1, &three, (const float *[]){dependent});
     write_tensors(temp_path(state, "nan"), 1, &one, (const float *[]){nan});
     write_tensors(temp_path(state, "narrow"), 1, &other, (const float *[]){few});
@@ -89,13 +97,15 @@ static int set_up(void **state)
     copy_model(state, "same", "");
     copy_model(state, "changed", "model.safetensors");
     temp_write(temp_path(state, "text"), "some text", 9);
-    program_done("extract %G/models/llama --tokens %G/models/llama/golden.safetensors --lens model -l 0,1 -k 2 --preset seed "
+    program_done("extract %G/models/llama --tokens %G/models/llama/golden.safetensors --lens model "
+                 "-l 0,1 -k 2 --preset seed "
                  "--max-iter 3 --skip-positions 1 --site pre -o %F/result");
     return 0;
 }
 
 /* effect of a layer, span and rank in ablate.json */
-static double effect(const json_t *root, size_t layer, const char *span, size_t rank, const char *name)
+static double effect(const json_t *root, size_t layer, const char *span, size_t rank,
+                     const char *name)
 {
     const json_t *layers = json_object_get(root, "layers");
     for (size_t i = 0; i < json_array_size(layers); i++) {
@@ -129,7 +139,8 @@ static void files__have_pytorchs_energies(void **state)
         cbe_safetensors *golden = open_golden(program_expand(line));
         for (size_t m = 0; m < 3; m++) {
             snprintf(line, sizeof line,
-                     "ablate %%G/models/%s --basis %%F/%s.safetensors --tokens %%G/models/%s/golden.safetensors --ablation %s "
+                     "ablate %%G/models/%s --basis %%F/%s.safetensors --tokens "
+                     "%%G/models/%s/golden.safetensors --ablation %s "
                      "--skip-positions 0 -o %%F/out",
                      models[i], models[i], models[i], modes[m]);
             program_done(line);
@@ -160,15 +171,18 @@ static void files__have_pytorchs_energies(void **state)
     }
 }
 
-/* The table, the CSV and the JSON say the same; ranks rise; the first vector's effect is the energy that extract found. */
+/* The table, the CSV and the JSON say the same; ranks rise; the first vector's effect is the energy
+ * that extract found. */
 static void results__agree_with_each_other_and_with_extract(void **state)
 {
     (void)state;
-    program_done("ablate %G/models/llama --basis %F/result --tokens %G/models/llama/golden.safetensors -o %F/both");
+    program_done("ablate %G/models/llama --basis %F/result --tokens "
+                 "%G/models/llama/golden.safetensors -o %F/both");
     assert_non_null(strstr(program_err, "site: pre, as recorded"));
     assert_non_null(strstr(program_err, "skip-positions: 1, as recorded"));
     json_t *root = load("%F/both/ablate.json");
-    static const char *const spans[] = {"basis", "principal", "random"}, *const names[] = {"kl", "ce", "top1"};
+    static const char *const spans[] = {"basis", "principal", "random"}, *const names[] = {
+                                                                             "kl", "ce", "top1"};
     size_t size;
     char *csv = (char *)cbe_read_file(program_expand("%F/both/ablate.csv"), &size), *at = csv;
     csv[size - 1] = 0;
@@ -182,17 +196,20 @@ static void results__agree_with_each_other_and_with_extract(void **state)
             for (size_t s = 0; s < 3; s++)
                 for (size_t e = 0; e < 3; e++) {
                     char *end;
-                    const double shown = strtod(row, &end), want = effect(root, layer, spans[s], rank, names[e]);
+                    const double shown = strtod(row, &end),
+                                 want = effect(root, layer, spans[s], rank, names[e]);
                     assert_true(end != row);
                     row = end;
-                    cbe_assert_close(&shown, &want, 1, 1e-12, 6e-4, "table: layer %zu, %s, rank %zu", layer, spans[s], rank);
+                    cbe_assert_close(&shown, &want, 1, 1e-12, 6e-4,
+                                     "table: layer %zu, %s, rank %zu", layer, spans[s], rank);
                 }
             for (size_t s = 0; s < 3; s++) {
                 double numbers[6];
                 snprintf(start, sizeof start, "\n%zu,%s,%zu,", layer, spans[s], rank);
                 assert_non_null(at = strstr(csv, start));
-                const int n = sscanf(at + strlen(start), "%lf,%lf,%lf,%lf,%lf,%lf", numbers, numbers + 1, numbers + 2,
-                                     numbers + 3, numbers + 4, numbers + 5);
+                const int n =
+                    sscanf(at + strlen(start), "%lf,%lf,%lf,%lf,%lf,%lf", numbers, numbers + 1,
+                           numbers + 2, numbers + 3, numbers + 4, numbers + 5);
                 assert_int_equal(n, 6);
                 for (size_t e = 0; e < 3; e++) {
                     char error[16];
@@ -205,7 +222,8 @@ static void results__agree_with_each_other_and_with_extract(void **state)
         }
     json_t *basis = load("%F/result/basis.json");
     for (size_t layer = 0; layer < 2; layer++) {
-        const json_t *vectors = json_object_get(json_array_get(json_object_get(basis, "layers"), layer), "vectors");
+        const json_t *vectors =
+            json_object_get(json_array_get(json_object_get(basis, "layers"), layer), "vectors");
         const double want = json_real_value(json_object_get(json_array_get(vectors, 0), "energy"));
         const double got = effect(root, layer, "basis", 1, "kl");
         /* The basis is written in float32. */
@@ -222,17 +240,20 @@ static void options__override_the_record(void **state)
 {
     (void)state;
     static char first[PROGRAM_TEXT];
-    program_done("ablate %F/same --basis %F/result/basis.safetensors --tokens %G/models/llama/golden.safetensors --rank 1 -l 1 "
+    program_done("ablate %F/same --basis %F/result/basis.safetensors --tokens "
+                 "%G/models/llama/golden.safetensors --rank 1 -l 1 "
                  "--site post --skip-positions auto --seed 3 -q");
     assert_string_equal(program_err, "");
     assert_null(strstr(program_out, "\n    0 "));
     assert_null(strstr(program_out, "\n    1     2"));
     memcpy(first, program_out, sizeof first);
-    program_done("ablate %F/same --basis %F/result --tokens %G/models/llama/golden.safetensors -m 1 -l 1 --site post "
+    program_done("ablate %F/same --basis %F/result --tokens %G/models/llama/golden.safetensors -m "
+                 "1 -l 1 --site post "
                  "--skip-positions 0 --seed 3 --threads 1");
     assert_null(strstr(program_err, "as recorded"));
     assert_string_equal(program_out, first);
-    program_done("ablate %F/same --basis %F/result --tokens %G/models/llama/golden.safetensors -m 1 -l 1 --site post "
+    program_done("ablate %F/same --basis %F/result --tokens %G/models/llama/golden.safetensors -m "
+                 "1 -l 1 --site post "
                  "--skip-positions 0 --seed 4 -q");
     assert_string_not_equal(program_out, first); /* other random directions */
 }
@@ -254,19 +275,24 @@ static void bad_input__is_one_line_that_says_what(void **state)
         {LLAMA "--basis %F/result --rank 3", "--rank 3: the basis of layer 0"},
         {LLAMA "--basis %F/result --rank 0", "--rank 0"},
         {LLAMA "--basis %F/result --layers 0-2", "no basis of layer 2; there are those of 0, 1"},
-        {LLAMA "--basis %F/result --ablation optimal", "--ablation optimal is for single directions"},
+        {LLAMA "--basis %F/result --ablation optimal",
+         "--ablation optimal is for single directions"},
         {LLAMA "--basis %F/result --ablation median", "mean, resample, zero"},
         {LLAMA "--basis %F/result --skip-positions 17", "no token is left"},
         {LLAMA "--basis %F/result --lens logit", "--lens is not an option"},
         {LLAMA "--basis %F/result -o %F/text", "not a folder"},
         {LLAMA "--basis %F/result --memory 1000", "memory"},
-        {LLAMA "--basis %F/dependent --rank 3", "layer 1: vector 2 of the subspace is a combination"},
+        {LLAMA "--basis %F/dependent --rank 3",
+         "layer 1: vector 2 of the subspace is a combination"},
         {LLAMA "--basis %F/nan", "vector 0 of layer 1 has NaN"},
         {LLAMA "--basis %F/narrow", "vectors have 24 numbers, the hidden size is 64"},
         {LLAMA "--basis %F/far", "no layer 9; layers 0 to 2"},
-        {"ablate %F/changed --tokens %G/models/llama/golden.safetensors --basis %F/result", "model.safetensors began with"},
-        {"ablate %G/models/gpt2 --tokens %G/models/gpt2/golden.safetensors --basis %F/result", "from another model than"},
-        {"ablate %G/gguf/tiny-llama/llama-f32.gguf --text %F/text --basis %F/result", "from another model than"},
+        {"ablate %F/changed --tokens %G/models/llama/golden.safetensors --basis %F/result",
+         "model.safetensors began with"},
+        {"ablate %G/models/gpt2 --tokens %G/models/gpt2/golden.safetensors --basis %F/result",
+         "from another model than"},
+        {"ablate %G/gguf/tiny-llama/llama-f32.gguf --text %F/text --basis %F/result",
+         "from another model than"},
         {"ablate %F/none.gguf --text %F/text --basis %F/result", "none.gguf"},
         {"ablate %F/none.gguf --text %F/text --basis %F/llama.safetensors", "none.gguf"},
     };
@@ -274,11 +300,13 @@ static void bad_input__is_one_line_that_says_what(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const int status = program_run(cases[i].line);
         if (status != 2 || !strstr(program_err, cases[i].wanted))
-            fail_msg("%s: status %d, '%s' lacks '%s'", cases[i].line, status, program_err, cases[i].wanted);
+            fail_msg("%s: status %d, '%s' lacks '%s'", cases[i].line, status, program_err,
+                     cases[i].wanted);
         assert_string_equal(program_out, "");
         const char *last = strrchr(program_err, '\n');
         assert_true(last && last[1] == 0);
-        if (strchr(program_err, '\n') != last) fail_msg("%s: more than a line: %s", cases[i].line, program_err);
+        if (strchr(program_err, '\n') != last)
+            fail_msg("%s: more than a line: %s", cases[i].line, program_err);
     }
 }
 

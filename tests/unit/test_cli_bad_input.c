@@ -30,23 +30,30 @@ static const struct {
     {"extract %G/models/llama --tokens %F/ids", "-o is missing"},
     {"extract %G/models/llama extra --tokens %F/ids -o %F/x", "'extra' is one argument too many"},
     {"extract %G/models/llama --tokens %F/ids --text %F/text -o %F/x", "--text and --tokens"},
-    {"extract %G/models/llama --tokens %F/ids --decoder %E -o %F/x", "--decoder goes with --hidden-states"},
+    {"extract %G/models/llama --tokens %F/ids --decoder %E -o %F/x",
+     "--decoder goes with --hidden-states"},
     {"extract %G/models/llama --hidden-states %H --decoder %E -o %F/x", "takes the place of MODEL"},
     {"extract --hidden-states %H -o %F/x", "--hidden-states needs --decoder"},
     {"extract --hidden-states %H --decoder %E", "-o is missing"},
-    {"extract --hidden-states %H --decoder %E --lens model -o %F/x", "give MODEL instead of --hidden-states"},
-    {"probe --hidden-states %H --decoder %E --lens model --vectors-file %F/good-v -o %F/x", "give MODEL instead"},
+    {"extract --hidden-states %H --decoder %E --lens model -o %F/x",
+     "give MODEL instead of --hidden-states"},
+    {"probe --hidden-states %H --decoder %E --lens model --vectors-file %F/good-v -o %F/x",
+     "give MODEL instead"},
     {"extract %G/models/llama --tokens %F/ids --lens other -o %F/x", "--lens other"},
-    {"extract %G/models/llama --tokens %F/ids --precision bf16 -o %F/x", "--precision bf16 is for --lens model"},
-    {"extract %G/models/llama --tokens %F/ids --lens model --precision half -o %F/x", "float32, bf16x3 or bf16"},
-    {"extract --hidden-states %H --decoder %E --ablation median -o %F/x", "mean, resample, zero or optimal"},
+    {"extract %G/models/llama --tokens %F/ids --precision bf16 -o %F/x",
+     "--precision bf16 is for --lens model"},
+    {"extract %G/models/llama --tokens %F/ids --lens model --precision half -o %F/x",
+     "float32, bf16x3 or bf16"},
+    {"extract --hidden-states %H --decoder %E --ablation median -o %F/x",
+     "mean, resample, zero or optimal"},
     {"extract --hidden-states %H --decoder %E --starts 0 -o %F/x", "--starts 0"},
     {"extract --hidden-states %H --decoder %E --memory 0 -o %F/x", "--memory 0"},
     {"extract --hidden-states %H --decoder %E --memory 12Q -o %F/x", "--memory 12Q"},
     {"extract --hidden-states %H --decoder %E --memory 1000 -o %F/x", "--memory"},
     {"extract %G/models/llama --tokens %F/ids --memory 1000 -o %F/x", "memory"},
     {"extract --hidden-states %H --decoder %E --held-out 1 -o %F/x", "give 0 or more, less than 1"},
-    {"extract --hidden-states %H --decoder %E --held-out -0.5 -o %F/x", "give 0 or more, less than 1"},
+    {"extract --hidden-states %H --decoder %E --held-out -0.5 -o %F/x",
+     "give 0 or more, less than 1"},
     {"extract --hidden-states %H --decoder %E --held-out 0.99 -o %F/x", "leaves none to search"},
     {"capture %G/models/llama --tokens %F/ids", "-o FILE is missing"},
     {"capture -o %F/x", "MODEL is missing"},
@@ -66,16 +73,23 @@ static const struct {
     {"extract --hidden-states %F/gap --decoder %E --layers 1 -o %F/x", "hidden_states.1"},
     {"extract --hidden-states %F/nan --decoder %E --site post -o %F/x", "site post"},
     {"extract --hidden-states %H --decoder %E --skip-positions 24 -o %F/x", "no token is left"},
-    {"extract --hidden-states %H --decoder %E --skip-positions 99999999999 -o %F/x", "no token is left"},
-    {"extract --hidden-states %F/one --decoder %E -o %F/x", "mean ablation needs at least 2 tokens"},
-    {"extract --hidden-states %F/one --decoder %E --ablation resample -o %F/x", "resample ablation needs at least 2"},
-    {"extract --hidden-states %H --decoder %E --skip-positions 23 --objective ce -o %F/x", "no token has a next token"},
+    {"extract --hidden-states %H --decoder %E --skip-positions 99999999999 -o %F/x",
+     "no token is left"},
+    {"extract --hidden-states %F/one --decoder %E -o %F/x",
+     "mean ablation needs at least 2 tokens"},
+    {"extract --hidden-states %F/one --decoder %E --ablation resample -o %F/x",
+     "resample ablation needs at least 2"},
+    {"extract --hidden-states %H --decoder %E --skip-positions 23 --objective ce -o %F/x",
+     "no token has a next token"},
     {"extract --hidden-states %F/gap --decoder %E --objective ce -o %F/x", "no input_ids"},
-    {"extract --hidden-states %F/labels --decoder %E --objective ce -o %F/x", "not below the vocabulary size"},
+    {"extract --hidden-states %F/labels --decoder %E --objective ce -o %F/x",
+     "not below the vocabulary size"},
     {"extract --hidden-states %F/fixed --decoder %E --ablation resample -o %F/x", "derangement"},
-    {"extract %G/gguf/tiny-llama/llama-f32.gguf --text %F/text --max-tokens 1 --quiet -o %F/x", "at least 2 tokens"},
+    {"extract %G/gguf/tiny-llama/llama-f32.gguf --text %F/text --max-tokens 1 --quiet -o %F/x",
+     "at least 2 tokens"},
     {"extract %G/gguf/tiny-llama/llama-f32.gguf --text %F/empty -o %F/x", "no tokens"},
-    {"extract %G/models/llama --tokens %G/smollm2/golden.safetensors -o %F/x", "vocabulary has 139 tokens"},
+    {"extract %G/models/llama --tokens %G/smollm2/golden.safetensors -o %F/x",
+     "vocabulary has 139 tokens"},
     /* files that are not what they should be */
     {"extract %F/none.gguf --text %F/text -o %F/x", "none.gguf"},
     {"extract %F/empty.gguf --text %F/text -o %F/x", "empty.gguf"},
@@ -83,21 +97,29 @@ static const struct {
     {"extract %F/folder --text %F/text -o %F/x", "config.json"},
     {"extract %F/mamba --tokens %F/ids -o %F/x", "mamba"},
     {"extract %F/mamba.gguf --text %F/text -o %F/x", "xlama"},
-    {"extract %F/m-00001-of-00002.gguf --text %F/text -o %F/x", "m-00002-of-00002.gguf: part 2 of 2"},
+    {"extract %F/m-00001-of-00002.gguf --text %F/text -o %F/x",
+     "m-00002-of-00002.gguf: part 2 of 2"},
     {"extract %G/gguf/q4_k.gguf --text %F/text -o %F/x", "q4_k.gguf"},
     {"extract %G/gguf/tiny-llama/llama-f32.gguf --text %F/none -o %F/x", "none"},
-    {"extract %G/gguf/tiny-llama/llama-f32.gguf --text %F/text %F/empty -o %F/x", "empty: the document is empty"},
-    {"extract %G/gguf/tiny-llama/llama-f32.gguf --text %F/bad.jsonl -o %F/x", "bad.jsonl: line 2: not JSON"},
-    {"capture %G/gguf/tiny-llama/llama-f32.gguf --text %F/bad.gz -o %F/x", "bad.gz: damaged gzip data"},
-    {"capture %G/gguf/tiny-llama/llama-f32.gguf --text %F/text --documents words -o %F/x", "--documents"},
+    {"extract %G/gguf/tiny-llama/llama-f32.gguf --text %F/text %F/empty -o %F/x",
+     "empty: the document is empty"},
+    {"extract %G/gguf/tiny-llama/llama-f32.gguf --text %F/bad.jsonl -o %F/x",
+     "bad.jsonl: line 2: not JSON"},
+    {"capture %G/gguf/tiny-llama/llama-f32.gguf --text %F/bad.gz -o %F/x",
+     "bad.gz: damaged gzip data"},
+    {"capture %G/gguf/tiny-llama/llama-f32.gguf --text %F/text --documents words -o %F/x",
+     "--documents"},
     {"tokenize %G/models/llama hello", "tokenizer.json"},
-    {"capture %F/other-tokenizer --text %F/text -o %F/x", "the tokenizer has 320 tokens, but the model's embedding only 139"},
+    {"capture %F/other-tokenizer --text %F/text -o %F/x",
+     "the tokenizer has 320 tokens, but the model's embedding only 139"},
     {"extract %G/models/llama --tokens %F/none -o %F/x", "none"},
     {"extract %G/models/llama --tokens %H.none -o %F/x", "No such file"},
-    {"extract %G/models/llama --tokens %G/npy/states.npz -o %F/x", "attention_mask leaves tokens out"},
+    {"extract %G/models/llama --tokens %G/npy/states.npz -o %F/x",
+     "attention_mask leaves tokens out"},
     {"extract %G/models/llama --tokens %G/npy/fortran.npy -o %F/x", "ascontiguousarray"},
     {"extract --hidden-states %G/npy/ids.npy --decoder %E -o %F/x", "decoder takes 24"},
-    {"extract --hidden-states %G/npy/states.npz --decoder %E --layers 1 -o %F/x", "no tensor hidden_states.1"},
+    {"extract --hidden-states %G/npy/states.npz --decoder %E --layers 1 -o %F/x",
+     "no tensor hidden_states.1"},
     {"extract %G/models/llama --tokens %E -o %F/x", "input_ids"},
     {"extract --hidden-states %F/none --decoder %E -o %F/x", "none"},
     {"extract --hidden-states %F/empty --decoder %E -o %F/x", "empty"},
@@ -110,7 +132,8 @@ static const struct {
     {"extract --hidden-states %F/narrow --decoder %E -o %F/x", "different models"},
     {"probe --hidden-states %H --decoder %E --vectors-file %H -o %F/x", "'v'"},
     {"probe --hidden-states %H --decoder %E --vectors-file %F/narrow-v -o %F/x", "have 23 numbers"},
-    {"probe --hidden-states %H --decoder %E --vectors-file %F/nan-v -o %F/x", "direction 0 of tensor 'v'"},
+    {"probe --hidden-states %H --decoder %E --vectors-file %F/nan-v -o %F/x",
+     "direction 0 of tensor 'v'"},
     {"probe %G/models/llama --tokens %F/ids --vectors-file %F/none -o %F/x", "none"},
     {"info %F/none", "none"},
     {"info %F/text", "text"},
@@ -121,7 +144,8 @@ static const struct {
     {"extract --hidden-states %H --decoder %E -o %F/no/such", "cannot be made"},
     {"capture %G/models/llama --tokens %F/ids --quiet -o %F/text/x", "cannot be written"},
     {"decoder %G/models/llama -o %F/text/x", "cannot be written"},
-    {"probe --hidden-states %H --decoder %E --vectors-file %F/good-v -o %F/text/x", "cannot be written"},
+    {"probe --hidden-states %H --decoder %E --vectors-file %F/good-v -o %F/text/x",
+     "cannot be written"},
 };
 
 static void bad_input__is_exit_status_2_and_one_line(void **state)
@@ -132,8 +156,8 @@ static void bad_input__is_exit_status_2_and_one_line(void **state)
         const char *end = strchr(program_err, '\n');
         if (status != 2 || strncmp(program_err, "cbe: ", 5) != 0 || !end || end[1] ||
             !strstr(program_err, cases[i].wanted) || program_out[0]) {
-            print_error("cbe %s: exit status %d, expected \"%s\" in one line: %s%s", cases[i].line, status,
-                        cases[i].wanted, program_err, program_out);
+            print_error("cbe %s: exit status %d, expected \"%s\" in one line: %s%s", cases[i].line,
+                        status, cases[i].wanted, program_err, program_out);
             failed++;
         }
         rmdir(temp_path(state, "x")); /* an empty folder may be there, results must not */
@@ -142,10 +166,13 @@ static void bad_input__is_exit_status_2_and_one_line(void **state)
     assert_int_equal(failed, 0);
 }
 
-static void put(void **state, const char *name, const cbe_tensor_spec *specs, size_t n, const void *const *data)
+static void put(void **state, const char *name, const cbe_tensor_spec *specs, size_t n,
+                const void *const *data)
 {
     cbe_safetensors_writer *writer = NULL;
-    cbe_assert_ok(cbe_safetensors_writer_create(&writer, temp_path(state, name), n, specs, 0, NULL, &err), &err);
+    cbe_assert_ok(
+        cbe_safetensors_writer_create(&writer, temp_path(state, name), n, specs, 0, NULL, &err),
+        &err);
     for (size_t i = 0; i < n; i++) {
         size_t count = 1;
         for (size_t k = 0; k < specs[i].n_dims; k++) count *= specs[i].dims[k];
@@ -155,7 +182,8 @@ static void put(void **state, const char *name, const cbe_tensor_spec *specs, si
 }
 
 /* One float tensor of rows x columns, its last number but two replaced. */
-static void put_floats(void **state, const char *file, const char *name, size_t rows, size_t columns, float odd)
+static void put_floats(void **state, const char *file, const char *name, size_t rows,
+                       size_t columns, float odd)
 {
     float x[512];
     const size_t n = rows * columns;
@@ -170,13 +198,15 @@ static void put_with_ids(void **state, const char *file, const char *name, const
 {
     static float x[8 * 24];
     for (size_t i = 0; i < 8 * 24; i++) x[i] = (float)(i % 5);
-    const cbe_tensor_spec specs[] = {{"hidden_states.0", CBE_F32, 2, {8, 24}}, {name, CBE_I64, 1, {8}}};
+    const cbe_tensor_spec specs[] = {{"hidden_states.0", CBE_F32, 2, {8, 24}},
+                                     {name, CBE_I64, 1, {8}}};
     put(state, file, specs, 2, (const void *const[]){x, ids});
 }
 
 static void put_texts(void **state)
 {
-    static const char lines[] = "{\"text\": \"a\"}\n{\"text\": \n", gzip[] = "\x1f\x8b\b\0\0\0\0\0\0\3KL";
+    static const char lines[] = "{\"text\": \"a\"}\n{\"text\": \n",
+                      gzip[] = "\x1f\x8b\b\0\0\0\0\0\0\3KL";
     temp_write(temp_path(state, "bad.jsonl"), lines, sizeof lines - 1);
     temp_write(temp_path(state, "bad.gz"), gzip, sizeof gzip - 1);
 }
@@ -202,14 +232,16 @@ static void put_models(void **state)
     free(path);
     assert_int_equal(mkdir(temp_path(state, "folder"), 0700), 0);
     assert_int_equal(mkdir(temp_path(state, "mamba"), 0700), 0);
-    static const char config[] = "{\"model_type\": \"mamba\", \"architectures\": [\"MambaForCausalLM\"]}";
+    static const char config[] =
+        "{\"model_type\": \"mamba\", \"architectures\": [\"MambaForCausalLM\"]}";
     temp_write(temp_path(state, "mamba/config.json"), config, sizeof config - 1);
     path = cbe_golden_path("models/llama/model.safetensors");
     cbe_copy_safetensors(path, temp_path(state, "mamba/model.safetensors"), &(cbe_copy_edit){0});
     free(path);
-    static const char *const files[][2] = {{"models/llama/config.json", "other-tokenizer/config.json"},
-                                           {"models/llama/model.safetensors", "other-tokenizer/model.safetensors"},
-                                           {"gguf/tiny-llama/tokenizer.json", "other-tokenizer/tokenizer.json"}};
+    static const char *const files[][2] = {
+        {"models/llama/config.json", "other-tokenizer/config.json"},
+        {"models/llama/model.safetensors", "other-tokenizer/model.safetensors"},
+        {"gguf/tiny-llama/tokenizer.json", "other-tokenizer/tokenizer.json"}};
     assert_int_equal(mkdir(temp_path(state, "other-tokenizer"), 0700), 0);
     for (size_t i = 0; i < 3; i++) {
         path = cbe_golden_path("%s", files[i][0]);

@@ -1,5 +1,6 @@
-/* The commands on a disk that is full, folders that cannot be written or vanish, and files that may not grow: one line, the exit status,
- * and nothing that was there is lost. Each call that can fail is in tests/faults; here are the real things. */
+/* The commands on a disk that is full, folders that cannot be written or vanish, and files that may
+ * not grow: one line, the exit status, and nothing that was there is lost. Each call that can fail
+ * is in tests/faults; here are the real things. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -76,8 +77,11 @@ static bool one_line(const char *said)
 
 static void in_a_folder_that_is_read_only(void)
 {
-    if (geteuid() == 0 && (chmod(program_expand("%F"), 0777) != 0 || setgid(NOBODY) != 0 || setuid(NOBODY) != 0)) _exit(SKIPPED);
-    if (access(getenv("CBE_PROGRAM"), X_OK) != 0 || access(program_expand("%E"), R_OK) != 0) _exit(SKIPPED); /* a private checkout */
+    if (geteuid() == 0 &&
+        (chmod(program_expand("%F"), 0777) != 0 || setgid(NOBODY) != 0 || setuid(NOBODY) != 0))
+        _exit(SKIPPED);
+    if (access(getenv("CBE_PROGRAM"), X_OK) != 0 || access(program_expand("%E"), R_OK) != 0)
+        _exit(SKIPPED); /* a private checkout */
     for (size_t i = 0; i < N_WRITING; i++) {
         must(program_run(line_of(i, "%F/closed/new")) == 2, line_of(i, ""));
         must(one_line("Permission denied"), line_of(i, ""));
@@ -122,8 +126,10 @@ static void on_a_full_disk(void)
     size_t n, m;
     char *before = temp_read(program_expand("%F/disk/result/basis.safetensors"), &n);
     const int fd = open(program_expand("%F/disk/filler"), O_WRONLY | O_CREAT, 0600);
-    while (write(fd, big, sizeof big) > 0) {}
-    while (write(fd, big, 1) > 0) {}
+    while (write(fd, big, sizeof big) > 0) {
+    }
+    while (write(fd, big, 1) > 0) {
+    }
     close(fd);
     must(program_run(EXTRACT "-k 3 --seed 5 -o %F/disk/result") == 1, "the second run");
     must(one_line("No space left on device"), "the second run");

@@ -1,4 +1,5 @@
-/* cbe extract --init: a basis found before leads on, through a lens and in the whole model, at either site; and what is refused. */
+/* cbe extract --init: a basis found before leads on, through a lens and in the whole model, at
+ * either site; and what is refused. */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +17,8 @@ static cbe_error err;
 
 /* A run on the tiny Llama: for program_run, and behind snprintf. */
 #define LLAMA "extract %G/models/llama --tokens %G/models/llama/golden.safetensors --threads 2 "
-#define LLAMA_LINE "extract %%G/models/llama --tokens %%G/models/llama/golden.safetensors --threads 2 "
+#define LLAMA_LINE                                                                                 \
+    "extract %%G/models/llama --tokens %%G/models/llama/golden.safetensors --threads 2 "
 
 static void read_energies(const char *folder, const char *layer, float energies[K])
 {
@@ -43,12 +45,13 @@ static int starts_of(const char *folder, const char *kind, int *n_init_inputs)
     assert_non_null(root);
     int sum = 0;
     size_t i;
-    json_array_foreach(json_object_get(json_array_get(json_object_get(root, "layers"), 0), "vectors"), i, vector)
-        sum += (int)json_integer_value(
-            json_object_get(json_object_get(json_object_get(vector, "starts_by_kind"), kind), "starts"));
+    json_array_foreach(
+        json_object_get(json_array_get(json_object_get(root, "layers"), 0), "vectors"), i, vector)
+        sum += (int)json_integer_value(json_object_get(
+            json_object_get(json_object_get(vector, "starts_by_kind"), kind), "starts"));
     *n_init_inputs = 0;
-    json_array_foreach(json_object_get(root, "inputs"), i, input)
-        *n_init_inputs += strcmp(json_string_value(json_object_get(input, "role")), "init") == 0;
+    json_array_foreach(json_object_get(root, "inputs"), i, input) *n_init_inputs +=
+        strcmp(json_string_value(json_object_get(input, "role")), "init") == 0;
     json_decref(root);
     return sum;
 }
@@ -65,11 +68,13 @@ static void init__leads_on_from_where_a_basis_is(void **state)
         snprintf(line, sizeof line, LLAMA_LINE "%s -l 1 -k 3 -o %%F/whole", lenses[i]);
         program_done(line);
         read_energies("%F/whole", "1", whole);
-        snprintf(line, sizeof line, LLAMA_LINE "%s -l 1 -k 3 --max-iter 1 --starts 2 -o %%F/cold", lenses[i]);
+        snprintf(line, sizeof line, LLAMA_LINE "%s -l 1 -k 3 --max-iter 1 --starts 2 -o %%F/cold",
+                 lenses[i]);
         program_done(line);
         read_energies("%F/cold", "1", cold);
-        snprintf(line, sizeof line, LLAMA_LINE "%s -l 1 -k 3 --max-iter 1 --starts 2 --init %%F/whole%s -o %%F/warm", lenses[i],
-                 i ? "/basis.safetensors" : "");
+        snprintf(line, sizeof line,
+                 LLAMA_LINE "%s -l 1 -k 3 --max-iter 1 --starts 2 --init %%F/whole%s -o %%F/warm",
+                 lenses[i], i ? "/basis.safetensors" : "");
         program_done(line);
         read_energies("%F/warm", "1", warm);
         assert_true((double)warm[0] >= (double)whole[0] * (1 - 1e-4));
@@ -90,7 +95,8 @@ static void init__takes_the_layer_of_the_same_hidden_states(void **state)
     program_done(LLAMA "--lens model -l 1 -k 3 --max-iter 2 --init %F/pre -o %F/post");
     assert_true(starts_of("%F/post", "given", &inputs) >= 1);
     assert_int_equal(program_run(LLAMA "--lens model -l 2 -k 3 --init %F/pre -o %F/post"), 2);
-    assert_non_null(strstr(program_err, "has no vectors for any layer that --layers asks for at site post"));
+    assert_non_null(
+        strstr(program_err, "has no vectors for any layer that --layers asks for at site post"));
 }
 
 /* The whole model's starts, one of the lens's basis and one of the identity among them. */
@@ -101,7 +107,8 @@ static void model__starts_from_several_kinds(void **state)
     int inputs;
     program_done(LLAMA "--lens model -l 0 -k 3 --starts 8 --max-iter 3 -o %F/kinds");
     for (size_t i = 0; i < 3; i++)
-        if (starts_of("%F/kinds", kinds[i], &inputs) < 1) fail_msg("no start is of kind %s", kinds[i]);
+        if (starts_of("%F/kinds", kinds[i], &inputs) < 1)
+            fail_msg("no start is of kind %s", kinds[i]);
 }
 
 static void model__has_the_same_bits_for_any_number_of_threads(void **state)
@@ -112,7 +119,8 @@ static void model__has_the_same_bits_for_any_number_of_threads(void **state)
     for (int i = 0; i < 2; i++) {
         char line[300];
         snprintf(line, sizeof line,
-                 "extract %%G/models/llama --tokens %%G/models/llama/golden.safetensors --lens model -l 0,1 -k 3 --threads %d -o "
+                 "extract %%G/models/llama --tokens %%G/models/llama/golden.safetensors --lens "
+                 "model -l 0,1 -k 3 --threads %d -o "
                  "%%F/bits",
                  2 * i + 1);
         program_done(line);
@@ -135,7 +143,8 @@ static void init__refuses_what_it_cannot_use(void **state)
         {"--init %F/other", "other"}, /* of another model, by its digests */
         {"--init %G/models/llama/golden.safetensors", "golden.safetensors"},
     };
-    program_done("extract %G/models/gpt2 --tokens %G/models/gpt2/golden.safetensors -l 1 -k 1 -o %F/other");
+    program_done(
+        "extract %G/models/gpt2 --tokens %G/models/gpt2/golden.safetensors -l 1 -k 1 -o %F/other");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char line[300];
         snprintf(line, sizeof line, LLAMA_LINE "-l 1 -k 3 %s -o %%F/x", cases[i].options);

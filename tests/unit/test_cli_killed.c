@@ -69,9 +69,9 @@ static bool run_killed(const char *line, bool shared, double seconds, double lon
     if (shared) {
         char whole[1200];
         /* Open MPI's mpirun may overlook that a process has ended and wait for it for ever. */
-        snprintf(whole, sizeof whole,
-                 "-s KILL %.0f %s -n 2 %%D/mpi/die_later.sh %zu %.0f %%P %s", 20 + 20 * longest,
-                 getenv("CBE_MPIEXEC"), cbe_rng_below(&rng, 2), 1e3 * seconds, line);
+        snprintf(whole, sizeof whole, "-s KILL %.0f %s -n 2 %%D/mpi/die_later.sh %zu %.0f %%P %s",
+                 20 + 20 * longest, getenv("CBE_MPIEXEC"), cbe_rng_below(&rng, 2), 1e3 * seconds,
+                 line);
         status = program_end(program_start("timeout", whole));
         if (status != 0) return true;
     } else {

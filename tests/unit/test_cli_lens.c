@@ -1,4 +1,5 @@
-/* cbe extract, probe, info and lens convert with tuned lenses (tests/golden/lens, tests/golden/extract). */
+/* cbe extract, probe, info and lens convert with tuned lenses (tests/golden/lens,
+ * tests/golden/extract). */
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -32,17 +33,21 @@ static void write_tensors(const char *path, const cbe_safetensors *a, const cbe_
     cbe_tensor t[8];
     cbe_safetensors_writer *writer = NULL;
     for (size_t i = 0; i < n; i++) {
-        cbe_assert_ok(cbe_safetensors_get(cbe_safetensors_has(b, names[i][0]) ? b : a, names[i][0], &t[i], &err), &err);
+        cbe_assert_ok(cbe_safetensors_get(cbe_safetensors_has(b, names[i][0]) ? b : a, names[i][0],
+                                          &t[i], &err),
+                      &err);
         specs[i] = (cbe_tensor_spec){names[i][1], t[i].dtype, t[i].n_dims, {0}};
         memcpy(specs[i].dims, t[i].dims, sizeof t[i].dims);
     }
     cbe_assert_ok(cbe_safetensors_writer_create(&writer, path, n, specs, 0, NULL, &err), &err);
     for (size_t i = 0; i < n; i++)
-        cbe_assert_ok(cbe_safetensors_writer_put(writer, i, 0, t[i].n_elements, t[i].data, &err), &err);
+        cbe_assert_ok(cbe_safetensors_writer_put(writer, i, 0, t[i].n_elements, t[i].data, &err),
+                      &err);
     cbe_assert_ok(cbe_safetensors_writer_commit(writer, &err), &err);
 }
 
-/* %F/tokens, %F/hidden (of no known model) and %F/v of a golden lens: derangement and direction are its own. */
+/* %F/tokens, %F/hidden (of no known model) and %F/v of a golden lens: derangement and direction are
+ * its own. */
 static void write_inputs(void **state, const char *model)
 {
     char line[200];
@@ -63,8 +68,9 @@ static void write_inputs(void **state, const char *model)
 }
 
 /* layers.<layer>.<part> against the golden tensor. */
-static void compare(const cbe_safetensors *got, const cbe_safetensors *golden, size_t layer, const char *wanted,
-                    const char *part, double absolute, double relative, double of_largest)
+static void compare(const cbe_safetensors *got, const cbe_safetensors *golden, size_t layer,
+                    const char *wanted, const char *part, double absolute, double relative,
+                    double of_largest)
 {
     char name[700];
     cbe_tensor g, w;
@@ -91,7 +97,8 @@ static void probe__meets_pytorch_through_the_lenses_of_both_models(void **state)
         cbe_safetensors *golden = open_file(line);
         snprintf(line, sizeof line, "decoder %%G/models/%s -o %%F/decoder", models[m]);
         program_done(line);
-        for (size_t run = 0; run < 12; run++) { /* modes, objectives; from a model, and from files */
+        /* modes, objectives; from a model, and from files */
+        for (size_t run = 0; run < 12; run++) {
             const char *mode = modes[run % 3], *objective = objectives[run / 3 % 2];
             char inputs[200];
             if (run < 6)
@@ -99,12 +106,14 @@ static void probe__meets_pytorch_through_the_lenses_of_both_models(void **state)
             else
                 snprintf(inputs, sizeof inputs, "--hidden-states %%F/hidden --decoder %%F/decoder");
             snprintf(line, sizeof line,
-                     "probe %s --lens tuned=%%G/lens/%s --vectors-file %%F/v --ablation %s --objective %s -o %%F/out",
+                     "probe %s --lens tuned=%%G/lens/%s --vectors-file %%F/v --ablation %s "
+                     "--objective %s -o %%F/out",
                      inputs, models[m], mode, objective);
             program_done(line);
             assert_null(strstr(program_err, "unembed_hash"));
             cbe_safetensors *got = open_file("%F/out");
-            assert_int_equal(cbe_safetensors_count(got), 9); /* three layers: hidden_states.3 is known to be the last */
+            /* three layers: hidden_states.3 is known to be the last */
+            assert_int_equal(cbe_safetensors_count(got), 9);
             for (size_t layer = 0; layer < 3; layer++) {
                 snprintf(line, sizeof line, "tuned.%zu.%s.%s", layer, mode, objective);
                 compare(got, golden, layer, line, "energy", 1e-6, 1e-5, 0);
@@ -123,7 +132,8 @@ static void probe__meets_pytorch_in_the_tuned_extractions(void **state)
         char line[600];
         snprintf(line, sizeof line, "%%G/extract/%s-tuned/golden.safetensors", cases[c]);
         cbe_safetensors *golden = open_file(line);
-        for (size_t run = 0; run < 28; run++) { /* modes and optimal, objectives; layers; both formats of the lens */
+        /* modes and optimal, objectives; layers; both formats of the lens */
+        for (size_t run = 0; run < 28; run++) {
             const bool optimal = run % 7 == 6;
             const char *mode = optimal ? "optimal" : modes[run % 7 % 3],
                        *objective = objectives[optimal ? 0 : run % 7 / 3];
@@ -140,7 +150,8 @@ static void probe__meets_pytorch_in_the_tuned_extractions(void **state)
             snprintf(line, sizeof line,
                      "probe --hidden-states %%G/extract/%s-tuned/hidden.safetensors --decoder "
                      "%%G/extract/%s-tuned/decoder.safetensors "
-                     "--lens tuned=%s --vectors-file %%F/v --ablation %s --objective %s -l %zu -o %%F/out",
+                     "--lens tuned=%s --vectors-file %%F/v --ablation %s --objective %s -l %zu -o "
+                     "%%F/out",
                      cases[c], cases[c], lens, mode, objective, layer);
             program_done(line);
             cbe_safetensors *got = open_file("%F/out");
@@ -165,17 +176,20 @@ static void assert_lens_recorded(const char *params)
         if (strcmp(json_string_value(json_object_get(input, "role")), "lens") != 0) continue;
         char path[700];
         assert_true(n < 2);
-        snprintf(path, sizeof path, "%s/%s", program_expand("%F/lens"), n == 0 ? "config.json" : params);
+        snprintf(path, sizeof path, "%s/%s", program_expand("%F/lens"),
+                 n == 0 ? "config.json" : params);
         assert_string_equal(json_string_value(json_object_get(input, "path")), path);
         assert_string_equal(json_string_value(json_object_get(input, "sha256")), file_sha256(path));
         n++;
     }
     assert_int_equal(n, 2);
-    assert_non_null(strstr(json_string_value(json_object_get(json_object_get(record, "options"), "lens")), "tuned="));
+    assert_non_null(strstr(
+        json_string_value(json_object_get(json_object_get(record, "options"), "lens")), "tuned="));
     json_decref(record);
 }
 
-/* Bases are the same whichever format the lens is in, and its files are recorded; site post ends with the plain decoder. */
+/* Bases are the same whichever format the lens is in, and its files are recorded; site post ends
+ * with the plain decoder. */
 static void extract__through_a_lens_in_both_formats(void **state)
 {
     char *first = NULL;
@@ -187,7 +201,8 @@ static void extract__through_a_lens_in_both_formats(void **state)
                             : "lens convert %G/lens/extract-rmsnorm -o %F/lens --format pt");
         snprintf(line, sizeof line,
                  "extract --hidden-states %%G/extract/rmsnorm-tuned/hidden.safetensors --decoder "
-                 "%%G/extract/rmsnorm-tuned/decoder.safetensors --lens tuned=%%F/lens -k 2 --starts 4 -o %%F/result");
+                 "%%G/extract/rmsnorm-tuned/decoder.safetensors --lens tuned=%%F/lens -k 2 "
+                 "--starts 4 -o %%F/result");
         program_done(line);
         assert_lens_recorded(format ? "params.safetensors" : "params.pt");
         char *basis = temp_read(program_expand("%F/result/basis.safetensors"), &n);
@@ -203,9 +218,11 @@ static void extract__through_a_lens_in_both_formats(void **state)
     free(first);
     write_inputs(state, "gpt2");
     program_done("decoder %G/models/gpt2 -o %F/decoder");
-    program_done("probe --hidden-states %F/hidden --decoder %F/decoder --lens tuned=%G/lens/gpt2 --site post "
+    program_done("probe --hidden-states %F/hidden --decoder %F/decoder --lens tuned=%G/lens/gpt2 "
+                 "--site post "
                  "--vectors-file %F/v -o %F/tuned");
-    program_done("probe --hidden-states %F/hidden --decoder %F/decoder --site post --vectors-file %F/v -o %F/logit");
+    program_done("probe --hidden-states %F/hidden --decoder %F/decoder --site post --vectors-file "
+                 "%F/v -o %F/logit");
     cbe_safetensors *tuned = open_file("%F/tuned"), *logit = open_file("%F/logit");
     double a, b;
     cbe_tensor t;
@@ -227,13 +244,16 @@ static void convert__goes_both_ways_and_info_tells_of_both(void **state)
     (void)state;
     size_t n, m;
     program_done("lens convert %G/lens/gpt2 -o %F/safetensors");
-    assert_string_equal(program_expand("3 layers of hidden size 48 in %F/safetensors/params.safetensors\n"),
-                        program_out);
+    assert_string_equal(
+        program_expand("3 layers of hidden size 48 in %F/safetensors/params.safetensors\n"),
+        program_out);
     program_done("info %F/safetensors");
-    assert_string_equal(program_out, "tuned lens, in params.safetensors\nlayers: 3\nhidden size: 48\nbias: yes\n"
-                                     "base_model_name_or_path: models/gpt2\n"
-                                     "unembed_hash: 1f25d6a4f63c0cc8111338692a9ab99bfb7f2004531678c3d5604bede593d960\n"
-                                     "lens_type: linear_tuned_lens\n");
+    assert_string_equal(
+        program_out,
+        "tuned lens, in params.safetensors\nlayers: 3\nhidden size: 48\nbias: yes\n"
+        "base_model_name_or_path: models/gpt2\n"
+        "unembed_hash: 1f25d6a4f63c0cc8111338692a9ab99bfb7f2004531678c3d5604bede593d960\n"
+        "lens_type: linear_tuned_lens\n");
     program_done("lens convert %F/safetensors -o %F/pt");
     program_done("info %F/pt");
     assert_non_null(strstr(program_out, "tuned lens, in params.pt\n"));
@@ -262,9 +282,10 @@ static void another_unembedding__is_a_warning(void **state)
     json_dump_file(config, path, 0);
     json_decref(config);
     write_inputs(state, "llama");
-    program_done(
-        "probe %G/models/llama --tokens %F/tokens --lens tuned=%F/other --vectors-file %F/v --quiet -o %F/out");
-    assert_non_null(strstr(program_err, "its unembed_hash is not that of this model's unembedding"));
+    program_done("probe %G/models/llama --tokens %F/tokens --lens tuned=%F/other --vectors-file "
+                 "%F/v --quiet -o %F/out");
+    assert_non_null(
+        strstr(program_err, "its unembed_hash is not that of this model's unembedding"));
 }
 
 /* The line that is run, and a word of its one line of error. */
@@ -320,16 +341,19 @@ static void bad_lenses__are_answered_by_one_line(void **state)
     const cbe_tensor_spec spec = {"0.weight", CBE_F32, 2, {64, 64}};
     static const float zeros[64 * 64];
     cbe_safetensors_writer *writer = NULL;
-    cbe_assert_ok(
-        cbe_safetensors_writer_create(&writer, program_expand("%F/short/params.safetensors"), 1, &spec, 0, NULL, &err),
-        &err);
+    cbe_assert_ok(cbe_safetensors_writer_create(&writer,
+                                                program_expand("%F/short/params.safetensors"), 1,
+                                                &spec, 0, NULL, &err),
+                  &err);
     cbe_assert_ok(cbe_safetensors_writer_put(writer, 0, 0, 64 * 64, zeros, &err), &err);
     cbe_assert_ok(cbe_safetensors_writer_commit(writer, &err), &err);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const int status = program_run(cases[i].line);
         const char *end = strchr(program_err, '\n');
-        if (status != 2 || *program_out || !strstr(program_err, program_expand(cases[i].wanted)) || !end || end[1])
-            fail_msg("%s: status %d, output '%s', errors '%s'", cases[i].line, status, program_out, program_err);
+        if (status != 2 || *program_out || !strstr(program_err, program_expand(cases[i].wanted)) ||
+            !end || end[1])
+            fail_msg("%s: status %d, output '%s', errors '%s'", cases[i].line, status, program_out,
+                     program_err);
     }
     assert_int_equal(temp_count(state, "cbe-was-executed"), 0);
 }

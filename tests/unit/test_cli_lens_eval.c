@@ -14,19 +14,25 @@
 
 static cbe_error err;
 
-static const char text[] = "It is a truth universally acknowledged, that a single man in possession of a good fortune, must "
-                           "be in want of a wife. However little known the feelings or views of such a man may be.";
+static const char text[] =
+    "It is a truth universally acknowledged, that a single man in possession of a good fortune, "
+    "must "
+    "be in want of a wife. However little known the feelings or views of such a man may be.";
 
 static int set_up(void **state)
 {
     if (program_set_up(state) != 0) return -1;
     cbe_safetensors *golden = NULL;
-    cbe_assert_ok(cbe_safetensors_open(&golden, program_expand("%G/models/llama/golden.safetensors"), &err), &err);
+    cbe_assert_ok(
+        cbe_safetensors_open(&golden, program_expand("%G/models/llama/golden.safetensors"), &err),
+        &err);
     size_t shape[2];
     int64_t *ids = cbe_golden_ids(golden, "input_ids", &shape[0], &shape[1]);
     const cbe_tensor_spec spec = {"input_ids", CBE_I64, 2, {shape[0], shape[1]}};
     cbe_safetensors_writer *writer = NULL;
-    cbe_assert_ok(cbe_safetensors_writer_create(&writer, temp_path(state, "ids"), 1, &spec, 0, NULL, &err), &err);
+    cbe_assert_ok(
+        cbe_safetensors_writer_create(&writer, temp_path(state, "ids"), 1, &spec, 0, NULL, &err),
+        &err);
     cbe_assert_ok(cbe_safetensors_writer_put(writer, 0, 0, shape[0] * shape[1], ids, &err), &err);
     cbe_assert_ok(cbe_safetensors_writer_commit(writer, &err), &err);
     free(ids);
@@ -37,10 +43,14 @@ static int set_up(void **state)
     temp_write(temp_path(state, "short"), "a", 1);
     cbe_tuned_lens *lens = NULL;
     cbe_assert_ok(cbe_tuned_lens_create(&lens, 2, 64, true, &err), &err); /* llama has 3 layers */
-    cbe_assert_ok(cbe_tuned_lens_save(lens, NULL, temp_path(state, "two"), CBE_LENS_SAFETENSORS, &err), &err);
+    cbe_assert_ok(
+        cbe_tuned_lens_save(lens, NULL, temp_path(state, "two"), CBE_LENS_SAFETENSORS, &err), &err);
     cbe_tuned_lens_free(lens);
-    cbe_assert_ok(cbe_tuned_lens_create(&lens, 3, 64, true, &err), &err); /* zeros: the logit lens */
-    cbe_assert_ok(cbe_tuned_lens_save(lens, NULL, temp_path(state, "zeros"), CBE_LENS_SAFETENSORS, &err), &err);
+    /* zeros: the logit lens */
+    cbe_assert_ok(cbe_tuned_lens_create(&lens, 3, 64, true, &err), &err);
+    cbe_assert_ok(
+        cbe_tuned_lens_save(lens, NULL, temp_path(state, "zeros"), CBE_LENS_SAFETENSORS, &err),
+        &err);
     cbe_tuned_lens_free(lens);
     return 0;
 }
@@ -72,9 +82,13 @@ static void table__has_the_golden_cross_entropies(void **state)
 {
     (void)state;
     cbe_safetensors *golden = NULL;
-    cbe_assert_ok(cbe_safetensors_open(&golden, program_expand("%G/lens/llama/golden.safetensors"), &err), &err);
+    cbe_assert_ok(
+        cbe_safetensors_open(&golden, program_expand("%G/lens/llama/golden.safetensors"), &err),
+        &err);
     program_done("lens eval %G/models/llama --tokens %F/ids --lens %G/lens/llama -l 0,2");
-    static const char *const headings[] = {"logit lens", "golden/lens/llama"}, *const kinds[] = {"logit", "tuned"};
+    static const char *const headings[] = {"logit lens", "golden/lens/llama"}, *const kinds[] = {
+                                                                                   "logit",
+                                                                                   "tuned"};
     for (size_t kind = 0; kind < 2; kind++)
         for (size_t layer = 0; layer <= 2; layer += 2) {
             char name[32];
@@ -97,11 +111,13 @@ static void table__gives_bits_per_byte_of_a_text(void **state)
     (void)state;
     double row[16], got[2], want[2];
     size_t bytes = 0, tokens = 0;
-    program_done("lens eval %G/gguf/tiny-llama/llama-f32.gguf --text %F/text --context-length 20 --skip-positions 3 -q");
+    program_done("lens eval %G/gguf/tiny-llama/llama-f32.gguf --text %F/text --context-length 20 "
+                 "--skip-positions 3 -q");
     assert_string_equal(program_err, "");
     const char *end = strstr(program_out, "sequences of 20, ");
     assert_non_null(end);
-    assert_int_equal(sscanf(end, "sequences of 20, %zu tokens measured, %zu bytes", &tokens, &bytes), 2);
+    assert_int_equal(
+        sscanf(end, "sequences of 20, %zu tokens measured, %zu bytes", &tokens, &bytes), 2);
     assert_int_equal(tokens % 17, 0);
     assert_true(bytes > 0 && bytes < sizeof text);
     assert_int_equal(table_row("logit lens", 1, row), 10);
@@ -128,9 +144,11 @@ static void zeros__are_the_logit_lens(void **state)
 static void files__are_written_and_several_lenses_are_named(void **state)
 {
     size_t size;
-    program_done("lens eval %G/models/llama --tokens %F/ids --lens %F/zeros %G/lens/llama --layer-transfer -o %F/out");
-    static const char *const names[] = {"out/eval.json", "out/eval.csv", "out/eval.svg", "out/transfer.csv", "out/transfer.svg",
-                                        "out/transfer-2.svg"};
+    program_done("lens eval %G/models/llama --tokens %F/ids --lens %F/zeros %G/lens/llama "
+                 "--layer-transfer -o %F/out");
+    static const char *const names[] = {"out/eval.json",    "out/eval.csv",
+                                        "out/eval.svg",     "out/transfer.csv",
+                                        "out/transfer.svg", "out/transfer-2.svg"};
     for (size_t i = 0; i < 6; i++) assert_int_equal(access(temp_path(state, names[i]), R_OK), 0);
     char *csv = temp_read(temp_path(state, "out/transfer.csv"), &size);
     size_t lines = 0;
@@ -154,10 +172,13 @@ static void bad_input__is_one_line_that_says_what(void **state)
         {"lens eval", "MODEL is missing"},
         {"lens eval %G/models/llama", "a text is missing"},
         {"lens eval %G/models/llama --tokens %F/ids --text %F/text", "exclude each other"},
-        {"lens eval %G/models/llama --tokens %F/ids --layer-transfer", "--layer-transfer needs a tuned lens"},
+        {"lens eval %G/models/llama --tokens %F/ids --layer-transfer",
+         "--layer-transfer needs a tuned lens"},
         {"lens eval %G/models/llama --tokens %F/ids --layers 3", "no layer 3; layers 0 to 2"},
-        {"lens eval %G/models/llama --tokens %F/ids --skip-positions 16", "no token with a next one"},
-        {"lens eval %G/models/llama --tokens %F/ids --skip-positions 99999999999", "no token with a next one"},
+        {"lens eval %G/models/llama --tokens %F/ids --skip-positions 16",
+         "no token with a next one"},
+        {"lens eval %G/models/llama --tokens %F/ids --skip-positions 99999999999",
+         "no token with a next one"},
         {"lens eval %G/models/llama --tokens %F/ids --lens %G/lens/gpt2", "hidden size 48"},
         {"lens eval %G/models/llama --tokens %F/ids --lens %F/two", "2 layers"},
         {"lens eval %G/models/llama --tokens %F/ids --lens %F/absent", "absent"},
@@ -166,13 +187,16 @@ static void bad_input__is_one_line_that_says_what(void **state)
         {"lens eval %G/models/llama --tokens %F/text", "text"},
         {"lens eval %F/absent.gguf --text %F/text", "absent.gguf"},
         {"lens eval %G/gguf/tiny-llama/llama-f32.gguf --text %F/empty", "no token"},
-        {"lens eval %G/gguf/tiny-llama/llama-f32.gguf --text %F/text --max-tokens 1", "no token with a next one"},
-        {"lens eval %G/models/llama --tokens %F/ids --objective kl", "--objective is not an option"},
+        {"lens eval %G/gguf/tiny-llama/llama-f32.gguf --text %F/text --max-tokens 1",
+         "no token with a next one"},
+        {"lens eval %G/models/llama --tokens %F/ids --objective kl",
+         "--objective is not an option"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const int status = program_run(cases[i].line);
         if (status != 2 || !strstr(program_err, cases[i].wanted))
-            fail_msg("%s: status %d, '%s' lacks '%s'", cases[i].line, status, program_err, cases[i].wanted);
+            fail_msg("%s: status %d, '%s' lacks '%s'", cases[i].line, status, program_err,
+                     cases[i].wanted);
         assert_string_equal(program_out, "");
         const char *last = strrchr(program_err, '\n');
         assert_true(last && last[1] == 0);

@@ -1,4 +1,5 @@
-/* cbe probe and cbe extract with --lens model: PyTorch's energies, the lens at the last layer, whole searches. */
+/* cbe probe and cbe extract with --lens model: PyTorch's energies, the lens at the last layer,
+ * whole searches. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,11 +47,12 @@ static size_t write_golden_direction(const char *name)
     return d;
 }
 
-static void compare(const char *golden, const char *got_name, const char *want_name, double absolute, double relative,
-                    double of_largest)
+static void compare(const char *golden, const char *got_name, const char *want_name,
+                    double absolute, double relative, double of_largest)
 {
     size_t n, n_want;
-    double *got = read_f64("%F/out.safetensors", got_name, &n), *want = read_f64(golden, want_name, &n_want), top = 0;
+    double *got = read_f64("%F/out.safetensors", got_name, &n),
+           *want = read_f64(golden, want_name, &n_want), top = 0;
     assert_int_equal(n, n_want);
     for (size_t i = 0; i < n; i++) top = fmax(top, fabs(want[i]));
     cbe_assert_close(got, want, n, absolute + of_largest * top, relative, "%s", want_name);
@@ -58,18 +60,21 @@ static void compare(const char *golden, const char *got_name, const char *want_n
     free(want);
 }
 
-/* The output of each block unless another site is asked for; the derangement of the tokens' file. */
+/* The output of each block unless another site is asked for; the derangement of the tokens'
+ * file. */
 static void probe__meets_pytorch(void **state)
 {
     (void)state;
-    static const char *const names[] = {"llama", "gemma2"}, *const modes[] = {"mean", "resample", "zero"};
+    static const char *const names[] = {"llama", "gemma2"}, *const modes[] = {"mean", "resample",
+                                                                              "zero"};
     for (size_t i = 0; i < 2; i++) {
         char line[400], golden[128], got[64], want[64];
         snprintf(golden, sizeof golden, "%%G/models/%s/golden.safetensors", names[i]);
         write_golden_direction(names[i]);
         for (size_t m = 0; m < 3; m++) {
             snprintf(line, sizeof line,
-                     "probe %%G/models/%s --tokens %s --lens model --vectors-file %%F/v.safetensors --ablation %s -l 0-2 "
+                     "probe %%G/models/%s --tokens %s --lens model --vectors-file "
+                     "%%F/v.safetensors --ablation %s -l 0-2 "
                      "-o %%F/out.safetensors",
                      names[i], golden, modes[m]);
             program_done(line);
@@ -77,23 +82,28 @@ static void probe__meets_pytorch(void **state)
                 static const struct {
                     const char *part;
                     double absolute, relative, of_largest;
-                } parts[] = {{"energy", 1e-6, 1e-4, 0}, {"energy_per_token", 1e-5, 1e-4, 0}, {"grad", 0, 0, 1e-3}};
+                } parts[] = {{"energy", 1e-6, 1e-4, 0},
+                             {"energy_per_token", 1e-5, 1e-4, 0},
+                             {"grad", 0, 0, 1e-3}};
                 for (size_t p = 0; p < 3; p++) {
                     snprintf(got, sizeof got, "layers.%zu.%s", layer, parts[p].part);
                     snprintf(want, sizeof want, "ablate.%zu.%s.%s", layer, modes[m], parts[p].part);
-                    compare(golden, got, want, parts[p].absolute, parts[p].relative, parts[p].of_largest);
+                    compare(golden, got, want, parts[p].absolute, parts[p].relative,
+                            parts[p].of_largest);
                 }
             }
         }
     }
 }
 
-/* Behind the last block there is nothing but the decoder; and the input of a block is the output of the one before. */
+/* Behind the last block there is nothing but the decoder; and the input of a block is the output of
+ * the one before. */
 static void probe__agrees_with_the_logit_lens_at_the_end(void **state)
 {
     (void)state;
     static const char *const names[] = {"gpt2", "gemma3"}, *const last[] = {"2", "3"};
-    static const char *const options[] = {"--ablation mean", "--ablation zero --objective ce --skip-positions 1",
+    static const char *const options[] = {"--ablation mean",
+                                          "--ablation zero --objective ce --skip-positions 1",
                                           "--ablation optimal"};
     for (size_t i = 0; i < 2; i++)
         for (size_t o = 0; o < 3; o++) {
@@ -104,7 +114,8 @@ static void probe__agrees_with_the_logit_lens_at_the_end(void **state)
             for (int lens = 0; lens < 2; lens++) {
                 char line[400], name[64];
                 snprintf(line, sizeof line,
-                         "probe %%G/models/%s --tokens %%G/models/%s/golden.safetensors --lens %s --site post --vectors-file "
+                         "probe %%G/models/%s --tokens %%G/models/%s/golden.safetensors --lens %s "
+                         "--site post --vectors-file "
                          "%%F/v.safetensors %s -l %s -o %%F/out.safetensors",
                          names[i], names[i], lens ? "logit" : "model", options[o], last[i]);
                 program_done(line);
@@ -115,9 +126,12 @@ static void probe__agrees_with_the_logit_lens_at_the_end(void **state)
             }
             double top = 0;
             for (size_t k = 0; k < n[1]; k++) top = fmax(top, fabs(got[1][1][k]));
-            cbe_assert_close(got[0][0], got[1][0], 1, 1e-6, 1e-4, "%s, energy, %s", names[i], options[o]);
-            /* The constant of optimal ablation is settled to where the energy is: the gradient moves a little more. */
-            cbe_assert_close(got[0][1], got[1][1], n[1], (o == 2 ? 1e-3 : 1e-4) * top, 0, "%s, gradient, %s", names[i], options[o]);
+            cbe_assert_close(got[0][0], got[1][0], 1, 1e-6, 1e-4, "%s, energy, %s", names[i],
+                             options[o]);
+            /* The constant of optimal ablation is settled to where the energy is: the gradient
+             * moves a little more. */
+            cbe_assert_close(got[0][1], got[1][1], n[1], (o == 2 ? 1e-3 : 1e-4) * top, 0,
+                             "%s, gradient, %s", names[i], options[o]);
             for (int k = 0; k < 4; k++) free(got[k / 2][k % 2]);
         }
     double energies[2];
@@ -125,11 +139,13 @@ static void probe__agrees_with_the_logit_lens_at_the_end(void **state)
         char line[400];
         size_t n;
         snprintf(line, sizeof line,
-                 "probe %%G/models/gemma3 --tokens %%G/models/gemma3/golden.safetensors --lens model --vectors-file "
+                 "probe %%G/models/gemma3 --tokens %%G/models/gemma3/golden.safetensors --lens "
+                 "model --vectors-file "
                  "%%F/v.safetensors %s -o %%F/out.safetensors",
                  pre ? "--site pre -l 2" : "-l 1");
         program_done(line);
-        double *energy = read_f64("%F/out.safetensors", pre ? "layers.2.energy" : "layers.1.energy", &n);
+        double *energy =
+            read_f64("%F/out.safetensors", pre ? "layers.2.energy" : "layers.1.energy", &n);
         energies[pre] = *energy;
         free(energy);
     }
@@ -139,14 +155,16 @@ static void probe__agrees_with_the_logit_lens_at_the_end(void **state)
 static void extract__finds_maxima_in_the_whole_model(void **state)
 {
     (void)state;
-    static const char *const options[] = {"--preset seed --max-iter 20", "--skip-positions 1", "--held-out 0.5 --objective ce",
+    static const char *const options[] = {"--preset seed --max-iter 20", "--skip-positions 1",
+                                          "--held-out 0.5 --objective ce",
                                           "--ablation optimal --max-iter 5 --starts 1"};
     double first[4];
     for (size_t o = 0; o < 4; o++) {
         char line[400];
         size_t n, count;
         snprintf(line, sizeof line,
-                 "extract %%G/models/llama --tokens %%G/models/llama/golden.safetensors --lens model -l 1 -k %d --threads 2 %s "
+                 "extract %%G/models/llama --tokens %%G/models/llama/golden.safetensors --lens "
+                 "model -l 1 -k %d --threads 2 %s "
                  "-o %%F/out",
                  K, options[o]);
         program_done(line);
@@ -159,7 +177,8 @@ static void extract__finds_maxima_in_the_whole_model(void **state)
         for (size_t i = 0; i < K; i++)
             for (size_t j = 0; j <= i; j++) {
                 double dot = 0;
-                for (size_t k = 0; k < d; k++) dot += (double)basis[k * K + i] * (double)basis[k * K + j];
+                for (size_t k = 0; k < d; k++)
+                    dot += (double)basis[k * K + i] * (double)basis[k * K + j];
                 const double want = i == j;
                 cbe_assert_close(&dot, &want, 1, 1e-5, 0, "vectors %zu and %zu", i, j);
             }
@@ -174,7 +193,8 @@ static void extract__finds_maxima_in_the_whole_model(void **state)
         if (o < 2) { /* the energies are those that probe finds */
             write_columns("%F/v.safetensors", d, K, basis);
             snprintf(line, sizeof line,
-                     "probe %%G/models/llama --tokens %%G/models/llama/golden.safetensors --lens model -l 1 --vectors-file "
+                     "probe %%G/models/llama --tokens %%G/models/llama/golden.safetensors --lens "
+                     "model -l 1 --vectors-file "
                      "%%F/v.safetensors --skip-positions %zu -o %%F/out.safetensors",
                      o);
             program_done(line);
@@ -202,7 +222,8 @@ static void precision__is_bfloat16_where_the_cpu_has_it(void **state)
     for (size_t i = 0; i < 3; i++) {
         char line[400];
         snprintf(line, sizeof line,
-                 "probe %%G/models/llama --tokens %%G/models/llama/golden.safetensors --lens model -l 1 --precision %s "
+                 "probe %%G/models/llama --tokens %%G/models/llama/golden.safetensors --lens model "
+                 "-l 1 --precision %s "
                  "--vectors-file %%F/v.safetensors -o %%F/out.safetensors",
                  precisions[i]);
         if (i > 0 && cbe_bf16_missing()) {
@@ -214,7 +235,8 @@ static void precision__is_bfloat16_where_the_cpu_has_it(void **state)
         energies[i] = read_f64("%F/out.safetensors", "layers.1.energy", &n);
         grads[i] = read_f64("%F/out.safetensors", "layers.1.grad", &d);
     }
-    for (size_t i = 1; i < 3 && !cbe_bf16_missing(); i++) { /* a probe has no sample: both have three parts */
+    /* a probe has no sample: both have three parts */
+    for (size_t i = 1; i < 3 && !cbe_bf16_missing(); i++) {
         double top = 0;
         for (size_t k = 0; k < d; k++) top = fmax(top, fabs(grads[0][k]));
         assert_true(*energies[i] != *energies[0]);
@@ -226,7 +248,8 @@ static void precision__is_bfloat16_where_the_cpu_has_it(void **state)
     free(energies[0]);
     free(grads[0]);
     if (cbe_bf16_missing()) return;
-    program_done("extract %G/models/llama --tokens %G/models/llama/golden.safetensors --lens model -l 1 -k 2 --precision bf16 -o %F/fast");
+    program_done("extract %G/models/llama --tokens %G/models/llama/golden.safetensors --lens model "
+                 "-l 1 -k 2 --precision bf16 -o %F/fast");
     size_t size;
     char *json = (char *)cbe_read_file(program_expand("%F/fast/basis.json"), &size);
     json[size - 1] = 0;
@@ -246,7 +269,8 @@ static void layer_objective__says_what_a_sequence_needs(void **state)
     tokens.ids = ids;
     const bool layers[MOST_LAYERS] = {false, false, true, true};
     cbe_hidden_states *states = NULL;
-    cbe_assert_ok(cbe_hidden_states_capture(&states, model, &tokens, layers, NULL, NULL, &err), &err);
+    cbe_assert_ok(cbe_hidden_states_capture(&states, model, &tokens, layers, NULL, NULL, &err),
+                  &err);
     cbe_extraction_options options;
     cbe_extraction_options_init(&options);
     options.site = CBE_SITE_POST;
@@ -254,13 +278,15 @@ static void layer_objective__says_what_a_sequence_needs(void **state)
     options.memory = 200000;
     cbe_layer_objective *objective = NULL;
     const cbe_decoder *decoder = cbe_model_decoder(model);
-    assert_int_equal(cbe_layer_objective_create(&objective, states, decoder, &options, &err), CBE_ERR_ARG);
+    assert_int_equal(cbe_layer_objective_create(&objective, states, decoder, &options, &err),
+                     CBE_ERR_ARG);
     assert_null(objective);
     assert_non_null(strstr(err.message, "sequences of 60 tokens need"));
     options.memory = 0;
     cbe_assert_ok(cbe_layer_objective_create(&objective, states, decoder, &options, &err), &err);
     const cbe_model_objective_plan *plan = cbe_layer_objective_plan(objective);
-    assert_true(plan && plan->n_sequences == 16 && !plan->recompute); /* 2 sequences, 8 directions */
+    /* 2 sequences, 8 directions */
+    assert_true(plan && plan->n_sequences == 16 && !plan->recompute);
     cbe_layer_objective_free(objective);
     cbe_hidden_states_close(states);
     cbe_model_close(model);
@@ -274,12 +300,14 @@ static void extract__says_what_sequences_need(void **state)
     char line[400];
     FILE *text = fopen(temp_path(state, "long.txt"), "w");
     assert_non_null(text);
-    for (size_t i = 0; i < LENGTH; i++) fprintf(text, "%c%c ", (char)('a' + i % 26), (char)('a' + i % 7));
+    for (size_t i = 0; i < LENGTH; i++)
+        fprintf(text, "%c%c ", (char)('a' + i % 26), (char)('a' + i % 7));
     assert_int_equal(fclose(text), 0);
     double megabytes = 1;
     for (int more = 0; more < 2; more++) {
         snprintf(line, sizeof line,
-                 "extract %%G/gguf/tiny-llama/llama-f32.gguf --text %%F/long.txt --context-length %d --max-tokens %d --lens model -l 0 -k 1 "
+                 "extract %%G/gguf/tiny-llama/llama-f32.gguf --text %%F/long.txt --context-length "
+                 "%d --max-tokens %d --lens model -l 0 -k 1 "
                  "--quiet --memory %.0fK -o %%F/long",
                  LENGTH, LENGTH, 1000 * megabytes);
         assert_int_equal(program_run(line), 2);

@@ -204,30 +204,14 @@ static void put_obstacle(size_t i, const char *path)
     static const char text[] = "{\"format\": \"notes\"}\n";
     size_t size;
     switch (i) {
-    case 0:
-        assert_int_equal(mkdir(path, 0777), 0);
-        break;
-    case 1:
-        assert_int_equal(mkfifo(path, 0600), 0);
-        break;
-    case 2:
-        assert_int_equal(symlink("/dev/null", path), 0);
-        break;
-    case 3:
-        assert_int_equal(symlink(strrchr(path, '/') + 1, path), 0);
-        break;
-    case 4:
-        assert_int_equal(symlink("not-there/x", path), 0);
-        break;
-    case 5:
-        assert_int_equal(symlink("/proc/self/fd/1", path), 0);
-        break;
-    case 6:
-        temp_write(path, "", 0);
-        break;
-    case 7:
-        temp_write(path, text, sizeof text - 1);
-        break;
+    case 0: assert_int_equal(mkdir(path, 0777), 0); break;
+    case 1: assert_int_equal(mkfifo(path, 0600), 0); break;
+    case 2: assert_int_equal(symlink("/dev/null", path), 0); break;
+    case 3: assert_int_equal(symlink(strrchr(path, '/') + 1, path), 0); break;
+    case 4: assert_int_equal(symlink("not-there/x", path), 0); break;
+    case 5: assert_int_equal(symlink("/proc/self/fd/1", path), 0); break;
+    case 6: temp_write(path, "", 0); break;
+    case 7: temp_write(path, text, sizeof text - 1); break;
     default: {
         char *data = temp_read(program_expand("%G/models/llama/model.safetensors"), &size);
         temp_write(path, data, size);
@@ -482,7 +466,8 @@ static void copy(const char *from, const char *to)
 static void lens__of_another_program_is_not_replaced(void **state)
 {
     (void)state;
-    static const char *const lines[] = {"lens fit %G/models/llama " IDS, "lens train %G/models/llama " IDS,
+    static const char *const lines[] = {"lens fit %G/models/llama " IDS,
+                                        "lens train %G/models/llama " IDS,
                                         "lens convert %F/own --format pt"};
     static listing before, after;
     program_done("lens fit %G/models/llama " IDS " -o %F/own");
@@ -512,18 +497,22 @@ static void folder__that_is_moved_away_gets_nothing_more(void **state)
 {
     (void)state;
     static const char *const lines[] = {
-        "extract --hidden-states %H --decoder %E -q -t 1 -l 0 -k 20 --starts 8 --max-iter 20 -o %F/place",
-        "lens train %G/models/llama " IDS " --positions 0.5 --step-tokens 2 --checkpoint-steps 1 -o %F/place"};
+        "extract --hidden-states %H --decoder %E -q -t 1 -l 0 -k 20 --starts 8 --max-iter 20 -o "
+        "%F/place",
+        "lens train %G/models/llama " IDS
+        " --positions 0.5 --step-tokens 2 --checkpoint-steps 1 -o %F/place"};
     static listing files;
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
         bool acted = false;
         int status = 0;
         for (int tries = 0; !acted && tries < 1000; tries++) {
             temp_clear(program_expand("%F/place"));
-            status = program_run_while(lines[i], "%F/place/checkpoint.safetensors", move_folder, NULL, &acted);
+            status = program_run_while(lines[i], "%F/place/checkpoint.safetensors", move_folder,
+                                       NULL, &acted);
         }
         assert_true(acted);
-        if (status != 2 || !strstr(program_err, "place: was moved or replaced while the run was at work"))
+        if (status != 2 ||
+            !strstr(program_err, "place: was moved or replaced while the run was at work"))
             fail_msg("cbe %s: status %d, %s", lines[i], status, program_err);
         listing_read(&files, program_expand("%F/place"));
         assert_int_equal(files.n, 0);

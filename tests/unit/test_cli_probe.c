@@ -13,9 +13,10 @@ enum { N_LAYERS = 2 };
 
 static cbe_error err;
 
-static const char *const cases[] = {"layernorm-logit", "massive-logit", "rmsnorm-logit", "sharp-logit",
-                                    "softcap-logit"};
-static const char *const modes[] = {"mean", "resample", "zero", "optimal"}, *const objectives[] = {"kl", "ce"};
+static const char *const cases[] = {"layernorm-logit", "massive-logit", "rmsnorm-logit",
+                                    "sharp-logit", "softcap-logit"};
+static const char *const modes[] = {"mean", "resample", "zero", "optimal"}, *const objectives[] = {
+                                                                                "kl", "ce"};
 
 static cbe_safetensors *open_file(const char *line)
 {
@@ -42,9 +43,11 @@ static void write_directions(const cbe_safetensors *golden, const char *path)
     cbe_assert_ok(cbe_safetensors_writer_commit(writer, &err), &err);
 }
 
-/* Row `layer` of layers.<layer>.<part> against the golden layers.<layer>.<mode>.<objective>.<part>. */
-static void compare(const cbe_safetensors *got, const cbe_safetensors *golden, size_t layer, const char *mode,
-                    const char *part, double absolute, double relative, double of_largest)
+/* Row `layer` of layers.<layer>.<part> against the golden
+ * layers.<layer>.<mode>.<objective>.<part>. */
+static void compare(const cbe_safetensors *got, const cbe_safetensors *golden, size_t layer,
+                    const char *mode, const char *part, double absolute, double relative,
+                    double of_largest)
 {
     char name[96];
     cbe_tensor g, w;
@@ -75,7 +78,8 @@ static void probe__meets_pytorch_in_every_mode_and_objective(void **state)
             for (size_t o = 0; o < (m == 3 ? 1 : 2); o++) { /* optimal: kl alone is in the data */
                 snprintf(line, sizeof line,
                          "probe --hidden-states %%G/extract/%s/hidden.safetensors --decoder "
-                         "%%G/extract/%s/decoder.safetensors --vectors-file %%F/v.safetensors --ablation %s "
+                         "%%G/extract/%s/decoder.safetensors --vectors-file %%F/v.safetensors "
+                         "--ablation %s "
                          "--objective %s --layers 0-1 -o %%F/out.safetensors",
                          cases[c], cases[c], modes[m], objectives[o]);
                 program_done(line);
@@ -107,9 +111,11 @@ static void probe__takes_one_direction_and_float64(void **state)
         const char *path = temp_path(state, "one.safetensors");
         cbe_assert_ok(cbe_safetensors_writer_create(&writer, path, 1, &spec, 0, NULL, &err), &err);
         for (int row = 0; row <= twice; row++)
-            cbe_assert_ok(cbe_safetensors_writer_put(writer, 0, 24 * (size_t)row, 24, v, &err), &err);
+            cbe_assert_ok(cbe_safetensors_writer_put(writer, 0, 24 * (size_t)row, 24, v, &err),
+                          &err);
         cbe_assert_ok(cbe_safetensors_writer_commit(writer, &err), &err);
-        program_done("probe --hidden-states %H --decoder %E --vectors-file %F/one.safetensors -l 1 -o %F/o.safetensors");
+        program_done("probe --hidden-states %H --decoder %E --vectors-file %F/one.safetensors -l 1 "
+                     "-o %F/o.safetensors");
         cbe_safetensors *got = open_file("%F/o.safetensors");
         cbe_tensor t;
         cbe_assert_ok(cbe_safetensors_get(got, "layers.1.energy", &t, &err), &err);

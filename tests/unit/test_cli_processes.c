@@ -1,4 +1,5 @@
-/* cbe extract in several processes, as mpirun starts them: tokens divided, layers divided, both; one that dies; bad usage. */
+/* cbe extract in several processes, as mpirun starts them: tokens divided, layers divided, both;
+ * one that dies; bad usage. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +17,8 @@
 enum { SEQUENCES = 8, LENGTH = 12, LONG_SEQUENCES = 5, LONG_LENGTH = 130, VECTORS = 3, LAYERS = 3 };
 
 static cbe_error err;
-static const char model[] = "%G/models/llama --tokens %F/tokens.safetensors", long_model[] = "%G/models/llama --tokens %F/long.safetensors";
+static const char model[] = "%G/models/llama --tokens %F/tokens.safetensors",
+                  long_model[] = "%G/models/llama --tokens %F/long.safetensors";
 
 /* The command in so many processes; 0: without mpirun. */
 static int run(size_t processes, const char *line)
@@ -28,7 +30,8 @@ static int run(size_t processes, const char *line)
     return processes ? program_run_under(getenv("CBE_MPIEXEC"), whole) : program_run(whole);
 }
 
-static void run_done(size_t processes, const char *format, const char *inputs, const char *options, const char *folder)
+static void run_done(size_t processes, const char *format, const char *inputs, const char *options,
+                     const char *folder)
 {
     char line[500];
     snprintf(line, sizeof line, format, inputs, options, folder);
@@ -62,8 +65,9 @@ static void read_energies(const char *folder, float *energies)
     cbe_safetensors_close(file);
 }
 
-/* Rows of several short sequences share products, which BLAS may round by their shape. Climbs end within a cone of 1e-4 or so around a
- * maximum, and to first order in that move energies of vectors that must be orthogonal to it. */
+/* Rows of several short sequences share products, which BLAS may round by their shape. Climbs end
+ * within a cone of 1e-4 or so around a maximum, and to first order in that move energies of vectors
+ * that must be orthogonal to it. */
 static void assert_same_energies(const char *folder, const char *other)
 {
     float got[LAYERS * VECTORS], want[LAYERS * VECTORS];
@@ -78,7 +82,8 @@ static void assert_same_bytes(const char *folder, const char *other)
     size_t n[2];
     snprintf(path[0], sizeof path[0], "%%F/%s/basis.safetensors", folder);
     snprintf(path[1], sizeof path[1], "%%F/%s/basis.safetensors", other);
-    char *a = temp_read(program_expand(path[0]), &n[0]), *b = temp_read(program_expand(path[1]), &n[1]);
+    char *a = temp_read(program_expand(path[0]), &n[0]),
+         *b = temp_read(program_expand(path[1]), &n[1]);
     assert_int_equal(n[0], n[1]);
     assert_memory_equal(a, b, n[0]);
     free(a);
@@ -115,7 +120,8 @@ static void tokens_divided__find_the_basis_of_one_process(void **state)
     }
 }
 
-/* Sequences long enough for products and sums of their own, in shares of other sizes: nothing is rounded differently. */
+/* Sequences long enough for products and sums of their own, in shares of other sizes: nothing is
+ * rounded differently. */
 static void tokens_divided__have_the_very_bits_of_one_process(void **state)
 {
     (void)state;
@@ -155,7 +161,8 @@ static void layers_divided__have_the_very_bits_of_one_process(void **state)
 static void layers_divided__share_the_forward_pass_and_have_the_very_bits(void **state)
 {
     (void)state;
-    static const char *const options[] = {"--starts 3", "--starts 2 --ablation resample --seed 2", "--starts 2 --max-iter 5 --lens model -l 0,1"};
+    static const char *const options[] = {"--starts 3", "--starts 2 --ablation resample --seed 2",
+                                          "--starts 2 --max-iter 5 --lens model -l 0,1"};
     static const char *const divisions[] = {"--divide layers", "--divide 2"};
     for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
         extract_long(0, options[i], "one");
@@ -186,10 +193,13 @@ static void killed__one_of_them_ends_all_and_resumes(void **state)
         int deaths = 0;
         for (unsigned wait = 150; deaths < 4; wait += 60) {
             /* Rank 1 kills itself after so many milliseconds: tests/mpi/die_later.sh. */
-            snprintf(line, sizeof line, "-n 3 %%D/mpi/die_later.sh 1 %u %%P extract %s -q %s -o %%F/%s", wait, model, with, killed);
+            snprintf(line, sizeof line,
+                     "-n 3 %%D/mpi/die_later.sh 1 %u %%P extract %s -q %s -o %%F/%s", wait, model,
+                     with, killed);
             const int status = program_run_under(getenv("CBE_MPIEXEC"), line);
             if (status == 0) break;
-            if (!strstr(program_err, "rank 1") && !strstr(program_err, "PID")) fail_msg("which one died is not said: %s", program_err);
+            if (!strstr(program_err, "rank 1") && !strstr(program_err, "PID"))
+                fail_msg("which one died is not said: %s", program_err);
             deaths++;
         }
         assert_true(deaths > 0);
@@ -207,10 +217,14 @@ static void signalled__one_of_them_ends_all(void **state)
     for (unsigned i = 0; i < 2; i++)
         for (unsigned rank = 0; rank < 2; rank++) {
             char line[500];
-            snprintf(line, sizeof line, "-n 2 %%D/mpi/stop_at_work.sh %u %%P extract %s -q -k 1 -l 0-1 --starts 200000 --divide %s -o %%F/signalled",
+            snprintf(line, sizeof line,
+                     "-n 2 %%D/mpi/stop_at_work.sh %u %%P extract %s -q -k 1 -l 0-1 --starts "
+                     "200000 --divide %s -o %%F/signalled",
                      rank, model, divisions[i]);
             assert_int_not_equal(program_run_under(getenv("CBE_MPIEXEC"), line), 0);
-            if (rank == 0) assert_non_null(strstr(program_err, "cbe: interrupted before the first vector was found\n"));
+            if (rank == 0)
+                assert_non_null(
+                    strstr(program_err, "cbe: interrupted before the first vector was found\n"));
             assert_false(is_there("signalled/basis.safetensors"));
         }
 }
@@ -222,19 +236,25 @@ static void bad_usage__is_one_line_and_status_2(void **state)
         size_t processes;
         const char *line, *said;
     } cases[] = {
-        {2, "extract %G/models/llama --tokens %F/tokens.safetensors -o %F/bad --divide 4", "--divide 4: 2 processes do not make groups"},
-        {4, "extract %G/models/llama --tokens %F/tokens.safetensors -o %F/bad --divide 4", "only 3 layers"},
-        {2, "extract %G/models/llama --tokens %F/tokens.safetensors -o %F/bad --divide both", "--divide both: give auto, tokens, layers"},
+        {2, "extract %G/models/llama --tokens %F/tokens.safetensors -o %F/bad --divide 4",
+         "--divide 4: 2 processes do not make groups"},
+        {4, "extract %G/models/llama --tokens %F/tokens.safetensors -o %F/bad --divide 4",
+         "only 3 layers"},
+        {2, "extract %G/models/llama --tokens %F/tokens.safetensors -o %F/bad --divide both",
+         "--divide both: give auto, tokens, layers"},
         {2, "extract %G/models/none --tokens %F/tokens.safetensors -o %F/bad", "models/none"},
-        {2, "extract --hidden-states %H --decoder %E --divide tokens -o %F/bad -l 0 --memory 1K", "--memory"},
-        {2, "probe %G/models/llama --tokens %F/tokens.safetensors -o %F/bad", "only extract can share its work"},
+        {2, "extract --hidden-states %H --decoder %E --divide tokens -o %F/bad -l 0 --memory 1K",
+         "--memory"},
+        {2, "probe %G/models/llama --tokens %F/tokens.safetensors -o %F/bad",
+         "only extract can share its work"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         assert_int_equal(run(cases[i].processes, cases[i].line), 2);
         const char *said = strstr(program_err, "cbe: ");
         assert_non_null(said);
         if (!strstr(said, cases[i].said)) fail_msg("case %zu: %s", i, program_err);
-        if (strstr(said + 1, "cbe: ")) fail_msg("case %zu, more than one process speaks: %s", i, program_err);
+        if (strstr(said + 1, "cbe: "))
+            fail_msg("case %zu, more than one process speaks: %s", i, program_err);
     }
 }
 
@@ -255,8 +275,10 @@ static void given_other_things__is_named_by_one_line_and_status_2(void **state)
         {"", "--resume", "another --resume: false, here true"},
         {"-o %F/bad", "-o %F/bad2", "another --output: "},
         {"--init %F/init", "", "process 0 has --init basis.safetensors, which is not given here"},
-        {"--lens tuned=%G/lens/llama", "", "process 0 has --lens config.json, which is not given here"},
-        {"--tokens %F/long.safetensors", "", "another input: tokens tokens.safetensors is another file here"},
+        {"--lens tuned=%G/lens/llama", "",
+         "process 0 has --lens config.json, which is not given here"},
+        {"--tokens %F/long.safetensors", "",
+         "another input: tokens tokens.safetensors is another file here"},
         {"-l", "", "process 0 has"},
         {"--unknown", "", "--unknown is not an option"},
         {"", "--unknown", "process 1: --unknown is not an option"},
@@ -266,10 +288,13 @@ static void given_other_things__is_named_by_one_line_and_status_2(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char line[1000];
         const char *one = strcmp(cases[i].one, "-l") == 0 ? "-l 0-1" : cases[i].one;
-        snprintf(line, sizeof line, "-n 1 %%P extract %s -q -o %%F/bad %s : -n 1 %%P extract %s -q -o %%F/bad %s", model, one, model,
-                 cases[i].other);
+        snprintf(line, sizeof line,
+                 "-n 1 %%P extract %s -q -o %%F/bad %s : -n 1 %%P extract %s -q -o %%F/bad %s",
+                 model, one, model, cases[i].other);
         const int status = program_run_under(getenv("CBE_MPIEXEC"), line);
-        if (status != 2) fail_msg("'%s' and '%s': status %d, %s", cases[i].one, cases[i].other, status, program_err);
+        if (status != 2)
+            fail_msg("'%s' and '%s': status %d, %s", cases[i].one, cases[i].other, status,
+                     program_err);
         const char *said = strstr(program_err, "cbe: ");
         if (!said || !strstr(said, cases[i].said) || strstr(said + 1, "cbe: "))
             fail_msg("'%s' and '%s': %s", cases[i].one, cases[i].other, program_err);
@@ -277,7 +302,8 @@ static void given_other_things__is_named_by_one_line_and_status_2(void **state)
     }
 }
 
-/* What each has for itself may differ, and files may have other names where they have the same content. */
+/* What each has for itself may differ, and files may have other names where they have the same
+ * content. */
 static void given_other_threads_and_paths__is_the_same_run(void **state)
 {
     (void)state;
@@ -288,7 +314,8 @@ static void given_other_threads_and_paths__is_the_same_run(void **state)
     extract(0, "--starts 1 --max-iter 2", "one");
     snprintf(line, sizeof line,
              "-n 1 %%P extract %s -q -k 3 --starts 1 --max-iter 2 -o %%F/two -t 1 --memory 2G : "
-             "-n 1 %%P extract %%G/models/llama --tokens %%F/elsewhere.safetensors -v -k 3 --starts 1 --max-iter 2 -o %%F/two -t 2 --memory 3G",
+             "-n 1 %%P extract %%G/models/llama --tokens %%F/elsewhere.safetensors -v -k 3 "
+             "--starts 1 --max-iter 2 -o %%F/two -t 2 --memory 3G",
              model);
     if (program_run_under(getenv("CBE_MPIEXEC"), line) != 0) fail_msg("%s", program_err);
     assert_same_bytes("one", "two");
@@ -302,9 +329,11 @@ static void text_that_is_a_pipe__is_refused(void **state)
     assert_int_equal(mkfifo(program_expand("%F/pipe"), 0600), 0);
     for (size_t i = 0; i < 2; i++) {
         char line[300];
-        snprintf(line, sizeof line, "extract %%G/gguf/tiny-llama/llama-f32.gguf --text %s -q -o %%F/bad", texts[i]);
+        snprintf(line, sizeof line,
+                 "extract %%G/gguf/tiny-llama/llama-f32.gguf --text %s -q -o %%F/bad", texts[i]);
         assert_int_equal(run(2, line), 2);
-        assert_non_null(strstr(program_err, "each of several processes reads the text, but a pipe can be read once"));
+        assert_non_null(strstr(
+            program_err, "each of several processes reads the text, but a pipe can be read once"));
     }
 }
 
@@ -317,7 +346,9 @@ static void write_ids(const char *path, size_t n, size_t length)
     const cbe_tensor_spec spec = {"input_ids", CBE_I64, 2, {n, length}};
     assert_non_null(ids);
     for (size_t i = 0; i < n * length; i++) ids[i] = (int64_t)(cbe_test_uniform(&r) * 60);
-    cbe_assert_ok(cbe_safetensors_writer_create(&writer, program_expand(path), 1, &spec, 0, NULL, &err), &err);
+    cbe_assert_ok(
+        cbe_safetensors_writer_create(&writer, program_expand(path), 1, &spec, 0, NULL, &err),
+        &err);
     cbe_assert_ok(cbe_safetensors_writer_put(writer, 0, 0, n * length, ids, &err), &err);
     cbe_assert_ok(cbe_safetensors_writer_commit(writer, &err), &err);
     free(ids);

@@ -1,4 +1,5 @@
-/* cbe extract, interrupted: killed at any moment it goes on to the same bits; signals; checkpoints of other runs; damaged ones. */
+/* cbe extract, interrupted: killed at any moment it goes on to the same bits; signals; checkpoints
+ * of other runs; damaged ones. */
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -14,7 +15,8 @@
 #include "support/program.h"
 #include "support/temp_folder.h"
 
-/* Runs to be killed, at least. With a sanitizer a run takes ten times as long, and the moments are others, not more. */
+/* Runs to be killed, at least. With a sanitizer a run takes ten times as long, and the moments are
+ * others, not more. */
 #ifdef __SANITIZE_ADDRESS__
 enum { KILLS = 20 };
 #else
@@ -76,7 +78,8 @@ static int kill_until_done(cbe_rng *rng, const char *options, const char *folder
     int kills = 0;
     snprintf(line, sizeof line, "%s", extract("%s --resume -o %%F/%s", options, folder));
     for (;;) {
-        const int status = program_run_signalled(line, (unsigned)cbe_rng_below(rng, longest), SIGKILL);
+        const int status =
+            program_run_signalled(line, (unsigned)cbe_rng_below(rng, longest), SIGKILL);
         if (status == 0) return kills;
         if (status != -1) fail_msg("cbe %s: exit status %d, %s", line, status, program_err);
         kills++;
@@ -87,7 +90,8 @@ static int kill_until_done(cbe_rng *rng, const char *options, const char *folder
 static void extract__killed_at_random_moments_ends_with_the_same_bits(void **state)
 {
     (void)state;
-    static const char *const options[] = {"-k 12", "-k 6 --preset seed", "-k 6 --ablation optimal --starts 3 --held-out 0.25"};
+    static const char *const options[] = {"-k 12", "-k 6 --preset seed",
+                                          "-k 6 --ablation optimal --starts 3 --held-out 0.25"};
     cbe_rng rng;
     cbe_rng_seed(&rng, 1);
     int kills = 0;
@@ -142,7 +146,8 @@ static bool has_layer_in_work(const char *path)
     cbe_error err;
     cbe_safetensors *file = NULL;
     cbe_assert_ok(cbe_safetensors_open(&file, path, &err), &err);
-    const bool has = cbe_safetensors_has(file, "points.0.vectors") && cbe_safetensors_has(file, "points.0.runner_ups");
+    const bool has = cbe_safetensors_has(file, "points.0.vectors") &&
+                     cbe_safetensors_has(file, "points.0.runner_ups");
     cbe_safetensors_close(file);
     return has;
 }
@@ -189,7 +194,9 @@ static void resume__of_another_run_names_what_differs(void **state)
     decoder[size - 2] ^= 1;
     temp_write(program_expand("%F/decoder.safetensors"), decoder, size);
     free(decoder);
-    assert_int_equal(program_run("extract --hidden-states %H --decoder %F/decoder.safetensors -q -k 20 --resume -o %F/other"), 2);
+    assert_int_equal(program_run("extract --hidden-states %H --decoder %F/decoder.safetensors -q "
+                                 "-k 20 --resume -o %F/other"),
+                     2);
     assert_non_null(strstr(program_err, "decoder decoder.safetensors has changed"));
     /* What does not change the result may change. */
     program_done(extract("-k 20 --resume -o %%F/other --memory 2G"));
@@ -242,7 +249,8 @@ static void resume__from_numbers_that_cannot_be_says_so(void **state)
         unsigned char byte; /* all of the tensor's first 32 bytes; 0xff makes NaN */
     } cases[] = {
         {"points.0.vectors", "vector 0 has NaN or infinity in it: the checkpoint is damaged", 0xff},
-        {"points.0.runner_ups", "vector 0 has NaN or infinity in it: the checkpoint is damaged", 0xff},
+        {"points.0.runner_ups", "vector 0 has NaN or infinity in it: the checkpoint is damaged",
+         0xff},
         {"points.0.random", "points.0.random is all zeros: the checkpoint is damaged", 0},
     };
     enum { FIRST = 32 };
@@ -256,7 +264,9 @@ static void resume__from_numbers_that_cannot_be_says_so(void **state)
         snprintf(name, sizeof name, "\"%s\"", cases[i].tensor);
         char *entry = strstr(copy + 8, name);
         assert_non_null(entry);
-        assert_int_equal(sscanf(strstr(entry, "\"data_offsets\":[") + strlen("\"data_offsets\":["), "%zu", &begin), 1);
+        assert_int_equal(sscanf(strstr(entry, "\"data_offsets\":[") + strlen("\"data_offsets\":["),
+                                "%zu", &begin),
+                         1);
         memset(copy + 8 + header + begin, cases[i].byte, FIRST);
         temp_write(program_expand("%F/impossible/checkpoint.safetensors"), copy, size);
         assert_int_equal(program_run(extract("-k 20 --layers 0 --resume -o %%F/impossible")), 2);

@@ -1,4 +1,5 @@
-/* What a shell does to cbe: signals at any moment, descriptors that are closed, readers that go away, little address space. */
+/* What a shell does to cbe: signals at any moment, descriptors that are closed, readers that go
+ * away, little address space. */
 #include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -20,8 +21,10 @@ enum { SANITIZED = true };
 enum { SANITIZED = false };
 #endif
 
-#define GGUF            "%G/gguf/tiny-llama/llama-f32.gguf"
-#define SMALL           "extract --hidden-states %H --decoder %E -q -k 1 -l 0-1 --starts 1 --max-iter 1 -t 1 "
+#define GGUF "%G/gguf/tiny-llama/llama-f32.gguf"
+#define SMALL                                                                                      \
+    "extract --hidden-states %H --decoder %E "                                                     \
+    "-q -k 1 -l 0-1 --starts 1 --max-iter 1 -t 1 "
 #define DESCRIPTOR_LOST "cbe: standard output cannot be written: Bad file descriptor\n"
 #define READER_GONE     "cbe: standard output cannot be written: Broken pipe\n"
 
@@ -167,8 +170,7 @@ static void tokenize__ends_when_nobody_reads(void **state)
         "tokenize " GGUF " --documents blank-line --text %F/documents.gz %F/documents.gz",
         no_reader));
     assert_int_equal(status, 1);
-    assert_string_equal(program_err,
-                        "cbe: standard output cannot be written: Broken pipe\n");
+    assert_string_equal(program_err, "cbe: standard output cannot be written: Broken pipe\n");
 }
 
 static unsigned to_close; /* bit fd */
@@ -206,7 +208,8 @@ static void limit_address_space(void)
     if (setrlimit(RLIMIT_AS, &limit) != 0 || setrlimit(RLIMIT_CORE, &core) != 0) _exit(126);
 }
 
-/* From too little for its libraries to enough: the program ends by itself, and says why where it fails. */
+/* From too little for its libraries to enough: the program ends by itself, and says why where it
+ * fails. */
 static void address_space__that_is_small_ends_with_a_line(void **state)
 {
     static const char *const lines[] = {
@@ -239,7 +242,8 @@ static void address_space__that_is_small_ends_with_a_line(void **state)
     }
 }
 
-/* BLAS has buffers for 256 threads; more are refused where they are typed, and not taken from the environment. */
+/* BLAS has buffers for 256 threads; more are refused where they are typed, and not taken from the
+ * environment. */
 static void threads__of_the_environment_are_limited(void **state)
 {
     (void)state;

@@ -1,4 +1,5 @@
-/* Texts that a shell hands over: standard input, pipes, named pipes, descriptors, files without a size. */
+/* Texts that a shell hands over: standard input, pipes, named pipes, descriptors, files without a
+ * size. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,7 +33,8 @@ static int run_way(const char *way, const char *command, const char *text)
 {
     char script[2000], line[1000];
     const char *place = strstr(way, "COMMAND");
-    snprintf(script, sizeof script, "%.*s\"$1\" %s%s\n", (int)(place - way), way, program_expand(command), place + strlen("COMMAND"));
+    snprintf(script, sizeof script, "%.*s\"$1\" %s%s\n", (int)(place - way), way,
+             program_expand(command), place + strlen("COMMAND"));
     temp_write(program_expand("%F/way.sh"), script, strlen(script));
     unlink(program_expand("%F/free"));
     snprintf(line, sizeof line, "%%F/way.sh %%P %%F/free %s", text);
@@ -47,7 +49,8 @@ static void tokenize__has_the_same_tokens_whatever_the_text_is(void **state)
     strcpy(want, program_out);
     assert_true(strlen(want) > 2000);
     for (size_t i = 0; i < N_WAYS; i++) {
-        if (run_way(ways[i], "tokenize " GGUF, "%F/text") != 0) fail_msg("%s: %s", ways[i], program_err);
+        if (run_way(ways[i], "tokenize " GGUF, "%F/text") != 0)
+            fail_msg("%s: %s", ways[i], program_err);
         if (strcmp(program_out, want) != 0) fail_msg("%s: other tokens", ways[i]);
     }
     /* And back. */
@@ -55,7 +58,8 @@ static void tokenize__has_the_same_tokens_whatever_the_text_is(void **state)
     program_done("tokenize " GGUF " --decode --text %F/ids");
     strcpy(want, program_out);
     for (size_t i = 0; i < N_WAYS; i++) {
-        if (run_way(ways[i], "tokenize " GGUF " --decode", "%F/ids") != 0) fail_msg("%s: %s", ways[i], program_err);
+        if (run_way(ways[i], "tokenize " GGUF " --decode", "%F/ids") != 0)
+            fail_msg("%s: %s", ways[i], program_err);
         if (strcmp(program_out, want) != 0) fail_msg("%s: another text", ways[i]);
     }
 }
@@ -66,13 +70,17 @@ static void commands__read_a_text_once(void **state)
     (void)state;
     static const char *const commands[] = {
         "extract " GGUF " -q -t 1 -k 1 -l 0 --starts 1 --max-iter 2 --context-length 32 -o %F/out",
-        "extract " GGUF " -q -t 1 -k 1 -l 0 --starts 1 --max-iter 2 --context-length 32 --max-tokens 64 --lens affine -o %F/out",
-        "extract " GGUF " -q -t 1 -k 1 -l 0 --starts 1 --max-iter 2 --context-length 32 --lens affine --lens-tokens 512 -o %F/out",
+        "extract " GGUF " -q -t 1 -k 1 -l 0 --starts 1 --max-iter 2 --context-length 32 "
+        "--max-tokens 64 --lens affine -o %F/out",
+        "extract " GGUF " -q -t 1 -k 1 -l 0 --starts 1 --max-iter 2 --context-length 32 --lens "
+        "affine --lens-tokens 512 -o %F/out",
         "lens fit " GGUF " -q -t 1 --context-length 32 -o %F/out --format safetensors",
-        "lens train " GGUF " -q -t 1 --context-length 32 --max-tokens 512 --step-tokens 16 -o %F/out --format safetensors",
+        "lens train " GGUF " -q -t 1 --context-length 32 --max-tokens 512 --step-tokens 16 -o "
+        "%F/out --format safetensors",
     };
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
-        const char *file = strncmp(commands[i], "extract", 7) == 0 ? "%F/out/basis.safetensors" : "%F/out/params.safetensors";
+        const char *file = strncmp(commands[i], "extract", 7) == 0 ? "%F/out/basis.safetensors"
+                                                                   : "%F/out/params.safetensors";
         char line[500], want[65];
         temp_clear(program_expand("%F/out"));
         snprintf(line, sizeof line, "%s --text %%F/text", commands[i]);
@@ -80,8 +88,10 @@ static void commands__read_a_text_once(void **state)
         snprintf(want, sizeof want, "%s", file_sha256(program_expand(file)));
         for (size_t w = 1; w < N_WAYS; w += 7) {
             temp_clear(program_expand("%F/out"));
-            if (run_way(ways[w], commands[i], "%F/text") != 0) fail_msg("%s, %s: %s", commands[i], ways[w], program_err);
-            if (strstr(program_err, "warning")) fail_msg("%s, %s: %s", commands[i], ways[w], program_err);
+            if (run_way(ways[w], commands[i], "%F/text") != 0)
+                fail_msg("%s, %s: %s", commands[i], ways[w], program_err);
+            if (strstr(program_err, "warning"))
+                fail_msg("%s, %s: %s", commands[i], ways[w], program_err);
             assert_string_equal(file_sha256(program_expand(file)), want);
         }
     }
@@ -90,12 +100,17 @@ static void commands__read_a_text_once(void **state)
 static void standard_input__can_be_given_once(void **state)
 {
     (void)state;
-    assert_int_equal(run_way(ways[0], "capture " GGUF " -o %F/h.safetensors --text -", "%F/text"), 2);
-    assert_string_equal(program_err, "cbe: --text - is given 2 times, but standard input can be read once\n");
+    assert_int_equal(run_way(ways[0], "capture " GGUF " -o %F/h.safetensors --text -", "%F/text"),
+                     2);
+    assert_string_equal(program_err,
+                        "cbe: --text - is given 2 times, but standard input can be read once\n");
     assert_int_equal(run_way(ways[0], "tokenize " GGUF " --text -", "%F/text"), 2);
-    assert_string_equal(program_err, "cbe: --text - is given 2 times, but standard input can be read once\n");
+    assert_string_equal(program_err,
+                        "cbe: --text - is given 2 times, but standard input can be read once\n");
     assert_int_equal(run_way(ways[0], "capture " GGUF " -o %F/h.safetensors", "/dev/null"), 2);
-    assert_string_equal(program_err, "cbe: standard input: the document is empty, no tokens are in it; leave it out\n");
+    assert_string_equal(
+        program_err,
+        "cbe: standard input: the document is empty, no tokens are in it; leave it out\n");
 }
 
 static int set_up(void **state)

@@ -27,6 +27,7 @@ static void row__quotes_text_and_leaves_out_what_is_not_finite(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(row__quotes_text_and_leaves_out_what_is_not_finite)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(row__quotes_text_and_leaves_out_what_is_not_finite)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -198,7 +198,8 @@ static void decoder__names_a_missing_file(void **state)
     (void)state;
     cbe_error err;
     cbe_decoder *decoder = NULL;
-    assert_int_equal(cbe_decoder_load(&decoder, "no/such/file.safetensors", NULL, &err), CBE_ERR_IO);
+    assert_int_equal(cbe_decoder_load(&decoder, "no/such/file.safetensors", NULL, &err),
+                     CBE_ERR_IO);
     assert_non_null(strstr(err.message, "no/such/file.safetensors"));
     assert_null(decoder);
 }

@@ -1,4 +1,5 @@
-/* Final norm, unembedding, cap, softmax and loss in one, against their definition in float64 and its differences. */
+/* Final norm, unembedding, cap, softmax and loss in one, against their definition in float64 and
+ * its differences. */
 #include "support/assert_close.h"
 
 #include <math.h>
@@ -31,11 +32,17 @@ static float *random_floats(size_t n, uint64_t seed, double scale)
     return x;
 }
 
-/* sharp: logits of hundreds, so that the largest rises by more than exp can bear from chunk to chunk. */
-static void make(problem *p, cbe_norm norm, double cap, bool bias, cbe_objective_kind kind, bool sharp)
+/* sharp: logits of hundreds, so that the largest rises by more than exp can bear from chunk to
+ * chunk. */
+static void make(problem *p, cbe_norm norm, double cap, bool bias, cbe_objective_kind kind,
+                 bool sharp)
 {
     *p = (problem){.kind = kind,
-                   .decoder = {.hidden_size = D, .vocab_size = V, .norm = norm, .norm_eps = 1e-5, .logit_softcap = cap}};
+                   .decoder = {.hidden_size = D,
+                               .vocab_size = V,
+                               .norm = norm,
+                               .norm_eps = 1e-5,
+                               .logit_softcap = cap}};
     p->decoder.gamma = random_floats(D, 1, sharp ? 40 : 0.5);
     p->decoder.beta = norm == CBE_NORM_LAYER ? random_floats(D, 2, 0.5) : NULL;
     p->decoder.unembedding = random_floats(V * D, 3, 1);
@@ -49,7 +56,8 @@ static void make(problem *p, cbe_norm norm, double cap, bool bias, cbe_objective
 
 static void destroy(problem *p)
 {
-    float *owned[] = {p->decoder.gamma, p->decoder.beta, p->decoder.unembedding, p->decoder.bias, p->clean, p->ablated};
+    float *owned[] = {p->decoder.gamma, p->decoder.beta, p->decoder.unembedding,
+                      p->decoder.bias,  p->clean,        p->ablated};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) free(owned[i]);
 }
 
@@ -63,7 +71,8 @@ static void log_probs(const cbe_decoder *o, const double *h, double *out)
         out[t] = o->bias ? (double)o->bias[t] : 0;
         for (size_t k = 0; k < D; k++)
             out[t] += (double)o->unembedding[t * D + k] *
-                      ((h[k] - mean) / sqrt(square + o->norm_eps) * (double)o->gamma[k] + (o->beta ? (double)o->beta[k] : 0));
+                      ((h[k] - mean) / sqrt(square + o->norm_eps) * (double)o->gamma[k] +
+                       (o->beta ? (double)o->beta[k] : 0));
         if (o->logit_softcap > 0) out[t] = o->logit_softcap * tanh(out[t] / o->logit_softcap);
         top = fmax(top, out[t]);
     }
@@ -108,7 +117,8 @@ static void compare(cbe_norm norm, double cap, bool bias, cbe_objective_kind kin
     evaluate(&p, energy, grad);
     evaluate(&p, alone, NULL);
     assert_memory_equal(energy, alone, ROWS * sizeof *energy);
-    const double size = sharp ? 1800 : 8; /* of two logits, of 900 at most where they are sharp, which float32 rounds */
+    /* of two logits, of 900 at most where they are sharp, which float32 rounds */
+    const double size = sharp ? 1800 : 8;
     for (size_t i = 0; i < CHECKED; i++) {
         const size_t row = i * (ROWS - 1) / (CHECKED - 1);
         double h[D], want_grad[PARTS], got_grad[PARTS], top = 0;
@@ -125,9 +135,11 @@ static void compare(cbe_norm norm, double cap, bool bias, cbe_objective_kind kin
             got_grad[k] = (double)grad[row * D + k];
             top = fmax(top, fabs(want_grad[k]));
         }
-        cbe_assert_close(&energy[ROWS - 1 - row], &want, 1, 5e-7 * size, 1e-6, "energy of row %zu", row);
+        cbe_assert_close(&energy[ROWS - 1 - row], &want, 1, 5e-7 * size, 1e-6, "energy of row %zu",
+                         row);
         /* Differences of 1e-4 are off by the third derivative, a sharp softmax's is large. */
-        cbe_assert_close(got_grad, want_grad, PARTS, (sharp ? 1e-3 : 1e-5) * top + 1e-12, 0, "gradient of row %zu", row);
+        cbe_assert_close(got_grad, want_grad, PARTS, (sharp ? 1e-3 : 1e-5) * top + 1e-12, 0,
+                         "gradient of row %zu", row);
     }
     free(energy);
     free(grad);
@@ -167,7 +179,8 @@ static void divergence__measures_rows(void **state)
         assert_non_null(energy);
         for (size_t i = 0; i < ROWS; i++) items[i] = (cbe_divergence_item){i, i};
         p.labels[ROWS - 1] = -1;
-        /* The largest logit twice, in different chunks, equal to the bit whatever the order of a BLAS's sums: it is the bias alone. */
+        /* The largest logit twice, in different chunks, equal to the bit whatever the order of a
+         * BLAS's sums: it is the bias alone. */
         memset(p.decoder.unembedding + 4500 * D, 0, D * sizeof(float));
         memset(p.decoder.unembedding + 1234 * D, 0, D * sizeof(float));
         p.decoder.bias[1234] = p.decoder.bias[4500] = 60;

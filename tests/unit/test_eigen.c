@@ -24,7 +24,8 @@ static void eigen__solves_a_matrix_of_two(void **state)
     const double want_values[2] = {3, 1}, r = sqrt(0.5);
     cbe_assert_ok(cbe_eigen_symmetric(2, a, values, &err), &err);
     cbe_assert_close(values, want_values, 2, 1e-14, 0, "values");
-    const double products[2] = {fabs(r * a[0] + r * a[1]), fabs(r * a[2] - r * a[3])}, ones[2] = {1, 1};
+    const double products[2] = {fabs(r * a[0] + r * a[1]), fabs(r * a[2] - r * a[3])},
+                 ones[2] = {1, 1};
     cbe_assert_close(products, ones, 2, 1e-14, 0, "cosines with (1, 1) and (1, -1)");
 }
 

@@ -1,7 +1,8 @@
 /*
- * Full bases, k = d, whose every vector is probed again: the energy that extract tells is that of the vector it tells it of,
- * for every objective, ablation, lens and preset, and in the whole model. Energies of the objective ce lie on both sides of
- * zero; in golden/extract/negative nearly all of them lie below it.
+ * Full bases, k = d, whose every vector is probed again: the energy that extract tells is that of
+ * the vector it tells it of, for every objective, ablation, lens and preset, and in the whole
+ * model. Energies of the objective ce lie on both sides of zero; in golden/extract/negative nearly
+ * all of them lie below it.
  */
 #include <math.h>
 #include <stdbool.h>
@@ -25,7 +26,8 @@ enum { EVERY = 3 };
 enum { EVERY = 1 };
 #endif
 
-static const char *const ablations[] = {"mean", "resample", "zero", "optimal"}, *const objectives[] = {"kl", "ce"};
+static const char *const ablations[] = {"mean", "resample", "zero", "optimal"},
+                         *const objectives[] = {"kl", "ce"};
 
 /* Vectors are stored as float32: products of two are off by some 1e-7. */
 static void assert_orthonormal(const char *line, size_t d, size_t k, const float *basis)
@@ -34,7 +36,8 @@ static void assert_orthonormal(const char *line, size_t d, size_t k, const float
         for (size_t j = 0; j <= i; j++) {
             double dot = 0;
             const double want = i == j;
-            for (size_t row = 0; row < d; row++) dot += (double)basis[row * k + i] * (double)basis[row * k + j];
+            for (size_t row = 0; row < d; row++)
+                dot += (double)basis[row * k + i] * (double)basis[row * k + j];
             cbe_assert_close(&dot, &want, 1, 1e-6, 0, "%s: vectors %zu and %zu", line, i, j);
         }
 }
@@ -44,15 +47,17 @@ static void assert_orthonormal(const char *line, size_t d, size_t k, const float
  * @param probed  options for both
  * @param search  options for extract alone
  * @return how many of the energies are below zero */
-static size_t check(const char *inputs, const char *probed, const char *search, size_t layer, double absolute,
-                    double relative)
+static size_t check(const char *inputs, const char *probed, const char *search, size_t layer,
+                    double absolute, double relative)
 {
     char line[1024], name[64];
     size_t n_negative = 0, n, k;
-    snprintf(line, sizeof line, "extract %s %s %s -l %zu -k 0 -q -t 1 -o %%F/out", inputs, probed, search, layer);
+    snprintf(line, sizeof line, "extract %s %s %s -l %zu -k 0 -q -t 1 -o %%F/out", inputs, probed,
+             search, layer);
     program_done(line);
     cbe_safetensors *file = NULL;
-    cbe_assert_ok(cbe_safetensors_open(&file, program_expand("%F/out/basis.safetensors"), &err), &err);
+    cbe_assert_ok(cbe_safetensors_open(&file, program_expand("%F/out/basis.safetensors"), &err),
+                  &err);
     snprintf(name, sizeof name, "layers.%zu.energies", layer);
     float *energies = cbe_golden_floats(file, name, &k);
     snprintf(name, sizeof name, "layers.%zu.basis", layer);
@@ -62,8 +67,9 @@ static size_t check(const char *inputs, const char *probed, const char *search, 
     assert_orthonormal(line, k, k, basis);
     write_columns("%F/v.safetensors", k, k, basis);
     char again[1024];
-    snprintf(again, sizeof again, "probe %s %s -l %zu -q -t 1 --vectors-file %%F/v.safetensors -o %%F/probe.safetensors", inputs, probed,
-             layer);
+    snprintf(again, sizeof again,
+             "probe %s %s -l %zu -q -t 1 --vectors-file %%F/v.safetensors -o %%F/probe.safetensors",
+             inputs, probed, layer);
     program_done(again);
     cbe_assert_ok(cbe_safetensors_open(&file, program_expand("%F/probe.safetensors"), &err), &err);
     snprintf(name, sizeof name, "layers.%zu.energy", layer);
@@ -83,8 +89,10 @@ static size_t check(const char *inputs, const char *probed, const char *search, 
 
 static void files_of(char *out, size_t size, const char *name, const char *more)
 {
-    snprintf(out, size, "--hidden-states %%G/extract/%s/hidden.safetensors --decoder %%G/extract/%s/decoder.safetensors %s", name,
-             name, more);
+    snprintf(out, size,
+             "--hidden-states %%G/extract/%s/hidden.safetensors --decoder "
+             "%%G/extract/%s/decoder.safetensors %s",
+             name, name, more);
 }
 
 /* Energies that are all but one below zero, from the first vector on. */
@@ -94,9 +102,11 @@ static void extract__tells_energies_below_zero(void **state)
     char inputs[256], options[64];
     files_of(inputs, sizeof inputs, "negative", "");
     for (size_t a = 0; a < 4; a++) {
-        static const char *const searches[] = {"", "--starts 2", "--preset seed", "--preset tuned-lens"};
+        static const char *const searches[] = {"", "--starts 2", "--preset seed",
+                                               "--preset tuned-lens"};
         for (size_t s = 0; s < 4; s++) {
-            snprintf(options, sizeof options, "--ablation %s --objective ce --skip-positions 0", ablations[a]);
+            snprintf(options, sizeof options, "--ablation %s --objective ce --skip-positions 0",
+                     ablations[a]);
             const char *search = a == 3 && s == 0 ? "--starts 6" : searches[s];
             assert_true(check(inputs, options, search, 0, 1e-6, 1e-5) > 0);
         }
@@ -122,14 +132,18 @@ static void extract__tells_energies_through_lenses(void **state)
         for (size_t a = 0; a < 4; a++)
             for (size_t o = 0; o < 2; o++) {
                 if ((a + o + c) % EVERY) continue;
-                static const char *const searches[] = {"--starts 2 --max-iter 12", "--preset seed --max-iter 12"};
+                static const char *const searches[] = {"--starts 2 --max-iter 12",
+                                                       "--preset seed --max-iter 12"};
                 char inputs[320], options[96];
                 files_of(inputs, sizeof inputs, cases[c].name, cases[c].lens);
-                snprintf(options, sizeof options, "--ablation %s --objective %s --skip-positions %zu", ablations[a], objectives[o],
-                         (a + c) % 2);
-                /* Where few tokens rule the output, minima over the constant lie closer together than the grid that is tried. */
+                snprintf(options, sizeof options,
+                         "--ablation %s --objective %s --skip-positions %zu", ablations[a],
+                         objectives[o], (a + c) % 2);
+                /* Where few tokens rule the output, minima over the constant lie closer together
+                 * than the grid that is tried. */
                 const bool close_minima = a == 3 && o == 1 && cases[c].absolute > 1e-5;
-                check(inputs, options, searches[(a + o + c) % 2], c % 2, cases[c].absolute, close_minima ? 5e-3 : 1e-4);
+                check(inputs, options, searches[(a + o + c) % 2], c % 2, cases[c].absolute,
+                      close_minima ? 5e-3 : 1e-4);
             }
 }
 
@@ -149,10 +163,12 @@ static void extract__tells_energies_of_a_model(void **state)
             for (size_t o = 0; o < 2; o++) {
                 if ((a + o + c) % EVERY) continue;
                 char inputs[320], options[128];
-                snprintf(inputs, sizeof inputs, "%%G/models/%s --tokens %%G/models/%s/golden.safetensors", cases[c].name,
+                snprintf(inputs, sizeof inputs,
+                         "%%G/models/%s --tokens %%G/models/%s/golden.safetensors", cases[c].name,
                          cases[c].name);
-                snprintf(options, sizeof options, "%s --ablation %s --objective %s --skip-positions 0", cases[c].lens, ablations[a],
-                         objectives[o]);
+                snprintf(options, sizeof options,
+                         "%s --ablation %s --objective %s --skip-positions 0", cases[c].lens,
+                         ablations[a], objectives[o]);
                 check(inputs, options, cases[c].search, 1, 5e-6, 1e-4);
             }
 }

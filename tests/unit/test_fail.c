@@ -49,7 +49,8 @@ static void fail__is_cut_at_the_end_of_a_character(void **state)
 {
     (void)state;
     char text[CBE_MESSAGE_SIZE + 40];
-    for (size_t before = 0; before < 4; before++) { /* characters of four bytes at every place of the cut */
+    /* characters of four bytes at every place of the cut */
+    for (size_t before = 0; before < 4; before++) {
         cbe_error err;
         size_t n = before;
         memset(text, 'a', before);
@@ -65,7 +66,8 @@ static void fail__shows_no_character_that_a_terminal_acts_on(void **state)
 {
     (void)state;
     cbe_error err;
-    cbe_fail(&err, CBE_ERR_IO, -1, "%s: C1 \x9b \xc2\x9b, turned \xe2\x80\xae, hidden \xe2\x80\x8b\xef\xbb\xbf", "n\xff");
+    cbe_fail(&err, CBE_ERR_IO, -1,
+             "%s: C1 \x9b \xc2\x9b, turned \xe2\x80\xae, hidden \xe2\x80\x8b\xef\xbb\xbf", "n\xff");
     assert_string_equal(err.message, "n?: C1 ? ?, turned ?, hidden ??");
 }
 

@@ -242,8 +242,8 @@ static void buffers__of_old_files_are_ignored(void **state)
     }
 }
 
-/* A model without a final norm: the decoder's norm leaves hidden states as they are, to the bit, and
- * the lens objective reads it like any other. */
+/* A model without a final norm: the decoder's norm leaves hidden states as they are, to the bit,
+ * and the lens objective reads it like any other. */
 static void decoder__stands_for_a_missing_final_norm(void **state)
 {
     (void)state;

@@ -1,4 +1,5 @@
-/* Matrix products against plain loops, on small integers, which every order of summation gets exactly. */
+/* Matrix products against plain loops, on small integers, which every order of summation gets
+ * exactly. */
 #include "core/gemm.h"
 
 #include <math.h>
@@ -20,25 +21,30 @@ static float *small_integers(cbe_test_random *r, size_t count)
     return x;
 }
 
-/* One product with every leading dimension longer than its rows; what lies between rows must stay. */
-static void check_product(cbe_test_random *r, sizes s, bool trans_a, bool trans_b, float alpha, float beta)
+/* One product with every leading dimension longer than its rows; what lies between rows must
+ * stay. */
+static void check_product(cbe_test_random *r, sizes s, bool trans_a, bool trans_b, float alpha,
+                          float beta)
 {
     const size_t lda = (trans_a ? s.m : s.k) + 3, ldb = (trans_b ? s.k : s.n) + 2, ldc = s.n + 5;
-    float *a = small_integers(r, (trans_a ? s.k : s.m) * lda), *b = small_integers(r, (trans_b ? s.n : s.k) * ldb);
+    float *a = small_integers(r, (trans_a ? s.k : s.m) * lda),
+          *b = small_integers(r, (trans_b ? s.n : s.k) * ldb);
     float *c = small_integers(r, s.m * ldc), *want = malloc((s.m * ldc + 1) * sizeof *want);
     memcpy(want, c, s.m * ldc * sizeof *c);
     for (size_t i = 0; i < s.m; i++)
         for (size_t j = 0; j < s.n; j++) {
             float sum = 0;
             for (size_t l = 0; l < s.k; l++)
-                sum += (trans_a ? a[l * lda + i] : a[i * lda + l]) * (trans_b ? b[j * ldb + l] : b[l * ldb + j]);
+                sum += (trans_a ? a[l * lda + i] : a[i * lda + l]) *
+                       (trans_b ? b[j * ldb + l] : b[l * ldb + j]);
             want[i * ldc + j] = alpha * sum + (beta != 0 ? beta * c[i * ldc + j] : 0);
             /* With beta = 0 the output is not read: it may be memory never written. */
             if (beta == 0) c[i * ldc + j] = NAN;
         }
     cbe_gemm(trans_a, trans_b, s.m, s.n, s.k, alpha, a, lda, b, ldb, beta, c, ldc);
-    cbe_assert_close_f32(c, want, s.m * ldc, 0, 0, "%zu x %zu x %zu, transposed %d %d, alpha %g, beta %g", s.m, s.n,
-                         s.k, trans_a, trans_b, (double)alpha, (double)beta);
+    cbe_assert_close_f32(c, want, s.m * ldc, 0, 0,
+                         "%zu x %zu x %zu, transposed %d %d, alpha %g, beta %g", s.m, s.n, s.k,
+                         trans_a, trans_b, (double)alpha, (double)beta);
     free(a);
     free(b);
     free(c);
@@ -48,7 +54,8 @@ static void check_product(cbe_test_random *r, sizes s, bool trans_a, bool trans_
 static void gemm__meets_plain_loops_in_every_form(void **state)
 {
     (void)state;
-    static const sizes shapes[] = {{1, 1, 1}, {1, 7, 5}, {7, 1, 3}, {3, 5, 7}, {17, 33, 65}, {2, 67, 1}};
+    static const sizes shapes[] = {{1, 1, 1}, {1, 7, 5},    {7, 1, 3},
+                                   {3, 5, 7}, {17, 33, 65}, {2, 67, 1}};
     static const float factors[][2] = {{1, 0}, {1, 1}, {-2, 0}, {-2, 3}, {0, 2}};
     cbe_test_random r = {1};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
@@ -61,10 +68,12 @@ static void gemm__meets_plain_loops_across_tiles(void **state)
 {
     (void)state;
     /* Tiles have 256 rows, and 64 to 1024 columns: sizes around their edges. */
-    static const sizes shapes[] = {{257, 65, 3}, {513, 129, 2}, {255, 1025, 3}, {3, 2100, 5}, {700, 3, 9}};
+    static const sizes shapes[] = {
+        {257, 65, 3}, {513, 129, 2}, {255, 1025, 3}, {3, 2100, 5}, {700, 3, 9}};
     cbe_test_random r = {2};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-        for (int form = 0; form < 4; form++) check_product(&r, shapes[i], form & 1, form >> 1, 1, 1);
+        for (int form = 0; form < 4; form++)
+            check_product(&r, shapes[i], form & 1, form >> 1, 1, 1);
 }
 
 static void gemm__of_nothing_scales_or_leaves_alone(void **state)
@@ -90,7 +99,8 @@ static void gemm__has_the_same_bits_for_any_number_of_threads(void **state)
             const sizes s = shapes[i];
             const bool ta = form & 1, tb = form >> 1;
             float *a = malloc(s.m * s.k * sizeof *a), *b = malloc(s.k * s.n * sizeof *b);
-            float *one = malloc(s.m * s.n * sizeof *one), *three = malloc(s.m * s.n * sizeof *three);
+            float *one = malloc(s.m * s.n * sizeof *one),
+                  *three = malloc(s.m * s.n * sizeof *three);
             for (size_t j = 0; j < s.m * s.k; j++) a[j] = (float)cbe_test_normal(&r);
             for (size_t j = 0; j < s.k * s.n; j++) b[j] = (float)cbe_test_normal(&r);
             omp_set_num_threads(1);

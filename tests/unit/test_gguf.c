@@ -1,4 +1,5 @@
-/* Reading valid files bit for bit, and refusing each kind of damage with a message that can be used. */
+/* Reading valid files bit for bit, and refusing each kind of damage with a message that can be
+ * used. */
 #include "cbe/gguf.h"
 
 #include <math.h>

@@ -1,6 +1,6 @@
 /*
- * Whole extractions by the original algorithm in PyTorch float64 (tests/golden/extract): energies, gradients
- * and bases of the preset `seed`.
+ * Whole extractions by the original algorithm in PyTorch float64 (tests/golden/extract): energies,
+ * gradients and bases of the preset `seed`.
  */
 #include <math.h>
 #include <stdbool.h>
@@ -18,8 +18,9 @@ static const struct {
     const char *name;
     bool tuned, chaotic; /* chaotic: single optimiser paths mean nothing */
 } cases[] = {
-    {"layernorm-logit", false, false}, {"layernorm-tuned", true, false}, {"massive-logit", false, true},
-    {"rmsnorm-logit", false, false},   {"rmsnorm-tuned", true, false},   {"sharp-logit", false, true},
+    {"layernorm-logit", false, false}, {"layernorm-tuned", true, false},
+    {"massive-logit", false, true},    {"rmsnorm-logit", false, false},
+    {"rmsnorm-tuned", true, false},    {"sharp-logit", false, true},
     {"softcap-logit", false, false},
 };
 enum { N_CASES = sizeof cases / sizeof *cases, N_LAYERS = 2 };
@@ -70,7 +71,8 @@ static golden_case open_case(size_t c, size_t layer)
     char name[64], path[512];
     g.golden = open_file(c, "golden.safetensors");
     g.hidden = open_file(c, "hidden.safetensors");
-    snprintf(path, sizeof path, "%s/golden/extract/%s/decoder.safetensors", CBE_TEST_DATA, cases[c].name);
+    snprintf(path, sizeof path, "%s/golden/extract/%s/decoder.safetensors", CBE_TEST_DATA,
+             cases[c].name);
     cbe_assert_ok(cbe_decoder_load(&g.decoder, path, NULL, &err), &err);
     g.hidden_size = g.decoder->hidden_size;
     snprintf(name, sizeof name, "hidden_states.%zu", layer);
@@ -112,17 +114,26 @@ static void close_case(golden_case *g)
     free(g->labels);
 }
 
-static cbe_objective *make_objective(const golden_case *g, cbe_ablation ablation, cbe_objective_kind kind)
+static cbe_objective *make_objective(const golden_case *g, cbe_ablation ablation,
+                                     cbe_objective_kind kind)
 {
-    const cbe_lens_options options = {.n_tokens = g->n_tokens, .ablation = ablation, .kind = kind, .derangement = g->derangement, .labels = g->labels};
+    const cbe_lens_options options = {.n_tokens = g->n_tokens,
+                                      .ablation = ablation,
+                                      .kind = kind,
+                                      .derangement = g->derangement,
+                                      .labels = g->labels};
     cbe_objective *o = NULL;
     cbe_assert_ok(cbe_lens_objective_create(&o, g->decoder, &options, &err), &err);
-    cbe_assert_ok(cbe_lens_objective_set_layer(o, g->states, (cbe_translator){g->weight, g->bias}, &err), &err);
+    cbe_assert_ok(
+        cbe_lens_objective_set_layer(o, g->states, (cbe_translator){g->weight, g->bias}, &err),
+        &err);
     return o;
 }
 
-/* The constant is PyTorch's to 1e-4 of the range of the coefficients, and its energy the one of the evaluation. */
-static void check_constant(cbe_objective *o, const golden_case *g, const char *where, const double *v, double energy)
+/* The constant is PyTorch's to 1e-4 of the range of the coefficients, and its energy the one of the
+ * evaluation. */
+static void check_constant(cbe_objective *o, const golden_case *g, const char *where,
+                           const double *v, double energy)
 {
     char name[96];
     double constant, again, low = HUGE_VAL, high = -HUGE_VAL;
@@ -130,7 +141,8 @@ static void check_constant(cbe_objective *o, const golden_case *g, const char *w
     double *want = read_f64(g->golden, name, NULL);
     for (size_t i = 0; i < g->n_tokens; i++) {
         double coefficient = 0;
-        for (size_t k = 0; k < g->hidden_size; k++) coefficient += v[k] * (double)g->states[i * g->hidden_size + k];
+        for (size_t k = 0; k < g->hidden_size; k++)
+            coefficient += v[k] * (double)g->states[i * g->hidden_size + k];
         low = fmin(low, coefficient);
         high = fmax(high, coefficient);
     }
@@ -149,14 +161,18 @@ static void eval__meets_pytorch_in_every_case_mode_and_objective(void **state)
             char name[96];
             snprintf(name, sizeof name, "layers.%zu.v", layer);
             float *v32 = read_f32(g.golden, name, NULL);
-            double *v = malloc(g.hidden_size * sizeof *v), *grad = malloc(g.hidden_size * sizeof *grad),
+            double *v = malloc(g.hidden_size * sizeof *v),
+                   *grad = malloc(g.hidden_size * sizeof *grad),
                    *per_token = malloc(g.n_tokens * sizeof *per_token), energy;
             for (size_t k = 0; k < g.hidden_size; k++) v[k] = (double)v32[k];
             for (int ablation = 0; ablation < CBE_N_ABLATIONS; ablation++)
                 for (int kind = 0; kind < CBE_N_OBJECTIVES; kind++) {
-                    if (ablation == CBE_ABLATE_OPTIMAL && kind != CBE_OBJECTIVE_KL) continue; /* not in the data */
-                    cbe_objective *o = make_objective(&g, (cbe_ablation)ablation, (cbe_objective_kind)kind);
-                    cbe_assert_ok(cbe_objective_eval(o, 1, v, &energy, grad, per_token, &err), &err);
+                    /* not in the data */
+                    if (ablation == CBE_ABLATE_OPTIMAL && kind != CBE_OBJECTIVE_KL) continue;
+                    cbe_objective *o =
+                        make_objective(&g, (cbe_ablation)ablation, (cbe_objective_kind)kind);
+                    cbe_assert_ok(cbe_objective_eval(o, 1, v, &energy, grad, per_token, &err),
+                                  &err);
                     char where[64];
                     snprintf(where, sizeof where, "layers.%zu.%s.%s", layer,
                              cbe_ablation_name((cbe_ablation)ablation),
@@ -169,12 +185,15 @@ static void eval__meets_pytorch_in_every_case_mode_and_objective(void **state)
                     size_t count;
                     double *want_token = read_f64(g.golden, name, &count), largest = 0;
                     assert_int_equal(count, cbe_objective_n_tokens(o));
-                    for (size_t k = 0; k < g.hidden_size; k++) largest = fmax(largest, fabs(want_grad[k]));
-                    cbe_assert_close(&energy, want, 1, 1e-6, 1e-5, "%s %s energy", cases[c].name, where);
+                    for (size_t k = 0; k < g.hidden_size; k++)
+                        largest = fmax(largest, fabs(want_grad[k]));
+                    cbe_assert_close(&energy, want, 1, 1e-6, 1e-5, "%s %s energy", cases[c].name,
+                                     where);
                     /* sharp-logit has logits of hundreds, whose float32 steps are 3e-5. */
-                    cbe_assert_close(per_token, want_token, count, 5e-5, 1e-5, "%s %s", cases[c].name, where);
-                    cbe_assert_close(grad, want_grad, g.hidden_size, 1e-4 * largest, 0, "%s %s grad",
+                    cbe_assert_close(per_token, want_token, count, 5e-5, 1e-5, "%s %s",
                                      cases[c].name, where);
+                    cbe_assert_close(grad, want_grad, g.hidden_size, 1e-4 * largest, 0,
+                                     "%s %s grad", cases[c].name, where);
                     if (ablation == CBE_ABLATE_OPTIMAL) check_constant(o, &g, where, v, energy);
                     free(want);
                     free(want_grad);
@@ -189,8 +208,9 @@ static void eval__meets_pytorch_in_every_case_mode_and_objective(void **state)
         }
 }
 
-/* Largest tangent component of the gradient at a vector, over the complement of those before it in the
- * order in which they were found, which the energies' order need not be: only the sphere is projected on. */
+/* Largest tangent component of the gradient at a vector, over the complement of those before it in
+ * the order in which they were found, which the energies' order need not be: only the sphere is
+ * projected on. */
 static double tangent_gradient(cbe_objective *o, const cbe_basis *basis, size_t j, double *energy)
 {
     const size_t d = basis->hidden_size;
@@ -214,7 +234,8 @@ static void assert_orthonormal(const cbe_basis *basis, double tolerance)
         for (size_t j = 0; j <= i; j++) {
             double dot = 0;
             const double want = i == j ? 1 : 0;
-            for (size_t k = 0; k < d; k++) dot += basis->vectors[i * d + k] * basis->vectors[j * d + k];
+            for (size_t k = 0; k < d; k++)
+                dot += basis->vectors[i * d + k] * basis->vectors[j * d + k];
             cbe_assert_close(&dot, &want, 1, tolerance, 0, "vectors %zu and %zu", i, j);
         }
 }
@@ -226,7 +247,8 @@ static void seed_preset__follows_pytorch(void **state)
     for (size_t c = 0; c < N_CASES; c++)
         for (size_t layer = 0; layer < N_LAYERS; layer++) {
             golden_case g = open_case(c, layer);
-            for (int ablation = 0; ablation < CBE_ABLATE_OPTIMAL; ablation++) { /* the original has no optimal */
+            /* the original has no optimal */
+            for (int ablation = 0; ablation < CBE_ABLATE_OPTIMAL; ablation++) {
                 char name[96];
                 size_t k;
                 snprintf(name, sizeof name, "layers.%zu.%s.energies", layer,
@@ -249,8 +271,10 @@ static void seed_preset__follows_pytorch(void **state)
                     equal += same;
                     if (!same) {
                         maxima += tangent <= 1e-4 * energy;
-                        print_message("%s layer %zu %s vector %zu: energy %.6f, PyTorch %.6f; tangent gradient %.1e of it\n",
-                                      cases[c].name, layer, cbe_ablation_name((cbe_ablation)ablation), j,
+                        print_message("%s layer %zu %s vector %zu: energy %.6f, PyTorch %.6f; "
+                                      "tangent gradient %.1e of it\n",
+                                      cases[c].name, layer,
+                                      cbe_ablation_name((cbe_ablation)ablation), j,
                                       basis.records[j].energy, want[j], tangent / energy);
                     }
                 }
@@ -274,7 +298,8 @@ static double highest_from_random_starts(cbe_objective *o, size_t n, cbe_test_ra
     const size_t d = cbe_objective_hidden_size(o);
     const cbe_sphere sphere = {d, 0, NULL, 0};
     cbe_lbfgs *runs[SIDE_BY_SIDE];
-    double *v = malloc(SIDE_BY_SIDE * d * sizeof *v), *grad = malloc(SIDE_BY_SIDE * d * sizeof *grad);
+    double *v = malloc(SIDE_BY_SIDE * d * sizeof *v),
+           *grad = malloc(SIDE_BY_SIDE * d * sizeof *grad);
     double energy[SIDE_BY_SIDE], length[SIDE_BY_SIDE], highest = 0;
     cbe_lbfgs_options options;
     cbe_lbfgs_options_init(&options);
@@ -283,7 +308,8 @@ static double highest_from_random_starts(cbe_objective *o, size_t n, cbe_test_ra
     options.relative_stop = 1e-9;
     options.relative_gradient_stop = 1e-6;
     options.noise = 1e-7; /* float32 logits */
-    for (size_t i = 0; i < SIDE_BY_SIDE; i++) cbe_assert_ok(cbe_lbfgs_create(&runs[i], d, &options, &err), &err);
+    for (size_t i = 0; i < SIDE_BY_SIDE; i++)
+        cbe_assert_ok(cbe_lbfgs_create(&runs[i], d, &options, &err), &err);
     for (size_t started = 0; started < n; started += SIDE_BY_SIDE) {
         for (size_t i = 0; i < SIDE_BY_SIDE; i++) {
             for (size_t k = 0; k < d; k++) v[k] = cbe_test_normal(random);
@@ -331,7 +357,8 @@ static void default_search__is_met_by_none_of_200_random_starts(void **state)
                 cbe_basis basis = {0};
                 /* No candidates: what hidden states and unembedding suggest must not be needed. */
                 cbe_assert_ok(cbe_search_layer(&basis, o, &options, NULL, NULL, NULL, &err), &err);
-                const double found = basis.records[0].energy, random_best = highest_from_random_starts(o, 200, &random);
+                const double found = basis.records[0].energy,
+                             random_best = highest_from_random_starts(o, 200, &random);
                 if (random_best > found * 1.001)
                     fail_msg("%s layer %zu %s: %.6f, from random starts %.6f", cases[c].name, layer,
                              cbe_ablation_name((cbe_ablation)ablation), found, random_best);

@@ -1,8 +1,9 @@
 /*
- * The backward pass of each operation alone, against central differences in float64 of its plain definition.
+ * The backward pass of each operation alone, against central differences in float64 of its plain
+ * definition.
  *
- * Each is a function of one row or sequence; the scalar is the sum of its results times fixed weights, so that its gradient is
- * what the backward pass makes of these weights.
+ * Each is a function of one row or sequence; the scalar is the sum of its results times fixed
+ * weights, so that its gradient is what the backward pass makes of these weights.
  */
 #include "support/assert_close.h"
 
@@ -22,7 +23,8 @@
 typedef double plain_function(const void *context, const double *x);
 
 /* d f / d x(i), by central differences of order 4. */
-static void differences(plain_function *f, const void *context, size_t n, const float *x, double *out)
+static void differences(plain_function *f, const void *context, size_t n, const float *x,
+                        double *out)
 {
     double *moved = malloc(n * sizeof *moved);
     assert_non_null(moved);
@@ -51,8 +53,8 @@ static float *random_floats(size_t n, uint64_t seed)
 }
 
 /* got against the differences, within `relative` of the largest of them. */
-static void compare(plain_function *f, const void *context, size_t n, const float *x, const float *got, double relative,
-                    const char *what)
+static void compare(plain_function *f, const void *context, size_t n, const float *x,
+                    const float *got, double relative, const char *what)
 {
     double *want = malloc(2 * n * sizeof *want), *values = want + n, top = 0;
     assert_non_null(want);
@@ -90,20 +92,23 @@ static void norm__back_matches_differences(void **state)
 {
     (void)state;
     enum { D = 77, ROWS = 3 };
-    float *x = random_floats(ROWS * D, 1), *gamma = random_floats(D, 2), *weights = random_floats(ROWS * D, 3);
+    float *x = random_floats(ROWS * D, 1), *gamma = random_floats(D, 2),
+          *weights = random_floats(ROWS * D, 3);
     for (size_t i = 0; i < D; i++) x[D + i] += 30;
     x[2 * D + 5] = 4000;
     for (int norm = 0; norm < CBE_N_NORMS; norm++)
         for (int add = 0; add < 2; add++) {
             float grad[ROWS * D];
             for (size_t i = 0; i < ROWS * D; i++) grad[i] = add ? 0.25f : weights[i];
-            cbe_norm_rows_back((cbe_norm)norm, 1e-5, ROWS, D, x, gamma, add ? weights : grad, add, grad);
+            cbe_norm_rows_back((cbe_norm)norm, 1e-5, ROWS, D, x, gamma, add ? weights : grad, add,
+                               grad);
             for (size_t i = 0; i < ROWS * D && add; i++) grad[i] -= 0.25f;
             for (size_t r = 0; r < ROWS; r++) {
                 const norm_case c = {(cbe_norm)norm, D, 1e-5, gamma, weights + r * D};
-                /* The mean of the rows at 30 is rounded to 2e-6, and subtracting 0.25 leaves 3e-8 of gradients that are
-                 * 1e-3 of the others where the row is long. */
-                compare(plain_norm, &c, D, x + r * D, grad + r * D, add && r == 2 ? 1e-4 : 1e-5, "norm");
+                /* The mean of the rows at 30 is rounded to 2e-6, and subtracting 0.25 leaves 3e-8
+                 * of gradients that are 1e-3 of the others where the row is long. */
+                compare(plain_norm, &c, D, x + r * D, grad + r * D, add && r == 2 ? 1e-4 : 1e-5,
+                        "norm");
             }
         }
     free(x);
@@ -126,7 +131,8 @@ static double plain_activations(const void *context, const double *x)
     const activation_case *c = context;
     double sum = 0;
     for (size_t i = 0; i < c->n; i++)
-        sum += cbe_model_ref_activation(c->kind, x[i]) * (c->gated ? x[c->n + i] : 1) * (double)c->weights[i];
+        sum += cbe_model_ref_activation(c->kind, x[i]) * (c->gated ? x[c->n + i] : 1) *
+               (double)c->weights[i];
     return sum;
 }
 
@@ -135,11 +141,13 @@ static void activation__back_matches_differences(void **state)
     (void)state;
     enum { N = 403 };
     float *x = random_floats(2 * N, 4), *weights = random_floats(N, 5), grad[2 * N];
-    for (size_t i = 0; i < N; i++) x[i] *= i % 3 ? 1.5f : 6; /* none within the differences of relu's corner */
+    /* none within the differences of relu's corner */
+    for (size_t i = 0; i < N; i++) x[i] *= i % 3 ? 1.5f : 6;
     for (size_t i = 0; i < N; i++)
         if (fabsf(x[i]) < 0.01f) x[i] = 0.01f;
     for (int kind = 0; kind < CBE_N_ACTIVATIONS; kind++) {
-        const activation_case alone = {(cbe_activation)kind, N, false, weights}, gated = {(cbe_activation)kind, N, true, weights};
+        const activation_case alone = {(cbe_activation)kind, N, false, weights},
+                              gated = {(cbe_activation)kind, N, true, weights};
         cbe_activate_back((cbe_activation)kind, N, x, weights, grad);
         compare(plain_activations, &alone, N, x, grad, 1e-6, "activation");
         cbe_activate_gated_back((cbe_activation)kind, N, x, x + N, weights, grad, grad + N);
@@ -185,7 +193,8 @@ static double plain_rope(const void *context, const double *x)
             const size_t at = h * c->head_size, pair = i < c->half ? i + c->half : i - c->half;
             double out = x[at + i];
             if (i < 2 * c->half) {
-                const double cosine = (double)c->table[i % c->half], sine = (double)c->table[c->half + i % c->half];
+                const double cosine = (double)c->table[i % c->half],
+                             sine = (double)c->table[c->half + i % c->half];
                 out = x[at + i] * cosine + (i < c->half ? -1 : 1) * x[at + pair] * sine;
             }
             sum += out * (double)c->weights[at + i];
@@ -200,7 +209,8 @@ static void rope__back_matches_differences(void **state)
     float table[8 * 2 * HALF];
     double frequencies[HALF];
     for (size_t i = 0; i < HALF; i++) frequencies[i] = pow(100, -(double)i / HALF);
-    cbe_rope_table(8, HALF, frequencies, 1.3, table); /* a scale other than 1, as some models have */
+    /* a scale other than 1, as some models have */
+    cbe_rope_table(8, HALF, frequencies, 1.3, table);
     float *x = random_floats(N, 6), *weights = random_floats(N, 7);
     const rope_case c = {HEADS, SIZE, HALF, table + 7 * 2 * HALF, weights};
     float grad[N];
@@ -250,20 +260,24 @@ static double plain_attention(const void *context, const double *qkv)
     return sum;
 }
 
-/* Heads that share keys, windows, ALiBi, a soft cap; sequences longer than a block of queries are in test_suffix.c. */
+/* Heads that share keys, windows, ALiBi, a soft cap; sequences longer than a block of queries are
+ * in test_suffix.c. */
 static void attention__back_matches_differences(void **state)
 {
     (void)state;
     static const float slopes[4] = {0.5f, 0.25f, 0.1f, 0.01f};
     const cbe_attention_spec specs[] = {
-        {4, 4, 6, 0, 0.4, 0, NULL},  {4, 2, 6, 0, 0.4, 0, NULL},    {4, 1, 5, 0, 1, 0, NULL},    {4, 2, 6, 4, 0.4, 0, NULL},
-        {4, 4, 6, 0, 0.4, 0, slopes}, {4, 2, 6, 3, 0.4, 1.5, NULL}, {4, 2, 6, 1, 0.4, 0, NULL},
+        {4, 4, 6, 0, 0.4, 0, NULL}, {4, 2, 6, 0, 0.4, 0, NULL},   {4, 1, 5, 0, 1, 0, NULL},
+        {4, 2, 6, 4, 0.4, 0, NULL}, {4, 4, 6, 0, 0.4, 0, slopes}, {4, 2, 6, 3, 0.4, 1.5, NULL},
+        {4, 2, 6, 1, 0.4, 0, NULL},
     };
     for (size_t i = 0; i < sizeof specs / sizeof *specs; i++)
         for (size_t length = 1; length <= 13; length += 6) {
             const cbe_attention_spec *s = &specs[i];
-            const size_t q_size = s->n_heads * s->head_size, stride = q_size + 2 * s->n_kv_heads * s->head_size;
-            float *qkv = random_floats(length * stride, 8 + i), *weights = random_floats(length * q_size, 20 + i);
+            const size_t q_size = s->n_heads * s->head_size,
+                         stride = q_size + 2 * s->n_kv_heads * s->head_size;
+            float *qkv = random_floats(length * stride, 8 + i),
+                  *weights = random_floats(length * q_size, 20 + i);
             float *grad = random_floats(length * stride, 1), /* whatever was there */
                 *scratch = malloc(cbe_attention_back_scratch(s, length) * sizeof *scratch);
             assert_non_null(scratch);

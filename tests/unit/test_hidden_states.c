@@ -1,4 +1,5 @@
-/* Hidden states: captured from a model, and read from files; positions left out, labels, norms, what is refused. */
+/* Hidden states: captured from a model, and read from files; positions left out, labels, norms,
+ * what is refused. */
 #include "cbe/hidden_states.h"
 
 #include <math.h>
@@ -28,13 +29,15 @@ static void fill(void)
 /* hidden_states.2 with n_dims and dims, and input_ids (B, S) when with_ids. */
 static void write_file(const char *path, size_t n_dims, const size_t *dims, bool with_ids)
 {
-    cbe_tensor_spec specs[] = {{"hidden_states.2", CBE_F32, n_dims, {0}}, {"input_ids", CBE_I64, 2, {B, S}}};
+    cbe_tensor_spec specs[] = {{"hidden_states.2", CBE_F32, n_dims, {0}},
+                               {"input_ids", CBE_I64, 2, {B, S}}};
     memcpy(specs[0].dims, dims, n_dims * sizeof *dims);
     int64_t ids[B * S];
     for (size_t i = 0; i < B * S; i++) ids[i] = (int64_t)i + 100;
     const char *metadata[] = {"n_layers", "7"};
     cbe_safetensors_writer *w = NULL;
-    cbe_assert_ok(cbe_safetensors_writer_create(&w, path, with_ids ? 2 : 1, specs, 1, metadata, &err), &err);
+    cbe_assert_ok(
+        cbe_safetensors_writer_create(&w, path, with_ids ? 2 : 1, specs, 1, metadata, &err), &err);
     cbe_assert_ok(cbe_safetensors_writer_put(w, 0, 0, B * S * D, hidden, &err), &err);
     if (with_ids) cbe_assert_ok(cbe_safetensors_writer_put(w, 1, 0, B * S, ids, &err), &err);
     cbe_assert_ok(cbe_safetensors_writer_commit(w, &err), &err);
@@ -59,7 +62,8 @@ static void file__of_sequences_is_read_with_positions_left_out(void **state)
     int64_t labels[B * S];
     cbe_assert_ok(cbe_hidden_states_read(s, 2, 1, out, &err), &err);
     for (size_t b = 0; b < B; b++)
-        assert_memory_equal(out + b * (S - 1) * D, hidden + (b * S + 1) * D, (S - 1) * D * sizeof *out);
+        assert_memory_equal(out + b * (S - 1) * D, hidden + (b * S + 1) * D,
+                            (S - 1) * D * sizeof *out);
     cbe_assert_ok(cbe_hidden_states_labels(s, 1, labels, &err), &err);
     const int64_t want[] = {102, 103, -1, 106, 107, -1, 110, 111, -1};
     assert_memory_equal(labels, want, sizeof want);
@@ -96,8 +100,10 @@ static void mask__leaves_tokens_out(void **state)
 {
     (void)state;
     static const char *const files[] = {"states.npz", "compressed.npz", "masked.npz"};
-    static const size_t left[2][9] = {{0, 1, 2, 5, 6, 7, 8, 10, 11}, {1, 2, 6, 7, 10, 11}}; /* by skip */
-    static const int64_t labels[2][9] = {{101, 102, -1, 106, 107, -1, -1, 111, -1}, {102, -1, 107, -1, 111, -1}};
+    /* by skip */
+    static const size_t left[2][9] = {{0, 1, 2, 5, 6, 7, 8, 10, 11}, {1, 2, 6, 7, 10, 11}};
+    static const int64_t labels[2][9] = {{101, 102, -1, 106, 107, -1, -1, 111, -1},
+                                         {102, -1, 107, -1, 111, -1}};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         cbe_hidden_states *s = NULL;
         char *path = cbe_golden_path("npy/%s", files[i]);
@@ -114,7 +120,8 @@ static void mask__leaves_tokens_out(void **state)
             cbe_assert_ok(cbe_hidden_states_labels(s, skip, next, &err), &err);
             for (size_t t = 0; t < n; t++) {
                 assert_int_equal(next[t], labels[skip][t]);
-                for (size_t k = 0; k < D; k++) assert_true(out[t * D + k] == (float)(left[skip][t] * D + k + 1));
+                for (size_t k = 0; k < D; k++)
+                    assert_true(out[t * D + k] == (float)(left[skip][t] * D + k + 1));
             }
         }
         assert_int_equal(cbe_hidden_states_n_tokens(s, 3), 0);
@@ -141,7 +148,8 @@ static void mask__of_another_size_or_without_a_token_is_refused(void **state)
         cbe_hidden_states *s = NULL;
         cbe_assert_ok(cbe_safetensors_writer_create(&w, path, 2, specs, 0, NULL, &err), &err);
         cbe_assert_ok(cbe_safetensors_writer_put(w, 0, 0, B * S * D, hidden, &err), &err);
-        cbe_assert_ok(cbe_safetensors_writer_put(w, 1, 0, n, wrong == 2 ? (void *)bytes : mask, &err), &err);
+        cbe_assert_ok(
+            cbe_safetensors_writer_put(w, 1, 0, n, wrong == 2 ? (void *)bytes : mask, &err), &err);
         cbe_assert_ok(cbe_safetensors_writer_commit(w, &err), &err);
         const cbe_status st = cbe_hidden_states_open(&s, path, &err);
         if (wrong == 2) {
@@ -202,7 +210,8 @@ static void open__refuses_shapes_that_are_none(void **state)
     assert_null(s);
 }
 
-/* The golden llama model (L = 3, d = 64, V = 139) with its tokens, 2 x 17, and their derangement. */
+/* The golden llama model (L = 3, d = 64, V = 139) with its tokens, 2 x 17, and their
+ * derangement. */
 enum { LLAMA_L = 3, LLAMA_D = 64, LLAMA_N = 34, LLAMA_V = 139 };
 
 typedef struct {
@@ -250,7 +259,9 @@ static void capture__meets_the_golden_file_at_the_layers_asked_for(void **state)
     const bool layers[LLAMA_L + 1] = {true, false, true, true};
     size_t calls = 0;
     cbe_hidden_states *got = NULL, *want = NULL;
-    cbe_assert_ok(cbe_hidden_states_capture(&got, m.model, &m.tokens, layers, count_progress, &calls, &err), &err);
+    cbe_assert_ok(
+        cbe_hidden_states_capture(&got, m.model, &m.tokens, layers, count_progress, &calls, &err),
+        &err);
     cbe_assert_ok(cbe_hidden_states_open(&want, m.golden, &err), &err);
     assert_true(calls > 0);
     assert_int_equal(cbe_hidden_states_n_sequences(got), 2);
@@ -258,7 +269,8 @@ static void capture__meets_the_golden_file_at_the_layers_asked_for(void **state)
     assert_int_equal(cbe_hidden_states_hidden_size(got), LLAMA_D);
     assert_int_equal(cbe_hidden_states_n_blocks(got), LLAMA_L);
     assert_int_equal(cbe_hidden_states_end(got), LLAMA_L + 1);
-    assert_memory_equal(cbe_hidden_states_ids(got), cbe_hidden_states_ids(want), LLAMA_N * sizeof(int64_t));
+    assert_memory_equal(cbe_hidden_states_ids(got), cbe_hidden_states_ids(want),
+                        LLAMA_N * sizeof(int64_t));
     assert_memory_equal(cbe_hidden_states_derangement(got), cbe_hidden_states_derangement(want),
                         LLAMA_N * sizeof(int64_t));
     float a[LLAMA_N * LLAMA_D], b[LLAMA_N * LLAMA_D];
@@ -274,7 +286,8 @@ static void capture__meets_the_golden_file_at_the_layers_asked_for(void **state)
             cbe_assert_ok(cbe_hidden_states_read(got, l, skip, a, &err), &err);
             cbe_assert_ok(cbe_hidden_states_read(want, l, skip, b, &err), &err);
             /* float32 against float64, entries up to about 10. */
-            cbe_assert_close_f32(a, b, n * LLAMA_D, 5e-5, 0, "layer %zu, %zu positions skipped", l, skip);
+            cbe_assert_close_f32(a, b, n * LLAMA_D, 5e-5, 0, "layer %zu, %zu positions skipped", l,
+                                 skip);
         }
     }
     assert_false(cbe_hidden_states_has(got, LLAMA_L + 1));
@@ -288,14 +301,17 @@ static void save__writes_what_capture_keeps_and_the_logits(void **state)
     llama m = open_llama();
     const bool layers[LLAMA_L + 1] = {false, true, false, true};
     const char *path = temp_path(state, "captured.safetensors");
-    cbe_assert_ok(cbe_hidden_states_save(path, m.model, &m.tokens, layers, true, NULL, NULL, &err), &err);
+    cbe_assert_ok(cbe_hidden_states_save(path, m.model, &m.tokens, layers, true, NULL, NULL, &err),
+                  &err);
     cbe_hidden_states *saved = NULL, *kept = NULL;
     cbe_assert_ok(cbe_hidden_states_open(&saved, path, &err), &err);
-    cbe_assert_ok(cbe_hidden_states_capture(&kept, m.model, &m.tokens, layers, NULL, NULL, &err), &err);
+    cbe_assert_ok(cbe_hidden_states_capture(&kept, m.model, &m.tokens, layers, NULL, NULL, &err),
+                  &err);
     assert_int_equal(cbe_hidden_states_n_blocks(saved), LLAMA_L);
     assert_int_equal(cbe_hidden_states_n_sequences(saved), 2);
     assert_memory_equal(cbe_hidden_states_ids(saved), m.tokens.ids, LLAMA_N * sizeof(int64_t));
-    assert_memory_equal(cbe_hidden_states_derangement(saved), m.tokens.derangement, LLAMA_N * sizeof(int64_t));
+    assert_memory_equal(cbe_hidden_states_derangement(saved), m.tokens.derangement,
+                        LLAMA_N * sizeof(int64_t));
     static float a[LLAMA_N * LLAMA_V], b[LLAMA_N * LLAMA_V];
     for (size_t l = 0; l <= LLAMA_L; l++) {
         assert_int_equal(cbe_hidden_states_has(saved, l), layers[l]);
@@ -369,11 +385,13 @@ static void save__that_is_cancelled_leaves_no_file(void **state)
     const bool layers[LLAMA_L + 1] = {true, true, true, true};
     cbe_hidden_states *none = NULL;
     const char *path = temp_path(state, "cancelled.safetensors");
-    assert_int_equal(cbe_hidden_states_save(path, m.model, &m.tokens, layers, false, cancel, NULL, &err),
-                     CBE_ERR_CANCELLED);
+    assert_int_equal(
+        cbe_hidden_states_save(path, m.model, &m.tokens, layers, false, cancel, NULL, &err),
+        CBE_ERR_CANCELLED);
     assert_int_equal(temp_count(state, "cancelled"), 0);
-    assert_int_equal(cbe_hidden_states_capture(&none, m.model, &m.tokens, layers, cancel, NULL, &err),
-                     CBE_ERR_CANCELLED);
+    assert_int_equal(
+        cbe_hidden_states_capture(&none, m.model, &m.tokens, layers, cancel, NULL, &err),
+        CBE_ERR_CANCELLED);
     assert_null(none);
     close_llama(&m);
 }
@@ -413,7 +431,8 @@ static void first_norm_ratio__is_that_of_medians(void **state)
     /* Norms 1 but for the first positions, 100; one of the three sequences has an ordinary one. */
     for (int flat = 0; flat < 2; flat++) {
         memset(hidden, 0, sizeof hidden);
-        for (size_t n = 0; n < B * S; n++) hidden[n * D + n % D] = n % S == 0 && n != S && !flat ? -100 : 1;
+        for (size_t n = 0; n < B * S; n++)
+            hidden[n * D + n % D] = n % S == 0 && n != S && !flat ? -100 : 1;
         write_file(path, 3, (const size_t[]){B, S, D}, true);
         cbe_assert_ok(cbe_hidden_states_open(&s, path, &err), &err);
         cbe_assert_ok(cbe_hidden_states_first_norm_ratio(s, 2, &ratio, &err), &err);
@@ -432,7 +451,8 @@ static void first_norm_ratio__is_that_of_medians(void **state)
 }
 
 /* Writes tensors of zeros and expects an error with a word in it. */
-static void expect_refused(void **state, size_t n, const cbe_tensor_spec *specs, cbe_status status, const char *word)
+static void expect_refused(void **state, size_t n, const cbe_tensor_spec *specs, cbe_status status,
+                           const char *word)
 {
     static const int64_t zeros[256];
     const char *path = temp_path(state, "refused.safetensors");
@@ -448,33 +468,37 @@ static void expect_refused(void **state, size_t n, const cbe_tensor_spec *specs,
     cbe_assert_ok(cbe_safetensors_writer_commit(w, &err), &err);
     const cbe_status st = cbe_hidden_states_open(&s, path, &err);
     if (st != status || !strstr(err.message, word) || !strstr(err.message, "refused.safetensors"))
-        fail_msg("%s \"%s\", expected %s with \"%s\"", cbe_status_name(st), err.message, cbe_status_name(status), word);
+        fail_msg("%s \"%s\", expected %s with \"%s\"", cbe_status_name(st), err.message,
+                 cbe_status_name(status), word);
     assert_null(s);
 }
 
 static void open__names_what_is_missing_or_does_not_fit(void **state)
 {
     const cbe_tensor_spec good = {"hidden_states.0", CBE_F32, 3, {2, 3, 4}};
-    expect_refused(state, 1, (const cbe_tensor_spec[]){{"hidden.0", CBE_F32, 2, {3, 4}}}, CBE_ERR_FORMAT,
-                   "hidden_states.<layer>");
-    expect_refused(state, 1, (const cbe_tensor_spec[]){{"hidden_states.01", CBE_F32, 2, {3, 4}}}, CBE_ERR_FORMAT,
-                   "hidden_states.<layer>");
-    expect_refused(state, 1, (const cbe_tensor_spec[]){{"hidden_states.0", CBE_F32, 4, {1, 2, 3, 4}}},
+    expect_refused(state, 1, (const cbe_tensor_spec[]){{"hidden.0", CBE_F32, 2, {3, 4}}},
+                   CBE_ERR_FORMAT, "hidden_states.<layer>");
+    expect_refused(state, 1, (const cbe_tensor_spec[]){{"hidden_states.01", CBE_F32, 2, {3, 4}}},
+                   CBE_ERR_FORMAT, "hidden_states.<layer>");
+    expect_refused(state, 1,
+                   (const cbe_tensor_spec[]){{"hidden_states.0", CBE_F32, 4, {1, 2, 3, 4}}},
                    CBE_ERR_SHAPE, "hidden_states.0");
-    expect_refused(state, 1, (const cbe_tensor_spec[]){{"hidden_states.3", CBE_F32, 3, {2, 0, 4}}}, CBE_ERR_SHAPE,
-                   "hidden_states.3");
-    expect_refused(state, 2, (const cbe_tensor_spec[]){good, {"hidden_states.1", CBE_F32, 3, {2, 3, 5}}},
+    expect_refused(state, 1, (const cbe_tensor_spec[]){{"hidden_states.3", CBE_F32, 3, {2, 0, 4}}},
+                   CBE_ERR_SHAPE, "hidden_states.3");
+    expect_refused(state, 2,
+                   (const cbe_tensor_spec[]){good, {"hidden_states.1", CBE_F32, 3, {2, 3, 5}}},
                    CBE_ERR_SHAPE, "hidden_states.1");
-    expect_refused(state, 2, (const cbe_tensor_spec[]){good, {"hidden_states.1", CBE_F32, 3, {3, 2, 4}}},
+    expect_refused(state, 2,
+                   (const cbe_tensor_spec[]){good, {"hidden_states.1", CBE_F32, 3, {3, 2, 4}}},
                    CBE_ERR_SHAPE, "hidden_states.1");
-    expect_refused(state, 2, (const cbe_tensor_spec[]){good, {"input_ids", CBE_I64, 2, {3, 2}}}, CBE_ERR_SHAPE,
-                   "input_ids");
-    expect_refused(state, 2, (const cbe_tensor_spec[]){good, {"input_ids", CBE_F32, 2, {2, 3}}}, CBE_ERR_SHAPE,
-                   "input_ids");
-    expect_refused(state, 2, (const cbe_tensor_spec[]){good, {"derangement", CBE_I64, 1, {5}}}, CBE_ERR_SHAPE,
-                   "derangement");
-    expect_refused(state, 2, (const cbe_tensor_spec[]){good, {"derangement", CBE_F64, 1, {6}}}, CBE_ERR_SHAPE,
-                   "derangement");
+    expect_refused(state, 2, (const cbe_tensor_spec[]){good, {"input_ids", CBE_I64, 2, {3, 2}}},
+                   CBE_ERR_SHAPE, "input_ids");
+    expect_refused(state, 2, (const cbe_tensor_spec[]){good, {"input_ids", CBE_F32, 2, {2, 3}}},
+                   CBE_ERR_SHAPE, "input_ids");
+    expect_refused(state, 2, (const cbe_tensor_spec[]){good, {"derangement", CBE_I64, 1, {5}}},
+                   CBE_ERR_SHAPE, "derangement");
+    expect_refused(state, 2, (const cbe_tensor_spec[]){good, {"derangement", CBE_F64, 1, {6}}},
+                   CBE_ERR_SHAPE, "derangement");
 }
 
 int main(void)

@@ -1,4 +1,5 @@
-/* The list of a run's inputs: order, digests, files that change or vanish, a model's files once each. */
+/* The list of a run's inputs: order, digests, files that change or vanish, a model's files once
+ * each. */
 #include "io/input_list.h"
 
 #include <stdio.h>
@@ -37,7 +38,11 @@ static void inputs__are_by_role_and_in_the_order_of_reading(void **state)
     inputs_read(&inputs, CBE_INPUT_TEXT, abc); /* once more */
     static const struct {
         const char *role, *digest;
-    } want[] = {{"decoder", of_nothing}, {"text", of_abc}, {"text", of_nothing}, {"text", of_abc}, {"init", of_abc}};
+    } want[] = {{"decoder", of_nothing},
+                {"text", of_abc},
+                {"text", of_nothing},
+                {"text", of_abc},
+                {"init", of_abc}};
     assert_int_equal(inputs.n, 5);
     for (size_t i = 0; i < 5; i++) {
         assert_string_equal(cbe_input_role_name(inputs.files[i].role), want[i].role);
@@ -64,8 +69,8 @@ static void inputs__without_digests_and_lists_that_are_none(void **state)
 static void look__tells_what_changed_and_what_is_gone(void **state)
 {
     static const char *const names[] = {"same", "longer", "rewritten", "replaced", "gone", "below"};
-    static const cbe_input_state want[] = {CBE_INPUT_SAME, CBE_INPUT_CHANGED, CBE_INPUT_CHANGED, CBE_INPUT_CHANGED,
-                                           CBE_INPUT_GONE, CBE_INPUT_GONE};
+    static const cbe_input_state want[] = {CBE_INPUT_SAME,    CBE_INPUT_CHANGED, CBE_INPUT_CHANGED,
+                                           CBE_INPUT_CHANGED, CBE_INPUT_GONE,    CBE_INPUT_GONE};
     cbe_inputs inputs = {0};
     for (size_t i = 0; i < 6; i++) {
         temp_write(temp_path(state, names[i]), names[i], strlen(names[i]));
@@ -73,12 +78,14 @@ static void look__tells_what_changed_and_what_is_gone(void **state)
         assert_int_equal(cbe_input_look(&inputs.files[i]), CBE_INPUT_SAME);
     }
     temp_write(temp_path(state, "longer"), "longer than it was", 18);
-    do temp_write(temp_path(state, "rewritten"), "REWRITTEN", 9); /* until the clock of the file system has moved */
+    /* until the clock of the file system has moved */
+    do temp_write(temp_path(state, "rewritten"), "REWRITTEN", 9);
     while (cbe_input_look(&inputs.files[2]) == CBE_INPUT_SAME);
     temp_write(temp_path(state, "new"), "replaced", 8);
     assert_int_equal(rename(temp_path(state, "new"), temp_path(state, "replaced")), 0);
     assert_int_equal(unlink(temp_path(state, "gone")), 0);
-    snprintf(inputs.files[5].path + strlen(inputs.files[5].path) - 5, 6, "abc/x"); /* a file where a folder was */
+    /* a file where a folder was */
+    snprintf(inputs.files[5].path + strlen(inputs.files[5].path) - 5, 6, "abc/x");
     for (size_t i = 0; i < 6; i++) assert_int_equal(cbe_input_look(&inputs.files[i]), want[i]);
     cbe_inputs_free(&inputs);
 }
@@ -100,9 +107,11 @@ static void model__lists_the_files_that_were_read(void **state)
     cbe_inputs inputs = {.digests = true};
     cbe_model *model = NULL;
     cbe_tokenizer *tokenizer = NULL;
-    char *folder = cbe_golden_path("models/llama"), *gguf = cbe_golden_path("gguf/tiny-llama/llama-q8_0.gguf");
+    char *folder = cbe_golden_path("models/llama"),
+         *gguf = cbe_golden_path("gguf/tiny-llama/llama-q8_0.gguf");
     char *vocabulary = cbe_golden_path("tokenizers/made-llama2");
-    cbe_assert_ok(cbe_model_open_with(&model, folder, &(cbe_model_options){.inputs = &inputs}, &err), &err);
+    cbe_assert_ok(
+        cbe_model_open_with(&model, folder, &(cbe_model_options){.inputs = &inputs}, &err), &err);
     assert_int_equal(inputs.n, 2);
     assert_string_equal(inputs.files[0].sha256, file_sha256(inputs.files[0].path));
     assert_int_equal(count_of(&inputs, "config.json"), 1);
@@ -111,10 +120,12 @@ static void model__lists_the_files_that_were_read(void **state)
     cbe_model_close(model);
     cbe_assert_ok(cbe_model_tokenizer(&tokenizer, vocabulary, &inputs, &err), &err);
     assert_int_equal(count_of(&inputs, "tokenizer.json"), 1);
-    for (size_t i = 0; i < inputs.n; i++) assert_int_equal(inputs.files[i].role, CBE_INPUT_MODEL_BESIDE);
+    for (size_t i = 0; i < inputs.n; i++)
+        assert_int_equal(inputs.files[i].role, CBE_INPUT_MODEL_BESIDE);
     cbe_inputs_free(&inputs);
     cbe_tokenizer_free(tokenizer);
-    cbe_assert_ok(cbe_model_open_with(&model, gguf, &(cbe_model_options){.inputs = &inputs}, &err), &err);
+    cbe_assert_ok(cbe_model_open_with(&model, gguf, &(cbe_model_options){.inputs = &inputs}, &err),
+                  &err);
     cbe_assert_ok(cbe_model_tokenizer(&tokenizer, gguf, &inputs, &err), &err);
     assert_int_equal(inputs.n, 1);
     cbe_inputs_free(&inputs);

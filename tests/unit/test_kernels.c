@@ -51,7 +51,9 @@ static void row_sum__every_impl_matches_ref_at_every_tail(void **state)
         if (!impl->usable()) continue;
         for (size_t n = 1; n; n = next_length(n))
             for (int with = 0; with < 8; with++) { /* offset, level, clamping */
-                const float *o = with & 1 ? offset : NULL, level = !(with & 2) ? 0 : with & 4 ? 31 : 0.25f;
+                const float *o = with & 1 ? offset : NULL, level = !(with & 2) ? 0
+                                                                   : with & 4  ? 31
+                                                                               : 0.25f;
                 const double r = reference()->row_sum(n, z, u, o, 1.3f, 0.54f, level, with & 4);
                 const double s = impl->row_sum(n, z, u, o, 1.3f, 0.54f, level, with & 4);
                 /* t up to 30: its rounding, 2^-20, and the polynomial's, in each term */
@@ -69,8 +71,11 @@ static void row_exp__every_impl_matches_ref_at_every_tail(void **state)
         if (!impl->usable()) continue;
         for (size_t n = 1; n; n = next_length(n))
             for (int with = 0; with < 8; with++) {
-                const float *o = with & 1 ? offset : NULL, level = !(with & 2) ? 0 : with & 4 ? 31 : 0.25f;
-                const cbe_row_sums r = reference()->row_exp(n, z, u, o, 1.3f, 0.54f, level, with & 4, want);
+                const float *o = with & 1 ? offset : NULL, level = !(with & 2) ? 0
+                                                                   : with & 4  ? 31
+                                                                               : 0.25f;
+                const cbe_row_sums r =
+                    reference()->row_exp(n, z, u, o, 1.3f, 0.54f, level, with & 4, want);
                 const cbe_row_sums s = impl->row_exp(n, z, u, o, 1.3f, 0.54f, level, with & 4, got);
                 cbe_assert_close(&s.e, &r.e, 1, 0, 3e-6, "%s, %zu entries", impl->name, n);
                 cbe_assert_close(&s.ey, &r.ey, 1, 6e-5 * r.e, 0, "%s, %zu entries", impl->name, n);
@@ -80,7 +85,8 @@ static void row_exp__every_impl_matches_ref_at_every_tail(void **state)
     }
 }
 
-/* Sums and exponentials of each row are those of row_exp to the bit; what e held has gone to g, as accumulate does it. */
+/* Sums and exponentials of each row are those of row_exp to the bit; what e held has gone to g, as
+ * accumulate does it. */
 static void rows_exp__is_row_exp_and_adds_up_what_was_there(void **state)
 {
     (void)state;
@@ -93,7 +99,8 @@ static void rows_exp__is_row_exp_and_adds_up_what_was_there(void **state)
         const cbe_kernels *impl = cbe_kernels_table[k];
         if (!impl->usable()) continue;
         for (size_t n = 1; n; n = next_length(n))
-            for (int with = 0; with < 32; with++) { /* offset, no clamping, something to add up, levels, one row only */
+            /* offset, no clamping, something to add up, levels, one row only */
+            for (int with = 0; with < 32; with++) {
                 const float *o = with & 1 ? offset : NULL;
                 const size_t rows = with & 16 ? 1 : 2;
                 const bool bounded = with & 2;
@@ -107,11 +114,12 @@ static void rows_exp__is_row_exp_and_adds_up_what_was_there(void **state)
                 if (with & 4) impl->accumulate(n, rows, e, w, 0, got);
                 cbe_row_sums sums[2];
                 impl->rows_exp(rows, n, row, u, o, with & 4 ? w : NULL, g, sums);
-                cbe_assert_close_f32(g, want, LONGEST, 1e-6, 2e-7, "%s g, %zu entries", impl->name, n);
+                cbe_assert_close_f32(g, want, LONGEST, 1e-6, 2e-7, "%s g, %zu entries", impl->name,
+                                     n);
                 assert_memory_equal(g, got, LONGEST * sizeof *g);
                 for (size_t r = 0; r < rows; r++) {
-                    const cbe_row_sums s =
-                        impl->row_exp(n, row[r].z, u, o, row[r].a, row[r].c, row[r].level, row[r].bounded, single);
+                    const cbe_row_sums s = impl->row_exp(n, row[r].z, u, o, row[r].a, row[r].c,
+                                                         row[r].level, row[r].bounded, single);
                     assert_true(s.e == sums[r].e && s.ey == sums[r].ey && s.eu == sums[r].eu);
                     assert_memory_equal(e[r], single, n * sizeof *single);
                 }
@@ -127,7 +135,8 @@ static void row_sum__is_accurate_to_the_polynomial_for_small_exponents(void **st
         const cbe_kernels *impl = cbe_kernels_table[k];
         if (!impl->usable()) continue;
         for (size_t i = 0; i < LONGEST; i++) {
-            const double r = exp2((double)z[i]), s = impl->row_sum(1, z + i, u, NULL, 1, 0, 0, true);
+            const double r = exp2((double)z[i]),
+                         s = impl->row_sum(1, z + i, u, NULL, 1, 0, 0, true);
             /* minimax error 2e-8, two roundings of 6e-8 */
             cbe_assert_close(&s, &r, 1, 0, 1.5e-7, "%s, 2^%g", impl->name, (double)z[i]);
         }
@@ -185,7 +194,8 @@ static void half__every_impl_rounds_alike(void **state)
     (void)state;
     static uint16_t half[LONGEST], want_half[LONGEST];
     fill(1);
-    for (size_t i = 0; i < LONGEST; i++) z[i] = ldexpf(z[i], (int)(i % 50) - 30); /* below half precision to above it */
+    /* below half precision to above it */
+    for (size_t i = 0; i < LONGEST; i++) z[i] = ldexpf(z[i], (int)(i % 50) - 30);
     z[3] = 0, z[5] = 65519, z[6] = -1e9f, z[7] = 0x1.002p0f, z[8] = 0x1.006p0f, z[9] = 0x1p-25f;
     for (size_t k = 0; cbe_kernels_table[k]; k++) {
         const cbe_kernels *impl = cbe_kernels_table[k];
@@ -194,7 +204,8 @@ static void half__every_impl_rounds_alike(void **state)
             impl->to_half(n, z, 0.75f, half);
             reference()->to_half(n, z, 0.75f, want_half);
             for (size_t i = 0; i < n; i++)
-                if ((half[i] & 0x7fff) | (want_half[i] & 0x7fff)) assert_int_equal(half[i], want_half[i]);
+                if ((half[i] & 0x7fff) | (want_half[i] & 0x7fff))
+                    assert_int_equal(half[i], want_half[i]);
             impl->from_half(n, want_half, 3, got);
             reference()->from_half(n, want_half, 3, want);
             for (size_t i = 0; i < n; i++) {
@@ -225,7 +236,8 @@ static void accumulate__every_impl_matches_ref_for_every_row_count(void **state)
                     for (size_t i = 0; i < n; i++) got[i] = want[i] = (float)i;
                     impl->accumulate(n, r, rows, w, first, got);
                     reference()->accumulate(n, r, rows, w, first, want);
-                    cbe_assert_close_f32(got, want, n, 1e-6, 2e-7, "%s, %zu of %zu", impl->name, r, n);
+                    cbe_assert_close_f32(got, want, n, 1e-6, 2e-7, "%s, %zu of %zu", impl->name, r,
+                                         n);
                 }
     }
 }
@@ -291,7 +303,8 @@ static void rows_products__are_exact_on_small_integers(void **state)
     }
 }
 
-/* What is made with a row or a vector does not depend on those beside it: batches have the bits of their directions alone. */
+/* What is made with a row or a vector does not depend on those beside it: batches have the bits of
+ * their directions alone. */
 static void rows_products__of_many_vectors_are_those_of_each(void **state)
 {
     (void)state;
@@ -331,7 +344,8 @@ static void rows_products__of_many_vectors_are_those_of_each(void **state)
             impl->rows_sum_f64(N, D, rows, m, coeff64, N, sum);
             for (size_t j = 0; j < m; j++) {
                 memset(one64, 0, sizeof one64);
-                for (size_t i = 0; i < N; i++) impl->rows_sum_f64(1, D, rows + i, 1, coeff64 + j * N + i, N, one64);
+                for (size_t i = 0; i < N; i++)
+                    impl->rows_sum_f64(1, D, rows + i, 1, coeff64 + j * N + i, N, one64);
                 assert_memory_equal(sum + j * D, one64, sizeof one64);
             }
         }

@@ -1,4 +1,5 @@
-/* L-BFGS: known minima, the promises about what is returned, stops, values that are not finite, PyTorch's path. */
+/* L-BFGS: known minima, the promises about what is returned, stops, values that are not finite,
+ * PyTorch's path. */
 #include "cbe/lbfgs.h"
 
 #include <math.h>
@@ -61,7 +62,8 @@ static void run__finds_known_minima(void **state)
         double f;
         const double *x = cbe_lbfgs_best(opt, &f);
         cbe_assert_close(&f, &problems[i].minimum, 1, 1e-12, 0, "%s", problems[i].name);
-        cbe_assert_close(x, problems[i].minimiser, problems[i].n, problems[i].x_tolerance, 0, "%s", problems[i].name);
+        cbe_assert_close(x, problems[i].minimiser, problems[i].n, problems[i].x_tolerance, 0, "%s",
+                         problems[i].name);
         cbe_lbfgs_free(opt);
     }
 }
@@ -69,8 +71,8 @@ static void run__finds_known_minima(void **state)
 static void best__has_its_own_value_and_the_lowest(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < N_PROBLEMS; i++)
-        for (size_t limit = 1; limit < 40; limit += 3) { /* stopped anywhere, also inside a line search */
+    for (size_t i = 0; i < N_PROBLEMS; i++) /* stopped anywhere, also inside a line search */
+        for (size_t limit = 1; limit < 40; limit += 3) {
             cbe_lbfgs_options options = exact_options();
             options.max_iterations = limit;
             options.max_line_search = limit % 5;
@@ -100,7 +102,8 @@ static void steps__satisfy_the_strong_wolfe_conditions(void **state)
         cbe_lbfgs_options options = exact_options();
         options.gradient_stop = 1e-5; /* nearer to the minimum differences of f are rounding */
         cbe_lbfgs *opt = started(n, &options, problems[i].start);
-        double old_x[MOST], old_g[MOST], old_f = problems[i].f(n, problems[i].start, old_g), g[MOST];
+        double old_x[MOST], old_g[MOST], old_f = problems[i].f(n, problems[i].start, old_g),
+                                         g[MOST];
         memcpy(old_x, problems[i].start, sizeof old_x);
         for (const double *asked; (asked = cbe_lbfgs_ask(opt)) != NULL;) {
             cbe_lbfgs_tell(opt, problems[i].f(n, asked, g), g);
@@ -114,7 +117,8 @@ static void steps__satisfy_the_strong_wolfe_conditions(void **state)
             }
             if (!(f <= old_f + options.wolfe_decrease * before) ||
                 !(fabs(after) <= options.wolfe_curvature * fabs(before) * (1 + 1e-9)))
-                fail_msg("%s: f %.17g to %.17g, slopes %.17g to %.17g", problems[i].name, old_f, f, before, after);
+                fail_msg("%s: f %.17g to %.17g, slopes %.17g to %.17g", problems[i].name, old_f, f,
+                         before, after);
             memcpy(old_x, x, n * sizeof *x);
             memcpy(old_g, g, sizeof g);
             old_f = f;
@@ -141,12 +145,13 @@ static void stop__is_each_of_its_reasons(void **state)
         double start[2];
         size_t iterations, evaluations;
     } cases[] = {
-        {CBE_STOP_GRADIENT, half_square, {0, 1e-8}, 100, 125},   /* at the start */
-        {CBE_STOP_GRADIENT, problem_booth, {0, 0}, 100, 125},            /* after some steps */
-        {CBE_STOP_CHANGE, problem_powell, {0, 0}, 100, 125},             /* set below */
+        {CBE_STOP_GRADIENT, half_square, {0, 1e-8}, 100, 125}, /* at the start */
+        {CBE_STOP_GRADIENT, problem_booth, {0, 0}, 100, 125},  /* after some steps */
+        {CBE_STOP_CHANGE, problem_powell, {0, 0}, 100, 125},   /* set below */
         {CBE_STOP_ITERATIONS, problem_rosenbrock, {-1.2, 1}, 5, 125},
         {CBE_STOP_EVALUATIONS, problem_rosenbrock, {-1.2, 1}, 100, 7},
-        {CBE_STOP_SLOPE, half_square, {0, 1e-4}, 100, 125}, /* |g|^2 = 1e-8 is below the epsilon, |g| is not */
+        /* |g|^2 = 1e-8 is below the epsilon, |g| is not */
+        {CBE_STOP_SLOPE, half_square, {0, 1e-4}, 100, 125},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const double far[4] = {3, -1, 0, 1};
@@ -157,12 +162,13 @@ static void stop__is_each_of_its_reasons(void **state)
         options.max_iterations = cases[i].iterations;
         options.max_evaluations = cases[i].evaluations;
         if (is_powell) options.gradient_stop = 0;
-        if (cases[i].f == problem_booth) options.gradient_stop = 1e-3; /* before the slope is below the epsilon */
+        /* before the slope is below the epsilon */
+        if (cases[i].f == problem_booth) options.gradient_stop = 1e-3;
         cbe_lbfgs *opt = started(n, &options, is_powell ? far : cases[i].start);
         run(opt, n, cases[i].f, 160);
         if (cbe_lbfgs_stopped(opt) != cases[i].stop)
-            fail_msg("case %zu: stopped by %s, expected %s", i, cbe_stop_name(cbe_lbfgs_stopped(opt)),
-                     cbe_stop_name(cases[i].stop));
+            fail_msg("case %zu: stopped by %s, expected %s", i,
+                     cbe_stop_name(cbe_lbfgs_stopped(opt)), cbe_stop_name(cases[i].stop));
         if (cases[i].stop == CBE_STOP_ITERATIONS) assert_int_equal(cbe_lbfgs_iterations(opt), 5);
         cbe_lbfgs_free(opt);
     }
@@ -171,8 +177,8 @@ static void stop__is_each_of_its_reasons(void **state)
     assert_string_equal(cbe_stop_name(CBE_N_STOPS), "?");
 }
 
-/* sum c x - log x, c = 1 and 100: its minimum is at 1 / c, and it is not defined for x <= 0, where the first step
- * from (1, 1) leads. What stands there is one of these. */
+/* sum c x - log x, c = 1 and 100: its minimum is at 1 / c, and it is not defined for x <= 0, where
+ * the first step from (1, 1) leads. What stands there is one of these. */
 static double outside_value, outside_gradient;
 static size_t outside_count;
 
@@ -206,7 +212,8 @@ static void tell__turns_back_from_what_is_not_finite(void **state)
         double f;
         const double *x = cbe_lbfgs_best(opt, &f);
         assert_true(outside_count > 0);
-        cbe_assert_close(x, want, 2, 1e-7, 0, "outside %g, gradient %g", outside_value, outside_gradient);
+        cbe_assert_close(x, want, 2, 1e-7, 0, "outside %g, gradient %g", outside_value,
+                         outside_gradient);
         cbe_assert_close(&f, &minimum, 1, 1e-12, 0, "outside %g", outside_value);
         x = cbe_lbfgs_x(opt, &f);
         cbe_assert_close(x, want, 2, 1e-7, 0, "iterate");
@@ -233,7 +240,8 @@ static void tell__of_a_bad_value_now_and_then_does_no_harm(void **state)
     }
 }
 
-/* A bowl of depth 1 whose values are wrong by up to 2e-7, its gradients right: what float32 logits make of an energy. */
+/* A bowl of depth 1 whose values are wrong by up to 2e-7, its gradients right: what float32 logits
+ * make of an energy. */
 static double noisy_bowl(size_t n, const double *x, double *g)
 {
     double f = -1;
@@ -245,7 +253,8 @@ static double noisy_bowl(size_t n, const double *x, double *g)
     return f + 2e-7 * sin(1e9 * (x[0] + 2 * x[1] - x[2]));
 }
 
-/* Below the floor the slopes decide, and they lead to the bottom; values would end the run, or hold it up, on the way. */
+/* Below the floor the slopes decide, and they lead to the bottom; values would end the run, or hold
+ * it up, on the way. */
 static void noise_floor__is_what_values_may_be_wrong_by(void **state)
 {
     (void)state;
@@ -346,7 +355,9 @@ static void path__is_that_of_pytorch(void **state)
         const char *name;
         problem_function *f;
         size_t n;
-    } paths[] = {{"pair", problem_rosenbrock, 2}, {"far", problem_rosenbrock, 2}, {"chain", problem_rosenbrock_chain, 4}};
+    } paths[] = {{"pair", problem_rosenbrock, 2},
+                 {"far", problem_rosenbrock, 2},
+                 {"chain", problem_rosenbrock_chain, 4}};
     char *file_name = cbe_golden_path("lbfgs/golden.safetensors");
     cbe_safetensors *file;
     cbe_assert_ok(cbe_safetensors_open(&file, file_name, &err), &err);

@@ -1,4 +1,5 @@
-/* Lenses measured on small models: against the golden logits, and against float64 for lenses of our own. */
+/* Lenses measured on small models: against the golden logits, and against float64 for lenses of our
+ * own. */
 #include "cbe/lens_eval.h"
 
 #include <jansson.h>
@@ -36,7 +37,8 @@ static fixture open_fixture(const char *name)
     free(path);
     path = cbe_golden_path("models/%s/golden.safetensors", name);
     cbe_safetensors *file = open_golden(path);
-    f.tokens.ids = cbe_golden_ids(file, "input_ids", &f.tokens.n_sequences, &f.tokens.context_length);
+    f.tokens.ids =
+        cbe_golden_ids(file, "input_ids", &f.tokens.n_sequences, &f.tokens.context_length);
     cbe_safetensors_close(file);
     free(path);
     const cbe_model_config *config = cbe_model_get_config(f.model);
@@ -59,8 +61,10 @@ static cbe_tuned_lens *random_lens(const fixture *f, bool bias, uint64_t seed)
     const size_t d = f->hidden_size;
     cbe_assert_ok(cbe_tuned_lens_create(&lens, f->n_blocks, d, bias, &err), &err);
     for (size_t i = 0; i < f->n_blocks; i++) {
-        for (size_t k = 0; k < d * d; k++) lens->weight[i][k] = (float)(0.3 / sqrt((double)d) * cbe_test_normal(&r));
-        for (size_t k = 0; k < d && bias; k++) lens->bias[i][k] = (float)(0.1 * cbe_test_normal(&r));
+        for (size_t k = 0; k < d * d; k++)
+            lens->weight[i][k] = (float)(0.3 / sqrt((double)d) * cbe_test_normal(&r));
+        for (size_t k = 0; k < d && bias; k++)
+            lens->bias[i][k] = (float)(0.1 * cbe_test_normal(&r));
     }
     return lens;
 }
@@ -73,7 +77,8 @@ static cbe_lens_eval *evaluate(const fixture *f, const cbe_lens_eval_options *op
 }
 
 /* Means over tokens and standard errors over sequences, from logits (N, V) in float64. */
-static cbe_lens_figures figures_ref(const fixture *f, size_t skip, const double *final, const double *lens)
+static cbe_lens_figures figures_ref(const fixture *f, size_t skip, const double *final,
+                                    const double *lens)
 {
     cbe_lens_figures figures;
     const size_t b = f->tokens.n_sequences, s = f->tokens.context_length, v = f->vocab_size;
@@ -84,7 +89,8 @@ static cbe_lens_figures figures_ref(const fixture *f, size_t skip, const double 
             for (size_t k = skip; k < s; k++) {
                 double row[CBE_N_LENS_MEASURES];
                 const int64_t label = k + 1 < s ? f->tokens.ids[i * s + k + 1] : -1;
-                cbe_lens_measures_ref(v, final + (i * s + k) * v, lens + (i * s + k) * v, label, row);
+                cbe_lens_measures_ref(v, final + (i * s + k) * v, lens + (i * s + k) * v, label,
+                                      row);
                 sum += row[m];
             }
             means[i] = sum / (double)(m == CBE_LENS_CE ? s - skip - 1 : s - skip);
@@ -97,11 +103,13 @@ static cbe_lens_figures figures_ref(const fixture *f, size_t skip, const double 
     return figures;
 }
 
-static void assert_figures(const cbe_lens_figures *got, const cbe_lens_figures *want, double tolerance, const char *what,
-                           size_t layer)
+static void assert_figures(const cbe_lens_figures *got, const cbe_lens_figures *want,
+                           double tolerance, const char *what, size_t layer)
 {
-    cbe_assert_close(got->mean, want->mean, CBE_N_LENS_MEASURES, tolerance, tolerance, "%s, layer %zu", what, layer);
-    cbe_assert_close(got->error, want->error, CBE_N_LENS_MEASURES, tolerance, tolerance, "errors of %s, layer %zu", what, layer);
+    cbe_assert_close(got->mean, want->mean, CBE_N_LENS_MEASURES, tolerance, tolerance,
+                     "%s, layer %zu", what, layer);
+    cbe_assert_close(got->error, want->error, CBE_N_LENS_MEASURES, tolerance, tolerance,
+                     "errors of %s, layer %zu", what, layer);
 }
 
 static double *golden_logits(const cbe_safetensors *golden, const char *lens, size_t layer)
@@ -130,7 +138,8 @@ static void golden__lenses_have_the_stored_cross_entropy_and_what_their_logits_g
         cbe_safetensors *golden = open_golden(path);
         free(path);
         const cbe_named_lens lenses[] = {{"logit", NULL}, {"tuned", lens}};
-        const cbe_lens_eval_options options = {.n_layers = f.n_blocks, .n_lenses = 2, .layers = all_layers, .lenses = lenses};
+        const cbe_lens_eval_options options = {
+            .n_layers = f.n_blocks, .n_lenses = 2, .layers = all_layers, .lenses = lenses};
         cbe_lens_eval *eval = evaluate(&f, &options);
         double *final = golden_logits(golden, "logit", f.n_blocks);
         for (size_t l = 0; l < 2; l++)
@@ -145,7 +154,8 @@ static void golden__lenses_have_the_stored_cross_entropy_and_what_their_logits_g
                 snprintf(name, sizeof name, "%s.%zu.ce", kinds[l], i);
                 cbe_assert_ok(cbe_safetensors_get(golden, name, &ce, &err), &err);
                 memcpy(&stored, ce.data, sizeof stored);
-                cbe_assert_close(&got->mean[CBE_LENS_CE], &stored, 1, 1e-5, 0, "%s of %s", name, names[n]);
+                cbe_assert_close(&got->mean[CBE_LENS_CE], &stored, 1, 1e-5, 0, "%s of %s", name,
+                                 names[n]);
                 free(logits);
             }
         const cbe_lens_figures want = figures_ref(&f, 0, final, final);
@@ -162,7 +172,8 @@ static void golden__lenses_have_the_stored_cross_entropy_and_what_their_logits_g
 }
 
 /* Final logits, and those of a translator on hidden_states.<layer>, of all tokens in float64. */
-static double *logits_ref(const fixture *f, const capture *c, size_t layer, cbe_translator translator)
+static double *logits_ref(const fixture *f, const capture *c, size_t layer,
+                          cbe_translator translator)
 {
     const size_t n = c->n_tokens, d = f->hidden_size, v = f->vocab_size;
     double *out = malloc(n * v * sizeof *out), hidden[256];
@@ -176,28 +187,39 @@ static double *logits_ref(const fixture *f, const capture *c, size_t layer, cbe_
 static void lenses__meet_float64_with_skipped_positions_and_chosen_layers(void **state)
 {
     (void)state;
-    static const char *const names[] = {"gemma2", "gptj", "opt"}; /* soft cap; output bias; layer norm */
+    /* soft cap; output bias; layer norm */
+    static const char *const names[] = {"gemma2", "gptj", "opt"};
     for (size_t n = 0; n < 3; n++) {
         fixture f = open_fixture(names[n]);
         capture c;
         capture_run(&c, f.model, f.tokens.n_sequences, f.tokens.context_length, f.tokens.ids);
         cbe_tuned_lens *with_bias = random_lens(&f, true, 1), *without = random_lens(&f, false, 2);
-        const cbe_named_lens lenses[] = {{"with bias", with_bias}, {"logit", NULL}, {"without", without}};
+        const cbe_named_lens lenses[] = {
+            {"with bias", with_bias}, {"logit", NULL}, {"without", without}};
         static const size_t layers[] = {0, 2};
         double *final = logits_ref(&f, &c, f.n_blocks, (cbe_translator){NULL, NULL});
         for (size_t skip = 0; skip <= 15; skip += 5) {
-            const cbe_lens_eval_options options = {
-                .n_layers = 2, .n_lenses = 3, .layers = layers, .lenses = lenses, .skip_positions = skip, .transfer = true};
+            const cbe_lens_eval_options options = {.n_layers = 2,
+                                                   .n_lenses = 3,
+                                                   .layers = layers,
+                                                   .lenses = lenses,
+                                                   .skip_positions = skip,
+                                                   .transfer = true};
             cbe_lens_eval *eval = evaluate(&f, &options);
             for (size_t l = 0; l < 3; l++)
                 for (size_t i = 0; i < 2; i++)
                     for (size_t j = 0; j < 2; j++) {
                         if (i != j && !lenses[l].lens) continue;
                         double *logits =
-                            logits_ref(&f, &c, layers[j], cbe_tuned_lens_translator(lenses[l].lens, layers[i]));
+                            logits_ref(&f, &c, layers[j],
+                                       cbe_tuned_lens_translator(lenses[l].lens, layers[i]));
                         const cbe_lens_figures want = figures_ref(&f, skip, final, logits);
-                        if (i == j) assert_figures(&eval->figures[l * 2 + i], &want, 1e-5, lenses[l].name, layers[i]);
-                        if (lenses[l].lens) assert_figures(&eval->transfer[l][i * 2 + j], &want, 1e-5, "transfer", layers[j]);
+                        if (i == j)
+                            assert_figures(&eval->figures[l * 2 + i], &want, 1e-5, lenses[l].name,
+                                           layers[i]);
+                        if (lenses[l].lens)
+                            assert_figures(&eval->transfer[l][i * 2 + j], &want, 1e-5, "transfer",
+                                           layers[j]);
                         free(logits);
                     }
             assert_null(eval->transfer[1]);
@@ -243,34 +265,42 @@ static void bits__do_not_depend_on_threads(void **state)
     omp_set_num_threads(threads);
     for (int t = 1; t < 3; t++) {
         assert_memory_equal(evals[t]->figures, evals[0]->figures, 6 * sizeof(cbe_lens_figures));
-        assert_memory_equal(evals[t]->transfer[1], evals[0]->transfer[1], 9 * sizeof(cbe_lens_figures));
+        assert_memory_equal(evals[t]->transfer[1], evals[0]->transfer[1],
+                            9 * sizeof(cbe_lens_figures));
         assert_memory_equal(&evals[t]->final, &evals[0]->final, sizeof(cbe_lens_figures));
     }
     for (size_t i = 0; i < 3; i++)
-        assert_memory_equal(&evals[0]->transfer[1][4 * i], &evals[0]->figures[3 + i], sizeof(cbe_lens_figures));
+        assert_memory_equal(&evals[0]->transfer[1][4 * i], &evals[0]->figures[3 + i],
+                            sizeof(cbe_lens_figures));
     for (int t = 0; t < 3; t++) cbe_lens_eval_free(evals[t]);
     cbe_tuned_lens_free(lens);
     close_fixture(&f);
 }
 
-/* Blocks of tokens that end within sequences, and hidden states of one or two sequences at a time. */
+/* Blocks of tokens that end within sequences, and hidden states of one or two sequences at a
+ * time. */
 static void memory__changes_the_figures_by_rounding_alone(void **state)
 {
     (void)state;
     fixture f = open_fixture("llama");
     many_tokens(&f, 15, 50);
     const cbe_named_lens lenses[] = {{"logit", NULL}};
-    const size_t sequence = 4 * f.hidden_size * sizeof(float) * 50, memory[] = {0, 1, 2 * sequence, 7 * sequence};
+    const size_t sequence = 4 * f.hidden_size * sizeof(float) * 50,
+                 memory[] = {0, 1, 2 * sequence, 7 * sequence};
     cbe_lens_eval *first = NULL;
     for (size_t i = 0; i < 4; i++) {
-        const cbe_lens_eval_options options = {
-            .n_layers = 3, .n_lenses = 1, .layers = all_layers, .lenses = lenses, .memory = memory[i]};
+        const cbe_lens_eval_options options = {.n_layers = 3,
+                                               .n_lenses = 1,
+                                               .layers = all_layers,
+                                               .lenses = lenses,
+                                               .memory = memory[i]};
         cbe_lens_eval *eval = evaluate(&f, &options);
         if (!first) {
             first = eval;
             continue;
         }
-        for (size_t k = 0; k < 3; k++) assert_figures(&eval->figures[k], &first->figures[k], 1e-6, "memory", k);
+        for (size_t k = 0; k < 3; k++)
+            assert_figures(&eval->figures[k], &first->figures[k], 1e-6, "memory", k);
         assert_figures(&eval->final, &first->final, 1e-6, "final", 3);
         cbe_lens_eval_free(eval);
     }
@@ -284,7 +314,8 @@ static void one_sequence__has_no_standard_error(void **state)
     fixture f = open_fixture("llama");
     f.tokens.n_sequences = 1;
     const cbe_named_lens lenses[] = {{"logit", NULL}};
-    const cbe_lens_eval_options options = {.n_layers = 1, .n_lenses = 1, .layers = all_layers, .lenses = lenses};
+    const cbe_lens_eval_options options = {
+        .n_layers = 1, .n_lenses = 1, .layers = all_layers, .lenses = lenses};
     cbe_lens_eval *eval = evaluate(&f, &options);
     for (int m = 0; m < CBE_N_LENS_MEASURES; m++) {
         assert_true(isfinite(eval->figures[0].mean[m]));
@@ -294,7 +325,8 @@ static void one_sequence__has_no_standard_error(void **state)
     close_fixture(&f);
 }
 
-static void refuse(const fixture *f, const cbe_lens_eval_options *options, cbe_status want, const char *message)
+static void refuse(const fixture *f, const cbe_lens_eval_options *options, cbe_status want,
+                   const char *message)
 {
     cbe_lens_eval *eval = NULL;
     assert_int_equal(cbe_lens_eval_run(&eval, f->model, &f->tokens, options, &err), want);
@@ -317,10 +349,13 @@ static void bad_input__is_refused(void **state)
     fixture f = open_fixture("llama"), wide = f, deep = f;
     wide.hidden_size++;
     deep.n_blocks++;
-    cbe_tuned_lens *wider = random_lens(&wide, true, 1), *deeper = random_lens(&deep, true, 1), *bad = random_lens(&f, true, 1);
+    cbe_tuned_lens *wider = random_lens(&wide, true, 1), *deeper = random_lens(&deep, true, 1),
+                   *bad = random_lens(&f, true, 1);
     for (size_t k = 0; k < f.hidden_size * f.hidden_size; k++) bad->weight[1][k] = 3e38f;
-    const cbe_named_lens logit[] = {{"logit", NULL}}, wrong[] = {{"logit", NULL}, {"wider lens", wider}},
-                         layers[] = {{"deeper lens", deeper}}, infinite[] = {{"infinite lens", bad}};
+    const cbe_named_lens logit[] = {{"logit", NULL}},
+                         wrong[] = {{"logit", NULL}, {"wider lens", wider}},
+                         layers[] = {{"deeper lens", deeper}},
+                         infinite[] = {{"infinite lens", bad}};
     cbe_lens_eval_options o = {.n_layers = 2, .n_lenses = 1, .layers = falling, .lenses = logit};
     refuse(&f, &o, CBE_ERR_ARG, "must rise");
     o.layers = twice;
@@ -399,8 +434,10 @@ static void text_bytes__of_what_the_labels_stand_for(void **state)
     char *path = cbe_golden_path("tokenizers/llama3/tokenizer.json");
     cbe_assert_ok(cbe_tokenizer_from_json(&tokenizer, path, NULL, &err), &err);
     free(path);
-    static const char text[] = "The quick brown fox, caf\xc3\xa9 and \xe2\x82\xac 12345, jumps over the lazy dog.";
-    cbe_assert_ok(cbe_tokenizer_encode(tokenizer, text, strlen(text), false, &ids, &n, NULL, &err), &err);
+    static const char text[] =
+        "The quick brown fox, caf\xc3\xa9 and \xe2\x82\xac 12345, jumps over the lazy dog.";
+    cbe_assert_ok(cbe_tokenizer_encode(tokenizer, text, strlen(text), false, &ids, &n, NULL, &err),
+                  &err);
     const cbe_tokens one = {.n_sequences = 1, .context_length = n, .ids = ids};
     for (size_t skip = 0; skip + 2 <= n; skip++) {
         char *first = NULL;
@@ -428,7 +465,8 @@ static void text_bytes__of_what_the_labels_stand_for(void **state)
     cbe_tokenizer_free_ids(ids);
     cbe_tokenizer_free(tokenizer);
 
-    const cbe_lens_eval eval = {.n_labelled = 300, .text_bytes = 1000}, unknown = {.n_labelled = 300};
+    const cbe_lens_eval eval = {.n_labelled = 300, .text_bytes = 1000},
+                        unknown = {.n_labelled = 300};
     const double bits = cbe_lens_eval_bits_per_byte(&eval), want = 0.3 / log(2);
     cbe_assert_close(&bits, &want, 1, 0, 1e-12, "bits per byte of a nat a token");
     assert_true(isnan(cbe_lens_eval_bits_per_byte(&unknown)));
@@ -436,7 +474,8 @@ static void text_bytes__of_what_the_labels_stand_for(void **state)
 
 static void files__hold_the_figures_and_names_of_any_bytes(void **state)
 {
-    static char first[] = "logit lens", second_name[] = "a \"lens\", <b>\xff\n", *names[] = {first, second_name};
+    static char first[] = "logit lens", second_name[] = "a \"lens\", <b>\xff\n",
+                *names[] = {first, second_name};
     const char *folder = temp_path(state, "files");
     size_t layers[] = {3, 5}, size;
     cbe_lens_figures figures[4], matrix[4], *transfer[] = {NULL, matrix};
@@ -447,15 +486,27 @@ static void files__hold_the_figures_and_names_of_any_bytes(void **state)
             matrix[i].mean[m] = (double)i + 0.25 * m;
             matrix[i].error[m] = NAN;
         }
-    const cbe_lens_eval eval = {.n_lenses = 2, .n_layers = 2, .n_blocks = 6, .layers = layers, .names = names, .n_sequences = 4,
-                                .context_length = 10, .skip_positions = 1, .n_tokens = 36, .n_labelled = 32,
-                                .final = figures[0], .figures = figures, .transfer = transfer, .text_bytes = 100};
+    const cbe_lens_eval eval = {.n_lenses = 2,
+                                .n_layers = 2,
+                                .n_blocks = 6,
+                                .layers = layers,
+                                .names = names,
+                                .n_sequences = 4,
+                                .context_length = 10,
+                                .skip_positions = 1,
+                                .n_tokens = 36,
+                                .n_labelled = 32,
+                                .final = figures[0],
+                                .figures = figures,
+                                .transfer = transfer,
+                                .text_bytes = 100};
     static const char *const texts[] = {"one.txt", "two \xfe"};
     const cbe_lens_eval_record record = {"model.gguf", NULL, 2, texts};
     mkdir(folder, 0777);
     cbe_assert_ok(cbe_lens_eval_save(&eval, &record, folder, &err), &err);
 
-    char *csv = temp_read(temp_path(state, "files/eval.csv"), &size), *line = strstr(csv, "\n\"logit lens\",5,");
+    char *csv = temp_read(temp_path(state, "files/eval.csv"), &size),
+         *line = strstr(csv, "\n\"logit lens\",5,");
     assert_non_null(line);
     double got[11], want[11];
     line += strlen("\n\"logit lens\",5");
@@ -479,15 +530,18 @@ static void files__hold_the_figures_and_names_of_any_bytes(void **state)
     json_error_t where;
     json_t *json = json_load_file(temp_path(state, "files/eval.json"), 0, &where);
     if (!json) fail_msg("%s", where.text);
-    json_t *second = json_array_get(json_object_get(json, "lenses"), 1), *row = json_array_get(json_object_get(second, "layers"), 1);
+    json_t *second = json_array_get(json_object_get(json, "lenses"), 1),
+           *row = json_array_get(json_object_get(second, "layers"), 1);
     const double kl = json_real_value(json_object_get(row, "kl")),
-                 per_byte = json_real_value(json_object_get(row, "kl_bits_per_byte")), want_byte = bits * figures[3].mean[CBE_LENS_KL];
+                 per_byte = json_real_value(json_object_get(row, "kl_bits_per_byte")),
+                 want_byte = bits * figures[3].mean[CBE_LENS_KL];
     cbe_assert_close(&kl, &figures[3].mean[CBE_LENS_KL], 1, 0, 1e-15, "kl");
     cbe_assert_close(&per_byte, &want_byte, 1, 0, 1e-12, "kl in bits per byte");
     assert_true(json_is_null(json_object_get(row, "kl_error")));
     json_t *moved = json_object_get(json_object_get(second, "transfer"), "kl");
     assert_true(json_real_value(json_array_get(json_array_get(moved, 1), 0)) == 2.25);
-    assert_string_equal(json_string_value(json_object_get(second, "name")), "a \"lens\", <b>\xef\xbf\xbd\n");
+    assert_string_equal(json_string_value(json_object_get(second, "name")),
+                        "a \"lens\", <b>\xef\xbf\xbd\n");
     assert_true(json_is_null(json_object_get(json, "tokens")));
     assert_int_equal(json_integer_value(json_object_get(json, "text_bytes")), 100);
     json_decref(json);
@@ -499,7 +553,8 @@ static void files__hold_the_figures_and_names_of_any_bytes(void **state)
         assert_null(strstr(svg, "<b>"));
         free(svg);
     }
-    assert_int_equal(cbe_lens_eval_save(&eval, &record, temp_path(state, "no such folder"), &err), CBE_ERR_IO);
+    assert_int_equal(cbe_lens_eval_save(&eval, &record, temp_path(state, "no such folder"), &err),
+                     CBE_ERR_IO);
 }
 
 int main(void)

@@ -1,4 +1,5 @@
-/* The affine lens against its float64 twin; sums over parts and threads; few tokens; bad numbers. */
+/* The affine lens against its float64 twin; sums over parts and threads; few tokens; bad
+ * numbers. */
 #include "cbe/lens_fit.h"
 
 #include <math.h>
@@ -16,8 +17,8 @@
 
 enum { D = 12, L = 2, N = 300, HELD = 100 };
 
-/* Hidden states of two layers that determine the last one in part; every 25th token is very long, as first tokens are,
- * and component 4 is the same in all tokens. */
+/* Hidden states of two layers that determine the last one in part; every 25th token is very long,
+ * as first tokens are, and component 4 is the same in all tokens. */
 typedef struct {
     float states[L + 1][(N + HELD) * D];
     const float *hidden[L + 1];
@@ -33,7 +34,8 @@ static data *make_data(void)
         const double length = n % 25 == 0 ? 500 : 1 + cbe_test_uniform(&r);
         for (size_t k = 0; k < D; k++) {
             x.states[0][n * D + k] = (float)(length * cbe_test_normal(&r));
-            x.states[1][n * D + k] = (float)((double)x.states[0][n * D + k] + 0.3 * length * cbe_test_normal(&r));
+            x.states[1][n * D + k] =
+                (float)((double)x.states[0][n * D + k] + 0.3 * length * cbe_test_normal(&r));
         }
         x.states[0][n * D + 4] = x.states[1][n * D + 4] = 3;
         for (size_t k = 0; k < D; k++) {
@@ -67,7 +69,8 @@ static cbe_tuned_lens *solve(const data *x, size_t fitted, size_t held, cbe_affi
     return lens;
 }
 
-/* The twin divides by a variance of 0: it gets the tokens with a constant component that varies by very little. */
+/* The twin divides by a variance of 0: it gets the tokens with a constant component that varies by
+ * very little. */
 static void agrees_with_twin(void **state)
 {
     (void)state;
@@ -83,7 +86,8 @@ static void agrees_with_twin(void **state)
         cbe_assert_close(&layers[i].error_logit, &logit, 1, 0, 1e-12, "logit lens, layer %zu", i);
         cbe_affine_fit_ref(N, D, x->states[i], x->states[L], layers[i].ridge, a, b);
         const double want = cbe_affine_error_ref(HELD, D, held, held_last, a, b);
-        cbe_assert_close(&layers[i].error_affine, &want, 1, 0, 1e-9, "held-out error, layer %zu", i);
+        cbe_assert_close(&layers[i].error_affine, &want, 1, 0, 1e-9, "held-out error, layer %zu",
+                         i);
         /* No ridge of the grid is better. */
         for (double ridge = 1e-6; ridge < 101; ridge *= sqrt(10)) {
             cbe_affine_fit_ref(N, D, x->states[i], x->states[L], ridge, a, b);
@@ -93,7 +97,8 @@ static void agrees_with_twin(void **state)
         for (size_t k = 0; k < D * D; k++) got[k] = (double)lens->weight[i][k];
         for (size_t k = 0; k < D; k++) got_b[k] = (double)lens->bias[i][k];
         cbe_assert_close(got, a, D * D, 1e-7, 1e-7, "A of layer %zu", i);
-        cbe_assert_close(got_b, b, D, 1e-5, 1e-6, "b of layer %zu", i); /* A is rounded, and means are up to 10 */
+        /* A is rounded, and means are up to 10 */
+        cbe_assert_close(got_b, b, D, 1e-5, 1e-6, "b of layer %zu", i);
     }
     assert_true(layers[1].error_affine < 0.2 * layers[1].error_logit);
     cbe_tuned_lens_free(lens);
@@ -110,7 +115,8 @@ static void constant_component_has_no_weight(void **state)
     cbe_tuned_lens_free(lens);
 }
 
-/* Sums of parts are those of the whole but for the last bits; the solution has the same bits for any number of threads. */
+/* Sums of parts are those of the whole but for the last bits; the solution has the same bits for
+ * any number of threads. */
 static void parts_and_threads(void **state)
 {
     (void)state;
@@ -124,15 +130,18 @@ static void parts_and_threads(void **state)
     omp_set_num_threads(2);
     lens[1] = solve(x, N, HELD, parts);
     omp_set_num_threads(threads);
-    cbe_affine_sums *a = sums_of(x, 0, 70), *b = sums_of(x, 70, N - 70), *held = sums_of(x, N, HELD);
+    cbe_affine_sums *a = sums_of(x, 0, 70), *b = sums_of(x, 70, N - 70),
+                    *held = sums_of(x, N, HELD);
     cbe_affine_sums_merge(a, b);
     assert_int_equal(cbe_affine_sums_n_tokens(a), N);
     cbe_assert_ok(cbe_affine_solve(&lens[2], a, held, parts, &err), &err);
     for (size_t i = 0; i < L; i++) {
         assert_memory_equal(lens[0]->weight[i], lens[1]->weight[i], D * D * sizeof(float));
         assert_memory_equal(lens[0]->bias[i], lens[1]->bias[i], D * sizeof(float));
-        cbe_assert_close_f32(lens[2]->weight[i], lens[0]->weight[i], D * D, 1e-6, 1e-6, "A of layer %zu", i);
-        cbe_assert_close(&parts[i].error_affine, &whole[i].error_affine, 1, 0, 1e-11, "layer %zu", i);
+        cbe_assert_close_f32(lens[2]->weight[i], lens[0]->weight[i], D * D, 1e-6, 1e-6,
+                             "A of layer %zu", i);
+        cbe_assert_close(&parts[i].error_affine, &whole[i].error_affine, 1, 0, 1e-11, "layer %zu",
+                         i);
     }
     cbe_affine_sums_free(a);
     cbe_affine_sums_free(b);
@@ -140,7 +149,8 @@ static void parts_and_threads(void **state)
     for (int i = 0; i < 3; i++) cbe_tuned_lens_free(lens[i]);
 }
 
-/* Fewer tokens than components: a large ridge keeps the lens near the logit lens with the mean put right. */
+/* Fewer tokens than components: a large ridge keeps the lens near the logit lens with the mean put
+ * right. */
 static void few_tokens(void **state)
 {
     (void)state;
@@ -150,7 +160,8 @@ static void few_tokens(void **state)
         cbe_tuned_lens *lens = solve(x, n, 2, layers);
         for (size_t i = 0; i < L; i++) {
             assert_true(isfinite(layers[i].error_affine));
-            for (size_t k = 0; k < D * D; k++) assert_true(isfinite(lens->weight[i][k]) && fabsf(lens->weight[i][k]) < 10);
+            for (size_t k = 0; k < D * D; k++)
+                assert_true(isfinite(lens->weight[i][k]) && fabsf(lens->weight[i][k]) < 10);
             for (size_t k = 0; k < D; k++) assert_true(isfinite(lens->bias[i][k]));
         }
         cbe_tuned_lens_free(lens);
@@ -208,14 +219,16 @@ static void fits_a_model(void **state)
     const cbe_model_config *config = cbe_model_get_config(model);
     int64_t ids[B * S];
     cbe_test_random r = {3};
-    for (size_t i = 0; i < B * S; i++) ids[i] = (int64_t)(cbe_test_uniform(&r) * (double)config->vocab_size);
+    for (size_t i = 0; i < B * S; i++)
+        ids[i] = (int64_t)(cbe_test_uniform(&r) * (double)config->vocab_size);
     cbe_tuned_lens *lens = NULL;
     cbe_affine_layer layers[8];
     cbe_assert_ok(cbe_affine_fit(&lens, model, B, S, ids, 0.4, layers, NULL, NULL, &err), &err);
     capture c;
     capture_run(&c, model, B, S, ids);
     const float *hidden[8];
-    for (size_t i = 0; i <= config->n_layers; i++) hidden[i] = c.hidden + i * B * S * config->hidden_size;
+    for (size_t i = 0; i <= config->n_layers; i++)
+        hidden[i] = c.hidden + i * B * S * config->hidden_size;
     cbe_affine_sums *a = NULL, *b = NULL;
     cbe_tuned_lens *want = NULL;
     cbe_assert_ok(cbe_affine_sums_create(&a, config->n_layers, config->hidden_size, &err), &err);
@@ -224,13 +237,16 @@ static void fits_a_model(void **state)
         cbe_assert_ok(cbe_affine_sums_add(s % 3 == 2 ? b : a, s * S, S, hidden, &err), &err);
     cbe_assert_ok(cbe_affine_solve(&want, a, b, NULL, &err), &err);
     for (size_t i = 0; i < config->n_layers; i++) {
-        cbe_assert_close_f32(lens->weight[i], want->weight[i], config->hidden_size * config->hidden_size, 1e-4, 1e-4,
+        cbe_assert_close_f32(lens->weight[i], want->weight[i],
+                             config->hidden_size * config->hidden_size, 1e-4, 1e-4,
                              "A of layer %zu", i);
         assert_true(layers[i].error_affine < layers[i].error_logit);
     }
-    assert_int_equal(cbe_affine_fit(&lens, model, 1, S, ids, 0.4, NULL, NULL, NULL, &err), CBE_ERR_ARG);
+    assert_int_equal(cbe_affine_fit(&lens, model, 1, S, ids, 0.4, NULL, NULL, NULL, &err),
+                     CBE_ERR_ARG);
     assert_non_null(strstr(err.message, "give more text"));
-    assert_int_equal(cbe_affine_fit(&lens, model, B, S, ids, 1, NULL, NULL, NULL, &err), CBE_ERR_ARG);
+    assert_int_equal(cbe_affine_fit(&lens, model, B, S, ids, 1, NULL, NULL, NULL, &err),
+                     CBE_ERR_ARG);
     cbe_affine_sums_free(a);
     cbe_affine_sums_free(b);
     cbe_tuned_lens_free(lens);

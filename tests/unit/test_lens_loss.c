@@ -1,4 +1,5 @@
-/* Loss of a lens and its gradient against PyTorch and finite differences; tokens drawn; steps of optimizers. */
+/* Loss of a lens and its gradient against PyTorch and finite differences; tokens drawn; steps of
+ * optimizers. */
 #include "lens/lens_loss.h"
 
 #include <math.h>
@@ -55,7 +56,8 @@ static void close_case(lens_case *c)
 }
 
 /* Loss and gradients by the library. */
-static double run(const lens_case *c, cbe_objective_kind kind, float *gradient, float *sampled, cbe_rng *rng)
+static double run(const lens_case *c, cbe_objective_kind kind, float *gradient, float *sampled,
+                  cbe_rng *rng)
 {
     cbe_error err = {0};
     cbe_lens_target target;
@@ -63,14 +65,15 @@ static double run(const lens_case *c, cbe_objective_kind kind, float *gradient, 
     cbe_assert_ok(cbe_lens_target_create(&target, c->decoder, kind, c->n, &err), &err);
     cbe_assert_ok(cbe_loss_room_create(&room, c->decoder, c->n, &err), &err);
     cbe_lens_target_set(&target, c->decoder, c->n, c->last, c->labels);
-    const double loss = cbe_lens_loss(c->decoder, &target, (cbe_translator){c->weight, c->bias}, c->n, c->hidden, &room,
-                                      gradient, sampled, rng);
+    const double loss = cbe_lens_loss(c->decoder, &target, (cbe_translator){c->weight, c->bias},
+                                      c->n, c->hidden, &room, gradient, sampled, rng);
     cbe_loss_room_free(&room);
     cbe_lens_target_free(&target);
     return loss;
 }
 
-static void close_to(const cbe_safetensors *file, const char *kind, const char *what, const float *got, size_t n)
+static void close_to(const cbe_safetensors *file, const char *kind, const char *what,
+                     const float *got, size_t n)
 {
     char name[32];
     double most = 0;
@@ -90,17 +93,20 @@ static void agrees_with_pytorch(void **state)
             const size_t d = c.decoder->hidden_size;
             const char *name = cbe_objective_name((cbe_objective_kind)kind);
             char loss_name[32];
-            float *gradient = malloc(c.n * d * sizeof *gradient), *by_bias = calloc(d, sizeof *by_bias),
+            float *gradient = malloc(c.n * d * sizeof *gradient),
+                  *by_bias = calloc(d, sizeof *by_bias),
                   *by_weight = calloc(d * d, sizeof *by_weight);
             snprintf(loss_name, sizeof loss_name, "%s.loss", name);
             float *want = cbe_golden_floats(c.file, loss_name, NULL);
-            const double loss = run(&c, (cbe_objective_kind)kind, gradient, NULL, NULL), wanted = (double)*want;
+            const double loss = run(&c, (cbe_objective_kind)kind, gradient, NULL, NULL),
+                         wanted = (double)*want;
             cbe_assert_close(&loss, &wanted, 1, 1e-6, 1e-6, "%s %s", cases[i], loss_name);
             close_to(c.file, name, "grad_x", gradient, c.n * d);
             for (size_t n = 0; n < c.n; n++)
                 for (size_t o = 0; o < d; o++) {
                     by_bias[o] += gradient[n * d + o];
-                    for (size_t k = 0; k < d; k++) by_weight[o * d + k] += gradient[n * d + o] * c.hidden[n * d + k];
+                    for (size_t k = 0; k < d; k++)
+                        by_weight[o * d + k] += gradient[n * d + o] * c.hidden[n * d + k];
                 }
             close_to(c.file, name, "grad_b", by_bias, d);
             close_to(c.file, name, "grad_A", by_weight, d * d);
@@ -112,8 +118,10 @@ static void agrees_with_pytorch(void **state)
         }
 }
 
-/* The loss as it is defined, in float64; its translated hidden states are moved by `step` in component k of token n. */
-static double plain_loss(const lens_case *c, cbe_objective_kind kind, size_t token, size_t component, double step)
+/* The loss as it is defined, in float64; its translated hidden states are moved by `step` in
+ * component k of token n. */
+static double plain_loss(const lens_case *c, cbe_objective_kind kind, size_t token,
+                         size_t component, double step)
 {
     const size_t d = c->decoder->hidden_size, vocab = c->decoder->vocab_size;
     const cbe_translator none = {NULL, NULL};
@@ -121,7 +129,8 @@ static double plain_loss(const lens_case *c, cbe_objective_kind kind, size_t tok
     for (size_t o = 0; o < d; o++) {
         h[o] = (double)c->last[token * d + o];
         x[o] = (double)c->hidden[token * d + o] + (double)c->bias[o] + (o == component ? step : 0);
-        for (size_t k = 0; k < d; k++) x[o] += (double)c->weight[o * d + k] * (double)c->hidden[token * d + k];
+        for (size_t k = 0; k < d; k++)
+            x[o] += (double)c->weight[o * d + k] * (double)c->hidden[token * d + k];
     }
     cbe_lens_logits_ref(c->decoder, none, x, lens);
     cbe_lens_logits_ref(c->decoder, none, h, final);
@@ -138,7 +147,8 @@ static double plain_loss(const lens_case *c, cbe_objective_kind kind, size_t tok
 static void agrees_with_finite_differences(void **state)
 {
     (void)state;
-    const double step = 1e-4; /* error step^2 times a third derivative of order 1, and 1e-16 / step */
+    /* error step^2 times a third derivative of order 1, and 1e-16 / step */
+    const double step = 1e-4;
     for (size_t i = 0; i < N_CASES; i++)
         for (int kind = 0; kind < CBE_N_OBJECTIVES; kind++) {
             lens_case c = open_case(cases[i]);
@@ -149,11 +159,13 @@ static void agrees_with_finite_differences(void **state)
             for (size_t n = 0; n < c.n; n++) {
                 want += plain_loss(&c, (cbe_objective_kind)kind, n, 0, 0);
                 for (size_t k = 0; k < d; k++) {
-                    const double difference = (plain_loss(&c, (cbe_objective_kind)kind, n, k, step) -
-                                               plain_loss(&c, (cbe_objective_kind)kind, n, k, -step)) /
-                                              (2 * step);
+                    const double difference =
+                        (plain_loss(&c, (cbe_objective_kind)kind, n, k, step) -
+                         plain_loss(&c, (cbe_objective_kind)kind, n, k, -step)) /
+                        (2 * step);
                     const double got = (double)gradient[n * d + k];
-                    cbe_assert_close(&got, &difference, 1, 2e-6, 2e-6, "%s, token %zu, component %zu", cases[i], n, k);
+                    cbe_assert_close(&got, &difference, 1, 2e-6, 2e-6,
+                                     "%s, token %zu, component %zu", cases[i], n, k);
                 }
             }
             cbe_assert_close(&loss, &want, 1, 1e-5, 1e-6, "%s", cases[i]);
@@ -162,7 +174,8 @@ static void agrees_with_finite_differences(void **state)
         }
 }
 
-/* Tokens are drawn from q, so the gradient towards them has mean 0: checked in units of its standard error. */
+/* Tokens are drawn from q, so the gradient towards them has mean 0: checked in units of its
+ * standard error. */
 static void tokens_drawn_have_no_bias(void **state)
 {
     (void)state;
@@ -190,8 +203,9 @@ static void tokens_drawn_have_no_bias(void **state)
     close_case(&c);
 }
 
-/* Three steps with given gradients: PyTorch's SGD and Adam. A step's gradient is that of one token whose hidden state is a
- * unit vector: one column of G at a time would be needed, so d tokens have g_n = column n times d, and h_n = e_n. */
+/* Three steps with given gradients: PyTorch's SGD and Adam. A step's gradient is that of one token
+ * whose hidden state is a unit vector: one column of G at a time would be needed, so d tokens have
+ * g_n = column n times d, and h_n = e_n. */
 static void steps_are_pytorchs(void **state)
 {
     (void)state;
@@ -215,10 +229,12 @@ static void steps_are_pytorchs(void **state)
         for (size_t step = 0; step < 3; step++) {
             char name[32];
             snprintf(name, sizeof name, "gradient.%zu", step);
-            float *g = cbe_golden_floats(file, name, NULL), hidden[(D + 1) * D] = {0}, gradient[(D + 1) * D];
+            float *g = cbe_golden_floats(file, name, NULL), hidden[(D + 1) * D] = {0},
+                  gradient[(D + 1) * D];
             double weights[D + 1];
             for (size_t n = 0; n <= D; n++) weights[n] = 1;
-            /* Token D has a hidden state of 0 and brings the bias's gradient to what it should be. */
+            /* Token D has a hidden state of 0 and brings the bias's gradient to what it should
+             * be. */
             for (size_t o = 0; o < D; o++) {
                 double columns = 0;
                 for (size_t n = 0; n < D; n++) {
@@ -228,12 +244,14 @@ static void steps_are_pytorchs(void **state)
                 gradient[D * D + o] = (float)((D + 1) * (double)g[D * D + o] - columns);
             }
             for (size_t n = 0; n < D; n++) hidden[n * D + n] = 1;
-            assert_true(cbe_lens_optimizer_step(&optimizer, &options, step, rates[step], D + 1, hidden, weights, gradient,
-                                                NULL, &room, parameters, parameters + D * D));
+            assert_true(cbe_lens_optimizer_step(&optimizer, &options, step, rates[step], D + 1,
+                                                hidden, weights, gradient, NULL, &room, parameters,
+                                                parameters + D * D));
             free(g);
         }
         float *want = cbe_golden_floats(file, cbe_optimizer_name(kinds[which]), NULL);
-        cbe_assert_close_f32(parameters, want, (D + 1) * D, 1e-5, 1e-5, "%s", cbe_optimizer_name(kinds[which]));
+        cbe_assert_close_f32(parameters, want, (D + 1) * D, 1e-5, 1e-5, "%s",
+                             cbe_optimizer_name(kinds[which]));
         free(want);
         free(parameters);
         cbe_optimizer_room_free(&room);

@@ -1,4 +1,5 @@
-/* The lens objective against its float64 twin, the twin against finite differences, and determinism. */
+/* The lens objective against its float64 twin, the twin against finite differences, and
+ * determinism. */
 #include "cbe/objective.h"
 
 #include <math.h>
@@ -50,23 +51,35 @@ static data make_data(double hidden_scale, double direction_scale)
 
 static cbe_decoder decoder_of(data *x, cbe_norm norm, bool offset, double cap)
 {
-    return (cbe_decoder){D,  V, norm, 1e-5, cap, x->gamma, offset ? x->beta : NULL, x->unembedding,
+    return (cbe_decoder){D,
+                         V,
+                         norm,
+                         1e-5,
+                         cap,
+                         x->gamma,
+                         offset ? x->beta : NULL,
+                         x->unembedding,
                          offset ? x->bias : NULL};
 }
 
-/* Largest differences allowed: energies absolute + relative, gradients relative to the largest entry. */
+/* Largest differences allowed: energies absolute + relative, gradients relative to the largest
+ * entry. */
 typedef struct {
     double absolute, relative, gradient;
 } tolerance;
 
-/* Gradients are differences of expectations stored in float: about 6e-8 of terms of up to 0.5 nats. */
+/* Gradients are differences of expectations stored in float: about 6e-8 of terms of up to 0.5
+ * nats. */
 static const double GRADIENT_FLOOR = 3e-8;
 
-static void compare(data *x, const cbe_decoder *decoder, cbe_ablation ablation, cbe_objective_kind kind,
-                    cbe_translator translator, const char *kernels, tolerance allowed)
+static void compare(data *x, const cbe_decoder *decoder, cbe_ablation ablation,
+                    cbe_objective_kind kind, cbe_translator translator, const char *kernels,
+                    tolerance allowed)
 {
     cbe_error err = {0};
-    const cbe_lens_options options = {N, ablation, kind, x->derangement, x->labels, M, kernels, NULL, CBE_LOGITS_FLOAT32, NULL, 0, 0};
+    const cbe_lens_options options = {N, ablation, kind, x->derangement,     x->labels,
+                                      M, kernels,  NULL, CBE_LOGITS_FLOAT32, NULL,
+                                      0, 0};
     cbe_objective *objective = NULL;
     double energy[M], grad[M * D], only_energy[M], *per_token = malloc(M * N * sizeof *per_token);
     double *want_token = malloc(N * sizeof *want_token), want_grad[D];
@@ -76,15 +89,16 @@ static void compare(data *x, const cbe_decoder *decoder, cbe_ablation ablation, 
     cbe_assert_ok(cbe_objective_eval(objective, M, x->v, energy, grad, per_token, &err), &err);
     cbe_assert_ok(cbe_objective_eval(objective, M, x->v, only_energy, NULL, NULL, &err), &err);
     for (size_t j = 0; j < M; j++) {
-        const double want = cbe_lens_energy_ref(decoder, &options, x->hidden, translator, x->v + j * D, 0,
-                                                want_token, want_grad);
+        const double want = cbe_lens_energy_ref(decoder, &options, x->hidden, translator,
+                                                x->v + j * D, 0, want_token, want_grad);
         double largest = 0;
         for (size_t k = 0; k < D; k++) largest = fmax(largest, fabs(want_grad[k]));
         const char *where = kernels ? kernels : "best";
         cbe_assert_close(&energy[j], &want, 1, allowed.absolute, allowed.relative,
                          "energy %s %s %s, norm %d, cap %g", where, cbe_ablation_name(ablation),
                          cbe_objective_name(kind), (int)decoder->norm, decoder->logit_softcap);
-        cbe_assert_close(&only_energy[j], &want, 1, allowed.absolute, allowed.relative, "energy alone");
+        cbe_assert_close(&only_energy[j], &want, 1, allowed.absolute, allowed.relative,
+                         "energy alone");
         cbe_assert_close(per_token + j * n, want_token, n, 20 * allowed.absolute + 1e-5,
                          20 * allowed.relative, "per token %s", where);
         cbe_assert_close(grad + j * D, want_grad, D, allowed.gradient * largest + GRADIENT_FLOOR, 0,
@@ -101,29 +115,39 @@ static void ref__gradient_is_that_of_finite_differences(void **state)
 {
     (void)state;
     data x = make_data(1, 1);
-    for (int kind = 0; kind < CBE_N_OBJECTIVES; kind++)
-        for (int ablation = 0; ablation < CBE_ABLATE_OPTIMAL; ablation++) /* that one: test_lens_optimal.c */
+    for (int kind = 0; kind < CBE_N_OBJECTIVES; kind++) /* that one: test_lens_optimal.c */
+        for (int ablation = 0; ablation < CBE_ABLATE_OPTIMAL; ablation++)
             for (int variant = 0; variant < 4; variant++) {
-                const cbe_decoder decoder = decoder_of(&x, variant & 1 ? CBE_NORM_LAYER : CBE_NORM_RMS,
-                                                       true, variant & 2 ? 5 : 0);
+                const cbe_decoder decoder = decoder_of(
+                    &x, variant & 1 ? CBE_NORM_LAYER : CBE_NORM_RMS, true, variant & 2 ? 5 : 0);
                 const cbe_translator translator = {variant & 1 ? x.a : NULL, x.b};
-                const cbe_lens_options options = {N, (cbe_ablation)ablation, (cbe_objective_kind)kind,
-                                                  x.derangement, x.labels, 0, NULL, NULL, CBE_LOGITS_FLOAT32, NULL, 0, 0};
+                const cbe_lens_options options = {N,
+                                                  (cbe_ablation)ablation,
+                                                  (cbe_objective_kind)kind,
+                                                  x.derangement,
+                                                  x.labels,
+                                                  0,
+                                                  NULL,
+                                                  NULL,
+                                                  CBE_LOGITS_FLOAT32,
+                                                  NULL,
+                                                  0,
+                                                  0};
                 double grad[D], numeric[D], v[D];
                 cbe_lens_energy_ref(&decoder, &options, x.hidden, translator, x.v, 0, NULL, grad);
                 for (size_t k = 0; k < D; k++) {
                     const double step = 1e-5;
                     memcpy(v, x.v, sizeof v);
                     v[k] += step;
-                    const double up = cbe_lens_energy_ref(&decoder, &options, x.hidden, translator, v, 0,
-                                                          NULL, NULL);
+                    const double up = cbe_lens_energy_ref(&decoder, &options, x.hidden, translator,
+                                                          v, 0, NULL, NULL);
                     v[k] -= 2 * step;
-                    const double down = cbe_lens_energy_ref(&decoder, &options, x.hidden, translator, v, 0,
-                                                            NULL, NULL);
+                    const double down = cbe_lens_energy_ref(&decoder, &options, x.hidden,
+                                                            translator, v, 0, NULL, NULL);
                     numeric[k] = (up - down) / (2 * step);
                 }
-                cbe_assert_close(grad, numeric, D, 1e-7, 1e-6, "kind %d ablation %d variant %d", kind,
-                                 ablation, variant);
+                cbe_assert_close(grad, numeric, D, 1e-7, 1e-6, "kind %d ablation %d variant %d",
+                                 kind, ablation, variant);
             }
 }
 
@@ -133,17 +157,18 @@ static void eval__matches_the_twin_in_every_combination(void **state)
     data x = make_data(1, 1);
     for (size_t k = 0; cbe_kernels_table[k]; k++) {
         if (!cbe_kernels_table[k]->usable()) continue;
-        for (int kind = 0; kind < CBE_N_OBJECTIVES; kind++)
-            for (int ablation = 0; ablation < CBE_ABLATE_OPTIMAL; ablation++) /* that one: test_lens_optimal.c */
+        for (int kind = 0; kind < CBE_N_OBJECTIVES; kind++) /* that one: test_lens_optimal.c */
+            for (int ablation = 0; ablation < CBE_ABLATE_OPTIMAL; ablation++)
                 for (int variant = 0; variant < 16; variant++) {
                     const cbe_decoder decoder =
                         decoder_of(&x, variant & 1 ? CBE_NORM_LAYER : CBE_NORM_RMS, variant & 4,
                                    variant & 2 ? 5 : 0);
                     const cbe_translator translator = {variant & 8 ? x.a : NULL, x.b};
-                    compare(&x, &decoder, (cbe_ablation)ablation, (cbe_objective_kind)kind, translator,
-                            cbe_kernels_table[k]->name,
-                            /* ce is linear in one logit of a token: float32 steps of logits of up to 10, 5e-7, over
-                             * 135 tokens leave a deviation of 5e-8; four of them are allowed. */
+                    compare(&x, &decoder, (cbe_ablation)ablation, (cbe_objective_kind)kind,
+                            translator, cbe_kernels_table[k]->name,
+                            /* ce is linear in one logit of a token: float32 steps of logits of up
+                             * to 10, 5e-7, over 135 tokens leave a deviation of 5e-8; four of them
+                             * are allowed. */
                             (tolerance){kind == CBE_OBJECTIVE_CE ? 3e-7 : 1e-7, 2e-6, 5e-6});
                 }
     }
@@ -160,8 +185,8 @@ static void eval__is_accurate_from_tiny_to_huge_energies(void **state)
             for (size_t i = 0; i < V * D; i++) x.unembedding[i] *= 4;
             const cbe_decoder decoder =
                 decoder_of(&x, layernorm ? CBE_NORM_LAYER : CBE_NORM_RMS, layernorm, 0);
-            compare(&x, &decoder, CBE_ABLATE_MEAN, CBE_OBJECTIVE_KL, (cbe_translator){NULL, NULL}, NULL,
-                    (tolerance){1e-7, 1e-5, 1e-4});
+            compare(&x, &decoder, CBE_ABLATE_MEAN, CBE_OBJECTIVE_KL, (cbe_translator){NULL, NULL},
+                    NULL, (tolerance){1e-7, 1e-5, 1e-4});
         }
 }
 
@@ -178,11 +203,12 @@ static void eval__recomputes_rows_that_cancel(void **state)
             norm += x.v[k] * x.v[k];
         }
         for (size_t k = 0; k < D; k++) x.v[k] = x.v[k] / sqrt(norm) + 1e-5 * x.v[D + k];
-        const cbe_decoder decoder = decoder_of(&x, variant & 1 ? CBE_NORM_LAYER : CBE_NORM_RMS, true,
-                                               variant & 2 ? 5 : 0);
+        const cbe_decoder decoder =
+            decoder_of(&x, variant & 1 ? CBE_NORM_LAYER : CBE_NORM_RMS, true, variant & 2 ? 5 : 0);
         for (int kind = 0; kind < CBE_N_OBJECTIVES; kind++)
             compare(&x, &decoder, CBE_ABLATE_ZERO, (cbe_objective_kind)kind,
-                    (cbe_translator){variant & 4 ? x.a : NULL, x.b}, NULL, (tolerance){2e-6, 1e-5, 1e-4});
+                    (cbe_translator){variant & 4 ? x.a : NULL, x.b}, NULL,
+                    (tolerance){2e-6, 1e-5, 1e-4});
     }
 }
 
@@ -191,7 +217,18 @@ static void eval__has_the_same_bits_for_any_number_of_threads(void **state)
     (void)state;
     data x = make_data(1, 1);
     const cbe_decoder decoder = decoder_of(&x, CBE_NORM_LAYER, true, 0);
-    const cbe_lens_options options = {N, CBE_ABLATE_MEAN, CBE_OBJECTIVE_KL, NULL, NULL, M, NULL, NULL, CBE_LOGITS_FLOAT32, NULL, 0, 0};
+    const cbe_lens_options options = {N,
+                                      CBE_ABLATE_MEAN,
+                                      CBE_OBJECTIVE_KL,
+                                      NULL,
+                                      NULL,
+                                      M,
+                                      NULL,
+                                      NULL,
+                                      CBE_LOGITS_FLOAT32,
+                                      NULL,
+                                      0,
+                                      0};
     double energy[2][M], grad[2][M * D];
     const int before = omp_get_max_threads();
     for (int run = 0; run < 2; run++) {
@@ -199,9 +236,11 @@ static void eval__has_the_same_bits_for_any_number_of_threads(void **state)
         cbe_objective *objective = NULL;
         omp_set_num_threads(run == 0 ? 1 : 3);
         cbe_assert_ok(cbe_lens_objective_create(&objective, &decoder, &options, &err), &err);
-        cbe_assert_ok(cbe_lens_objective_set_layer(objective, x.hidden, (cbe_translator){x.a, x.b}, &err),
+        cbe_assert_ok(
+            cbe_lens_objective_set_layer(objective, x.hidden, (cbe_translator){x.a, x.b}, &err),
+            &err);
+        cbe_assert_ok(cbe_objective_eval(objective, M, x.v, energy[run], grad[run], NULL, &err),
                       &err);
-        cbe_assert_ok(cbe_objective_eval(objective, M, x.v, energy[run], grad[run], NULL, &err), &err);
         cbe_objective_free(objective);
     }
     omp_set_num_threads(before);
@@ -215,11 +254,24 @@ static void sample__is_the_mean_over_its_tokens(void **state)
     data x = make_data(1, 1);
     cbe_error err = {0};
     const cbe_decoder decoder = decoder_of(&x, CBE_NORM_RMS, false, 0);
-    const cbe_lens_options options = {N, CBE_ABLATE_MEAN, CBE_OBJECTIVE_KL, NULL, NULL, M, NULL, NULL, CBE_LOGITS_FLOAT32, NULL, 0, 0};
+    const cbe_lens_options options = {N,
+                                      CBE_ABLATE_MEAN,
+                                      CBE_OBJECTIVE_KL,
+                                      NULL,
+                                      NULL,
+                                      M,
+                                      NULL,
+                                      NULL,
+                                      CBE_LOGITS_FLOAT32,
+                                      NULL,
+                                      0,
+                                      0};
     cbe_objective *objective = NULL;
     double all[M], sample[M], grad[M * D], per_token[M * N], numeric[D], v[D], shifted, unused;
     cbe_assert_ok(cbe_lens_objective_create(&objective, &decoder, &options, &err), &err);
-    cbe_assert_ok(cbe_lens_objective_set_layer(objective, x.hidden, (cbe_translator){NULL, NULL}, &err), &err);
+    cbe_assert_ok(
+        cbe_lens_objective_set_layer(objective, x.hidden, (cbe_translator){NULL, NULL}, &err),
+        &err);
     cbe_assert_ok(cbe_objective_eval(objective, M, x.v, all, NULL, per_token, &err), &err);
     cbe_objective_set_sample(objective, N / 3);
     assert_int_equal(cbe_objective_n_tokens(objective), N / 3);
@@ -251,7 +303,18 @@ static void create__refuses_what_cannot_work(void **state)
     cbe_error err = {0};
     cbe_objective *objective = NULL;
     const cbe_decoder decoder = decoder_of(&x, CBE_NORM_RMS, false, 0);
-    cbe_lens_options options = {1, CBE_ABLATE_MEAN, CBE_OBJECTIVE_KL, NULL, NULL, 0, NULL, NULL, CBE_LOGITS_FLOAT32, NULL, 0, 0};
+    cbe_lens_options options = {1,
+                                CBE_ABLATE_MEAN,
+                                CBE_OBJECTIVE_KL,
+                                NULL,
+                                NULL,
+                                0,
+                                NULL,
+                                NULL,
+                                CBE_LOGITS_FLOAT32,
+                                NULL,
+                                0,
+                                0};
     assert_int_equal(cbe_lens_objective_create(&objective, &decoder, &options, &err), CBE_ERR_ARG);
     assert_non_null(strstr(err.message, "at least 2 tokens"));
     options.n_tokens = N;
@@ -281,11 +344,23 @@ static void set_layer__names_the_token_that_is_not_finite(void **state)
     cbe_error err = {0};
     cbe_objective *objective = NULL;
     const cbe_decoder decoder = decoder_of(&x, CBE_NORM_RMS, false, 0);
-    const cbe_lens_options options = {N, CBE_ABLATE_MEAN, CBE_OBJECTIVE_KL, NULL, NULL, 1, NULL, NULL, CBE_LOGITS_FLOAT32, NULL, 0, 0};
+    const cbe_lens_options options = {N,
+                                      CBE_ABLATE_MEAN,
+                                      CBE_OBJECTIVE_KL,
+                                      NULL,
+                                      NULL,
+                                      1,
+                                      NULL,
+                                      NULL,
+                                      CBE_LOGITS_FLOAT32,
+                                      NULL,
+                                      0,
+                                      0};
     cbe_assert_ok(cbe_lens_objective_create(&objective, &decoder, &options, &err), &err);
     x.hidden[42 * D + 1] = NAN;
-    assert_int_equal(cbe_lens_objective_set_layer(objective, x.hidden, (cbe_translator){NULL, NULL}, &err),
-                     CBE_ERR_NUMERIC);
+    assert_int_equal(
+        cbe_lens_objective_set_layer(objective, x.hidden, (cbe_translator){NULL, NULL}, &err),
+        CBE_ERR_NUMERIC);
     assert_non_null(strstr(err.message, "token 42"));
     double energy;
     assert_int_equal(cbe_objective_eval(objective, 1, x.v, &energy, NULL, NULL, &err), CBE_ERR_ARG);
@@ -299,10 +374,23 @@ static void eval__of_a_direction_that_is_not_finite_is_not_finite(void **state)
     cbe_error err = {0};
     cbe_objective *objective = NULL;
     const cbe_decoder decoder = decoder_of(&x, CBE_NORM_RMS, false, 0);
-    const cbe_lens_options options = {N, CBE_ABLATE_MEAN, CBE_OBJECTIVE_KL, NULL, NULL, 2, NULL, NULL, CBE_LOGITS_FLOAT32, NULL, 0, 0};
+    const cbe_lens_options options = {N,
+                                      CBE_ABLATE_MEAN,
+                                      CBE_OBJECTIVE_KL,
+                                      NULL,
+                                      NULL,
+                                      2,
+                                      NULL,
+                                      NULL,
+                                      CBE_LOGITS_FLOAT32,
+                                      NULL,
+                                      0,
+                                      0};
     double energy[2], grad[2 * D];
     cbe_assert_ok(cbe_lens_objective_create(&objective, &decoder, &options, &err), &err);
-    cbe_assert_ok(cbe_lens_objective_set_layer(objective, x.hidden, (cbe_translator){NULL, NULL}, &err), &err);
+    cbe_assert_ok(
+        cbe_lens_objective_set_layer(objective, x.hidden, (cbe_translator){NULL, NULL}, &err),
+        &err);
     x.v[3] = NAN;
     cbe_assert_ok(cbe_objective_eval(objective, 2, x.v, energy, grad, NULL, &err), &err);
     assert_false(isfinite(energy[0]));

@@ -1,4 +1,5 @@
-/* Optimal ablation against the float64 twin: the constant is a global minimum, and energy and gradient are those at it. */
+/* Optimal ablation against the float64 twin: the constant is a global minimum, and energy and
+ * gradient are those at it. */
 #include "cbe/objective.h"
 
 #include <math.h>
@@ -19,8 +20,8 @@ typedef struct {
     cbe_decoder decoder;
 } data;
 
-/* Hidden states of two kinds, far apart along the first direction, so that the energy may have two minima in the
- * constant. */
+/* Hidden states of two kinds, far apart along the first direction, so that the energy may have two
+ * minima in the constant. */
 static void make_data(data *x, double apart, double cap)
 {
     cbe_test_random r = {11};
@@ -42,7 +43,8 @@ static void make_data(data *x, double apart, double cap)
         x->held_out[i] = i >= N / 4 * 3;
     }
     x->decoder = (cbe_decoder){D, V, CBE_NORM_RMS, 1e-5, cap, x->gamma, NULL, x->unembedding, NULL};
-    for (size_t i = 0; i < N; i++) { /* mostly what is predicted, else ce may have no least energy */
+    /* mostly what is predicted, else ce may have no least energy */
+    for (size_t i = 0; i < N; i++) {
         double h[D], logits[V];
         size_t top = 0;
         for (size_t k = 0; k < D; k++) h[k] = (double)x->hidden[i * D + k];
@@ -58,7 +60,8 @@ static cbe_objective *make_objective(const data *x, const cbe_lens_options *opti
     cbe_error err = {0};
     cbe_objective *o = NULL;
     cbe_assert_ok(cbe_lens_objective_create(&o, &x->decoder, options, &err), &err);
-    cbe_assert_ok(cbe_lens_objective_set_layer(o, x->hidden, (cbe_translator){NULL, NULL}, &err), &err);
+    cbe_assert_ok(cbe_lens_objective_set_layer(o, x->hidden, (cbe_translator){NULL, NULL}, &err),
+                  &err);
     return o;
 }
 
@@ -83,31 +86,37 @@ static void optimal__is_the_least_energy_of_all_constants(void **state)
         for (size_t c = 0; c < 2; c++)
             for (int kind = 0; kind < CBE_N_OBJECTIVES; kind++) {
                 make_data(&x, aparts[a], caps[c]);
-                const cbe_lens_options options = {.n_tokens = N, .ablation = CBE_ABLATE_OPTIMAL,
-                                                  .kind = (cbe_objective_kind)kind, .labels = x.labels};
+                const cbe_lens_options options = {.n_tokens = N,
+                                                  .ablation = CBE_ABLATE_OPTIMAL,
+                                                  .kind = (cbe_objective_kind)kind,
+                                                  .labels = x.labels};
                 cbe_error err = {0};
                 cbe_objective *o = make_objective(&x, &options);
                 double energy[M], constant[M], grad[M * D], want_grad[D], same[M];
-                cbe_assert_ok(cbe_objective_eval_optimal(o, M, x.v, energy, constant, grad, NULL, &err), &err);
+                cbe_assert_ok(
+                    cbe_objective_eval_optimal(o, M, x.v, energy, constant, grad, NULL, &err),
+                    &err);
                 cbe_assert_ok(cbe_objective_eval(o, M, x.v, same, NULL, NULL, &err), &err);
                 cbe_assert_close(same, energy, M, 1e-9, 1e-6, "evaluation of the objective itself");
                 for (size_t j = 0; j < M; j++) {
                     const double *v = x.v + j * D, range = range_of(&x, v);
                     const cbe_translator none = {NULL, NULL};
-                    const double want = cbe_lens_energy_ref(&x.decoder, &options, x.hidden, none, v, constant[j], NULL,
-                                                            want_grad);
+                    const double want = cbe_lens_energy_ref(&x.decoder, &options, x.hidden, none, v,
+                                                            constant[j], NULL, want_grad);
                     /* as for other ablations (test_lens_objective.c), and 2e-7 for the constant */
-                    cbe_assert_close(&energy[j], &want, 1, 4e-7, 3e-6, "apart %g cap %g kind %d", aparts[a], caps[c], kind);
+                    cbe_assert_close(&energy[j], &want, 1, 4e-7, 3e-6, "apart %g cap %g kind %d",
+                                     aparts[a], caps[c], kind);
                     double largest = 0;
                     for (size_t k = 0; k < D; k++) largest = fmax(largest, fabs(want_grad[k]));
                     /* taken where the last step, of up to 2e-6 of the range, was not made */
                     cbe_assert_close(grad + j * D, want_grad, D, 3e-5 * largest, 0, "gradient");
                     for (int i = 0; i <= GRID && a < 2; i++) {
                         const double at = constant[j] + range * (2.0 * i / GRID - 1);
-                        const double other =
-                            cbe_lens_energy_ref(&x.decoder, &options, x.hidden, none, v, at, NULL, NULL);
+                        const double other = cbe_lens_energy_ref(&x.decoder, &options, x.hidden,
+                                                                 none, v, at, NULL, NULL);
                         if (!(other >= want - 1e-6 * fabs(want) - 1e-9))
-                            fail_msg("direction %zu: %.9g at %g, but %.9g at %g", j, want, constant[j], other, at);
+                            fail_msg("direction %zu: %.9g at %g, but %.9g at %g", j, want,
+                                     constant[j], other, at);
                     }
                 }
                 cbe_objective_free(o);
@@ -124,14 +133,16 @@ static void optimal__is_not_above_mean_or_zero_ablation(void **state)
         double least[M], energy[M], constant[M];
         for (int ablation = CBE_N_ABLATIONS - 1; ablation >= 0; ablation--) {
             cbe_error err = {0};
-            const cbe_lens_options options = {.n_tokens = N, .ablation = (cbe_ablation)ablation, .derangement = x.derangement};
+            const cbe_lens_options options = {
+                .n_tokens = N, .ablation = (cbe_ablation)ablation, .derangement = x.derangement};
             cbe_objective *o = make_objective(&x, &options);
             cbe_assert_ok(cbe_objective_eval(o, M, x.v, energy, NULL, NULL, &err), &err);
             if (ablation == CBE_ABLATE_OPTIMAL) memcpy(least, energy, sizeof least);
             for (size_t j = 0; j < M && ablation != CBE_ABLATE_RESAMPLE; j++)
                 assert_true(least[j] <= energy[j] * (1 + 1e-6) + 1e-9);
             /* and an objective of any ablation gives the same answer */
-            cbe_assert_ok(cbe_objective_eval_optimal(o, M, x.v, energy, constant, NULL, NULL, &err), &err);
+            cbe_assert_ok(cbe_objective_eval_optimal(o, M, x.v, energy, constant, NULL, NULL, &err),
+                          &err);
             cbe_assert_close(energy, least, M, 1e-9, 1e-6, "asked of ablation %d", ablation);
             cbe_objective_free(o);
         }
@@ -148,12 +159,15 @@ static void constant__gives_energy_and_slope(void **state)
     cbe_objective *o = make_objective(&x, &options);
     const double constant[M] = {0.3, -1, 2}, step = 1e-4;
     double energy[M], slope[M], grad[M * D], per_token[M * N];
-    cbe_assert_ok(cbe_objective_eval_constant(o, M, x.v, constant, energy, slope, grad, per_token, &err), &err);
+    cbe_assert_ok(
+        cbe_objective_eval_constant(o, M, x.v, constant, energy, slope, grad, per_token, &err),
+        &err);
     for (size_t j = 0; j < M; j++) {
         double e[3], want_grad[D], mean = 0;
         for (int i = 0; i < 3; i++)
-            e[i] = cbe_lens_energy_ref(&x.decoder, &options, x.hidden, (cbe_translator){NULL, NULL}, x.v + j * D,
-                                       constant[j] + (i - 1) * step, NULL, i == 1 ? want_grad : NULL);
+            e[i] = cbe_lens_energy_ref(&x.decoder, &options, x.hidden, (cbe_translator){NULL, NULL},
+                                       x.v + j * D, constant[j] + (i - 1) * step, NULL,
+                                       i == 1 ? want_grad : NULL);
         const double want_slope = (e[2] - e[0]) / (2 * step);
         cbe_assert_close(&energy[j], &e[1], 1, 1e-7, 2e-6, "energy %zu", j);
         cbe_assert_close(&slope[j], &want_slope, 1, 1e-6, 1e-5, "slope %zu", j);
@@ -164,7 +178,8 @@ static void constant__gives_energy_and_slope(void **state)
     cbe_objective_free(o);
 }
 
-/* Tokens held out count neither in the mean nor in the energy, and have energies of their own with that mean. */
+/* Tokens held out count neither in the mean nor in the energy, and have energies of their own with
+ * that mean. */
 static void held_out__is_what_the_search_does_not_see(void **state)
 {
     (void)state;
@@ -172,7 +187,9 @@ static void held_out__is_what_the_search_does_not_see(void **state)
     make_data(&x, 1, 0);
     cbe_error err = {0};
     const size_t seen = N / 4 * 3;
-    const cbe_lens_options all = {.n_tokens = N, .ablation = CBE_ABLATE_MEAN, .held_out = x.held_out},
+    const cbe_lens_options all = {.n_tokens = N,
+                                  .ablation = CBE_ABLATE_MEAN,
+                                  .held_out = x.held_out},
                            first = {.n_tokens = seen, .ablation = CBE_ABLATE_MEAN};
     cbe_objective *o = make_objective(&x, &all), *part = make_objective(&x, &first);
     double energy[M], want[M], grad[M * D], want_grad[M * D];
@@ -184,26 +201,32 @@ static void held_out__is_what_the_search_does_not_see(void **state)
     cbe_objective_set_held_out(o);
     assert_int_equal(cbe_objective_n_tokens(o), N - seen);
     cbe_assert_ok(cbe_objective_eval(o, M, x.v, energy, NULL, NULL, &err), &err);
-    for (size_t j = 0; j < M; j++) { /* the twin on the tokens held out, with the mean of the others as a constant */
+    /* the twin on the tokens held out, with the mean of the others as a constant */
+    for (size_t j = 0; j < M; j++) {
         const cbe_lens_options rest = {.n_tokens = N - seen, .ablation = CBE_ABLATE_OPTIMAL};
         double mean = 0;
         for (size_t i = 0; i < seen; i++)
-            for (size_t k = 0; k < D; k++) mean += x.v[j * D + k] * (double)x.hidden[i * D + k] / (double)seen;
-        const double e = cbe_lens_energy_ref(&x.decoder, &rest, x.hidden + seen * D, (cbe_translator){NULL, NULL},
-                                             x.v + j * D, mean, NULL, NULL);
+            for (size_t k = 0; k < D; k++)
+                mean += x.v[j * D + k] * (double)x.hidden[i * D + k] / (double)seen;
+        const double e =
+            cbe_lens_energy_ref(&x.decoder, &rest, x.hidden + seen * D,
+                                (cbe_translator){NULL, NULL}, x.v + j * D, mean, NULL, NULL);
         cbe_assert_close(&energy[j], &e, 1, 1e-7, 2e-6, "tokens held out");
     }
     cbe_objective_set_sample(o, 0);
     assert_int_equal(cbe_objective_n_tokens(o), seen);
     cbe_objective_free(o);
     cbe_objective_free(part);
-    const cbe_lens_options mixed = {.n_tokens = N, .ablation = CBE_ABLATE_RESAMPLE, .derangement = x.derangement,
+    const cbe_lens_options mixed = {.n_tokens = N,
+                                    .ablation = CBE_ABLATE_RESAMPLE,
+                                    .derangement = x.derangement,
                                     .held_out = x.held_out};
     assert_int_equal(cbe_lens_objective_create(&o, &x.decoder, &mixed, &err), CBE_ERR_ARG);
     assert_non_null(strstr(err.message, "held out"));
 }
 
-/* However Z is kept: half precision moves each log-probability by a 2048th at most, products made again by rounding. */
+/* However Z is kept: half precision moves each log-probability by a 2048th at most, products made
+ * again by rounding. */
 static void storage__changes_little(void **state)
 {
     (void)state;
@@ -213,7 +236,8 @@ static void storage__changes_little(void **state)
         double energy[CBE_N_LOGIT_STORAGES][M], grad[CBE_N_LOGIT_STORAGES][M * D];
         for (int s = 0; s < CBE_N_LOGIT_STORAGES; s++) {
             cbe_error err = {0};
-            const cbe_lens_options options = {.n_tokens = N, .ablation = CBE_ABLATE_MEAN, .storage = (cbe_logit_storage)s};
+            const cbe_lens_options options = {
+                .n_tokens = N, .ablation = CBE_ABLATE_MEAN, .storage = (cbe_logit_storage)s};
             cbe_objective *o = make_objective(&x, &options);
             cbe_assert_ok(cbe_objective_eval(o, M, x.v, energy[s], grad[s], NULL, &err), &err);
             const double tiny[D] = {1e-4};
@@ -222,10 +246,14 @@ static void storage__changes_little(void **state)
             assert_true(fabs(none) < 2e-7); /* the rounding of Z is no energy */
             cbe_objective_free(o);
         }
-        cbe_assert_close(energy[CBE_LOGITS_RECOMPUTED], energy[CBE_LOGITS_FLOAT32], M, 1e-7, 1e-6, "recomputed");
-        cbe_assert_close(grad[CBE_LOGITS_RECOMPUTED], grad[CBE_LOGITS_FLOAT32], M * D, 1e-6, 1e-5, "recomputed");
-        cbe_assert_close(energy[CBE_LOGITS_FLOAT16], energy[CBE_LOGITS_FLOAT32], M, 0, 1e-3, "float16");
-        cbe_assert_close(grad[CBE_LOGITS_FLOAT16], grad[CBE_LOGITS_FLOAT32], M * D, 2e-3, 0, "float16");
+        cbe_assert_close(energy[CBE_LOGITS_RECOMPUTED], energy[CBE_LOGITS_FLOAT32], M, 1e-7, 1e-6,
+                         "recomputed");
+        cbe_assert_close(grad[CBE_LOGITS_RECOMPUTED], grad[CBE_LOGITS_FLOAT32], M * D, 1e-6, 1e-5,
+                         "recomputed");
+        cbe_assert_close(energy[CBE_LOGITS_FLOAT16], energy[CBE_LOGITS_FLOAT32], M, 0, 1e-3,
+                         "float16");
+        cbe_assert_close(grad[CBE_LOGITS_FLOAT16], grad[CBE_LOGITS_FLOAT32], M * D, 2e-3, 0,
+                         "float16");
     }
 }
 

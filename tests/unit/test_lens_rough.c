@@ -1,6 +1,7 @@
 /*
- * Rough evaluations through a lens: energies and gradients are those of a decoder that has the likely entries of the vocabulary alone, by
- * the float64 twin; the exact ones stay exact, whatever order a layer gives the vocabulary.
+ * Rough evaluations through a lens: energies and gradients are those of a decoder that has the
+ * likely entries of the vocabulary alone, by the float64 twin; the exact ones stay exact, whatever
+ * order a layer gives the vocabulary.
  */
 #include <math.h>
 #include <omp.h>
@@ -16,7 +17,8 @@ enum { N = 40, D = 12, V = 20000, M = 3, LIKELY = 4096, COMMON = 3000 };
 
 static cbe_error err;
 
-/* Two layers' states, and a vocabulary of which every layer gives probability to few entries, others each. */
+/* Two layers' states, and a vocabulary of which every layer gives probability to few entries,
+ * others each. */
 typedef struct {
     float hidden[2][N * D], gamma[D], beta[D], unembedding[V * D], bias[V];
     int64_t derangement[N], labels[N];
@@ -28,14 +30,16 @@ static data *make_data(void)
     data *x = malloc(sizeof *x);
     cbe_test_random r = {11};
     for (size_t l = 0; l < 2; l++)
-        for (size_t i = 0; i < N * D; i++) x->hidden[l][i] = (float)((i % D == 0 ? (l ? 3 : -3) : 0) + cbe_test_normal(&r));
+        for (size_t i = 0; i < N * D; i++)
+            x->hidden[l][i] = (float)((i % D == 0 ? (l ? 3 : -3) : 0) + cbe_test_normal(&r));
     for (size_t k = 0; k < D; k++) x->gamma[k] = (float)(1 + 0.2 * cbe_test_normal(&r));
     for (size_t k = 0; k < D; k++) x->beta[k] = (float)(0.1 * cbe_test_normal(&r));
     for (size_t i = 0; i < V * D; i++) x->unembedding[i] = (float)(0.6 * cbe_test_normal(&r));
     for (size_t t = 0; t < V; t++) {
         const bool common = t % (V / COMMON) == 0;
         x->bias[t] = (float)((common ? 4 : -3.5) + cbe_test_normal(&r));
-        if (common) x->unembedding[t * D] = (float)(t % 4 < 2 ? 1.5 : -1.5); /* likely in one layer more than in the other */
+        /* likely in one layer more than in the other */
+        if (common) x->unembedding[t * D] = (float)(t % 4 < 2 ? 1.5 : -1.5);
     }
     for (size_t i = 0; i < N; i++) x->derangement[i] = (int64_t)((i + 7) % N);
     for (size_t i = 0; i < N; i++) x->labels[i] = (int64_t)(i * 31);
@@ -65,8 +69,10 @@ static int rising_entry(const void *a, const void *b)
     return x->entry < y->entry ? -1 : x->entry > y->entry;
 }
 
-/* The decoder without all but the LIKELY entries of the largest mean probability; its memory is the caller's. */
-static cbe_decoder likely_decoder(const cbe_decoder *whole, const float *hidden, float *unembedding, float *bias)
+/* The decoder without all but the LIKELY entries of the largest mean probability; its memory is the
+ * caller's. */
+static cbe_decoder likely_decoder(const cbe_decoder *whole, const float *hidden, float *unembedding,
+                                  float *bias)
 {
     static rank ranks[V];
     static double logits[V];
@@ -85,7 +91,8 @@ static cbe_decoder likely_decoder(const cbe_decoder *whole, const float *hidden,
     assert_true(mass > 0.99 && mass < 0.9999); /* what is left out shows */
     qsort(ranks, LIKELY, sizeof *ranks, rising_entry);
     for (size_t i = 0; i < LIKELY; i++) {
-        memcpy(unembedding + i * D, whole->unembedding + ranks[i].entry * D, D * sizeof *unembedding);
+        memcpy(unembedding + i * D, whole->unembedding + ranks[i].entry * D,
+               D * sizeof *unembedding);
         bias[i] = whole->bias[ranks[i].entry];
     }
     cbe_decoder few = *whole;
@@ -95,18 +102,21 @@ static cbe_decoder likely_decoder(const cbe_decoder *whole, const float *hidden,
     return few;
 }
 
-static void compare(cbe_objective *objective, const cbe_decoder *decoder, const cbe_lens_options *options, const float *hidden,
-                    const double *v, double relative, const char *what)
+static void compare(cbe_objective *objective, const cbe_decoder *decoder,
+                    const cbe_lens_options *options, const float *hidden, const double *v,
+                    double relative, const char *what)
 {
     double energy[M], grad[M * D], want_grad[D];
     cbe_assert_ok(cbe_objective_eval(objective, M, v, energy, grad, NULL, &err), &err);
     for (size_t j = 0; j < M; j++) {
         double largest = 0;
-        const double want = cbe_lens_energy_ref(decoder, options, hidden, (cbe_translator){NULL, NULL}, v + j * D, 0, NULL, want_grad);
+        const double want = cbe_lens_energy_ref(
+            decoder, options, hidden, (cbe_translator){NULL, NULL}, v + j * D, 0, NULL, want_grad);
         for (size_t k = 0; k < D; k++) largest = fmax(largest, fabs(want_grad[k]));
-        cbe_assert_close(&energy[j], &want, 1, 1e-6, relative, "%s, energy %zu, norm %d, cap %g", what, j, (int)decoder->norm,
-                         decoder->logit_softcap);
-        cbe_assert_close(grad + j * D, want_grad, D, 10 * relative * largest, 0, "%s, gradient %zu", what, j);
+        cbe_assert_close(&energy[j], &want, 1, 1e-6, relative, "%s, energy %zu, norm %d, cap %g",
+                         what, j, (int)decoder->norm, decoder->logit_softcap);
+        cbe_assert_close(grad + j * D, want_grad, D, 10 * relative * largest, 0, "%s, gradient %zu",
+                         what, j);
     }
 }
 
@@ -114,13 +124,19 @@ static void rough__energies_are_those_of_the_likely_entries(void **state)
 {
     (void)state;
     data *x = make_data();
-    float *unembedding = malloc(LIKELY * D * sizeof *unembedding), *bias = malloc(LIKELY * sizeof *bias);
+    float *unembedding = malloc(LIKELY * D * sizeof *unembedding),
+          *bias = malloc(LIKELY * sizeof *bias);
     static const int variants[] = {0, 3, 5, 6}; /* bits: norm, cap, ablation */
     for (size_t i = 0; i < sizeof variants / sizeof *variants; i++) {
         const int variant = variants[i];
-        const cbe_decoder decoder = decoder_of(x, variant & 1 ? CBE_NORM_LAYER : CBE_NORM_RMS, variant & 2 ? 30 : 0);
-        const cbe_lens_options options = {.n_tokens = N, .ablation = variant & 4 ? CBE_ABLATE_RESAMPLE : CBE_ABLATE_MEAN,
-                                          .kind = CBE_OBJECTIVE_KL, .derangement = x->derangement, .max_batch = M,
+        const cbe_decoder decoder =
+            decoder_of(x, variant & 1 ? CBE_NORM_LAYER : CBE_NORM_RMS, variant & 2 ? 30 : 0);
+        const cbe_lens_options options = {.n_tokens = N,
+                                          .ablation =
+                                              variant & 4 ? CBE_ABLATE_RESAMPLE : CBE_ABLATE_MEAN,
+                                          .kind = CBE_OBJECTIVE_KL,
+                                          .derangement = x->derangement,
+                                          .max_batch = M,
                                           .storage = (cbe_logit_storage)(i % CBE_N_LOGIT_STORAGES)};
         const double relative = options.storage == CBE_LOGITS_FLOAT16 ? 1e-3 : 1e-5;
         cbe_objective *objective;
@@ -128,7 +144,9 @@ static void rough__energies_are_those_of_the_likely_entries(void **state)
         for (size_t layer = 0; layer < 3; layer++) { /* the first again at the end */
             const float *hidden = x->hidden[layer % 2];
             const cbe_decoder few = likely_decoder(&decoder, hidden, unembedding, bias);
-            cbe_assert_ok(cbe_lens_objective_set_layer(objective, hidden, (cbe_translator){NULL, NULL}, &err), &err);
+            cbe_assert_ok(
+                cbe_lens_objective_set_layer(objective, hidden, (cbe_translator){NULL, NULL}, &err),
+                &err);
             compare(objective, &decoder, &options, hidden, x->v, relative, "exact at first");
             assert_true(cbe_objective_set_rough(objective, true));
             compare(objective, &few, &options, hidden, x->v, relative, "rough");
@@ -152,7 +170,9 @@ static void rough__of_a_sample_is_the_mean_over_its_tokens(void **state)
     cbe_objective *objective;
     double energy[M], sample[M], per_token[M * N];
     cbe_assert_ok(cbe_lens_objective_create(&objective, &decoder, &options, &err), &err);
-    cbe_assert_ok(cbe_lens_objective_set_layer(objective, x->hidden[0], (cbe_translator){NULL, NULL}, &err), &err);
+    cbe_assert_ok(
+        cbe_lens_objective_set_layer(objective, x->hidden[0], (cbe_translator){NULL, NULL}, &err),
+        &err);
     cbe_objective_set_rough(objective, true);
     cbe_assert_ok(cbe_objective_eval(objective, M, x->v, energy, NULL, per_token, &err), &err);
     cbe_objective_set_sample(objective, N / 4); /* is as rough as before */
@@ -178,11 +198,18 @@ static void rough__has_the_same_bits_for_any_threads_and_layers_before(void **st
         cbe_objective *objective;
         omp_set_num_threads(run == 1 ? 3 : 1);
         cbe_assert_ok(cbe_lens_objective_create(&objective, &decoder, &options, &err), &err);
-        if (run == 2) cbe_assert_ok(cbe_lens_objective_set_layer(objective, x->hidden[1], (cbe_translator){NULL, NULL}, &err), &err);
-        cbe_assert_ok(cbe_lens_objective_set_layer(objective, x->hidden[0], (cbe_translator){NULL, NULL}, &err), &err);
+        if (run == 2)
+            cbe_assert_ok(cbe_lens_objective_set_layer(objective, x->hidden[1],
+                                                       (cbe_translator){NULL, NULL}, &err),
+                          &err);
+        cbe_assert_ok(cbe_lens_objective_set_layer(objective, x->hidden[0],
+                                                   (cbe_translator){NULL, NULL}, &err),
+                      &err);
         for (int rough = 0; rough < 2; rough++) {
             cbe_objective_set_rough(objective, rough);
-            cbe_assert_ok(cbe_objective_eval(objective, M, x->v, energy[run] + rough * M, grad[run] + rough * M * D, NULL, &err), &err);
+            cbe_assert_ok(cbe_objective_eval(objective, M, x->v, energy[run] + rough * M,
+                                             grad[run] + rough * M * D, NULL, &err),
+                          &err);
         }
         cbe_objective_free(objective);
     }
@@ -194,20 +221,26 @@ static void rough__has_the_same_bits_for_any_threads_and_layers_before(void **st
     free(x);
 }
 
-/* With ce, with a small vocabulary, and where a quarter of a large one has too little: exact ones stay in force. */
+/* With ce, with a small vocabulary, and where a quarter of a large one has too little: exact ones
+ * stay in force. */
 static void rough__is_refused_where_it_cannot_be(void **state)
 {
     (void)state;
     data *x = make_data();
     for (int variant = 0; variant < 3; variant++) {
         cbe_decoder decoder = decoder_of(x, CBE_NORM_RMS, 0);
-        const cbe_lens_options options = {.n_tokens = N, .kind = variant == 0 ? CBE_OBJECTIVE_CE : CBE_OBJECTIVE_KL, .labels = x->labels,
+        const cbe_lens_options options = {.n_tokens = N,
+                                          .kind =
+                                              variant == 0 ? CBE_OBJECTIVE_CE : CBE_OBJECTIVE_KL,
+                                          .labels = x->labels,
                                           .max_batch = M};
         if (variant == 1) decoder.vocab_size = 4 * LIKELY - 1;
         for (size_t t = 0; variant == 2 && t < V; t++) x->bias[t] = 0;
         cbe_objective *objective;
         cbe_assert_ok(cbe_lens_objective_create(&objective, &decoder, &options, &err), &err);
-        cbe_assert_ok(cbe_lens_objective_set_layer(objective, x->hidden[0], (cbe_translator){NULL, NULL}, &err), &err);
+        cbe_assert_ok(cbe_lens_objective_set_layer(objective, x->hidden[0],
+                                                   (cbe_translator){NULL, NULL}, &err),
+                      &err);
         assert_false(cbe_objective_set_rough(objective, true));
         compare(objective, &decoder, &options, x->hidden[0], x->v, 1e-5, "exact");
         cbe_objective_free(objective);

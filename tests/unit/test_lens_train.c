@@ -1,4 +1,5 @@
-/* Training: it lowers the loss, its bits do not depend on threads or interruptions, other runs' checkpoints are refused. */
+/* Training: it lowers the loss, its bits do not depend on threads or interruptions, other runs'
+ * checkpoints are refused. */
 #include "cbe/lens_train.h"
 
 #include <math.h>
@@ -31,7 +32,8 @@ static fixture make(const char *name)
     cbe_test_random r = {3};
     f.model = open_model(path);
     for (size_t i = 0; i < B * S; i++)
-        f.ids[i] = (int64_t)(cbe_test_uniform(&r) * (double)cbe_model_get_config(f.model)->vocab_size);
+        f.ids[i] =
+            (int64_t)(cbe_test_uniform(&r) * (double)cbe_model_get_config(f.model)->vocab_size);
     cbe_lens_train_options_init(&f.options);
     f.options.positions = 0.25;
     f.options.step_tokens = 64;
@@ -44,10 +46,12 @@ typedef struct {
     cbe_lens_training training;
 } result;
 
-static cbe_status train(fixture *f, const cbe_tuned_lens *init, const cbe_lens_train_hooks *hooks, result *r, cbe_error *err)
+static cbe_status train(fixture *f, const cbe_tuned_lens *init, const cbe_lens_train_hooks *hooks,
+                        result *r, cbe_error *err)
 {
     *r = (result){0};
-    return cbe_lens_train(&r->lens, &r->training, f->model, B, S, f->ids, init, &f->options, hooks, err);
+    return cbe_lens_train(&r->lens, &r->training, f->model, B, S, f->ids, init, &f->options, hooks,
+                          err);
 }
 
 static void result_free(result *r)
@@ -71,7 +75,8 @@ static void same(const result *a, const result *b)
         assert_memory_equal(a->lens->weight[i], b->lens->weight[i], d * d * sizeof(float));
         assert_memory_equal(a->lens->bias[i], b->lens->bias[i], d * sizeof(float));
     }
-    assert_memory_equal(a->training.losses, b->training.losses, a->training.n_steps * n * sizeof(double));
+    assert_memory_equal(a->training.losses, b->training.losses,
+                        a->training.n_steps * n * sizeof(double));
     assert_memory_equal(a->training.start, b->training.start, n * sizeof(double));
     assert_memory_equal(a->training.logit, b->training.logit, n * sizeof(double));
     assert_memory_equal(a->training.trained, b->training.trained, n * sizeof(double));
@@ -99,8 +104,9 @@ static void every_optimizer_lowers_every_loss(void **state)
             assert_memory_equal(r.training.logit, r.training.start, n * sizeof(double));
             for (size_t i = 0; i < n; i++)
                 if (!(r.training.trained[i] < r.training.start[i]))
-                    fail_msg("%s, layer %zu: %.5f from %.5f", cbe_optimizer_name((cbe_optimizer_kind)kind), i,
-                             r.training.trained[i], r.training.start[i]);
+                    fail_msg("%s, layer %zu: %.5f from %.5f",
+                             cbe_optimizer_name((cbe_optimizer_kind)kind), i, r.training.trained[i],
+                             r.training.start[i]);
             result_free(&r);
             cbe_model_close(f.model);
         }
@@ -130,7 +136,8 @@ static void starts_from_the_affine_lens(void **state)
     cbe_model_close(f.model);
 }
 
-static bool stop_at(void *context, size_t step, size_t n_steps, size_t n_layers, const double *losses)
+static bool stop_at(void *context, size_t step, size_t n_steps, size_t n_layers,
+                    const double *losses)
 {
     (void)n_steps;
     (void)n_layers;
@@ -204,12 +211,12 @@ static void refuses_checkpoints_of_other_runs(void **state)
     assert_int_equal(train(&f, NULL, &hooks, &r, &err), CBE_ERR_CANCELLED);
     f.options.resume = true;
     const cbe_lens_train_options right = f.options;
-#define REFUSED(change, named)                                                                                          \
-    do {                                                                                                                \
-        f.options = right;                                                                                              \
-        change;                                                                                                         \
-        assert_int_equal(train(&f, NULL, &hooks, &r, &err), CBE_ERR_ARG);                                               \
-        if (!strstr(err.message, "its " named " is")) fail_msg("%s", err.message);                                      \
+#define REFUSED(change, named)                                                                     \
+    do {                                                                                           \
+        f.options = right;                                                                         \
+        change;                                                                                    \
+        assert_int_equal(train(&f, NULL, &hooks, &r, &err), CBE_ERR_ARG);                          \
+        if (!strstr(err.message, "its " named " is")) fail_msg("%s", err.message);                 \
     } while (0)
     REFUSED(f.options.rate = 0.2, "rate");
     REFUSED(f.options.seed = 1, "seed");
@@ -234,7 +241,9 @@ static void refuses_checkpoints_of_other_runs(void **state)
     }
     static const struct {
         const char *from, *to;
-    } edits[] = {{"\"pending\":\"", "\"pending\":\"9"}, {"\"step\":\"", "\"step\":\"-"}, {"next-sequence", "next_sequence"}};
+    } edits[] = {{"\"pending\":\"", "\"pending\":\"9"},
+                 {"\"step\":\"", "\"step\":\"-"},
+                 {"next-sequence", "next_sequence"}};
     for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
         unsigned char *copy = malloc(size + 1);
         memcpy(copy, bytes, size);
@@ -243,7 +252,8 @@ static void refuses_checkpoints_of_other_runs(void **state)
         for (size_t k = 8; k + 64 < size && k < 20000 && !at; k++)
             if (memcmp(copy + k, edits[i].from, strlen(edits[i].from)) == 0) at = (char *)copy + k;
         assert_non_null(at);
-        memcpy(at, edits[i].to, strlen(edits[i].to)); /* over what follows: the header keeps its length */
+        /* over what follows: the header keeps its length */
+        memcpy(at, edits[i].to, strlen(edits[i].to));
         cbe_write_file(right.checkpoint, copy, size);
         assert_int_equal(train(&f, NULL, &hooks, &r, &err), CBE_ERR_FORMAT);
         free(copy);
@@ -259,12 +269,12 @@ static void refuses_bad_options(void **state)
     fixture f = make("llama");
     result r;
     const cbe_lens_train_options right = f.options;
-#define BAD(change, named)                                                                                              \
-    do {                                                                                                                \
-        f.options = right;                                                                                              \
-        change;                                                                                                         \
-        assert_int_equal(train(&f, NULL, NULL, &r, &err), CBE_ERR_ARG);                                                 \
-        if (!strstr(err.message, named)) fail_msg("%s", err.message);                                                   \
+#define BAD(change, named)                                                                         \
+    do {                                                                                           \
+        f.options = right;                                                                         \
+        change;                                                                                    \
+        assert_int_equal(train(&f, NULL, NULL, &r, &err), CBE_ERR_ARG);                            \
+        if (!strstr(err.message, named)) fail_msg("%s", err.message);                              \
     } while (0)
     BAD(f.options.rate = -1, "rate");
     BAD(f.options.momentum = 1, "momentum");
@@ -293,7 +303,8 @@ static void writes_learning_curves(void **state)
     char *csv = cbe_temp_path(folder, "train.csv"), *svg = cbe_temp_path(folder, "train.svg");
     size_t size;
     unsigned char *text = cbe_read_file(csv, &size);
-    static const char want[] = "step,tokens,0,1\n1,64,3,2\n2,128,2.5,1.5\nlogit,20,4,3\nstart,20,4,3\ntrained,20,4,3\n";
+    static const char want[] =
+        "step,tokens,0,1\n1,64,3,2\n2,128,2.5,1.5\nlogit,20,4,3\nstart,20,4,3\ntrained,20,4,3\n";
     assert_int_equal(size, sizeof want - 1);
     assert_memory_equal(text, want, size);
     assert_int_equal(access(svg, R_OK), 0);

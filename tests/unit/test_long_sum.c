@@ -1,4 +1,5 @@
-/* test_long_sum.c - sums with twice a double's digits: what is lost in a plain sum, and that order and shares do not show. */
+/* test_long_sum.c - sums with twice a double's digits: what is lost in a plain sum, and that order
+ * and shares do not show. */
 #include "core/long_sum.h"
 
 #include <math.h>
@@ -32,7 +33,8 @@ static void sum__has_the_same_bits_in_any_order_and_shares(void **state)
     assert_true(plain[0] != plain[1]);
     for (int round = 0; round < 20; round++) {
         cbe_long_sum shares[3] = {{0, 0}, {0, 0}, {0, 0}}, sum = {0, 0};
-        for (int i = 0; i < N; i++) cbe_long_add(&shares[round ? (size_t)(3 * cbe_test_uniform(&r)) : 0], x[i]);
+        for (int i = 0; i < N; i++)
+            cbe_long_add(&shares[round ? (size_t)(3 * cbe_test_uniform(&r)) : 0], x[i]);
         for (int i = 0; i < 3; i++) cbe_long_add_sum(&sum, &shares[(i + round) % 3]);
         if (round == 0) first = cbe_long_value(&sum);
         assert_true(cbe_long_value(&sum) == first);
@@ -45,7 +47,8 @@ static void sum__has_the_same_bits_in_any_order_and_shares(void **state)
     }
 }
 
-/* Shares of 2, 3, 4, 6, 8, 12 and 24 processes are of whole groups, whatever the number of sequences. */
+/* Shares of 2, 3, 4, 6, 8, 12 and 24 processes are of whole groups, whatever the number of
+ * sequences. */
 static void groups__are_not_cut_by_processes(void **state)
 {
     (void)state;
@@ -54,7 +57,8 @@ static void groups__are_not_cut_by_processes(void **state)
         for (int long_enough = 0; long_enough < 2; long_enough++) {
             size_t most = 0;
             for (size_t s = 0; s + 1 < n; s++) {
-                const size_t group = cbe_group_of_sequence(n, s, long_enough), next = cbe_group_of_sequence(n, s + 1, long_enough);
+                const size_t group = cbe_group_of_sequence(n, s, long_enough),
+                             next = cbe_group_of_sequence(n, s + 1, long_enough);
                 assert_true(next == group || next > group);
                 most = next;
                 for (size_t p = 0; p < sizeof processes / sizeof *processes; p++)

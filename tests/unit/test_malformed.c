@@ -1,6 +1,7 @@
 /*
- * Malformed inputs: the tables of tests/malformed, read and carried out. Each case makes files, runs cbe on them, and says its exit status
- * (2 where nothing else is said) and the one line on standard error. How a case is written: tests/malformed/README.md.
+ * Malformed inputs: the tables of tests/malformed, read and carried out. Each case makes files,
+ * runs cbe on them, and says its exit status (2 where nothing else is said) and the one line on
+ * standard error. How a case is written: tests/malformed/README.md.
  */
 #include <dirent.h>
 #include <stdio.h>
@@ -40,13 +41,15 @@ static void wrong_table(const one_case *c, const char *why)
 /* Writes the file that is being made, if there is one. */
 static void finish_file(one_case *c)
 {
-    if (c->n_files) temp_write(temp_path(folder_state, c->files[c->n_files - 1]), c->content, c->size);
+    if (c->n_files)
+        temp_write(temp_path(folder_state, c->files[c->n_files - 1]), c->content, c->size);
 }
 
 static void begin_file(one_case *c, const char *name)
 {
     finish_file(c);
-    if (c->n_files == MOST_FILES || strlen(name) >= NAME) wrong_table(c, "too many files, or too long a name");
+    if (c->n_files == MOST_FILES || strlen(name) >= NAME)
+        wrong_table(c, "too many files, or too long a name");
     strcpy(c->files[c->n_files++], name);
     c->size = 0;
     char folder[NAME];
@@ -58,7 +61,8 @@ static void begin_file(one_case *c, const char *name)
 
 static void append(one_case *c, const void *data, size_t size)
 {
-    if (c->n_files == 0 || size > CONTENT - c->size) wrong_table(c, "no file is being made, or it is too large");
+    if (c->n_files == 0 || size > CONTENT - c->size)
+        wrong_table(c, "no file is being made, or it is too large");
     memcpy(c->content + c->size, data, size);
     c->size += size;
 }
@@ -67,13 +71,15 @@ static void append_number(one_case *c, const char *text, size_t size)
 {
     unsigned char bytes[8];
     char *end;
-    unsigned long long value = *text == '-' ? (unsigned long long)strtoll(text, &end, 0) : strtoull(text, &end, 0);
+    unsigned long long value =
+        *text == '-' ? (unsigned long long)strtoll(text, &end, 0) : strtoull(text, &end, 0);
     if (end == text || *end) wrong_table(c, "a number is needed");
     for (size_t i = 0; i < size; i++, value >>= 8) bytes[i] = (unsigned char)value;
     append(c, bytes, size);
 }
 
-/* The string in quotes at *text, with the escapes \n \t \r \" \\ and \xHH; *text goes behind it. Static memory, one of two in turn. */
+/* The string in quotes at *text, with the escapes \n \t \r \" \\ and \xHH; *text goes behind it.
+ * Static memory, one of two in turn. */
 static const unsigned char *quoted(const one_case *c, const char **text, size_t *size)
 {
     static unsigned char strings[2][MOST_LINE];
@@ -91,7 +97,8 @@ static const unsigned char *quoted(const one_case *c, const char **text, size_t 
             if (known) {
                 byte = bytes[known - letters];
             } else {
-                if (*s != 'x' || sscanf(s + 1, "%2x", &hex) != 1) wrong_table(c, "an escape is not known");
+                if (*s != 'x' || sscanf(s + 1, "%2x", &hex) != 1)
+                    wrong_table(c, "an escape is not known");
                 byte = (int)hex;
                 s += 2;
             }
@@ -129,7 +136,8 @@ static void put(one_case *c, const char *text)
     const size_t at = strtoul(text, &end, 0);
     const char *rest = end;
     const unsigned char *bytes = quoted(c, &rest, &size);
-    if (end == text || size > c->size || at > c->size - size) wrong_table(c, "there are no such bytes in the file");
+    if (end == text || size > c->size || at > c->size - size)
+        wrong_table(c, "there are no such bytes in the file");
     memcpy(c->content + at, bytes, size);
 }
 
@@ -217,9 +225,21 @@ static const struct {
     const char *word;
     void (*act)(one_case *c, const char *text);
 } words[] = {
-    {"file", begin_file},     {"from", append_fixture}, {"text", append_text}, {"header", append_header}, {"string", append_string},
-    {"u32", append_u32},      {"u64", append_u64},      {"zeros", append_zeros}, {"cut", cut},            {"put", put},
-    {"replace", replace},     {"run", set_run},         {"status", set_status}, {"says", set_whole},      {"has", set_part},
+    {"file", begin_file},
+    {"from", append_fixture},
+    {"text", append_text},
+    {"header", append_header},
+    {"string", append_string},
+    {"u32", append_u32},
+    {"u64", append_u64},
+    {"zeros", append_zeros},
+    {"cut", cut},
+    {"put", put},
+    {"replace", replace},
+    {"run", set_run},
+    {"status", set_status},
+    {"says", set_whole},
+    {"has", set_part},
 };
 
 /* Runs what was read, compares, and removes the files. */
@@ -232,13 +252,17 @@ static void carry_out(one_case *c)
     const int status = program_run(c->run);
     const size_t length = strlen(program_err);
     const char *wanted = program_expand(c->wanted), *message = program_err + strlen("cbe: ");
-    const bool one_line = strncmp(program_err, "cbe: ", 5) == 0 && strchr(program_err, '\n') == program_err + length - 1;
+    const bool one_line = strncmp(program_err, "cbe: ", 5) == 0 &&
+                          strchr(program_err, '\n') == program_err + length - 1;
     if (one_line) program_err[length - 1] = 0;
-    if (status != c->status || !one_line || !*c->wanted || (c->whole ? strcmp(message, wanted) != 0 : !strstr(message, wanted))) {
-        print_error("%s: %s\n  status %d, want %d\n  got  %s\n  want %s\n", c->table, c->name, status, c->status, program_err, wanted);
+    if (status != c->status || !one_line || !*c->wanted ||
+        (c->whole ? strcmp(message, wanted) != 0 : !strstr(message, wanted))) {
+        print_error("%s: %s\n  status %d, want %d\n  got  %s\n  want %s\n", c->table, c->name,
+                    status, c->status, program_err, wanted);
         n_failed++;
     }
-    rmdir(temp_path(folder_state, "out")); /* where a run would have gone; unless it holds files of the case */
+    /* where a run would have gone; unless it holds files of the case */
+    rmdir(temp_path(folder_state, "out"));
     for (size_t i = 0; i < c->n_files; i++) {
         unlink(temp_path(folder_state, c->files[i]));
         for (char *slash; (slash = strrchr(c->files[i], '/'));) {
@@ -311,7 +335,8 @@ static void malformed_inputs__are_refused_with_the_message_of_the_table(void **s
     }
     free(tables);
     if (n_failed) fail_msg("%zu of %zu cases differ from the tables", n_failed, n_cases);
-    if (n_cases < CASES_AT_LEAST) fail_msg("there are %zu cases, %d are promised", n_cases, CASES_AT_LEAST);
+    if (n_cases < CASES_AT_LEAST)
+        fail_msg("there are %zu cases, %d are promised", n_cases, CASES_AT_LEAST);
 }
 
 int main(void)

@@ -1,4 +1,5 @@
-/* Lists of distinct maxima: order, directions that are equal up to sign, and what a full list drops. */
+/* Lists of distinct maxima: order, directions that are equal up to sign, and what a full list
+ * drops. */
 #include "causal/maxima.h"
 
 #include <math.h>

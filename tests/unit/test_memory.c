@@ -36,7 +36,8 @@ static void add_size__refuses_what_overflows_and_nothing_else(void **state)
 static void alloc__names_what_does_not_fit(void **state)
 {
     (void)state;
-    static const size_t sizes[][2] = {{SIZE_MAX, 2}, {SIZE_MAX, 1}, {SIZE_MAX - 64, 1}, {SIZE_MAX / 8 + 1, 8}};
+    static const size_t sizes[][2] = {
+        {SIZE_MAX, 2}, {SIZE_MAX, 1}, {SIZE_MAX - 64, 1}, {SIZE_MAX / 8 + 1, 8}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         cbe_error err = {0};
         assert_null(cbe_alloc(sizes[i][0], sizes[i][1], "the thing", &err));

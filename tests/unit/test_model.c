@@ -371,7 +371,8 @@ static void model__has_a_tokenizer_in_both_kinds_of_files(void **state)
     assert_non_null(strstr(err.message, "tokenizer.json"));
     assert_null(tokenizer);
     size_t size;
-    char *from = cbe_golden_path("gguf/tiny-llama/tokenizer.json"), *to = cbe_temp_path(f->folder, "tokenizer.json");
+    char *from = cbe_golden_path("gguf/tiny-llama/tokenizer.json"),
+         *to = cbe_temp_path(f->folder, "tokenizer.json");
     unsigned char *data = cbe_read_file(from, &size);
     cbe_write_file(to, data, size);
     cbe_assert_ok(cbe_model_tokenizer(&tokenizer, f->folder, NULL, &err), &err);

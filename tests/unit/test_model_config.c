@@ -141,8 +141,8 @@ static void config__refuses_bad_json_values_by_key(void **state)
         {"rope_scaling", "{\"type\": \"dynamic\"}", CBE_ERR_FORMAT, "factor"},
         {"rope_scaling", "{\"type\": \"yarn\", \"factor\": 2, \"beta_fast\": 0}", CBE_ERR_FORMAT,
          "beta_fast"},
-        {"rope_scaling", "{\"type\": \"longrope\", \"short_factor\": [1, 1, 1, 1]}",
-         CBE_ERR_FORMAT, "long_factor"},
+        {"rope_scaling", "{\"type\": \"longrope\", \"short_factor\": [1, 1, 1, 1]}", CBE_ERR_FORMAT,
+         "long_factor"},
         {"rope_scaling",
          "{\"type\": \"longrope\", \"short_factor\": [1, 1], \"long_factor\": [1, 2]}",
          CBE_ERR_FORMAT, "must have 4"},
@@ -430,7 +430,8 @@ static cbe_status read_gguf_with(const char *key, const void *value, size_t size
     return read_gguf_of("gguf/tiny-llama/llama-f16.gguf", key, value, size, out, err);
 }
 
-/* Metadata of float32: 0, -1, infinity, NaN and the least number above 0, wherever a file has one. */
+/* Metadata of float32: 0, -1, infinity, NaN and the least number above 0, wherever a file has
+ * one. */
 static void config__refuses_gguf_numbers_that_cannot_be_computed_with(void **state)
 {
     (void)state;

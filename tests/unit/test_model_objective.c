@@ -1,6 +1,6 @@
 /*
- * Energies and gradients in the whole model: PyTorch's golden values for each family and ablation, and the plain twin for
- * everything that these do not have.
+ * Energies and gradients in the whole model: PyTorch's golden values for each family and ablation,
+ * and the plain twin for everything that these do not have.
  */
 #include "support/assert_close.h"
 
@@ -39,7 +39,10 @@ typedef struct {
 
 static problem open_problem(const char *path, size_t n_sequences, size_t length, const int64_t *ids)
 {
-    problem p = {.model = open_model(path), .n_sequences = n_sequences, .length = length, .n = n_sequences * length};
+    problem p = {.model = open_model(path),
+                 .n_sequences = n_sequences,
+                 .length = length,
+                 .n = n_sequences * length};
     p.d = cbe_model_get_config(p.model)->hidden_size;
     p.n_layers = cbe_model_get_config(p.model)->n_layers;
     p.ids = malloc(p.n * sizeof *p.ids);
@@ -62,23 +65,28 @@ static const float *state_of(const problem *p, size_t layer)
     return p->states.hidden + layer * p->n * p->d;
 }
 
-static cbe_objective *make(const problem *p, const cbe_model_objective_options *options, size_t first)
+static cbe_objective *make(const problem *p, const cbe_model_objective_options *options,
+                           size_t first)
 {
     cbe_objective *o = NULL;
-    cbe_assert_ok(cbe_model_objective_create(&o, p->model, options, state_of(p, p->n_layers), &err), &err);
+    cbe_assert_ok(cbe_model_objective_create(&o, p->model, options, state_of(p, p->n_layers), &err),
+                  &err);
     cbe_assert_ok(cbe_model_objective_set_layer(o, first, state_of(p, first), &err), &err);
     return o;
 }
 
-/* Whether the golden file has the tensor; then compares energy, energies of tokens where there are some, and gradient. */
-static void compare_golden(const problem *p, const cbe_safetensors *golden, const char *prefix, size_t block, size_t mode,
-                           const int64_t *derangement, const double *v, cbe_precision precision)
+/* Whether the golden file has the tensor; then compares energy, energies of tokens where there are
+ * some, and gradient. */
+static void compare_golden(const problem *p, const cbe_safetensors *golden, const char *prefix,
+                           size_t block, size_t mode, const int64_t *derangement, const double *v,
+                           cbe_precision precision)
 {
     /* 16 bits of factors in place of 24: measured below 4.1e-6 and 9.2e-5. */
     const bool float32 = precision == CBE_PRECISION_FLOAT32;
     const double close = float32 ? 1e-6 : 6e-6, close_token = float32 ? 1e-5 : 1.2e-4;
     char name[96];
-    snprintf(name, sizeof name, "%s.%zu.%s.energy", prefix, block, cbe_ablation_name((cbe_ablation)mode));
+    snprintf(name, sizeof name, "%s.%zu.%s.energy", prefix, block,
+             cbe_ablation_name((cbe_ablation)mode));
     if (!cbe_safetensors_has(golden, name)) return;
     const cbe_model_objective_options options = {.n_sequences = p->n_sequences,
                                                  .context_length = p->length,
@@ -93,13 +101,15 @@ static void compare_golden(const problem *p, const cbe_safetensors *golden, cons
     double *want = cbe_golden_f64(golden, name, 1);
     cbe_assert_close(&energy, want, 1, close, 1e-4, "%s", name);
     free(want);
-    snprintf(name, sizeof name, "%s.%zu.%s.energy_per_token", prefix, block, cbe_ablation_name((cbe_ablation)mode));
+    snprintf(name, sizeof name, "%s.%zu.%s.energy_per_token", prefix, block,
+             cbe_ablation_name((cbe_ablation)mode));
     if (cbe_safetensors_has(golden, name)) {
         want = cbe_golden_f64(golden, name, p->n);
         cbe_assert_close(per_token, want, p->n, close_token, 1e-4, "%s", name);
         free(want);
     }
-    snprintf(name, sizeof name, "%s.%zu.%s.grad", prefix, block, cbe_ablation_name((cbe_ablation)mode));
+    snprintf(name, sizeof name, "%s.%zu.%s.grad", prefix, block,
+             cbe_ablation_name((cbe_ablation)mode));
     want = cbe_golden_f64(golden, name, p->d);
     cbe_assert_close(grad, want, p->d, 1e-3 * top_of(p->d, want), 0, "%s", name);
     free(want);
@@ -107,8 +117,8 @@ static void compare_golden(const problem *p, const cbe_safetensors *golden, cons
     cbe_objective_free(o);
 }
 
-static void compare_with_file(const char *model, const char *golden_path, const char *prefix, const char *direction,
-                              cbe_precision precision)
+static void compare_with_file(const char *model, const char *golden_path, const char *prefix,
+                              const char *direction, cbe_precision precision)
 {
     cbe_safetensors *golden = open_golden(golden_path);
     char name[32];
@@ -127,7 +137,7 @@ static void compare_with_file(const char *model, const char *golden_path, const 
         memcpy(derangement, t.data, t.n_bytes);
     }
     for (size_t block = 0; block < p.n_layers; block++)
-        for (size_t mode = 0; mode < CBE_ABLATE_OPTIMAL; mode++) 
+        for (size_t mode = 0; mode < CBE_ABLATE_OPTIMAL; mode++)
             compare_golden(&p, golden, prefix, block, mode, derangement, v, precision);
     close_problem(&p);
     cbe_safetensors_close(golden);
@@ -145,7 +155,8 @@ static void objective__matches_golden(void **state)
     const bool there = cbe_safetensors_has(file, "ablate.v"); /* fixtures of variants have none */
     cbe_safetensors_close(file);
     if (there) compare_with_file(model, golden, "ablate", "ablate.v", CBE_PRECISION_FLOAT32);
-    if (there && !cbe_bf16_missing()) compare_with_file(model, golden, "ablate", "ablate.v", CBE_PRECISION_BF16X3);
+    if (there && !cbe_bf16_missing())
+        compare_with_file(model, golden, "ablate", "ablate.v", CBE_PRECISION_BF16X3);
     free(model);
     free(golden);
 }
@@ -156,7 +167,8 @@ static void objective__matches_golden_of_smollm2(void **state)
     if (!cbe_test_smollm2_path()) skip();
     char *golden = cbe_golden_path("smollm2/golden.safetensors");
     compare_with_file(cbe_test_smollm2_path(), golden, "model", "v", CBE_PRECISION_FLOAT32);
-    if (!cbe_bf16_missing()) compare_with_file(cbe_test_smollm2_path(), golden, "model", "v", CBE_PRECISION_BF16X3);
+    if (!cbe_bf16_missing())
+        compare_with_file(cbe_test_smollm2_path(), golden, "model", "v", CBE_PRECISION_BF16X3);
     free(golden);
 }
 
@@ -174,8 +186,8 @@ typedef struct {
     size_t first;
 } twin_case;
 
-static void make_case(twin_case *c, const char *name, size_t first, size_t skip, cbe_ablation ablation, cbe_objective_kind kind,
-                      bool hold_out)
+static void make_case(twin_case *c, const char *name, size_t first, size_t skip,
+                      cbe_ablation ablation, cbe_objective_kind kind, bool hold_out)
 {
     char *path = cbe_golden_path("models/%s", name);
     c->p = open_problem(path, B, S, NULL);
@@ -211,7 +223,8 @@ static void make_case(twin_case *c, const char *name, size_t first, size_t skip,
     c->v = malloc(3 * d * sizeof *c->v);
     assert_true(c->hidden && c->v);
     for (size_t i = 0; i < B * S * d; i++) c->hidden[i] = (double)state_of(&c->p, first)[i];
-    for (size_t i = 0; i < 3 * d; i++) c->v[i] = sin(3.7 * (double)(i + 1) + (double)(i * i % 101)) / sqrt((double)d);
+    for (size_t i = 0; i < 3 * d; i++)
+        c->v[i] = sin(3.7 * (double)(i + 1) + (double)(i * i % 101)) / sqrt((double)d);
 }
 
 static void free_case(twin_case *c)
@@ -221,9 +234,11 @@ static void free_case(twin_case *c)
     free(c->v);
 }
 
-static double twin_energy(const twin_case *c, const double *v, double constant, bool which, double *per_token)
+static double twin_energy(const twin_case *c, const double *v, double constant, bool which,
+                          double *per_token)
 {
-    return cbe_model_energy_ref(c->p.model, &c->options, c->first, c->hidden, v, constant, which, per_token);
+    return cbe_model_energy_ref(c->p.model, &c->options, c->first, c->hidden, v, constant, which,
+                                per_token);
 }
 
 /* d energy / d v along a direction u, by central differences of the twin. */
@@ -247,14 +262,15 @@ static double dot(size_t d, const double *a, const double *b)
 }
 
 /* A batch of three directions: energies, energies of tokens, slopes along two directions. */
-static void compare_twin(const char *name, size_t first, size_t skip, cbe_ablation ablation, cbe_objective_kind kind,
-                         bool hold_out)
+static void compare_twin(const char *name, size_t first, size_t skip, cbe_ablation ablation,
+                         cbe_objective_kind kind, bool hold_out)
 {
     twin_case c;
     make_case(&c, name, first, skip, ablation, kind, hold_out);
     cbe_objective *o = make(&c.p, &c.options, first);
     const size_t d = c.p.d, rows = cbe_objective_n_tokens(o);
-    double energy[3], *grad = malloc(3 * d * sizeof *grad), *per_token = malloc(2 * 3 * B * S * sizeof *per_token);
+    double energy[3], *grad = malloc(3 * d * sizeof *grad),
+                      *per_token = malloc(2 * 3 * B * S * sizeof *per_token);
     double *want_tokens = per_token + 3 * B * S;
     assert_int_equal(rows, (B - hold_out) * (S - skip - (kind == CBE_OBJECTIVE_CE)));
     cbe_memory_fail_after(0); /* nothing is allocated in an evaluation */
@@ -265,12 +281,14 @@ static void compare_twin(const char *name, size_t first, size_t skip, cbe_ablati
         const double *u = c.v + (j + 1) % 3 * d;
         /* Logits are float32, a few units: measured below 2e-6 for a token, 1e-6 for their mean. */
         cbe_assert_close(&energy[j], &want, 1, 1e-6, 1e-4, "%s energy %zu", name, j);
-        cbe_assert_close(per_token + j * rows, want_tokens, rows, 1e-5, 1e-4, "%s energies of tokens %zu", name, j);
+        cbe_assert_close(per_token + j * rows, want_tokens, rows, 1e-5, 1e-4,
+                         "%s energies of tokens %zu", name, j);
         for (int along = 0; along < 2; along++) {
             const double *w = along ? c.v + j * d : u;
-            const double want_slope = twin_slope(&c, c.v + j * d, w, 0), got = dot(d, grad + j * d, w);
-            cbe_assert_close(&got, &want_slope, 1, 2e-5 * sqrt(dot(d, grad + j * d, grad + j * d)), 1e-5, "%s slope %zu",
-                             name, j);
+            const double want_slope = twin_slope(&c, c.v + j * d, w, 0),
+                         got = dot(d, grad + j * d, w);
+            cbe_assert_close(&got, &want_slope, 1, 2e-5 * sqrt(dot(d, grad + j * d, grad + j * d)),
+                             1e-5, "%s slope %zu", name, j);
         }
     }
     if (hold_out) {
@@ -298,8 +316,10 @@ static void objective__matches_the_twin(void **state)
     compare_twin("gptj", 2, 0, CBE_ABLATE_MEAN, CBE_OBJECTIVE_CE, true);
     compare_twin("gemma2", 1, 1, CBE_ABLATE_MEAN, CBE_OBJECTIVE_KL, true); /* soft caps */
     compare_twin("gemma2", 2, 1, CBE_ABLATE_RESAMPLE, CBE_OBJECTIVE_CE, false);
-    compare_twin("opt-post-norm", 1, 0, CBE_ABLATE_ZERO, CBE_OBJECTIVE_KL, false); /* no final norm */
-    compare_twin("phi-norms", 2, 0, CBE_ABLATE_MEAN, CBE_OBJECTIVE_KL, false);     /* nothing but the decoder */
+    /* no final norm */
+    compare_twin("opt-post-norm", 1, 0, CBE_ABLATE_ZERO, CBE_OBJECTIVE_KL, false);
+    /* nothing but the decoder */
+    compare_twin("phi-norms", 2, 0, CBE_ABLATE_MEAN, CBE_OBJECTIVE_KL, false);
 }
 
 static void optimal__finds_the_least_energy(void **state)
@@ -311,9 +331,11 @@ static void optimal__finds_the_least_energy(void **state)
         make_case(&c, i ? "gemma2" : "llama", 1, 1, CBE_ABLATE_OPTIMAL, kinds[i], false);
         cbe_objective *o = make(&c.p, &c.options, 1);
         const size_t d = c.p.d, n = cbe_objective_n_tokens(o);
-        double energy[3], constant[3], *grad = malloc(3 * d * sizeof *grad), *per_token = malloc(3 * n * sizeof *per_token);
+        double energy[3], constant[3], *grad = malloc(3 * d * sizeof *grad),
+                                       *per_token = malloc(3 * n * sizeof *per_token);
         cbe_memory_fail_after(0);
-        cbe_assert_ok(cbe_objective_eval_optimal(o, 3, c.v, energy, constant, grad, per_token, &err), &err);
+        cbe_assert_ok(
+            cbe_objective_eval_optimal(o, 3, c.v, energy, constant, grad, per_token, &err), &err);
         cbe_memory_fail_after(-1);
         for (size_t j = 0; j < 3; j++) {
             const double *v = c.v + j * d;
@@ -322,7 +344,8 @@ static void optimal__finds_the_least_energy(void **state)
             double mean = 0;
             for (size_t t = 0; t < n; t++) mean += per_token[j * n + t] / (double)n;
             cbe_assert_close(&mean, &energy[j], 1, 1e-6, 1e-5, "mean of tokens %zu", j);
-            /* No constant nearby does better, and for kl, where none can be good far away, none anywhere. */
+            /* No constant nearby does better, and for kl, where none can be good far away, none
+             * anywhere. */
             const double reach = i ? 0.5 : 3;
             for (double a = -reach; a <= reach; a += reach / 16) {
                 const double other = twin_energy(&c, v, constant[j] + a * a * a, false, NULL);
@@ -330,16 +353,23 @@ static void optimal__finds_the_least_energy(void **state)
             }
             /* The constant held fixed: what moves with it is of second order. */
             const double *u = c.v + (j + 1) % 3 * d;
-            const double want_slope = twin_slope(&c, v, u, constant[j]), got = dot(d, grad + j * d, u);
-            cbe_assert_close(&got, &want_slope, 1, 2e-5 * sqrt(dot(d, grad + j * d, grad + j * d)), 1e-5, "slope %zu", j);
+            const double want_slope = twin_slope(&c, v, u, constant[j]),
+                         got = dot(d, grad + j * d, u);
+            cbe_assert_close(&got, &want_slope, 1, 2e-5 * sqrt(dot(d, grad + j * d, grad + j * d)),
+                             1e-5, "slope %zu", j);
         }
         double slope, same;
-        cbe_assert_ok(cbe_objective_eval_constant(o, 1, c.v, constant, &same, &slope, NULL, NULL, &err), &err);
+        cbe_assert_ok(
+            cbe_objective_eval_constant(o, 1, c.v, constant, &same, &slope, NULL, NULL, &err),
+            &err);
         assert_true(fabs(slope) < 1e-3);
         cbe_assert_close(&same, energy, 1, 1e-6, 1e-5, "the constant given");
         const double away[] = {constant[0] + 1};
-        cbe_assert_ok(cbe_objective_eval_constant(o, 1, c.v, away, energy, &slope, NULL, NULL, &err), &err);
-        const double want = (twin_energy(&c, c.v, away[0] + 1e-4, false, NULL) - twin_energy(&c, c.v, away[0] - 1e-4, false, NULL)) / 2e-4;
+        cbe_assert_ok(
+            cbe_objective_eval_constant(o, 1, c.v, away, energy, &slope, NULL, NULL, &err), &err);
+        const double want = (twin_energy(&c, c.v, away[0] + 1e-4, false, NULL) -
+                             twin_energy(&c, c.v, away[0] - 1e-4, false, NULL)) /
+                            2e-4;
         cbe_assert_close(&slope, &want, 1, 1e-6, 1e-4, "slope in the constant");
         free(grad);
         free(per_token);
@@ -389,17 +419,23 @@ static void precision__is_that_of_its_parts(void **state)
             grad[precision] = malloc(2 * c.p.d * sizeof **grad);
             for (size_t n = 0; n < 2; n++) {
                 cbe_objective_set_sample(o, n ? 0 : 2 * (S - 1));
-                cbe_assert_ok(cbe_objective_eval(o, 1, c.v, &energy[precision][n], grad[precision] + n * c.p.d, NULL, &err), &err);
+                cbe_assert_ok(cbe_objective_eval(o, 1, c.v, &energy[precision][n],
+                                                 grad[precision] + n * c.p.d, NULL, &err),
+                              &err);
             }
             cbe_objective_free(o);
         }
         const double top = top_of(2 * c.p.d, grad[0]);
-        cbe_assert_close(energy[CBE_PRECISION_BF16X3], energy[0], 2, 5e-6, 1e-4, "%s, three parts", names[i]);
-        cbe_assert_close(grad[CBE_PRECISION_BF16X3], grad[0], 2 * c.p.d, 1e-3 * top, 0, "%s, three parts", names[i]);
+        cbe_assert_close(energy[CBE_PRECISION_BF16X3], energy[0], 2, 5e-6, 1e-4, "%s, three parts",
+                         names[i]);
+        cbe_assert_close(grad[CBE_PRECISION_BF16X3], grad[0], 2 * c.p.d, 1e-3 * top, 0,
+                         "%s, three parts", names[i]);
         assert_true(energy[CBE_PRECISION_BF16][1] == energy[CBE_PRECISION_BF16X3][1]);
         assert_true(energy[CBE_PRECISION_BF16][0] != energy[CBE_PRECISION_BF16X3][0]);
-        cbe_assert_close(energy[CBE_PRECISION_BF16], energy[0], 1, 1e-3, 0.02, "%s, one part", names[i]);
-        cbe_assert_close(grad[CBE_PRECISION_BF16], grad[0], c.p.d, 0.03 * top, 0, "%s, one part", names[i]);
+        cbe_assert_close(energy[CBE_PRECISION_BF16], energy[0], 1, 1e-3, 0.02, "%s, one part",
+                         names[i]);
+        cbe_assert_close(grad[CBE_PRECISION_BF16], grad[0], c.p.d, 0.03 * top, 0, "%s, one part",
+                         names[i]);
         for (int precision = 0; precision < CBE_N_PRECISIONS; precision++) free(grad[precision]);
         free_case(&c);
     }
@@ -413,7 +449,8 @@ static void objective__has_the_same_bits_for_any_number_of_threads(void **state)
     for (size_t i = 0; i < 2; i++) {
         char *path = cbe_golden_path("models/%s", names[i]);
         problem p = open_problem(path, 24, 40, NULL);
-        cbe_model_objective_options options = {.n_sequences = 24, .context_length = 40, .skip_positions = 1, .first_block = 1};
+        cbe_model_objective_options options = {
+            .n_sequences = 24, .context_length = 40, .skip_positions = 1, .first_block = 1};
         double *v = malloc(2 * p.d * sizeof *v), *grad[3], energy[3][2];
         for (size_t k = 0; k < 2 * p.d; k++) v[k] = sin((double)(k * k));
         const int threads = omp_get_max_threads();
@@ -422,13 +459,15 @@ static void objective__has_the_same_bits_for_any_number_of_threads(void **state)
             if (way == 2) { /* one sequence at a time, blocks run anew */
                 cbe_model_objective_plan plan;
                 options.memory = 1;
-                assert_int_equal(cbe_model_objective_choose(&plan, p.model, &options, &err), CBE_ERR_ARG);
+                assert_int_equal(cbe_model_objective_choose(&plan, p.model, &options, &err),
+                                 CBE_ERR_ARG);
                 assert_non_null(strstr(err.message, "sequences of 40 tokens"));
                 assert_non_null(strstr(err.message, "--memory"));
                 assert_int_equal(plan.n_sequences, 1);
                 options.memory = plan.bytes;
                 cbe_assert_ok(cbe_model_objective_choose(&plan, p.model, &options, &err), &err);
-                assert_true(plan.recompute && plan.n_sequences == 1 && plan.bytes == options.memory);
+                assert_true(plan.recompute && plan.n_sequences == 1 &&
+                            plan.bytes == options.memory);
             }
             cbe_objective *o = make(&p, &options, 1);
             grad[way] = malloc(2 * p.d * sizeof *grad[way]);
@@ -439,7 +478,8 @@ static void objective__has_the_same_bits_for_any_number_of_threads(void **state)
         assert_memory_equal(energy[0], energy[1], sizeof energy[0]);
         assert_memory_equal(grad[0], grad[1], 2 * p.d * sizeof *v);
         cbe_assert_close(energy[2], energy[0], 2, 1e-6, 1e-5, "%s, energies", names[i]);
-        cbe_assert_close(grad[2], grad[0], 2 * p.d, 1e-5 * top_of(2 * p.d, grad[0]), 0, "%s, gradients", names[i]);
+        cbe_assert_close(grad[2], grad[0], 2 * p.d, 1e-5 * top_of(2 * p.d, grad[0]), 0,
+                         "%s, gradients", names[i]);
         for (int way = 0; way < 3; way++) free(grad[way]);
         free(v);
         close_problem(&p);
@@ -447,10 +487,13 @@ static void objective__has_the_same_bits_for_any_number_of_threads(void **state)
     }
 }
 
-static void expect_refusal(const problem *p, const cbe_model_objective_options *options, const char *word)
+static void expect_refusal(const problem *p, const cbe_model_objective_options *options,
+                           const char *word)
 {
     cbe_objective *o = NULL;
-    assert_int_equal(cbe_model_objective_create(&o, p->model, options, state_of(p, p->n_layers), &err), CBE_ERR_ARG);
+    assert_int_equal(
+        cbe_model_objective_create(&o, p->model, options, state_of(p, p->n_layers), &err),
+        CBE_ERR_ARG);
     assert_null(o);
     if (!strstr(err.message, word)) fail_msg("\"%s\", expected \"%s\"", err.message, word);
 }
@@ -485,7 +528,8 @@ static void objective__refuses_what_it_cannot_do(void **state)
     cbe_objective *objective = NULL;
     for (long countdown = 0;; countdown++) { /* memory that runs out at any point */
         cbe_memory_fail_after(countdown);
-        const cbe_status st = cbe_model_objective_create(&objective, c.p.model, &o, state_of(&c.p, c.p.n_layers), &err);
+        const cbe_status st = cbe_model_objective_create(&objective, c.p.model, &o,
+                                                         state_of(&c.p, c.p.n_layers), &err);
         cbe_memory_fail_after(-1);
         if (st == CBE_OK) break;
         assert_int_equal(st, CBE_ERR_NOMEM);

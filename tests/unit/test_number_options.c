@@ -156,7 +156,8 @@ static void bounds__are_where_they_are_said_to_be(void **state)
     assert_in_range(n, 35, 200);
 }
 
-/* As a user meets it: status 2 and one line about the option, though the files named are not there. */
+/* As a user meets it: status 2 and one line about the option, though the files named are not
+ * there. */
 static void refusals__come_before_any_file(void **state)
 {
     (void)state;
@@ -189,13 +190,13 @@ static void a_default_below_the_bounds__is_taken(void **state)
 {
     (void)state;
     static const char *const taken[] = {"-1", "-1.0", "-10e-1"};
-    static const char *const not[] = {"-1.5", "-0.5", "-0"};
+    static const char *const not [] = {"-1.5", "-0.5", "-0"};
     for (size_t c = 0; c < N_COMMAND_TABLES; c++)
         for (const cli_option *o = command_table(c)->options; o->name; o++) {
             if (strcmp(o->name, "momentum") != 0) continue;
             for (size_t i = 0; i < 3; i++) {
                 assert_false(refused(command_table(c), o, taken[i]));
-                assert_true(refused(command_table(c), o, not[i]));
+                assert_true(refused(command_table(c), o, not [i]));
             }
         }
 }
@@ -210,8 +211,9 @@ static void refusals__say_what_is_taken(void **state)
         {"capture m --context-length 1000000001",
          "--context-length 1000000001: a whole number of 1 to 1000000000 expected"},
         {"extract m --min-energy -1", "--min-energy -1: a number of 0 to 1000000000 expected"},
-        {"extract m --held-out 1", "--held-out 1: such a share of the sequences cannot be held out; "
-                                   "give 0 or more, less than 1"},
+        {"extract m --held-out 1",
+         "--held-out 1: such a share of the sequences cannot be held out; "
+         "give 0 or more, less than 1"},
         {"lens fit m --held-out 0",
          "0 of the sequences cannot be held out: a share between 0 and 1 can"},
         {"lens train m --positions 0", "--positions 0: a number above 0 and at most 1 expected"},

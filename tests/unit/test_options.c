@@ -35,7 +35,8 @@ static const cli_option options[] = {
     {"skip", 0, OPT_SKIP, AT(skip), "auto", "P|auto", "positions", NULL, 0},
     {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
 };
-static const cli_command command = {"try", "FIRST [SECOND]", "a command", NULL, options, 2, {AT(first), AT(second)}};
+static const cli_command command = {"try", "FIRST [SECOND]",       "a command", NULL, options,
+                                    2,     {AT(first), AT(second)}};
 
 static cbe_error err;
 static char words[1024], *arguments[32];
@@ -76,7 +77,8 @@ static void parse__of_nothing_gives_the_defaults(void **state)
 static void parse__reads_every_kind(void **state)
 {
     (void)state;
-    fields f = parsed("one --loud -k 7 --number -2.5e-3 --seed 18446744073709551615 -n x --colour blue two --skip 3");
+    fields f = parsed("one --loud -k 7 --number -2.5e-3 --seed 18446744073709551615 -n x --colour "
+                      "blue two --skip 3");
     assert_string_equal(f.first, "one");
     assert_string_equal(f.second, "two");
     assert_string_equal(f.name, "x");
@@ -106,7 +108,8 @@ static void parse__takes_values_in_each_way_of_writing(void **state)
     assert_string_equal(f.first, "--loud");
     assert_string_equal(f.second, "-k");
     cli_free(&command, &f);
-    f = parsed("--name --loud -"); /* a value may look like an option; a dash alone is an argument */
+    /* a value may look like an option; a dash alone is an argument */
+    f = parsed("--name --loud -");
     assert_string_equal(f.name, "--loud");
     assert_string_equal(f.first, "-");
     cli_free(&command, &f);
@@ -235,7 +238,8 @@ static void value__is_what_would_be_typed(void **state)
 {
     (void)state;
     fields f = parsed("-L -k 12 --number 0.1 --seed 7 --colour red --skip 2 --text a");
-    static const char *const want[] = {"true", "12", "0.10000000000000001", "7", NULL, "red", NULL, "all", "2"};
+    static const char *const want[] = {"true", "12", "0.10000000000000001", "7", NULL, "red", NULL,
+                                       "all",  "2"};
     for (size_t i = 0; options[i].name; i++) {
         char value[64] = "";
         assert_int_equal(cli_value(&options[i], &f, value, sizeof value), want[i] != NULL);

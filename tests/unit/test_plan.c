@@ -1,4 +1,5 @@
-/* The cost model of cbe plan: its sums by hand, how they scale, divisions, refusals; rates that are measured; the command. */
+/* The cost model of cbe plan: its sums by hand, how they scale, divisions, refusals; rates that are
+ * measured; the command. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,14 +13,29 @@
 static cbe_error err;
 
 /* A model of 10 blocks, d = 100, V = 1000, and rates that make sums easy. */
-static const cbe_model_config model = {.architecture = "llama", .hidden_size = 100, .n_layers = 10, .vocab_size = 1000, .n_heads = 4,
-                                       .n_kv_heads = 2, .head_size = 25, .mlp_size = 300, .gated_mlp = true};
+static const cbe_model_config model = {.architecture = "llama",
+                                       .hidden_size = 100,
+                                       .n_layers = 10,
+                                       .vocab_size = 1000,
+                                       .n_heads = 4,
+                                       .n_kv_heads = 2,
+                                       .head_size = 25,
+                                       .mlp_size = 300,
+                                       .gated_mlp = true};
 static const cbe_plan_rates rates = {2, 1e-9, 1e-8, 3e-8, 2e-8, 1e-9, 3e-9, 2e-9, 5e-9, 0, 0, 0};
 
 static cbe_plan_run a_run(void)
 {
-    return (cbe_plan_run){.model = model, .n_tokens = 4096, .context_length = 256, .n_layers = 10, .n_vectors = 1, .n_processes = 1,
-                          .n_machines = 1, .threads = 2, .bandwidth = 1e9, .latency = 1e-5};
+    return (cbe_plan_run){.model = model,
+                          .n_tokens = 4096,
+                          .context_length = 256,
+                          .n_layers = 10,
+                          .n_vectors = 1,
+                          .n_processes = 1,
+                          .n_machines = 1,
+                          .threads = 2,
+                          .bandwidth = 1e9,
+                          .latency = 1e-5};
 }
 
 static cbe_plan plan_of(const cbe_plan_run *run)
@@ -53,12 +69,14 @@ static void plan__adds_up(void **state)
     assert_near(plan.forward, n * 10 * 120200 * 1e-9 / 0.8);
     assert_near(plan.set, 10 * n * v * (2 * d * 1e-9 + 5e-9));
     /* Per layer: 215 directions on 256 tokens, 17 on all, 58 scored on 128, 14 rescored. */
-    const double search = 215 * (2e-8 * 256 * v + 2e-9 * v * d) + 17 * (2.5e-8 * n * v + 2.5e-9 * v * d) +
+    const double search = 215 * (2e-8 * 256 * v + 2e-9 * v * d) +
+                          17 * (2.5e-8 * n * v + 2.5e-9 * v * d) +
                           58 * (1e-8 * 128 * v + 1e-9 * v * d) + 14 * (1e-8 * n * v + 1e-9 * v * d);
     assert_near(plan.search_time, 10 * search);
     assert_near(plan.report, 10 * 5 * (1e-8 * n * v + 1e-9 * v * d));
     assert_near(plan.seconds, plan.forward + plan.set + plan.search_time + plan.report);
-    assert_int_equal(plan.memory, plan.program + plan.weights + plan.states + plan.objective + plan.search);
+    assert_int_equal(plan.memory,
+                     plan.program + plan.weights + plan.states + plan.objective + plan.search);
     const cbe_decoder decoder = {.hidden_size = 100, .vocab_size = 1000};
     const cbe_lens_options lens = {.n_tokens = 4096, .max_batch = 8};
     assert_int_equal(plan.objective, cbe_lens_objective_bytes(&decoder, &lens));
@@ -72,10 +90,11 @@ static void plan__knows_rough_energies(void **state)
     cbe_plan_run run = a_run();
     run.model.vocab_size = 20000;
     const double n = 4096, v = 20000, r = 5000, d = 100;
-    const double search = 231 * (2e-8 * 256 * r + 2e-9 * r * d) + 234 * (2e-8 * 512 * r + 2e-9 * r * d) +
-                          39 * (3e-8 * n * r + 3e-9 * r * d) + 11 * (2.5e-8 * n * v + 2.5e-9 * v * d) +
-                          58 * (1e-8 * 128 * r + 1e-9 * r * d) + 24 * (1e-8 * 256 * v + 1e-9 * v * d) +
-                          8 * (1e-8 * n * v + 1e-9 * v * d);
+    const double search =
+        231 * (2e-8 * 256 * r + 2e-9 * r * d) + 234 * (2e-8 * 512 * r + 2e-9 * r * d) +
+        39 * (3e-8 * n * r + 3e-9 * r * d) + 11 * (2.5e-8 * n * v + 2.5e-9 * v * d) +
+        58 * (1e-8 * 128 * r + 1e-9 * r * d) + 24 * (1e-8 * 256 * v + 1e-9 * v * d) +
+        8 * (1e-8 * n * v + 1e-9 * v * d);
     const cbe_plan plan = plan_of(&run);
     assert_near(plan.search_time, 10 * search);
     assert_near(plan.set, 10 * ((2 * n * v * d + 256 * v * d + n * r * d) * 1e-9 + n * v * 5e-9));
@@ -93,7 +112,8 @@ static void plan__scales_with_threads_and_processes(void **state)
     const cbe_plan layers = plan_of(&run);
     assert_int_equal(layers.n_groups, 5);
     assert_near(layers.search_time, one.search_time / 5);
-    /* 16 sequences: a process runs 4 at most for all, and has the states of two layers, four fifths of them from others. */
+    /* 16 sequences: a process runs 4 at most for all, and has the states of two layers, four fifths
+     * of them from others. */
     assert_near(layers.forward, one.forward / 4);
     assert_near(layers.sent, 2 * 2 * 4096.0 * 100 * 4 * 4 / 5);
     run.context_length = 64; /* short sequences are run by each group */
@@ -102,7 +122,8 @@ static void plan__scales_with_threads_and_processes(void **state)
     run.n_processes = run.n_groups = 2;
     const cbe_plan two = plan_of(&run);
     assert_near(two.forward, one.forward / 2);
-    run.memory = two.program + two.weights + 4 * two.states; /* of the half that states may take, twice what is kept */
+    /* of the half that states may take, twice what is kept */
+    run.memory = two.program + two.weights + 4 * two.states;
     assert_near(plan_of(&run).forward, two.forward);
     run.memory--;
     assert_near(plan_of(&run).forward, one.forward);
@@ -113,7 +134,8 @@ static void plan__scales_with_threads_and_processes(void **state)
     const cbe_plan tokens = plan_of(&run);
     assert_int_equal(tokens.group_size, 4);
     assert_near(tokens.set, one.set / 4);
-    assert_near(tokens.search_time, one.search_time / 4); /* products with the vocabulary are divided too */
+    /* products with the vocabulary are divided too */
+    assert_near(tokens.search_time, one.search_time / 4);
     assert_true(tokens.memory < one.memory && tokens.sent > 0 && tokens.network_time == 0);
     run.n_machines = 2;
     const cbe_plan far = plan_of(&run);
@@ -162,7 +184,8 @@ static void measure__gives_rates(void **state)
     assert_true(r.threads >= 1);
     /* Between a CPU of 1 TFLOP/s a thread and one of an emulator. */
     assert_true(r.multiply > 1e-13 && r.multiply < 1e-6);
-    const double all[] = {r.score, r.one, r.many, r.score_product, r.one_product, r.many_product, r.set};
+    const double all[] = {r.score,       r.one,          r.many, r.score_product,
+                          r.one_product, r.many_product, r.set};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) assert_true(all[i] >= 0 && all[i] < 1e-5);
     assert_true(r.score > 0 && r.one > 0 && r.many > 0);
 }
@@ -173,7 +196,8 @@ static void command__plans_and_refuses(void **state)
     program_done("plan %G/models/llama --tokens 4096 -k 2");
     assert_non_null(strstr(program_out, "3 layers, 2 vectors each"));
     assert_non_null(strstr(program_out, "logits as float32"));
-    program_done("plan %G/models/llama/config.json --tokens 4096 -k 2 -p 2 --nodes 2 --divide tokens -t 1");
+    program_done(
+        "plan %G/models/llama/config.json --tokens 4096 -k 2 -p 2 --nodes 2 --divide tokens -t 1");
     assert_non_null(strstr(program_out, "2 of 1 thread on 2 nodes"));
     program_done("plan %G/models/llama --tokens 4096 -k 2 -p 4 --divide layers");
     assert_non_null(strstr(program_out, "2 groups with layers of their own, of 2 that divide"));

@@ -1,4 +1,5 @@
-/* Foreign text made fit for a terminal: every character that is hidden, every byte outside UTF-8. */
+/* Foreign text made fit for a terminal: every character that is hidden, every byte outside
+ * UTF-8. */
 #include "core/printable.h"
 
 #include <stdbool.h>

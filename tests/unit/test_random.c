@@ -55,9 +55,11 @@ static void normal__has_the_moments_of_a_normal(void **state)
         double power = 1;
         for (int k = 0; k < 4; k++) sum[k] += (power *= x) / DRAWS;
     }
-    /* Standard errors sqrt((m_2k - m_k^2) / 200000): 0.0022, 0.0032, 0.0087, 0.022; five of each. */
+    /* Standard errors sqrt((m_2k - m_k^2) / 200000): 0.0022, 0.0032, 0.0087, 0.022; five of
+     * each. */
     static const double want[4] = {0, 1, 0, 3}, error[4] = {0.011, 0.016, 0.044, 0.11};
-    for (int k = 0; k < 4; k++) cbe_assert_close(&sum[k], &want[k], 1, error[k], 0, "moment %d", k + 1);
+    for (int k = 0; k < 4; k++)
+        cbe_assert_close(&sum[k], &want[k], 1, error[k], 0, "moment %d", k + 1);
 }
 
 static void seed__decides_every_number(void **state)

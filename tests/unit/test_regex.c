@@ -1,4 +1,5 @@
-/* test_regex.c - patterns read as Oniguruma reads them; expected matches were made with Hugging Face's tokenizers. */
+/* test_regex.c - patterns read as Oniguruma reads them; expected matches were made with Hugging
+ * Face's tokenizers. */
 #include "support/assert_close.h"
 
 #include <string.h>
@@ -113,7 +114,8 @@ static void regex__literals_have_no_special_characters(void **state)
     cbe_regex_free(regex);
 }
 
-/* Ten seconds are far more than the limit on steps takes, and far less than all ways to cut the text. */
+/* Ten seconds are far more than the limit on steps takes, and far less than all ways to cut the
+ * text. */
 static void regex__endless_backtracking_is_an_error(void **state)
 {
     (void)state;

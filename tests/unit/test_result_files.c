@@ -1,4 +1,5 @@
-/* The result folder: numbers back as they went in, a record that JSON readers take, and earlier results kept. */
+/* The result folder: numbers back as they went in, a record that JSON readers take, and earlier
+ * results kept. */
 #include "cbe/extraction.h"
 
 #include <jansson.h>
@@ -39,12 +40,21 @@ static void fill(run *r)
         for (size_t i = 0; i < K * D; i++) r->vectors[l][i] = sin((double)(i + 100 * l));
         for (size_t j = 0; j < K; j++)
             r->records[l][j] = (cbe_vector_record){
-                .energy = 5.25 - (double)j, .evaluations = 11 + j, .sample_evaluations = 22, .starts = 8,
-                .seconds = 0.5, .stop = CBE_STOP_CHANGE, .n_maxima = 2, .n_sample_maxima = 20,
-                .maxima = {5.25 - (double)j, 1.5}, .sample_maxima = {4.5, 0.75}, .start = CBE_FROM_LENS,
+                .energy = 5.25 - (double)j,
+                .evaluations = 11 + j,
+                .sample_evaluations = 22,
+                .starts = 8,
+                .seconds = 0.5,
+                .stop = CBE_STOP_CHANGE,
+                .n_maxima = 2,
+                .n_sample_maxima = 20,
+                .maxima = {5.25 - (double)j, 1.5},
+                .sample_maxima = {4.5, 0.75},
+                .start = CBE_FROM_LENS,
                 .by_kind = {[CBE_FROM_LENS] = {1, 4.5}, [CBE_FROM_RUNNER_UP] = {7, 0.75}}};
         for (size_t j = 0; j < K; j++)
-            r->reports[l][j] = (cbe_vector_report){0.125, l ? 4.5 : NAN, 0.25, 1.5 - (double)j, -2.5 + (double)j};
+            r->reports[l][j] =
+                (cbe_vector_report){0.125, l ? 4.5 : NAN, 0.25, 1.5 - (double)j, -2.5 + (double)j};
         r->results[l].reports = r->reports[l];
         r->results[l].layer = l ? 7 : 3;
         r->results[l].seconds = 1.5;
@@ -54,9 +64,11 @@ static void fill(run *r)
     r->options[0] = (cbe_run_option){"ablation", "mean"};
     r->options[1] = (cbe_run_option){"vectors", "3"};
     for (size_t i = 0; i < 2; i++) /* one text, twice */
-        r->files[i] = (cbe_input){.role = CBE_INPUT_TEXT, .path = input_path, .sha256 = "0123", .n_bytes = 7};
+        r->files[i] =
+            (cbe_input){.role = CBE_INPUT_TEXT, .path = input_path, .sha256 = "0123", .n_bytes = 7};
     r->inputs = (cbe_inputs){.n = 2, .files = r->files};
-    r->record = (cbe_run_record){2, r->options, 2, &r->inputs, "plain", "float32", 4, 6, 20, 1, 1, D, 1, 1, 12.5};
+    r->record = (cbe_run_record){2,  r->options, 2, &r->inputs, "plain", "float32", 4,   6,
+                                 20, 1,          1, D,          1,       1,         12.5};
 }
 
 static char *folder_of(void **state, const char *name)
@@ -143,9 +155,12 @@ static void save__records_inputs_with_digests_and_every_vector(void **state)
     const char *role, *path, *sha, *version, *ablation, *kernels, *stop;
     int bytes[2], layer, evaluations, starts, n_tokens, skip, below;
     double energy;
-    assert_int_equal(json_unpack(root, "{s:[{s:s, s:s, s:s, s:i}, {s:i}!], s:s, s:{s:s}, s:s, s:i, s:i}", "inputs", "role", &role,
-                                 "path", &path, "sha256", &sha, "bytes", &bytes[0], "bytes", &bytes[1], "version", &version, "options", "ablation", &ablation,
-                                 "kernels", &kernels, "n_tokens", &n_tokens, "skip_positions", &skip), 0);
+    assert_int_equal(
+        json_unpack(root, "{s:[{s:s, s:s, s:s, s:i}, {s:i}!], s:s, s:{s:s}, s:s, s:i, s:i}",
+                    "inputs", "role", &role, "path", &path, "sha256", &sha, "bytes", &bytes[0],
+                    "bytes", &bytes[1], "version", &version, "options", "ablation", &ablation,
+                    "kernels", &kernels, "n_tokens", &n_tokens, "skip_positions", &skip),
+        0);
     assert_string_equal(role, "text");
     assert_string_equal(path, input_path);
     assert_string_equal(sha, "0123");
@@ -160,30 +175,39 @@ static void save__records_inputs_with_digests_and_every_vector(void **state)
     assert_int_equal(json_array_size(layers), 2);
     json_t *second = json_array_get(layers, 1);
     const json_t *vectors = json_object_get(second, "vectors");
-    assert_int_equal(json_unpack(second, "{s:i, s:b}", "layer", &layer, "stopped_below_min_energy", &below), 0);
+    assert_int_equal(
+        json_unpack(second, "{s:i, s:b}", "layer", &layer, "stopped_below_min_energy", &below), 0);
     assert_true(layer == 7 && below);
     assert_int_equal(json_array_size(vectors), FEWER);
-    assert_int_equal(json_unpack(json_array_get(vectors, 0), "{s:F, s:i, s:i, s:s}", "energy", &energy, "evaluations",
-                                 &evaluations, "starts", &starts, "stop", &stop), 0);
+    assert_int_equal(json_unpack(json_array_get(vectors, 0), "{s:F, s:i, s:i, s:s}", "energy",
+                                 &energy, "evaluations", &evaluations, "starts", &starts, "stop",
+                                 &stop),
+                     0);
     assert_true(energy == 5.25 && evaluations == 11 && starts == 8);
     assert_string_equal(stop, "change");
     int maxima, of_sample;
     double highest, next, sample_highest;
-    assert_int_equal(json_unpack(json_array_get(vectors, 0), "{s:{s:i, s:[F, F!]}, s:{s:i, s:[F]}}", "maxima", "count",
-                                 &maxima, "energies", &highest, &next, "sample_maxima", "count", &of_sample,
-                                 "energies", &sample_highest), 0);
-    assert_true(maxima == 2 && highest == 5.25 && next == 1.5 && of_sample == 20 && sample_highest == 4.5);
-    assert_int_equal(json_array_size(json_object_get(json_object_get(json_array_get(vectors, 0), "sample_maxima"),
-                                                     "energies")), CBE_MAXIMA_LISTED);
+    assert_int_equal(json_unpack(json_array_get(vectors, 0), "{s:{s:i, s:[F, F!]}, s:{s:i, s:[F]}}",
+                                 "maxima", "count", &maxima, "energies", &highest, &next,
+                                 "sample_maxima", "count", &of_sample, "energies", &sample_highest),
+                     0);
+    assert_true(maxima == 2 && highest == 5.25 && next == 1.5 && of_sample == 20 &&
+                sample_highest == 4.5);
+    assert_int_equal(json_array_size(json_object_get(
+                         json_object_get(json_array_get(vectors, 0), "sample_maxima"), "energies")),
+                     CBE_MAXIMA_LISTED);
     const char *start;
     double search_seconds, of_lens, of_runner_up;
     int lens, runner_ups;
     assert_int_equal(json_unpack(second, "{s:F}", "search_seconds", &search_seconds), 0);
-    assert_int_equal(json_unpack(json_array_get(vectors, 0), "{s:s, s:{s:{s:i, s:F}, s:{s:i, s:F} !}}", "start", &start,
-                                 "starts_by_kind", "lens", "starts", &lens, "energy", &of_lens, "runner-up", "starts", &runner_ups,
-                                 "energy", &of_runner_up), 0);
+    assert_int_equal(json_unpack(json_array_get(vectors, 0),
+                                 "{s:s, s:{s:{s:i, s:F}, s:{s:i, s:F} !}}", "start", &start,
+                                 "starts_by_kind", "lens", "starts", &lens, "energy", &of_lens,
+                                 "runner-up", "starts", &runner_ups, "energy", &of_runner_up),
+                     0);
     assert_string_equal(start, "lens");
-    assert_true(search_seconds == 1.25 && lens == 1 && of_lens == 4.5 && runner_ups == 7 && of_runner_up == 0.75);
+    assert_true(search_seconds == 1.25 && lens == 1 && of_lens == 4.5 && runner_ups == 7 &&
+                of_runner_up == 0.75);
     /* JSON has no NaN. */
     assert_true(json_is_null(json_object_get(json_array_get(vectors, 1), "energy")));
     json_decref(root);
@@ -205,7 +229,8 @@ static void save__takes_names_that_are_not_utf8(void **state)
     json_t *root = load_json(folder);
     const json_t *inputs = json_object_get(root, "inputs");
     assert_int_equal(json_array_size(inputs), 1);
-    assert_non_null(strstr(json_string_value(json_object_get(json_array_get(inputs, 0), "path")), "odd\xef\xbf\xbd/"));
+    assert_non_null(strstr(json_string_value(json_object_get(json_array_get(inputs, 0), "path")),
+                           "odd\xef\xbf\xbd/"));
     assert_non_null(json_object_get(json_object_get(root, "options"), "ablation"));
     json_decref(root);
     free(input);
@@ -256,7 +281,8 @@ static void save__that_fails_leaves_earlier_results(void **state)
 
 static void prepare__makes_a_folder_and_refuses_what_is_none(void **state)
 {
-    char *folder = folder_of(state, "new"), *file = file_of(folder, "other"), *below = file_of(file, "x");
+    char *folder = folder_of(state, "new"), *file = file_of(folder, "other"),
+         *below = file_of(file, "x");
     cbe_assert_ok(cbe_result_folder_prepare(folder, &err), &err);
     cbe_assert_ok(cbe_result_folder_prepare(folder, &err), &err); /* and again */
     temp_write(file, "x", 1);

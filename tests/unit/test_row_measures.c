@@ -1,4 +1,5 @@
-/* Measures of single rows against their float64 twin, on every instruction set that this machine has. */
+/* Measures of single rows against their float64 twin, on every instruction set that this machine
+ * has. */
 #include "lens/row_measures.h"
 
 #include <math.h>
@@ -32,9 +33,11 @@ static void compare(size_t n, int64_t label, double absolute, double relative)
         memcpy(reference_row, p, n * sizeof *p);
         memcpy(row, q, n * sizeof *q);
         cbe_row_reference_set(&reference, kernels, n, reference_row, label, got);
-        cbe_assert_close(got, want_final, CBE_N_LENS_MEASURES, absolute, relative, "final, %zu entries, %s", n, kernels->name);
+        cbe_assert_close(got, want_final, CBE_N_LENS_MEASURES, absolute, relative,
+                         "final, %zu entries, %s", n, kernels->name);
         cbe_row_measure(&reference, kernels, n, row, label, got);
-        cbe_assert_close(got, want, CBE_N_LENS_MEASURES, absolute, relative, "lens, %zu entries, %s", n, kernels->name);
+        cbe_assert_close(got, want, CBE_N_LENS_MEASURES, absolute, relative,
+                         "lens, %zu entries, %s", n, kernels->name);
     }
 }
 
@@ -56,8 +59,8 @@ static void measures__meet_the_twin_at_any_length_and_scale(void **state)
             }
 }
 
-/* Where a lens is nearly the model, the divergence is of second order in the difference: sums that were subtracted would
- * leave nothing of it but their rounding. */
+/* Where a lens is nearly the model, the divergence is of second order in the difference: sums that
+ * were subtracted would leave nothing of it but their rounding. */
 static void divergence__of_nearly_the_same_row(void **state)
 {
     (void)state;

@@ -208,7 +208,8 @@ static void open__missing_file_is_an_io_error(void **state)
     assert_null(file);
 }
 
-/* Asserts the error of a damaged file: its code, the byte, the file's name, and a part of the text. */
+/* Asserts the error of a damaged file: its code, the byte, the file's name, and a part of the
+ * text. */
 static void check_refused(const char *what, const char *path, int64_t offset, const char *text)
 {
     cbe_error err = {0};

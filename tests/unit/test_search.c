@@ -1,6 +1,7 @@
 /*
- * The search on objectives whose basis is known: E(v) = v'Mv has the eigenvectors of M, and no other maximum than
- * the first; E(v) = sum of w_i (u_i . v)^4 has a maximum at each u_i, and the basis in the order of w.
+ * The search on objectives whose basis is known: E(v) = v'Mv has the eigenvectors of M, and no
+ * other maximum than the first; E(v) = sum of w_i (u_i . v)^4 has a maximum at each u_i, and the
+ * basis in the order of w.
  */
 #include "cbe/search.h"
 
@@ -26,7 +27,8 @@ typedef struct {
     bool rough;          /* in force: weight i counts rough_factor[i] times */
     double rough_factor[D];
     size_t rough_evaluations;
-    double below;        /* subtracted from every energy: maxima stay where they are, energies change their sign */
+    /* subtracted from every energy: maxima stay where they are, energies change their sign */
+    double below;
     size_t evaluations;
 } known;
 
@@ -65,7 +67,8 @@ static cbe_status eval(cbe_objective *self, size_t m, const double *v, double *e
             for (size_t k = 0; k < D; k++) along += q->axes[i * D + k] * v[j * D + k];
             energy[j] += weight * pow(along, q->power);
             for (size_t k = 0; k < D && grad; k++)
-                grad[j * D + k] += weight * q->power * pow(along, q->power - 1) * q->axes[i * D + k];
+                grad[j * D + k] +=
+                    weight * q->power * pow(along, q->power - 1) * q->axes[i * D + k];
         }
         if (q->nan_everywhere || (q->nan_side && v[j * D] < 0)) energy[j] = NAN;
     }
@@ -76,7 +79,13 @@ static cbe_status eval(cbe_objective *self, size_t m, const double *v, double *e
 
 static known make(int power)
 {
-    known q = {.head = {.hidden_size = D, .max_batch = 4, .eval = eval, .n_tokens = n_tokens, .set_sample = set_sample}, .power = power, .tokens = 10};
+    known q = {.head = {.hidden_size = D,
+                        .max_batch = 4,
+                        .eval = eval,
+                        .n_tokens = n_tokens,
+                        .set_sample = set_sample},
+               .power = power,
+               .tokens = 10};
     cbe_test_random r = {3};
     for (size_t i = 0; i < D; i++) {
         q.values[i] = (double)(D - i) * (double)(D - i);
@@ -104,7 +113,8 @@ static cbe_search_options make_options(size_t n_vectors)
 
 static cbe_error err;
 
-static cbe_basis search(known *q, const cbe_search_options *options, size_t n_candidates, const double *candidates)
+static cbe_basis search(known *q, const cbe_search_options *options, size_t n_candidates,
+                        const double *candidates)
 {
     cbe_basis b = {0};
     cbe_start_kind kinds[D];
@@ -140,7 +150,8 @@ static void assert_is_known(const known *q, const cbe_basis *b, const char *what
         for (size_t k = 0; k < D; k++) cosine += q->axes[j * D + k] * b->vectors[j * D + k];
         cosine = fabs(cosine);
         const double value = q->values[j] - q->below;
-        cbe_assert_close(&b->records[j].energy, &value, 1, 1e-5 * q->below, 1e-5, "%s, vector %zu", what, j);
+        cbe_assert_close(&b->records[j].energy, &value, 1, 1e-5 * q->below, 1e-5, "%s, vector %zu",
+                         what, j);
         cbe_assert_close(&cosine, &one, 1, 1e-4, 0, "%s, cosine of vector %zu", what, j);
     }
 }
@@ -152,8 +163,10 @@ static void assert_energies_are_told(known *q, const cbe_basis *b, const char *w
     for (size_t j = 0; j < b->n_vectors; j++) {
         const cbe_vector_record *r = &b->records[j];
         double energy;
-        cbe_assert_ok(cbe_objective_eval(&q->head, 1, b->vectors + j * D, &energy, NULL, NULL, &err), &err);
-        /* Presets shorten their vectors by 1.2e-7, as PyTorch code does, and energies of up to 81 by twice that share. */
+        cbe_assert_ok(
+            cbe_objective_eval(&q->head, 1, b->vectors + j * D, &energy, NULL, NULL, &err), &err);
+        /* Presets shorten their vectors by 1.2e-7, as PyTorch code does, and energies of up to 81
+         * by twice that share. */
         cbe_assert_close(&r->energy, &energy, 1, 3e-7 * 81, 1e-9, "%s, vector %zu", what, j);
         for (int kind = 0; kind < CBE_N_START_KINDS; kind++)
             if (r->by_kind[kind].starts) assert_true(r->by_kind[kind].energy <= 82 - q->below);
@@ -183,7 +196,8 @@ static void search__finds_the_highest_of_many_maxima(void **state)
 {
     (void)state;
     known q = make(4);
-    /* Near the axes, lowest first; and weights so near each other that order is not the only guide. */
+    /* Near the axes, lowest first; and weights so near each other that order is not the only
+     * guide. */
     double candidates[D * D];
     cbe_test_random r = {5};
     for (size_t i = 0; i < D; i++) {
@@ -194,9 +208,11 @@ static void search__finds_the_highest_of_many_maxima(void **state)
     const cbe_search_options options = make_options(D);
     cbe_basis b = search(&q, &options, D, candidates);
     assert_is_known(&q, &b, "many maxima");
-    for (size_t j = 0; j < D; j++) assert_int_equal(b.records[j].starts, 16); /* what an evaluation costs is unknown */
+    /* what an evaluation costs is unknown */
+    for (size_t j = 0; j < D; j++) assert_int_equal(b.records[j].starts, 16);
     cbe_basis_free(&b);
-    /* One start alone, from the identity's column, does not find them: the objective tells them apart. */
+    /* One start alone, from the identity's column, does not find them: the objective tells them
+     * apart. */
     cbe_search_options seed = make_options(1);
     seed.preset = CBE_PRESET_SEED;
     b = search(&q, &seed, 0, NULL);
@@ -260,8 +276,9 @@ static void search__with_a_sample_returns_energies_of_all_tokens(void **state)
     cbe_basis_free(&b);
 }
 
-/* Rough energies that are near the exact ones but at one maximum, which they make far too low or too high, whichever of the maxima
- * that is. The basis is the exact one, and so are its energies. */
+/* Rough energies that are near the exact ones but at one maximum, which they make far too low or
+ * too high, whichever of the maxima that is. The basis is the exact one, and so are its
+ * energies. */
 static void search__by_rough_energies_ends_at_the_exact_maxima(void **state)
 {
     (void)state;
@@ -272,18 +289,23 @@ static void search__by_rough_energies_ends_at_the_exact_maxima(void **state)
             q.head.set_rough = set_rough;
             q.tokens = 2000;
             q.sample_error = 0.02;
-            for (size_t i = 0; i < D; i++) q.rough_factor[i] = i == at ? wrong[w] : 1 - 0.002 * (double)(i % 3);
+            for (size_t i = 0; i < D; i++)
+                q.rough_factor[i] = i == at ? wrong[w] : 1 - 0.002 * (double)(i % 3);
             const cbe_search_options options = make_options(4);
             char what[64];
-            snprintf(what, sizeof what, "rough energies %g times as high at maximum %zu", wrong[w], at);
+            snprintf(what, sizeof what, "rough energies %g times as high at maximum %zu", wrong[w],
+                     at);
             cbe_basis b = search(&q, &options, 0, NULL);
             assert_false(q.rough);
             assert_true(q.rough_evaluations > 0 && q.rough_evaluations < q.evaluations);
             assert_is_known(&q, &b, what);
             for (size_t j = 0; j < b.n_vectors; j++) {
                 double energy;
-                cbe_assert_ok(cbe_objective_eval(&q.head, 1, b.vectors + j * D, &energy, NULL, NULL, &err), &err);
-                cbe_assert_close(&b.records[j].energy, &energy, 1, 0, 1e-12, "%s, energy %zu", what, j);
+                cbe_assert_ok(
+                    cbe_objective_eval(&q.head, 1, b.vectors + j * D, &energy, NULL, NULL, &err),
+                    &err);
+                cbe_assert_close(&b.records[j].energy, &energy, 1, 0, 1e-12, "%s, energy %zu", what,
+                                 j);
             }
             cbe_basis_free(&b);
         }
@@ -313,8 +335,9 @@ static void search__is_the_same_in_two_runs_and_another_with_another_seed(void *
     cbe_basis_free(&b);
 }
 
-/* Leaps end in the neighbourhood of one maximum and L-BFGS on it: each energy is one of the weights, and few evaluations were
- * needed. The best of the caller's candidates leads to the highest. */
+/* Leaps end in the neighbourhood of one maximum and L-BFGS on it: each energy is one of the
+ * weights, and few evaluations were needed. The best of the caller's candidates leads to the
+ * highest. */
 static void search__of_few_evaluations_leaps_and_climbs(void **state)
 {
     (void)state;
@@ -339,7 +362,8 @@ static void search__of_few_evaluations_leaps_and_climbs(void **state)
         assert_true(b.records[1].by_kind[CBE_FROM_RUNNER_UP].starts >= 1);
         for (size_t j = 0; j < 3; j++) {
             double off = HUGE_VAL;
-            for (size_t i = 0; i < D; i++) off = fmin(off, fabs(b.records[j].energy / q.values[i] - 1));
+            for (size_t i = 0; i < D; i++)
+                off = fmin(off, fabs(b.records[j].energy / q.values[i] - 1));
             assert_true(off <= 2e-3);
             /* 6, 3 and 2 scouts, two leaps each */
             assert_int_equal(sampled ? b.records[j].sample_evaluations : 22, 22);
@@ -355,7 +379,8 @@ static void search__of_few_evaluations_leaps_and_climbs(void **state)
     }
 }
 
-/* With --objective ce a direction's removal may help: energies lie on both sides of zero, or all below it. */
+/* With --objective ce a direction's removal may help: energies lie on both sides of zero, or all
+ * below it. */
 static void search__finds_the_same_vectors_where_energies_are_negative(void **state)
 {
     (void)state;
@@ -378,7 +403,8 @@ static void search__finds_the_same_vectors_where_energies_are_negative(void **st
             cbe_basis b = search(&q, &options, 0, NULL);
             assert_int_equal(b.n_vectors, D);
             assert_energies_are_told(&q, &b, what);
-            if (kind != CBE_N_PRESETS) assert_is_known(&q, &b, what); /* leaps end some way below a maximum */
+            /* leaps end some way below a maximum */
+            if (kind != CBE_N_PRESETS) assert_is_known(&q, &b, what);
             cbe_basis_free(&b);
         }
 }
@@ -436,7 +462,8 @@ static void search__survives_energies_that_are_no_numbers(void **state)
             assert_int_equal(b.n_vectors, D);
             assert_orthonormal_and_falling(&b);
             for (size_t j = 0; j < D && preset == CBE_PRESET_DEFAULT; j++)
-                assert_true(everywhere ? isnan(b.records[j].energy) : isfinite(b.records[j].energy));
+                assert_true(everywhere ? isnan(b.records[j].energy)
+                                       : isfinite(b.records[j].energy));
             assert_true(q.evaluations < 2000 * D);
             cbe_basis_free(&b);
         }
@@ -484,7 +511,8 @@ static void search__ends_a_layer_below_min_energy(void **state)
     cbe_basis_free(&b);
 }
 
-static bool cancel_third(void *context, size_t vector, size_t n_vectors, double energy, size_t evaluations)
+static bool cancel_third(void *context, size_t vector, size_t n_vectors, double energy,
+                         size_t evaluations)
 {
     size_t *calls = context;
     ++*calls;
@@ -517,7 +545,8 @@ static void search__refuses_what_it_cannot_do(void **state)
     cbe_search_options options = make_options(D + 1);
     for (int preset = 0; preset < CBE_N_PRESETS; preset++) {
         options.preset = (cbe_preset)preset;
-        assert_int_equal(cbe_search_layer(&b, &q.head, &options, NULL, NULL, NULL, &err), CBE_ERR_ARG);
+        assert_int_equal(cbe_search_layer(&b, &q.head, &options, NULL, NULL, NULL, &err),
+                         CBE_ERR_ARG);
     }
     options = make_options(1);
     options.n_polished = 0;
@@ -532,7 +561,8 @@ static void search__passes_an_objective_s_error_on(void **state)
     q.fails = true;
     const cbe_search_options options = make_options(2);
     cbe_basis b = {0};
-    assert_int_equal(cbe_search_layer(&b, &q.head, &options, NULL, NULL, NULL, &err), CBE_ERR_NUMERIC);
+    assert_int_equal(cbe_search_layer(&b, &q.head, &options, NULL, NULL, NULL, &err),
+                     CBE_ERR_NUMERIC);
     assert_null(b.vectors);
 }
 

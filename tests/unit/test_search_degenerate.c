@@ -1,6 +1,6 @@
 /*
- * Searches through a lens where there is nothing, or next to nothing, to find: energies of zero, orthonormal vectors,
- * no NaN, and an end.
+ * Searches through a lens where there is nothing, or next to nothing, to find: energies of zero,
+ * orthonormal vectors, no NaN, and an end.
  */
 #include "cbe/search.h"
 
@@ -30,7 +30,11 @@ static void fill(problem *p, size_t d, size_t v, size_t n, cbe_norm norm)
     for (size_t i = 0; i < n * d; i++) p->hidden[i] = (float)cbe_test_normal(&r);
     for (size_t i = 0; i < v * d; i++) p->unembedding[i] = (float)cbe_test_normal(&r);
     for (size_t k = 0; k < d; k++) p->gamma[k] = 1;
-    p->decoder = (cbe_decoder){.hidden_size = d, .vocab_size = v, .norm = norm, .norm_eps = 1e-5, .gamma = p->gamma,
+    p->decoder = (cbe_decoder){.hidden_size = d,
+                               .vocab_size = v,
+                               .norm = norm,
+                               .norm_eps = 1e-5,
+                               .gamma = p->gamma,
                                .unembedding = p->unembedding};
 }
 
@@ -39,11 +43,14 @@ static void check(const problem *p, cbe_ablation ablation, double most, const ch
 {
     int64_t derangement[MOST_N];
     for (size_t i = 0; i < p->n; i++) derangement[i] = (int64_t)((i + 1) % p->n);
-    const cbe_lens_options lens = {.n_tokens = p->n, .ablation = ablation, .kind = CBE_OBJECTIVE_KL,
+    const cbe_lens_options lens = {.n_tokens = p->n,
+                                   .ablation = ablation,
+                                   .kind = CBE_OBJECTIVE_KL,
                                    .derangement = derangement};
     cbe_objective *o = NULL;
     cbe_assert_ok(cbe_lens_objective_create(&o, &p->decoder, &lens, &err), &err);
-    cbe_assert_ok(cbe_lens_objective_set_layer(o, p->hidden, (cbe_translator){NULL, NULL}, &err), &err);
+    cbe_assert_ok(cbe_lens_objective_set_layer(o, p->hidden, (cbe_translator){NULL, NULL}, &err),
+                  &err);
     for (int preset = 0; preset < CBE_N_PRESETS; preset++) {
         cbe_search_options options;
         cbe_search_options_init(&options);
@@ -54,12 +61,14 @@ static void check(const problem *p, cbe_ablation ablation, double most, const ch
         assert_int_equal(b.n_vectors, p->d);
         for (size_t i = 0; i < b.n_vectors; i++) {
             if (!(fabs(b.records[i].energy) <= most))
-                fail_msg("%s, %s, preset %s: energy %g of vector %zu", what, cbe_ablation_name(ablation),
-                         cbe_preset_name((cbe_preset)preset), b.records[i].energy, i);
+                fail_msg("%s, %s, preset %s: energy %g of vector %zu", what,
+                         cbe_ablation_name(ablation), cbe_preset_name((cbe_preset)preset),
+                         b.records[i].energy, i);
             for (size_t j = 0; j <= i; j++) {
                 double dot = 0;
                 const double want = i == j;
-                for (size_t k = 0; k < p->d; k++) dot += b.vectors[i * p->d + k] * b.vectors[j * p->d + k];
+                for (size_t k = 0; k < p->d; k++)
+                    dot += b.vectors[i * p->d + k] * b.vectors[j * p->d + k];
                 cbe_assert_close(&dot, &want, 1, 1e-12, 0, "%s: vectors %zu and %zu", what, i, j);
             }
         }
@@ -77,7 +86,8 @@ static void search__of_states_that_are_all_equal(void **state)
     problem p;
     for (int norm = 0; norm < CBE_N_NORMS; norm++) {
         fill(&p, MOST_D, MOST_V, MOST_N, (cbe_norm)norm);
-        for (size_t i = 1; i < p.n; i++) memcpy(p.hidden + i * p.d, p.hidden, p.d * sizeof *p.hidden);
+        for (size_t i = 1; i < p.n; i++)
+            memcpy(p.hidden + i * p.d, p.hidden, p.d * sizeof *p.hidden);
         check(&p, CBE_ABLATE_MEAN, ZERO, "equal states");
         check(&p, CBE_ABLATE_RESAMPLE, ZERO, "equal states");
         check(&p, CBE_ABLATE_ZERO, 100, "equal states");
@@ -102,7 +112,8 @@ static void search__of_a_constant_unembedding(void **state)
     problem p;
     for (int ablation = 0; ablation < CBE_N_ABLATIONS; ablation++) {
         fill(&p, MOST_D, MOST_V, MOST_N, CBE_NORM_RMS);
-        for (size_t t = 1; t < p.v; t++) memcpy(p.unembedding + t * p.d, p.unembedding, p.d * sizeof *p.unembedding);
+        for (size_t t = 1; t < p.v; t++)
+            memcpy(p.unembedding + t * p.d, p.unembedding, p.d * sizeof *p.unembedding);
         check(&p, (cbe_ablation)ablation, ZERO, "constant unembedding");
         memset(p.unembedding, 0, sizeof p.unembedding);
         check(&p, (cbe_ablation)ablation, ZERO, "unembedding of zeros");
@@ -115,7 +126,8 @@ static void search__of_directions_without_effect(void **state)
     problem p;
     for (int ablation = 0; ablation < CBE_N_ABLATIONS; ablation++) {
         fill(&p, MOST_D, MOST_V, MOST_N, CBE_NORM_RMS);
-        for (size_t i = 0; i < p.n; i++) memset(p.hidden + i * p.d + 2, 0, (p.d - 2) * sizeof *p.hidden);
+        for (size_t i = 0; i < p.n; i++)
+            memset(p.hidden + i * p.d + 2, 0, (p.d - 2) * sizeof *p.hidden);
         check(&p, (cbe_ablation)ablation, 100, "two dimensions used");
     }
 }

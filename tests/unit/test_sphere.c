@@ -28,7 +28,8 @@ static void make_found(cbe_test_random *r, double *found)
     for (size_t j = 0; j < FOUND; j++) {
         const cbe_sphere before = {D, j, found, 0};
         random_vector(r, found + j * D);
-        for (int pass = 0; pass < 2; pass++) cbe_sphere_point(&before, found + j * D, found + j * D);
+        for (int pass = 0; pass < 2; pass++)
+            cbe_sphere_point(&before, found + j * D, found + j * D);
     }
 }
 
@@ -56,7 +57,8 @@ static void point__is_unit_and_orthogonal(void **state)
     for (size_t n = 0; n <= FOUND; n++) {
         const cbe_sphere sphere = {D, n, found, 0};
         random_vector(&r, x);
-        const double length = cbe_sphere_point(&sphere, x, v), one = 1, zero = 0, norm = sqrt(dot(v, v));
+        const double length = cbe_sphere_point(&sphere, x, v), one = 1, zero = 0,
+                     norm = sqrt(dot(v, v));
         cbe_assert_close(&norm, &one, 1, 1e-15, 0, "norm with %zu found", n);
         const double along = dot(x, v);
         cbe_assert_close(&length, &along, 1, 0, 1e-14, "length with %zu found", n);
@@ -131,8 +133,8 @@ static void gradient__meets_central_differences(void **state)
                     largest = fmax(largest, fabs(want[i]));
                 }
                 /* Third derivatives up to D^3 = 729 times h^2 / 6, relative to the length: 1e-8. */
-                cbe_assert_close(got, want, D, 1e-7 * largest, 0, "%zu found, tau %g, length %g", n, taus[t],
-                                 lengths[l]);
+                cbe_assert_close(got, want, D, 1e-7 * largest, 0, "%zu found, tau %g, length %g", n,
+                                 taus[t], lengths[l]);
                 const double along = dot(got, x), zero = 0;
                 if (taus[t] == 0)
                     cbe_assert_close(&along, &zero, 1, 1e-13 * largest * lengths[l], 0, "along x");

@@ -1,4 +1,5 @@
-/* Taking subspaces out of hidden states: PyTorch's values, the normal equations in float64, and vectors that span too little. */
+/* Taking subspaces out of hidden states: PyTorch's values, the normal equations in float64, and
+ * vectors that span too little. */
 #include "cbe/subspace.h"
 
 #include <math.h>
@@ -60,11 +61,13 @@ static void remove__matches_golden(void **state)
             char name[32];
             snprintf(name, sizeof name, "%s.%s", names[i], cbe_ablation_name(modes[mode]));
             float *want = cbe_golden_floats(file, name, NULL);
-            cbe_assert_ok(cbe_subspace_remove(s, m, modes[mode], n, h, derangement, got, &err), &err);
+            cbe_assert_ok(cbe_subspace_remove(s, m, modes[mode], n, h, derangement, got, &err),
+                          &err);
             /* Both are float64 rounded to float32. */
             cbe_assert_close_f32(got, want, count, 1e-7, 2e-7, "%s", name);
             memcpy(got, h, count * sizeof *got);
-            cbe_assert_ok(cbe_subspace_remove(s, m, modes[mode], n, got, derangement, got, &err), &err); /* in place */
+            cbe_assert_ok(cbe_subspace_remove(s, m, modes[mode], n, got, derangement, got, &err),
+                          &err); /* in place */
             cbe_assert_close_f32(got, want, count, 1e-7, 2e-7, "%s in place", name);
             free(want);
         }
@@ -89,8 +92,10 @@ typedef struct {
 static void make(problem *p)
 {
     cbe_test_random r = {7};
-    for (size_t i = 0; i < M * D; i++) p->vectors[i] = cbe_test_normal(&r) * pow(10, (double)(i / D) - 2);
-    for (size_t k = 0; k < D; k++) p->vectors[4 * D + k] = p->vectors[3 * D + k] + 1e-3 * p->vectors[4 * D + k];
+    for (size_t i = 0; i < M * D; i++)
+        p->vectors[i] = cbe_test_normal(&r) * pow(10, (double)(i / D) - 2);
+    for (size_t k = 0; k < D; k++)
+        p->vectors[4 * D + k] = p->vectors[3 * D + k] + 1e-3 * p->vectors[4 * D + k];
     for (size_t i = 0; i < N * D; i++) {
         p->hidden32[i] = (float)(3 * cbe_test_normal(&r) + 2);
         p->hidden[i] = (double)p->hidden32[i];
@@ -119,14 +124,19 @@ static void remove__matches_the_normal_equations_at_every_rank(void **state)
     for (size_t mode = 0; mode < 3; mode++)
         for (size_t rank = 1; rank <= M; rank++) {
             cbe_subspace_ref(rank, D, p.vectors, modes[mode], N, p.hidden, p.derangement, want);
-            cbe_assert_ok(cbe_subspace_remove(s, rank, modes[mode], N, p.hidden32, p.derangement, got, &err), &err);
+            cbe_assert_ok(
+                cbe_subspace_remove(s, rank, modes[mode], N, p.hidden32, p.derangement, got, &err),
+                &err);
             for (size_t i = 0; i < N * D; i++) {
                 const double x = (double)got[i];
                 /* float32's rounding, and what the nearly parallel pair's normal equations lose */
-                cbe_assert_close(&x, &want[i], 1, 2e-7, 1e-6, "mode %zu, rank %zu, number %zu", mode, rank, i);
+                cbe_assert_close(&x, &want[i], 1, 2e-7, 1e-6, "mode %zu, rank %zu, number %zu",
+                                 mode, rank, i);
             }
             omp_set_num_threads(1);
-            cbe_assert_ok(cbe_subspace_remove(s, rank, modes[mode], N, p.hidden32, p.derangement, one, &err), &err);
+            cbe_assert_ok(
+                cbe_subspace_remove(s, rank, modes[mode], N, p.hidden32, p.derangement, one, &err),
+                &err);
             omp_set_num_threads(threads);
             assert_memory_equal(one, got, sizeof got);
         }
@@ -140,7 +150,8 @@ static double removed(const cbe_subspace *s, size_t rank, const problem *p)
 {
     float got[N * D];
     double sum = 0;
-    cbe_assert_ok(cbe_subspace_remove(s, rank, CBE_ABLATE_MEAN, N, p->hidden32, NULL, got, &err), &err);
+    cbe_assert_ok(cbe_subspace_remove(s, rank, CBE_ABLATE_MEAN, N, p->hidden32, NULL, got, &err),
+                  &err);
     for (size_t i = 0; i < N * D; i++) sum += pow((double)got[i] - p->hidden[i], 2) / N;
     return sum;
 }
@@ -156,7 +167,8 @@ static void principal__components_remove_most(void **state)
             p.hidden32[i * D + k] += 30 * (float)(sin(5.0 * (double)i) * p.vectors[2 * D + k]);
             p.hidden[i * D + k] = (double)p.hidden32[i * D + k];
         }
-    cbe_assert_ok(cbe_subspace_principal(&principal, M, D, CBE_ABLATE_MEAN, N, p.hidden32, NULL, &err), &err);
+    cbe_assert_ok(
+        cbe_subspace_principal(&principal, M, D, CBE_ABLATE_MEAN, N, p.hidden32, NULL, &err), &err);
     double along = 0, length = 0;
     for (size_t k = 0; k < D; k++) {
         along += p.vectors[2 * D + k] * cbe_subspace_basis(principal)[k];
@@ -165,17 +177,22 @@ static void principal__components_remove_most(void **state)
     assert_true(along * along > 0.999 * length);
     for (uint64_t seed = 0; seed < 5; seed++) {
         cbe_assert_ok(cbe_subspace_random(&random, M, D, seed, &err), &err);
-        for (size_t rank = 1; rank <= M; rank++) assert_true(removed(random, rank, &p) < removed(principal, rank, &p));
+        for (size_t rank = 1; rank <= M; rank++)
+            assert_true(removed(random, rank, &p) < removed(principal, rank, &p));
         cbe_subspace_free(random);
     }
     /* All of them take away everything. */
-    cbe_assert_ok(cbe_subspace_principal(&whole, D, D, CBE_ABLATE_ZERO, N, p.hidden32, NULL, &err), &err);
+    cbe_assert_ok(cbe_subspace_principal(&whole, D, D, CBE_ABLATE_ZERO, N, p.hidden32, NULL, &err),
+                  &err);
     float got[N * D];
-    cbe_assert_ok(cbe_subspace_remove(whole, D, CBE_ABLATE_ZERO, N, p.hidden32, NULL, got, &err), &err);
+    cbe_assert_ok(cbe_subspace_remove(whole, D, CBE_ABLATE_ZERO, N, p.hidden32, NULL, got, &err),
+                  &err);
     for (size_t i = 0; i < N * D; i++) assert_true(fabs((double)got[i]) < 1e-11);
     cbe_subspace_free(whole);
     cbe_subspace_free(principal);
-    cbe_assert_ok(cbe_subspace_principal(&principal, 1, D, CBE_ABLATE_RESAMPLE, N, p.hidden32, p.derangement, &err), &err);
+    cbe_assert_ok(cbe_subspace_principal(&principal, 1, D, CBE_ABLATE_RESAMPLE, N, p.hidden32,
+                                         p.derangement, &err),
+                  &err);
     cbe_subspace_free(principal);
 }
 
@@ -183,15 +200,18 @@ static void random__follows_the_seed(void **state)
 {
     (void)state;
     cbe_subspace *s[3];
-    for (uint64_t i = 0; i < 3; i++) cbe_assert_ok(cbe_subspace_random(&s[i], M, D, i / 2, &err), &err);
+    for (uint64_t i = 0; i < 3; i++)
+        cbe_assert_ok(cbe_subspace_random(&s[i], M, D, i / 2, &err), &err);
     assert_memory_equal(cbe_subspace_basis(s[0]), cbe_subspace_basis(s[1]), M * D * sizeof(double));
-    assert_memory_not_equal(cbe_subspace_basis(s[0]), cbe_subspace_basis(s[2]), M * D * sizeof(double));
+    assert_memory_not_equal(cbe_subspace_basis(s[0]), cbe_subspace_basis(s[2]),
+                            M * D * sizeof(double));
     for (int i = 0; i < 3; i++) cbe_subspace_free(s[i]);
 }
 
 static void expect(cbe_status got, cbe_status want, const char *words)
 {
-    if (got != want || !strstr(err.message, words)) fail_msg("status %d, '%s' lacks '%s'", got, err.message, words);
+    if (got != want || !strstr(err.message, words))
+        fail_msg("status %d, '%s' lacks '%s'", got, err.message, words);
 }
 
 static void bad_vectors__are_named(void **state)
@@ -201,18 +221,23 @@ static void bad_vectors__are_named(void **state)
     make(&p);
     cbe_subspace *s = NULL;
     expect(cbe_subspace_create(&s, 0, D, p.vectors, &err), CBE_ERR_ARG, "0 vectors");
-    expect(cbe_subspace_create(&s, D + 1, D, p.vectors, &err), CBE_ERR_ARG, "25 vectors cannot be independent in 24");
+    expect(cbe_subspace_create(&s, D + 1, D, p.vectors, &err), CBE_ERR_ARG,
+           "25 vectors cannot be independent in 24");
     memset(p.vectors + D, 0, D * sizeof *p.vectors);
-    expect(cbe_subspace_create(&s, M, D, p.vectors, &err), CBE_ERR_ARG, "vector 1 of the subspace is 0");
+    expect(cbe_subspace_create(&s, M, D, p.vectors, &err), CBE_ERR_ARG,
+           "vector 1 of the subspace is 0");
     make(&p);
     for (size_t k = 0; k < D; k++) /* as near as float32 comes */
         p.vectors[3 * D + k] = (double)(float)(2 * p.vectors[k] - 0.5 * p.vectors[2 * D + k]);
-    expect(cbe_subspace_create(&s, M, D, p.vectors, &err), CBE_ERR_ARG, "vector 3 of the subspace is a combination");
+    expect(cbe_subspace_create(&s, M, D, p.vectors, &err), CBE_ERR_ARG,
+           "vector 3 of the subspace is a combination");
     make(&p);
     p.vectors[2 * D + 5] = INFINITY;
-    expect(cbe_subspace_create(&s, M, D, p.vectors, &err), CBE_ERR_NUMERIC, "vector 2 of the subspace has NaN");
+    expect(cbe_subspace_create(&s, M, D, p.vectors, &err), CBE_ERR_NUMERIC,
+           "vector 2 of the subspace has NaN");
     p.vectors[2 * D + 5] = NAN;
-    expect(cbe_subspace_create(&s, M, D, p.vectors, &err), CBE_ERR_NUMERIC, "vector 2 of the subspace has NaN");
+    expect(cbe_subspace_create(&s, M, D, p.vectors, &err), CBE_ERR_NUMERIC,
+           "vector 2 of the subspace has NaN");
     assert_null(s);
     for (int sign = 0; sign < 2; sign++) { /* but length is none of its business */
         make(&p);
@@ -232,18 +257,23 @@ static void bad_tokens__are_named(void **state)
     float out[N * D] = {0};
     const float untouched[N * D] = {0};
     cbe_assert_ok(cbe_subspace_create(&s, M, D, p.vectors, &err), &err);
-    expect(cbe_subspace_remove(s, M + 1, CBE_ABLATE_ZERO, N, p.hidden32, NULL, out, &err), CBE_ERR_ARG, "not the rank 6");
-    expect(cbe_subspace_remove(s, M, CBE_ABLATE_OPTIMAL, N, p.hidden32, NULL, out, &err), CBE_ERR_UNSUPPORTED, "optimal");
-    expect(cbe_subspace_remove(s, M, CBE_ABLATE_MEAN, 1, p.hidden32, NULL, out, &err), CBE_ERR_ARG, "at least 2 tokens");
+    expect(cbe_subspace_remove(s, M + 1, CBE_ABLATE_ZERO, N, p.hidden32, NULL, out, &err),
+           CBE_ERR_ARG, "not the rank 6");
+    expect(cbe_subspace_remove(s, M, CBE_ABLATE_OPTIMAL, N, p.hidden32, NULL, out, &err),
+           CBE_ERR_UNSUPPORTED, "optimal");
+    expect(cbe_subspace_remove(s, M, CBE_ABLATE_MEAN, 1, p.hidden32, NULL, out, &err), CBE_ERR_ARG,
+           "at least 2 tokens");
     p.derangement[3] = 3;
-    expect(cbe_subspace_remove(s, M, CBE_ABLATE_RESAMPLE, N, p.hidden32, p.derangement, out, &err), CBE_ERR_ARG,
-           "derangement[3] = 3");
+    expect(cbe_subspace_remove(s, M, CBE_ABLATE_RESAMPLE, N, p.hidden32, p.derangement, out, &err),
+           CBE_ERR_ARG, "derangement[3] = 3");
     p.derangement[3] = N;
-    expect(cbe_subspace_remove(s, M, CBE_ABLATE_RESAMPLE, N, p.hidden32, p.derangement, out, &err), CBE_ERR_ARG,
-           "derangement[3] = 40");
+    expect(cbe_subspace_remove(s, M, CBE_ABLATE_RESAMPLE, N, p.hidden32, p.derangement, out, &err),
+           CBE_ERR_ARG, "derangement[3] = 40");
     p.hidden32[11 * D + 1] = NAN;
-    expect(cbe_subspace_remove(s, M, CBE_ABLATE_ZERO, N, p.hidden32, NULL, out, &err), CBE_ERR_NUMERIC, "token 11");
-    expect(cbe_subspace_principal(&s, M, D, CBE_ABLATE_ZERO, N, p.hidden32, NULL, &err), CBE_ERR_NUMERIC, "not finite");
+    expect(cbe_subspace_remove(s, M, CBE_ABLATE_ZERO, N, p.hidden32, NULL, out, &err),
+           CBE_ERR_NUMERIC, "token 11");
+    expect(cbe_subspace_principal(&s, M, D, CBE_ABLATE_ZERO, N, p.hidden32, NULL, &err),
+           CBE_ERR_NUMERIC, "not finite");
     assert_memory_equal(out, untouched, sizeof out);
     cbe_subspace_free(s);
 }
@@ -259,8 +289,11 @@ static void subspace__survives_every_failed_allocation(void **state)
         cbe_subspace *s = NULL, *principal = NULL;
         cbe_memory_fail_after((long)failures);
         st = cbe_subspace_create(&s, M, D, p.vectors, &err);
-        if (st == CBE_OK) st = cbe_subspace_principal(&principal, M, D, CBE_ABLATE_MEAN, N, p.hidden32, NULL, &err);
-        if (st == CBE_OK) st = cbe_subspace_remove(s, M, CBE_ABLATE_MEAN, N, p.hidden32, NULL, out, &err);
+        if (st == CBE_OK)
+            st = cbe_subspace_principal(&principal, M, D, CBE_ABLATE_MEAN, N, p.hidden32, NULL,
+                                        &err);
+        if (st == CBE_OK)
+            st = cbe_subspace_remove(s, M, CBE_ABLATE_MEAN, N, p.hidden32, NULL, out, &err);
         cbe_memory_fail_after(-1);
         cbe_subspace_free(s);
         cbe_subspace_free(principal);

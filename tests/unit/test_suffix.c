@@ -1,6 +1,6 @@
 /*
- * The blocks of each family forward and back: hidden states against the plain twin, gradients against its central
- * differences along random directions, in float64.
+ * The blocks of each family forward and back: hidden states against the plain twin, gradients
+ * against its central differences along random directions, in float64.
  */
 #include "support/assert_close.h"
 
@@ -61,7 +61,8 @@ static void free_problem(problem *p)
 }
 
 /* Hidden states and gradient of one run of the suffix from `first`; to free(). */
-static void run(const problem *p, const cbe_model *model, size_t first, cbe_suffix_way_back way_back, float *hidden, float *grad)
+static void run(const problem *p, const cbe_model *model, size_t first,
+                cbe_suffix_way_back way_back, float *hidden, float *grad)
 {
     const size_t size = p->n * p->d;
     const cbe_suffix_options options = {first / 2, p->length, p->n_sequences, way_back};
@@ -79,7 +80,8 @@ static void run(const problem *p, const cbe_model *model, size_t first, cbe_suff
     cbe_suffix_free(s);
 }
 
-/* The scalar when hidden_states.first moves by t along a direction, by the twin; work: (n_layers + 1 - first, n, d). */
+/* The scalar when hidden_states.first moves by t along a direction, by the twin; work: (n_layers +
+ * 1 - first, n, d). */
 static double moved(const problem *p, size_t first, double t, size_t salt, double *work)
 {
     const size_t size = p->n * p->d;
@@ -91,7 +93,8 @@ static double moved(const problem *p, size_t first, double t, size_t salt, doubl
     return sum;
 }
 
-/* Measured: 3e-6 of the gradient's length for the worst of them; hidden states as in test_forward.c. */
+/* Measured: 3e-6 of the gradient's length for the worst of them; hidden states as in
+ * test_forward.c. */
 static void compare(const problem *p, size_t first, const char *name)
 {
     const size_t size = p->n * p->d;
@@ -110,10 +113,12 @@ static void compare(const problem *p, size_t first, const char *name)
     }
     for (size_t salt = 10; salt < 14; salt++) {
         const double step = 1e-5;
-        const double want = (moved(p, first, step, salt, work) - moved(p, first, -step, salt, work)) / (2 * step);
+        const double want =
+            (moved(p, first, step, salt, work) - moved(p, first, -step, salt, work)) / (2 * step);
         double got = 0;
         for (size_t i = 0; i < size; i++) got += (double)grad[i] * noise(i, salt);
-        cbe_assert_close(&got, &want, 1, 2e-5 * sqrt(length), 0, "gradient, %s from block %zu", name, first);
+        cbe_assert_close(&got, &want, 1, 2e-5 * sqrt(length), 0, "gradient, %s from block %zu",
+                         name, first);
     }
     free(hidden);
     free(work);
@@ -127,7 +132,8 @@ static void suffix__matches_finite_differences(void **state)
     free_problem(&p);
 }
 
-/* Panels that end inside sequences, blocks of queries that end inside panels; windows and key blocks. */
+/* Panels that end inside sequences, blocks of queries that end inside panels; windows and key
+ * blocks. */
 static void suffix__matches_finite_differences_for_long_sequences(void **state)
 {
     (void)state;
@@ -198,7 +204,8 @@ static void suffix__names_its_memory(void **state)
     (void)state;
     char *path = cbe_golden_path("models/gemma2");
     cbe_model *model = open_model(path);
-    const cbe_suffix_options keep = {0, 64, 4, CBE_SUFFIX_ALL}, recompute = {0, 64, 4, CBE_SUFFIX_INPUTS},
+    const cbe_suffix_options keep = {0, 64, 4, CBE_SUFFIX_ALL},
+                             recompute = {0, 64, 4, CBE_SUFFIX_INPUTS},
                              forward = {0, 64, 4, CBE_SUFFIX_FORWARD};
     const size_t kept = cbe_suffix_bytes(model, &keep), less = cbe_suffix_bytes(model, &recompute);
     const size_t least = cbe_suffix_bytes(model, &forward);
@@ -231,9 +238,11 @@ int main(void)
     };
     for (size_t i = 0; i < N_NAMES; i++) {
         snprintf(titles[i], sizeof titles[i], "%.40s__matches_finite_differences", names[i]);
-        tests[i] = (struct CMUnitTest){titles[i], suffix__matches_finite_differences, NULL, NULL, names[i]};
+        tests[i] = (struct CMUnitTest){titles[i], suffix__matches_finite_differences, NULL, NULL,
+                                       names[i]};
     }
     for (size_t i = 0; i < 3; i++)
-        tests[N_NAMES + 3 + i] = (struct CMUnitTest){same_bits[i], suffix__has_the_same_bits_in_every_way, NULL, NULL, same_bits[i]};
+        tests[N_NAMES + 3 + i] = (struct CMUnitTest){
+            same_bits[i], suffix__has_the_same_bits_in_every_way, NULL, NULL, same_bits[i]};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

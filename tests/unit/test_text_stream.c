@@ -1,4 +1,5 @@
-/* Texts as streams: files that grow, files without a size, pipes that deliver in any pieces, plain or compressed; and what was read. */
+/* Texts as streams: files that grow, files without a size, pipes that deliver in any pieces, plain
+ * or compressed; and what was read. */
 #include "io/text_stream.h"
 
 #include <fcntl.h>
@@ -26,7 +27,9 @@ static size_t read_some(cbe_text_stream *stream, char *out, size_t most, size_t 
 {
     size_t size = 0, n;
     while (size < most && !cbe_text_stream_ended(stream)) {
-        cbe_assert_ok(cbe_text_stream_read(stream, out + size, part < most - size ? part : most - size, &n, &err), &err);
+        cbe_assert_ok(cbe_text_stream_read(stream, out + size,
+                                           part < most - size ? part : most - size, &n, &err),
+                      &err);
         size += n;
     }
     return size;
@@ -109,8 +112,10 @@ static void write_all(int fd, const char *data, size_t size)
     }
 }
 
-/* A child opens the named pipe and writes into it, in pieces that it ends by waiting now and then. */
-static void check_pipe(void **state, const char *data, size_t size, size_t piece, const char *want, size_t want_size)
+/* A child opens the named pipe and writes into it, in pieces that it ends by waiting now and
+ * then. */
+static void check_pipe(void **state, const char *data, size_t size, size_t piece, const char *want,
+                       size_t want_size)
 {
     char *got = malloc(want_size + 1);
     cbe_text_stream *stream = NULL;
@@ -121,7 +126,8 @@ static void check_pipe(void **state, const char *data, size_t size, size_t piece
     if (child == 0) {
         const int fd = open(path, O_WRONLY);
         for (size_t at = 0; at < size; at += piece) {
-            if (at == piece) nanosleep(&(struct timespec){0, 300000000}, NULL); /* longer than a reader waits at once */
+            /* longer than a reader waits at once */
+            if (at == piece) nanosleep(&(struct timespec){0, 300000000}, NULL);
             write_all(fd, data + at, size - at < piece ? size - at : piece);
         }
         _exit(0);
@@ -148,7 +154,8 @@ static void pipe__plain_or_compressed_gives_the_text(void **state)
     z.next_out = (Bytef *)gzip;
     z.avail_out = sizeof gzip;
     assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
-    const size_t gzip_size = sizeof gzip - z.avail_out, zstd_size = ZSTD_compress(zstandard, sizeof zstandard, text, SIZE, 3);
+    const size_t gzip_size = sizeof gzip - z.avail_out,
+                 zstd_size = ZSTD_compress(zstandard, sizeof zstandard, text, SIZE, 3);
     deflateEnd(&z);
     assert_false(ZSTD_isError(zstd_size));
     check_pipe(state, text, SIZE, 1 << 15, text, SIZE);
@@ -184,7 +191,8 @@ static void pipe__that_has_nothing_returns_after_a_moment(void **state)
 static void open__says_what_is_wrong(void **state)
 {
     cbe_text_stream *stream = NULL;
-    assert_int_equal(cbe_text_stream_open(&stream, temp_path(state, "absent"), false, &err), CBE_ERR_IO);
+    assert_int_equal(cbe_text_stream_open(&stream, temp_path(state, "absent"), false, &err),
+                     CBE_ERR_IO);
     assert_non_null(strstr(err.message, "absent: cannot be opened: No such file"));
     assert_int_equal(cbe_text_stream_open(&stream, *state, false, &err), CBE_ERR_IO);
     assert_non_null(strstr(err.message, "is a directory"));

@@ -1,8 +1,9 @@
 /*
- * test_tokenizer.c - golden cases of tokenizers, from both kinds of files, special tokens, hostile vocabularies.
+ * test_tokenizer.c - golden cases of tokenizers, from both kinds of files, special tokens, hostile
+ * vocabularies.
  *
- * The golden cases were made by Hugging Face's tokenizers; tests/tools/make_tokenizer_gguf.py made the
- * small GGUF files. SmolLM2's cases need its own file, see support/smollm2.h.
+ * The golden cases were made by Hugging Face's tokenizers; tests/tools/make_tokenizer_gguf.py made
+ * the small GGUF files. SmolLM2's cases need its own file, see support/smollm2.h.
  */
 #include "support/assert_close.h"
 
@@ -125,7 +126,8 @@ static void expect_golden(const char *model_path, const char *golden_path, size_
     cbe_tokenizer_free(tokenizer);
 }
 
-/* A tokenizer.json; in_gguf: the same in a GGUF file beside it. lossless: every text comes back as it was. */
+/* A tokenizer.json; in_gguf: the same in a GGUF file beside it. lossless: every text comes back as
+ * it was. */
 static const struct {
     const char *name;
     size_t n_cases;

@@ -1,5 +1,6 @@
 /*
- * test_tokenizer_json.c - which files of a folder say what, parts that are not read, and damaged files.
+ * test_tokenizer_json.c - which files of a folder say what, parts that are not read, and damaged
+ * files.
  *
  * What each part does is in the golden cases of test_tokenizer.c.
  */
@@ -96,8 +97,12 @@ static void json__parts_that_are_not_read_are_named(void **state)
          "not in the vocabulary"},
         {{.model = "{\"type\": \"WordPiece\", \"vocab\": {}}"}, CBE_ERR_UNSUPPORTED, "'WordPiece'"},
         {{.model = "null"}, CBE_ERR_FORMAT, "no object 'model'"},
-        {{.model = "{\"type\": \"BPE\", \"vocab\": {}, \"merges\": []}", .added = "[]"}, CBE_ERR_FORMAT, "vocabulary is empty"},
-        {{.model = "{\"type\": \"BPE\", \"vocab\": {\"a\": 70000}, \"merges\": []}"}, CBE_ERR_FORMAT, "ids up to 70000"},
+        {{.model = "{\"type\": \"BPE\", \"vocab\": {}, \"merges\": []}", .added = "[]"},
+         CBE_ERR_FORMAT,
+         "vocabulary is empty"},
+        {{.model = "{\"type\": \"BPE\", \"vocab\": {\"a\": 70000}, \"merges\": []}"},
+         CBE_ERR_FORMAT,
+         "ids up to 70000"},
         {{.model = "{\"type\": \"BPE\", \"vocab\": [], \"merges\": []}"},
          CBE_ERR_FORMAT,
          "model.vocab"},

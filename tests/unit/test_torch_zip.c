@@ -1,6 +1,7 @@
 /*
- * Reading what torch.save writes (tests/golden/torch): every way in which it has written a state dict, and hostile files,
- * none of which may be read or run; writing, and that a file so written is what PyTorch maps.
+ * Reading what torch.save writes (tests/golden/torch): every way in which it has written a state
+ * dict, and hostile files, none of which may be read or run; writing, and that a file so written is
+ * what PyTorch maps.
  */
 #include <math.h>
 #include <stdio.h>
@@ -20,7 +21,8 @@
 
 static cbe_error err;
 
-/* All that torch.save has written, in PyTorch 1.6 or later; the first is read in other tests too. */
+/* All that torch.save has written, in PyTorch 1.6 or later; the first is read in other tests
+ * too. */
 static const char *const good[] = {
     "plain",
     "dict",
@@ -64,13 +66,17 @@ static const struct {
     {"compressed_storage", CBE_ERR_FORMAT, "entry 'archive/data/0' is compressed"},
     {"data_damaged", CBE_ERR_FORMAT, "'0.weight' is truncated or damaged"},
     {"dict_in_itself", CBE_ERR_FORMAT, "entry 'x' is a dict, a state dict holds tensors only"},
-    {"dotted_name", CBE_ERR_FORMAT, "refused: the pickle names 'collections.OrderedDict.__init__.__globals__'"},
-    {"doubled_tuples", CBE_ERR_FORMAT, "entry '0.weight' is a tuple, a state dict holds tensors only"},
+    {"dotted_name", CBE_ERR_FORMAT,
+     "refused: the pickle names 'collections.OrderedDict.__init__.__globals__'"},
+    {"doubled_tuples", CBE_ERR_FORMAT,
+     "entry '0.weight' is a tuple, a state dict holds tensors only"},
     {"dup", CBE_ERR_FORMAT, "refused: opcode DUP "},
     {"empty", CBE_ERR_FORMAT, "not a pickle of protocol 2 or later"},
     {"empty_file", CBE_ERR_FORMAT, "is not a zip archive, as torch.save writes"},
-    {"entry_is_a_number", CBE_ERR_FORMAT, "entry '0.weight' is an integer, a state dict holds tensors only"},
-    {"entry_is_a_storage", CBE_ERR_FORMAT, "entry '0.weight' is a storage, a state dict holds tensors only"},
+    {"entry_is_a_number", CBE_ERR_FORMAT,
+     "entry '0.weight' is an integer, a state dict holds tensors only"},
+    {"entry_is_a_storage", CBE_ERR_FORMAT,
+     "entry '0.weight' is a storage, a state dict holds tensors only"},
     {"expanded", CBE_ERR_FORMAT, "more elements than the file has bytes"},
     {"ext1", CBE_ERR_FORMAT, "refused: opcode EXT1 "},
     {"ext2", CBE_ERR_FORMAT, "refused: opcode EXT2 "},
@@ -79,21 +85,31 @@ static const struct {
     {"frame_too_long", CBE_ERR_FORMAT, "truncated: a frame is longer than the pickle"},
     {"frozenset", CBE_ERR_FORMAT, "refused: opcode FROZENSET "},
     {"get", CBE_ERR_FORMAT, "refused: opcode GET "},
-    {"git_lfs", CBE_ERR_FORMAT, "is a Git LFS pointer, not the data: run 'git lfs pull' in its folder"},
+    {"git_lfs", CBE_ERR_FORMAT,
+     "is a Git LFS pointer, not the data: run 'git lfs pull' in its folder"},
     {"global_without_end", CBE_ERR_FORMAT, "truncated: the pickle ends inside an opcode"},
-    {"id_is_text", CBE_ERR_FORMAT, "a persistent id is not ('storage', type, key, device, number of elements)"},
-    {"id_of_a_function", CBE_ERR_FORMAT, "a persistent id is not ('storage', type, key, device, number of elements)"},
-    {"id_of_a_number", CBE_ERR_FORMAT, "a persistent id is not ('storage', type, key, device, number of elements)"},
-    {"id_of_another_tag", CBE_ERR_FORMAT, "a persistent id is not ('storage', type, key, device, number of elements)"},
-    {"id_too_short", CBE_ERR_FORMAT, "a persistent id is not ('storage', type, key, device, number of elements)"},
+    {"id_is_text", CBE_ERR_FORMAT,
+     "a persistent id is not ('storage', type, key, device, number of elements)"},
+    {"id_of_a_function", CBE_ERR_FORMAT,
+     "a persistent id is not ('storage', type, key, device, number of elements)"},
+    {"id_of_a_number", CBE_ERR_FORMAT,
+     "a persistent id is not ('storage', type, key, device, number of elements)"},
+    {"id_of_another_tag", CBE_ERR_FORMAT,
+     "a persistent id is not ('storage', type, key, device, number of elements)"},
+    {"id_too_short", CBE_ERR_FORMAT,
+     "a persistent id is not ('storage', type, key, device, number of elements)"},
     {"importlib", CBE_ERR_FORMAT, "refused: the pickle names 'importlib.import_module'"},
     {"inst", CBE_ERR_FORMAT, "refused: opcode INST "},
     {"items_of_a_tuple", CBE_ERR_FORMAT, "items are set of something that is no dict"},
     {"key_alone", CBE_ERR_FORMAT, "a key without a value"},
-    {"key_is_a_number", CBE_ERR_FORMAT, "a key of its pickle is not a string of 1 to 256 characters without blanks"},
-    {"key_with_a_zero", CBE_ERR_FORMAT, "a key of its pickle is not a string of 1 to 256 characters without blanks"},
-    {"larger_than_its_file", CBE_ERR_FORMAT, "entries of the archive overlap, or are larger than the file"},
-    {"legacy", CBE_ERR_UNSUPPORTED, "format from before 1.6; save it again with a newer one: torch.save(torch.load("},
+    {"key_is_a_number", CBE_ERR_FORMAT,
+     "a key of its pickle is not a string of 1 to 256 characters without blanks"},
+    {"key_with_a_zero", CBE_ERR_FORMAT,
+     "a key of its pickle is not a string of 1 to 256 characters without blanks"},
+    {"larger_than_its_file", CBE_ERR_FORMAT,
+     "entries of the archive overlap, or are larger than the file"},
+    {"legacy", CBE_ERR_UNSUPPORTED,
+     "format from before 1.6; save it again with a newer one: torch.save(torch.load("},
     {"list", CBE_ERR_FORMAT, "refused: opcode EMPTY_LIST "},
     {"long4", CBE_ERR_FORMAT, "refused: opcode LONG4 "},
     {"long_of_9_bytes", CBE_ERR_FORMAT, "an integer of more than 64 bits"},
@@ -112,11 +128,14 @@ static const struct {
     {"no_stop", CBE_ERR_FORMAT, "truncated: the pickle ends inside an opcode"},
     {"no_value", CBE_ERR_FORMAT, "the pickle does not end with one value"},
     {"not_zip", CBE_ERR_FORMAT, "is not a zip archive, as torch.save writes"},
-    {"numpy_reconstruct", CBE_ERR_FORMAT, "refused: the pickle names 'numpy.core.multiarray._reconstruct'"},
+    {"numpy_reconstruct", CBE_ERR_FORMAT,
+     "refused: the pickle names 'numpy.core.multiarray._reconstruct'"},
     {"obj", CBE_ERR_FORMAT, "refused: opcode OBJ "},
     {"offset_huge", CBE_ERR_FORMAT,
-     "tensor '0.weight' leaves its storage: its last element is number 9223372036854775807 + 8, the storage has 9"},
-    {"offset_negative", CBE_ERR_FORMAT, "tensor '0.weight': a negative offset or length of its storage"},
+     "tensor '0.weight' leaves its storage: its last element is number 9223372036854775807 + 8, "
+     "the storage has 9"},
+    {"offset_negative", CBE_ERR_FORMAT,
+     "tensor '0.weight': a negative offset or length of its storage"},
     {"offset_out", CBE_ERR_FORMAT,
      "tensor '0.weight' leaves its storage: its last element is number 1 + 8, the storage has 9"},
     {"open_mark", CBE_ERR_FORMAT, "the pickle does not end with one value"},
@@ -133,8 +152,10 @@ static const struct {
     {"protocol_6", CBE_ERR_FORMAT, "the pickle's protocol is not one of 2 to 5"},
     {"protocol_later", CBE_ERR_FORMAT, "PROTO stands elsewhere than at the start"},
     {"python2_builtin", CBE_ERR_FORMAT, "refused: the pickle names '__builtin__.eval'"},
-    {"rebuild_from_type", CBE_ERR_FORMAT, "refused: the pickle names 'torch._tensor._rebuild_from_type_v2'"},
-    {"rebuild_tensor_v3", CBE_ERR_FORMAT, "refused: the pickle names 'torch._utils._rebuild_tensor_v3'"},
+    {"rebuild_from_type", CBE_ERR_FORMAT,
+     "refused: the pickle names 'torch._tensor._rebuild_from_type_v2'"},
+    {"rebuild_tensor_v3", CBE_ERR_FORMAT,
+     "refused: the pickle names 'torch._utils._rebuild_tensor_v3'"},
     {"reduce_no_tuple", CBE_ERR_FORMAT, "REDUCE without a tuple of arguments"},
     {"reduce_storage", CBE_ERR_FORMAT, "refused: REDUCE calls torch.FloatStorage"},
     {"reduce_string", CBE_ERR_FORMAT, "refused: REDUCE calls a string"},
@@ -142,17 +163,22 @@ static const struct {
     {"runpy", CBE_ERR_FORMAT, "refused: the pickle names 'runpy._run_code'"},
     {"set", CBE_ERR_FORMAT, "refused: opcode EMPTY_SET "},
     {"shared_by_many", CBE_ERR_FORMAT, "more elements than the file has bytes"},
-    {"size_negative", CBE_ERR_FORMAT, "tensor '0.weight': a size or stride that is negative or no integer"},
-    {"size_of_text", CBE_ERR_FORMAT, "tensor '0.weight': a size or stride that is negative or no integer"},
+    {"size_negative", CBE_ERR_FORMAT,
+     "tensor '0.weight': a size or stride that is negative or no integer"},
+    {"size_of_text", CBE_ERR_FORMAT,
+     "tensor '0.weight': a size or stride that is negative or no integer"},
     {"size_overflows", CBE_ERR_FORMAT, "tensor '0.weight': its size or strides overflow"},
     {"spread", CBE_ERR_FORMAT,
      "tensor '0.weight' is spread over 2000 elements of its storage: save it with .contiguous()"},
     {"stack_global_of_numbers", CBE_ERR_FORMAT, "STACK_GLOBAL needs two strings"},
     {"storage_huge", CBE_ERR_FORMAT,
-     "tensor '0.weight': its storage has 36 bytes, its pickle says 4611686018427387904 elements of 4"},
+     "tensor '0.weight': its storage has 36 bytes, its pickle says 4611686018427387904 elements of "
+     "4"},
     {"storage_missing", CBE_ERR_FORMAT, "has no entry 'archive/data/1'"},
-    {"storage_negative", CBE_ERR_FORMAT, "tensor '0.weight': a negative offset or length of its storage"},
-    {"storage_of_another_folder", CBE_ERR_FORMAT, "tensor '0.weight': '../data.pkl' cannot be the key of a storage"},
+    {"storage_negative", CBE_ERR_FORMAT,
+     "tensor '0.weight': a negative offset or length of its storage"},
+    {"storage_of_another_folder", CBE_ERR_FORMAT,
+     "tensor '0.weight': '../data.pkl' cannot be the key of a storage"},
     {"storage_of_doubles_too_short", CBE_ERR_FORMAT,
      "tensor '0.weight': its storage has 36 bytes, its pickle says 9 elements of 8"},
     {"storage_of_integers", CBE_ERR_UNSUPPORTED,
@@ -161,17 +187,22 @@ static const struct {
      "tensor '0.weight': its storage has 35 bytes, its pickle says 9 elements of 4"},
     {"storage_untyped", CBE_ERR_UNSUPPORTED,
      "tensor '0.weight' is a UntypedStorage: convert it to float32, float64, float16 or bfloat16"},
-    {"stride_negative", CBE_ERR_FORMAT, "tensor '0.weight': a size or stride that is negative or no integer"},
+    {"stride_negative", CBE_ERR_FORMAT,
+     "tensor '0.weight': a size or stride that is negative or no integer"},
     {"stride_out", CBE_ERR_FORMAT,
      "tensor '0.weight' leaves its storage: its last element is number 0 + 10, the storage has 9"},
     {"stride_overflows", CBE_ERR_FORMAT, "tensor '0.weight': its size or strides overflow"},
     {"strides_too_few", CBE_ERR_FORMAT, "tensor '0.weight': 2 dimensions and 1 strides"},
     {"subprocess_popen", CBE_ERR_FORMAT, "refused: the pickle names 'subprocess.Popen'"},
-    {"tar", CBE_ERR_UNSUPPORTED, "format from before 1.6; save it again with a newer one: torch.save(torch.load("},
+    {"tar", CBE_ERR_UNSUPPORTED,
+     "format from before 1.6; save it again with a newer one: torch.save(torch.load("},
     {"tensor_of_a_tuple", CBE_ERR_FORMAT, "_rebuild_tensor_v2: the storage is a tuple"},
-    {"tensor_with_hooks", CBE_ERR_FORMAT, "_rebuild_tensor_v2: a tensor with hooks or metadata cannot be read"},
-    {"tensor_with_metadata", CBE_ERR_FORMAT, "_rebuild_tensor_v2: a tensor with hooks or metadata cannot be read"},
-    {"tensor_without_arguments", CBE_ERR_FORMAT, "_rebuild_tensor_v2 with a wrong number of arguments"},
+    {"tensor_with_hooks", CBE_ERR_FORMAT,
+     "_rebuild_tensor_v2: a tensor with hooks or metadata cannot be read"},
+    {"tensor_with_metadata", CBE_ERR_FORMAT,
+     "_rebuild_tensor_v2: a tensor with hooks or metadata cannot be read"},
+    {"tensor_without_arguments", CBE_ERR_FORMAT,
+     "_rebuild_tensor_v2 with a wrong number of arguments"},
     {"text_float", CBE_ERR_FORMAT, "refused: opcode FLOAT "},
     {"text_integer", CBE_ERR_FORMAT, "refused: opcode INT "},
     {"text_one_too_long", CBE_ERR_FORMAT, "truncated: the pickle ends inside an opcode"},
@@ -253,7 +284,8 @@ static void every_bad_file__is_refused_with_its_reason_and_runs_nothing(void **s
         const cbe_status st = read_all(path);
         if (st != bad[i].status || !strstr(err.message, bad[i].message) ||
             strncmp(err.message, path, strlen(path)) != 0 || strchr(err.message, '\n'))
-            fail_msg("%s: %s: %s", bad[i].name, cbe_status_name(st), st == CBE_OK ? "read" : err.message);
+            fail_msg("%s: %s: %s", bad[i].name, cbe_status_name(st),
+                     st == CBE_OK ? "read" : err.message);
         free(path);
         assert_int_not_equal(access("cbe-was-executed", F_OK), 0);
     }
@@ -277,7 +309,8 @@ static unsigned char *read_pickle(const char *name, size_t *size)
     return data;
 }
 
-/* In a copy of exactly its size, so that a byte read past its end is found by the address sanitizer. */
+/* In a copy of exactly its size, so that a byte read past its end is found by the address
+ * sanitizer. */
 static void read_damaged(const unsigned char *data, size_t size)
 {
     cbe_pickle_tensors tensors = {0};
@@ -287,7 +320,8 @@ static void read_damaged(const unsigned char *data, size_t size)
     assert_true(st == CBE_OK || st == CBE_ERR_FORMAT || st == CBE_ERR_UNSUPPORTED);
     for (size_t i = 0; i < tensors.n; i++) {
         const cbe_pickle_tensor *t = &tensors.tensors[i];
-        assert_true(t->extent <= t->storage_elements && t->offset <= t->storage_elements - t->extent);
+        assert_true(t->extent <= t->storage_elements &&
+                    t->offset <= t->storage_elements - t->extent);
     }
     cbe_pickle_tensors_free(&tensors);
     free(copy);
@@ -350,8 +384,8 @@ static uint64_t number(const unsigned char *data, size_t bytes)
     return value;
 }
 
-/* Every local header follows the data before it, without gap; data at a multiple of 64, stored, its CRC-32 right; then the
- * directory. Returns the number of entries. */
+/* Every local header follows the data before it, without gap; data at a multiple of 64, stored, its
+ * CRC-32 right; then the directory. Returns the number of entries. */
 static size_t check_entries(const unsigned char *data, size_t size)
 {
     size_t at = 0, n = 0;
@@ -362,7 +396,8 @@ static size_t check_entries(const unsigned char *data, size_t size)
         assert_int_equal(number(data + at + 18, 4), length);
         assert_int_equal(start % 64, 0);
         assert_true(start + length <= size);
-        assert_int_equal(number(data + at + 14, 4), crc32_z(crc32(0, NULL, 0), data + start, length));
+        assert_int_equal(number(data + at + 14, 4),
+                         crc32_z(crc32(0, NULL, 0), data + start, length));
         at = start + length;
         n++;
     }
@@ -383,8 +418,10 @@ static void what_is_written__is_an_aligned_zip_and_read_back(void **state)
         size_t count;
         const char *name = cbe_safetensors_name(expected, i);
         cbe_assert_ok(cbe_safetensors_get(expected, name, &t, &err), &err);
-        tensors[i] = (cbe_torch_tensor){
-            name, t.n_dims, {t.dims[0], t.n_dims > 1 ? t.dims[1] : 0}, cbe_golden_floats(expected, name, &count)};
+        tensors[i] = (cbe_torch_tensor){name,
+                                        t.n_dims,
+                                        {t.dims[0], t.n_dims > 1 ? t.dims[1] : 0},
+                                        cbe_golden_floats(expected, name, &count)};
     }
     const char *path = temp_path(state, "params.pt");
     cbe_assert_ok(cbe_torch_zip_save(path, n, tensors, &err), &err);
@@ -395,7 +432,8 @@ static void what_is_written__is_an_aligned_zip_and_read_back(void **state)
     zip_t *zip = zip_open(path, ZIP_RDONLY | ZIP_CHECKCONS, NULL);
     assert_non_null(zip);
     assert_int_equal(zip_get_num_entries(zip, 0), n + 3);
-    assert_string_equal(zip_get_name(zip, 0, 0), "archive/data.pkl"); /* PyTorch takes the folder from the first */
+    /* PyTorch takes the folder from the first */
+    assert_string_equal(zip_get_name(zip, 0, 0), "archive/data.pkl");
     assert_true(zip_name_locate(zip, "archive/version", 0) >= 0);
     zip_discard(zip);
     free(data);

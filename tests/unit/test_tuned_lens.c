@@ -23,7 +23,8 @@ static void translate(cbe_translator t, size_t n, size_t d, const float *h, floa
     for (size_t i = 0; i < n; i++)
         for (size_t row = 0; row < d; row++) {
             double sum = (double)h[i * d + row] + (t.bias ? (double)t.bias[row] : 0);
-            for (size_t k = 0; t.weight && k < d; k++) sum += (double)t.weight[row * d + k] * (double)h[i * d + k];
+            for (size_t k = 0; t.weight && k < d; k++)
+                sum += (double)t.weight[row * d + k] * (double)h[i * d + k];
             x[i * d + row] = (float)sum;
         }
 }
@@ -48,7 +49,8 @@ static void logits_and_hash__are_those_of_tuned_lens(void **state)
         const size_t d = lens->hidden_size, vocab = decoder->vocab_size;
         assert_int_equal(lens->n_layers, 3);
         assert_false(cbe_tuned_lens_config_differs(config, decoder));
-        cbe_assert_ok(cbe_tuned_lens_check(lens, folder, 3, decoder->hidden_size, model_path, &err), &err);
+        cbe_assert_ok(cbe_tuned_lens_check(lens, folder, 3, decoder->hidden_size, model_path, &err),
+                      &err);
         for (size_t layer = 0; layer < lens->n_layers; layer++) {
             char name[40];
             size_t count, n_logits;
@@ -92,9 +94,11 @@ static void make_lens(cbe_tuned_lens **lens, size_t n_layers, size_t d, bool bia
 
 static void assert_equal(const cbe_tuned_lens *a, const cbe_tuned_lens *b)
 {
-    assert_true(a->n_layers == b->n_layers && a->hidden_size == b->hidden_size && !a->bias == !b->bias);
+    assert_true(a->n_layers == b->n_layers && a->hidden_size == b->hidden_size &&
+                !a->bias == !b->bias);
     for (size_t i = 0; i < a->n_layers; i++) {
-        assert_memory_equal(a->weight[i], b->weight[i], a->hidden_size * a->hidden_size * sizeof(float));
+        assert_memory_equal(a->weight[i], b->weight[i],
+                            a->hidden_size * a->hidden_size * sizeof(float));
         if (a->bias) assert_memory_equal(a->bias[i], b->bias[i], a->hidden_size * sizeof(float));
     }
 }
@@ -111,9 +115,10 @@ static const char *write_folder(void **state, const char *name, const char *conf
 
 static void both_formats__keep_numbers_and_every_key(void **state)
 {
-    static const char config_text[] = "{\"zeta\": [1, {\"deep\": null}], \"d_model\": 5, \"num_hidden_layers\": 12, "
-                                      "\"base_model_name_or_path\": \"a \\u00e9 b\","
-                                      " \"unemebd_hash\": 12345678901234, \"rate\": 0.1, \"bias\": false}";
+    static const char config_text[] =
+        "{\"zeta\": [1, {\"deep\": null}], \"d_model\": 5, \"num_hidden_layers\": 12, "
+        "\"base_model_name_or_path\": \"a \\u00e9 b\","
+        " \"unemebd_hash\": 12345678901234, \"rate\": 0.1, \"bias\": false}";
     for (int bias = 0; bias < 2; bias++)
         for (int format = 0; format < CBE_N_LENS_FORMATS; format++) {
             char name[40], path[600];
@@ -123,8 +128,10 @@ static void both_formats__keep_numbers_and_every_key(void **state)
             make_lens(&lens, 12, 5, bias);
             snprintf(name, sizeof name, "lens-%d-%d", bias, format);
             const char *folder = temp_path(state, name);
-            cbe_assert_ok(cbe_tuned_lens_config_create(&config, "model \xff name", NULL, &err), &err);
-            cbe_assert_ok(cbe_tuned_lens_save(lens, config, folder, (cbe_lens_format)format, &err), &err);
+            cbe_assert_ok(cbe_tuned_lens_config_create(&config, "model \xff name", NULL, &err),
+                          &err);
+            cbe_assert_ok(cbe_tuned_lens_save(lens, config, folder, (cbe_lens_format)format, &err),
+                          &err);
             cbe_tuned_lens_config_free(config);
             cbe_assert_ok(cbe_tuned_lens_find(folder, &found, &err), &err);
             assert_int_equal(found, format);
@@ -132,7 +139,8 @@ static void both_formats__keep_numbers_and_every_key(void **state)
             assert_equal(lens, again);
             assert_string_equal(cbe_tuned_lens_config_get(config, "base_model_name_or_path"),
                                 "model \xef\xbf\xbd name");
-            assert_string_equal(cbe_tuned_lens_config_get(config, "lens_type"), "linear_tuned_lens");
+            assert_string_equal(cbe_tuned_lens_config_get(config, "lens_type"),
+                                "linear_tuned_lens");
             assert_null(cbe_tuned_lens_config_get(config, "unembed_hash"));
             cbe_tuned_lens_free(again);
             cbe_tuned_lens_config_free(config);
@@ -141,11 +149,14 @@ static void both_formats__keep_numbers_and_every_key(void **state)
                 write_folder(state, name, config_text);
                 cbe_assert_ok(cbe_tuned_lens_load(&again, &config, folder, NULL, &err), &err);
                 cbe_assert_ok(cbe_tuned_lens_config_set(config, "trained_with", "cbe", &err), &err);
-                cbe_assert_ok(cbe_tuned_lens_save(again, config, folder, (cbe_lens_format)format, &err), &err);
+                cbe_assert_ok(
+                    cbe_tuned_lens_save(again, config, folder, (cbe_lens_format)format, &err),
+                    &err);
                 cbe_tuned_lens_config_free(config);
                 cbe_tuned_lens_free(again);
                 snprintf(path, sizeof path, "%s/config.json", folder);
-                json_t *got = json_load_file(path, 0, NULL), *want = json_loads(config_text, 0, NULL);
+                json_t *got = json_load_file(path, 0, NULL),
+                       *want = json_loads(config_text, 0, NULL);
                 json_object_set_new(want, "trained_with", json_string("cbe"));
                 json_object_set_new(want, "written_by", json_string("cbe " CBE_VERSION));
                 assert_true(json_equal(got, want));
@@ -177,23 +188,30 @@ static void shapes_and_keys__that_do_not_fit_are_named(void **state)
         const char *message;
     } cases[] = {
         {"{\"d_model\": 3, \"num_hidden_layers\": 2}", CBE_OK, ""},
-        {"{\"d_model\": 3, \"num_hidden_layers\": 2, \"lens_type\": null, \"unembed_hash\": null}", CBE_OK, ""},
+        {"{\"d_model\": 3, \"num_hidden_layers\": 2, \"lens_type\": null, \"unembed_hash\": null}",
+         CBE_OK, ""},
         {"{\"d_model\": 4, \"num_hidden_layers\": 2}", CBE_ERR_SHAPE, "has shape [3"},
-        {"{\"d_model\": 3, \"num_hidden_layers\": 3}", CBE_ERR_SHAPE, "tensor '2.weight' is missing"},
-        {"{\"d_model\": 3, \"num_hidden_layers\": 1}", CBE_ERR_SHAPE, "has no place in a lens of 1 layers"},
+        {"{\"d_model\": 3, \"num_hidden_layers\": 3}", CBE_ERR_SHAPE,
+         "tensor '2.weight' is missing"},
+        {"{\"d_model\": 3, \"num_hidden_layers\": 1}", CBE_ERR_SHAPE,
+         "has no place in a lens of 1 layers"},
         {"{\"d_model\": 3, \"num_hidden_layers\": 2, \"bias\": false}", CBE_ERR_SHAPE,
          "bias' has no place in a lens of 2 layers without bias"},
         {"{\"d_model\": 3}", CBE_ERR_FORMAT, "key 'num_hidden_layers' is missing"},
         {"{\"num_hidden_layers\": 3}", CBE_ERR_FORMAT, "key 'd_model' is missing"},
-        {"{\"d_model\": \"3\", \"num_hidden_layers\": 2}", CBE_ERR_FORMAT, "'d_model' must be an integer"},
+        {"{\"d_model\": \"3\", \"num_hidden_layers\": 2}", CBE_ERR_FORMAT,
+         "'d_model' must be an integer"},
         {"{\"d_model\": 0, \"num_hidden_layers\": 2}", CBE_ERR_FORMAT, "'d_model' is 0"},
-        {"{\"d_model\": 3, \"num_hidden_layers\": 99999999999}", CBE_ERR_FORMAT, "'num_hidden_layers' is 99999999999"},
+        {"{\"d_model\": 3, \"num_hidden_layers\": 99999999999}", CBE_ERR_FORMAT,
+         "'num_hidden_layers' is 99999999999"},
         {"{\"d_model\": 16777216, \"num_hidden_layers\": 10000}", CBE_ERR_SHAPE,
          "has shape [3"}, /* nothing is allocated for it */
-        {"{\"d_model\": 3, \"num_hidden_layers\": 2, \"bias\": 1}", CBE_ERR_FORMAT, "'bias' must be true or false"},
+        {"{\"d_model\": 3, \"num_hidden_layers\": 2, \"bias\": 1}", CBE_ERR_FORMAT,
+         "'bias' must be true or false"},
         {"{\"d_model\": 3, \"num_hidden_layers\": 2, \"unembed_hash\": 7}", CBE_ERR_FORMAT,
          "'unembed_hash' must be a string"},
-        {"{\"d_model\": 3, \"num_hidden_layers\": 2, \"lens_type\": \"mlp\"}", CBE_ERR_UNSUPPORTED, "lens_type 'mlp'"},
+        {"{\"d_model\": 3, \"num_hidden_layers\": 2, \"lens_type\": \"mlp\"}", CBE_ERR_UNSUPPORTED,
+         "lens_type 'mlp'"},
         {"{\"d_model\": 3, \"d_model\": 3, \"num_hidden_layers\": 2}", CBE_ERR_FORMAT, "line 1"},
         {"[3, 2]", CBE_ERR_FORMAT, "is not a JSON object"},
         {"{", CBE_ERR_FORMAT, "line 1"},
@@ -203,14 +221,17 @@ static void shapes_and_keys__that_do_not_fit_are_named(void **state)
         const char *name = format ? "cases-safetensors" : "cases-pt";
         cbe_tuned_lens *lens = NULL;
         make_lens(&lens, 2, 3, true);
-        cbe_assert_ok(cbe_tuned_lens_save(lens, NULL, temp_path(state, name), (cbe_lens_format)format, &err), &err);
+        cbe_assert_ok(
+            cbe_tuned_lens_save(lens, NULL, temp_path(state, name), (cbe_lens_format)format, &err),
+            &err);
         cbe_tuned_lens_free(lens);
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
             cbe_tuned_lens *loaded = NULL;
             const char *folder = write_folder(state, name, cases[i].config);
             const cbe_status st = cbe_tuned_lens_load(&loaded, NULL, folder, NULL, &err);
             if (st != cases[i].status || (st != CBE_OK && !strstr(err.message, cases[i].message)))
-                fail_msg("%s: %s: %s", cases[i].config, cbe_status_name(st), st == CBE_OK ? "read" : err.message);
+                fail_msg("%s: %s: %s", cases[i].config, cbe_status_name(st),
+                         st == CBE_OK ? "read" : err.message);
             cbe_tuned_lens_free(loaded);
         }
     }
@@ -236,7 +257,8 @@ static void folders__that_are_no_lens_or_hold_something_else(void **state)
     cbe_tuned_lens *lens = NULL, *loaded = NULL;
     char path[600];
     make_lens(&lens, 1, 2, true);
-    assert_int_equal(cbe_tuned_lens_load(&loaded, NULL, temp_path(state, "nothing"), NULL, &err), CBE_ERR_IO);
+    assert_int_equal(cbe_tuned_lens_load(&loaded, NULL, temp_path(state, "nothing"), NULL, &err),
+                     CBE_ERR_IO);
     const char *empty = write_folder(state, "empty", "{}");
     assert_int_equal(cbe_tuned_lens_load(&loaded, NULL, empty, NULL, &err), CBE_ERR_IO);
     assert_non_null(strstr(err.message, "neither params.pt nor params.safetensors"));
@@ -249,7 +271,8 @@ static void folders__that_are_no_lens_or_hold_something_else(void **state)
     cbe_assert_ok(cbe_tuned_lens_save(lens, NULL, folder, CBE_LENS_PT, &err), &err);
     cbe_assert_ok(cbe_tuned_lens_prepare(folder, CBE_LENS_PT, &err), &err);
     assert_int_equal(cbe_tuned_lens_prepare(folder, CBE_LENS_SAFETENSORS, &err), CBE_ERR_ARG);
-    assert_int_equal(cbe_tuned_lens_save(lens, NULL, folder, CBE_LENS_SAFETENSORS, &err), CBE_ERR_ARG);
+    assert_int_equal(cbe_tuned_lens_save(lens, NULL, folder, CBE_LENS_SAFETENSORS, &err),
+                     CBE_ERR_ARG);
     snprintf(path, sizeof path, "%s/params.safetensors", folder);
     temp_write(path, "x", 1);
     assert_int_equal(cbe_tuned_lens_load(&loaded, NULL, folder, NULL, &err), CBE_ERR_FORMAT);
@@ -270,8 +293,8 @@ static void shapes__of_lens_and_model_are_both_named(void **state)
     cbe_assert_ok(cbe_tuned_lens_check(lens, "lens", 2, 3, "model", &err), &err);
     cbe_assert_ok(cbe_tuned_lens_check(lens, "lens", 0, 3, "model", &err), &err);
     assert_int_equal(cbe_tuned_lens_check(lens, "lens", 4, 3, "model", &err), CBE_ERR_SHAPE);
-    assert_non_null(strstr(
-        err.message, "lens: the lens is one for 2 layers of hidden size 3, but model has 4 layers of hidden size 3"));
+    assert_non_null(strstr(err.message, "lens: the lens is one for 2 layers of hidden size 3, but "
+                                        "model has 4 layers of hidden size 3"));
     assert_int_equal(cbe_tuned_lens_check(lens, "lens", 0, 5, "model", &err), CBE_ERR_SHAPE);
     assert_non_null(strstr(err.message, "but model has hidden size 5"));
     cbe_tuned_lens_free(lens);
