@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "causal/kernels.h"
-#include "core/gemm.h"
+#include "math/kernels.h"
+#include "math/gemm.h"
 
 extern char *openblas_get_config(void) __attribute__((weak));
 

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "causal/lens_objective.h"
+#include "objective/lens/objective.h"
 #include "core/memory.h"
 #include "result_line.h"
 

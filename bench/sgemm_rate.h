@@ -5,7 +5,7 @@
 
 #include <omp.h>
 
-#include "core/gemm.h"
+#include "math/gemm.h"
 #include "core/memory.h"
 
 /* FLOP/s of C (2048, 3072) = A (2048, 576) B', the widest of SmolLM2's products; 0 without

@@ -38,7 +38,7 @@ typedef enum {
 typedef enum { CBE_OBJECTIVE_KL = 0, CBE_OBJECTIVE_CE, CBE_N_OBJECTIVES } cbe_objective_kind;
 
 /** How products with a model's weights are made. Those of bfloat16 are for CPUs that multiply it
- * (core/bf16.h says what one and three parts are). */
+ * (math/bf16.h says what one and three parts are). */
 typedef enum {
     CBE_PRECISION_FLOAT32 = 0,
     CBE_PRECISION_BF16X3, /* three parts: 16 bits of each factor */

@@ -6,7 +6,7 @@
 
 #include "cli/memory.h"
 #include "core/fail.h"
-#include "core/gemm.h"
+#include "math/gemm.h"
 
 const char *const cli_documents[] = {"auto", "file", "blank-line", "jsonl", NULL};
 _Static_assert(sizeof cli_documents / sizeof *cli_documents == CBE_N_DOCUMENTS_KINDS + 1,

@@ -15,7 +15,7 @@
 #include "core/clock.h"
 #include "core/fail.h"
 #include "core/memory.h"
-#include "io/path.h"
+#include "files/path.h"
 
 typedef struct {
     cli_run run;

@@ -9,8 +9,8 @@
 #include "cli/options.h"
 #include "cli/print.h"
 #include "core/fail.h"
-#include "io/array_file.h"
-#include "io/path.h"
+#include "formats/array_file.h"
+#include "files/path.h"
 
 typedef struct {
     const char *path;

@@ -9,11 +9,11 @@
 #include "cli/memory.h"
 #include "cli/run_model.h"
 #include "cli/same_run.h"
-#include "core/bf16.h"
+#include "math/bf16.h"
 #include "core/fail.h"
 #include "core/memory.h"
 #include "core/sizes.h"
-#include "io/text_stream.h"
+#include "files/text_stream.h"
 
 const char *const cli_ablations[] = {"mean", "resample", "zero", "optimal", NULL};
 const char *const cli_objectives[] = {"kl", "ce", NULL};

@@ -12,7 +12,7 @@
 #include "cli/progress.h"
 #include "core/fail.h"
 #include "core/memory.h"
-#include "io/path.h"
+#include "files/path.h"
 
 typedef struct {
     cli_corpus corpus;

@@ -6,7 +6,7 @@
 #include "cli/commands.h"
 #include "cli/surroundings.h"
 #include "core/fail.h"
-#include "dist/launcher.h"
+#include "processes/launcher.h"
 
 static const struct {
     const char *name, *summary;

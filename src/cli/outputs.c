@@ -9,9 +9,9 @@
 
 #include "core/fail.h"
 #include "core/memory.h"
-#include "io/atomic_file.h"
-#include "io/mapped_file.h"
-#include "io/path.h"
+#include "files/atomic_file.h"
+#include "files/mapped_file.h"
+#include "files/path.h"
 
 typedef enum {
     INPUT,

@@ -14,8 +14,8 @@
 
 #include "cli/inputs.h"
 #include "cli/own_files.h"
-#include "io/folder_lock.h"
-#include "io/path.h"
+#include "files/folder_lock.h"
+#include "files/path.h"
 
 typedef struct cli_known_file cli_known_file;
 

@@ -6,9 +6,9 @@
 
 #include "cbe/safetensors.h"
 #include "core/memory.h"
-#include "io/json_memory.h"
-#include "io/mapped_file.h"
-#include "io/path.h"
+#include "formats/json_memory.h"
+#include "files/mapped_file.h"
+#include "files/path.h"
 #include "lens/lens_params.h"
 #include "lens/tuned_lens_config.h"
 

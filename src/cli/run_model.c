@@ -6,7 +6,7 @@
 #include "cli/memory.h"
 #include "core/fail.h"
 #include "core/memory.h"
-#include "io/path.h"
+#include "files/path.h"
 
 /* Which hidden_states.i are wanted: (L + 1) each. */
 typedef struct {

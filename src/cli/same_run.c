@@ -1,13 +1,13 @@
 /* same_run.c - see same_run.h. Rank 0 tells the others what its run is, by the pairs of
- * causal/run_identity.h. */
+ * extract/run_identity.h. */
 #include "cli/same_run.h"
 
 #include <string.h>
 
-#include "causal/run_identity.h"
+#include "extract/run_identity.h"
 #include "core/fail.h"
 #include "core/memory.h"
-#include "io/sha256.h"
+#include "files/sha256.h"
 
 /* Not what a process has for itself, nor the paths of inputs, which are compared by their
  * content. */

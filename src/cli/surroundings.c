@@ -15,7 +15,7 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "core/printable.h"
-#include "io/mapped_file.h"
+#include "files/mapped_file.h"
 
 #if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
 #define SANITIZED 1
@@ -26,7 +26,7 @@
 #endif
 
 /* OpenBLAS starts a thread for each core when it is loaded, which products here never use
- * (core/gemm.c). Each takes 128 MB of address space at once, and where there is no room it tries
+ * (math/gemm.c). Each takes 128 MB of address space at once, and where there is no room it tries
  * for ever, or ends the process. The variable that prevents this is read before main, so in a
  * limited address space the program starts itself again with it, before any library begins. */
 #if defined __GLIBC__ && !defined SANITIZED

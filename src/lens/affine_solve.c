@@ -19,9 +19,9 @@
 #include <omp.h>
 #include <string.h>
 
-#include "core/eigen.h"
+#include "math/eigen.h"
 #include "core/fail.h"
-#include "core/gemm.h"
+#include "math/gemm.h"
 #include "core/memory.h"
 #include "lens/affine_sums.h"
 

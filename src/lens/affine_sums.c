@@ -13,7 +13,7 @@
 #include <omp.h>
 
 #include "core/fail.h"
-#include "core/gemm.h"
+#include "math/gemm.h"
 #include "core/memory.h"
 #include "core/sizes.h"
 

@@ -15,7 +15,7 @@
 #include "core/fail.h"
 #include "core/memory.h"
 #include "core/sizes.h"
-#include "lens/decode.h"
+#include "model/decode.h"
 #include "lens/row_measures.h"
 #include "lens/translate.h"
 

@@ -4,16 +4,16 @@
 #include <math.h>
 #include <string.h>
 
-#include "core/exp.h"
+#include "math/exp.h"
 #include "core/fail.h"
-#include "core/gemm.h"
+#include "math/gemm.h"
 #include "core/memory.h"
 #include "core/sizes.h"
-#include "lens/decode.h"
+#include "model/decode.h"
 #include "lens/translate.h"
 #include "core/clones.h"
-#include "model/norm.h"
-#include "model/rows.h"
+#include "math/norm.h"
+#include "math/rows.h"
 
 enum { SUM_BLOCK = 1024 }; /* entries summed in float lanes before the sum goes on in double */
 

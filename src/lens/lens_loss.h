@@ -17,7 +17,7 @@
 
 #include "cbe/decoder.h"
 #include "cbe/objective.h"
-#include "core/random.h"
+#include "math/random.h"
 
 /** What lenses are to predict at n tokens. */
 typedef struct {

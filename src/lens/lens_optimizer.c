@@ -6,9 +6,9 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "core/cholesky.h"
+#include "math/cholesky.h"
 #include "core/fail.h"
-#include "core/gemm.h"
+#include "math/gemm.h"
 #include "core/memory.h"
 
 static const char what[] = "optimizer of a lens";

@@ -7,7 +7,7 @@
 #include "cbe/safetensors.h"
 #include "core/fail.h"
 #include "core/memory.h"
-#include "io/torch_zip.h"
+#include "formats/torch_zip.h"
 
 struct cbe_lens_params {
     cbe_torch_zip *zip; /* one of the two */

@@ -4,7 +4,7 @@
  *
  * Rows are shifted by their largest entry first, so that what is summed is small where
  * probabilities are large. The divergence is summed as p (log p - log q), entry by entry: two terms
- * that nearly cancel never meet as sums. Exponentials and sums are those of causal/kernels.h: float
+ * that nearly cancel never meet as sums. Exponentials and sums are those of math/kernels.h: float
  * lanes over 1,024 entries, double beyond. Twin: tests/ref/lens_measures_ref.c.
  */
 #ifndef CBE_LENS_ROW_MEASURES_H
@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "causal/kernels.h"
+#include "math/kernels.h"
 #include "cbe/lens_eval.h"
 
 /** The final distribution of one token. */

@@ -14,7 +14,7 @@
 #include "core/fail.h"
 #include "core/held_out.h"
 #include "core/memory.h"
-#include "core/random.h"
+#include "math/random.h"
 #include "core/sizes.h"
 #include "lens/affine_fit.h"
 #include "lens/hidden_chunks.h"

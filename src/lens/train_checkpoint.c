@@ -11,8 +11,8 @@
 #include "cbe/safetensors.h"
 #include "core/fail.h"
 #include "core/memory.h"
-#include "io/path.h"
-#include "io/sha256.h"
+#include "files/path.h"
+#include "files/sha256.h"
 #include "lens/train_state.h"
 
 enum {

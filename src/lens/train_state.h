@@ -6,7 +6,7 @@
 #include "cbe/inputs.h"
 #include "cbe/lens_train.h"
 #include "lens/lens_optimizer.h"
-#include "io/path.h"
+#include "files/path.h"
 
 typedef struct {
     const cbe_lens_train_options *options;

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "core/gemm.h"
+#include "math/gemm.h"
 
 void cbe_translate(cbe_translator translator, size_t n, size_t d, const float *hidden, float *x)
 {

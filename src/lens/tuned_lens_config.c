@@ -7,11 +7,11 @@
 
 #include "core/fail.h"
 #include "core/memory.h"
-#include "io/atomic_file.h"
-#include "io/input_list.h"
-#include "io/json_memory.h"
-#include "io/mapped_file.h"
-#include "model/json_keys.h"
+#include "files/atomic_file.h"
+#include "files/input_list.h"
+#include "formats/json_memory.h"
+#include "files/mapped_file.h"
+#include "formats/json_keys.h"
 #include "core/utf8.h"
 
 enum { MOST_LAYERS = 10000, MOST_HIDDEN_SIZE = 1 << 24 };

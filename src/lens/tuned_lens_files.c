@@ -6,8 +6,8 @@
 #include "cbe/tuned_lens.h"
 #include "core/fail.h"
 #include "core/memory.h"
-#include "io/atomic_file.h"
-#include "io/path.h"
+#include "files/atomic_file.h"
+#include "files/path.h"
 #include "lens/lens_params.h"
 #include "lens/tuned_lens_config.h"
 

@@ -14,7 +14,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "core/exp.h"
+#include "math/exp.h"
 #include "core/clones.h"
 
 static inline float silu(float z)

@@ -10,10 +10,10 @@
 #include <math.h>
 #include <string.h>
 
-#include "core/gemm.h"
+#include "math/gemm.h"
 #include "core/memory.h"
 #include "core/clones.h"
-#include "model/rows.h"
+#include "math/rows.h"
 
 /* Scores of a block: this many floats (1 MiB, a second-level cache), but not fewer rows than
  * make an efficient product. Queries are limited too, for half of the block on the diagonal is

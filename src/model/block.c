@@ -9,12 +9,12 @@
 #include <string.h>
 
 #include "core/fail.h"
-#include "core/gemm.h"
+#include "math/gemm.h"
 #include "core/memory.h"
 #include "core/sizes.h"
-#include "model/norm.h"
+#include "math/norm.h"
 #include "model/rope.h"
-#include "model/rows.h"
+#include "math/rows.h"
 
 static size_t up_size(const cbe_config *config)
 {

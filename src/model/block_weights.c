@@ -11,7 +11,7 @@
 
 #include "core/fail.h"
 #include "core/memory.h"
-#include "model/read_tensor.h"
+#include "formats/read_tensor.h"
 
 enum { MAX_FIELDS = 24, MAX_PARTS = 3, FLOATS_ALIGNED = CBE_ALIGNMENT / sizeof(float) };
 

@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "core/fail.h"
-#include "io/json_memory.h"
-#include "model/json_keys.h"
+#include "formats/json_memory.h"
+#include "formats/json_keys.h"
 
 /* A size and its names: those of GPT-2 and its kin stand beside the ones that are usual now. */
 typedef struct {

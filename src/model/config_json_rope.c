@@ -9,7 +9,7 @@
 
 #include "core/fail.h"
 #include "model/config_json.h"
-#include "model/json_keys.h"
+#include "formats/json_keys.h"
 
 static const char original_key[] = "original_max_position_embeddings";
 

@@ -3,8 +3,8 @@
 
 #include <math.h>
 
-#include "model/norm.h"
-#include "model/rows.h"
+#include "math/norm.h"
+#include "math/rows.h"
 #include "model/weights.h"
 
 cbe_status cbe_embed(const cbe_model *model, size_t context_length, size_t n, const int64_t *ids,

@@ -13,7 +13,7 @@
 #include "core/fail.h"
 #include "core/memory.h"
 #include "core/sizes.h"
-#include "lens/decode.h"
+#include "model/decode.h"
 #include "model/embedding.h"
 #include "model/panels.h"
 

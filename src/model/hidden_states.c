@@ -10,8 +10,8 @@
 #include "core/fail.h"
 #include "core/finite.h"
 #include "core/memory.h"
-#include "io/array_file.h"
-#include "io/unnamed_array.h"
+#include "formats/array_file.h"
+#include "files/unnamed_array.h"
 
 enum { LAYER_NAME = 40 }; /* of hidden_states.<i> */
 

@@ -6,8 +6,8 @@
 
 #include "core/fail.h"
 #include "core/memory.h"
-#include "io/mapped_file.h"
-#include "io/path.h"
+#include "files/mapped_file.h"
+#include "files/path.h"
 #include "model/private.h"
 #include "model/source.h"
 #include "model/weights.h"

@@ -5,7 +5,7 @@
 #define CBE_MODEL_PRIVATE_H
 
 #include "cbe/model.h"
-#include "core/bf16.h"
+#include "math/bf16.h"
 #include "model/config.h"
 #include "model/source.h"
 

@@ -8,10 +8,10 @@
 #include "cbe/safetensors.h"
 #include "core/fail.h"
 #include "core/memory.h"
-#include "io/input_list.h"
-#include "io/json_memory.h"
-#include "io/mapped_file.h"
-#include "io/path.h"
+#include "files/input_list.h"
+#include "formats/json_memory.h"
+#include "files/mapped_file.h"
+#include "files/path.h"
 
 struct cbe_source {
     char *path;

@@ -13,7 +13,7 @@
 #define CBE_MODEL_SUFFIX_H
 
 #include "cbe/model.h"
-#include "core/bf16.h"
+#include "math/bf16.h"
 
 typedef struct cbe_suffix cbe_suffix;
 
@@ -39,7 +39,7 @@ cbe_status cbe_suffix_create(cbe_suffix **out, const cbe_model *model,
                              const cbe_suffix_options *options, cbe_error *err);
 void cbe_suffix_free(cbe_suffix *suffix); /* NULL is allowed */
 
-/** From here on products with weights are made by bf16 where it has parts (core/bf16.h), which is
+/** From here on products with weights are made by bf16 where it has parts (math/bf16.h), which is
  * borrowed until free. Allocates cbe_bf16_blocks_bytes from options.first on.
  * @return CBE_OK; CBE_ERR_ARG (the model's weights are not all in memory); CBE_ERR_NOMEM */
 cbe_status cbe_suffix_use_bf16(cbe_suffix *suffix, cbe_bf16 *bf16, cbe_error *err);

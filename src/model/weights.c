@@ -11,10 +11,10 @@
 
 #include "core/fail.h"
 #include "core/finite.h"
-#include "core/gemm.h"
+#include "math/gemm.h"
 #include "core/memory.h"
 #include "model/block_weights.h"
-#include "model/read_tensor.h"
+#include "formats/read_tensor.h"
 
 /* A norm that leaves x as it is: RMSNorm divides by sqrt(mean square + eps), and beside this eps
  * the mean square of any hidden state vanishes in float32; the gain takes the division back.

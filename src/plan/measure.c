@@ -7,9 +7,9 @@
 #include "cbe/objective.h"
 #include "cbe/plan.h"
 #include "core/clock.h"
-#include "core/gemm.h"
+#include "math/gemm.h"
 #include "core/memory.h"
-#include "core/random.h"
+#include "math/random.h"
 #include "core/sizes.h"
 
 enum {

@@ -2,13 +2,13 @@
  * plan.c - the cost model of an extraction (cbe/plan.h).
  *
  * How often a search evaluates is what it did on average in layers of SmolLM2 (docs/scaling.md);
- * how it divides its work is what causal/search_default.c and causal/extraction.c do.
+ * how it divides its work is what search/default.c and extract/extraction.c do.
  */
 #include "cbe/plan.h"
 
 #include <math.h>
 
-#include "causal/lens_objective.h"
+#include "objective/lens/objective.h"
 #include "cbe/objective.h"
 #include "core/fail.h"
 #include "core/memory.h"

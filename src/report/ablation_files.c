@@ -9,12 +9,12 @@
 #include "cbe/ablation.h"
 #include "core/fail.h"
 #include "core/memory.h"
-#include "io/atomic_file.h"
-#include "io/json_memory.h"
-#include "io/path.h"
+#include "files/atomic_file.h"
+#include "formats/json_memory.h"
+#include "files/path.h"
 #include "report/chart.h"
 #include "report/csv.h"
-#include "text/json_values.h"
+#include "formats/json_values.h"
 
 static json_t *effects_json(size_t rank, const cbe_effects *effects)
 {

@@ -15,9 +15,9 @@
 
 #include "core/fail.h"
 #include "core/memory.h"
-#include "io/atomic_file.h"
+#include "files/atomic_file.h"
 #include "report/axis.h"
-#include "text/byte_buffer.h"
+#include "core/byte_buffer.h"
 #include "core/utf8.h"
 
 enum {

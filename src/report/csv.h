@@ -2,7 +2,7 @@
 #ifndef CBE_REPORT_CSV_H
 #define CBE_REPORT_CSV_H
 
-#include "text/byte_buffer.h"
+#include "core/byte_buffer.h"
 
 /** Formatted text of less than 256 bytes. */
 cbe_status cbe_csv_print(cbe_byte_buffer *csv, cbe_error *err, const char *format, ...)

@@ -6,8 +6,8 @@
 #include "cbe/lens_train.h"
 #include "core/fail.h"
 #include "core/memory.h"
-#include "io/atomic_file.h"
-#include "io/path.h"
+#include "files/atomic_file.h"
+#include "files/path.h"
 #include "report/chart.h"
 
 enum { GROUPS = 6, POINTS = 60, NUMBER = 32 };

@@ -7,9 +7,9 @@
 
 #include "core/fail.h"
 #include "core/memory.h"
-#include "io/json_memory.h"
-#include "io/text_stream.h"
-#include "text/byte_buffer.h"
+#include "formats/json_memory.h"
+#include "files/text_stream.h"
+#include "core/byte_buffer.h"
 
 enum { PART = 1 << 16, WHERE_SIZE = 400 };
 

@@ -7,7 +7,7 @@
 
 #include "core/fail.h"
 #include "core/memory.h"
-#include "text/byte_buffer.h"
+#include "core/byte_buffer.h"
 #include "core/utf8.h"
 
 typedef enum { FORM, LOWERCASE, STRIP_ACCENTS, STRIP, PREPEND, REPLACE } step_kind;

@@ -10,7 +10,7 @@
 
 #include "core/fail.h"
 #include "core/memory.h"
-#include "text/byte_buffer.h"
+#include "core/byte_buffer.h"
 
 enum { MAX_STEPS = 16 };
 

@@ -6,7 +6,7 @@
 
 #include "core/fail.h"
 #include "core/memory.h"
-#include "text/byte_buffer.h"
+#include "core/byte_buffer.h"
 #include "core/utf8.h"
 
 enum { MAX_STEPS = 16, BYTE_TOKEN_SIZE = 6 /* "<0x0A>" */ };

@@ -9,9 +9,9 @@
 
 #include "core/fail.h"
 #include "core/memory.h"
-#include "io/input_list.h"
-#include "io/json_memory.h"
-#include "io/mapped_file.h"
+#include "files/input_list.h"
+#include "formats/json_memory.h"
+#include "files/mapped_file.h"
 #include "text/tokenizer_json.h"
 
 /* Ids may leave gaps, as vocabularies padded to round sizes do, but not so many that a small

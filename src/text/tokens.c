@@ -6,8 +6,8 @@
 
 #include "core/fail.h"
 #include "core/memory.h"
-#include "io/array_file.h"
-#include "io/text_stream.h"
+#include "formats/array_file.h"
+#include "files/text_stream.h"
 #include "text/documents.h"
 #include "text/id_list.h"
 

@@ -3,7 +3,7 @@
 #ifndef CBE_TESTS_CHECKPOINT_RUN_H
 #define CBE_TESTS_CHECKPOINT_RUN_H
 
-#include "causal/checkpoint.h"
+#include "extract/checkpoint.h"
 
 enum { RUN_WIDTH = 3, RUN_LAYERS = 2, RUN_VECTORS = 2 };
 

@@ -1,7 +1,7 @@
 /* NumPy's .npy and .npz files: arrays as floats and as integers. */
 #include "core/memory.h"
 #include "fuzz_input.h"
-#include "io/array_file.h"
+#include "formats/array_file.h"
 
 enum { PART = 64, MOST = 1 << 16 };
 

@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "fuzz_input.h"
-#include "io/pickle_tensors.h"
+#include "formats/pickle_tensors.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "fuzz_input.h"
-#include "io/torch_zip.h"
+#include "formats/torch_zip.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -7,7 +7,7 @@
 #include "cbe/processes.h"
 #include "core/fail.h"
 #include "core/memory.h"
-#include "dist/long_sums.h"
+#include "processes/long_sums.h"
 #include "support/in_processes.h"
 
 static cbe_error err;

@@ -2,7 +2,7 @@
  * ablation_ref.h - effects of taking a subspace out of a layer, in float64, as their definitions
  * read.
  *
- * The plain twin of src/causal/ablation.c: hidden states are ablated by the normal equations
+ * The plain twin of src/ablate/ablation.c: hidden states are ablated by the normal equations
  * (subspace_ref.h), the twin of the forward pass runs on from there, and both distributions are
  * written out.
  */

@@ -1,7 +1,7 @@
 /*
  * lens_ref.h - the energy through a lens and its gradient, in float64, as their definitions read.
  *
- * The plain twin of src/causal/lens_*.c: each ablated hidden state is written out, goes through
+ * The plain twin of src/objective/lens: each ablated hidden state is written out, goes through
  * translator, norm, unembedding and cap, and the gradient is propagated back through the same
  * steps. Cost 4 N V d.
  */

@@ -2,7 +2,7 @@
  * model_objective_ref.h - the energy of a direction in the whole model, in float64, as its
  * definition reads.
  *
- * The plain twin of src/causal/model_*.c and divergence.c: hidden states are ablated, the twin of
+ * The plain twin of src/objective/model and divergence.c: hidden states are ablated, the twin of
  * the forward pass runs on from there, and both distributions are written out. Gradients are left
  * to finite differences.
  */

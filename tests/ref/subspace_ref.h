@@ -1,7 +1,7 @@
 /*
  * subspace_ref.h - taking a subspace out of hidden states, in float64, as its definition reads: the
  * normal equations of the vectors as they are, by elimination. The plain twin of
- * src/causal/subspace.c, which makes them orthonormal first.
+ * src/ablate/subspace.c, which makes them orthonormal first.
  */
 #ifndef CBE_TESTS_SUBSPACE_REF_H
 #define CBE_TESTS_SUBSPACE_REF_H

@@ -1,8 +1,8 @@
 /* inputs.c - see inputs.h. */
 #include "support/inputs.h"
 
-#include "io/input_list.h"
-#include "io/sha256.h"
+#include "files/input_list.h"
+#include "files/sha256.h"
 #include "model/source.h"
 #include "support/assert_close.h"
 

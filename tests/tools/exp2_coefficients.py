@@ -1,4 +1,4 @@
-"""Coefficients of the polynomial for 2^f, f in [-1/(2 STEPS), 1/(2 STEPS)], in src/causal/simd.h.
+"""Coefficients of the polynomial for 2^f, f in [-1/(2 STEPS), 1/(2 STEPS)], in src/math/simd.h.
 
 Minimises the largest relative error by Remez exchange, then rounds to float32 one coefficient at a
 time, highest first, fitting the rest again. Prints C hexadecimal floats and the error that a

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "core/memory.h"
-#include "core/random.h"
+#include "math/random.h"
 #include "ref/ablation_ref.h"
 #include "support/assert_close.h"
 #include "support/capture.h"

@@ -1,13 +1,13 @@
 /* test_array_file.c - arrays as NumPy saves them (tests/golden/npy), and damaged ones. Serves
- * io/npy.c too. */
+ * formats/npy.c too. */
 #include "support/assert_close.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/memory.h"
-#include "io/array_file.h"
-#include "io/npy.h"
+#include "formats/array_file.h"
+#include "formats/npy.h"
 #include "support/bytes.h"
 #include "support/golden.h"
 #include "support/temp_folder.h"

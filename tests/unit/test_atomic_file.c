@@ -1,5 +1,5 @@
 /* A reader sees the old file or the new one, whatever happens in between. */
-#include "io/atomic_file.h"
+#include "files/atomic_file.h"
 
 #include <fcntl.h>
 #include <signal.h>

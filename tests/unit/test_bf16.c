@@ -1,6 +1,6 @@
 /* test_bf16.c - products in bfloat16 against sums in double: one part to 8 bits of each factor,
  * three to 16. */
-#include "core/bf16.h"
+#include "math/bf16.h"
 
 #include <math.h>
 #include <omp.h>

@@ -1,6 +1,6 @@
 /* Starting directions: Gram matrices against plain loops, and eigenvectors of the right
  * matrices. */
-#include "causal/candidates.h"
+#include "search/candidates.h"
 
 #include <math.h>
 #include <string.h>

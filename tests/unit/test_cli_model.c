@@ -7,7 +7,7 @@
 
 #include "cbe/extraction.h"
 #include "cbe/safetensors.h"
-#include "core/bf16.h"
+#include "math/bf16.h"
 #include "support/assert_close.h"
 #include "support/capture.h"
 #include "support/golden.h"

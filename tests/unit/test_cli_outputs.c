@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "cbe/safetensors.h"
-#include "io/folder_lock.h"
+#include "files/folder_lock.h"
 #include "support/assert_close.h"
 #include "support/listing.h"
 #include "support/program.h"

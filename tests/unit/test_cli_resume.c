@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "cbe/safetensors.h"
-#include "core/random.h"
+#include "math/random.h"
 #include "support/assert_close.h"
 #include "support/program.h"
 #include "support/temp_folder.h"

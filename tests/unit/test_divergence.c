@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "causal/divergence.h"
+#include "objective/divergence.h"
 #include "core/memory.h"
 #include "support/random.h"
 

@@ -1,5 +1,5 @@
 /* test_documents.c - documents of plain and compressed files, and damaged ones. Serves
- * io/text_stream.c too. */
+ * files/text_stream.c too. */
 #include "support/assert_close.h"
 
 #include <stdio.h>

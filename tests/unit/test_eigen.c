@@ -1,5 +1,5 @@
 /* Eigenvectors of symmetric matrices: known ones, and the definition on random ones. */
-#include "core/eigen.h"
+#include "math/eigen.h"
 
 #include <math.h>
 #include <string.h>

@@ -7,8 +7,8 @@
 
 #include "model/activation.h"
 #include "model/attention.h"
-#include "model/norm.h"
-#include "model/rows.h"
+#include "math/norm.h"
+#include "math/rows.h"
 
 enum { N = 40001 };
 

@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-#include "core/exp.h"
+#include "math/exp.h"
 
 static void exp__is_within_two_roundings_over_the_range(void **state)
 {

@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 
 #include "cbe/objective.h"
-#include "model/norm.h"
+#include "math/norm.h"
 #include "model/private.h"
 #include "ref/lens_ref.h"
 #include "ref/model_ref.h"

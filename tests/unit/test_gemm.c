@@ -1,6 +1,6 @@
 /* Matrix products against plain loops, on small integers, which every order of summation gets
  * exactly. */
-#include "core/gemm.h"
+#include "math/gemm.h"
 
 #include <math.h>
 #include <omp.h>

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "causal/sphere.h"
+#include "search/sphere.h"
 #include "cbe/safetensors.h"
 #include "cbe/search.h"
 #include "support/assert_close.h"

@@ -14,7 +14,7 @@
 
 #include "model/activation.h"
 #include "model/attention.h"
-#include "model/norm.h"
+#include "math/norm.h"
 #include "model/rope.h"
 #include "ref/model_ref.h"
 #include "support/random.h"

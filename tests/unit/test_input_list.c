@@ -1,6 +1,6 @@
 /* The list of a run's inputs: order, digests, files that change or vanish, a model's files once
  * each. */
-#include "io/input_list.h"
+#include "files/input_list.h"
 
 #include <stdio.h>
 #include <stdlib.h>

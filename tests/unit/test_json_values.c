@@ -1,5 +1,5 @@
 /* Values of JSON files: what JSON has no word for, and what is built when memory is short. */
-#include "text/json_values.h"
+#include "formats/json_values.h"
 
 #include <math.h>
 

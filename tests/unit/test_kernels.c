@@ -1,5 +1,5 @@
 /* Every instruction set's kernels against the plain twin, at every tail length. */
-#include "causal/kernels.h"
+#include "math/kernels.h"
 
 #include <math.h>
 #include <stdlib.h>

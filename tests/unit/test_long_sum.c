@@ -1,6 +1,6 @@
 /* test_long_sum.c - sums with twice a double's digits: what is lost in a plain sum, and that order
  * and shares do not show. */
-#include "core/long_sum.h"
+#include "math/long_sum.h"
 
 #include <math.h>
 

@@ -1,5 +1,5 @@
 /* Mapping files, and refusing what is not a file. */
-#include "io/mapped_file.h"
+#include "files/mapped_file.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* Lists of distinct maxima: order, directions that are equal up to sign, and what a full list
  * drops. */
-#include "causal/maxima.h"
+#include "search/maxima.h"
 
 #include <math.h>
 #include <string.h>

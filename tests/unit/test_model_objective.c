@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "cbe/model_objective.h"
-#include "core/bf16.h"
+#include "math/bf16.h"
 #include "core/memory.h"
 #include "ref/model_objective_ref.h"
 #include "ref/model_ref.h"

@@ -1,5 +1,5 @@
 /* Random numbers: the published generator, no bias, and permutations without fixed points. */
-#include "core/random.h"
+#include "math/random.h"
 
 #include <string.h>
 

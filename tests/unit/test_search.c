@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "causal/objective.h"
+#include "objective/objective.h"
 #include "core/memory.h"
 #include "support/assert_close.h"
 #include "support/random.h"

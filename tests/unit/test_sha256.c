@@ -1,5 +1,5 @@
 /* Digests against the examples of FIPS 180-4. */
-#include "io/sha256.h"
+#include "files/sha256.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "causal/objective.h"
+#include "objective/objective.h"
 #include "cbe/extraction.h"
 #include "cbe/hidden_states.h"
 #include "cbe/model.h"

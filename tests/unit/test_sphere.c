@@ -1,5 +1,5 @@
 /* Unit vectors orthogonal to those found, and gradients through that projection. */
-#include "causal/sphere.h"
+#include "search/sphere.h"
 
 #include <float.h>
 #include <math.h>

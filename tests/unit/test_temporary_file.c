@@ -1,6 +1,6 @@
 /* Files without a name: nothing stays in the folder. */
 #define _GNU_SOURCE
-#include "io/temporary_file.h"
+#include "files/temporary_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "io/unnamed_array.h"
+#include "files/unnamed_array.h"
 #include "support/assert_close.h"
 #include "support/temp_folder.h"
 

@@ -1,6 +1,6 @@
 /* Texts as streams: files that grow, files without a size, pipes that deliver in any pieces, plain
  * or compressed; and what was read. */
-#include "io/text_stream.h"
+#include "files/text_stream.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -14,7 +14,7 @@
 #include <zstd.h>
 
 #include "core/memory.h"
-#include "io/sha256.h"
+#include "files/sha256.h"
 #include "support/assert_close.h"
 #include "support/temp_folder.h"
 

@@ -13,8 +13,8 @@
 
 #include "cbe/safetensors.h"
 #include "core/memory.h"
-#include "io/pickle_tensors.h"
-#include "io/torch_zip.h"
+#include "formats/pickle_tensors.h"
+#include "formats/torch_zip.h"
 #include "support/assert_close.h"
 #include "support/golden.h"
 #include "support/temp_folder.h"

@@ -1,0 +1,37 @@
+/*
+ * group_messages.h - what groups of processes with layers of their own tell rank 0 of the run,
+ * which writes it all.
+ *
+ * Messages are taken apart by the same program that made them: numbers travel as they are in
+ * memory.
+ */
+#ifndef CBE_EXTRACT_GROUP_MESSAGES_H
+#define CBE_EXTRACT_GROUP_MESSAGES_H
+
+#include "extract/stored_point.h"
+#include "cbe/extraction.h"
+
+/** Where the search of a layer stands; a layer that is done; and that a group has no more to tell,
+ * or failed. */
+cbe_status cbe_tell_point(cbe_processes *run, size_t layer, const cbe_search_point *point,
+                          cbe_error *err);
+cbe_status cbe_tell_result(cbe_processes *run, const cbe_layer_result *result, cbe_error *err);
+cbe_status cbe_tell_end(cbe_processes *run, cbe_status st, const cbe_error *why, cbe_error *err);
+
+typedef enum { CBE_HEARD_NOTHING, CBE_HEARD_POINT, CBE_HEARD_RESULT, CBE_HEARD_END } cbe_heard_kind;
+
+/** What rank 0 heard; each kind has one of these. */
+typedef struct {
+    cbe_heard_kind kind;
+    size_t from, layer;
+    cbe_stored_point point;  /* owned */
+    cbe_layer_result result; /* owned */
+    cbe_error why;           /* END: CBE_OK in its code, or what failed */
+} cbe_heard;
+
+/** The next message, in rank 0. @param heard zeroed; to cbe_heard_free
+ * @return CBE_OK; CBE_ERR_NOMEM; CBE_ERR_INTERNAL (another program's message) */
+cbe_status cbe_hear(const cbe_processes *run, bool wait, cbe_heard *heard, cbe_error *err);
+void cbe_heard_free(cbe_heard *heard);
+
+#endif

@@ -1,0 +1,26 @@
+/* layer_starts.h - where the search of a layer starts: directions of several kinds, in the order in
+ * which they are taken. */
+#ifndef CBE_EXTRACT_LAYER_STARTS_H
+#define CBE_EXTRACT_LAYER_STARTS_H
+
+#include "extract/layer_objective.h"
+
+typedef struct cbe_layer_starts cbe_layer_starts;
+
+/** Room for any of the layers, and what does not depend on the layer. All but `out` is borrowed
+ * until free. */
+cbe_status cbe_layer_starts_create(cbe_layer_starts **out, const cbe_layer_objective *objective,
+                                   const cbe_decoder *decoder,
+                                   const cbe_extraction_options *options, size_t n_layers,
+                                   const size_t *layers, cbe_error *err);
+void cbe_layer_starts_free(cbe_layer_starts *starts); /* NULL is allowed */
+/** The starts of the layer that the objective is set to.
+ * @param list [out] borrowed until the next call; empty with the preset `seed` */
+cbe_status cbe_layer_starts_set(cbe_layer_starts *starts, size_t layer, cbe_start_list *list,
+                                cbe_error *err);
+/** What the other processes do while rank 0 calls that (CBE_ORDER_STARTS): they add their
+ * tokens. */
+cbe_status cbe_layer_starts_assist(const cbe_layer_objective *objective, const cbe_decoder *decoder,
+                                   const cbe_extraction_options *options, cbe_error *err);
+
+#endif

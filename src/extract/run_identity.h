@@ -1,0 +1,55 @@
+/*
+ * run_identity.h - what a run is, as pairs of texts: its options, its inputs, what else decides
+ * on its result. Two of them are compared both ways, and what differs is named: of a run that
+ * was interrupted and the one that goes on, of two processes.
+ */
+#ifndef CBE_EXTRACT_RUN_IDENTITY_H
+#define CBE_EXTRACT_RUN_IDENTITY_H
+
+#include "cbe/extraction.h"
+#include "cbe/inputs.h"
+
+/** Start with {0}. Texts are UTF-8: what is not becomes U+FFFD. */
+typedef struct {
+    size_t n, room;
+    char **texts; /* (2 n), owned: key, value */
+} cbe_run_identity;
+
+void cbe_run_identity_free(cbe_run_identity *identity); /* a zeroed one is allowed */
+
+/** Adds what is known by any name. @return CBE_OK, CBE_ERR_NOMEM */
+cbe_status cbe_run_identity_add(cbe_run_identity *identity, const char *key, const char *value,
+                                cbe_error *err);
+cbe_status cbe_run_identity_add_count(cbe_run_identity *identity, const char *key, size_t value,
+                                      cbe_error *err);
+/** Adds all options in force, as --NAME, and which they are. @param matters  whether one is
+ * compared */
+cbe_status cbe_run_identity_add_options(cbe_run_identity *identity, size_t n,
+                                        const cbe_run_option *options,
+                                        bool (*matters)(const char *name), cbe_error *err);
+/** Adds inputs: role, digest and name of each, in their order. Names are not compared. */
+cbe_status cbe_run_identity_add_inputs(cbe_run_identity *identity, const cbe_inputs *inputs,
+                                       cbe_error *err);
+
+/** The value of a key of another run, NULL where it has none. */
+typedef const char *cbe_run_lookup(const void *context, const char *key);
+/** Of an identity. */
+const char *cbe_run_identity_get(const void *identity, const char *key);
+
+/** How a difference is told. */
+typedef struct {
+    const char *where;   /* what the message begins with */
+    const char *who;     /* "the run that was interrupted had" */
+    const char *now;     /* "now" */
+    const char *changed; /* of a file: "has changed" */
+    const char *advice;  /* "give the same again, or leave out --resume" */
+} cbe_run_words;
+
+/** Compares with another run: inputs first, then the pairs in their order.
+ * @return CBE_OK; CBE_ERR_ARG (what differs first); CBE_ERR_FORMAT (what the other has is no
+ *   identity); CBE_ERR_NOMEM */
+cbe_status cbe_run_identity_compare(const cbe_run_identity *identity, cbe_run_lookup *other,
+                                    const void *context, const cbe_run_words *words,
+                                    cbe_error *err);
+
+#endif

@@ -1,0 +1,26 @@
+/* input_list.h - how readers add files to the inputs of a run (cbe/inputs.h). A list that is
+ * NULL takes nothing. */
+#ifndef CBE_FILES_INPUT_LIST_H
+#define CBE_FILES_INPUT_LIST_H
+
+#include <sys/stat.h>
+
+#include "cbe/inputs.h"
+#include "files/mapped_file.h"
+
+/** What fstat says of an open file. */
+cbe_file_identity cbe_file_identity_of(const struct stat *info);
+
+/** Adds a file that is mapped, with the digest of the mapping. A file of a model that is opened
+ * again is listed once.
+ * @return CBE_OK, CBE_ERR_NOMEM */
+cbe_status cbe_inputs_add(cbe_inputs *inputs, cbe_input_role role, const cbe_mapped_file *file,
+                          cbe_error *err);
+/** Adds a file that was read otherwise; n_bytes and digest are of what was read, and digest may
+ * be empty.
+ * @return CBE_OK, CBE_ERR_NOMEM */
+cbe_status cbe_inputs_add_read(cbe_inputs *inputs, cbe_input_role role, const char *path,
+                               const cbe_file_identity *identity, uint64_t n_bytes,
+                               const char *sha256, cbe_error *err);
+
+#endif

@@ -1,0 +1,127 @@
+/* json_memory.c - see json_memory.h. */
+#include "formats/json_memory.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/fail.h"
+
+/* Blocks, in an array of them that grows. */
+typedef struct {
+    void **blocks;
+    size_t n, room;
+} block_list;
+
+static json_malloc_t given_malloc;
+static json_free_t given_free;
+
+static _Thread_local struct {
+    bool was_short;
+    bool parsing;
+    jmp_buf out; /* of the parser */
+    /* by the parser: all that it asked for, and what it gave back, which is freed at its end */
+    block_list made, dropped;
+} mine;
+
+static void list_free(block_list *list)
+{
+    given_free(list->blocks);
+    *list = (block_list){0};
+}
+
+static bool list_add(block_list *list, void *block)
+{
+    if (list->n == list->room) {
+        const size_t room = list->room ? 2 * list->room : 64;
+        void **blocks = given_malloc(room * sizeof *blocks);
+        if (!blocks) return false;
+        if (list->n) memcpy(blocks, list->blocks, list->n * sizeof *blocks);
+        given_free(list->blocks);
+        list->blocks = blocks;
+        list->room = room;
+    }
+    list->blocks[list->n++] = block;
+    return true;
+}
+
+/* The parser is left where it stands; what it holds is in the list. */
+static void *no_memory(void)
+{
+    mine.was_short = true;
+    if (mine.parsing) longjmp(mine.out, 1);
+    return NULL;
+}
+
+static void *watched_malloc(size_t size)
+{
+    void *block = given_malloc(size);
+    if (!block) return no_memory();
+    if (mine.parsing && !list_add(&mine.made, block)) {
+        given_free(block);
+        return no_memory();
+    }
+    return block;
+}
+
+static void watched_free(void *block)
+{
+    if (!mine.parsing)
+        given_free(block);
+    else if (block && !list_add(&mine.dropped, block))
+        no_memory();
+}
+
+static void watch(void)
+{
+    json_get_alloc_funcs(&given_malloc, &given_free);
+    json_set_alloc_funcs(watched_malloc, watched_free);
+}
+
+void cbe_json_begin(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, watch);
+    mine.was_short = false;
+}
+
+bool cbe_json_short(void)
+{
+    return mine.was_short;
+}
+
+/* json_loadb, of which nothing is left where memory is short. */
+static json_t *parse(const char *text, size_t length, size_t flags, json_error_t *problem)
+{
+    json_t *volatile root = NULL;
+    mine.parsing = true;
+    if (setjmp(mine.out) == 0) root = json_loadb(text, length, flags, problem);
+    mine.parsing = false;
+    const block_list *over = mine.was_short ? &mine.made : &mine.dropped;
+    for (size_t i = 0; i < over->n; i++) given_free(over->blocks[i]);
+    list_free(&mine.made);
+    list_free(&mine.dropped);
+    return mine.was_short ? NULL : root;
+}
+
+cbe_status cbe_json_parse(json_t **out, const char *text, size_t length, size_t flags,
+                          const char *path, json_error_t *problem, cbe_error *err)
+{
+    cbe_json_begin();
+    json_t *root = parse(text ? text : "", length, flags, problem);
+    if (mine.was_short)
+        return cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: out of memory while its JSON is read", path);
+    if (!root) return CBE_ERR_FORMAT;
+    *out = root;
+    return CBE_OK;
+}
+
+char *cbe_json_end(json_t *value, size_t flags)
+{
+    char *text = value ? json_dumps(value, flags) : NULL;
+    json_decref(value);
+    if (!mine.was_short) return text;
+    free(text);
+    return NULL;
+}

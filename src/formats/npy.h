@@ -1,0 +1,33 @@
+/*
+ * npy.h - the header of NumPy's .npy format.
+ *
+ *   file   := "\x93NUMPY" major(u8) minor(u8) length(u16, from major 2 on u32) header data
+ *   header := {'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }
+ *             a Python literal, padded by spaces
+ */
+#ifndef CBE_FORMATS_NPY_H
+#define CBE_FORMATS_NPY_H
+
+#include <stdbool.h>
+
+#include "cbe/tensor.h"
+
+enum {
+    CBE_NPY_MAGIC_SIZE = 6,
+    CBE_NPY_HEAD_MOST = 65536 /* bytes of a head that are looked at; longer ones are refused */
+};
+
+bool cbe_npy_is(const unsigned char *data, size_t size);
+
+/** Reads the head of an array. out gets dtype, dimensions, n_elements and n_bytes; data and name
+ * are left.
+ * @param data       the first size bytes, whole or at least CBE_NPY_HEAD_MOST of them
+ * @param file_size  bytes of the whole, which the array must fit
+ * @param path       named in messages
+ * @param head_size  [out] bytes before the data
+ * @return CBE_OK; CBE_ERR_FORMAT; CBE_ERR_UNSUPPORTED for big-endian, Fortran order and types that
+ * are not read */
+cbe_status cbe_npy_read_head(const unsigned char *data, size_t size, size_t file_size,
+                             const char *path, cbe_tensor *out, size_t *head_size, cbe_error *err);
+
+#endif

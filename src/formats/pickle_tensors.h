@@ -1,0 +1,45 @@
+/*
+ * pickle_tensors.h - the tensors that a pickled PyTorch state dict describes; nothing is executed.
+ *
+ * A pickle is a program for a stack machine that may call any function of Python. This reader knows
+ * only what torch.save writes for a dict of tensors, in protocols 2 to 5: dicts, tuples, strings,
+ * integers, booleans and None, the memo, storages by persistent id, and calls of
+ * collections.OrderedDict, torch._utils._rebuild_tensor_v2 and torch._utils._rebuild_parameter,
+ * which here only make records. Every other opcode and every other global is an error that names
+ * it.
+ */
+#ifndef CBE_FORMATS_PICKLE_TENSORS_H
+#define CBE_FORMATS_PICKLE_TENSORS_H
+
+#include <stddef.h>
+
+#include "cbe/tensor.h"
+
+enum { CBE_PICKLE_MOST = 4 << 20 }; /* bytes of a pickle; a tensor takes about 125 */
+
+/** A view of a storage: element (i, j, ..) is number offset + i strides[0] + j strides[1] + .. of
+ * it. */
+typedef struct {
+    char *name, *storage; /* owned; storage: its key, letters, digits and _ */
+    cbe_dtype dtype;      /* F32, F64, F16 or BF16 */
+    size_t n_dims, dims[CBE_MAX_DIMS], strides[CBE_MAX_DIMS];
+    size_t offset, n_elements;
+    size_t storage_elements; /* as the pickle says it */
+    /* elements of the storage from offset to the last that is used, checked to be in it; 0: an
+     * empty tensor */
+    size_t extent;
+} cbe_pickle_tensor;
+
+typedef struct {
+    size_t n;
+    cbe_pickle_tensor *tensors; /* sorted by name, no name twice */
+} cbe_pickle_tensors;
+
+/** @param path the file, named in messages
+ * @return CBE_OK; CBE_ERR_FORMAT (err->offset: byte in the pickle); CBE_ERR_UNSUPPORTED (a type of
+ * storage that is not floating point); CBE_ERR_NOMEM */
+cbe_status cbe_pickle_tensors_read(cbe_pickle_tensors *out, const unsigned char *data, size_t size,
+                                   const char *path, cbe_error *err);
+void cbe_pickle_tensors_free(cbe_pickle_tensors *tensors); /* a zeroed one is allowed */
+
+#endif

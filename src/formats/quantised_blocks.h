@@ -1,0 +1,37 @@
+/*
+ * quantised_blocks.h - GGUF's quantised types to float, each block by itself.
+ *
+ * Every function expands count elements, whole blocks, from data of any alignment. Products and
+ * sums are rounded in the order of the format's reference implementation, so that results have its
+ * bits.
+ */
+#ifndef CBE_FORMATS_QUANTISED_BLOCKS_H
+#define CBE_FORMATS_QUANTISED_BLOCKS_H
+
+#include <stddef.h>
+
+/* Items in a block of the plain types, and in one of the k-quants. */
+enum { CBE_BLOCK_ITEMS = 32, CBE_SUPER_ITEMS = 256 };
+
+/* Bytes of one block. */
+enum {
+    CBE_Q4_0_BYTES = 2 + 16,
+    CBE_Q4_1_BYTES = 4 + 16,
+    CBE_Q5_0_BYTES = 2 + 4 + 16,
+    CBE_Q5_1_BYTES = 4 + 4 + 16,
+    CBE_Q8_0_BYTES = 2 + 32,
+    CBE_IQ4_NL_BYTES = 2 + 16,
+    CBE_Q2_K_BYTES = 16 + 64 + 4,
+    CBE_Q3_K_BYTES = 32 + 64 + 12 + 2,
+    CBE_Q4_K_BYTES = 4 + 12 + 128,
+    CBE_Q5_K_BYTES = 4 + 12 + 32 + 128,
+    CBE_Q6_K_BYTES = 128 + 64 + 16 + 2
+};
+
+typedef void cbe_convert_fn(const unsigned char *data, size_t count, float *out);
+
+cbe_convert_fn cbe_convert_q4_0, cbe_convert_q4_1, cbe_convert_q5_0, cbe_convert_q5_1,
+    cbe_convert_q8_0, cbe_convert_iq4_nl, cbe_convert_q2_k, cbe_convert_q3_k, cbe_convert_q4_k,
+    cbe_convert_q5_k, cbe_convert_q6_k;
+
+#endif

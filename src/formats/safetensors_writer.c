@@ -1,0 +1,237 @@
+/*
+ * safetensors_writer.c - writing .safetensors files; the grammar is in cbe/safetensors.h.
+ *
+ * The header is known before any data, so it is written first and every element has its place from
+ * then on. It lists the tensors as declared; their data lies by decreasing element size, as the
+ * reference implementation has it, so that every tensor is aligned without holes.
+ */
+#include "cbe/safetensors.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/fail.h"
+#include "core/memory.h"
+#include "files/atomic_file.h"
+#include "formats/json_memory.h"
+
+enum { DATA_ALIGNMENT = 8 };
+
+typedef struct {
+    char *name;
+    size_t element_size, n_elements;
+    size_t begin;     /* byte of the data */
+    uint64_t written; /* elements put so far */
+} slot;
+
+struct cbe_safetensors_writer {
+    cbe_atomic_file *file;
+    char *path;
+    size_t count;
+    slot *slots;
+    size_t data_start, data_size;
+};
+
+static void writer_free(cbe_safetensors_writer *writer)
+{
+    if (!writer) return;
+    cbe_atomic_file_abandon(writer->file);
+    for (size_t i = 0; writer->slots && i < writer->count; i++) cbe_free(writer->slots[i].name);
+    cbe_free(writer->slots);
+    cbe_free(writer->path);
+    cbe_free(writer);
+}
+
+static cbe_status declare(slot *s, const cbe_tensor_spec *spec, const char *path, cbe_error *err)
+{
+    size_t bytes;
+    if ((unsigned)spec->dtype >= CBE_N_DTYPES || cbe_dtype_get(spec->dtype)->block_items != 1)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "%s: tensor '%.80s': its dtype cannot be written",
+                        path, spec->name);
+    if (spec->n_dims > CBE_MAX_DIMS)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "%s: tensor '%.80s': %zu dimensions, at most %d",
+                        path, spec->name, spec->n_dims, CBE_MAX_DIMS);
+    if (strcmp(spec->name, "__metadata__") == 0)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "%s: no tensor can be called '__metadata__'", path);
+    s->element_size = cbe_dtype_get(spec->dtype)->block_bytes;
+    s->n_elements = 1;
+    for (size_t i = 0; i < spec->n_dims; i++)
+        if (spec->dims[i] > INT64_MAX ||
+            !cbe_mul_size(s->n_elements, spec->dims[i], &s->n_elements))
+            goto overflow;
+    if (!cbe_mul_size(s->n_elements, s->element_size, &bytes) || bytes > INT64_MAX) goto overflow;
+    s->name = cbe_copy_string(spec->name, strlen(spec->name), err);
+    return s->name ? CBE_OK : CBE_ERR_NOMEM;
+overflow:
+    return cbe_fail(err, CBE_ERR_ARG, -1, "%s: tensor '%.80s': the product of its shape overflows",
+                    path, spec->name);
+}
+
+static cbe_status lay_out(cbe_safetensors_writer *writer, cbe_error *err)
+{
+    for (size_t size = DATA_ALIGNMENT; size > 0; size /= 2)
+        for (size_t i = 0; i < writer->count; i++) {
+            slot *s = &writer->slots[i];
+            if (s->element_size != size) continue;
+            s->begin = writer->data_size;
+            if (!cbe_add_size(writer->data_size, s->n_elements * size, &writer->data_size) ||
+                writer->data_size > INT64_MAX)
+                return cbe_fail(err, CBE_ERR_ARG, -1, "%s: all tensors together are too large",
+                                writer->path);
+        }
+    return CBE_OK;
+}
+
+/* One tensor's part of the header. */
+static json_t *describe(const slot *s, const cbe_tensor_spec *spec)
+{
+    json_t *shape = json_array();
+    for (size_t i = 0; i < spec->n_dims; i++)
+        if (json_array_append_new(shape, json_integer((json_int_t)spec->dims[i])) != 0) {
+            json_decref(shape);
+            return NULL;
+        }
+    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", cbe_dtype_get(spec->dtype)->name, "shape",
+                     shape, "data_offsets", (json_int_t)s->begin,
+                     (json_int_t)(s->begin + s->n_elements * s->element_size));
+}
+
+static cbe_status add(json_t *object, const char *key, json_t *value, const char *path,
+                      cbe_error *err)
+{
+    if (json_object_get(object, key)) {
+        json_decref(value);
+        return cbe_fail(err, CBE_ERR_ARG, -1, "%s: '%.80s' is declared twice", path, key);
+    }
+    // A copy of the key is taken; it fails for what is not UTF-8, as for lack of memory.
+    if (value && json_object_set_new(object, key, value) == 0) return CBE_OK;
+    if (cbe_json_short())
+        return cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: out of memory for the header", path);
+    return cbe_fail(err, CBE_ERR_ARG, -1, "%s: '%.80s' cannot be put into the header: not UTF-8?",
+                    path, key);
+}
+
+/* *text: the header as JSON, to free(). */
+static cbe_status make_header(const cbe_safetensors_writer *writer, const cbe_tensor_spec *tensors,
+                              size_t n_metadata, const char *const *metadata, char **text,
+                              cbe_error *err)
+{
+    cbe_status st = CBE_OK;
+    cbe_json_begin();
+    json_t *header = json_object(), *pairs = json_object();
+    if (!header || !pairs) {
+        st = cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: out of memory for the header", writer->path);
+        goto done;
+    }
+    for (size_t i = 0; i < n_metadata && st == CBE_OK; i++)
+        st = add(pairs, metadata[2 * i], json_string(metadata[2 * i + 1]), writer->path, err);
+    if (st == CBE_OK && n_metadata > 0)
+        st = add(header, "__metadata__", json_incref(pairs), writer->path, err);
+    for (size_t i = 0; i < writer->count && st == CBE_OK; i++)
+        st = add(header, writer->slots[i].name, describe(&writer->slots[i], &tensors[i]),
+                 writer->path, err);
+    if (st != CBE_OK) goto done;
+    *text = cbe_json_end(json_incref(header), JSON_COMPACT);
+    if (!*text)
+        st = cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: out of memory for the header", writer->path);
+done:
+    json_decref(pairs);
+    json_decref(header);
+    return st;
+}
+
+static cbe_status write_header(cbe_safetensors_writer *writer, const char *text, cbe_error *err)
+{
+    static const char spaces[DATA_ALIGNMENT] = "        ", zero;
+    cbe_status st;
+    const size_t length = strlen(text);
+    const size_t padding = (DATA_ALIGNMENT - length % DATA_ALIGNMENT) % DATA_ALIGNMENT;
+    const uint64_t field = length + padding;
+    writer->data_start = sizeof field + length + padding;
+    if ((st = cbe_atomic_file_write(writer->file, 0, &field, sizeof field, err)) != CBE_OK)
+        return st;
+    if ((st = cbe_atomic_file_write(writer->file, sizeof field, text, length, err)) != CBE_OK)
+        return st;
+    st = cbe_atomic_file_write(writer->file, sizeof field + length, spaces, padding, err);
+    if (st != CBE_OK || writer->data_size == 0) return st;
+    // The last byte gives the file its size at once, so that a limit on it shows now.
+    return cbe_atomic_file_write(writer->file, writer->data_start + writer->data_size - 1, &zero, 1,
+                                 err);
+}
+
+cbe_status cbe_safetensors_writer_create(cbe_safetensors_writer **out, const char *path,
+                                         size_t n_tensors, const cbe_tensor_spec *tensors,
+                                         size_t n_metadata, const char *const *metadata,
+                                         cbe_error *err)
+{
+    cbe_status st = CBE_ERR_NOMEM;
+    char *text = NULL;
+    cbe_safetensors_writer *writer = cbe_alloc_zero(1, sizeof *writer, "safetensors writer", err);
+    if (!writer) return CBE_ERR_NOMEM;
+    if (!(writer->path = cbe_copy_string(path, strlen(path), err))) goto done;
+    writer->slots = cbe_alloc_zero(n_tensors, sizeof *writer->slots, "list of tensors", err);
+    if (!writer->slots) goto done;
+    writer->count = n_tensors;
+    for (size_t i = 0; i < n_tensors; i++)
+        if ((st = declare(&writer->slots[i], &tensors[i], path, err)) != CBE_OK) goto done;
+    if ((st = lay_out(writer, err)) != CBE_OK) goto done;
+    if ((st = make_header(writer, tensors, n_metadata, metadata, &text, err)) != CBE_OK) goto done;
+    if ((st = cbe_atomic_file_create(&writer->file, path, err)) != CBE_OK) goto done;
+    if ((st = write_header(writer, text, err)) != CBE_OK) goto done;
+    *out = writer;
+    writer = NULL;
+done:
+    free(text);
+    writer_free(writer);
+    return st;
+}
+
+cbe_status cbe_safetensors_writer_put(cbe_safetensors_writer *writer, size_t i, size_t first,
+                                      size_t count, const void *data, cbe_error *err)
+{
+    if (i >= writer->count)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "%s: tensor number %zu of %zu", writer->path, i,
+                        writer->count);
+    slot *s = &writer->slots[i];
+    if (first > s->n_elements || count > s->n_elements - first)
+        return cbe_fail(
+            err, CBE_ERR_ARG, -1,
+            "%s: tensor '%.80s': %zu elements from number %zu on do not fit, it has %zu",
+            writer->path, s->name, count, first, s->n_elements);
+    const cbe_status st =
+        cbe_atomic_file_write(writer->file, writer->data_start + s->begin + first * s->element_size,
+                              data, count * s->element_size, err);
+    if (st == CBE_OK) s->written += count;
+    return st;
+}
+
+cbe_status cbe_safetensors_writer_flush(cbe_safetensors_writer *writer, cbe_error *err)
+{
+    return cbe_atomic_file_flush(writer->file, err);
+}
+
+cbe_status cbe_safetensors_writer_commit(cbe_safetensors_writer *writer, cbe_error *err)
+{
+    cbe_status st = CBE_OK;
+    for (size_t i = 0; i < writer->count && st == CBE_OK; i++) {
+        const slot *s = &writer->slots[i];
+        if (s->written < s->n_elements)
+            st = cbe_fail(err, CBE_ERR_ARG, -1,
+                          "%s: tensor '%.80s': only %" PRIu64 " of %zu elements were written",
+                          writer->path, s->name, s->written, s->n_elements);
+    }
+    if (st == CBE_OK) {
+        st = cbe_atomic_file_commit(writer->file, err);
+        writer->file = NULL;
+    }
+    writer_free(writer);
+    return st;
+}
+
+void cbe_safetensors_writer_abandon(cbe_safetensors_writer *writer)
+{
+    writer_free(writer);
+}

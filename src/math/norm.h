@@ -1,0 +1,25 @@
+/*
+ * norm.h - RMSNorm and LayerNorm of rows.
+ */
+#ifndef CBE_MATH_NORM_H
+#define CBE_MATH_NORM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "cbe/decoder.h"
+
+/** out = norm(x) * gamma + beta for each row of d numbers; sums in float64 (a hidden state may have
+ * entries in the thousands beside ordinary ones).
+ * @param x, out (n, d), the same or apart  @param beta (d) or NULL */
+void cbe_norm_rows(cbe_norm norm, double eps, size_t n, size_t d, const float *x,
+                   const float *gamma, const float *beta, float *out);
+
+/** Its backward pass: grad = (or +=, when add) d/dx of what has d/d norm(x) = grad_out. With
+ * y = (x - mean) / s, g = grad_out gamma:  (g - mean(g) - y mean(g y)) / s, mean(g) for LayerNorm
+ * alone.
+ * @param x  what the norm was taken of  @param grad (n, d); may be grad_out when not added to */
+void cbe_norm_rows_back(cbe_norm norm, double eps, size_t n, size_t d, const float *x,
+                        const float *gamma, const float *grad_out, bool add, float *grad);
+
+#endif

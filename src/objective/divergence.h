@@ -1,0 +1,78 @@
+/*
+ * divergence.h - from the last hidden states of a model to energies and back: final norm,
+ * unembedding, cap, softmax and loss in one, a few tokens and a few thousand vocabulary entries at
+ * a time, so that logits are never stored.
+ *
+ * With y = norm(h) and z = W y + bias, l = cap(z), primes for the ablated model:
+ *
+ *   kl            sum p (l - l') + lse' - lse
+ *                 without a cap = E.(y - y') + lse' - lse,   E = W' p
+ *   ce            (lse' - l'(label)) - (lse - l(label))
+ *   d/dy'         W' (cap'(z') (q - p))
+ *                 without a cap = W' q - E; for ce p is all on the label
+ *
+ * So without a cap the clean distribution is one vector E and one number a token: neither logits
+ * nor probabilities are kept or made again, and an evaluation is two products N V d, one without
+ * gradient. With a cap, the clean logits are made again from the clean y, and there are four.
+ * Source: docs/maths.md, the whole model.
+ */
+#ifndef CBE_OBJECTIVE_DIVERGENCE_H
+#define CBE_OBJECTIVE_DIVERGENCE_H
+
+#include "cbe/objective.h"
+#include "math/bf16.h"
+
+typedef struct cbe_divergence cbe_divergence;
+
+/** Bytes that cbe_divergence_create allocates; SIZE_MAX when that overflows. */
+size_t cbe_divergence_bytes(const cbe_decoder *decoder, cbe_objective_kind kind, size_t n_rows);
+/** For n_rows tokens that have an energy. The decoder is borrowed until free.
+ * @param labels (n_rows), below the vocabulary size; ce only. Copied
+ * @return CBE_OK, CBE_ERR_NOMEM */
+cbe_status cbe_divergence_create(cbe_divergence **out, const cbe_decoder *decoder,
+                                 cbe_objective_kind kind, size_t n_rows, const int64_t *labels,
+                                 cbe_error *err);
+void cbe_divergence_free(cbe_divergence *divergence); /* NULL is allowed */
+
+/** From here on products with the unembedding are made by bf16 where it has parts (math/bf16.h),
+ * which is borrowed until free; who evaluates asks cbe_bf16_check. @return CBE_OK, CBE_ERR_NOMEM */
+cbe_status cbe_divergence_use_bf16(cbe_divergence *divergence, cbe_bf16 *bf16, cbe_error *err);
+/** Bytes of that, at most; and the most rows or columns of a matrix. */
+size_t cbe_divergence_bf16_bytes(const cbe_decoder *decoder);
+size_t cbe_divergence_bf16_max_size(const cbe_decoder *decoder);
+
+/** A row, and its place. */
+typedef struct {
+    size_t row; /* whose clean distribution it has or is compared with */
+    size_t at;  /* where it is in hidden and grad */
+} cbe_divergence_item;
+
+/** Takes the clean distributions of all n_rows rows, one item each, from hidden_states.L (.., d).
+ * @return CBE_OK; CBE_ERR_NUMERIC (row named) */
+cbe_status cbe_divergence_set_clean(cbe_divergence *divergence, const cbe_divergence_item *items,
+                                    const float *hidden, cbe_error *err);
+
+/** Energies, and with grad their gradients.
+ * @param hidden  (.., d) hidden_states.L
+ * @param energy  [out] (n)
+ * @param grad    [out] (.., d), may be hidden; rows that no item names are left alone. NULL: not
+ * wanted */
+void cbe_divergence_eval(cbe_divergence *divergence, size_t n, const cbe_divergence_item *items,
+                         const float *hidden, double *energy, float *grad);
+
+/** What else the logits of a row say. */
+typedef struct {
+    double ce;  /* cross-entropy of the label, nats; NaN where there is none */
+    size_t top; /* the most probable token; of equal ones the first */
+} cbe_divergence_measure;
+
+/** Energies and measures in one, for kl.
+ * @param labels   (n) of the items: below the vocabulary size, or -1: none
+ * @param energy   [out] (n)
+ * @param measures [out] (n) */
+void cbe_divergence_measure_rows(cbe_divergence *divergence, size_t n,
+                                 const cbe_divergence_item *items, const float *hidden,
+                                 const int64_t *labels, double *energy,
+                                 cbe_divergence_measure *measures);
+
+#endif

@@ -1,0 +1,170 @@
+/*
+ * optimal.c - optimal ablation in the whole model: the constants a that make energies with c_n =
+ * h_n . v - a least.
+ *
+ * As objective/lens/optimal.c does it, with its wide grid for ce where a constant is asked for,
+ * with fewer evaluations, for each of them runs the model: a few quantiles of h_n . v, their mean
+ * and 0 on one or two sequences, two steps to close in there, then Newton steps on all sequences in
+ * force. Slopes come with gradients, so the last step has both.
+ *
+ * Source: Li and Janson 2024, arXiv:2409.09951. Names: objective.h.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "objective/model/objective.h"
+#include "core/fail.h"
+#include "core/sizes.h"
+
+static const double QUANTILES[] = {0.1, 0.5, 0.9};
+enum {
+    N_QUANTILES = sizeof QUANTILES / sizeof *QUANTILES,
+    N_CONSTANTS = N_QUANTILES + 2, /* and mean and zero */
+    SAMPLE_SHARE = 8,              /* of the sequences, for the first look */
+    MIN_SAMPLE = 2,
+    SAMPLE_STEPS = 2,
+    MAX_STEPS = 8
+};
+static const cbe_constant_rules RULES = {1e-6, 1e-5, 1e-6};
+
+/* Coefficients of a direction at the tokens in force, sorted; returns their number. */
+static size_t sorted_coefficients(cbe_model_objective *o, const double *v)
+{
+    const size_t each = o->tokens_each, n = o->all_active * each;
+    memset(o->sorted, 0, n * sizeof *o->sorted); /* others' */
+    for (size_t i = 0; i < o->n_active; i++)
+        for (size_t t = 0; t < each; t++)
+            o->sorted[(o->active_place + i) * each + t] =
+                cbe_model_dot(o->hidden_size, cbe_model_token(o, o->active[i] * each + t), v);
+    cbe_processes_sum(o->processes, n, o->sorted);
+    cbe_constants_order(n, o->sorted);
+    return n;
+}
+
+/* Energies and slopes of one direction at n constants, as many columns at once as there is room
+ * for. */
+static cbe_status evaluate(cbe_model_objective *o, const double *v, size_t direction, size_t n,
+                           const double *a, double *energy, double *slope, cbe_error *err)
+{
+    cbe_status st = CBE_OK;
+    for (size_t first = 0; first < n && st == CBE_OK; first += o->head.max_batch) {
+        const size_t m = cbe_min_size(o->head.max_batch, n - first);
+        for (size_t j = 0; j < m; j++) {
+            o->direction[j] = direction;
+            o->constant[j] = a[first + j];
+        }
+        st = cbe_model_eval_columns(o, m, v, CBE_MODEL_GRADIENTS, energy + first, slope + first,
+                                    NULL, NULL, err);
+    }
+    return st;
+}
+
+/* Energies of n tracks at their constants, on all `count` sequences of the sample in force; `thin`
+ * of them are in force again. */
+static cbe_status compare_tracks(cbe_model_objective *o, const double *v, size_t thin, size_t count,
+                                 size_t n, cbe_constant_track *tracks, cbe_error *err)
+{
+    double a[CBE_CONSTANT_MOST_TRACKS], energy[CBE_CONSTANT_MOST_TRACKS],
+        slope[CBE_CONSTANT_MOST_TRACKS];
+    for (size_t i = 0; i < n; i++) a[i] = tracks[i].constant;
+    cbe_model_activate(o, o->active_first, o->active_span, count);
+    const cbe_status st = evaluate(o, v, tracks->direction, n, a, energy, slope, err);
+    for (size_t i = 0; i < n && st == CBE_OK; i++) tracks[i].energy = energy[i];
+    cbe_model_activate(o, o->active_first, o->active_span, thin);
+    return st;
+}
+
+/* The best minimum of a direction on the sequences in force; of a wide look, on `all` sequences of
+ * the sample. */
+static cbe_status sample_minimum(cbe_model_objective *o, const double *v, size_t direction,
+                                 bool wide, size_t all, cbe_error *err)
+{
+    double a[CBE_CONSTANT_GRID], energy[CBE_CONSTANT_GRID], slope[CBE_CONSTANT_GRID];
+    _Static_assert((int)N_CONSTANTS <= (int)CBE_CONSTANT_GRID, "room for both looks");
+    cbe_constant_track found[CBE_CONSTANT_MOST_TRACKS];
+    const size_t count = sorted_coefficients(o, v + direction * o->hidden_size);
+    o->column_range[direction] = o->sorted[count - 1] - o->sorted[0];
+    const size_t n = wide ? cbe_constants_grid(count, o->sorted, o->mean_dot[direction], a)
+                          : cbe_constants_few(N_QUANTILES, QUANTILES, count, o->sorted,
+                                              o->mean_dot[direction], a);
+    cbe_status st = evaluate(o, v, direction, n, a, energy, slope, err);
+    if (st != CBE_OK) return st;
+    const size_t room = wide ? CBE_CONSTANT_MOST_TRACKS : CBE_CONSTANT_TRACKS;
+    const size_t n_found = cbe_constants_bracket(direction, n, a, energy, slope, room, found);
+    if (wide) cbe_constants_bound(n_found, found, a[0], a[n - 1]);
+    for (int step = 0; step < SAMPLE_STEPS && st == CBE_OK; step++) {
+        size_t open[CBE_CONSTANT_MOST_TRACKS], n_open = 0;
+        for (size_t i = 0; i < n_found; i++)
+            if (cbe_constant_open(&found[i])) {
+                a[n_open] = found[i].next;
+                open[n_open++] = i;
+            }
+        if (n_open == 0) break;
+        st = evaluate(o, v, direction, n_open, a, energy, slope, err);
+        for (size_t i = 0; i < n_open && st == CBE_OK; i++)
+            cbe_constant_tell(&found[open[i]], energy[i], slope[i]);
+    }
+    if (wide && st == CBE_OK) st = compare_tracks(o, v, o->all_active, all, n_found, found, err);
+    o->tracks[direction] = cbe_constants_best(n_found, found);
+    return st;
+}
+
+/* Newton steps of all directions on all sequences in force, until each is settled. */
+static cbe_status settle(cbe_model_objective *o, size_t m, const double *v, double *grad,
+                         cbe_error *err)
+{
+    const size_t d = o->hidden_size;
+    size_t n_pending = m;
+    for (size_t j = 0; j < m; j++) o->pending[j] = j;
+    for (int step = 0; n_pending > 0; step++) {
+        for (size_t j = 0; j < n_pending; j++) {
+            o->direction[j] = o->pending[j];
+            o->constant[j] = o->tracks[o->pending[j]].next;
+        }
+        const cbe_status st =
+            cbe_model_eval_columns(o, n_pending, v, CBE_MODEL_GRADIENTS, o->column_energy,
+                                   o->column_slope, grad ? o->column_grad : NULL, NULL, err);
+        if (st != CBE_OK) return st;
+        size_t left = 0;
+        for (size_t j = 0; j < n_pending; j++) {
+            const size_t direction = o->pending[j];
+            const bool settled =
+                cbe_constant_newton(&o->tracks[direction], &RULES, o->column_energy[j],
+                                    o->column_slope[j], o->column_range[direction], step);
+            if (!settled && step < MAX_STEPS)
+                o->pending[left++] = direction;
+            else if (grad)
+                memcpy(grad + direction * d, o->column_grad + j * d, d * sizeof *grad);
+        }
+        n_pending = left;
+    }
+    return CBE_OK;
+}
+
+cbe_status cbe_model_eval_optimal(cbe_objective *self, size_t m, const double *v, double *energy,
+                                  double *constant, double *grad, double *per_token, cbe_error *err)
+{
+    cbe_model_objective *o = (cbe_model_objective *)self;
+    if (!o->hidden) return cbe_fail(err, CBE_ERR_ARG, -1, "the model objective has no layer set");
+    cbe_status st = CBE_OK;
+    o->replacement = CBE_ABLATE_OPTIMAL;
+    cbe_model_set_directions(o, m, v);
+    const size_t first = o->active_first, span = o->active_span, count = o->all_active;
+    const size_t thin =
+        cbe_min_size(count / SAMPLE_SHARE > MIN_SAMPLE ? count / SAMPLE_SHARE : MIN_SAMPLE, count);
+    cbe_model_activate(o, first, span, thin);
+    const bool wide = constant && o->kind == CBE_OBJECTIVE_CE;
+    for (size_t j = 0; j < m && st == CBE_OK; j++) st = sample_minimum(o, v, j, wide, count, err);
+    cbe_model_activate(o, first, span, count);
+    if (st == CBE_OK) st = settle(o, m, v, grad, err);
+    if (st != CBE_OK) return st;
+    for (size_t j = 0; j < m; j++) {
+        energy[j] = o->tracks[j].energy;
+        o->direction[j] = j;
+        o->constant[j] = o->tracks[j].constant;
+        if (constant) constant[j] = o->constant[j];
+    }
+    return per_token ? cbe_model_eval_columns(o, m, v, CBE_MODEL_ENERGIES, o->column_energy, NULL,
+                                              NULL, per_token, err)
+                     : CBE_OK;
+}

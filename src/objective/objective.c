@@ -1,0 +1,105 @@
+/* objective.c - calls that go to whichever kind of objective it is, and the names of the
+ * choices. */
+#include "objective/objective.h"
+
+#include "core/fail.h"
+
+void cbe_objective_free(cbe_objective *objective)
+{
+    if (objective) objective->destroy(objective);
+}
+
+size_t cbe_objective_hidden_size(const cbe_objective *objective)
+{
+    return objective->hidden_size;
+}
+
+size_t cbe_objective_max_batch(const cbe_objective *objective)
+{
+    return objective->max_batch;
+}
+
+size_t cbe_objective_n_tokens(const cbe_objective *objective)
+{
+    return objective->n_tokens(objective);
+}
+
+void cbe_objective_set_sample(cbe_objective *objective, size_t n)
+{
+    objective->set_sample(objective, n);
+}
+
+bool cbe_objective_set_rough(cbe_objective *objective, bool rough)
+{
+    return objective->set_rough && objective->set_rough(objective, rough);
+}
+
+void cbe_objective_set_held_out(cbe_objective *objective)
+{
+    objective->set_held_out(objective);
+}
+
+static cbe_status check_batch(const cbe_objective *objective, size_t m, cbe_error *err)
+{
+    if (m == 0 || m > objective->max_batch)
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "%zu directions in one evaluation; 1 to %zu can be given", m,
+                        objective->max_batch);
+    return CBE_OK;
+}
+
+cbe_status cbe_objective_eval(cbe_objective *objective, size_t m, const double *v, double *energy,
+                              double *grad, double *per_token, cbe_error *err)
+{
+    const cbe_status st = check_batch(objective, m, err);
+    return st == CBE_OK ? objective->eval(objective, m, v, energy, grad, per_token, err) : st;
+}
+
+cbe_status cbe_objective_eval_optimal(cbe_objective *objective, size_t m, const double *v,
+                                      double *energy, double *constant, double *grad,
+                                      double *per_token, cbe_error *err)
+{
+    const cbe_status st = check_batch(objective, m, err);
+    return st == CBE_OK
+               ? objective->eval_optimal(objective, m, v, energy, constant, grad, per_token, err)
+               : st;
+}
+
+cbe_status cbe_objective_eval_constant(cbe_objective *objective, size_t m, const double *v,
+                                       const double *constant, double *energy, double *slope,
+                                       double *grad, double *per_token, cbe_error *err)
+{
+    const cbe_status st = check_batch(objective, m, err);
+    return st == CBE_OK ? objective->eval_constant(objective, m, v, constant, energy, slope, grad,
+                                                   per_token, err)
+                        : st;
+}
+
+const char *cbe_ablation_name(cbe_ablation ablation)
+{
+    static const char *const names[] = {"mean", "resample", "zero", "optimal"};
+    _Static_assert(sizeof names / sizeof *names == CBE_N_ABLATIONS, "one name for each ablation");
+    return names[ablation];
+}
+
+const char *cbe_precision_name(cbe_precision precision)
+{
+    static const char *const names[] = {"float32", "bf16x3", "bf16"};
+    _Static_assert(sizeof names / sizeof *names == CBE_N_PRECISIONS, "one name for each precision");
+    return names[precision];
+}
+
+const char *cbe_objective_name(cbe_objective_kind kind)
+{
+    static const char *const names[] = {"kl", "ce"};
+    _Static_assert(sizeof names / sizeof *names == CBE_N_OBJECTIVES, "one name for each objective");
+    return names[kind];
+}
+
+const char *cbe_logit_storage_name(cbe_logit_storage storage)
+{
+    static const char *const names[] = {"float32", "float16", "recomputed"};
+    _Static_assert(sizeof names / sizeof *names == CBE_N_LOGIT_STORAGES,
+                   "one name for each storage");
+    return names[storage];
+}

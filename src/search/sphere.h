@@ -1,0 +1,27 @@
+/*
+ * sphere.h - unit vectors orthogonal to those already found, parametrised by any vector x:
+ *
+ *   v(x) = P x / (|P x| + tau),   P = I - B'B, rows of B orthonormal
+ *
+ * tau = 0 gives unit vectors; the preset `seed` has PyTorch's float32 epsilon there.
+ */
+#ifndef CBE_SEARCH_SPHERE_H
+#define CBE_SEARCH_SPHERE_H
+
+#include <stddef.h>
+
+typedef struct {
+    size_t hidden_size, n_found;
+    const double *found; /* B (n_found, d), borrowed */
+    double tau;
+} cbe_sphere;
+
+/** y = P x; x and y may be the same. */
+void cbe_sphere_complement(const cbe_sphere *sphere, const double *x, double *y);
+/** v = v(x); returns |P x|. x and v may be the same. v is zero where P x is. */
+double cbe_sphere_point(const cbe_sphere *sphere, const double *x, double *v);
+/** From grad = dE/dv at v(x), with length = |P x|, to dE/dx; grad and out may be the same. */
+void cbe_sphere_gradient(const cbe_sphere *sphere, const double *v, double length,
+                         const double *grad, double *out);
+
+#endif
