@@ -15,8 +15,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "cbe/hidden_states.h"
-#include "cbe/objective.h"
+#include "model/hidden_states.h"
+#include "objective/objective.h"
 #include "core/fail.h"
 #include "core/memory.h"
 #include "result_line.h"

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "cbe/model.h"
+#include "model/model.h"
 #include "sgemm_rate.h"
 
 enum { RUNS = 3 };

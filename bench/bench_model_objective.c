@@ -20,8 +20,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cbe/hidden_states.h"
-#include "cbe/model_objective.h"
+#include "model/hidden_states.h"
+#include "objective/model/objective.h"
 #include "result_line.h"
 #include "sgemm_rate.h"
 

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "objective/lens/objective.h"
+#include "objective/lens/state.h"
 #include "core/memory.h"
 #include "result_line.h"
 

@@ -13,8 +13,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "cbe/decoder.h"
-#include "cbe/objective.h"
+#include "model/decoder.h"
+#include "objective/objective.h"
 
 typedef struct {
     size_t n_tokens, vocab_size, hidden_size; /* N, V, d */

@@ -1,5 +1,5 @@
 /*
- * ablation.c - see cbe/ablation.h.
+ * ablation.c - see ablate/ablation.h.
  *
  * A variant is a subspace and a rank, a pair a variant and a sequence. Pairs run behind the layer
  * in batches, forward alone, and their energies, cross-entropies and top tokens come from one pass
@@ -8,7 +8,7 @@
  *
  * N tokens that are ablated: those of B sequences of S positions that are not skipped.
  */
-#include "cbe/ablation.h"
+#include "ablate/ablation.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,6 +1,6 @@
-/* subspace.c - see cbe/subspace.h: spans in orthonormal form, and taking them out of hidden
+/* subspace.c - see ablate/subspace.h: spans in orthonormal form, and taking them out of hidden
  * states. */
-#include "cbe/subspace.h"
+#include "ablate/subspace.h"
 
 #include <math.h>
 #include <string.h>

@@ -4,8 +4,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "cbe/ablation.h"
-#include "cbe/basis.h"
+#include "ablate/ablation.h"
+#include "extract/basis_file.h"
 #include "cli/commands.h"
 #include "cli/inputs.h"
 #include "cli/options.h"

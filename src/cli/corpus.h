@@ -4,8 +4,8 @@
 #ifndef CBE_CLI_CORPUS_H
 #define CBE_CLI_CORPUS_H
 
-#include "cbe/model.h"
-#include "cbe/tokens.h"
+#include "model/model.h"
+#include "text/tokens.h"
 #include "cli/options.h"
 #include "cli/progress.h"
 

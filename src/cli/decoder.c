@@ -1,7 +1,7 @@
 /* decoder.c - cbe decoder: final norm and unembedding of a model, to a file. */
 #include <string.h>
 
-#include "cbe/model.h"
+#include "model/model.h"
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/outputs.h"

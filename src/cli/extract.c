@@ -3,8 +3,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "cbe/basis.h"
-#include "cbe/checkpoint.h"
+#include "extract/basis_file.h"
+#include "extract/checkpoint.h"
 #include "cli/commands.h"
 #include "cli/inputs.h"
 #include "cli/interrupt.h"

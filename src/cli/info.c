@@ -1,10 +1,10 @@
 /* info.c - cbe info: what a model, lens or tensor file holds. */
 #include <string.h>
 
-#include "cbe/gguf.h"
-#include "cbe/model.h"
-#include "cbe/safetensors.h"
-#include "cbe/tuned_lens.h"
+#include "formats/gguf.h"
+#include "model/model.h"
+#include "formats/safetensors.h"
+#include "lens/tuned_lens.h"
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/print.h"

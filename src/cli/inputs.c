@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cbe/lens_fit.h"
+#include "lens/fit.h"
 #include "cli/lens_folder.h"
 #include "cli/memory.h"
 #include "cli/run_model.h"

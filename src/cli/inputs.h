@@ -5,9 +5,9 @@
 #ifndef CBE_CLI_INPUTS_H
 #define CBE_CLI_INPUTS_H
 
-#include "cbe/basis.h"
-#include "cbe/extraction.h"
-#include "cbe/model.h"
+#include "extract/basis_file.h"
+#include "extract/extraction.h"
+#include "model/model.h"
 #include "cli/corpus.h"
 #include "cli/options.h"
 #include "cli/progress.h"

@@ -1,5 +1,5 @@
 /* lens_convert.c - cbe lens convert: a lens folder with its parameters in the other format. */
-#include "cbe/tuned_lens.h"
+#include "lens/tuned_lens.h"
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/outputs.h"

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cbe/lens_eval.h"
+#include "lens/evaluate.h"
 #include "cli/commands.h"
 #include "cli/inputs.h"
 #include "cli/lens_folder.h"

@@ -1,5 +1,5 @@
 /* lens_fit.c - cbe lens fit: the affine lens of a model, in closed form. */
-#include "cbe/lens_fit.h"
+#include "lens/fit.h"
 #include "cli/commands.h"
 #include "cli/inputs.h"
 #include "cli/options.h"

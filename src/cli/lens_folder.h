@@ -4,8 +4,8 @@
 #ifndef CBE_CLI_LENS_FOLDER_H
 #define CBE_CLI_LENS_FOLDER_H
 
-#include "cbe/decoder.h"
-#include "cbe/tuned_lens.h"
+#include "model/decoder.h"
+#include "lens/tuned_lens.h"
 #include "cli/progress.h"
 
 /** Loads a lens, which must be of the model's shape; warns where it was made for another

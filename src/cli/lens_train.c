@@ -3,7 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cbe/lens_train.h"
+#include "lens/train.h"
 #include "cli/commands.h"
 #include "cli/inputs.h"
 #include "cli/lens_folder.h"

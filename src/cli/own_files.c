@@ -4,7 +4,7 @@
 #include <jansson.h>
 #include <string.h>
 
-#include "cbe/safetensors.h"
+#include "formats/safetensors.h"
 #include "core/memory.h"
 #include "formats/json_memory.h"
 #include "files/mapped_file.h"

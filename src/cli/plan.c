@@ -1,5 +1,5 @@
 /* plan.c - cbe plan: memory, time and network traffic of an extraction, before it is run. */
-#include "cbe/plan.h"
+#include "plan/plan.h"
 
 #include <omp.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "cbe/safetensors.h"
+#include "formats/safetensors.h"
 #include "cli/commands.h"
 #include "cli/inputs.h"
 #include "cli/options.h"

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cbe/objective.h"
+#include "objective/objective.h"
 #include "cli/memory.h"
 #include "core/fail.h"
 #include "core/sizes.h"

@@ -7,8 +7,8 @@
 #ifndef CBE_CLI_TEAM_H
 #define CBE_CLI_TEAM_H
 
-#include "cbe/decoder.h"
-#include "cbe/processes.h"
+#include "model/decoder.h"
+#include "processes/processes.h"
 #include "cli/corpus.h"
 
 typedef struct {

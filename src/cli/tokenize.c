@@ -4,8 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cbe/model.h"
-#include "cbe/tokenizer.h"
+#include "model/model.h"
+#include "text/tokenizer.h"
 #include "cli/commands.h"
 #include "cli/corpus.h"
 #include "cli/inputs.h"

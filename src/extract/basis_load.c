@@ -1,7 +1,7 @@
 /*
- * basis_load.c - see cbe/basis.h. The tensors are looked at when the file is opened, their numbers
- * when they are asked for; basis.json is checked as a whole, so that what follows can rely on its
- * types.
+ * basis_load.c - see extract/basis_file.h. The tensors are looked at when the file is opened, their
+ * numbers when they are asked for; basis.json is checked as a whole, so that what follows can rely
+ * on its types.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -11,8 +11,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "cbe/basis.h"
-#include "cbe/safetensors.h"
+#include "extract/basis_file.h"
+#include "formats/safetensors.h"
 #include "core/fail.h"
 #include "core/memory.h"
 #include "files/input_list.h"

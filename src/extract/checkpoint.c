@@ -1,5 +1,6 @@
 /*
- * checkpoint.c - what an extraction has found so far in a safetensors file; see cbe/checkpoint.h.
+ * checkpoint.c - what an extraction has found so far in a safetensors file; see
+ * extract/checkpoint.h.
  *
  * Metadata: what the run is of, each part by a name that an error can give. Tensors, all float64
  * but where said:
@@ -22,7 +23,7 @@
 
 #include "extract/group_messages.h"
 #include "extract/run_identity.h"
-#include "cbe/safetensors.h"
+#include "formats/safetensors.h"
 #include "core/fail.h"
 #include "core/memory.h"
 #include "files/path.h"

@@ -1,5 +1,5 @@
-/* extraction.c - see cbe/extraction.h: layer after layer through the search, and what is reported
- * of its vectors. */
+/* extraction.c - see extract/extraction.h: layer after layer through the search, and what is
+ * reported of its vectors. */
 #include <math.h>
 #include <string.h>
 

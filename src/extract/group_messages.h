@@ -9,7 +9,7 @@
 #define CBE_EXTRACT_GROUP_MESSAGES_H
 
 #include "extract/stored_point.h"
-#include "cbe/extraction.h"
+#include "extract/extraction.h"
 
 /** Where the search of a layer stands; a layer that is done; and that a group has no more to tell,
  * or failed. */

@@ -1,6 +1,6 @@
 /*
  * layer_objective.c - from hidden states to the objective of a layer: which tokens count, what they
- * are ablated with, and how much memory that takes (cbe/extraction.h).
+ * are ablated with, and how much memory that takes (extract/extraction.h).
  */
 #include "extract/layer_objective.h"
 

@@ -3,7 +3,7 @@
 #ifndef CBE_EXTRACT_LAYER_OBJECTIVE_H
 #define CBE_EXTRACT_LAYER_OBJECTIVE_H
 
-#include "cbe/extraction.h"
+#include "extract/extraction.h"
 
 struct cbe_layer_objective {
     const cbe_hidden_states *states;

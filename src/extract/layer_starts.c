@@ -10,7 +10,7 @@
 #include "search/candidates.h"
 #include "objective/divided.h"
 #include "extract/lens_starts.h"
-#include "cbe/basis.h"
+#include "extract/basis_file.h"
 #include "core/memory.h"
 #include "core/sizes.h"
 

@@ -3,7 +3,7 @@
 #ifndef CBE_EXTRACT_LENS_STARTS_H
 #define CBE_EXTRACT_LENS_STARTS_H
 
-#include "cbe/search.h"
+#include "search/search.h"
 
 typedef struct {
     const cbe_decoder *decoder;

@@ -1,11 +1,11 @@
-/* result_files.c - the result folder of an extraction (cbe/extraction.h, docs/formats.md). */
+/* result_files.c - the result folder of an extraction (extract/extraction.h, docs/formats.md). */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cbe/extraction.h"
-#include "cbe/safetensors.h"
+#include "extract/extraction.h"
+#include "formats/safetensors.h"
 #include "core/fail.h"
 #include "core/memory.h"
 #include "files/atomic_file.h"

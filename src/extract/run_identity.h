@@ -6,8 +6,8 @@
 #ifndef CBE_EXTRACT_RUN_IDENTITY_H
 #define CBE_EXTRACT_RUN_IDENTITY_H
 
-#include "cbe/extraction.h"
-#include "cbe/inputs.h"
+#include "extract/extraction.h"
+#include "files/inputs.h"
 
 /** Start with {0}. Texts are UTF-8: what is not becomes U+FFFD. */
 typedef struct {

@@ -1,9 +1,9 @@
-/* stored_point.h - a search's point (cbe/search.h) that owns its arrays: read from a checkpoint, or
- * told by another process. */
+/* stored_point.h - a search's point (search/search.h) that owns its arrays: read from a checkpoint,
+ * or told by another process. */
 #ifndef CBE_EXTRACT_STORED_POINT_H
 #define CBE_EXTRACT_STORED_POINT_H
 
-#include "cbe/search.h"
+#include "search/search.h"
 
 typedef struct {
     double *vectors, *runner_ups, *energies;

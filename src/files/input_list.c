@@ -1,4 +1,4 @@
-/* input_list.c - see input_list.h and cbe/inputs.h. */
+/* input_list.c - see input_list.h and files/inputs.h. */
 #include "files/input_list.h"
 
 #include <errno.h>

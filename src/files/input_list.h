@@ -1,11 +1,11 @@
-/* input_list.h - how readers add files to the inputs of a run (cbe/inputs.h). A list that is
+/* input_list.h - how readers add files to the inputs of a run (files/inputs.h). A list that is
  * NULL takes nothing. */
 #ifndef CBE_FILES_INPUT_LIST_H
 #define CBE_FILES_INPUT_LIST_H
 
 #include <sys/stat.h>
 
-#include "cbe/inputs.h"
+#include "files/inputs.h"
 #include "files/mapped_file.h"
 
 /** What fstat says of an open file. */

@@ -5,7 +5,7 @@
 #include <nettle/sha2.h>
 #include <stddef.h>
 
-#include "cbe/inputs.h"
+#include "files/inputs.h"
 #include "files/mapped_file.h"
 
 /** The digest of what was put into the context, which begins anew. */

@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "cbe/inputs.h"
+#include "files/inputs.h"
 #include "cbe/status.h"
 
 typedef struct cbe_text_stream cbe_text_stream;

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <zip.h>
 
-#include "cbe/safetensors.h"
+#include "formats/safetensors.h"
 #include "core/fail.h"
 #include "core/memory.h"
 #include "files/input_list.h"

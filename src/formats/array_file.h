@@ -10,8 +10,8 @@
 
 #include <stdbool.h>
 
-#include "cbe/inputs.h"
-#include "cbe/tensor.h"
+#include "files/inputs.h"
+#include "formats/tensor.h"
 
 typedef struct cbe_array_file cbe_array_file;
 

@@ -1,5 +1,5 @@
 /*
- * gguf.c - reading one .gguf file; the grammar is in cbe/gguf.h.
+ * gguf.c - reading one .gguf file; the grammar is in formats/gguf.h.
  *
  * A cursor walks the mapped file once. It compares each length with the bytes left before anything
  * is read, skipped or allocated, so that no damaged file needs a special case. Values stay where

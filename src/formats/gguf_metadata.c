@@ -1,5 +1,5 @@
 /*
- * gguf_metadata.c - the values of a .gguf file's metadata; see cbe/gguf.h.
+ * gguf_metadata.c - the values of a .gguf file's metadata; see formats/gguf.h.
  *
  * Values stay where they are in the mapped file. Reading the container has checked that each lies
  * in it.

@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-#include "cbe/gguf.h"
+#include "formats/gguf.h"
 #include "files/mapped_file.h"
 
 enum { CBE_GGUF_SHOWN = 80 /* characters of a name in a message */ };

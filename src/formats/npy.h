@@ -10,7 +10,7 @@
 
 #include <stdbool.h>
 
-#include "cbe/tensor.h"
+#include "formats/tensor.h"
 
 enum {
     CBE_NPY_MAGIC_SIZE = 6,

@@ -13,7 +13,7 @@
 
 #include <stddef.h>
 
-#include "cbe/tensor.h"
+#include "formats/tensor.h"
 
 enum { CBE_PICKLE_MOST = 4 << 20 }; /* bytes of a pickle; a tensor takes about 125 */
 

@@ -6,7 +6,7 @@
 
 #include <stdbool.h>
 
-#include "cbe/tensor.h"
+#include "formats/tensor.h"
 
 /** Which rows of a matrix (or numbers of a vector) are read, and in which order. */
 typedef struct {

@@ -1,12 +1,12 @@
 /*
- * safetensors.c - reading .safetensors files; the grammar is in cbe/safetensors.h.
+ * safetensors.c - reading .safetensors files; the grammar is in formats/safetensors.h.
  *
  * The header is parsed with jansson, which refuses duplicate names, NUL in strings, invalid UTF-8,
  * integers past 64 bits and nesting beyond its limit. Its strings are borrowed for the file's life.
  * As in the reference implementation, the data of all tensors must tile the rest of the file: no
  * overlap, no hole, nothing behind.
  */
-#include "cbe/safetensors.h"
+#include "formats/safetensors.h"
 
 #include <inttypes.h>
 #include <jansson.h>

@@ -1,11 +1,11 @@
 /*
- * safetensors_writer.c - writing .safetensors files; the grammar is in cbe/safetensors.h.
+ * safetensors_writer.c - writing .safetensors files; the grammar is in formats/safetensors.h.
  *
  * The header is known before any data, so it is written first and every element has its place from
  * then on. It lists the tensors as declared; their data lies by decreasing element size, as the
  * reference implementation has it, so that every tensor is aligned without holes.
  */
-#include "cbe/safetensors.h"
+#include "formats/safetensors.h"
 
 #include <inttypes.h>
 #include <jansson.h>

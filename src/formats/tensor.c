@@ -5,7 +5,7 @@
  * Every conversion is one loop without branches over a contiguous range, so that it vectorises.
  * Quantised types are in quantised_blocks.c.
  */
-#include "cbe/tensor.h"
+#include "formats/tensor.h"
 
 #include <stdbool.h>
 #include <stdio.h>

@@ -12,8 +12,8 @@
 
 #include <stddef.h>
 
-#include "cbe/inputs.h"
-#include "cbe/tensor.h"
+#include "files/inputs.h"
+#include "formats/tensor.h"
 
 typedef struct cbe_torch_zip cbe_torch_zip;
 

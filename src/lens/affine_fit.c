@@ -1,4 +1,4 @@
-/* affine_fit.c - the affine lens of a model, from a text in one pass; see cbe/lens_fit.h. */
+/* affine_fit.c - the affine lens of a model, from a text in one pass; see lens/fit.h. */
 #include "lens/affine_fit.h"
 
 #include "core/fail.h"

@@ -1,8 +1,8 @@
-/* affine_fit.h - the pass over a text that a fit and a training share; see cbe/lens_fit.h. */
+/* affine_fit.h - the pass over a text that a fit and a training share; see lens/fit.h. */
 #ifndef CBE_LENS_AFFINE_FIT_H
 #define CBE_LENS_AFFINE_FIT_H
 
-#include "cbe/lens_fit.h"
+#include "lens/fit.h"
 
 /** How many of n_sequences a share of them is: at least 1, and 1 left. @return CBE_OK,
  * CBE_ERR_ARG */

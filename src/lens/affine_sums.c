@@ -1,6 +1,6 @@
 /*
  * affine_sums.c - sums of weighted products over tokens, of every layer; see affine_sums.h and
- * cbe/lens_fit.h.
+ * lens/fit.h.
  *
  * A thread has a layer and takes tokens in blocks of ROWS: rows are converted to float64, times
  * their weights, and two products are added, d^2 and 2 d^2 operations a token. Float64 throughout:

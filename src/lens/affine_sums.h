@@ -1,8 +1,8 @@
-/* affine_sums.h - what cbe_affine_sums holds; see cbe/lens_fit.h. */
+/* affine_sums.h - what cbe_affine_sums holds; see lens/fit.h. */
 #ifndef CBE_LENS_AFFINE_SUMS_H
 #define CBE_LENS_AFFINE_SUMS_H
 
-#include "cbe/lens_fit.h"
+#include "lens/fit.h"
 
 /** Of one layer; x its hidden states, r what they lack of the last ones, each times w. */
 typedef struct {

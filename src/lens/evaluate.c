@@ -1,5 +1,5 @@
 /*
- * evaluate.c - measures of lenses on a text; see cbe/lens_eval.h.
+ * evaluate.c - measures of lenses on a text; see lens/evaluate.h.
  *
  * Some sequences at a time go through the model, whose hidden states of the layers asked for are
  * kept until all of them have been read; then a block of tokens at a time: final logits once, and
@@ -11,7 +11,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "cbe/lens_eval.h"
+#include "lens/evaluate.h"
 #include "core/fail.h"
 #include "core/memory.h"
 #include "core/sizes.h"

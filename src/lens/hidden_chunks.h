@@ -7,7 +7,7 @@
 #ifndef CBE_LENS_HIDDEN_CHUNKS_H
 #define CBE_LENS_HIDDEN_CHUNKS_H
 
-#include "cbe/model.h"
+#include "model/model.h"
 
 /** @param first  the chunk's first sequence, in the order in which they are run
  *  @param hidden (L + 1) pointers to (n_sequences context_length, d); borrowed for the call */

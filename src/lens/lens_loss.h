@@ -15,8 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "cbe/decoder.h"
-#include "cbe/objective.h"
+#include "model/decoder.h"
+#include "objective/objective.h"
 #include "math/random.h"
 
 /** What lenses are to predict at n tokens. */

@@ -21,7 +21,7 @@
 #ifndef CBE_LENS_LENS_OPTIMIZER_H
 #define CBE_LENS_LENS_OPTIMIZER_H
 
-#include "cbe/lens_train.h"
+#include "lens/train.h"
 #include "lens/affine_sums.h"
 
 typedef struct {

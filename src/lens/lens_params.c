@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "cbe/safetensors.h"
+#include "formats/safetensors.h"
 #include "core/fail.h"
 #include "core/memory.h"
 #include "formats/torch_zip.h"

@@ -4,9 +4,9 @@
 #ifndef CBE_LENS_LENS_PARAMS_H
 #define CBE_LENS_LENS_PARAMS_H
 
-#include "cbe/inputs.h"
-#include "cbe/tensor.h"
-#include "cbe/tuned_lens.h"
+#include "files/inputs.h"
+#include "formats/tensor.h"
+#include "lens/tuned_lens.h"
 
 typedef struct cbe_lens_params cbe_lens_params;
 

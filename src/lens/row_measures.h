@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #include "math/kernels.h"
-#include "cbe/lens_eval.h"
+#include "lens/evaluate.h"
 
 /** The final distribution of one token. */
 typedef struct {

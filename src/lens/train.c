@@ -1,5 +1,5 @@
 /*
- * train.c - the loop of a training; see cbe/lens_train.h.
+ * train.c - the loop of a training; see lens/train.h.
  *
  * Sequences go through the model in chunks; of each sequence some positions go to a pool, and
  * whenever it is full a step is taken on step_tokens of them, drawn at random: the target once,

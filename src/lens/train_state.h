@@ -1,10 +1,10 @@
-/* train_state.h - all that a training is at one moment; see cbe/lens_train.h. What a checkpoint
+/* train_state.h - all that a training is at one moment; see lens/train.h. What a checkpoint
  * holds is marked (c). */
 #ifndef CBE_LENS_TRAIN_STATE_H
 #define CBE_LENS_TRAIN_STATE_H
 
-#include "cbe/inputs.h"
-#include "cbe/lens_train.h"
+#include "files/inputs.h"
+#include "lens/train.h"
 #include "lens/lens_optimizer.h"
 #include "files/path.h"
 

@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-#include "cbe/objective.h"
+#include "objective/objective.h"
 
 /** x = h + A h + b for n hidden states; x = h where the translator is the logit lens's.
  * @param hidden (n, d)  @param x [out] (n, d), other memory than hidden */

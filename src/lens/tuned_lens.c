@@ -1,5 +1,5 @@
-/* tuned_lens.c - see cbe/tuned_lens.h. */
-#include "cbe/tuned_lens.h"
+/* tuned_lens.c - see lens/tuned_lens.h. */
+#include "lens/tuned_lens.h"
 
 #include "core/memory.h"
 

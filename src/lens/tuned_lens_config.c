@@ -1,4 +1,4 @@
-/* tuned_lens_config.c - see tuned_lens_config.h and cbe/tuned_lens.h. */
+/* tuned_lens_config.c - see tuned_lens_config.h and lens/tuned_lens.h. */
 #include "lens/tuned_lens_config.h"
 
 #include <jansson.h>

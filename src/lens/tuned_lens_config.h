@@ -2,7 +2,7 @@
 #ifndef CBE_LENS_TUNED_LENS_CONFIG_H
 #define CBE_LENS_TUNED_LENS_CONFIG_H
 
-#include "cbe/tuned_lens.h"
+#include "lens/tuned_lens.h"
 
 /** The key by which cbe knows the lens folders that it has written. The package tuned-lens passes
  * it over with a line. */

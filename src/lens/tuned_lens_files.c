@@ -1,9 +1,9 @@
-/* tuned_lens_files.c - lens folders; see cbe/tuned_lens.h. */
+/* tuned_lens_files.c - lens folders; see lens/tuned_lens.h. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "cbe/tuned_lens.h"
+#include "lens/tuned_lens.h"
 #include "core/fail.h"
 #include "core/memory.h"
 #include "files/atomic_file.h"

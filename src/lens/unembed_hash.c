@@ -1,6 +1,6 @@
 /*
  * unembed_hash.c - the hash by which tuned-lens tells models apart: see cbe_unembed_hash in
- * cbe/tuned_lens.h.
+ * lens/tuned_lens.h.
  *
  * It hashes numpy.array_str(W, precision=1), so NumPy's text must be met to the character
  * (numpy/_core/arrayprint.py, NumPy 2; older versions differ only for entries of a million and
@@ -22,7 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cbe/tuned_lens.h"
+#include "lens/tuned_lens.h"
 
 enum { THRESHOLD = 1000, EDGE = 3, LINE_WIDTH = 75, WORD = 64 };
 _Static_assert(CBE_UNEMBED_HASH_SIZE == BASE16_ENCODE_LENGTH(SHA256_DIGEST_SIZE) + 1,

@@ -1,6 +1,6 @@
-/* lbfgs.c - see cbe/lbfgs.h. The state between two questions is what a line search has in its
+/* lbfgs.c - see math/lbfgs.h. The state between two questions is what a line search has in its
  * hands. */
-#include "cbe/lbfgs.h"
+#include "math/lbfgs.h"
 
 #include <float.h>
 #include <math.h>

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "cbe/decoder.h"
+#include "model/decoder.h"
 
 /** out = norm(x) * gamma + beta for each row of d numbers; sums in float64 (a hidden state may have
  * entries in the thousands beside ordinary ones).

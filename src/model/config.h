@@ -4,8 +4,8 @@
 #ifndef CBE_MODEL_CONFIG_H
 #define CBE_MODEL_CONFIG_H
 
-#include "cbe/gguf.h"
-#include "cbe/model.h"
+#include "formats/gguf.h"
+#include "model/model.h"
 #include "model/family.h"
 #include "model/rope.h"
 

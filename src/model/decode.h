@@ -4,7 +4,7 @@
 #ifndef CBE_MODEL_DECODE_H
 #define CBE_MODEL_DECODE_H
 
-#include "cbe/decoder.h"
+#include "model/decoder.h"
 
 /** As cbe_decoder_logits, with room for the normalised hidden states.
  * @param normalised [out] (n, d) */

@@ -1,5 +1,5 @@
-/* decoder.c - see cbe/decoder.h. */
-#include "cbe/decoder.h"
+/* decoder.c - see model/decoder.h. */
+#include "model/decoder.h"
 
 #include <math.h>
 #include <stdbool.h>
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cbe/safetensors.h"
+#include "formats/safetensors.h"
 #include "core/fail.h"
 #include "math/gemm.h"
 #include "core/memory.h"

@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "cbe/decoder.h"
+#include "model/decoder.h"
 #include "model/activation.h"
 
 /** Where a model comes from; names of tensors and keys, and the order of rows, depend on it. */

@@ -1,5 +1,5 @@
 /*
- * forward.c - the forward pass; see cbe/model.h.
+ * forward.c - the forward pass; see model/model.h.
  *
  * Blocks run panel by panel in threads (panels.h). Only attention needs other panels' tokens, and
  * only their keys and values.

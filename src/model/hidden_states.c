@@ -1,12 +1,12 @@
-/* hidden_states.c - see cbe/hidden_states.h. */
-#include "cbe/hidden_states.h"
+/* hidden_states.c - see model/hidden_states.h. */
+#include "model/hidden_states.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cbe/safetensors.h"
+#include "formats/safetensors.h"
 #include "core/fail.h"
 #include "core/finite.h"
 #include "core/memory.h"

@@ -1,5 +1,5 @@
-/* model.c - opening and closing models; see cbe/model.h. The forward pass is in forward.c. */
-#include "cbe/model.h"
+/* model.c - opening and closing models; see model/model.h. The forward pass is in forward.c. */
+#include "model/model.h"
 
 #include <string.h>
 #include <sys/stat.h>

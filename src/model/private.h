@@ -4,7 +4,7 @@
 #ifndef CBE_MODEL_PRIVATE_H
 #define CBE_MODEL_PRIVATE_H
 
-#include "cbe/model.h"
+#include "model/model.h"
 #include "math/bf16.h"
 #include "model/config.h"
 #include "model/source.h"

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cbe/safetensors.h"
+#include "formats/safetensors.h"
 #include "core/fail.h"
 #include "core/memory.h"
 #include "files/input_list.h"

@@ -7,8 +7,8 @@
 
 #include <stdbool.h>
 
-#include "cbe/gguf.h"
-#include "cbe/tensor.h"
+#include "formats/gguf.h"
+#include "formats/tensor.h"
 #include "model/config.h"
 
 typedef struct cbe_source cbe_source;

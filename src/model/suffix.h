@@ -12,7 +12,7 @@
 #ifndef CBE_MODEL_SUFFIX_H
 #define CBE_MODEL_SUFFIX_H
 
-#include "cbe/model.h"
+#include "model/model.h"
 #include "math/bf16.h"
 
 typedef struct cbe_suffix cbe_suffix;

@@ -19,7 +19,7 @@
 #ifndef CBE_OBJECTIVE_DIVERGENCE_H
 #define CBE_OBJECTIVE_DIVERGENCE_H
 
-#include "cbe/objective.h"
+#include "objective/objective.h"
 #include "math/bf16.h"
 
 typedef struct cbe_divergence cbe_divergence;

@@ -11,8 +11,8 @@
 #ifndef CBE_OBJECTIVE_DIVIDED_H
 #define CBE_OBJECTIVE_DIVIDED_H
 
-#include "objective/objective.h"
-#include "cbe/processes.h"
+#include "objective/calls.h"
+#include "processes/processes.h"
 
 typedef enum {
     CBE_ORDER_END,    /* the search is over */

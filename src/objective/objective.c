@@ -1,6 +1,6 @@
 /* objective.c - calls that go to whichever kind of objective it is, and the names of the
  * choices. */
-#include "objective/objective.h"
+#include "objective/calls.h"
 
 #include "core/fail.h"
 

@@ -1,11 +1,11 @@
-/* measure.c - rates of this machine (cbe/plan.h): a lens objective of random numbers, evaluated as
+/* measure.c - rates of this machine (plan/plan.h): a lens objective of random numbers, evaluated as
  * searches do. */
 #include <math.h>
 #include <omp.h>
 #include <string.h>
 
-#include "cbe/objective.h"
-#include "cbe/plan.h"
+#include "objective/objective.h"
+#include "plan/plan.h"
 #include "core/clock.h"
 #include "math/gemm.h"
 #include "core/memory.h"

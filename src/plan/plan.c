@@ -1,15 +1,15 @@
 /*
- * plan.c - the cost model of an extraction (cbe/plan.h).
+ * plan.c - the cost model of an extraction (plan/plan.h).
  *
  * How often a search evaluates is what it did on average in layers of SmolLM2 (docs/scaling.md);
  * how it divides its work is what search/default.c and extract/extraction.c do.
  */
-#include "cbe/plan.h"
+#include "plan/plan.h"
 
 #include <math.h>
 
-#include "objective/lens/objective.h"
-#include "cbe/objective.h"
+#include "objective/lens/state.h"
+#include "objective/objective.h"
 #include "core/fail.h"
 #include "core/memory.h"
 #include "core/sizes.h"

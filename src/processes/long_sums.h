@@ -2,7 +2,7 @@
 #ifndef CBE_PROCESSES_LONG_SUMS_H
 #define CBE_PROCESSES_LONG_SUMS_H
 
-#include "cbe/processes.h"
+#include "processes/processes.h"
 #include "math/long_sum.h"
 
 /** Replaces sums (n) by those over processes, added up with all their digits and then, in several

@@ -1,6 +1,6 @@
-/* processes.c - see cbe/processes.h: what a process alone answers, and what is made of a
+/* processes.c - see processes/processes.h: what a process alone answers, and what is made of a
  * transport's few calls. */
-#include "cbe/processes.h"
+#include "processes/processes.h"
 
 #include <string.h>
 

@@ -1,13 +1,13 @@
 /*
- * transport.h - what carries numbers between processes: the calls behind cbe/processes.h, for more
- * than one of them.
+ * transport.h - what carries numbers between processes: the calls behind processes/processes.h, for
+ * more than one of them.
  *
  * mpi.c is one. processes.c answers for a process that is alone, and never comes here.
  */
 #ifndef CBE_PROCESSES_TRANSPORT_H
 #define CBE_PROCESSES_TRANSPORT_H
 
-#include "cbe/processes.h"
+#include "processes/processes.h"
 #include "math/long_sum.h"
 
 /* Lists of several processes lie one behind the other, in the order of ranks; counts are (size). */

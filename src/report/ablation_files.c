@@ -1,4 +1,4 @@
-/* ablation_files.c - effects of ablations as JSON, CSV and charts (cbe/ablation.h,
+/* ablation_files.c - effects of ablations as JSON, CSV and charts (ablate/ablation.h,
  * docs/ablation.md). */
 #include <inttypes.h>
 #include <jansson.h>
@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cbe/ablation.h"
+#include "ablate/ablation.h"
 #include "core/fail.h"
 #include "core/memory.h"
 #include "files/atomic_file.h"

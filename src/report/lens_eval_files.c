@@ -1,11 +1,11 @@
-/* lens_eval_files.c - an evaluation of lenses as JSON, CSV and charts (cbe/lens_eval.h,
+/* lens_eval_files.c - an evaluation of lenses as JSON, CSV and charts (lens/evaluate.h,
  * docs/lens-evaluation.md). */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cbe/lens_eval.h"
+#include "lens/evaluate.h"
 #include "core/fail.h"
 #include "core/memory.h"
 #include "files/atomic_file.h"

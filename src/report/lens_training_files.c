@@ -1,9 +1,9 @@
 /* lens_training_files.c - learning curves of a training as CSV and as a chart; see
- * cbe/lens_train.h. */
+ * lens/train.h. */
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "cbe/lens_train.h"
+#include "lens/train.h"
 #include "core/fail.h"
 #include "core/memory.h"
 #include "files/atomic_file.h"

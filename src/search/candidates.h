@@ -15,7 +15,7 @@
 #ifndef CBE_SEARCH_CANDIDATES_H
 #define CBE_SEARCH_CANDIDATES_H
 
-#include "cbe/search.h"
+#include "search/search.h"
 
 /** C W~' W~ C, (d, d), once for a decoder. */
 cbe_status cbe_unembedding_gram(const cbe_decoder *decoder, double *gram, cbe_error *err);

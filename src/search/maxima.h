@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-#include "cbe/search.h"
+#include "search/search.h"
 
 enum { CBE_MAXIMA_MOST = CBE_RUNNER_UPS_MOST };
 

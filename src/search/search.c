@@ -1,6 +1,6 @@
-/* search.c - see cbe/search.h: vector after vector, and the order of the result. The search asks
+/* search.c - see search/search.h: vector after vector, and the order of the result. The search asks
  * the objective and knows nothing else of it. */
-#include "cbe/search.h"
+#include "search/search.h"
 
 #include <float.h>
 #include <math.h>

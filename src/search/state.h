@@ -12,7 +12,7 @@
 
 #include "search/maxima.h"
 #include "search/sphere.h"
-#include "cbe/search.h"
+#include "search/search.h"
 #include "math/random.h"
 
 /** An optimiser, where it starts, and the point of the sphere it asked for last, or ended at. */

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "cbe/gguf.h"
+#include "formats/gguf.h"
 #include "cbe/status.h"
 
 typedef struct {

@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "cbe/gguf.h"
+#include "formats/gguf.h"
 
 /** The character of a byte below 256. */
 int32_t cbe_byte_character(unsigned byte);

@@ -1,13 +1,13 @@
 /*
  * documents.h - the documents of a text file, one after the other; see cbe_documents_options in
- * cbe/tokens.h.
+ * text/tokens.h.
  */
 #ifndef CBE_TEXT_DOCUMENTS_H
 #define CBE_TEXT_DOCUMENTS_H
 
 #include <stdbool.h>
 
-#include "cbe/tokens.h"
+#include "text/tokens.h"
 
 /** Called with each document; `where` names it in messages ("a.jsonl: line 3"). *stop ends the run.
  * Anything but CBE_OK ends it with that status. */

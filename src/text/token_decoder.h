@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "cbe/gguf.h"
+#include "formats/gguf.h"
 #include "cbe/status.h"
 
 /** Begins as zeros, which put spaces between the tokens; ends by cbe_token_decoder_free. */

@@ -1,5 +1,5 @@
 /*
- * tokenizer.c - see cbe/tokenizer.h.
+ * tokenizer.c - see text/tokenizer.h.
  *
  *   text -> invalid bytes replaced -> added tokens | the text between -> normalised
  *   -> added tokens that are looked

@@ -5,7 +5,7 @@
 #ifndef CBE_TEXT_TOKENIZER_PRIVATE_H
 #define CBE_TEXT_TOKENIZER_PRIVATE_H
 
-#include "cbe/tokenizer.h"
+#include "text/tokenizer.h"
 #include "text/added_tokens.h"
 #include "text/bpe.h"
 #include "text/normalise.h"

@@ -1,5 +1,5 @@
-/* tokens.c - see cbe/tokens.h. */
-#include "cbe/tokens.h"
+/* tokens.c - see text/tokens.h. */
+#include "text/tokens.h"
 
 #include <stdbool.h>
 #include <string.h>

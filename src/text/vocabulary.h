@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "cbe/gguf.h"
+#include "formats/gguf.h"
 #include "cbe/status.h"
 
 /* What a token is for: values of tokenizer.ggml.token_type. */

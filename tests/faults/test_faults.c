@@ -33,7 +33,7 @@
 #include <zlib.h>
 #include <zstd.h>
 
-#include "cbe/safetensors.h"
+#include "formats/safetensors.h"
 #include "faults/inject.h"
 #include "support/assert_close.h"
 #include "support/listing.h"

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cbe/basis.h"
+#include "extract/basis_file.h"
 #include "fuzz_input.h"
 
 static void read_layer(const cbe_basis_file *basis, size_t layer)

@@ -1,5 +1,5 @@
 /* GGUF: metadata, tensors and their dequantisation, the model's configuration, the tokenizer. */
-#include "cbe/gguf.h"
+#include "formats/gguf.h"
 #include "fuzz_input.h"
 #include "fuzz_tokenizer.h"
 #include "model/config.h"

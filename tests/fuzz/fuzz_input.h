@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #include "cbe/status.h"
-#include "cbe/tensor.h"
+#include "formats/tensor.h"
 
 /** What libFuzzer calls. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

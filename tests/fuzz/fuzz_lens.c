@@ -1,7 +1,7 @@
 /* A tuned lens's folder: config.json, a zero byte, params.safetensors. */
 #include <math.h>
 
-#include "cbe/tuned_lens.h"
+#include "lens/tuned_lens.h"
 #include "fuzz_input.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -1,5 +1,5 @@
 /* A model folder: config.json, a zero byte, model.safetensors. What opens is run. */
-#include "cbe/model.h"
+#include "model/model.h"
 #include "fuzz_input.h"
 
 static cbe_status take_logits(void *context, size_t first, size_t n_tokens, const float *logits,

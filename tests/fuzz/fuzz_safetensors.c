@@ -1,9 +1,9 @@
 /* Every reader of safetensors files: tensors, hidden states, decoders, tokens. */
 #include <stdlib.h>
 
-#include "cbe/decoder.h"
-#include "cbe/hidden_states.h"
-#include "cbe/safetensors.h"
+#include "model/decoder.h"
+#include "model/hidden_states.h"
+#include "formats/safetensors.h"
 #include "fuzz_input.h"
 
 static void read_hidden_states(const char *path)

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cbe/tokens.h"
+#include "text/tokens.h"
 #include "fuzz_input.h"
 #include "fuzz_tokenizer.h"
 #include "text/documents.h"

@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <zip.h>
 
-#include "cbe/safetensors.h"
+#include "formats/safetensors.h"
 #include "checkpoint_run.h"
 #include "train_run.h"
 

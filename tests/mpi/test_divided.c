@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cbe/extraction.h"
+#include "extract/extraction.h"
 #include "core/memory.h"
 #include "support/assert_close.h"
 #include "support/capture.h"

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cbe/processes.h"
+#include "processes/processes.h"
 #include "core/fail.h"
 #include "core/memory.h"
 #include "processes/long_sums.h"

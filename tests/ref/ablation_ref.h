@@ -9,7 +9,7 @@
 #ifndef CBE_TESTS_ABLATION_REF_H
 #define CBE_TESTS_ABLATION_REF_H
 
-#include "cbe/ablation.h"
+#include "ablate/ablation.h"
 
 /** What is ablated, and how. */
 typedef struct {

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "cbe/lens_eval.h"
+#include "lens/evaluate.h"
 
 /** @param final_logits, lens_logits (V)  @param label -1: none, and the cross-entropy is 0 */
 void cbe_lens_measures_ref(size_t vocab_size, const double *final_logits, const double *lens_logits,

@@ -8,10 +8,10 @@
 #ifndef CBE_TESTS_LENS_REF_H
 #define CBE_TESTS_LENS_REF_H
 
-#include "cbe/objective.h"
+#include "objective/objective.h"
 
-/** Arrays as in cbe/objective.h; energy_per_token (tokens with a label for ce) and grad (d) may be
- * NULL. constant: a of c_n = D_n . v - a, with D_n = h_n for CBE_ABLATE_OPTIMAL; 0 otherwise
+/** Arrays as in objective/objective.h; energy_per_token (tokens with a label for ce) and grad (d)
+ * may be NULL. constant: a of c_n = D_n . v - a, with D_n = h_n for CBE_ABLATE_OPTIMAL; 0 otherwise
  * @return the energy in nats */
 double cbe_lens_energy_ref(const cbe_decoder *decoder, const cbe_lens_options *options,
                            const float *hidden, cbe_translator translator, const double *v,

@@ -9,7 +9,7 @@
 #ifndef CBE_TESTS_MODEL_OBJECTIVE_REF_H
 #define CBE_TESTS_MODEL_OBJECTIVE_REF_H
 
-#include "cbe/model_objective.h"
+#include "objective/model/objective.h"
 
 /** @param hidden  hidden_states.first of all tokens (B S, d)
  * @param constant a of c_n = D_n . v - a, with D_n = h_n for CBE_ABLATE_OPTIMAL; 0 otherwise

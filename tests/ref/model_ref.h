@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "cbe/model.h"
+#include "model/model.h"
 #include "model/activation.h"
 
 double cbe_model_ref_activation(cbe_activation kind, double z);

@@ -4,8 +4,8 @@
 #ifndef CBE_TESTS_CAPTURE_H
 #define CBE_TESTS_CAPTURE_H
 
-#include "cbe/model.h"
-#include "cbe/safetensors.h"
+#include "model/model.h"
+#include "formats/safetensors.h"
 
 /* Everything that a forward pass handed over, and how. */
 typedef struct {

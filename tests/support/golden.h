@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "cbe/safetensors.h"
+#include "formats/safetensors.h"
 
 /** Path of a file under tests/golden; to free(). */
 char *cbe_golden_path(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-#include "cbe/processes.h"
+#include "processes/processes.h"
 
 int in_processes_run(size_t n, struct CMUnitTest *tests)
 {

@@ -2,7 +2,7 @@
 #ifndef CBE_TESTS_INPUTS_H
 #define CBE_TESTS_INPUTS_H
 
-#include "cbe/inputs.h"
+#include "files/inputs.h"
 
 /** Adds a file, as whoever maps it does, or all that is read of a model. The list takes digests
  * from then on. */

@@ -6,7 +6,7 @@
 
 #include <stddef.h>
 
-#include "cbe/safetensors.h"
+#include "formats/safetensors.h"
 
 /** Writes a matrix (rows, columns) of that type under a name. @param path in which %F and the
  * others of program.h may stand */

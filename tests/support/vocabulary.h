@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "cbe/gguf.h"
+#include "formats/gguf.h"
 
 enum { CBE_TEST_MAX_TOKENS = 600, CBE_TEST_TOKEN_SIZE = 256 };
 

@@ -1,6 +1,6 @@
 /* Effects of taking subspaces out of a layer: PyTorch's energies at rank 1, the float64 twin at
  * every rank and span. */
-#include "cbe/ablation.h"
+#include "ablate/ablation.h"
 
 #include <math.h>
 #include <omp.h>

@@ -1,6 +1,6 @@
 /* Reading bases: numbers as they were saved, what basis.json says, whose model it was; and files
  * that are none of ours. */
-#include "cbe/basis.h"
+#include "extract/basis_file.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "cbe/safetensors.h"
+#include "formats/safetensors.h"
 #include "core/memory.h"
 #include "support/assert_close.h"
 #include "support/inputs.h"

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "cbe/safetensors.h"
+#include "formats/safetensors.h"
 #include "support/assert_close.h"
 #include "support/capture.h"
 #include "support/golden.h"

@@ -6,8 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cbe/decoder.h"
-#include "cbe/safetensors.h"
+#include "model/decoder.h"
+#include "formats/safetensors.h"
 #include "support/assert_close.h"
 #include "support/golden.h"
 #include "support/program.h"

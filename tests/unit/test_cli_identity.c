@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cbe/safetensors.h"
+#include "formats/safetensors.h"
 #include "support/assert_close.h"
 #include "support/inputs.h"
 #include "support/program.h"

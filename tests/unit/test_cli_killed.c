@@ -11,8 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "cbe/processes.h"
-#include "cbe/safetensors.h"
+#include "processes/processes.h"
+#include "formats/safetensors.h"
 #include "core/clock.h"
 #include "math/random.h"
 #include "files/temporary_file.h"

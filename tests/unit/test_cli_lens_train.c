@@ -4,8 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cbe/safetensors.h"
-#include "cbe/tuned_lens.h"
+#include "formats/safetensors.h"
+#include "lens/tuned_lens.h"
 #include "support/assert_close.h"
 #include "support/program.h"
 #include "support/random.h"

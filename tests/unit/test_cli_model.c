@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cbe/extraction.h"
-#include "cbe/safetensors.h"
+#include "extract/extraction.h"
+#include "formats/safetensors.h"
 #include "math/bf16.h"
 #include "support/assert_close.h"
 #include "support/capture.h"

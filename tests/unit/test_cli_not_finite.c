@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cbe/safetensors.h"
+#include "formats/safetensors.h"
 #include "support/assert_close.h"
 #include "support/program.h"
 #include "support/temp_folder.h"

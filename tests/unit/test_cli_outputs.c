@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "cbe/safetensors.h"
+#include "formats/safetensors.h"
 #include "files/folder_lock.h"
 #include "support/assert_close.h"
 #include "support/listing.h"

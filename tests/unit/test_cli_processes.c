@@ -7,8 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cbe/processes.h"
-#include "cbe/safetensors.h"
+#include "processes/processes.h"
+#include "formats/safetensors.h"
 #include "support/assert_close.h"
 #include "support/program.h"
 #include "support/random.h"

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cbe/safetensors.h"
+#include "formats/safetensors.h"
 #include "math/random.h"
 #include "support/assert_close.h"
 #include "support/program.h"

@@ -7,8 +7,8 @@
 #include <string.h>
 #include <sys/types.h>
 
-#include "cbe/processes.h"
-#include "cbe/safetensors.h"
+#include "processes/processes.h"
+#include "formats/safetensors.h"
 #include "support/assert_close.h"
 #include "support/listing.h"
 #include "support/program.h"

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cbe/decoder.h"
-#include "cbe/safetensors.h"
+#include "model/decoder.h"
+#include "formats/safetensors.h"
 #include "core/memory.h"
 #include "support/golden.h"
 

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cbe/safetensors.h"
+#include "formats/safetensors.h"
 #include "support/assert_close.h"
 #include "support/golden.h"
 #include "support/program.h"

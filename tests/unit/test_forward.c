@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cbe/model.h"
+#include "model/model.h"
 #include "core/memory.h"
 #include "ref/model_ref.h"
 #include "support/capture.h"

@@ -1,13 +1,13 @@
 /* Reading valid files bit for bit, and refusing each kind of damage with a message that can be
  * used. */
-#include "cbe/gguf.h"
+#include "formats/gguf.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "cbe/safetensors.h"
+#include "formats/safetensors.h"
 #include "core/memory.h"
 #include "support/assert_close.h"
 #include "support/bytes.h"

@@ -1,5 +1,5 @@
 /* Models in several GGUF files: found together, and refused when they do not belong together. */
-#include "cbe/gguf.h"
+#include "formats/gguf.h"
 
 #include <string.h>
 

@@ -9,8 +9,8 @@
 #include <string.h>
 
 #include "search/sphere.h"
-#include "cbe/safetensors.h"
-#include "cbe/search.h"
+#include "formats/safetensors.h"
+#include "search/search.h"
 #include "support/assert_close.h"
 #include "support/random.h"
 

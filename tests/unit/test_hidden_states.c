@@ -1,6 +1,6 @@
 /* Hidden states: captured from a model, and read from files; positions left out, labels, norms,
  * what is refused. */
-#include "cbe/hidden_states.h"
+#include "model/hidden_states.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "cbe/safetensors.h"
+#include "formats/safetensors.h"
 #include "core/memory.h"
 #include "support/assert_close.h"
 #include "support/golden.h"

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cbe/model.h"
+#include "model/model.h"
 #include "core/memory.h"
 #include "support/assert_close.h"
 #include "support/golden.h"

@@ -1,6 +1,6 @@
 /* L-BFGS: known minima, the promises about what is returned, stops, values that are not finite,
  * PyTorch's path. */
-#include "cbe/lbfgs.h"
+#include "math/lbfgs.h"
 
 #include <math.h>
 #include <stdbool.h>

@@ -1,6 +1,6 @@
 /* Lenses measured on small models: against the golden logits, and against float64 for lenses of our
  * own. */
-#include "cbe/lens_eval.h"
+#include "lens/evaluate.h"
 
 #include <jansson.h>
 #include <math.h>

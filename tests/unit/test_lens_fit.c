@@ -1,6 +1,6 @@
 /* The affine lens against its float64 twin; sums over parts and threads; few tokens; bad
  * numbers. */
-#include "cbe/lens_fit.h"
+#include "lens/fit.h"
 
 #include <math.h>
 #include <omp.h>

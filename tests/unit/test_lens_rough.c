@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cbe/objective.h"
+#include "objective/objective.h"
 #include "ref/lens_ref.h"
 #include "support/assert_close.h"
 #include "support/random.h"

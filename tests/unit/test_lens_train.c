@@ -1,6 +1,6 @@
 /* Training: it lowers the loss, its bits do not depend on threads or interruptions, other runs'
  * checkpoints are refused. */
-#include "cbe/lens_train.h"
+#include "lens/train.h"
 
 #include <math.h>
 #include <omp.h>

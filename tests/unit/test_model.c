@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cbe/model.h"
+#include "model/model.h"
 #include "core/memory.h"
 #include "model/private.h"
 #include "support/golden.h"

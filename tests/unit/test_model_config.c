@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cbe/gguf.h"
+#include "formats/gguf.h"
 #include "model/config.h"
 #include "support/golden.h"
 

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cbe/model_objective.h"
+#include "objective/model/objective.h"
 #include "math/bf16.h"
 #include "core/memory.h"
 #include "ref/model_objective_ref.h"

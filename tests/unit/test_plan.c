@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cbe/objective.h"
-#include "cbe/plan.h"
+#include "objective/objective.h"
+#include "plan/plan.h"
 #include "support/assert_close.h"
 #include "support/program.h"
 #include "support/temp_folder.h"

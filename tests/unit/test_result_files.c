@@ -1,6 +1,6 @@
 /* The result folder: numbers back as they went in, a record that JSON readers take, and earlier
  * results kept. */
-#include "cbe/extraction.h"
+#include "extract/extraction.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cbe/safetensors.h"
+#include "formats/safetensors.h"
 #include "core/memory.h"
 #include "support/assert_close.h"
 #include "support/inputs.h"

@@ -1,5 +1,5 @@
 /* Reading valid files exactly, and refusing each kind of damage with a message that can be used. */
-#include "cbe/safetensors.h"
+#include "formats/safetensors.h"
 
 #include <stdio.h>
 #include <string.h>

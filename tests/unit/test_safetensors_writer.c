@@ -1,5 +1,5 @@
 /* What is written is read back; what is not finished never shows. */
-#include "cbe/safetensors.h"
+#include "formats/safetensors.h"
 
 #include <signal.h>
 #include <stdio.h>

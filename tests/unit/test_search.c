@@ -3,13 +3,13 @@
  * other maximum than the first; E(v) = sum of w_i (u_i . v)^4 has a maximum at each u_i, and the
  * basis in the order of w.
  */
-#include "cbe/search.h"
+#include "search/search.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "objective/objective.h"
+#include "objective/calls.h"
 #include "core/memory.h"
 #include "support/assert_close.h"
 #include "support/random.h"

@@ -5,12 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "objective/calls.h"
+#include "extract/extraction.h"
+#include "model/hidden_states.h"
+#include "model/model.h"
 #include "objective/objective.h"
-#include "cbe/extraction.h"
-#include "cbe/hidden_states.h"
-#include "cbe/model.h"
-#include "cbe/objective.h"
-#include "cbe/safetensors.h"
+#include "formats/safetensors.h"
 #include "support/assert_close.h"
 #include "support/golden.h"
 #include "support/smollm2.h"

@@ -1,6 +1,6 @@
 /* Taking subspaces out of hidden states: PyTorch's values, the normal equations in float64, and
  * vectors that span too little. */
-#include "cbe/subspace.h"
+#include "ablate/subspace.h"
 
 #include <math.h>
 #include <omp.h>

@@ -1,5 +1,5 @@
 /* Conversion to float, bit for bit, against values worked out from the formats' definitions. */
-#include "cbe/tensor.h"
+#include "formats/tensor.h"
 
 #include <math.h>
 #include <stdlib.h>

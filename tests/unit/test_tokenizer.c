@@ -12,7 +12,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "cbe/tokenizer.h"
+#include "text/tokenizer.h"
 #include "core/memory.h"
 #include "support/smollm2.h"
 #include "support/vocabulary.h"

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "cbe/tokenizer.h"
+#include "text/tokenizer.h"
 #include "core/memory.h"
 #include "support/bytes.h"
 #include "support/temp_folder.h"

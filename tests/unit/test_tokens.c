@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-#include "cbe/safetensors.h"
-#include "cbe/tokens.h"
+#include "formats/safetensors.h"
+#include "text/tokens.h"
 #include "core/memory.h"
 #include "support/vocabulary.h"
 #include "text/bpe.h"

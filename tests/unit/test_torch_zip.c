@@ -11,7 +11,7 @@
 #include <zip.h>
 #include <zlib.h>
 
-#include "cbe/safetensors.h"
+#include "formats/safetensors.h"
 #include "core/memory.h"
 #include "formats/pickle_tensors.h"
 #include "formats/torch_zip.h"

@@ -6,9 +6,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cbe/model.h"
-#include "cbe/safetensors.h"
-#include "cbe/tuned_lens.h"
+#include "model/model.h"
+#include "formats/safetensors.h"
+#include "lens/tuned_lens.h"
 #include "core/memory.h"
 #include "support/assert_close.h"
 #include "support/golden.h"

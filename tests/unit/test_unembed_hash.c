@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cbe/safetensors.h"
-#include "cbe/tuned_lens.h"
+#include "formats/safetensors.h"
+#include "lens/tuned_lens.h"
 #include "support/assert_close.h"
 #include "support/golden.h"
 

@@ -11,9 +11,9 @@
  * Sums within a unit of rows and a block of the vocabulary have a fixed order, and those over
  * units, blocks and processes so many digits (math/long_sum.h) that theirs does not matter: bits
  * depend on threads not at all, and on the division next to never. Names and formulas:
- * objective.h, docs/maths.md.
+ * state.h, docs/maths.md.
  */
-#include "objective/lens/objective.h"
+#include "objective/lens/state.h"
 
 #include <math.h>
 #include <string.h>

@@ -2,10 +2,10 @@
  * layer.c - all of a layer that no direction changes: Z, norms, logsumexps, expectations.
  *
  * Blocks of rows in parallel, each from hidden states to its share of E. Cost of a layer: products
- * N x V x d, one for Z and, for kl without cap, one for E = W~' p. See objective.h for the
+ * N x V x d, one for Z and, for kl without cap, one for E = W~' p. See state.h for the
  * names.
  */
-#include "objective/lens/objective.h"
+#include "objective/lens/state.h"
 
 #include <math.h>
 #include <omp.h>

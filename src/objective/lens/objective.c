@@ -2,9 +2,9 @@
  * objective.c - the lens objective's arrays: their sizes, their owner, and which rows are in
  * force.
  *
- * See objective.h for the names.
+ * See state.h for the names.
  */
-#include "objective/lens/objective.h"
+#include "objective/lens/state.h"
 
 #include <math.h>
 #include <omp.h>

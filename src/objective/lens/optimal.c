@@ -16,11 +16,11 @@
  * tokens (cbe_constants_grid).
  *
  * By the envelope theorem the gradient in v is that at the best constant, held fixed. Source: Li
- * and Janson 2024, arXiv:2409.09951. Names: objective.h.
+ * and Janson 2024, arXiv:2409.09951. Names: state.h.
  */
 #include <string.h>
 
-#include "objective/lens/objective.h"
+#include "objective/lens/state.h"
 #include "core/fail.h"
 #include "core/sizes.h"
 

@@ -5,11 +5,11 @@
  * Half precision holds (Z_n - shift_n) / s_n, that is log-probabilities, whose range does not
  * depend on the norm of the hidden state. What a layer derives from its rows (logsumexp,
  * expectations) is derived from them as they will be read, so that clean and ablated logits carry
- * the same rounding and an ablation that does nothing has no energy. Names: objective.h.
+ * the same rounding and an ablation that does nothing has no energy. Names: state.h.
  */
 #include <math.h>
 
-#include "objective/lens/objective.h"
+#include "objective/lens/state.h"
 #include "math/gemm.h"
 
 /* xc of one row in float; returns |xc|^2 in double. */

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "objective/lens/objective.h"
+#include "objective/lens/state.h"
 #include "core/clones.h"
 #include "core/memory.h"
 #include "core/sizes.h"

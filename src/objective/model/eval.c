@@ -8,13 +8,13 @@
  *   d energy / d a = sum (G_n . v) / rows
  *
  * Sums are taken in double for each pair by itself, then over pairs in their order: bits do not
- * depend on the number of threads. Names: objective.h.
+ * depend on the number of threads. Names: state.h.
  */
 #include <math.h>
 #include <omp.h>
 #include <string.h>
 
-#include "objective/model/objective.h"
+#include "objective/model/state.h"
 #include "core/fail.h"
 #include "core/sizes.h"
 #include "processes/long_sums.h"

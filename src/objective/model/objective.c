@@ -2,9 +2,9 @@
  * objective.c - the whole-model objective's arrays: their sizes, their owner, and which
  * sequences are in force.
  *
- * See objective.h for the names.
+ * See state.h for the names.
  */
-#include "objective/model/objective.h"
+#include "objective/model/state.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,115 +1,69 @@
 /*
- * objective.h - the state behind an objective of the whole model (cbe/model_objective.h).
+ * objective.h - the energy of ablating directions in the whole model.
  *
- * objective.c owns the arrays and chooses their sizes; eval.c evaluates;
- * optimal.c finds the constants of optimal ablation. What follows the layer is in
- * model/suffix.h and objective/divergence.h.
- *
- * S positions of a sequence, N tokens that are not skipped; a row is a token that has an energy
- * (for ce: a label).
+ * The component is taken out of a layer's hidden states, h'_n = h_n - c_n v for all tokens but
+ * those of skipped positions, the blocks behind it and the decoder run on, and the output is
+ * compared with that of the clean model. The gradient comes back through the same blocks. One
+ * evaluation costs the products of these blocks for each token, twice with gradient, and of the
+ * unembedding likewise (with a final soft cap twice that). Source: Belrose et al. 2023,
+ * arXiv:2303.08112, section 4; docs/maths.md, the whole model.
  */
 #ifndef CBE_OBJECTIVE_MODEL_OBJECTIVE_H
 #define CBE_OBJECTIVE_MODEL_OBJECTIVE_H
 
-#include "objective/constants.h"
-#include "objective/divergence.h"
+#include "model/model.h"
 #include "objective/objective.h"
-#include "cbe/model_objective.h"
-#include "math/long_sum.h"
-#include "model/suffix.h"
 
+/** Tokens are those of n_sequences of context_length less the first skip_positions of each: n = b
+ * (S - skip) + s - skip. Skipped ones stay in the context as they are. */
 typedef struct {
-    cbe_objective head;
-    const cbe_model *model;
+    size_t n_sequences, context_length, skip_positions;
+    size_t first_block; /* the least `first` of the layers that will be set */
     cbe_ablation ablation;
-    /* what D_n is in the evaluation in work: `ablation`, or OPTIMAL (D_n = h_n, a constant) */
-    cbe_ablation replacement;
     cbe_objective_kind kind;
-    cbe_model_objective_plan plan;
-    /* B, S, S - tokens_each, tokens of a sequence */
-    size_t n_sequences, context_length, skip, tokens_each;
-    size_t hidden_size, n_tokens; /* d, N */
-    int64_t *derangement;         /* (N); NULL unless resample */
-    /* (B + 1): rows of sequence b are first_row[b] .. */
-    size_t *first_row;
-    size_t *row_token; /* (rows) */
-    /* Of all processes together: what is above is this one's share. */
-    const cbe_processes *processes; /* NULL: one alone */
-    size_t first_sequence, all_sequences;
-    /* (processes + 1): number of each process's first position, of all B S; NULL: alone */
-    size_t *first_states;
-    size_t n_mean; /* tokens that are not held out */
-    /* (all_sequences): those that are searched, then those held out; each part rising */
-    size_t *order;
-    double *sequence_rows; /* (all_sequences) */
-    size_t n_held_out;     /* sequences */
-    cbe_suffix *suffix;
-    cbe_divergence *divergence;
+    const int64_t *derangement; /* (N), as in cbe_lens_options. Copied */
+    const int64_t *labels;      /* (N), the next token or -1; ce only. Copied */
+    const bool *held_out;       /* (N), whole sequences; NULL: none. Copied */
+    size_t max_batch;           /* directions in one evaluation; 0: 8 */
+    /* bytes that the objective may take; 0: no limit. Decides how many sequences run at once, and
+     * whether blocks are run anew on the way back */
+    size_t memory;
+    /* of all products but attention's; the clean output is taken from it with those of all
+     * tokens */
     cbe_precision precision;
-    cbe_bf16 *bf16; /* NULL: precision is float32 */
+    /* borrowed; as in cbe_lens_options, in whole sequences: n_sequences and labels are the
+     * process's own; held_out and derangement are of all, its own sequences beginning with */
+    const cbe_processes *processes;
+    size_t first_sequence;
+} cbe_model_objective_options;
 
-    /* The layer. */
-    size_t first;
-    const float *hidden; /* (B S, d), borrowed; NULL: no layer is set */
-    double *mean;        /* (d), of tokens that are neither skipped nor held out */
-    /* (N, d): hidden states of the tokens that ours are ablated with; resample of several processes
-     * alone */
-    float *other;
+/** How an objective uses its memory. */
+typedef struct {
+    size_t n_sequences; /* that run at once */
+    bool recompute;     /* blocks are run anew on the way back, rather than all of them kept */
+    size_t bytes;       /* of the objective's arrays; SIZE_MAX when that overflows */
+} cbe_model_objective_plan;
 
-    /* The sample in force: the process's own sequences, and their rows, among */
-    size_t n_active, *active, n_rows;
-    /* so many, evenly spread over active_span of `order` from active_first on; */
-    size_t all_active, active_first, active_span;
-    size_t active_place; /* the first of ours is that one of them */
-    double all_rows;
+/** What cbe_model_objective_create will choose.
+ * @return CBE_OK; CBE_ERR_ARG when one sequence does not fit (sizes named) */
+cbe_status cbe_model_objective_choose(cbe_model_objective_plan *plan, const cbe_model *model,
+                                      const cbe_model_objective_options *options, cbe_error *err);
 
-    /* Scratch. A column is a direction with a constant; a pair is a column and a sequence. */
-    size_t *direction;              /* (m) of each column */
-    double *constant;               /* (m) a of c_n = D_n . v - a */
-    double *mean_dot;               /* (m) mean . v of each direction */
-    double *coeff;                  /* (plan.n_sequences, tokens_each): c_n of the pairs at work */
-    cbe_divergence_item *items;     /* (plan.n_sequences tokens_each) */
-    double *row_energy;             /* likewise */
-    double *pair_grad, *pair_slope; /* (plan.n_sequences, d), (plan.n_sequences) */
-    double *column_energy, *column_slope, *column_range, *column_grad; /* (m), (m), (m), (m, d) */
-    cbe_constant_track *tracks;                                        /* (m) */
-    double *sorted; /* (all_sequences tokens_each) */
-    /* (m, d + 2): energies, slopes and gradients of columns, over pairs and processes */
-    cbe_long_sum *sums;
-    size_t *pending; /* (m) */
-} cbe_model_objective;
+/** Creates the objective; the model is borrowed until free. cbe_model_objective_set_layer comes
+ * first. In energies of a sample, tokens are those of whole sequences.
+ * @param last  hidden_states.L of all tokens, skipped ones too (B S, d): the clean output is taken
+ * from it, which is one product N V d, for kl two
+ * @return CBE_OK; CBE_ERR_ARG (as cbe_lens_objective_create; sequences held out in part; too little
+ * memory); CBE_ERR_NOMEM; CBE_ERR_NUMERIC; CBE_ERR_UNSUPPORTED (a precision that this CPU or this
+ * program lacks) */
+cbe_status cbe_model_objective_create(cbe_objective **out, const cbe_model *model,
+                                      const cbe_model_objective_options *options, const float *last,
+                                      cbe_error *err);
 
-/** What an evaluation has to bring. */
-/* slopes come with gradients */
-typedef enum { CBE_MODEL_ENERGIES, CBE_MODEL_GRADIENTS } cbe_model_want;
-
-/* objective.c */
-/** Takes count sequences, evenly spread over span of `order` from first on, of all processes. */
-void cbe_model_activate(cbe_model_objective *o, size_t first, size_t span, size_t count);
-
-/* eval.c, the cbe_objective's own calls. */
-cbe_status cbe_model_eval(cbe_objective *self, size_t m, const double *v, double *energy,
-                          double *grad, double *per_token, cbe_error *err);
-cbe_status cbe_model_eval_constant(cbe_objective *self, size_t m, const double *v,
-                                   const double *constant, double *energy, double *slope,
-                                   double *grad, double *per_token, cbe_error *err);
-/** h . v (d) of a token, in double. */
-double cbe_model_dot(size_t d, const float *h, const double *v);
-/** Hidden state of token n of N, and of the one that it is ablated with. */
-const float *cbe_model_token(const cbe_model_objective *o, size_t n);
-const float *cbe_model_other(const cbe_model_objective *o, size_t n);
-/** mean . v of m directions: evaluations of columns with them may follow. */
-void cbe_model_set_directions(cbe_model_objective *o, size_t m, const double *v);
-/** Evaluates columns 0 .. m - 1, whose o->direction and o->constant are filled in.
- * @param slope d energy / d constant (m), grad (m, d): NULL unless gradients are wanted, and then
- * allowed to be */
-cbe_status cbe_model_eval_columns(cbe_model_objective *o, size_t m, const double *v,
-                                  cbe_model_want want, double *energy, double *slope, double *grad,
-                                  double *per_token, cbe_error *err);
-
-/* optimal.c */
-cbe_status cbe_model_eval_optimal(cbe_objective *self, size_t m, const double *v, double *energy,
-                                  double *constant, double *grad, double *per_token,
-                                  cbe_error *err);
+/** Sets the layer: hidden_states.first, first_block <= first <= L.
+ * @param hidden  (B S, d) of all tokens, skipped ones too; borrowed until the next call or free
+ * @return CBE_OK; CBE_ERR_NOMEM, and that only where tokens are divided over processes */
+cbe_status cbe_model_objective_set_layer(cbe_objective *objective, size_t first,
+                                         const float *hidden, cbe_error *err);
 
 #endif

@@ -7,12 +7,12 @@
  * and 0 on one or two sequences, two steps to close in there, then Newton steps on all sequences in
  * force. Slopes come with gradients, so the last step has both.
  *
- * Source: Li and Janson 2024, arXiv:2409.09951. Names: objective.h.
+ * Source: Li and Janson 2024, arXiv:2409.09951. Names: state.h.
  */
 #include <math.h>
 #include <string.h>
 
-#include "objective/model/objective.h"
+#include "objective/model/state.h"
 #include "core/fail.h"
 #include "core/sizes.h"
 

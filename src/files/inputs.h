@@ -5,18 +5,14 @@
  * Whoever opens a file of a run adds it to the run's list, from the very bytes that are used.
  * Nothing is read again for a record.
  */
-#ifndef CBE_INPUTS_H
-#define CBE_INPUTS_H
+#ifndef CBE_FILES_INPUTS_H
+#define CBE_FILES_INPUTS_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "cbe/status.h"
-
-#ifdef __cplusplus
-extern "C" {
-#endif
 
 enum { CBE_SHA256_TEXT = 65 }; /* 64 hexadecimal digits and a 0 */
 
@@ -69,7 +65,4 @@ typedef enum { CBE_INPUT_SAME, CBE_INPUT_CHANGED, CBE_INPUT_GONE } cbe_input_sta
 /** Whether a file is still what it was when it was opened, as far as that can be told. */
 cbe_input_state cbe_input_look(const cbe_input *input);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

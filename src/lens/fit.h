@@ -1,5 +1,5 @@
 /*
- * lens_fit.h - the affine lens: every layer's translator in closed form, from one pass over a text.
+ * fit.h - the affine lens: every layer's translator in closed form, from one pass over a text.
  *
  * Translator i is the ridge regression of r = hidden_states.L - hidden_states.i on [x, 1], x =
  * hidden_states.i, each token weighted by 1 / rms(hidden_states.L): what is fitted is the error
@@ -18,12 +18,8 @@
 #ifndef CBE_LENS_FIT_H
 #define CBE_LENS_FIT_H
 
-#include "cbe/model.h"
-#include "cbe/tuned_lens.h"
-
-#ifdef __cplusplus
-extern "C" {
-#endif
+#include "model/model.h"
+#include "lens/tuned_lens.h"
 
 /** The sums of every layer over some tokens. */
 typedef struct cbe_affine_sums cbe_affine_sums;
@@ -74,7 +70,4 @@ cbe_status cbe_affine_fit(cbe_tuned_lens **out, const cbe_model *model, size_t n
                           bool (*progress)(void *context, size_t done, size_t total), void *context,
                           cbe_error *err);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

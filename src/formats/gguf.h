@@ -11,17 +11,13 @@
  *
  * A model may be split into parts, NAME-00001-of-00003.gguf and so on: opening the first opens all.
  */
-#ifndef CBE_GGUF_H
-#define CBE_GGUF_H
+#ifndef CBE_FORMATS_GGUF_H
+#define CBE_FORMATS_GGUF_H
 
 #include <stdbool.h>
 
-#include "cbe/inputs.h"
-#include "cbe/tensor.h"
-
-#ifdef __cplusplus
-extern "C" {
-#endif
+#include "files/inputs.h"
+#include "formats/tensor.h"
 
 typedef struct cbe_gguf cbe_gguf;
 
@@ -77,7 +73,4 @@ bool cbe_gguf_has_tensor(const cbe_gguf *file, const char *name);
 /** @return CBE_OK; CBE_ERR_FORMAT when there is no such tensor; CBE_ERR_UNSUPPORTED (type named) */
 cbe_status cbe_gguf_tensor(const cbe_gguf *file, const char *name, cbe_tensor *out, cbe_error *err);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

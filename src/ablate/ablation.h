@@ -1,21 +1,17 @@
 /*
  * ablation.h - what taking subspaces out of a layer does to the model's own output.
  *
- * The first r of m vectors are taken out together (cbe/subspace.h), the blocks behind the layer and
- * the decoder run on, and the output is compared with that of the clean model: beside the vectors
- * given, r principal components of D and r random directions. Source: Belrose et al. 2023,
+ * The first r of m vectors are taken out together (ablate/subspace.h), the blocks behind the layer
+ * and the decoder run on, and the output is compared with that of the clean model: beside the
+ * vectors given, r principal components of D and r random directions. Source: Belrose et al. 2023,
  * arXiv:2303.08112, section 4. Definitions: docs/ablation.md.
  */
-#ifndef CBE_ABLATION_H
-#define CBE_ABLATION_H
+#ifndef CBE_ABLATE_ABLATION_H
+#define CBE_ABLATE_ABLATION_H
 
-#include "cbe/extraction.h"
-#include "cbe/model.h"
-#include "cbe/subspace.h"
-
-#ifdef __cplusplus
-extern "C" {
-#endif
+#include "extract/extraction.h"
+#include "model/model.h"
+#include "ablate/subspace.h"
 
 /** Effects of an ablation. */
 typedef enum {
@@ -111,7 +107,4 @@ typedef struct {
 cbe_status cbe_ablation_save(const char *folder, size_t n, const cbe_layer_ablation *layers,
                              const cbe_ablation_record *record, cbe_error *err);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

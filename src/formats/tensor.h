@@ -1,17 +1,13 @@
 /*
  * tensor.h - a named array as it lies in a file, and its conversion to float.
  */
-#ifndef CBE_TENSOR_H
-#define CBE_TENSOR_H
+#ifndef CBE_FORMATS_TENSOR_H
+#define CBE_FORMATS_TENSOR_H
 
 #include <stddef.h>
 #include <stdint.h>
 
 #include "cbe/status.h"
-
-#ifdef __cplusplus
-extern "C" {
-#endif
 
 enum { CBE_MAX_DIMS = 8 };
 
@@ -71,7 +67,4 @@ cbe_status cbe_tensor_to_float(const cbe_tensor *tensor, size_t first, size_t co
 cbe_status cbe_tensor_expect(const cbe_tensor *tensor, const char *path, size_t n_dims,
                              const size_t *dims, cbe_error *err);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

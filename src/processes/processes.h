@@ -7,17 +7,13 @@
  * before such a call must still make it: cbe_processes_agree is where failures meet. One that dies
  * ends the job: MPI's launcher says which.
  */
-#ifndef CBE_PROCESSES_H
-#define CBE_PROCESSES_H
+#ifndef CBE_PROCESSES_PROCESSES_H
+#define CBE_PROCESSES_PROCESSES_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
 #include "cbe/status.h"
-
-#ifdef __cplusplus
-extern "C" {
-#endif
 
 typedef struct cbe_processes cbe_processes;
 
@@ -94,7 +90,4 @@ cbe_status cbe_processes_send(cbe_processes *processes, size_t bytes, const void
 cbe_status cbe_processes_receive(const cbe_processes *processes, bool wait, size_t *from,
                                  size_t *bytes, void **data, cbe_error *err);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -1,19 +1,15 @@
 /*
- * basis.h - reading the bases that an extraction has written, or that were made elsewhere, and what
- * is known of how.
+ * basis_file.h - reading the bases that an extraction has written, or that were made elsewhere, and
+ * what is known of how.
  *
  * A basis is layers.<i>.basis (d, k), columns, of a safetensors file, with layers.<i>.energies (k)
  * where there are some. Beside a file called basis.safetensors its basis.json is read too: from
  * which model it was made, at which site, which positions were left out. Files: docs/formats.md.
  */
-#ifndef CBE_BASIS_H
-#define CBE_BASIS_H
+#ifndef CBE_EXTRACT_BASIS_FILE_H
+#define CBE_EXTRACT_BASIS_FILE_H
 
-#include "cbe/extraction.h"
-
-#ifdef __cplusplus
-extern "C" {
-#endif
+#include "extract/extraction.h"
 
 typedef struct cbe_basis_file cbe_basis_file;
 
@@ -69,7 +65,4 @@ const char *cbe_basis_model(const cbe_basis_file *basis);
 cbe_status cbe_basis_check_model(const cbe_basis_file *basis, const char *model,
                                  const cbe_inputs *inputs, cbe_error *err);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -1,5 +1,5 @@
 /*
- * lens_eval.h - how close lenses come to the model's own output, layer by layer, on a text.
+ * evaluate.h - how close lenses come to the model's own output, layer by layer, on a text.
  *
  * p is the model's distribution of the next token, q that of a lens at a layer, both over V tokens:
  *
@@ -11,19 +11,15 @@
  * all but the last of a sequence. In nats; top-1 is a fraction. Source: Belrose et al. 2023,
  * arXiv:2303.08112, section 3. Maths: docs/lens-evaluation.md.
  */
-#ifndef CBE_LENS_EVAL_H
-#define CBE_LENS_EVAL_H
+#ifndef CBE_LENS_EVALUATE_H
+#define CBE_LENS_EVALUATE_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "cbe/model.h"
-#include "cbe/tokens.h"
-#include "cbe/tuned_lens.h"
-
-#ifdef __cplusplus
-extern "C" {
-#endif
+#include "model/model.h"
+#include "text/tokens.h"
+#include "lens/tuned_lens.h"
 
 typedef enum {
     CBE_LENS_CE = 0,
@@ -113,7 +109,4 @@ typedef struct {
 cbe_status cbe_lens_eval_save(const cbe_lens_eval *eval, const cbe_lens_eval_record *record,
                               const char *folder, cbe_error *err);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

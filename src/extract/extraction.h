@@ -1,20 +1,16 @@
 /*
  * extraction.h - the causal bases of several layers, and the files that hold them.
  */
-#ifndef CBE_EXTRACTION_H
-#define CBE_EXTRACTION_H
+#ifndef CBE_EXTRACT_EXTRACTION_H
+#define CBE_EXTRACT_EXTRACTION_H
 
-#include "cbe/decoder.h"
-#include "cbe/hidden_states.h"
-#include "cbe/inputs.h"
-#include "cbe/model_objective.h"
-#include "cbe/objective.h"
-#include "cbe/search.h"
-#include "cbe/tuned_lens.h"
-
-#ifdef __cplusplus
-extern "C" {
-#endif
+#include "model/decoder.h"
+#include "model/hidden_states.h"
+#include "files/inputs.h"
+#include "objective/model/objective.h"
+#include "objective/objective.h"
+#include "search/search.h"
+#include "lens/tuned_lens.h"
 
 /** Where the output of a run is read, and what a layer is. */
 typedef enum {
@@ -55,15 +51,15 @@ typedef struct {
     /* of all tokens, borrowed; NULL: that of the hidden states, which is one of all tokens too */
     const int64_t *derangement;
     /* borrowed; keeps up with cbe_extract, which begins with what was read from it; NULL: none
-     * (cbe/checkpoint.h) */
+     * (extract/checkpoint.h) */
     struct cbe_checkpoint *checkpoint;
 } cbe_extraction_options;
 
 void cbe_extraction_options_init(cbe_extraction_options *options);
 
-/** The layer of options->init (cbe/basis.h) whose vectors are starts for a layer: that of the same
- * hidden states, which is another one where basis.json says that the basis was made at the other
- * site.
+/** The layer of options->init (extract/basis_file.h) whose vectors are starts for a layer: that of
+ * the same hidden states, which is another one where basis.json says that the basis was made at the
+ * other site.
  * @return whether there is one, with vectors */
 bool cbe_init_layer(const cbe_extraction_options *options, size_t layer, size_t *init_layer);
 
@@ -180,7 +176,4 @@ cbe_status cbe_result_folder_prepare(const char *folder, cbe_error *err);
 cbe_status cbe_result_save(const char *folder, size_t n, const cbe_layer_result *results,
                            const cbe_run_record *record, cbe_error *err);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -7,19 +7,15 @@
  * tokens, and keeps the highest; runner-ups are candidates for the next vector. Presets reproduce
  * older programs. docs/search.md.
  */
-#ifndef CBE_SEARCH_H
-#define CBE_SEARCH_H
+#ifndef CBE_SEARCH_SEARCH_H
+#define CBE_SEARCH_SEARCH_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "cbe/lbfgs.h"
-#include "cbe/objective.h"
-
-#ifdef __cplusplus
-extern "C" {
-#endif
+#include "math/lbfgs.h"
+#include "objective/objective.h"
 
 typedef enum {
     CBE_PRESET_DEFAULT = 0,
@@ -148,7 +144,4 @@ cbe_status cbe_search_layer(cbe_basis *out, cbe_objective *objective,
                             const cbe_search_options *options, const cbe_start_list *candidates,
                             cbe_search_progress *progress, void *context, cbe_error *err);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

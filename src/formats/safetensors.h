@@ -10,17 +10,13 @@
  * F16, BF16, I64, I32, U8 and BOOL (as U8) are read; another dtype is an error only when its tensor
  * is asked for.
  */
-#ifndef CBE_SAFETENSORS_H
-#define CBE_SAFETENSORS_H
+#ifndef CBE_FORMATS_SAFETENSORS_H
+#define CBE_FORMATS_SAFETENSORS_H
 
 #include <stdbool.h>
 
-#include "cbe/inputs.h"
-#include "cbe/tensor.h"
-
-#ifdef __cplusplus
-extern "C" {
-#endif
+#include "files/inputs.h"
+#include "formats/tensor.h"
 
 typedef struct cbe_safetensors cbe_safetensors;
 
@@ -83,7 +79,4 @@ cbe_status cbe_safetensors_writer_commit(cbe_safetensors_writer *writer, cbe_err
 /** Leaves path as it is and frees the writer; NULL is allowed. */
 void cbe_safetensors_writer_abandon(cbe_safetensors_writer *writer);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

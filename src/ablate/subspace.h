@@ -3,18 +3,15 @@
  *
  * With the vectors as the columns of A (d, m), orthonormal or not, h'_n = h_n - P D_n, P = A
  * (A'A)^-1 A' the orthogonal projector onto their span, and D_n what the ablation says
- * (cbe/objective.h). It is done in an orthonormal basis Q of the same span, P = Q Q', whose first r
- * vectors span what the first r of A do: so one subspace serves all ranks 1 .. m. Source: Belrose
- * et al. 2023, arXiv:2303.08112, section 4; docs/ablation.md. Plain twin: tests/ref/subspace_ref.c.
+ * (objective/objective.h). It is done in an orthonormal basis Q of the same span, P = Q Q', whose
+ * first r vectors span what the first r of A do: so one subspace serves all ranks 1 .. m. Source:
+ * Belrose et al. 2023, arXiv:2303.08112, section 4; docs/ablation.md. Plain twin:
+ * tests/ref/subspace_ref.c.
  */
-#ifndef CBE_SUBSPACE_H
-#define CBE_SUBSPACE_H
+#ifndef CBE_ABLATE_SUBSPACE_H
+#define CBE_ABLATE_SUBSPACE_H
 
-#include "cbe/objective.h"
-
-#ifdef __cplusplus
-extern "C" {
-#endif
+#include "objective/objective.h"
 
 typedef struct cbe_subspace cbe_subspace;
 
@@ -65,7 +62,4 @@ cbe_status cbe_subspace_remove(const cbe_subspace *subspace, size_t rank, cbe_ab
                                size_t n_tokens, const float *hidden, const int64_t *derangement,
                                float *out, cbe_error *err);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -3,17 +3,13 @@
  *
  *   logits = cap(W norm(x) + bias),   cap(z) = c tanh(z / c), or identity when c = 0
  */
-#ifndef CBE_DECODER_H
-#define CBE_DECODER_H
+#ifndef CBE_MODEL_DECODER_H
+#define CBE_MODEL_DECODER_H
 
 #include <stddef.h>
 
-#include "cbe/inputs.h"
+#include "files/inputs.h"
 #include "cbe/status.h"
-
-#ifdef __cplusplus
-extern "C" {
-#endif
 
 typedef enum {
     CBE_NORM_RMS = 0, /* x / sqrt(mean(x^2) + eps) * gamma + beta; "rmsnorm" in files */
@@ -50,7 +46,4 @@ void cbe_decoder_free(cbe_decoder *decoder); /* NULL is allowed */
 cbe_status cbe_decoder_logits(const cbe_decoder *decoder, size_t n, const float *hidden,
                               float *logits, cbe_error *err);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -1,16 +1,12 @@
 /*
  * tokens.h - the token ids that a run is made on: B sequences of S tokens.
  */
-#ifndef CBE_TOKENS_H
-#define CBE_TOKENS_H
+#ifndef CBE_TEXT_TOKENS_H
+#define CBE_TEXT_TOKENS_H
 
-#include "cbe/inputs.h"
+#include "files/inputs.h"
 #include "cbe/status.h"
-#include "cbe/tokenizer.h"
-
-#ifdef __cplusplus
-extern "C" {
-#endif
+#include "text/tokenizer.h"
 
 /** What a document is in a text file. */
 typedef enum {
@@ -70,7 +66,4 @@ cbe_status cbe_tokens_check(const cbe_tokens *tokens, size_t vocab_size, cbe_err
 /** Frees what it owns and zeroes it; a zeroed one is allowed. */
 void cbe_tokens_free(cbe_tokens *tokens);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

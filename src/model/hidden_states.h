@@ -2,18 +2,14 @@
  * hidden_states.h - the residual stream at some layers, for a set of tokens: captured from a model,
  * or read from a file made elsewhere.
  */
-#ifndef CBE_HIDDEN_STATES_H
-#define CBE_HIDDEN_STATES_H
+#ifndef CBE_MODEL_HIDDEN_STATES_H
+#define CBE_MODEL_HIDDEN_STATES_H
 
 #include <stdbool.h>
 
-#include "cbe/model.h"
-#include "cbe/processes.h"
-#include "cbe/tokens.h"
-
-#ifdef __cplusplus
-extern "C" {
-#endif
+#include "model/model.h"
+#include "processes/processes.h"
+#include "text/tokens.h"
 
 typedef struct cbe_hidden_states cbe_hidden_states;
 
@@ -103,7 +99,4 @@ cbe_status cbe_hidden_states_labels(const cbe_hidden_states *states, size_t skip
 cbe_status cbe_hidden_states_first_norm_ratio(const cbe_hidden_states *states, size_t layer,
                                               double *ratio, cbe_error *err);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -7,19 +7,15 @@
  * from a tokenizer.json: models BPE and Unigram with normalizers, pre_tokenizers, post_processors
  * and decoders as listed in docs/formats.md.
  */
-#ifndef CBE_TOKENIZER_H
-#define CBE_TOKENIZER_H
+#ifndef CBE_TEXT_TOKENIZER_H
+#define CBE_TEXT_TOKENIZER_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "cbe/gguf.h"
+#include "formats/gguf.h"
 #include "cbe/status.h"
-
-#ifdef __cplusplus
-extern "C" {
-#endif
 
 typedef struct cbe_tokenizer cbe_tokenizer;
 
@@ -65,7 +61,4 @@ cbe_status cbe_tokenizer_decode(const cbe_tokenizer *tokenizer, const int64_t *i
                                 char **text, size_t *length, cbe_error *err);
 void cbe_tokenizer_free_text(char *text);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -1,5 +1,5 @@
 /*
- * objective.h - the state behind an objective that is read through a lens.
+ * state.h - the state behind an objective that is read through a lens.
  *
  * Ablating v moves each hidden state along v alone, so before the final norm's scale all rows of
  * logits move along one vector u: the stored logits Z give energy and gradient without unembedding
@@ -19,14 +19,14 @@
  *
  * N tokens, d hidden size, V vocabulary; a row is a token that has an energy (for ce: a label).
  */
-#ifndef CBE_OBJECTIVE_LENS_OBJECTIVE_H
-#define CBE_OBJECTIVE_LENS_OBJECTIVE_H
+#ifndef CBE_OBJECTIVE_LENS_STATE_H
+#define CBE_OBJECTIVE_LENS_STATE_H
 
 #include <stdbool.h>
 
 #include "objective/constants.h"
 #include "math/kernels.h"
-#include "objective/objective.h"
+#include "objective/calls.h"
 #include "math/long_sum.h"
 
 enum {

@@ -4,21 +4,17 @@
  * hidden_states.i, i = 0..L, is the stream entering block i; hidden_states.L leaves the last
  * block and is taken before the final norm.
  */
-#ifndef CBE_MODEL_H
-#define CBE_MODEL_H
+#ifndef CBE_MODEL_MODEL_H
+#define CBE_MODEL_MODEL_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "cbe/decoder.h"
-#include "cbe/inputs.h"
+#include "model/decoder.h"
+#include "files/inputs.h"
 #include "cbe/status.h"
-#include "cbe/tokenizer.h"
-
-#ifdef __cplusplus
-extern "C" {
-#endif
+#include "text/tokenizer.h"
 
 typedef struct cbe_model cbe_model;
 
@@ -103,7 +99,4 @@ cbe_status cbe_model_forward(const cbe_model *model, size_t n_sequences, size_t 
  * ones share matrix products. */
 bool cbe_forward_is_by_sequence(size_t context_length);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -6,14 +6,10 @@
  * model's shape that take some seconds, and how often a search evaluates, from runs
  * (docs/scaling.md).
  */
-#ifndef CBE_PLAN_H
-#define CBE_PLAN_H
+#ifndef CBE_PLAN_PLAN_H
+#define CBE_PLAN_PLAN_H
 
-#include "cbe/model.h"
-
-#ifdef __cplusplus
-extern "C" {
-#endif
+#include "model/model.h"
 
 /** Seconds of work on this machine with all threads that were measured. */
 typedef struct {
@@ -71,7 +67,4 @@ size_t cbe_plan_weight_bytes(const cbe_model_config *model, size_t *block);
 cbe_status cbe_plan_make(cbe_plan *out, const cbe_plan_run *run, const cbe_plan_rates *rates,
                          cbe_error *err);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -11,16 +11,12 @@
  * interpolation (algorithms 3.5 and 3.6, equation 3.59), with the safeguards of PyTorch's
  * torch.optim.LBFGS, whose rules for steps, history and stopping this follows exactly.
  */
-#ifndef CBE_LBFGS_H
-#define CBE_LBFGS_H
+#ifndef CBE_MATH_LBFGS_H
+#define CBE_MATH_LBFGS_H
 
 #include <stddef.h>
 
 #include "cbe/status.h"
-
-#ifdef __cplusplus
-extern "C" {
-#endif
 
 typedef struct {
     size_t history;         /* pairs (s, y) kept; 100 */
@@ -88,7 +84,4 @@ double cbe_lbfgs_last(const cbe_lbfgs *opt);
 size_t cbe_lbfgs_evaluations(const cbe_lbfgs *opt);
 size_t cbe_lbfgs_iterations(const cbe_lbfgs *opt);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

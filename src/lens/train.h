@@ -1,11 +1,11 @@
 /*
- * lens_train.h - training the translators of a tuned lens to the model's own output.
+ * train.h - training the translators of a tuned lens to the model's own output.
  *
  * Every layer's loss is KL(final || lens), or the cross-entropy of the next token, at some
  * positions of each sequence, the same ones for all layers, so that the final distribution is
  * computed once. One pass over the text feeds all layers; memory holds the hidden states of a chunk
  * of sequences and of the positions of 8 steps, among which each step's are drawn. A pass before it
- * sums what the affine lens needs (cbe/lens_fit.h): the start, and the input side of the
+ * sums what the affine lens needs (lens/fit.h): the start, and the input side of the
  * preconditioner.
  *
  * Maths and measurements: docs/tuned-lenses.md. Source: Belrose et al. 2023, arXiv:2303.08112,
@@ -14,13 +14,9 @@
 #ifndef CBE_LENS_TRAIN_H
 #define CBE_LENS_TRAIN_H
 
-#include "cbe/inputs.h"
-#include "cbe/lens_fit.h"
-#include "cbe/objective.h"
-
-#ifdef __cplusplus
-extern "C" {
-#endif
+#include "files/inputs.h"
+#include "lens/fit.h"
+#include "objective/objective.h"
 
 typedef enum {
     CBE_OPTIMIZER_NATURAL = 0, /* sgd behind a preconditioner: see src/lens/lens_optimizer.h */
@@ -111,7 +107,4 @@ cbe_status cbe_lens_training_save(const cbe_lens_training *training, const char 
  * groups there are */
 size_t cbe_lens_training_group(size_t n_layers, size_t g, size_t *first, size_t *last);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -8,20 +8,16 @@
  * A lens lies in a folder: config.json with params.pt (as torch.save writes it) or
  * params.safetensors, as the package tuned-lens has them; docs/formats.md.
  */
-#ifndef CBE_TUNED_LENS_H
-#define CBE_TUNED_LENS_H
+#ifndef CBE_LENS_TUNED_LENS_H
+#define CBE_LENS_TUNED_LENS_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "cbe/decoder.h"
-#include "cbe/inputs.h"
-#include "cbe/objective.h"
+#include "model/decoder.h"
+#include "files/inputs.h"
+#include "objective/objective.h"
 #include "cbe/status.h"
-
-#ifdef __cplusplus
-extern "C" {
-#endif
 
 /** Plain, readable and writable by all; owns its arrays. */
 typedef struct {
@@ -111,7 +107,4 @@ void cbe_unembed_hash(const cbe_decoder *decoder, char hash[CBE_UNEMBED_HASH_SIZ
 /** Whether the config has an unembed_hash, and another one than the decoder's. */
 bool cbe_tuned_lens_config_differs(const cbe_tuned_lens_config *config, const cbe_decoder *decoder);
 
-#ifdef __cplusplus
-}
-#endif
 #endif
