@@ -41,7 +41,7 @@ int main(int argc, char **argv)
     cbe_lens_options options = {
         .ablation = CBE_ABLATE_MEAN, .kind = CBE_OBJECTIVE_KL, .max_batch = 1};
 
-    cbe_status st = cbe_decoder_load(&decoder, argv[2], NULL, &err);
+    cbe_status st = cbe_decoder_read(&decoder, argv[2], NULL, &err);
     if (st != CBE_OK) goto done;
     if ((st = cbe_hidden_states_open(&states, argv[1], &err)) != CBE_OK) goto done;
     const size_t d = decoder->hidden_size;

@@ -10,6 +10,13 @@
 
 #include <stdint.h>
 
+/** Marks what the shared library exports; its own build defines CBE_BUILDING. */
+#ifdef CBE_BUILDING
+#define CBE_API __attribute__((visibility("default")))
+#else
+#define CBE_API
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -30,16 +37,19 @@ typedef enum {
     CBE_N_STATUS
 } cbe_status;
 
-enum { CBE_MESSAGE_SIZE = 512 };
+enum { CBE_MESSAGE_SIZE = 512, CBE_OPTION_SIZE = 32 };
 
 typedef struct {
     cbe_status code;
     int64_t offset;                 /* byte in the input file, -1 when there is none */
     char message[CBE_MESSAGE_SIZE]; /* one line, no newline at its end */
+    char option[CBE_OPTION_SIZE];   /* the first option that the message names, "memory"; else "" */
+    /* the same line as the program cbe prints it, with options as they are typed, "--memory" */
+    char command_line[CBE_MESSAGE_SIZE];
 } cbe_error;
 
 /** Name of a status as it is written in the source, "CBE_ERR_FORMAT"; "?" for other numbers. */
-const char *cbe_status_name(cbe_status status);
+CBE_API const char *cbe_status_name(cbe_status status);
 
 #ifdef __cplusplus
 }

@@ -131,11 +131,12 @@ static cbe_status choose_batch(cbe_ablation_run *o, cbe_error *err)
         if (o->bytes != SIZE_MAX && (!memory || o->bytes <= memory)) return CBE_OK;
         if (o->at_once == 1) break;
     }
-    return cbe_fail(err, CBE_ERR_ARG, -1,
-                    "%zu sequences of %zu tokens need %.4g MB at least for ablations, and %.4g MB "
-                    "are left for them; give more "
-                    "--memory, or a smaller --context-length or --max-tokens",
-                    o->n_sequences, o->length, 1e-6 * (double)o->bytes, 1e-6 * (double)memory);
+    return cbe_fail(
+        err, CBE_ERR_ARG, -1,
+        "%zu sequences of %zu tokens need %.4g MB at least for ablations, and %.4g MB "
+        "are left for them; give more " CBE_OPTION("memory") ", or a smaller " CBE_OPTION(
+            "context-length") " or " CBE_OPTION("max-tokens"),
+        o->n_sequences, o->length, 1e-6 * (double)o->bytes, 1e-6 * (double)memory);
 }
 
 static cbe_status describe(cbe_ablation_run *o, cbe_error *err)

@@ -1,30 +1,31 @@
 /* capture.c - cbe capture: hidden states of a text, to a file; and cbe decoder: what reads them. */
 #include "cli/commands.h"
-#include "cli/inputs.h"
-#include "cli/options.h"
-#include "cli/outputs.h"
+#include "run/inputs.h"
+#include "cli/arguments.h"
+#include "run/options.h"
+#include "run/outputs.h"
 #include "cli/print.h"
 #include "cli/progress.h"
 #include "core/fail.h"
 #include "core/memory.h"
 
 typedef struct {
-    cli_corpus corpus;
+    cbe_corpus corpus;
     const char *output;
-    cli_ranges layers;
+    cbe_ranges layers;
     bool logits;
 } capture_options;
 
 #define AT(field) offsetof(capture_options, field)
 /* clang-format off */
-static const cli_option options[] = {
-    CLI_TEXT_OPTIONS(capture_options, corpus, ""),
+static const cbe_option options[] = {
+    CBE_TEXT_OPTIONS(capture_options, corpus, ""),
     {"output", 'o', OPT_STRING, AT(output), NULL, "FILE", "the safetensors file to write", NULL, 0},
     {"layers", 'l', OPT_LAYERS, AT(layers), "all", "LIST", "0 (after the embeddings) to L (before the final norm)", NULL, 0},
     {"logits", 0, OPT_FLAG, AT(logits), NULL, NULL, "write the model's logits too", NULL, 0},
-    CLI_SEQUENCE_OPTIONS(capture_options, corpus),
-    CLI_THREAD_OPTION(capture_options, corpus),
-    CLI_TALK_OPTIONS(capture_options, corpus, "say more about inputs"),
+    CBE_SEQUENCE_OPTIONS(capture_options, corpus),
+    CBE_THREAD_OPTION(capture_options, corpus),
+    CBE_TALK_OPTIONS(capture_options, corpus, "say more about inputs"),
     {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
 };
 /* clang-format on */
@@ -47,7 +48,7 @@ int cli_capture(int argc, char **argv)
     cbe_status st;
     bool help, *wanted = NULL;
     cli_progress progress;
-    cli_outputs outputs = {0};
+    cbe_outputs outputs = {0};
     cbe_model *model = NULL;
     cbe_tokens tokens = {0};
     cbe_inputs read = {0};
@@ -59,29 +60,31 @@ int cli_capture(int argc, char **argv)
         return cli_finish_output();
     }
     given.corpus.inputs = &read;
-    if ((st = cli_corpus_begin(&given.corpus, &progress, &err)) != CBE_OK) goto done;
+    cli_progress_init(&progress, given.corpus.quiet, given.corpus.verbose);
+    if ((st = cbe_use_threads(given.corpus.threads, &err)) != CBE_OK) goto done;
     if (!given.corpus.model || !given.output) {
         st = cbe_fail(&err, CBE_ERR_ARG, -1, "%s is missing; usage: cbe capture %s",
                       given.corpus.model ? "-o FILE" : "MODEL", command.usage);
         goto done;
     }
-    cli_outputs_begin(&outputs);
-    cli_outputs_read_corpus(&outputs, &given.corpus);
-    if ((st = cli_outputs_write_file(&outputs, given.output, &err)) != CBE_OK) goto done;
-    if ((st = cli_open_model(&model, &given.corpus, &err)) != CBE_OK) goto done;
+    cbe_outputs_begin(&outputs);
+    cbe_outputs_read_corpus(&outputs, &given.corpus);
+    if ((st = cbe_outputs_write_file(&outputs, given.output, &err)) != CBE_OK) goto done;
+    if ((st = cbe_corpus_open_model(&model, &given.corpus, &err)) != CBE_OK) goto done;
     const size_t n_states = cbe_model_get_config(model)->n_layers + 1;
-    if ((st = cli_choose_layers(&given.layers, n_states, &layers, &n_layers, &err)) != CBE_OK)
+    if ((st = cbe_choose_layers(&given.layers, n_states, &layers, &n_layers, &err)) != CBE_OK)
         goto done;
-    st = cli_read_tokens(&tokens, model, &given.corpus, given.corpus.max_tokens, &progress, &err);
+    st = cbe_corpus_read_tokens(&tokens, model, &given.corpus, given.corpus.max_tokens,
+                                &progress.watch, &err);
     if (st != CBE_OK) goto done;
     st = CBE_ERR_NOMEM;
     if (!(wanted = cbe_alloc_zero(n_states, sizeof *wanted, "layers", &err))) goto done;
     for (size_t i = 0; i < n_layers; i++) wanted[layers[i]] = true;
     st = cbe_hidden_states_save(given.output, model, &tokens, wanted, given.logits,
-                                cli_forward_progress, &progress, &err);
+                                cbe_watch_forward, &progress.watch, &err);
     cli_status_clear(&progress);
     if (st != CBE_OK) goto done;
-    cli_warn_of_changes(&progress, &read);
+    cbe_warn_of_changes(&progress.watch, &read);
     cli_line(stdout, "%zu layers of %zu tokens (%zu sequences of %zu) in %s", n_layers,
              tokens.n_sequences * tokens.context_length, tokens.n_sequences, tokens.context_length,
              given.output);
@@ -91,7 +94,7 @@ done:
     cbe_tokens_free(&tokens);
     cbe_inputs_free(&read);
     cbe_model_close(model);
-    cli_outputs_end(&outputs);
+    cbe_outputs_end(&outputs);
     cli_free(&command, &given);
     return st == CBE_OK ? cli_finish_output() : cli_report(&err);
 }

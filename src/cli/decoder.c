@@ -3,8 +3,9 @@
 
 #include "model/model.h"
 #include "cli/commands.h"
-#include "cli/options.h"
-#include "cli/outputs.h"
+#include "cli/arguments.h"
+#include "run/options.h"
+#include "run/outputs.h"
 #include "cli/print.h"
 #include "core/fail.h"
 
@@ -14,7 +15,7 @@ typedef struct {
 
 #define AT(field) offsetof(decoder_options, field)
 /* clang-format off */
-static const cli_option options[] = {
+static const cbe_option options[] = {
     {"output", 'o', OPT_STRING, AT(output), NULL, "FILE", "the safetensors file to write", NULL, 0},
     {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
 };
@@ -39,7 +40,7 @@ int cli_decoder(int argc, char **argv)
     cbe_status st;
     bool help;
     cbe_model *model = NULL;
-    cli_outputs outputs = {0};
+    cbe_outputs outputs = {0};
 
     if ((st = cli_parse(&command, argc, argv, &given, &help, &err)) != CBE_OK) goto done;
     if (help) {
@@ -51,9 +52,9 @@ int cli_decoder(int argc, char **argv)
                       given.model ? "-o FILE" : "MODEL", command.usage);
         goto done;
     }
-    cli_outputs_begin(&outputs);
-    cli_outputs_read_model(&outputs, given.model);
-    if ((st = cli_outputs_write_file(&outputs, given.output, &err)) != CBE_OK) goto done;
+    cbe_outputs_begin(&outputs);
+    cbe_outputs_read_model(&outputs, given.model);
+    if ((st = cbe_outputs_write_file(&outputs, given.output, &err)) != CBE_OK) goto done;
     if ((st = cbe_model_open(&model, given.model, &err)) != CBE_OK) goto done;
     const cbe_decoder *decoder = cbe_model_decoder(model);
     if ((st = cbe_decoder_save(decoder, given.output, &err)) != CBE_OK) goto done;
@@ -61,6 +62,6 @@ int cli_decoder(int argc, char **argv)
              decoder->hidden_size, decoder->vocab_size, given.output);
 done:
     cbe_model_close(model);
-    cli_outputs_end(&outputs);
+    cbe_outputs_end(&outputs);
     return st == CBE_OK ? cli_finish_output() : cli_report(&err);
 }

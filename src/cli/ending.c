@@ -6,10 +6,11 @@
 #include <string.h>
 
 #include "cli/commands.h"
+#include "core/fail.h"
 
 int cli_report(const cbe_error *err)
 {
-    fprintf(stderr, "cbe: %s\n", err->message);
+    fprintf(stderr, "cbe: %s\n", cbe_error_typed(err));
     switch (err->code) {
     case CBE_ERR_NOMEM:
     case CBE_ERR_SYSTEM:

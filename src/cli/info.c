@@ -6,7 +6,8 @@
 #include "formats/safetensors.h"
 #include "lens/tuned_lens.h"
 #include "cli/commands.h"
-#include "cli/options.h"
+#include "cli/arguments.h"
+#include "run/options.h"
 #include "cli/print.h"
 #include "core/fail.h"
 #include "formats/array_file.h"
@@ -19,7 +20,7 @@ typedef struct {
 
 #define AT(field) offsetof(info_options, field)
 /* clang-format off */
-static const cli_option options[] = {
+static const cbe_option options[] = {
     {"tensors", 0, OPT_FLAG, AT(tensors), NULL, NULL, "list the tensors of a model file too", NULL, 0},
     {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
 };
@@ -104,7 +105,7 @@ static cbe_status info_arrays(const char *path, cbe_error *err)
         if (cbe_array_file_describe(file, name, &t, &why) == CBE_OK)
             print_tensor(name, cbe_dtype_get(t.dtype)->name, t.dims, t.n_dims);
         else
-            cli_line(stdout, "  %-44s %s", name, why.message);
+            cli_line(stdout, "  %-44s %s", name, cbe_error_typed(&why));
     }
     cbe_array_file_close(file);
     return CBE_OK;

@@ -1,8 +1,9 @@
 /* lens_convert.c - cbe lens convert: a lens folder with its parameters in the other format. */
 #include "lens/tuned_lens.h"
 #include "cli/commands.h"
-#include "cli/options.h"
-#include "cli/outputs.h"
+#include "cli/arguments.h"
+#include "run/options.h"
+#include "run/outputs.h"
 #include "cli/print.h"
 #include "core/fail.h"
 
@@ -17,7 +18,7 @@ _Static_assert(sizeof formats / sizeof *formats == CBE_N_LENS_FORMATS + 2,
 
 #define AT(field) offsetof(convert_options, field)
 /* clang-format off */
-static const cli_option options[] = {
+static const cbe_option options[] = {
     {"output", 'o', OPT_STRING, AT(output), NULL, "FOLDER", "the lens folder to write", NULL, 0},
     {"format", 0, OPT_CHOICE, AT(format), "other", "NAME", "pt: params.pt, for PyTorch; safetensors: params.safetensors; other: the one that LENS is not in", formats, 0},
     {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
@@ -44,7 +45,7 @@ int cli_lens_convert(int argc, char **argv)
     cbe_status st;
     bool help;
     cbe_lens_format from;
-    cli_outputs outputs = {0};
+    cbe_outputs outputs = {0};
     cbe_tuned_lens *lens = NULL;
     cbe_tuned_lens_config *config = NULL;
 
@@ -62,9 +63,9 @@ int cli_lens_convert(int argc, char **argv)
     const cbe_lens_format to = given.format > 0      ? (cbe_lens_format)(given.format - 1)
                                : from == CBE_LENS_PT ? CBE_LENS_SAFETENSORS
                                                      : CBE_LENS_PT;
-    cli_outputs_begin(&outputs);
-    cli_outputs_read_lens(&outputs, "LENS", given.lens);
-    if ((st = cli_outputs_write_lens(&outputs, given.output, to, &err)) != CBE_OK) goto done;
+    cbe_outputs_begin(&outputs);
+    cbe_outputs_read_lens(&outputs, "LENS", given.lens);
+    if ((st = cbe_outputs_write_lens(&outputs, given.output, to, &err)) != CBE_OK) goto done;
     if ((st = cbe_tuned_lens_load(&lens, &config, given.lens, NULL, &err)) != CBE_OK) goto done;
     if ((st = cbe_tuned_lens_save(lens, config, given.output, to, &err)) != CBE_OK) goto done;
     cli_line(stdout, "%zu layers of hidden size %zu in %s/%s", lens->n_layers, lens->hidden_size,
@@ -72,6 +73,6 @@ int cli_lens_convert(int argc, char **argv)
 done:
     cbe_tuned_lens_config_free(config);
     cbe_tuned_lens_free(lens);
-    cli_outputs_end(&outputs);
+    cbe_outputs_end(&outputs);
     return st == CBE_OK ? cli_finish_output() : cli_report(&err);
 }

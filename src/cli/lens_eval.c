@@ -5,37 +5,38 @@
 
 #include "lens/evaluate.h"
 #include "cli/commands.h"
-#include "cli/inputs.h"
-#include "cli/lens_folder.h"
-#include "cli/options.h"
-#include "cli/outputs.h"
+#include "run/inputs.h"
+#include "run/lens_folder.h"
+#include "cli/arguments.h"
+#include "run/options.h"
+#include "run/outputs.h"
 #include "cli/print.h"
 #include "cli/progress.h"
 #include "core/fail.h"
 #include "core/memory.h"
 
 typedef struct {
-    cli_corpus corpus;
+    cbe_corpus corpus;
     const char *output;
-    cli_files lenses;
-    cli_ranges layers;
+    cbe_file_names lenses;
+    cbe_ranges layers;
     size_t skip_positions;
     bool transfer;
 } eval_options;
 
 #define AT(field) offsetof(eval_options, field)
 /* clang-format off */
-static const cli_option options[] = {
+static const cbe_option options[] = {
     {"lens", 0, OPT_FILES, AT(lenses), NULL, "FOLDER...", "tuned lenses, beside the logit lens", NULL, 0},
-    CLI_TEXT_OPTIONS(eval_options, corpus, ", that the lenses were not made from"),
+    CBE_TEXT_OPTIONS(eval_options, corpus, ", that the lenses were not made from"),
     {"output", 'o', OPT_STRING, AT(output), NULL, "FOLDER", "where eval.json, eval.csv and eval.svg go; not given: the table alone", NULL, 0},
     {"layers", 'l', OPT_LAYERS, AT(layers), "all", "LIST", "layers, as in 0-29,31, or all", NULL, 0},
     {"layer-transfer", 0, OPT_FLAG, AT(transfer), NULL, NULL, "each translator on the hidden states of every layer too", NULL, 0},
-    CLI_SEQUENCE_OPTIONS(eval_options, corpus),
-    {"skip-positions", 0, OPT_COUNT, AT(skip_positions), "0", "P", "first positions of each sequence left out of the means", NULL, CLI_RANGE(0, CLI_MOST_TOKENS)},
-    CLI_THREAD_OPTION(eval_options, corpus),
-    CLI_MEMORY_OPTION(eval_options, corpus, "memory for weights and hidden states"),
-    CLI_TALK_OPTIONS(eval_options, corpus, "say more about inputs"),
+    CBE_SEQUENCE_OPTIONS(eval_options, corpus),
+    {"skip-positions", 0, OPT_COUNT, AT(skip_positions), "0", "P", "first positions of each sequence left out of the means", NULL, CBE_RANGE(0, CBE_MOST_TOKENS)},
+    CBE_THREAD_OPTION(eval_options, corpus),
+    CBE_MEMORY_OPTION(eval_options, corpus, "memory for weights and hidden states"),
+    CBE_TALK_OPTIONS(eval_options, corpus, "say more about inputs"),
     {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
 };
 /* clang-format on */
@@ -65,7 +66,7 @@ typedef struct {
     cbe_tuned_lens **owned;   /* (n_lenses) */
     cbe_tokenizer *tokenizer; /* NULL: it cannot be read, and untold says why */
     cbe_error untold;
-    cli_outputs outputs;
+    cbe_outputs outputs;
 } eval_inputs;
 
 static void close_inputs(eval_inputs *in)
@@ -77,7 +78,7 @@ static void close_inputs(eval_inputs *in)
     cbe_tokens_free(&in->tokens);
     cbe_tokenizer_free(in->tokenizer);
     cbe_model_close(in->model);
-    cli_outputs_end(&in->outputs);
+    cbe_outputs_end(&in->outputs);
 }
 
 static cbe_status open_lenses(eval_inputs *in, const eval_options *given, cli_progress *progress,
@@ -90,9 +91,10 @@ static cbe_status open_lenses(eval_inputs *in, const eval_options *given, cli_pr
     in->lenses[in->n_lenses++] = (cbe_named_lens){"logit lens", NULL};
     for (size_t i = 0; i < given->lenses.n; i++) {
         const char *path = given->lenses.paths[i];
-        const cbe_status st = cli_open_lens_folder(
+        const cbe_status st = cbe_open_lens_folder(
             &in->owned[in->n_lenses], NULL, path, cbe_model_get_config(in->model)->n_layers,
-            cbe_model_decoder(in->model), given->corpus.model, given->corpus.inputs, progress, err);
+            cbe_model_decoder(in->model), given->corpus.model, given->corpus.inputs,
+            &progress->watch, err);
         if (st != CBE_OK) return st;
         in->lenses[in->n_lenses] = (cbe_named_lens){path, in->owned[in->n_lenses]};
         in->n_lenses++;
@@ -100,23 +102,23 @@ static cbe_status open_lenses(eval_inputs *in, const eval_options *given, cli_pr
     return CBE_OK;
 }
 
-static cbe_status declare_outputs(cli_outputs *o, const eval_options *given, cbe_error *err)
+static cbe_status declare_outputs(cbe_outputs *o, const eval_options *given, cbe_error *err)
 {
     cbe_status st;
-    cli_outputs_begin(o);
-    cli_outputs_read_corpus(o, &given->corpus);
+    cbe_outputs_begin(o);
+    cbe_outputs_read_corpus(o, &given->corpus);
     for (size_t i = 0; i < given->lenses.n; i++)
-        cli_outputs_read_lens(o, "--lens", given->lenses.paths[i]);
-    if ((st = cli_outputs_folder(o, given->output, err)) != CBE_OK) return st;
-    st = cli_outputs_write(o, "eval.json", CLI_OWN_EVAL_RECORD, err);
-    if (st == CBE_OK) st = cli_outputs_write(o, "eval.csv", CLI_OWN_EVAL_TABLE, err);
-    if (st == CBE_OK) st = cli_outputs_write(o, "eval.svg", CLI_OWN_CHART, err);
+        cbe_outputs_read_lens(o, "--lens", given->lenses.paths[i]);
+    if ((st = cbe_outputs_folder(o, given->output, err)) != CBE_OK) return st;
+    st = cbe_outputs_write(o, "eval.json", CBE_OWN_EVAL_RECORD, err);
+    if (st == CBE_OK) st = cbe_outputs_write(o, "eval.csv", CBE_OWN_EVAL_TABLE, err);
+    if (st == CBE_OK) st = cbe_outputs_write(o, "eval.svg", CBE_OWN_CHART, err);
     if (st == CBE_OK && given->transfer)
-        st = cli_outputs_write(o, "transfer.csv", CLI_OWN_TRANSFER_TABLE, err);
+        st = cbe_outputs_write(o, "transfer.csv", CBE_OWN_TRANSFER_TABLE, err);
     for (size_t i = 0; i < given->lenses.n && given->transfer && st == CBE_OK; i++) {
         char name[48] = "transfer.svg";
         if (i > 0) snprintf(name, sizeof name, "transfer-%zu.svg", i + 1);
-        st = cli_outputs_write(o, name, CLI_OWN_CHART, err);
+        st = cbe_outputs_write(o, name, CBE_OWN_CHART, err);
     }
     return st;
 }
@@ -133,8 +135,8 @@ static cbe_status open_inputs(eval_inputs *in, const eval_options *given, cli_pr
                         "--layer-transfer needs a tuned lens: the logit lens is the same at every "
                         "layer; give --lens FOLDER");
     if (given->output && (st = declare_outputs(&in->outputs, given, err)) != CBE_OK) return st;
-    if ((st = cli_open_model(&in->model, &given->corpus, err)) != CBE_OK) return st;
-    st = cli_choose_layers(&given->layers, cbe_model_get_config(in->model)->n_layers, &in->layers,
+    if ((st = cbe_corpus_open_model(&in->model, &given->corpus, err)) != CBE_OK) return st;
+    st = cbe_choose_layers(&given->layers, cbe_model_get_config(in->model)->n_layers, &in->layers,
                            &in->n_layers, err);
     if (st != CBE_OK) return st;
     if ((st = open_lenses(in, given, progress, err)) != CBE_OK) return st;
@@ -143,8 +145,8 @@ static cbe_status open_inputs(eval_inputs *in, const eval_options *given, cli_pr
         *err = in->untold;
         return st;
     }
-    return cli_read_tokens(&in->tokens, in->model, &given->corpus, given->corpus.max_tokens,
-                           progress, err);
+    return cbe_corpus_read_tokens(&in->tokens, in->model, &given->corpus, given->corpus.max_tokens,
+                                  &progress->watch, err);
 }
 
 /* Bytes of the text, for bits per byte; 0 where the model's tokenizer cannot be read or used, and
@@ -224,7 +226,8 @@ int cli_lens_eval(int argc, char **argv)
         return cli_finish_output();
     }
     given.corpus.inputs = &read;
-    if ((st = cli_corpus_begin(&given.corpus, &progress, &err)) != CBE_OK) goto done;
+    cli_progress_init(&progress, given.corpus.quiet, given.corpus.verbose);
+    if ((st = cbe_use_threads(given.corpus.threads, &err)) != CBE_OK) goto done;
     if ((st = open_inputs(&in, &given, &progress, &err)) != CBE_OK) goto done;
     if ((st = count_bytes(&text_bytes, &in, &given, &err)) != CBE_OK) goto done;
     const cbe_lens_eval_options run = {.n_layers = in.n_layers,
@@ -242,13 +245,13 @@ int cli_lens_eval(int argc, char **argv)
     if (st != CBE_OK) goto done;
     eval->text_bytes = text_bytes;
     if (in.untold.code != CBE_OK)
-        cli_warn(&progress, "bits per byte are not known: %s", in.untold.message);
+        cli_warn(&progress, "bits per byte are not known: %s", cbe_error_typed(&in.untold));
     const cbe_lens_eval_record record = {given.corpus.model, given.corpus.tokens,
                                          given.corpus.text.n, given.corpus.text.paths};
-    if ((st = cli_outputs_check_folder(&in.outputs, &err)) != CBE_OK) goto done;
+    if ((st = cbe_outputs_check_folder(&in.outputs, &err)) != CBE_OK) goto done;
     if (given.output) st = cbe_lens_eval_save(eval, &record, given.output, &err);
     if (st == CBE_OK) print_table(eval);
-    if (st == CBE_OK) cli_warn_of_changes(&progress, &read);
+    if (st == CBE_OK) cbe_warn_of_changes(&progress.watch, &read);
 done:
     cbe_lens_eval_free(eval);
     close_inputs(&in);

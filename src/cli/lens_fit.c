@@ -1,15 +1,16 @@
 /* lens_fit.c - cbe lens fit: the affine lens of a model, in closed form. */
 #include "lens/fit.h"
 #include "cli/commands.h"
-#include "cli/inputs.h"
-#include "cli/options.h"
-#include "cli/outputs.h"
+#include "run/inputs.h"
+#include "cli/arguments.h"
+#include "run/options.h"
+#include "run/outputs.h"
 #include "cli/progress.h"
 #include "core/fail.h"
 #include "core/memory.h"
 
 typedef struct {
-    cli_corpus corpus;
+    cbe_corpus corpus;
     const char *output;
     int format;
     double held_out;
@@ -17,15 +18,15 @@ typedef struct {
 
 #define AT(field) offsetof(fit_options, field)
 /* clang-format off */
-static const cli_option options[] = {
-    CLI_TEXT_OPTIONS(fit_options, corpus, ""),
+static const cbe_option options[] = {
+    CBE_TEXT_OPTIONS(fit_options, corpus, ""),
     {"output", 'o', OPT_STRING, AT(output), NULL, "FOLDER", "the lens folder to write", NULL, 0},
-    {"format", 0, OPT_CHOICE, AT(format), "pt", "NAME", "pt: params.pt, for PyTorch; safetensors: params.safetensors", cli_lens_formats, 0},
-    {"held-out", 0, OPT_NUMBER, AT(held_out), "0.1", "FRACTION", "of the sequences, by whose error the ridge is chosen", NULL, CLI_BOUNDS(.low = 0, .high = 1, .above = true, .below = true, .refusal = "%s of the sequences cannot be held out: a share between 0 and 1 can")},
-    CLI_SEQUENCE_OPTIONS(fit_options, corpus),
-    CLI_THREAD_OPTION(fit_options, corpus),
-    CLI_MEMORY_OPTION(fit_options, corpus, "of which float32 weights may take half"),
-    CLI_TALK_OPTIONS(fit_options, corpus, "say more about inputs"),
+    {"format", 0, OPT_CHOICE, AT(format), "pt", "NAME", "pt: params.pt, for PyTorch; safetensors: params.safetensors", cbe_lens_format_choices, 0},
+    {"held-out", 0, OPT_NUMBER, AT(held_out), "0.1", "FRACTION", "of the sequences, by whose error the ridge is chosen", NULL, CBE_BOUNDS(.low = 0, .high = 1, .above = true, .below = true, .refusal = "%s of the sequences cannot be held out: a share between 0 and 1 can")},
+    CBE_SEQUENCE_OPTIONS(fit_options, corpus),
+    CBE_THREAD_OPTION(fit_options, corpus),
+    CBE_MEMORY_OPTION(fit_options, corpus, "of which float32 weights may take half"),
+    CBE_TALK_OPTIONS(fit_options, corpus, "say more about inputs"),
     {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
 };
 /* clang-format on */
@@ -66,7 +67,7 @@ int cli_lens_fit(int argc, char **argv)
     cbe_status st;
     bool help;
     cli_progress progress;
-    cli_outputs outputs = {0};
+    cbe_outputs outputs = {0};
     cbe_model *model = NULL;
     cbe_tokens tokens = {0};
     cbe_inputs read = {0};
@@ -80,32 +81,34 @@ int cli_lens_fit(int argc, char **argv)
         return cli_finish_output();
     }
     given.corpus.inputs = &read;
-    if ((st = cli_corpus_begin(&given.corpus, &progress, &err)) != CBE_OK) goto done;
+    cli_progress_init(&progress, given.corpus.quiet, given.corpus.verbose);
+    if ((st = cbe_use_threads(given.corpus.threads, &err)) != CBE_OK) goto done;
     if (!given.corpus.model || !given.output) {
         st = cbe_fail(&err, CBE_ERR_ARG, -1, "%s is missing; usage: cbe lens fit %s",
                       given.corpus.model ? "-o FOLDER" : "MODEL", command.usage);
         goto done;
     }
     const cbe_lens_format format = (cbe_lens_format)given.format;
-    cli_outputs_begin(&outputs);
-    cli_outputs_read_corpus(&outputs, &given.corpus);
-    if ((st = cli_outputs_write_lens(&outputs, given.output, format, &err)) != CBE_OK) goto done;
-    if ((st = cli_open_model(&model, &given.corpus, &err)) != CBE_OK) goto done;
-    st = cli_read_tokens(&tokens, model, &given.corpus, given.corpus.max_tokens, &progress, &err);
+    cbe_outputs_begin(&outputs);
+    cbe_outputs_read_corpus(&outputs, &given.corpus);
+    if ((st = cbe_outputs_write_lens(&outputs, given.output, format, &err)) != CBE_OK) goto done;
+    if ((st = cbe_corpus_open_model(&model, &given.corpus, &err)) != CBE_OK) goto done;
+    st = cbe_corpus_read_tokens(&tokens, model, &given.corpus, given.corpus.max_tokens,
+                                &progress.watch, &err);
     if (st != CBE_OK) goto done;
     const size_t n_layers = cbe_model_get_config(model)->n_layers;
     st = CBE_ERR_NOMEM;
     if (!(layers = cbe_alloc(n_layers, sizeof *layers, "report of the fit", &err))) goto done;
     st = cbe_affine_fit(&lens, model, tokens.n_sequences, tokens.context_length, tokens.ids,
-                        given.held_out, layers, cli_forward_progress, &progress, &err);
+                        given.held_out, layers, cbe_watch_forward, &progress.watch, &err);
     cli_status_clear(&progress);
     if (st != CBE_OK) goto done;
     if ((st = cbe_tuned_lens_config_create(&config, given.corpus.model, cbe_model_decoder(model),
                                            &err)) != CBE_OK)
         goto done;
-    if ((st = cli_outputs_check_folder(&outputs, &err)) != CBE_OK) goto done;
+    if ((st = cbe_outputs_check_folder(&outputs, &err)) != CBE_OK) goto done;
     if ((st = cbe_tuned_lens_save(lens, config, given.output, format, &err)) != CBE_OK) goto done;
-    cli_warn_of_changes(&progress, &read);
+    cbe_warn_of_changes(&progress.watch, &read);
     print_table(n_layers, layers);
     cli_say(&progress, "lens: %zu layers in %s/%s", n_layers, given.output,
             cbe_lens_format_file(format));
@@ -116,7 +119,7 @@ done:
     cbe_tokens_free(&tokens);
     cbe_inputs_free(&read);
     cbe_model_close(model);
-    cli_outputs_end(&outputs);
+    cbe_outputs_end(&outputs);
     cli_free(&command, &given);
     return st == CBE_OK ? cli_finish_output() : cli_report(&err);
 }

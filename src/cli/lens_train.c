@@ -5,17 +5,18 @@
 
 #include "lens/train.h"
 #include "cli/commands.h"
-#include "cli/inputs.h"
-#include "cli/lens_folder.h"
-#include "cli/options.h"
-#include "cli/outputs.h"
+#include "run/inputs.h"
+#include "run/lens_folder.h"
+#include "cli/arguments.h"
+#include "run/options.h"
+#include "run/outputs.h"
 #include "cli/progress.h"
 #include "core/fail.h"
 #include "core/memory.h"
 #include "files/path.h"
 
 typedef struct {
-    cli_corpus corpus;
+    cbe_corpus corpus;
     const char *output, *init;
     int format, loss, start, optimizer;
     double rate, momentum, damping, ridge, positions, held_out;
@@ -34,29 +35,29 @@ _Static_assert(sizeof optimizers / sizeof *optimizers == CBE_N_OPTIMIZERS + 1,
 
 #define AT(field) offsetof(train_options, field)
 /* clang-format off */
-static const cli_option options[] = {
-    CLI_TEXT_OPTIONS(train_options, corpus, ""),
+static const cbe_option options[] = {
+    CBE_TEXT_OPTIONS(train_options, corpus, ""),
     {"output", 'o', OPT_STRING, AT(output), NULL, "FOLDER", "the lens folder to write, with train.csv and train.svg", NULL, 0},
-    {"format", 0, OPT_CHOICE, AT(format), "pt", "NAME", "pt: params.pt, for PyTorch; safetensors: params.safetensors", cli_lens_formats, 0},
-    {"loss", 0, OPT_CHOICE, AT(loss), "kl", "KIND", "kl (to the model's own output) or ce (of the next token)", cli_objectives, 0},
+    {"format", 0, OPT_CHOICE, AT(format), "pt", "NAME", "pt: params.pt, for PyTorch; safetensors: params.safetensors", cbe_lens_format_choices, 0},
+    {"loss", 0, OPT_CHOICE, AT(loss), "kl", "KIND", "kl (to the model's own output) or ce (of the next token)", cbe_objective_choices, 0},
     {"start", 0, OPT_CHOICE, AT(start), "affine", "NAME", "affine (fitted on the same text) or zero (the logit lens)", starts, 0},
     {"init", 0, OPT_STRING, AT(init), NULL, "FOLDER", "a lens to begin with, instead of --start", NULL, 0},
     {"optimizer", 0, OPT_CHOICE, AT(optimizer), "natural", "NAME", "natural (preconditioned sgd), sgd (Nesterov momentum) or adam", optimizers, 0},
-    {"rate", 0, OPT_NUMBER, AT(rate), "0", "R", "learning rate, falling linearly to 0; 0: 0.1, 1 or 0.001 by optimizer", NULL, CLI_BOUNDS(.low = 0, .high = CLI_MOST_NUMBER, .refusal = "--rate %s: a rate cannot be negative, nor above 1000000000")},
-    {"momentum", 0, OPT_NUMBER, AT(momentum), "-1", "M", "of sgd; the first beta of adam; -1: 0.5, 0.9 or 0.9 by optimizer", NULL, CLI_BOUNDS(.low = 0, .high = 1, .below = true, .refusal = "the momentum must lie in 0 .. 1, below 1")},
-    {"damping", 0, OPT_NUMBER, AT(damping), "30", "D", "natural: of the curvature, relative to its mean eigenvalue", NULL, CLI_BOUNDS(.low = 0, .high = CLI_MOST_NUMBER, .above = true)},
-    {"ridge", 0, OPT_NUMBER, AT(ridge), "0.01", "R", "natural: of the covariance, relative to its diagonal", NULL, CLI_BOUNDS(.low = 0, .high = CLI_MOST_NUMBER, .above = true)},
-    {"positions", 0, OPT_NUMBER, AT(positions), "0.2", "FRACTION", "of each sequence's positions, drawn at random, that are trained on; 1: all", NULL, CLI_BOUNDS(.low = 0, .high = 1, .above = true)},
-    {"step-tokens", 0, OPT_COUNT, AT(step_tokens), "256", "N", "positions in one step", NULL, CLI_RANGE(1, CLI_MOST_STEPS)},
-    {"held-out", 0, OPT_NUMBER, AT(held_out), "0.05", "FRACTION", "of the sequences, only measured on", NULL, CLI_BOUNDS(.low = 0, .high = 1, .above = true, .below = true, .refusal = "%s of the sequences cannot be held out: a share between 0 and 1 can")},
-    {"held-out-tokens", 0, OPT_COUNT, AT(held_out_tokens), "512", "N", "of them that are measured, evenly spread", NULL, CLI_RANGE(1, CLI_MOST_TOKENS)},
-    {"checkpoint-steps", 0, OPT_COUNT, AT(checkpoint_steps), "20", "N", "steps between checkpoints; 0: none", NULL, CLI_RANGE(0, CLI_MOST_STEPS)},
+    {"rate", 0, OPT_NUMBER, AT(rate), "0", "R", "learning rate, falling linearly to 0; 0: 0.1, 1 or 0.001 by optimizer", NULL, CBE_BOUNDS(.low = 0, .high = CBE_MOST_NUMBER, .refusal = "--rate %s: a rate cannot be negative, nor above 1000000000")},
+    {"momentum", 0, OPT_NUMBER, AT(momentum), "-1", "M", "of sgd; the first beta of adam; -1: 0.5, 0.9 or 0.9 by optimizer", NULL, CBE_BOUNDS(.low = 0, .high = 1, .below = true, .refusal = "the momentum must lie in 0 .. 1, below 1")},
+    {"damping", 0, OPT_NUMBER, AT(damping), "30", "D", "natural: of the curvature, relative to its mean eigenvalue", NULL, CBE_BOUNDS(.low = 0, .high = CBE_MOST_NUMBER, .above = true)},
+    {"ridge", 0, OPT_NUMBER, AT(ridge), "0.01", "R", "natural: of the covariance, relative to its diagonal", NULL, CBE_BOUNDS(.low = 0, .high = CBE_MOST_NUMBER, .above = true)},
+    {"positions", 0, OPT_NUMBER, AT(positions), "0.2", "FRACTION", "of each sequence's positions, drawn at random, that are trained on; 1: all", NULL, CBE_BOUNDS(.low = 0, .high = 1, .above = true)},
+    {"step-tokens", 0, OPT_COUNT, AT(step_tokens), "256", "N", "positions in one step", NULL, CBE_RANGE(1, CBE_MOST_STEPS)},
+    {"held-out", 0, OPT_NUMBER, AT(held_out), "0.05", "FRACTION", "of the sequences, only measured on", NULL, CBE_BOUNDS(.low = 0, .high = 1, .above = true, .below = true, .refusal = "%s of the sequences cannot be held out: a share between 0 and 1 can")},
+    {"held-out-tokens", 0, OPT_COUNT, AT(held_out_tokens), "512", "N", "of them that are measured, evenly spread", NULL, CBE_RANGE(1, CBE_MOST_TOKENS)},
+    {"checkpoint-steps", 0, OPT_COUNT, AT(checkpoint_steps), "20", "N", "steps between checkpoints; 0: none", NULL, CBE_RANGE(0, CBE_MOST_STEPS)},
     {"resume", 0, OPT_FLAG, AT(resume), NULL, NULL, "go on from FOLDER/checkpoint.safetensors where there is one", NULL, 0},
-    CLI_SEQUENCE_OPTIONS(train_options, corpus),
+    CBE_SEQUENCE_OPTIONS(train_options, corpus),
     {"seed", 0, OPT_SEED, AT(seed), "0", "N", "of the order of sequences and of the positions", NULL, 0},
-    CLI_THREAD_OPTION(train_options, corpus),
-    CLI_MEMORY_OPTION(train_options, corpus, "of which float32 weights may take half"),
-    CLI_TALK_OPTIONS(train_options, corpus, "say more about inputs"),
+    CBE_THREAD_OPTION(train_options, corpus),
+    CBE_MEMORY_OPTION(train_options, corpus, "of which float32 weights may take half"),
+    CBE_TALK_OPTIONS(train_options, corpus, "say more about inputs"),
     {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
 };
 /* clang-format on */
@@ -82,26 +83,26 @@ typedef struct {
     cbe_tokens tokens;
     cbe_tuned_lens *init;
     char *checkpoint;
-    cli_outputs outputs;
+    cbe_outputs outputs;
 } train_inputs;
 
 /* What is in a checkpoint to go on from is looked at when it is read. */
 static cbe_status declare_outputs(train_inputs *in, const train_options *given,
                                   cli_progress *progress, cbe_error *err)
 {
-    cli_outputs *o = &in->outputs;
+    cbe_outputs *o = &in->outputs;
     cbe_path_kind there = CBE_PATH_NOTHING;
-    cli_outputs_begin(o);
-    cli_outputs_read_corpus(o, &given->corpus);
-    cli_outputs_read_lens(o, "--init", given->init);
-    cbe_status st = cli_outputs_write_lens(o, given->output, (cbe_lens_format)given->format, err);
-    if (st == CBE_OK) st = cli_outputs_write(o, "train.csv", CLI_OWN_TRAIN_TABLE, err);
-    if (st == CBE_OK) st = cli_outputs_write(o, "train.svg", CLI_OWN_CHART, err);
+    cbe_outputs_begin(o);
+    cbe_outputs_read_corpus(o, &given->corpus);
+    cbe_outputs_read_lens(o, "--init", given->init);
+    cbe_status st = cbe_outputs_write_lens(o, given->output, (cbe_lens_format)given->format, err);
+    if (st == CBE_OK) st = cbe_outputs_write(o, "train.csv", CBE_OWN_TRAIN_TABLE, err);
+    if (st == CBE_OK) st = cbe_outputs_write(o, "train.svg", CBE_OWN_CHART, err);
     if (st != CBE_OK || !given->checkpoint_steps) return st;
     if (!(in->checkpoint = cbe_path_join(given->output, checkpoint_name, err)))
         return CBE_ERR_NOMEM;
-    if (given->resume) return cli_outputs_write_any(o, checkpoint_name, err);
-    if ((st = cli_outputs_write(o, checkpoint_name, CLI_OWN_TRAIN_CHECKPOINT, err)) != CBE_OK)
+    if (given->resume) return cbe_outputs_write_any(o, checkpoint_name, err);
+    if ((st = cbe_outputs_write(o, checkpoint_name, CBE_OWN_TRAIN_CHECKPOINT, err)) != CBE_OK)
         return st;
     if ((st = cbe_path_look(in->checkpoint, &there, err)) == CBE_OK && there != CBE_PATH_NOTHING)
         cli_warn(
@@ -133,6 +134,12 @@ static bool show_step(void *context, size_t step, size_t n_steps, size_t n_layer
     return true;
 }
 
+static bool show_forward(void *context, size_t done, size_t total)
+{
+    cli_progress *progress = context;
+    return cbe_watch_forward(&progress->watch, done, total);
+}
+
 static cbe_status open_inputs(train_inputs *in, const train_options *given, cli_progress *progress,
                               cbe_error *err)
 {
@@ -144,16 +151,16 @@ static cbe_status open_inputs(train_inputs *in, const train_options *given, cli_
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         "--resume needs checkpoints: leave out --checkpoint-steps 0");
     if ((st = declare_outputs(in, given, progress, err)) != CBE_OK) return st;
-    if ((st = cli_open_model(&in->model, &given->corpus, err)) != CBE_OK) return st;
+    if ((st = cbe_corpus_open_model(&in->model, &given->corpus, err)) != CBE_OK) return st;
     const cbe_model_config *config = cbe_model_get_config(in->model);
     if (given->init) {
-        st = cli_open_lens_folder(&in->init, NULL, given->init, config->n_layers,
+        st = cbe_open_lens_folder(&in->init, NULL, given->init, config->n_layers,
                                   cbe_model_decoder(in->model), given->corpus.model,
-                                  given->corpus.inputs, progress, err);
+                                  given->corpus.inputs, &progress->watch, err);
         if (st != CBE_OK) return st;
     }
-    return cli_read_tokens(&in->tokens, in->model, &given->corpus, given->corpus.max_tokens,
-                           progress, err);
+    return cbe_corpus_read_tokens(&in->tokens, in->model, &given->corpus, given->corpus.max_tokens,
+                                  &progress->watch, err);
 }
 
 static void print_table(const cbe_lens_training *t)
@@ -191,7 +198,8 @@ int cli_lens_train(int argc, char **argv)
     }
     read.digests = given.checkpoint_steps > 0;
     given.corpus.inputs = &read;
-    if ((st = cli_corpus_begin(&given.corpus, &progress, &err)) != CBE_OK) goto done;
+    cli_progress_init(&progress, given.corpus.quiet, given.corpus.verbose);
+    if ((st = cbe_use_threads(given.corpus.threads, &err)) != CBE_OK) goto done;
     if ((st = open_inputs(&in, &given, &progress, &err)) != CBE_OK) goto done;
     const cbe_lens_train_options run = {.loss = (cbe_objective_kind)given.loss,
                                         .start =
@@ -210,7 +218,7 @@ int cli_lens_train(int argc, char **argv)
                                         .checkpoint = in.checkpoint,
                                         .checkpoint_steps = given.checkpoint_steps,
                                         .resume = given.resume};
-    const cbe_lens_train_hooks hooks = {cli_forward_progress, show_step, &progress};
+    const cbe_lens_train_hooks hooks = {show_forward, show_step, &progress};
     st = cbe_lens_train(&lens, &training, in.model, in.tokens.n_sequences, in.tokens.context_length,
                         in.tokens.ids, in.init, &run, &hooks, &err);
     cli_status_clear(&progress);
@@ -219,13 +227,13 @@ int cli_lens_train(int argc, char **argv)
     if ((st = cbe_tuned_lens_config_create(&config, given.corpus.model, cbe_model_decoder(in.model),
                                            &err)) != CBE_OK)
         goto done;
-    if ((st = cli_outputs_check_folder(&in.outputs, &err)) != CBE_OK) goto done;
+    if ((st = cbe_outputs_check_folder(&in.outputs, &err)) != CBE_OK) goto done;
     if ((st = cbe_tuned_lens_save(lens, config, given.output, (cbe_lens_format)given.format,
                                   &err)) != CBE_OK)
         goto done;
     if ((st = cbe_lens_training_save(&training, given.output, &err)) != CBE_OK) goto done;
     if (in.checkpoint) unlink(in.checkpoint);
-    cli_warn_of_changes(&progress, &read);
+    cbe_warn_of_changes(&progress.watch, &read);
     print_table(&training);
     cli_say(&progress, "lens: %zu layers in %s/%s", training.n_layers, given.output,
             cbe_lens_format_file((cbe_lens_format)given.format));
@@ -238,7 +246,7 @@ done:
     cbe_tokens_free(&in.tokens);
     cbe_inputs_free(&read);
     cbe_model_close(in.model);
-    cli_outputs_end(&in.outputs);
+    cbe_outputs_end(&in.outputs);
     cli_free(&command, &given);
     return st == CBE_OK ? cli_finish_output() : cli_report(&err);
 }

@@ -5,10 +5,11 @@
 #include <stdio.h>
 
 #include "cli/commands.h"
-#include "cli/inputs.h"
-#include "cli/options.h"
+#include "run/inputs.h"
+#include "cli/arguments.h"
+#include "run/options.h"
 #include "cli/print.h"
-#include "cli/team.h"
+#include "run/team.h"
 #include "core/fail.h"
 #include "core/memory.h"
 #include "core/sizes.h"
@@ -16,24 +17,24 @@
 typedef struct {
     const char *model, *divide;
     size_t tokens, vectors, context_length, processes, nodes, threads, memory;
-    cli_ranges layers;
+    cbe_ranges layers;
     double bandwidth, latency;
 } plan_options;
 
 #define AT(field) offsetof(plan_options, field)
 /* clang-format off */
-static const cli_option options[] = {
-    {"tokens", 0, OPT_COUNT, AT(tokens), NULL, "N", "tokens of the run", NULL, CLI_RANGE(1, CLI_MOST_TOKENS)},
-    {"vectors", 'k', OPT_COUNT, AT(vectors), "4", "K", "vectors of each layer", NULL, CLI_RANGE(1, CLI_MOST_COUNT)},
+static const cbe_option options[] = {
+    {"tokens", 0, OPT_COUNT, AT(tokens), NULL, "N", "tokens of the run", NULL, CBE_RANGE(1, CBE_MOST_TOKENS)},
+    {"vectors", 'k', OPT_COUNT, AT(vectors), "4", "K", "vectors of each layer", NULL, CBE_RANGE(1, CBE_MOST_COUNT)},
     {"layers", 'l', OPT_LAYERS, AT(layers), "all", "LIST", "layers, as in 0-29,31, or all", NULL, 0},
-    {"context-length", 0, OPT_COUNT, AT(context_length), "256", "S", "tokens in one sequence", NULL, CLI_RANGE(1, CLI_MOST_CONTEXT)},
-    {"processes", 'p', OPT_COUNT, AT(processes), "1", "P", "processes of the run", NULL, CLI_RANGE(1, CLI_MOST_COUNT)},
-    {"nodes", 0, OPT_COUNT, AT(nodes), "1", "M", "machines that they run on; 1: what travels between processes takes no time", NULL, CLI_RANGE(1, CLI_MOST_COUNT)},
-    {"threads", 't', OPT_COUNT, AT(threads), "0", "T", "threads of a process; 0: the cores of this machine, divided over the processes of a node", NULL, CLI_RANGE(0, CLI_MOST_THREADS)},
+    {"context-length", 0, OPT_COUNT, AT(context_length), "256", "S", "tokens in one sequence", NULL, CBE_RANGE(1, CBE_MOST_CONTEXT)},
+    {"processes", 'p', OPT_COUNT, AT(processes), "1", "P", "processes of the run", NULL, CBE_RANGE(1, CBE_MOST_COUNT)},
+    {"nodes", 0, OPT_COUNT, AT(nodes), "1", "M", "machines that they run on; 1: what travels between processes takes no time", NULL, CBE_RANGE(1, CBE_MOST_COUNT)},
+    {"threads", 't', OPT_COUNT, AT(threads), "0", "T", "threads of a process; 0: the cores of this machine, divided over the processes of a node", NULL, CBE_RANGE(0, CBE_MOST_THREADS)},
     {"divide", 0, OPT_STRING, AT(divide), "auto", "HOW", "as in cbe extract: auto, layers, tokens, or a number of groups", NULL, 0},
     {"memory", 0, OPT_SIZE, AT(memory), NULL, "SIZE", "memory that a process may use, as in 500M or 4G; not given: as much as it takes", NULL, 0},
-    {"bandwidth", 0, OPT_NUMBER, AT(bandwidth), "10", "GB/S", "of the network between nodes, for each process", NULL, CLI_BOUNDS(.low = 0, .high = CLI_MOST_NUMBER, .above = true)},
-    {"latency", 0, OPT_NUMBER, AT(latency), "5", "US", "of the network, in microseconds", NULL, CLI_RANGE(0, CLI_MOST_NUMBER)},
+    {"bandwidth", 0, OPT_NUMBER, AT(bandwidth), "10", "GB/S", "of the network between nodes, for each process", NULL, CBE_BOUNDS(.low = 0, .high = CBE_MOST_NUMBER, .above = true)},
+    {"latency", 0, OPT_NUMBER, AT(latency), "5", "US", "of the network, in microseconds", NULL, CBE_RANGE(0, CBE_MOST_NUMBER)},
     {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
 };
 /* clang-format on */
@@ -106,15 +107,15 @@ static cbe_status count_layers(const plan_options *given, cbe_plan_run *run, cbe
 {
     size_t *layers = NULL;
     const cbe_status st =
-        cli_choose_layers(&given->layers, run->model.n_layers, &layers, &run->n_layers, err);
+        cbe_choose_layers(&given->layers, run->model.n_layers, &layers, &run->n_layers, err);
     cbe_free(layers);
     return st;
 }
 
 static cbe_status make_run(const plan_options *given, cbe_plan_run *run, cbe_error *err)
 {
-    cli_divide divide;
-    cbe_status st = cli_parse_divide(&divide, given->divide, err);
+    cbe_divide divide;
+    cbe_status st = cbe_parse_divide(&divide, given->divide, err);
     if (st != CBE_OK) return st;
     if (!given->model)
         return cbe_fail(err, CBE_ERR_ARG, -1,
@@ -148,9 +149,9 @@ static cbe_status make_run(const plan_options *given, cbe_plan_run *run, cbe_err
                         "-k %zu: a basis of %zu dimensions has at most %zu vectors", given->vectors,
                         run->model.hidden_size, run->model.hidden_size);
     if ((st = count_layers(given, run, err)) != CBE_OK) return st;
-    if (divide.kind == CLI_DIVIDE_TOKENS) run->n_groups = 1;
-    if (divide.kind == CLI_DIVIDE_GROUPS) run->n_groups = divide.n_groups;
-    if (divide.kind == CLI_DIVIDE_LAYERS)
+    if (divide.kind == CBE_DIVIDE_TOKENS) run->n_groups = 1;
+    if (divide.kind == CBE_DIVIDE_GROUPS) run->n_groups = divide.n_groups;
+    if (divide.kind == CBE_DIVIDE_LAYERS)
         for (run->n_groups = cbe_min_size(run->n_layers, run->n_processes);
              run->n_processes % run->n_groups != 0;)
             run->n_groups--;
@@ -171,7 +172,7 @@ int cli_plan(int argc, char **argv)
         return cli_finish_output();
     }
     if (st == CBE_OK) st = make_run(&given, &run, &err);
-    if (st == CBE_OK) st = cli_use_threads(0, &err);
+    if (st == CBE_OK) st = cbe_use_threads(0, &err);
     if (st == CBE_OK)
         st = cbe_plan_measure(&rates, run.model.hidden_size, run.model.vocab_size, &err);
     if (st == CBE_OK) st = cbe_plan_make(&plan, &run, &rates, &err);

@@ -14,6 +14,7 @@ void cli_progress_init(cli_progress *progress, bool quiet, bool verbose)
 {
     *progress = (cli_progress){.quiet = quiet, .verbose = verbose && !quiet, .holding = true};
     progress->terminal = isatty(STDERR_FILENO) == 1;
+    progress->watch = (cbe_watch){cli_watch, progress, CBE_IN_PROGRAM};
 }
 
 void cli_progress_silence(cli_progress *progress)
@@ -67,15 +68,6 @@ void cli_say(cli_progress *progress, const char *format, ...)
     va_end(args);
 }
 
-void cli_say_more(cli_progress *progress, const char *format, ...)
-{
-    if (!progress->verbose) return;
-    va_list args;
-    va_start(args, format);
-    if (!hold(progress, format, args)) say(progress, format, args);
-    va_end(args);
-}
-
 void cli_warn(cli_progress *progress, const char *format, ...)
 {
     if (progress->silent) return;
@@ -103,10 +95,25 @@ void cli_status_line(cli_progress *progress, const char *format, ...)
     progress->open = true;
 }
 
-bool cli_forward_progress(void *context, size_t done, size_t total)
+bool cli_watch(void *context, cbe_event event, const char *text, size_t done, size_t total)
 {
-    cli_progress_release(context);
-    cli_status_line(context, "running the model: %.0f%%",
-                    total ? 100.0 * (double)done / (double)total : 100.0);
+    cli_progress *progress = context;
+    (void)done;
+    (void)total;
+    switch (event) {
+    case CBE_EVENT_NOTE: cli_say(progress, "%s", text); break;
+    case CBE_EVENT_WARNING: cli_warn(progress, "%s", text); break;
+    case CBE_EVENT_PROGRESS: cli_progress_release(progress); /* fall through */
+    case CBE_EVENT_STAGE: cli_status_line(progress, "%s", text); break;
+    case CBE_EVENT_LAYER:
+        if (!progress->terminal) cli_say(progress, "%s", text);
+        break;
+    case CBE_EVENT_CHECKPOINT: cli_interrupt_resumes_from(text); break;
+    case CBE_EVENT_SAVING:
+        cli_progress_release(progress);
+        cli_interrupt_finish();
+        break;
+    case CBE_N_EVENTS: break;
+    }
     return cli_interrupt_signal() == 0;
 }

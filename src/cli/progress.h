@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "run/watch.h"
+
 typedef struct {
     bool quiet, verbose, terminal, silent;
     double last; /* time of the last line written over */
@@ -15,6 +17,7 @@ typedef struct {
     /* lines are kept until work begins: bad input is answered by its one line alone */
     bool holding;
     char held[2048];
+    cbe_watch watch; /* what the library tells comes here */
 } cli_progress;
 
 void cli_progress_init(cli_progress *progress, bool quiet, bool verbose);
@@ -24,9 +27,6 @@ void cli_progress_silence(cli_progress *progress);
 void cli_progress_release(cli_progress *progress);
 /** A line that stays. */
 void cli_say(cli_progress *progress, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/** A line that stays, with --verbose only. */
-void cli_say_more(cli_progress *progress, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
 /** A warning: shown even with --quiet. */
 void cli_warn(cli_progress *progress, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -35,7 +35,7 @@ void cli_status_line(cli_progress *progress, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /** Takes the status line away. */
 void cli_status_clear(cli_progress *progress);
-/** For cbe_forward_sink; context is a cli_progress. */
-bool cli_forward_progress(void *context, size_t done, size_t total);
+/** What a run tells, shown; context is a cli_progress. @return false once a signal has come */
+bool cli_watch(void *context, cbe_event event, const char *text, size_t done, size_t total);
 
 #endif

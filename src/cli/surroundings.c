@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "cli/commands.h"
-#include "cli/options.h"
+#include "run/options.h"
 #include "core/printable.h"
 #include "files/mapped_file.h"
 
@@ -109,5 +109,5 @@ void cli_handle_signals(void)
 
 void cli_limit_threads(void)
 {
-    if (omp_get_max_threads() > CLI_MOST_THREADS) omp_set_num_threads((int)CLI_MOST_THREADS);
+    if (omp_get_max_threads() > CBE_MOST_THREADS) omp_set_num_threads((int)CBE_MOST_THREADS);
 }

@@ -14,7 +14,7 @@ int cli_open_standard_descriptors(void);
  * it (SIGBUS). */
 void cli_handle_signals(void);
 
-/** OpenMP takes at most CLI_MOST_THREADS threads, whatever the environment says. */
+/** OpenMP takes at most CBE_MOST_THREADS threads, whatever the environment says. */
 void cli_limit_threads(void);
 
 #endif

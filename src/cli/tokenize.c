@@ -7,9 +7,10 @@
 #include "model/model.h"
 #include "text/tokenizer.h"
 #include "cli/commands.h"
-#include "cli/corpus.h"
-#include "cli/inputs.h"
-#include "cli/options.h"
+#include "run/corpus.h"
+#include "run/inputs.h"
+#include "cli/arguments.h"
+#include "run/options.h"
 #include "cli/print.h"
 #include "cli/progress.h"
 #include "core/fail.h"
@@ -18,7 +19,7 @@
 
 typedef struct {
     const char *model, *text;
-    cli_files files;
+    cbe_file_names files;
     int documents;
     const char *text_field;
     bool decode, special;
@@ -26,9 +27,9 @@ typedef struct {
 
 #define AT(field) offsetof(tokenize_options, field)
 /* clang-format off */
-static const cli_option options[] = {
+static const cbe_option options[] = {
     {"text", 0, OPT_FILES, AT(files), NULL, "FILE...", "texts, plain or .gz or .zst; - for standard input", NULL, 0},
-    CLI_DOCUMENT_OPTIONS(AT(documents), AT(text_field)),
+    CBE_DOCUMENT_OPTIONS(AT(documents), AT(text_field)),
     {"special", 0, OPT_FLAG, AT(special), NULL, NULL, "add what the tokenizer puts at the ends", NULL, 0},
     {"decode", 0, OPT_FLAG, AT(decode), NULL, NULL, "the reverse: ids separated by spaces, a document a line, to text", NULL, 0},
     {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
@@ -117,8 +118,7 @@ static cbe_status decode(const cbe_tokenizer *tokenizer, const char *where, cons
         const size_t line = end ? (size_t)(end - text) - start : length - start;
         cbe_error why = {0};
         const cbe_status st = decode_line(tokenizer, text + start, line, &why);
-        if (st != CBE_OK)
-            return cbe_fail(err, st, why.offset, "%s: line %zu: %s", where, number, why.message);
+        if (st != CBE_OK) return cbe_fail_as(err, &why, "%s: line %zu: ", where, number);
         start += line + 1;
     }
     return CBE_OK;
@@ -170,7 +170,7 @@ int cli_tokenize(int argc, char **argv)
         st = cbe_fail(&err, CBE_ERR_ARG, -1, "usage: cbe tokenize %s", command.usage);
         goto done;
     }
-    if ((st = cli_check_texts(&given.files, &err)) != CBE_OK) goto done;
+    if ((st = cbe_check_texts(&given.files, &err)) != CBE_OK) goto done;
     if ((st = cbe_model_tokenizer(&tokenizer, given.model, NULL, &err)) != CBE_OK) goto done;
     if (given.text) {
         const size_t length = strlen(given.text);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -19,21 +20,55 @@ const char *cbe_status_name(cbe_status status)
     return (unsigned)status < CBE_N_STATUS ? names[status] : "?";
 }
 
+/* A formatted message before its terms are chosen (terms.h); longer ones are cut. */
+enum { RAW_SIZE = 2 * CBE_MESSAGE_SIZE };
+
+/* The message in the words of one side. @return whether it has terms */
+static bool word(char *out, const char *raw, bool whole, cbe_side side)
+{
+    bool all;
+    const bool has_terms = cbe_choose_terms(out, CBE_MESSAGE_SIZE, raw, side, &all);
+    size_t length = strlen(out);
+    if (!whole || !all) length = cbe_whole_characters(out, length);
+    cbe_printable(out, CBE_MESSAGE_SIZE, out, length);
+    return has_terms;
+}
+
 cbe_status cbe_fail(cbe_error *err, cbe_status code, int64_t offset, const char *format, ...)
 {
     if (err) {
+        char raw[RAW_SIZE];
         err->code = code;
         err->offset = offset;
         va_list args;
         va_start(args, format);
-        const int whole = vsnprintf(err->message, sizeof err->message, format, args);
+        const int size = vsnprintf(raw, sizeof raw, format, args);
         va_end(args);
-        size_t length = strlen(err->message);
-        if (whole > 0 && (size_t)whole > length)
-            length = cbe_whole_characters(err->message, length);
-        cbe_printable(err->message, sizeof err->message, err->message, length);
+        const bool whole = size >= 0 && (size_t)size < sizeof raw;
+        word(err->message, raw, whole, CBE_IN_LIBRARY);
+        if (!word(err->command_line, raw, whole, CBE_IN_PROGRAM)) err->command_line[0] = 0;
+        cbe_first_option(err->option, sizeof err->option, raw);
     }
     return code;
+}
+
+const char *cbe_error_typed(const cbe_error *err)
+{
+    return err->command_line[0] ? err->command_line : err->message;
+}
+
+cbe_status cbe_fail_as(cbe_error *err, const cbe_error *why, const char *format, ...)
+{
+    char before[CBE_MESSAGE_SIZE];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(before, sizeof before, format, args);
+    va_end(args);
+    const cbe_error cause = *why; /* which may be err */
+    cbe_fail(err, cause.code, cause.offset, "%s" CBE_TERM("%s", "%s"), before,
+             cbe_error_typed(&cause), cause.message);
+    if (err) memcpy(err->option, cause.option, sizeof err->option);
+    return cause.code;
 }
 
 cbe_status cbe_status_of_errno(int error)

@@ -5,12 +5,19 @@
 #define CBE_CORE_FAIL_H
 
 #include "cbe/status.h"
+#include "core/terms.h"
 
 /** Stores code, offset (-1: none) and message in err (NULL: nothing is stored); returns code. A
  * message that does not fit is cut at the end of a character. What a terminal would act on becomes
  * '?' (printable.h), so the message stays one line. */
 cbe_status cbe_fail(cbe_error *err, cbe_status code, int64_t offset, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+
+/** Fails as another error tells, with words before its message: "process 1: ". */
+cbe_status cbe_fail_as(cbe_error *err, const cbe_error *why, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/** The line as the program prints it. */
+const char *cbe_error_typed(const cbe_error *err);
 
 /** Of a call that set errno to this: CBE_ERR_NOMEM, CBE_ERR_SYSTEM where another name would fare no
  * better, else CBE_ERR_IO. */

@@ -436,7 +436,7 @@ static cbe_status compare(const cbe_checkpoint *c, const cbe_safetensors *file, 
     const char *form = cbe_safetensors_metadata(file, form_key),
                *version = cbe_safetensors_metadata(file, version_key);
     const cbe_run_words words = {path, "the run that was interrupted had", "now", "has changed",
-                                 "give the same again, or leave out --resume"};
+                                 "give the same again, or leave out " CBE_OPTION("resume")};
     if (c->run) return CBE_OK;
     if (!format || strcmp(format, FORMAT) != 0)
         return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: not a checkpoint of cbe extract", path);
@@ -446,7 +446,7 @@ static cbe_status compare(const cbe_checkpoint *c, const cbe_safetensors *file, 
     if (!form || strcmp(form, FORM) != 0)
         return cbe_fail(err, CBE_ERR_FORMAT, -1,
                         "%s: the record of its run has the form of an earlier cbe, which cannot be "
-                        "compared; leave out --resume",
+                        "compared; leave out " CBE_OPTION("resume"),
                         path);
     return cbe_run_identity_compare(&c->identity, look_up, file, &words, err);
 }

@@ -202,7 +202,7 @@ static cbe_status hear(extraction *run, bool wait, bool *some, cbe_error *err)
     if (st == CBE_OK && heard.kind == CBE_HEARD_END) {
         run->n_others--;
         st = heard.why.code;
-        if (st != CBE_OK) cbe_fail(err, st, -1, "process %zu: %s", heard.from, heard.why.message);
+        if (st != CBE_OK) cbe_fail_as(err, &heard.why, "process %zu: ", heard.from);
     }
     cbe_heard_free(&heard);
     return st;
@@ -319,7 +319,8 @@ cbe_status cbe_extract(cbe_layer_objective *objective, size_t n_layers, const si
     memset(results, 0, n_layers * sizeof *results);
     if (k > d)
         return cbe_fail(err, CBE_ERR_ARG, -1,
-                        "%zu vectors cannot be orthogonal in %zu dimensions; give -k %zu or less",
+                        "%zu vectors cannot be orthogonal in %zu dimensions; give " CBE_TERM(
+                            "-k", "vectors") " %zu or less",
                         k, d, d);
     cbe_layer_starts *starts = NULL;
     const size_t n_groups =

@@ -119,8 +119,8 @@ static cbe_status fit_storage(const cbe_layer_objective *o, const cbe_decoder *d
     }
     return cbe_fail(err, CBE_ERR_ARG, -1,
                     "%zu tokens need %.4g MB at least for the objective, and %.4g MB are left for "
-                    "it; give more --memory or "
-                    "less --max-tokens",
+                    "it; give more " CBE_OPTION("memory") " or "
+                                                          "less " CBE_OPTION("max-tokens"),
                     o->n_tokens, 1e-6 * (double)least, 1e-6 * (double)memory);
 }
 

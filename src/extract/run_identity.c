@@ -198,10 +198,13 @@ static const struct input *surplus(const side *s, const side *other)
 /* The option that inputs of a role are given by. */
 static const char *option_of(const struct input *input)
 {
-    static const char *const options[][2] = {
-        {"model", "MODEL"},       {"tokens", "--tokens"}, {"hidden_states", "--hidden-states"},
-        {"decoder", "--decoder"}, {"text", "--text"},     {"lens", "--lens"},
-        {"init", "--init"}};
+    static const char *const options[][2] = {{"model", CBE_TERM("MODEL", "model")},
+                                             {"tokens", CBE_OPTION("tokens")},
+                                             {"hidden_states", CBE_OPTION("hidden-states")},
+                                             {"decoder", CBE_OPTION("decoder")},
+                                             {"text", CBE_OPTION("text")},
+                                             {"lens", CBE_OPTION("lens")},
+                                             {"init", CBE_OPTION("init")}};
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
         if (same_word(input->role, input->role_length, options[i][0], strlen(options[i][0])))
             return options[i][1];
@@ -272,9 +275,11 @@ static cbe_status compare_values(const char *key, const char *then, const char *
                                  const cbe_run_words *w, cbe_error *err)
 {
     if (then && now && strcmp(then, now) == 0) return CBE_OK;
-    return cbe_fail(err, CBE_ERR_ARG, -1, "%s: %s another %s: %.*s, %s %.*s; %s", w->where, w->who,
-                    key, SHOWN, then ? then : "not given", w->now, SHOWN, now ? now : "not given",
-                    w->advice);
+    const char *name = key + (strncmp(key, "--", 2) == 0 ? 2 : 0);
+    return cbe_fail(err, CBE_ERR_ARG, -1,
+                    "%s: %s another " CBE_TERM("%s", "%s") ": %.*s, %s %.*s; %s", w->where, w->who,
+                    key, name, SHOWN, then ? then : "not given", w->now, SHOWN,
+                    now ? now : "not given", w->advice);
 }
 
 /* Options that the other run had and this one does not. */

@@ -139,14 +139,16 @@ cbe_status cbe_path_make_folder(const char *folder, cbe_error *err)
 {
     cbe_path_kind kind = CBE_PATH_NOTHING;
     if (!*folder)
-        return cbe_fail(err, CBE_ERR_IO, -1,
-                        "the output folder has an empty name; name one with -o");
+        return cbe_fail(
+            err, CBE_ERR_IO, -1,
+            "the output folder has an empty name; name one with " CBE_TERM("-o", "output"));
     if (mkdir(folder, 0777) != 0 && errno != EEXIST)
         return cbe_fail(err, cbe_status_of_errno(errno), -1,
                         "%s: the output folder cannot be made: %s", folder, strerror(errno));
     const cbe_status st = cbe_path_look(folder, &kind, err);
     if (st == CBE_OK && kind != CBE_PATH_FOLDER)
-        return cbe_fail(err, CBE_ERR_IO, -1, "%s: is not a folder; name another one with -o",
+        return cbe_fail(err, CBE_ERR_IO, -1,
+                        "%s: is not a folder; name another one with " CBE_TERM("-o", "output"),
                         folder);
     return st;
 }

@@ -19,8 +19,7 @@ cbe_status cbe_hold_out_count(double share, size_t n_sequences, size_t *count, c
     if (n_sequences < 2)
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         "%zu sequence%s of text: a lens needs 2 or more, some to be held out; give "
-                        "more text or a shorter "
-                        "--context-length",
+                        "more text or a shorter " CBE_OPTION("context-length"),
                         n_sequences, n_sequences == 1 ? "" : "s");
     const size_t n = (size_t)(share * (double)n_sequences + 0.5);
     *count = n < 1 ? 1 : n >= n_sequences ? n_sequences - 1 : n;

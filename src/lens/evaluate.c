@@ -77,7 +77,7 @@ static cbe_status check_options(const evaluation *e, cbe_error *err)
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         "%zu sequences of %zu tokens, the first %zu left out, hold no token with a "
                         "next one: give a longer text "
-                        "or a smaller --skip-positions",
+                        "or a smaller " CBE_OPTION("skip-positions"),
                         e->tokens->n_sequences, e->context_length, o->skip_positions);
     for (size_t i = 0; i < o->n_layers; i++)
         if (o->layers[i] >= e->n_blocks || (i && o->layers[i] <= o->layers[i - 1]))

@@ -72,10 +72,10 @@ cbe_status cbe_lens_optimizers_prepare(size_t n_layers, cbe_lens_optimizer *opti
     }
     cbe_free(room);
     if (failed == SIZE_MAX) return CBE_OK;
-    return cbe_fail(
-        err, CBE_ERR_NUMERIC, -1,
-        "layer %zu: the covariance of its hidden states cannot be inverted; give a larger --ridge",
-        failed);
+    return cbe_fail(err, CBE_ERR_NUMERIC, -1,
+                    "layer %zu: the covariance of its hidden states cannot be inverted; give a "
+                    "larger " CBE_OPTION("ridge"),
+                    failed);
 }
 
 void cbe_lens_optimizer_free(cbe_lens_optimizer *o)

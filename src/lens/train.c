@@ -308,11 +308,12 @@ static cbe_status take_step(trainer *t, cbe_error *err)
             failed = cbe_min_size(failed, i);
     }
     if (failed != SIZE_MAX)
-        return cbe_fail(err, CBE_ERR_NUMERIC, -1,
-                        "layer %zu is not finite any more at step %zu of %zu: its training "
-                        "diverged; give a smaller --rate or "
-                        "more --damping",
-                        failed, s->step + 1, s->n_steps);
+        return cbe_fail(
+            err, CBE_ERR_NUMERIC, -1,
+            "layer %zu is not finite any more at step %zu of %zu: its training "
+            "diverged; give a smaller " CBE_OPTION("rate") " or "
+                                                           "more " CBE_OPTION("damping"),
+            failed, s->step + 1, s->n_steps);
     s->step++;
     if (t->hooks && t->hooks->step &&
         !t->hooks->step(t->hooks->context, s->step, s->n_steps, s->n_layers, losses))

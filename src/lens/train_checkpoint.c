@@ -203,13 +203,13 @@ static cbe_status compare(const cbe_safetensors *file, const record *r, cbe_erro
             return cbe_fail(err, CBE_ERR_FORMAT, -1,
                             i == 0 ? "%s: not a checkpoint of cbe lens train: it has no '%s'"
                                    : "%s: a checkpoint of another version of cbe: it has no '%s'; "
-                                     "leave out --resume",
+                                     "leave out " CBE_OPTION("resume"),
                             cbe_safetensors_path(file), r->keys[i]);
         if (strcmp(value, r->values[i]) == 0) continue;
         const bool hash = i < N_DIGESTS; /* nobody knows them by heart */
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         "%s: the checkpoint is of another run: its %s is %s%s%s%s; give the same "
-                        "again, or leave out --resume",
+                        "again, or leave out " CBE_OPTION("resume"),
                         cbe_safetensors_path(file), r->keys[i], hash ? "another" : value,
                         hash ? "" : ", not ", hash ? "" : r->values[i], "");
     }

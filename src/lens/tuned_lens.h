@@ -20,11 +20,12 @@
 #include "cbe/status.h"
 
 /** Plain, readable and writable by all; owns its arrays. */
-typedef struct {
+struct cbe_tuned_lens {
     size_t n_layers, hidden_size; /* L, d */
     float **weight;               /* (n_layers) of A (d, d), row-major: outputs by inputs */
     float **bias;                 /* (n_layers) of b (d); NULL: a lens without */
-} cbe_tuned_lens;
+};
+typedef struct cbe_tuned_lens cbe_tuned_lens;
 
 /** All zero: the logit lens. @return CBE_OK, CBE_ERR_NOMEM */
 cbe_status cbe_tuned_lens_create(cbe_tuned_lens **out, size_t n_layers, size_t hidden_size,

@@ -5,6 +5,7 @@
 #include <cblas.h>
 #include <omp.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 
 #include "core/fail.h"
@@ -13,8 +14,19 @@
 
 /* Each BLAS has its own switch; those that are not linked are NULL. */
 extern void openblas_set_num_threads(int) __attribute__((weak));
+extern int openblas_get_num_threads(void) __attribute__((weak));
 extern void bli_thread_set_num_threads(long) __attribute__((weak));
+extern long bli_thread_get_num_threads(void) __attribute__((weak));
 extern void MKL_Set_Num_Threads(int) __attribute__((weak));
+extern int MKL_Get_Max_Threads(void) __attribute__((weak));
+
+/* BLAS's own threads, when the first of those who are inside came in. */
+static struct {
+    pthread_mutex_t lock;
+    atomic_size_t n_inside;
+    int openblas, mkl;
+    long blis;
+} blas = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static void blas_single_thread(void)
 {
@@ -23,10 +35,55 @@ static void blas_single_thread(void)
     if (MKL_Set_Num_Threads) MKL_Set_Num_Threads(1);
 }
 
-static void blas_prepare(void)
+/* A BLAS that is built on OpenMP sets the calling thread's number of OpenMP threads too. */
+void cbe_gemm_enter(void)
+{
+    pthread_mutex_lock(&blas.lock);
+    if (blas.n_inside++ == 0) {
+        const int threads = omp_get_max_threads();
+        if (openblas_get_num_threads) blas.openblas = openblas_get_num_threads();
+        if (bli_thread_get_num_threads) blas.blis = bli_thread_get_num_threads();
+        if (MKL_Get_Max_Threads) blas.mkl = MKL_Get_Max_Threads();
+        blas_single_thread();
+        omp_set_num_threads(threads);
+    }
+    pthread_mutex_unlock(&blas.lock);
+}
+
+void cbe_gemm_leave(void)
+{
+    pthread_mutex_lock(&blas.lock);
+    if (--blas.n_inside == 0) {
+        const int threads = omp_get_max_threads();
+        if (openblas_get_num_threads) openblas_set_num_threads(blas.openblas);
+        if (bli_thread_get_num_threads) bli_thread_set_num_threads(blas.blis);
+        if (MKL_Get_Max_Threads) MKL_Set_Num_Threads(blas.mkl);
+        omp_set_num_threads(threads);
+    }
+    pthread_mutex_unlock(&blas.lock);
+}
+
+static void stay_inside(void)
+{
+    cbe_gemm_enter();
+}
+
+/* Outside of parallel regions a product comes in by itself. In them its caller has done so, or BLAS
+ * never gets its threads back. */
+static bool come_in(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, blas_single_thread);
+    const bool outside = omp_get_level() == 0;
+    if (outside)
+        cbe_gemm_enter();
+    else if (atomic_load(&blas.n_inside) == 0)
+        pthread_once(&once, stay_inside);
+    return outside;
+}
+
+static void go_out(bool came_in)
+{
+    if (came_in) cbe_gemm_leave();
 }
 
 /* OpenBLAS's buffers: one for each product in work, mapped at the first need and kept. In 0.3.21
@@ -47,7 +104,6 @@ static void take_buffers(size_t n, void **buffers)
 cbe_status cbe_gemm_reserve(size_t n_threads, cbe_error *err)
 {
     size_t n = 0;
-    blas_prepare();
     if (!openblas_set_num_threads) return CBE_OK;
     void **buffers = cbe_alloc(n_threads, sizeof *buffers, "buffers of BLAS", err);
     if (!buffers) return CBE_ERR_NOMEM;
@@ -59,13 +115,13 @@ cbe_status cbe_gemm_reserve(size_t n_threads, cbe_error *err)
     for (size_t i = 0; i < n; i++) munmap(buffers[i], BLAS_BUFFER);
     cbe_status st = CBE_OK;
     if (n < n_threads)
-        st =
-            cbe_fail(err, CBE_ERR_NOMEM, -1,
-                     "memory: the address space has no room for what BLAS needs, %d MB for each of "
-                     "%zu thread%s; raise the limit (ulimit -v) by %zu MB or more%s",
-                     BLAS_BUFFER_MB, n_threads, n_threads == 1 ? "" : "s",
-                     (n_threads - n) * (BLAS_BUFFER_MB + 1),
-                     n_threads == 1 ? "" : ", or use fewer threads (-t)");
+        st = cbe_fail(
+            err, CBE_ERR_NOMEM, -1,
+            "memory: the address space has no room for what BLAS needs, %d MB for each of "
+            "%zu thread%s; raise the limit (ulimit -v) by %zu MB or more%s",
+            BLAS_BUFFER_MB, n_threads, n_threads == 1 ? "" : "s",
+            (n_threads - n) * (BLAS_BUFFER_MB + 1),
+            n_threads == 1 ? "" : ", or use fewer threads (" CBE_TERM("-t", "threads") ")");
     else
         take_buffers(n, buffers);
     cbe_free(buffers);
@@ -97,9 +153,8 @@ static size_t columns_of_tile(size_t row_tiles, size_t n, bool inside)
 void cbe_gemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha, const float *a,
               size_t lda, const float *b, size_t ldb, float beta, float *c, size_t ldc)
 {
-    blas_prepare();
     if (m == 0 || n == 0) return;
-    const bool inside = omp_get_level() > 0;
+    const bool came_in = come_in(), inside = !came_in;
     const size_t row_tiles = count_tiles(m, TILE_ROWS);
     const size_t tile_columns = columns_of_tile(row_tiles, n, inside);
     const size_t tiles = row_tiles * count_tiles(n, tile_columns);
@@ -113,22 +168,25 @@ void cbe_gemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float al
                     trans_a ? a + i : a + i * lda, (int)lda, trans_b ? b + j * ldb : b + j,
                     (int)ldb, beta, c + i * ldc + j, (int)ldc);
     }
+    go_out(came_in);
 }
 
 void cbe_gemm_f64(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, double alpha,
                   const double *a, size_t lda, const double *b, size_t ldb, double beta, double *c,
                   size_t ldc)
 {
-    blas_prepare();
     if (m == 0 || n == 0) return;
+    const bool came_in = come_in();
     cblas_dgemm(CblasRowMajor, trans_a ? CblasTrans : CblasNoTrans,
                 trans_b ? CblasTrans : CblasNoTrans, (int)m, (int)n, (int)k, alpha, a, (int)lda, b,
                 (int)ldb, beta, c, (int)ldc);
+    go_out(came_in);
 }
 
 void cbe_gram_f64(size_t n, size_t k, const double *a, double *c)
 {
-    blas_prepare();
     if (n == 0) return;
+    const bool came_in = come_in();
     cblas_dsyrk(CblasRowMajor, CblasUpper, CblasTrans, (int)n, (int)k, 1, a, (int)n, 1, c, (int)n);
+    go_out(came_in);
 }

@@ -12,6 +12,12 @@
 
 #include "cbe/status.h"
 
+/** BLAS takes one thread for each product from here on, for the whole process, until as many calls
+ * of cbe_gemm_leave give it back the threads that it had. The products below do both by themselves,
+ * but in parallel regions: whoever calls them there comes in before the region. */
+void cbe_gemm_enter(void);
+void cbe_gemm_leave(void);
+
 /** Makes sure that BLAS has what it needs for products on so many threads at once: without room in
  * the address space OpenBLAS would try for ever. To be called before the first product where memory
  * may be short.

@@ -83,7 +83,8 @@ cbe_status cbe_bf16_blocks_create(cbe_bf16_blocks **out, const cbe_model *model,
     if (model->n_resident != model->config.sizes.n_layers)
         return cbe_fail(
             err, CBE_ERR_ARG, -1,
-            "products in bfloat16 need all weights of the model in memory; give more --memory");
+            "products in bfloat16 need all weights of the model in memory; give more " CBE_OPTION(
+                "memory"));
     cbe_bf16_blocks *o = cbe_alloc_zero(1, sizeof *o, "blocks in bfloat16", err);
     if (!o) return CBE_ERR_NOMEM;
     o->first = first;

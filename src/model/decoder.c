@@ -112,7 +112,7 @@ static cbe_status read_decoder(cbe_decoder *decoder, const cbe_safetensors *file
     return CBE_OK;
 }
 
-cbe_status cbe_decoder_load(cbe_decoder **out, const char *path, cbe_inputs *inputs, cbe_error *err)
+cbe_status cbe_decoder_read(cbe_decoder **out, const char *path, cbe_inputs *inputs, cbe_error *err)
 {
     cbe_status st;
     cbe_safetensors *file = NULL;

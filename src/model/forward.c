@@ -115,7 +115,7 @@ static cbe_status check_ids(const cbe_config *whole, size_t n_sequences, size_t 
     if (whole->traits.positions == CBE_POSITIONS_LEARNED && context_length > config->max_context)
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         "sequences of %zu tokens, but the model has a position embedding for %zu "
-                        "only; give shorter ones (--context-length)",
+                        "only; give shorter ones (" CBE_OPTION("context-length") ")",
                         context_length, config->max_context);
     for (size_t n = 0; n < n_sequences * context_length; n++)
         if (ids[n] < 0 || (uint64_t)ids[n] >= config->vocab_size)

@@ -29,6 +29,10 @@ cbe_status cbe_model_open_with(cbe_model **out, const char *path, const cbe_mode
         st = CBE_ERR_NOMEM;
         goto done;
     }
+    if (!(model->path = cbe_copy_string(path, strlen(path), err))) {
+        st = CBE_ERR_NOMEM;
+        goto done;
+    }
     if ((st = cbe_source_config(source, &model->config, err)) != CBE_OK) goto done;
     if ((st = cbe_weights_load(model, &source, options->memory, err)) != CBE_OK) goto done;
     *out = model;
@@ -53,7 +57,13 @@ void cbe_model_close(cbe_model *model)
     cbe_free(model->embedding_gamma);
     cbe_free(model->embedding_beta);
     cbe_source_close(model->source);
+    cbe_free(model->path);
     cbe_free(model);
+}
+
+const char *cbe_model_path(const cbe_model *model)
+{
+    return model->path;
 }
 
 /* Only the sizes of a configuration that was read are the caller's; the rest is large. */

@@ -47,6 +47,8 @@ typedef struct {
 cbe_status cbe_model_open_with(cbe_model **out, const char *path, const cbe_model_options *options,
                                cbe_error *err);
 void cbe_model_close(cbe_model *model); /* NULL is allowed */
+/** As it was opened; borrowed until close. */
+const char *cbe_model_path(const cbe_model *model);
 
 /** What a model is, without its weights: of a model as above, or of a config.json alone.
  * @param file_bytes [out] of its files; 0 for a config.json

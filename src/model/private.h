@@ -42,6 +42,7 @@ typedef struct {
 } cbe_block_plan;
 
 struct cbe_model {
+    char *path; /* as it was opened */
     cbe_config config;
     cbe_decoder *decoder;
     /* (V, d), projected if need be; the decoder's unembedding when the two are one; NULL: rows are

@@ -273,7 +273,7 @@ cbe_status cbe_processes_agree(const cbe_processes *p, cbe_status st, cbe_error 
         if (err) *err = shared;
         return shared.code;
     }
-    return cbe_fail(err, shared.code, shared.offset, "process %zu: %s", lowest, shared.message);
+    return cbe_fail_as(err, &shared, "process %zu: ", lowest);
 }
 
 cbe_status cbe_processes_send(cbe_processes *p, size_t bytes, const void *data, cbe_error *err)

@@ -187,7 +187,8 @@ cbe_status cbe_search_layer(cbe_basis *out, cbe_objective *objective,
     const bool single = options->preset != CBE_PRESET_DEFAULT;
     if (k > d)
         return cbe_fail(err, CBE_ERR_ARG, -1,
-                        "%zu vectors cannot be orthogonal in %zu dimensions; give -k %zu or less",
+                        "%zu vectors cannot be orthogonal in %zu dimensions; give " CBE_TERM(
+                            "-k", "vectors") " %zu or less",
                         k, d, d);
     if (!single && options->n_polished == 0)
         return cbe_fail(err, CBE_ERR_ARG, -1, "at least 1 maximum must be polished");

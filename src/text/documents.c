@@ -58,7 +58,8 @@ static cbe_status take_json(reading *r, const char *line, size_t length, cbe_err
     else if (!json_is_string(text))
         st = cbe_fail(
             err, CBE_ERR_FORMAT, -1,
-            "%s: line %zu: no field '%.60s' that is a string; name the field with --text-field",
+            "%s: line %zu: no field '%.60s' that is a string; name the field with " CBE_OPTION(
+                "text-field"),
             r->path, r->line, r->field);
     else
         st = visit(r, json_string_value(text), json_string_length(text), r->line, err);

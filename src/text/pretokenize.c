@@ -41,10 +41,10 @@ static cbe_status add(cbe_pretokenizer *p, step made, cbe_error *err)
 {
     cbe_status st = CBE_OK;
     if (p->n_steps == MAX_STEPS)
-        st = cbe_fail(
-            err, CBE_ERR_UNSUPPORTED, -1,
-            "pre-tokenisation in more than %d steps cannot be read; give token ids with --tokens",
-            MAX_STEPS);
+        st = cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
+                      "pre-tokenisation in more than %d steps cannot be read; give token ids "
+                      "with " CBE_OPTION("tokens"),
+                      MAX_STEPS);
     if (st == CBE_OK && !p->steps &&
         !(p->steps = cbe_alloc(MAX_STEPS, sizeof *p->steps, "pre-tokenisation", err)))
         st = CBE_ERR_NOMEM;

@@ -67,8 +67,8 @@ static cbe_status compile(cbe_regex **out, const char *pattern, size_t length, u
                  ? out_of_memory(err)
                  : cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
                             "%s: regular expression '%.*s' cannot be read (%s); give token ids "
-                            "with --tokens "
-                            "IDS.safetensors instead",
+                            "with " CBE_OPTION("tokens") " "
+                                                         "IDS.safetensors instead",
                             path, (int)(shown_length < SHOWN ? shown_length : SHOWN), shown,
                             (const char *)why);
         goto done;
@@ -156,7 +156,8 @@ cbe_status cbe_regex_find(cbe_regex_search *search, const char *text, size_t len
             err, CBE_ERR_UNSUPPORTED, -1,
             "pre-tokenisation stopped at byte %zu of a piece of %zu (PCRE2 error %d): the "
             "tokenizer's "
-            "regular expression takes too many steps; give token ids with --tokens instead",
+            "regular expression takes too many steps; give token ids with " CBE_OPTION(
+                "tokens") " instead",
             from, length, rc);
     const size_t *found = pcre2_get_ovector_pointer(search->match);
     *begin = rc < 0 ? length : found[0];

@@ -35,11 +35,11 @@ typedef struct {
 
 static cbe_status unsupported(const translation *t, const char *what)
 {
-    return cbe_fail(
-        t->err, CBE_ERR_UNSUPPORTED, -1,
-        "%s: regular expression '%.*s' has %s, which cannot be read; give token ids with --tokens "
-        "IDS.safetensors instead",
-        t->path, (int)(t->length < SHOWN ? t->length : SHOWN), t->pattern, what);
+    return cbe_fail(t->err, CBE_ERR_UNSUPPORTED, -1,
+                    "%s: regular expression '%.*s' has %s, which cannot be read; give token ids "
+                    "with " CBE_OPTION("tokens") " "
+                                                 "IDS.safetensors instead",
+                    t->path, (int)(t->length < SHOWN ? t->length : SHOWN), t->pattern, what);
 }
 
 /* The buffer has room for GROWTH bytes for each of the pattern. */

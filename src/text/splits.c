@@ -73,8 +73,8 @@ cbe_status cbe_split_find(cbe_split *out, const char *name, size_t length, const
     }
     return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
                     "%s: pre-tokenisation '%.*s' (tokenizer.ggml.pre) cannot be read; give token "
-                    "ids with --tokens "
-                    "IDS.safetensors instead (known: %s)",
+                    "ids with " CBE_OPTION("tokens") " "
+                                                     "IDS.safetensors instead (known: %s)",
                     path, (int)(length < 64 ? length : 64), name, known);
 }
 

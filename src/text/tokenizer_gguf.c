@@ -40,7 +40,7 @@ static cbe_status read_model(source *s, cbe_error *err)
     return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
                     "%s: a tokenizer of kind '%.*s' (tokenizer.ggml.model) cannot be read, only "
                     "gpt2, llama and t5; "
-                    "give token ids with --tokens IDS.safetensors instead",
+                    "give token ids with " CBE_OPTION("tokens") " IDS.safetensors instead",
                     s->path, (int)(model.length < 64 ? model.length : 64), model.data);
 }
 
@@ -247,8 +247,8 @@ static cbe_status make_sentencepiece(cbe_tokenizer *made, source *s, cbe_error *
     if (cbe_gguf_has(s->gguf, charsmap))
         return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
                         "%s: a normaliser in the form of a table (%s) cannot be read; give token "
-                        "ids with --tokens "
-                        "IDS.safetensors instead",
+                        "ids with " CBE_OPTION("tokens") " "
+                                                         "IDS.safetensors instead",
                         s->path, charsmap);
     double *scores = cbe_alloc(s->n_tokens, sizeof *scores, "scores", err);
     if (!scores) return CBE_ERR_NOMEM;

@@ -504,7 +504,7 @@ cbe_status cbe_tokenizer_from_folder(cbe_tokenizer **out, const char *folder, cb
             err, cbe_status_of_errno(errno), -1,
             "%s: cannot be opened (%s); save the tokenizer with transformers (AutoTokenizer, "
             "save_pretrained), or "
-            "give token ids with --tokens IDS.safetensors",
+            "give token ids with " CBE_OPTION("tokens") " IDS.safetensors",
             path, strerror(errno));
     if (st == CBE_OK) st = cbe_tokenizer_from_json(&made, path, inputs, err);
     for (size_t i = 0; i < sizeof others / sizeof *others && st == CBE_OK; i++)

@@ -30,10 +30,10 @@ cbe_status cbe_json_wrong(const char *path, const char *what, cbe_error *err)
 
 cbe_status cbe_json_not_read(const char *path, const char *what, const char *kind, cbe_error *err)
 {
-    return cbe_fail(
-        err, CBE_ERR_UNSUPPORTED, -1,
-        "%s: %s '%.60s' cannot be read; give token ids with --tokens IDS.safetensors instead", path,
-        what, kind);
+    return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
+                    "%s: %s '%.60s' cannot be read; give token ids with " CBE_OPTION(
+                        "tokens") " IDS.safetensors instead",
+                    path, what, kind);
 }
 
 const char *cbe_json_type(const json_t *value)

@@ -138,7 +138,7 @@ static cbe_status check_mask(const cbe_array_file *file, cbe_error *err)
                 st = cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
                               "%s: %s leaves tokens out, but a model is run on whole sequences; "
                               "leave out the padding, or "
-                              "give --hidden-states with the mask",
+                              "give " CBE_OPTION("hidden-states") " with the mask",
                               cbe_array_file_path(file), names[i]);
         cbe_free(mask);
     }

@@ -5,8 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/inputs.h"
-#include "cli/options.h"
+#include "run/inputs.h"
+#include "run/options.h"
+#include "core/fail.h"
 #include "core/memory.h"
 #include "fuzz_input.h"
 #include "support/command_tables.h"
@@ -14,7 +15,7 @@
 enum { MOST_ARGUMENTS = 48, VALUE = 512 };
 
 /* What is recorded of an option, typed again, gives the same again. */
-static void retype(const cli_command *command, const cli_option *option, const char *value,
+static void retype(const cli_command *command, const cbe_option *option, const char *value,
                    size_t size)
 {
     char argument[2 * VALUE], again[VALUE], *arguments[] = {argument};
@@ -24,9 +25,9 @@ static void retype(const cli_command *command, const cli_option *option, const c
     fuzz_expect(fields != NULL, "there is memory for options");
     snprintf(argument, sizeof argument, "--%s=%s", option->name, value);
     if (!fuzz_succeeded(__real_cli_parse(command, 1, arguments, fields, &help, &err), &err))
-        fprintf(stderr, "fuzz: %s\n", err.message);
+        fprintf(stderr, "fuzz: %s\n", cbe_error_typed(&err));
     fuzz_expect(err.code == CBE_OK, "a value that is recorded can be typed");
-    fuzz_expect(cli_value(option, fields, again, sizeof again) && strcmp(value, again) == 0,
+    fuzz_expect(cbe_option_text(option, fields, again, sizeof again) && strcmp(value, again) == 0,
                 "and means the same");
     cli_free(command, fields);
     free(fields);
@@ -35,20 +36,20 @@ static void retype(const cli_command *command, const cli_option *option, const c
 static void look_at(const cli_command *command, const void *fields, size_t size)
 {
     cbe_error err = {0};
-    for (const cli_option *o = command->options; o->name; o++) {
+    for (const cbe_option *o = command->options; o->name; o++) {
         char value[VALUE];
         const void *field = (const char *)fields + o->field;
-        const bool given = cli_value(o, fields, value, sizeof value);
+        const bool given = cbe_option_text(o, fields, value, sizeof value);
         if (given && o->kind != OPT_FLAG && o->kind != OPT_STRING && o->kind != OPT_FILES &&
             strlen(value) < VALUE - 24)
             retype(command, o, value, size);
         if (o->kind == OPT_STRING && strcmp(o->name, "lens") == 0 && *(const char *const *)field) {
-            cli_lens_choice lens;
-            fuzz_succeeded(cli_parse_lens(&lens, *(const char *const *)field, &err), &err);
+            cbe_lens_choice lens;
+            fuzz_succeeded(cbe_parse_lens(&lens, *(const char *const *)field, &err), &err);
         }
         if (o->kind == OPT_LAYERS) {
             size_t *layers = NULL, n = 0;
-            if (fuzz_succeeded(cli_choose_layers(field, 6, &layers, &n, &err), &err))
+            if (fuzz_succeeded(cbe_choose_layers(field, 6, &layers, &n, &err), &err))
                 fuzz_expect(n <= 6, "layers are there once");
             cbe_free(layers);
         }

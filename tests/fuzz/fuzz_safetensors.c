@@ -48,7 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     read_hidden_states(path);
     cbe_decoder *decoder = NULL;
-    if (fuzz_succeeded(cbe_decoder_load(&decoder, path, NULL, &err), &err))
+    if (fuzz_succeeded(cbe_decoder_read(&decoder, path, NULL, &err), &err))
         cbe_decoder_free(decoder);
     cbe_tokens tokens = {0};
     if (fuzz_succeeded(cbe_tokens_load(&tokens, path, NULL, &err), &err)) {

@@ -42,11 +42,11 @@ size_t command_fields_size(const cli_command *command)
         [OPT_FLAG] = sizeof(bool),         [OPT_COUNT] = sizeof(size_t),
         [OPT_NUMBER] = sizeof(double),     [OPT_SIZE] = sizeof(size_t),
         [OPT_SEED] = sizeof(uint64_t),     [OPT_STRING] = sizeof(const char *),
-        [OPT_CHOICE] = sizeof(int),        [OPT_FILES] = sizeof(cli_files),
-        [OPT_LAYERS] = sizeof(cli_ranges), [OPT_SKIP] = sizeof(cli_skip),
+        [OPT_CHOICE] = sizeof(int),        [OPT_FILES] = sizeof(cbe_file_names),
+        [OPT_LAYERS] = sizeof(cbe_ranges), [OPT_SKIP] = sizeof(cbe_skip),
     };
     size_t size = 0;
-    for (const cli_option *o = command->options; o->name; o++)
+    for (const cbe_option *o = command->options; o->name; o++)
         if (o->field + sizes[o->kind] > size) size = o->field + sizes[o->kind];
     for (size_t i = 0; i < command->n_positional; i++)
         if (command->positional[i] + sizeof(char *) > size)

@@ -7,7 +7,7 @@
 #ifndef CBE_TESTS_COMMAND_TABLES_H
 #define CBE_TESTS_COMMAND_TABLES_H
 
-#include "cli/options.h"
+#include "cli/arguments.h"
 
 enum { N_COMMAND_TABLES = 12 };
 

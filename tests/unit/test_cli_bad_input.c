@@ -275,7 +275,7 @@ static int set_up(void **state)
     put_with_ids(state, "labels", "input_ids", far);
     put_with_ids(state, "fixed", "derangement", fixed);
     cbe_decoder *decoder = NULL;
-    cbe_assert_ok(cbe_decoder_load(&decoder, program_expand("%E"), NULL, &err), &err);
+    cbe_assert_ok(cbe_decoder_read(&decoder, program_expand("%E"), NULL, &err), &err);
     decoder->unembedding[7] = NAN;
     cbe_assert_ok(cbe_decoder_save(decoder, temp_path(state, "nan-decoder"), &err), &err);
     cbe_decoder_free(decoder);

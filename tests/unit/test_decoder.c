@@ -98,7 +98,7 @@ static void decoder__survives_a_round_trip(void **state)
         const cbe_decoder saved = decoder_of(f, (cbe_norm)kind, kind ? 30.1 : 0, kind);
         cbe_decoder *read = NULL;
         cbe_assert_ok(cbe_decoder_save(&saved, f->path, &err), &err);
-        cbe_assert_ok(cbe_decoder_load(&read, f->path, NULL, &err), &err);
+        cbe_assert_ok(cbe_decoder_read(&read, f->path, NULL, &err), &err);
         assert_int_equal(read->hidden_size, D);
         assert_int_equal(read->vocab_size, V);
         assert_int_equal(read->norm, saved.norm);
@@ -184,7 +184,7 @@ static void decoder__refuses_bad_files_by_name(void **state)
         cbe_error err = {0};
         cbe_decoder *decoder = NULL;
         put_file(f, &cases[i].file);
-        const cbe_status st = cbe_decoder_load(&decoder, f->path, NULL, &err);
+        const cbe_status st = cbe_decoder_read(&decoder, f->path, NULL, &err);
         if (st != cases[i].status || (decoder != NULL) != (st == CBE_OK) ||
             (st != CBE_OK &&
              (!strstr(err.message, cases[i].word) || !strstr(err.message, f->path))))
@@ -198,7 +198,7 @@ static void decoder__names_a_missing_file(void **state)
     (void)state;
     cbe_error err;
     cbe_decoder *decoder = NULL;
-    assert_int_equal(cbe_decoder_load(&decoder, "no/such/file.safetensors", NULL, &err),
+    assert_int_equal(cbe_decoder_read(&decoder, "no/such/file.safetensors", NULL, &err),
                      CBE_ERR_IO);
     assert_non_null(strstr(err.message, "no/such/file.safetensors"));
     assert_null(decoder);
@@ -216,7 +216,7 @@ static void decoder__survives_each_failing_allocation(void **state)
         cbe_decoder *decoder = NULL;
         float logits[N * V];
         cbe_memory_fail_after(n);
-        st = cbe_decoder_load(&decoder, f->path, NULL, &err);
+        st = cbe_decoder_read(&decoder, f->path, NULL, &err);
         if (st == CBE_OK) st = cbe_decoder_logits(decoder, N, f->hidden, logits, &err);
         if (st == CBE_OK) st = cbe_decoder_save(decoder, f->path, &err);
         cbe_memory_fail_after(-1);

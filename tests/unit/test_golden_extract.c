@@ -73,7 +73,7 @@ static golden_case open_case(size_t c, size_t layer)
     g.hidden = open_file(c, "hidden.safetensors");
     snprintf(path, sizeof path, "%s/golden/extract/%s/decoder.safetensors", CBE_TEST_DATA,
              cases[c].name);
-    cbe_assert_ok(cbe_decoder_load(&g.decoder, path, NULL, &err), &err);
+    cbe_assert_ok(cbe_decoder_read(&g.decoder, path, NULL, &err), &err);
     g.hidden_size = g.decoder->hidden_size;
     snprintf(name, sizeof name, "hidden_states.%zu", layer);
     size_t count;

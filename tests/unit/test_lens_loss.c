@@ -30,7 +30,7 @@ static lens_case open_case(const char *name)
     char *path = cbe_golden_path("lens_loss/%s.safetensors", name);
     cbe_tensor labels;
     size_t count;
-    cbe_assert_ok(cbe_decoder_load(&c.decoder, path, NULL, &err), &err);
+    cbe_assert_ok(cbe_decoder_read(&c.decoder, path, NULL, &err), &err);
     cbe_assert_ok(cbe_safetensors_open(&c.file, path, &err), &err);
     c.hidden = cbe_golden_floats(c.file, "hidden", &count);
     c.n = count / c.decoder->hidden_size;

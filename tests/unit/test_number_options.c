@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/options.h"
+#include "run/options.h"
+#include "core/fail.h"
 #include "support/assert_close.h"
 #include "support/command_tables.h"
 #include "support/program.h"
@@ -65,7 +66,7 @@ static const char *const divisions[] = {
 #define LIST(list) list, sizeof list / sizeof *list
 
 static const struct {
-    cli_kind kind;
+    cbe_option_kind kind;
     const char *const *values;
     size_t n;
 } kinds[] = {{OPT_COUNT, LIST(counts)}, {OPT_NUMBER, LIST(numbers)}, {OPT_SIZE, LIST(sizes)},
@@ -73,7 +74,7 @@ static const struct {
 enum { N_KINDS = sizeof kinds / sizeof *kinds };
 
 /* @return whether it was refused by a message that names the option, or says what its bounds say */
-static bool refused(const cli_command *command, const cli_option *option, const char *value)
+static bool refused(const cli_command *command, const cbe_option *option, const char *value)
 {
     char argument[256], name[64], *arguments[] = {argument};
     bool help;
@@ -86,10 +87,10 @@ static bool refused(const cli_command *command, const cli_option *option, const 
     cli_free(command, fields);
     free(fields);
     const bool own = option->bounds && option->bounds->refusal;
-    return st == CBE_ERR_ARG && (own || strncmp(err.message, name, strlen(name)) == 0);
+    return st == CBE_ERR_ARG && (own || strncmp(cbe_error_typed(&err), name, strlen(name)) == 0);
 }
 
-static bool is_number(const cli_option *option, size_t *kind)
+static bool is_number(const cbe_option *option, size_t *kind)
 {
     for (*kind = 0; *kind < N_KINDS && kinds[*kind].kind != option->kind;) ++*kind;
     return *kind < N_KINDS;
@@ -101,7 +102,7 @@ static void numbers__that_cannot_be_meant_are_refused_by_every_option(void **sta
     size_t n = 0, failed = 0, kind;
     for (size_t c = 0; c < N_COMMAND_TABLES; c++) {
         const cli_command *command = command_table(c);
-        for (const cli_option *o = command->options; o->name; o++) {
+        for (const cbe_option *o = command->options; o->name; o++) {
             if (!is_number(o, &kind)) continue;
             n++;
             for (size_t i = 0; i < sizeof words / sizeof *words + kinds[kind].n; i++) {
@@ -126,10 +127,10 @@ static void bounds__are_where_they_are_said_to_be(void **state)
     size_t n = 0;
     for (size_t c = 0; c < N_COMMAND_TABLES; c++) {
         const cli_command *command = command_table(c);
-        for (const cli_option *o = command->options; o->name; o++) {
+        for (const cbe_option *o = command->options; o->name; o++) {
             char value[64];
             if (o->kind != OPT_COUNT && o->kind != OPT_NUMBER) continue;
-            const cli_bounds *b = o->bounds;
+            const cbe_bounds *b = o->bounds;
             if (!b) fail_msg("cbe %s --%s has no bounds", command->name, o->name);
             assert_true(b->low >= 0 && b->low < b->high);
             const double step = o->kind == OPT_COUNT ? 1 : 1e-9;
@@ -165,7 +166,7 @@ static void refusals__come_before_any_file(void **state)
     size_t kind;
     for (size_t c = 0; c < N_COMMAND_TABLES; c++) {
         const cli_command *command = command_table(c);
-        for (const cli_option *o = command->options; o->name; o++) {
+        for (const cbe_option *o = command->options; o->name; o++) {
             if (!is_number(o, &kind)) continue;
             snprintf(line, sizeof line, "%s %%F/none --%s=0x10", command->name, o->name);
             assert_int_equal(program_run(line), 2);
@@ -192,7 +193,7 @@ static void a_default_below_the_bounds__is_taken(void **state)
     static const char *const taken[] = {"-1", "-1.0", "-10e-1"};
     static const char *const not [] = {"-1.5", "-0.5", "-0"};
     for (size_t c = 0; c < N_COMMAND_TABLES; c++)
-        for (const cli_option *o = command_table(c)->options; o->name; o++) {
+        for (const cbe_option *o = command_table(c)->options; o->name; o++) {
             if (strcmp(o->name, "momentum") != 0) continue;
             for (size_t i = 0; i < 3; i++) {
                 assert_false(refused(command_table(c), o, taken[i]));

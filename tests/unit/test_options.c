@@ -1,10 +1,11 @@
 /* Options of the command line: every kind, every way to write them, and what is refused. */
-#include "cli/options.h"
+#include "cli/arguments.h"
+#include "core/fail.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/inputs.h"
+#include "run/inputs.h"
 #include "core/memory.h"
 #include "support/assert_close.h"
 
@@ -15,18 +16,18 @@ typedef struct {
     double number;
     uint64_t seed;
     int colour;
-    cli_files files;
-    cli_ranges layers;
-    cli_skip skip;
+    cbe_file_names files;
+    cbe_ranges layers;
+    cbe_skip skip;
 } fields;
 
 static const char *const colours[] = {"red", "green", "blue", NULL};
 
 #define AT(field) offsetof(fields, field)
-static const cli_option options[] = {
+static const cbe_option options[] = {
     {"loud", 'L', OPT_FLAG, AT(loud), NULL, NULL, "a flag", NULL, 0},
-    {"count", 'k', OPT_COUNT, AT(count), "4", "K", "a count", NULL, CLI_RANGE(2, 1000)},
-    {"number", 0, OPT_NUMBER, AT(number), "0.5", "X", "a number", NULL, CLI_RANGE(-10, 10)},
+    {"count", 'k', OPT_COUNT, AT(count), "4", "K", "a count", NULL, CBE_RANGE(2, 1000)},
+    {"number", 0, OPT_NUMBER, AT(number), "0.5", "X", "a number", NULL, CBE_RANGE(-10, 10)},
     {"seed", 0, OPT_SEED, AT(seed), "0", "N", "a seed", NULL, 0},
     {"name", 'n', OPT_STRING, AT(name), NULL, "NAME", "a string", NULL, 0},
     {"colour", 0, OPT_CHOICE, AT(colour), "green", "COLOUR", "a choice", colours, 0},
@@ -145,10 +146,10 @@ static void parse__reads_lists_of_layers(void **state)
         fields f = parsed(cases[i].line);
         size_t *layers = NULL, n = 0;
         char value[64];
-        cbe_assert_ok(cli_choose_layers(&f.layers, 6, &layers, &n, &err), &err);
+        cbe_assert_ok(cbe_choose_layers(&f.layers, 6, &layers, &n, &err), &err);
         assert_int_equal(n, cases[i].n);
         assert_memory_equal(layers, cases[i].layers, n * sizeof *layers);
-        assert_true(cli_value(&options[7], &f, value, sizeof value));
+        assert_true(cbe_option_text(&options[7], &f, value, sizeof value));
         assert_string_equal(value, cases[i].value);
         cbe_free(layers);
         cli_free(&command, &f);
@@ -160,8 +161,9 @@ static void choose_layers__names_the_layer_that_is_not_there(void **state)
     (void)state;
     fields f = parsed("-l 1,4-6");
     size_t *layers = NULL, n = 0;
-    assert_int_equal(cli_choose_layers(&f.layers, 6, &layers, &n, &err), CBE_ERR_ARG);
-    assert_string_equal(err.message, "--layers: there is no layer 6; layers 0 to 5 can be given");
+    assert_int_equal(cbe_choose_layers(&f.layers, 6, &layers, &n, &err), CBE_ERR_ARG);
+    assert_string_equal(cbe_error_typed(&err),
+                        "--layers: there is no layer 6; layers 0 to 5 can be given");
     assert_null(layers);
     cli_free(&command, &f);
 }
@@ -212,8 +214,9 @@ static void parse__refuses_with_the_option_and_what_may_be_given(void **state)
         fields f;
         bool help;
         const cbe_status st = parse(bad[i][0], &f, &help);
-        if (!bad[i][1] ? st != CBE_OK : st != CBE_ERR_ARG || !strstr(err.message, bad[i][1]))
-            fail_msg("%s: %s \"%s\"", bad[i][0], cbe_status_name(st), err.message);
+        if (!bad[i][1] ? st != CBE_OK
+                       : st != CBE_ERR_ARG || !strstr(cbe_error_typed(&err), bad[i][1]))
+            fail_msg("%s: %s \"%s\"", bad[i][0], cbe_status_name(st), cbe_error_typed(&err));
         cli_free(&command, &f);
     }
 }
@@ -242,7 +245,7 @@ static void value__is_what_would_be_typed(void **state)
                                        "all",  "2"};
     for (size_t i = 0; options[i].name; i++) {
         char value[64] = "";
-        assert_int_equal(cli_value(&options[i], &f, value, sizeof value), want[i] != NULL);
+        assert_int_equal(cbe_option_text(&options[i], &f, value, sizeof value), want[i] != NULL);
         if (want[i]) assert_string_equal(value, want[i]);
     }
     cli_free(&command, &f);
@@ -254,7 +257,7 @@ static void value__of_many_layers_is_cut_to_its_space(void **state)
     fields f = parsed("-l 10,20,30,40,50");
     char value[10];
     memset(value, 'x', sizeof value);
-    assert_true(cli_value(&options[7], &f, value, 8));
+    assert_true(cbe_option_text(&options[7], &f, value, 8));
     assert_string_equal(value, "10,20,3");
     assert_int_equal(value[8], 'x');
     cli_free(&command, &f);

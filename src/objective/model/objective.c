@@ -225,7 +225,7 @@ static cbe_status choose_plan(cbe_model_objective *o, const cbe_model_objective_
     return cbe_fail(err, CBE_ERR_ARG, -1,
                     "sequences of %zu tokens need %.4g MB at least for the whole model's gradient, "
                     "and %.4g MB are left for it; "
-                    "give more --memory or a smaller --context-length",
+                    "give more " CBE_OPTION("memory") " or a smaller " CBE_OPTION("context-length"),
                     length, 1e-6 * (double)o->plan.bytes, 1e-6 * (double)options->memory);
 }
 

@@ -1,6 +1,6 @@
 /* same_run.c - see same_run.h. Rank 0 tells the others what its run is, by the pairs of
  * extract/run_identity.h. */
-#include "cli/same_run.h"
+#include "run/same_run.h"
 
 #include <string.h>
 
@@ -20,11 +20,11 @@ static bool matters(const char *option)
     return true;
 }
 
-static cbe_status add_options(cbe_run_identity *out, const cli_run *run, cbe_error *err)
+static cbe_status add_options(cbe_run_identity *out, const cbe_run_settings *run, cbe_error *err)
 {
     enum { VALUE = 4608 };
     static const char tuned[] = "tuned=";
-    const cli_option *options = run->command->options;
+    const cbe_option *options = run->options;
     size_t count = 0, n = 0;
     while (options[count].name) count++;
     cbe_run_option *list = cbe_alloc(count, sizeof *list, "options", err);
@@ -32,9 +32,9 @@ static cbe_status add_options(cbe_run_identity *out, const cli_run *run, cbe_err
     cbe_status st = list && values ? CBE_OK : CBE_ERR_NOMEM;
     for (size_t i = 0; i < count && st == CBE_OK; i++) {
         char *value = values + i * VALUE;
-        if (options[i].field == offsetof(cli_run, site) && run->site == CBE_N_SITES)
+        if (options[i].field == offsetof(cbe_run_settings, site) && run->site == CBE_N_SITES)
             continue; /* not given */
-        if (!cli_value(&options[i], run, value, VALUE)) continue;
+        if (!cbe_option_text(&options[i], run, value, VALUE)) continue;
         if (strcmp(options[i].name, "lens") == 0 && strncmp(value, tuned, strlen(tuned)) == 0)
             value[strlen(tuned)] = 0;
         list[n++] = (cbe_run_option){options[i].name, value};
@@ -45,8 +45,8 @@ static cbe_status add_options(cbe_run_identity *out, const cli_run *run, cbe_err
     return st;
 }
 
-static cbe_status describe(cbe_run_identity *out, const cli_run *run, const cbe_tokens *tokens,
-                           cbe_error *err)
+static cbe_status describe(cbe_run_identity *out, const cbe_run_settings *run,
+                           const cbe_tokens *tokens, cbe_error *err)
 {
     char ids[CBE_SHA256_TEXT];
     cbe_sha256_bytes(tokens->ids,
@@ -81,7 +81,7 @@ static cbe_status unpack(cbe_run_identity *out, const char *bytes, size_t size, 
     return st;
 }
 
-cbe_status cli_check_same_run(const cli_run *run, const cbe_tokens *tokens, cbe_error *err)
+cbe_status cbe_check_same_run(const cbe_run_settings *run, const cbe_tokens *tokens, cbe_error *err)
 {
     static const cbe_run_words words = {"the processes differ", "process 0 has", "here",
                                         "is another file here",

@@ -1,10 +1,10 @@
 /*
  * run_model.h - running the model on a run's text, for the hidden states that the search is over.
  */
-#ifndef CBE_CLI_RUN_MODEL_H
-#define CBE_CLI_RUN_MODEL_H
+#ifndef CBE_RUN_CAPTURE_H
+#define CBE_RUN_CAPTURE_H
 
-#include "cli/inputs.h"
+#include "run/inputs.h"
 
 /** Fills in `in->states` with hidden states of the process's own layers and sequences, and
  * `in->derangement`; layers and division are chosen by then. Where groups of processes search
@@ -14,7 +14,7 @@
  * @param tokens  of the run
  * @param to_end  the output of the last block too, whatever the layers
  * @return CBE_OK; CBE_ERR_ARG (no room), CBE_ERR_NOMEM, CBE_ERR_CANCELLED, CBE_ERR_IO */
-cbe_status cli_run_model(cli_inputs *in, const cli_run *run, const cbe_tokens *tokens, bool to_end,
-                         cli_progress *progress, cbe_error *err);
+cbe_status cbe_run_capture(cbe_run_inputs *in, const cbe_run_settings *run,
+                           const cbe_tokens *tokens, bool to_end, cbe_watch *watch, cbe_error *err);
 
 #endif

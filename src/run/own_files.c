@@ -1,5 +1,5 @@
 /* own_files.c - see own_files.h. */
-#include "cli/own_files.h"
+#include "run/own_files.h"
 
 #include <jansson.h>
 #include <string.h>
@@ -36,9 +36,9 @@ static const struct {
     {"table of cbe ablate", BY_START, "layer,span,rank,"},
     {"chart of cbe", BY_START, "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" width=\""},
 };
-_Static_assert(sizeof kinds / sizeof *kinds == CLI_N_OWN_FILES, "one for each kind");
+_Static_assert(sizeof kinds / sizeof *kinds == CBE_N_OWN_FILES, "one for each kind");
 
-const char *cli_own_file_name(cli_own_file kind)
+const char *cbe_own_file_name(cbe_own_file kind)
 {
     return kinds[kind].name;
 }
@@ -52,9 +52,9 @@ static cbe_status tell(cbe_status st, bool *own)
 }
 
 /* The sets of keys and tensors by which other commands' files are known. */
-static bool has_keys(const cbe_safetensors *file, cli_own_file kind)
+static bool has_keys(const cbe_safetensors *file, cbe_own_file kind)
 {
-    if (kind == CLI_OWN_TRAIN_CHECKPOINT)
+    if (kind == CBE_OWN_TRAIN_CHECKPOINT)
         return cbe_safetensors_metadata(file, "next-sequence") &&
                cbe_safetensors_metadata(file, "optimizer") && cbe_safetensors_has(file, "losses");
     const bool captured =
@@ -66,7 +66,7 @@ static bool has_keys(const cbe_safetensors *file, cli_own_file kind)
     return captured || decoder || probed;
 }
 
-static cbe_status look_at_tensors(cli_own_file kind, const char *path, bool *own, cbe_error *err)
+static cbe_status look_at_tensors(cbe_own_file kind, const char *path, bool *own, cbe_error *err)
 {
     cbe_safetensors *file = NULL;
     const cbe_status st = cbe_safetensors_open(&file, path, err);
@@ -78,7 +78,7 @@ static cbe_status look_at_tensors(cli_own_file kind, const char *path, bool *own
     return CBE_OK;
 }
 
-static cbe_status look_at_text(cli_own_file kind, const char *path, bool *own, cbe_error *err)
+static cbe_status look_at_text(cbe_own_file kind, const char *path, bool *own, cbe_error *err)
 {
     const char *text = kinds[kind].text;
     cbe_mapped_file map;
@@ -113,7 +113,7 @@ static cbe_status look_at_lens_config(const char *path, bool *own, cbe_error *er
 }
 
 /* Parameters of a lens whose config.json is cbe's. A run that was killed may have left none. */
-static cbe_status look_at_lens(cli_own_file kind, const char *path, bool *own, cbe_error *err)
+static cbe_status look_at_lens(cbe_own_file kind, const char *path, bool *own, cbe_error *err)
 {
     cbe_lens_params *params = NULL;
     cbe_path_kind config = CBE_PATH_NOTHING;
@@ -126,7 +126,7 @@ static cbe_status look_at_lens(cli_own_file kind, const char *path, bool *own, c
     cbe_free(config_path);
     if (st != CBE_OK || !*own) return st;
     st = cbe_lens_params_open(&params, path,
-                              kind == CLI_OWN_LENS_PT ? CBE_LENS_PT : CBE_LENS_SAFETENSORS, err);
+                              kind == CBE_OWN_LENS_PT ? CBE_LENS_PT : CBE_LENS_SAFETENSORS, err);
     cbe_tensor t = {0};
     if (st == CBE_OK && cbe_lens_params_count(params) > 0)
         st = cbe_lens_params_tensor(params, 0, &t, err);
@@ -138,7 +138,7 @@ static cbe_status look_at_lens(cli_own_file kind, const char *path, bool *own, c
     return tell(st, own);
 }
 
-cbe_status cli_is_own_file(cli_own_file kind, const char *path, bool *own, cbe_error *err)
+cbe_status cbe_is_own_file(cbe_own_file kind, const char *path, bool *own, cbe_error *err)
 {
     *own = false;
     switch (kinds[kind].mark) {

@@ -1,41 +1,36 @@
 /* corpus.c - see corpus.h. */
-#include "cli/corpus.h"
+#include "run/corpus.h"
 
 #include <omp.h>
 #include <string.h>
 
-#include "cli/memory.h"
+#include "run/memory.h"
 #include "core/fail.h"
 #include "math/gemm.h"
 
-const char *const cli_documents[] = {"auto", "file", "blank-line", "jsonl", NULL};
-_Static_assert(sizeof cli_documents / sizeof *cli_documents == CBE_N_DOCUMENTS_KINDS + 1,
+const char *const cbe_documents_choices[] = {"auto", "file", "blank-line", "jsonl", NULL};
+_Static_assert(sizeof cbe_documents_choices / sizeof *cbe_documents_choices ==
+                   CBE_N_DOCUMENTS_KINDS + 1,
                "in the order of the enum");
 
-cbe_status cli_use_threads(size_t threads, cbe_error *err)
+cbe_status cbe_use_threads(size_t threads, cbe_error *err)
 {
     if (threads) omp_set_num_threads((int)threads);
     return cbe_gemm_reserve((size_t)omp_get_max_threads(), err);
 }
 
-cbe_status cli_corpus_begin(const cli_corpus *corpus, cli_progress *progress, cbe_error *err)
+size_t cbe_corpus_memory(const cbe_corpus *corpus)
 {
-    cli_progress_init(progress, corpus->quiet, corpus->verbose);
-    return cli_use_threads(corpus->threads, err);
+    return corpus->memory ? corpus->memory : cbe_memory_available() / 10 * 7;
 }
 
-size_t cli_corpus_memory(const cli_corpus *corpus)
+cbe_status cbe_corpus_open_model(cbe_model **out, const cbe_corpus *corpus, cbe_error *err)
 {
-    return corpus->memory ? corpus->memory : cli_memory_available() / 10 * 7;
-}
-
-cbe_status cli_open_model(cbe_model **out, const cli_corpus *corpus, cbe_error *err)
-{
-    const cbe_model_options options = {cli_corpus_memory(corpus) / 2, corpus->inputs};
+    const cbe_model_options options = {cbe_corpus_memory(corpus) / 2, corpus->inputs};
     return cbe_model_open_with(out, corpus->model, &options, err);
 }
 
-void cli_warn_of_changes(cli_progress *progress, const cbe_inputs *inputs)
+void cbe_warn_of_changes(cbe_watch *watch, const cbe_inputs *inputs)
 {
     for (size_t i = 0; i < inputs->n; i++) {
         const cbe_input_state state = cbe_input_look(&inputs->files[i]);
@@ -43,23 +38,26 @@ void cli_warn_of_changes(cli_progress *progress, const cbe_inputs *inputs)
         for (size_t j = 0; j < i && !said; j++)
             said = strcmp(inputs->files[j].path, inputs->files[i].path) == 0;
         if (!said)
-            cli_warn(progress,
-                     "%s %s since it was read: the results are of the file as it was then",
+            cbe_warn(watch, "%s %s since it was read: the results are of the file as it was then",
                      inputs->files[i].path, state == CBE_INPUT_GONE ? "is gone" : "has changed");
     }
 }
 
-cbe_status cli_check_texts(const cli_files *text, cbe_error *err)
+cbe_status cbe_check_texts(const cbe_file_names *text, cbe_error *err)
 {
     size_t n = 0;
     for (size_t i = 0; i < text->n; i++) n += strcmp(text->paths[i], "-") == 0;
-    return n < 2 ? CBE_OK
-                 : cbe_fail(err, CBE_ERR_ARG, -1,
-                            "--text - is given %zu times, but standard input can be read once", n);
+    return n < 2
+               ? CBE_OK
+               : cbe_fail(err, CBE_ERR_ARG, -1,
+                          CBE_OPTION(
+                              "text") " - is given %zu times, but standard input can be read once",
+                          n);
 }
 
-cbe_status cli_read_tokens(cbe_tokens *tokens, const cbe_model *model, const cli_corpus *corpus,
-                           size_t used, cli_progress *progress, cbe_error *err)
+cbe_status cbe_corpus_read_tokens(cbe_tokens *tokens, const cbe_model *model,
+                                  const cbe_corpus *corpus, size_t used, cbe_watch *watch,
+                                  cbe_error *err)
 {
     cbe_status st;
     cbe_tokenizer *tokenizer = NULL;
@@ -69,9 +67,10 @@ cbe_status cli_read_tokens(cbe_tokens *tokens, const cbe_model *model, const cli
     if ((corpus->tokens != NULL) == (corpus->text.n > 0))
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         corpus->tokens
-                            ? "--text and --tokens exclude each other"
-                            : "a text is missing: give --text FILE or --tokens IDS.safetensors");
-    if ((st = cli_check_texts(&corpus->text, err)) != CBE_OK) return st;
+                            ? CBE_OPTION("text") " and " CBE_OPTION("tokens") " exclude each other"
+                            : "a text is missing: give " CBE_OPTION("text") " FILE or " CBE_OPTION(
+                                  "tokens") " IDS.safetensors");
+    if ((st = cbe_check_texts(&corpus->text, err)) != CBE_OK) return st;
     if (corpus->tokens) {
         if ((st = cbe_tokens_load(&made, corpus->tokens, corpus->inputs, err)) != CBE_OK) goto done;
     } else {
@@ -93,12 +92,12 @@ cbe_status cli_read_tokens(cbe_tokens *tokens, const cbe_model *model, const cli
     if ((st = cbe_tokens_check(&made, cbe_model_get_config(model)->vocab_size, err)) != CBE_OK)
         goto done;
     if (made.n_replaced)
-        cli_warn(progress, "%zu parts of the text are not UTF-8 and were replaced by U+FFFD",
+        cbe_warn(watch, "%zu parts of the text are not UTF-8 and were replaced by U+FFFD",
                  made.n_replaced);
     if (made.n_documents)
-        cli_say(progress, "text: %zu document%s, %zu tokens, %zu of them not used",
-                made.n_documents, made.n_documents == 1 ? "" : "s", made.n_tokens, made.n_unused);
-    cli_say(progress, "tokens: %zu sequences of %zu", made.n_sequences, made.context_length);
+        cbe_note(watch, "text: %zu document%s, %zu tokens, %zu of them not used", made.n_documents,
+                 made.n_documents == 1 ? "" : "s", made.n_tokens, made.n_unused);
+    cbe_note(watch, "tokens: %zu sequences of %zu", made.n_sequences, made.context_length);
     *tokens = made;
     made = (cbe_tokens){0};
 done:

@@ -1,5 +1,5 @@
 /* outputs.c - see outputs.h. */
-#include "cli/outputs.h"
+#include "run/outputs.h"
 
 #include <dirent.h>
 #include <stdio.h>
@@ -20,7 +20,7 @@ typedef enum {
     OUTPUT
 } known_role;
 
-struct cli_known_file {
+struct cbe_known_file {
     known_role role;
     bool is_there;
     dev_t device,
@@ -32,13 +32,13 @@ struct cli_known_file {
 
 /* ---- inputs ---- */
 
-static void add(cli_outputs *o, const cli_known_file *file)
+static void add(cbe_outputs *o, const cbe_known_file *file)
 {
     enum { FIRST = 16 };
     if (o->status != CBE_OK) return;
     if (o->n == o->room) {
         const size_t room = o->room ? 2 * o->room : FIRST;
-        cli_known_file *grown = cbe_alloc(room, sizeof *grown, "names of files", &o->err);
+        cbe_known_file *grown = cbe_alloc(room, sizeof *grown, "names of files", &o->err);
         if (!grown) {
             o->status = CBE_ERR_NOMEM;
             return;
@@ -51,13 +51,13 @@ static void add(cli_outputs *o, const cli_known_file *file)
     o->files[o->n++] = *file;
 }
 
-void cli_outputs_begin(cli_outputs *o)
+void cbe_outputs_begin(cbe_outputs *o)
 {
     static const char *const names[] = {"standard input", "standard output", "standard error"};
     for (int fd = 0; fd < 3; fd++) {
         struct stat info;
         if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode))
-            add(o, &(cli_known_file){.role = OPEN,
+            add(o, &(cbe_known_file){.role = OPEN,
                                      .is_there = true,
                                      .device = info.st_dev,
                                      .inode = info.st_ino,
@@ -65,25 +65,25 @@ void cli_outputs_begin(cli_outputs *o)
     }
 }
 
-void cli_outputs_end(cli_outputs *o)
+void cbe_outputs_end(cbe_outputs *o)
 {
     for (size_t i = 0; i < o->n; i++) cbe_free(o->files[i].name);
     cbe_free(o->files);
     cbe_folder_lock_release(&o->lock);
-    *o = (cli_outputs){0};
+    *o = (cbe_outputs){0};
 }
 
 /* @param at     where it lies
  * @param given  as the user named it, or what it is in */
-static void add_input(cli_outputs *o, known_role role, const char *option, const char *at,
+static void add_input(cbe_outputs *o, known_role role, const char *option, const char *at,
                       const char *given)
 {
     struct stat info;
     if (at && stat(at, &info) == 0 && !S_ISDIR(info.st_mode))
-        add(o, &(cli_known_file){role, true, info.st_dev, 0, info.st_ino, 0, option, given, NULL});
+        add(o, &(cbe_known_file){role, true, info.st_dev, 0, info.st_ino, 0, option, given, NULL});
 }
 
-static void add_input_in(cli_outputs *o, known_role role, const char *option, const char *folder,
+static void add_input_in(cbe_outputs *o, known_role role, const char *option, const char *folder,
                          const char *name, const char *given)
 {
     char *path = o->status == CBE_OK ? cbe_path_join(folder, name, &o->err) : NULL;
@@ -92,19 +92,19 @@ static void add_input_in(cli_outputs *o, known_role role, const char *option, co
     cbe_free(path);
 }
 
-void cli_outputs_read(cli_outputs *o, const char *option, const char *path)
+void cbe_outputs_read(cbe_outputs *o, const char *option, const char *path)
 {
     add_input(o, INPUT, option, path, path);
 }
 
-void cli_outputs_read_lens(cli_outputs *o, const char *option, const char *folder)
+void cbe_outputs_read_lens(cbe_outputs *o, const char *option, const char *folder)
 {
     static const char *const names[] = {"config.json", "params.pt", "params.safetensors"};
     for (size_t i = 0; folder && i < sizeof names / sizeof *names; i++)
         add_input_in(o, INPUT, option, folder, names[i], folder);
 }
 
-void cli_outputs_read_basis(cli_outputs *o, const char *option, const char *path)
+void cbe_outputs_read_basis(cbe_outputs *o, const char *option, const char *path)
 {
     static const char tensors[] = "basis.safetensors", record[] = "basis.json";
     if (!path) return;
@@ -122,7 +122,7 @@ void cli_outputs_read_basis(cli_outputs *o, const char *option, const char *path
 }
 
 /* Parts of NAME-00001-of-00003.gguf. */
-static void read_parts(cli_outputs *o, const char *path)
+static void read_parts(cbe_outputs *o, const char *path)
 {
     enum { TAIL = sizeof "-00001-of-00003.gguf" - 1, MOST_PARTS = 99999 };
     unsigned part, count;
@@ -136,43 +136,43 @@ static void read_parts(cli_outputs *o, const char *path)
     for (part = 1; other && part <= count && part <= MOST_PARTS; part++) {
         snprintf(other + length - TAIL, TAIL + 1, "-%05u-of-%05u.gguf", part % 100000,
                  count % 100000);
-        add_input(o, INPUT, "MODEL", other, path);
+        add_input(o, INPUT, CBE_TERM("MODEL", "model"), other, path);
     }
     cbe_free(other);
 }
 
-void cli_outputs_read_model(cli_outputs *o, const char *path)
+void cbe_outputs_read_model(cbe_outputs *o, const char *path)
 {
     DIR *list = path ? opendir(path) : NULL;
     for (const struct dirent *entry; list && (entry = readdir(list));)
-        add_input_in(o, OF_MODEL, "MODEL", path, entry->d_name, path);
+        add_input_in(o, OF_MODEL, CBE_TERM("MODEL", "model"), path, entry->d_name, path);
     if (list) closedir(list);
-    add_input(o, INPUT, "MODEL", path, path);
+    add_input(o, INPUT, CBE_TERM("MODEL", "model"), path, path);
     if (path) read_parts(o, path);
 }
 
-void cli_outputs_read_corpus(cli_outputs *o, const cli_corpus *corpus)
+void cbe_outputs_read_corpus(cbe_outputs *o, const cbe_corpus *corpus)
 {
-    cli_outputs_read_model(o, corpus->model);
-    cli_outputs_read(o, "--tokens", corpus->tokens);
+    cbe_outputs_read_model(o, corpus->model);
+    cbe_outputs_read(o, CBE_OPTION("tokens"), corpus->tokens);
     for (size_t i = 0; i < corpus->text.n; i++)
-        cli_outputs_read(o, "--text", corpus->text.paths[i]);
+        cbe_outputs_read(o, CBE_OPTION("text"), corpus->text.paths[i]);
 }
 
-void cli_outputs_read_run(cli_outputs *o, const cli_run *run)
+void cbe_outputs_read_run(cbe_outputs *o, const cbe_run_settings *run)
 {
-    cli_lens_choice lens = {CLI_LENS_LOGIT, NULL};
-    cli_outputs_read_corpus(o, &run->corpus);
-    cli_outputs_read(o, "--hidden-states", run->hidden_states);
-    cli_outputs_read(o, "--decoder", run->decoder);
+    cbe_lens_choice lens = {CBE_READ_LOGIT, NULL};
+    cbe_outputs_read_corpus(o, &run->corpus);
+    cbe_outputs_read(o, CBE_OPTION("hidden-states"), run->hidden_states);
+    cbe_outputs_read(o, CBE_OPTION("decoder"), run->decoder);
     /* What is no lens is refused where it is read. */
-    if (run->lens && cli_parse_lens(&lens, run->lens, NULL) == CBE_OK)
-        cli_outputs_read_lens(o, "--lens tuned", lens.path);
+    if (run->lens && cbe_parse_lens(&lens, run->lens, NULL) == CBE_OK)
+        cbe_outputs_read_lens(o, CBE_OPTION("lens") " tuned", lens.path);
 }
 
 /* ---- outputs ---- */
 
-cbe_status cli_outputs_folder(cli_outputs *o, const char *folder, cbe_error *err)
+cbe_status cbe_outputs_folder(cbe_outputs *o, const char *folder, cbe_error *err)
 {
     cbe_status st = cbe_path_make_folder(folder, err);
     if (st == CBE_OK) st = cbe_folder_lock_take(&o->lock, folder, err);
@@ -182,7 +182,7 @@ cbe_status cli_outputs_folder(cli_outputs *o, const char *folder, cbe_error *err
     return CBE_OK;
 }
 
-cbe_status cli_outputs_check_folder(const cli_outputs *o, cbe_error *err)
+cbe_status cbe_outputs_check_folder(const cbe_outputs *o, cbe_error *err)
 {
     return o->folder ? cbe_folder_mark_check(&o->mark, o->folder, err) : CBE_OK;
 }
@@ -191,7 +191,7 @@ cbe_status cli_outputs_check_folder(const cli_outputs *o, cbe_error *err)
 typedef struct {
     const char *path; /* as messages name it */
     char *target, *folder;
-    cli_known_file known;
+    cbe_known_file known;
     bool own; /* it is there, and of the kind that is written; or the command looks at it itself */
 } output;
 
@@ -201,19 +201,19 @@ static const char *name_of(const char *path)
     return slash ? slash + 1 : path;
 }
 
-static bool is_same(const output *new, const cli_known_file *file)
+static bool is_same(const output *new, const cbe_known_file *file)
 {
-    const cli_known_file *a = &new->known;
+    const cbe_known_file *a = &new->known;
     if (a->is_there && file->is_there) return a->device == file->device && a->inode == file->inode;
     return file->role == OUTPUT && a->folder_device == file->folder_device &&
            a->folder_inode == file->folder_inode && strcmp(a->name, file->name) == 0;
 }
 
-static cbe_status check_others(const cli_outputs *o, const output *new, cbe_error *err)
+static cbe_status check_others(const cbe_outputs *o, const output *new, cbe_error *err)
 {
-    const char *other = o->folder ? "folder with -o" : "file";
+    const char *other = o->folder ? "folder with " CBE_TERM("-o", "output") : "file";
     for (size_t i = 0; i < o->n; i++) {
-        const cli_known_file *file = &o->files[i];
+        const cbe_known_file *file = &o->files[i];
         if (!is_same(new, file) || (file->role == OF_MODEL && new->own)) continue;
         if (file->role == OPEN)
             return cbe_fail(err, CBE_ERR_ARG, -1, "%s: is open as %s; name another %s", new->path,
@@ -251,8 +251,8 @@ static cbe_status is_of_model(const output *new, bool *out, cbe_error *err)
     return CBE_OK;
 }
 
-/* kind CLI_N_OWN_FILES: whatever lies there. */
-static cbe_status look(const cli_outputs *o, output *new, cli_own_file kind, cbe_error *err)
+/* kind CBE_N_OWN_FILES: whatever lies there. */
+static cbe_status look(const cbe_outputs *o, output *new, cbe_own_file kind, cbe_error *err)
 {
     struct stat info;
     bool of_model;
@@ -270,24 +270,24 @@ static cbe_status look(const cli_outputs *o, output *new, cli_own_file kind, cbe
         new->known.is_there = true;
         new->known.device = info.st_dev;
         new->known.inode = info.st_ino;
-        if (kind == CLI_N_OWN_FILES)
+        if (kind == CBE_N_OWN_FILES)
             new->own = true;
-        else if ((st = cli_is_own_file(kind, new->target, &new->own, err)) != CBE_OK)
+        else if ((st = cbe_is_own_file(kind, new->target, &new->own, err)) != CBE_OK)
             return st;
     }
     if ((st = check_others(o, new, err)) != CBE_OK || !new->known.is_there || new->own) return st;
     if (o->folder)
-        return cbe_fail(
-            err, CBE_ERR_ARG, -1,
-            "%s: is there already and is no %s; name another folder with -o, or move it away",
-            new->path, cli_own_file_name(kind));
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "%s: is there already and is no %s; name another folder with " CBE_TERM(
+                            "-o", "output") ", or move it away",
+                        new->path, cbe_own_file_name(kind));
     if ((st = is_of_model(new, &of_model, err)) == CBE_OK && of_model)
         st = cbe_fail(err, CBE_ERR_ARG, -1, "%s: is a file of a model; name another file",
                       new->path);
     return st;
 }
 
-static cbe_status write_path(cli_outputs *o, const char *path, cli_own_file kind, cbe_error *err)
+static cbe_status write_path(cbe_outputs *o, const char *path, cbe_own_file kind, cbe_error *err)
 {
     output new = {.path = path, .known = {.role = OUTPUT}};
     cbe_status st = o->status;
@@ -308,7 +308,7 @@ static cbe_status write_path(cli_outputs *o, const char *path, cli_own_file kind
     return st;
 }
 
-cbe_status cli_outputs_write(cli_outputs *o, const char *name, cli_own_file kind, cbe_error *err)
+cbe_status cbe_outputs_write(cbe_outputs *o, const char *name, cbe_own_file kind, cbe_error *err)
 {
     char *path = cbe_path_join(o->folder, name, err);
     if (!path) return CBE_ERR_NOMEM;
@@ -317,27 +317,27 @@ cbe_status cli_outputs_write(cli_outputs *o, const char *name, cli_own_file kind
     return st;
 }
 
-cbe_status cli_outputs_write_any(cli_outputs *o, const char *name, cbe_error *err)
+cbe_status cbe_outputs_write_any(cbe_outputs *o, const char *name, cbe_error *err)
 {
-    return cli_outputs_write(o, name, CLI_N_OWN_FILES, err);
+    return cbe_outputs_write(o, name, CBE_N_OWN_FILES, err);
 }
 
-cbe_status cli_outputs_write_lens(cli_outputs *o, const char *folder, cbe_lens_format format,
+cbe_status cbe_outputs_write_lens(cbe_outputs *o, const char *folder, cbe_lens_format format,
                                   cbe_error *err)
 {
-    static const cli_own_file params[] = {
-        [CBE_LENS_PT] = CLI_OWN_LENS_PT, [CBE_LENS_SAFETENSORS] = CLI_OWN_LENS_SAFETENSORS};
-    cbe_status st = cli_outputs_folder(o, folder, err);
+    static const cbe_own_file params[] = {
+        [CBE_LENS_PT] = CBE_OWN_LENS_PT, [CBE_LENS_SAFETENSORS] = CBE_OWN_LENS_SAFETENSORS};
+    cbe_status st = cbe_outputs_folder(o, folder, err);
     if (st == CBE_OK) st = cbe_tuned_lens_prepare(folder, format, err);
-    if (st == CBE_OK) st = cli_outputs_write(o, cbe_lens_format_file(format), params[format], err);
-    return st == CBE_OK ? cli_outputs_write(o, "config.json", CLI_OWN_LENS_CONFIG, err) : st;
+    if (st == CBE_OK) st = cbe_outputs_write(o, cbe_lens_format_file(format), params[format], err);
+    return st == CBE_OK ? cbe_outputs_write(o, "config.json", CBE_OWN_LENS_CONFIG, err) : st;
 }
 
-cbe_status cli_outputs_write_file(cli_outputs *o, const char *path, cbe_error *err)
+cbe_status cbe_outputs_write_file(cbe_outputs *o, const char *path, cbe_error *err)
 {
     char *target = NULL, *folder = NULL;
     cbe_folder_lock lock = {0};
-    cbe_status st = write_path(o, path, CLI_OWN_TENSORS, err);
+    cbe_status st = write_path(o, path, CBE_OWN_TENSORS, err);
     if (st == CBE_OK) st = cbe_path_resolve(&target, path, err);
     if (st == CBE_OK && !(folder = cbe_path_folder_of(target, err))) st = CBE_ERR_NOMEM;
     /* Whoever locks the folder writes files of these names; the command itself needs it for no

@@ -1,9 +1,9 @@
 /* run_model.c - see run_model.h. */
-#include "cli/run_model.h"
+#include "run/capture.h"
 
 #include <string.h>
 
-#include "cli/memory.h"
+#include "run/memory.h"
 #include "core/fail.h"
 #include "core/memory.h"
 #include "files/path.h"
@@ -14,7 +14,8 @@ typedef struct {
     size_t n_own, n_all;
 } layer_choice;
 
-static cbe_status choose(layer_choice *choice, const cli_inputs *in, bool to_end, cbe_error *err)
+static cbe_status choose(layer_choice *choice, const cbe_run_inputs *in, bool to_end,
+                         cbe_error *err)
 {
     const size_t last = cbe_model_get_config(in->model)->n_layers;
     *choice = (layer_choice){cbe_alloc_zero(last + 1, sizeof(bool), "layers", err),
@@ -33,7 +34,7 @@ static cbe_status choose(layer_choice *choice, const cli_inputs *in, bool to_end
     return CBE_OK;
 }
 
-static double bytes_of(const cli_inputs *in, size_t n_sequences, size_t context_length,
+static double bytes_of(const cbe_run_inputs *in, size_t n_sequences, size_t context_length,
                        size_t n_states)
 {
     return (double)n_sequences * (double)context_length * (double)n_states *
@@ -41,9 +42,9 @@ static double bytes_of(const cli_inputs *in, size_t n_sequences, size_t context_
 }
 
 /* Hidden states may take half of what is left. */
-static bool has_room(const cli_inputs *in, double bytes)
+static bool has_room(const cbe_run_inputs *in, double bytes)
 {
-    const size_t used = cli_memory_in_use(), left = in->memory > used ? in->memory - used : 0;
+    const size_t used = cbe_memory_in_use(), left = in->memory > used ? in->memory - used : 0;
     return in->memory == 0 || bytes <= (double)left / 2;
 }
 
@@ -64,27 +65,27 @@ static cbe_status spill_folder(char **out, const char *output, cbe_error *err)
 
 /* The process runs all of its own sequences. What memory has no room for goes to a file that is
  * mapped and has no name. */
-static cbe_status run_alone(cli_inputs *in, const cli_run *run, const cbe_tokens *own,
-                            const layer_choice *choice, cli_progress *progress, cbe_error *err)
+static cbe_status run_alone(cbe_run_inputs *in, const cbe_run_settings *run, const cbe_tokens *own,
+                            const layer_choice *choice, cbe_watch *watch, cbe_error *err)
 {
     const double bytes = bytes_of(in, own->n_sequences, own->context_length, choice->n_own);
     if (has_room(in, bytes))
-        return cbe_hidden_states_capture(&in->states, in->model, own, choice->own,
-                                         cli_forward_progress, progress, err);
+        return cbe_hidden_states_capture(&in->own_states, in->model, own, choice->own,
+                                         cbe_watch_forward, watch, err);
     if (!run->output)
         return cbe_fail(err, CBE_ERR_ARG, -1,
-                        "hidden states of %zu layers, %.2f GB, do not fit memory; give -o FOLDER, "
-                        "and they go to a file there, or "
-                        "fewer layers or tokens",
+                        "hidden states of %zu layers, %.2f GB, do not fit memory; give " CBE_TERM(
+                            "-o", "output") " FOLDER, "
+                                            "and they go to a file there, or "
+                                            "fewer layers or tokens",
                         choice->n_own, 1e-9 * bytes);
     char *folder = NULL;
     cbe_status st = spill_folder(&folder, run->output, err);
     if (st != CBE_OK) return st;
-    cli_say(progress,
-            "memory: hidden states of %zu layers, %.2f GB, go to a file beside the result",
-            choice->n_own, 1e-9 * bytes);
-    st = cbe_hidden_states_spill(&in->states, folder, in->model, own, choice->own,
-                                 cli_forward_progress, progress, err);
+    cbe_note(watch, "memory: hidden states of %zu layers, %.2f GB, go to a file beside the result",
+             choice->n_own, 1e-9 * bytes);
+    st = cbe_hidden_states_spill(&in->own_states, folder, in->model, own, choice->own,
+                                 cbe_watch_forward, watch, err);
     cbe_free(folder);
     return st;
 }
@@ -92,8 +93,8 @@ static cbe_status run_alone(cli_inputs *in, const cli_run *run, const cbe_tokens
 /* Whether the run's processes share its sequences out, each for the layers of all: it must be worth
  * while, the same to the last bit, and fit the memory of all, beside what each has at the end. All
  * get the same answer. */
-static bool is_shared(const cli_inputs *in, const cli_run *run, const cbe_tokens *tokens,
-                      size_t n_own_sequences, const layer_choice *choice)
+static bool is_shared(const cbe_run_inputs *in, const cbe_run_settings *run,
+                      const cbe_tokens *tokens, size_t n_own_sequences, const layer_choice *choice)
 {
     enum { TRAVELLING = 2 }; /* copies of a layer on its way */
     const size_t size = cbe_processes_size(run->team->all), s = tokens->context_length;
@@ -109,9 +110,9 @@ static bool is_shared(const cli_inputs *in, const cli_run *run, const cbe_tokens
 }
 
 /* @param own    of the process, from sequence `from` of the run on */
-static cbe_status run_together(cli_inputs *in, const cli_run *run, const cbe_tokens *tokens,
-                               const cbe_tokens *own, size_t from, const layer_choice *choice,
-                               cli_progress *progress, cbe_error *err)
+static cbe_status run_together(cbe_run_inputs *in, const cbe_run_settings *run,
+                               const cbe_tokens *tokens, const cbe_tokens *own, size_t from,
+                               const layer_choice *choice, cbe_watch *watch, cbe_error *err)
 {
     const cbe_processes *all = run->team->all;
     const size_t size = cbe_processes_size(all), rank = cbe_processes_rank(all),
@@ -123,23 +124,23 @@ static cbe_status run_together(cli_inputs *in, const cli_run *run, const cbe_tok
         const cbe_tokens part = {.n_sequences = first[rank + 1] - first[rank],
                                  .context_length = s,
                                  .ids = tokens->ids + first[rank] * s};
-        st = cbe_hidden_states_capture(&in->states, in->model, &part, choice->all,
-                                       cli_forward_progress, progress, err);
+        st = cbe_hidden_states_capture(&in->own_states, in->model, &part, choice->all,
+                                       cbe_watch_forward, watch, err);
     }
     if ((st = cbe_processes_agree(all, st, err)) == CBE_OK)
-        st = cbe_hidden_states_trade(in->states, all, first, own, from, choice->own, err);
+        st = cbe_hidden_states_trade(in->own_states, all, first, own, from, choice->own, err);
     cbe_free(first);
     return st;
 }
 
-cbe_status cli_run_model(cli_inputs *in, const cli_run *run, const cbe_tokens *tokens, bool to_end,
-                         cli_progress *progress, cbe_error *err)
+cbe_status cbe_run_capture(cbe_run_inputs *in, const cbe_run_settings *run,
+                           const cbe_tokens *tokens, bool to_end, cbe_watch *watch, cbe_error *err)
 {
     layer_choice choice;
     size_t first;
     const size_t n = tokens->n_sequences * tokens->context_length;
     cbe_tokens own = {.context_length = tokens->context_length};
-    cli_team_share(run->team, tokens->n_sequences, &first, &own.n_sequences);
+    cbe_team_share(run->team, tokens->n_sequences, &first, &own.n_sequences);
     own.ids = tokens->ids + first * tokens->context_length;
     cbe_status st = choose(&choice, in, to_end, err);
     if (own.n_sequences == tokens->n_sequences)
@@ -150,8 +151,9 @@ cbe_status cli_run_model(cli_inputs *in, const cli_run *run, const cbe_tokens *t
     if (in->derangement) memcpy(in->derangement, tokens->derangement, n * sizeof *in->derangement);
     if ((st = cbe_processes_agree(run->team->all, st, err)) == CBE_OK)
         st = is_shared(in, run, tokens, own.n_sequences, &choice)
-                 ? run_together(in, run, tokens, &own, first, &choice, progress, err)
-                 : run_alone(in, run, &own, &choice, progress, err);
+                 ? run_together(in, run, tokens, &own, first, &choice, watch, err)
+                 : run_alone(in, run, &own, &choice, watch, err);
+    in->states = in->own_states;
     cbe_free(choice.own);
     cbe_free(choice.all);
     return st;

@@ -1,5 +1,5 @@
 /* options.c - see options.h. */
-#include "cli/options.h"
+#include "run/options.h"
 
 #include <errno.h>
 #include <math.h>
@@ -10,15 +10,16 @@
 #include "core/fail.h"
 #include "core/memory.h"
 
-static void *field_of(const cli_option *option, void *fields)
+static void *field_of(const cbe_option *option, void *fields)
 {
     return (char *)fields + option->field;
 }
 
-static cbe_status bad_value(const cli_option *option, const char *value, const char *wanted,
+static cbe_status bad_value(const cbe_option *option, const char *value, const char *wanted,
                             cbe_error *err)
 {
-    return cbe_fail(err, CBE_ERR_ARG, -1, "--%s %s: %s expected", option->name, value, wanted);
+    return cbe_fail(err, CBE_ERR_ARG, -1, CBE_OPTION("%s") " %s: %s expected", option->name, value,
+                    wanted);
 }
 
 static bool parse_uint(const char *text, uint64_t *out)
@@ -74,13 +75,13 @@ static bool parse_size(const char *text, double *out)
     return true;
 }
 
-static cbe_status parse_layers(const cli_option *option, const char *value, cli_ranges *out,
+static cbe_status parse_layers(const cbe_option *option, const char *value, cbe_ranges *out,
                                cbe_error *err)
 {
     static const char wanted[] = "layers such as 0-29,31 or all";
     if (strcmp(value, "all") == 0) {
         cbe_free(out->ranges);
-        *out = (cli_ranges){true, 0, NULL};
+        *out = (cbe_ranges){true, 0, NULL};
         return CBE_OK;
     }
     size_t count = 1;
@@ -109,11 +110,11 @@ static cbe_status parse_layers(const cli_option *option, const char *value, cli_
         at = end + 1;
     }
     cbe_free(out->ranges);
-    *out = (cli_ranges){false, count, ranges};
+    *out = (cbe_ranges){false, count, ranges};
     return CBE_OK;
 }
 
-static cbe_status parse_choice(const cli_option *option, const char *value, int *out,
+static cbe_status parse_choice(const cbe_option *option, const char *value, int *out,
                                cbe_error *err)
 {
     char wanted[200] = "";
@@ -132,7 +133,7 @@ static cbe_status parse_choice(const cli_option *option, const char *value, int 
     return bad_value(option, value, wanted, err);
 }
 
-static cbe_status add_file(cli_files *files, const char *path, cbe_error *err)
+static cbe_status add_file(cbe_file_names *files, const char *path, cbe_error *err)
 {
     const char **grown = cbe_alloc(files->n + 1, sizeof *grown, "file names", err);
     if (!grown) return CBE_ERR_NOMEM;
@@ -145,7 +146,7 @@ static cbe_status add_file(cli_files *files, const char *path, cbe_error *err)
 }
 
 /* What the bounds take, in words. */
-static void describe(const cli_bounds *b, bool whole, char *out, size_t size)
+static void describe(const cbe_bounds *b, bool whole, char *out, size_t size)
 {
     const char *kind = whole ? "a whole number" : "a number";
     if (b->above)
@@ -157,7 +158,7 @@ static void describe(const cli_bounds *b, bool whole, char *out, size_t size)
         snprintf(out, size, "%s of %.16g to %.16g", kind, b->low, b->high);
 }
 
-static cbe_status out_of_bounds(const cli_option *option, const char *value, cbe_error *err)
+static cbe_status out_of_bounds(const cbe_option *option, const char *value, cbe_error *err)
 {
     char wanted[128];
     if (option->bounds->refusal)
@@ -166,15 +167,15 @@ static cbe_status out_of_bounds(const cli_option *option, const char *value, cbe
     return bad_value(option, value, wanted, err);
 }
 
-static bool is_within(const cli_option *option, const char *value, double x)
+static bool is_within(const cbe_option *option, const char *value, double x)
 {
-    const cli_bounds *b = option->bounds;
+    const cbe_bounds *b = option->bounds;
     if (option->preset && *option->preset == '-' && x == strtod(option->preset, NULL)) return true;
     if (*value == '-' && b->low >= 0) return false; /* -0 too */
     return (b->above ? x > b->low : x >= b->low) && (b->below ? x < b->high : x <= b->high);
 }
 
-static cbe_status set_count(const cli_option *option, const char *value, size_t *out,
+static cbe_status set_count(const cbe_option *option, const char *value, size_t *out,
                             cbe_error *err)
 {
     uint64_t count;
@@ -188,7 +189,7 @@ static cbe_status set_count(const cli_option *option, const char *value, size_t 
     return CBE_OK;
 }
 
-static cbe_status set_number(const cli_option *option, const char *value, double *out,
+static cbe_status set_number(const cbe_option *option, const char *value, double *out,
                              cbe_error *err)
 {
     double x = 0;
@@ -199,36 +200,53 @@ static cbe_status set_number(const cli_option *option, const char *value, double
     return CBE_OK;
 }
 
-static cbe_status set_size(const cli_option *option, const char *value, size_t *out, cbe_error *err)
+static cbe_status set_size(const cbe_option *option, const char *value, size_t *out, cbe_error *err)
 {
     double x = 0;
     if (!parse_size(value, &x))
         return bad_value(option, value, "a size in bytes, or one such as 500M or 1.5G,", err);
-    if (x < CLI_LEAST_SIZE || x > CLI_MOST_SIZE)
+    if (x < CBE_LEAST_SIZE || x > CBE_MOST_SIZE)
         return bad_value(option, value, "a size of 1000000 bytes to 1024T", err);
     *out = (size_t)x;
     return CBE_OK;
 }
 
-static cbe_status set_skip(const cli_option *option, const char *value, cli_skip *out,
+static cbe_status set_skip(const cbe_option *option, const char *value, cbe_skip *out,
                            cbe_error *err)
 {
     uint64_t count = 0;
     const bool automatic = strcmp(value, "auto") == 0;
     if (!automatic && !parse_uint(value, &count))
         return bad_value(option, value, "a number of positions or auto", err);
-    if ((double)count > CLI_MOST_TOKENS)
+    if ((double)count > CBE_MOST_TOKENS)
         return bad_value(option, value, "at most 1000000000000000 positions, or auto,", err);
-    *out = (cli_skip){automatic, (size_t)count};
+    *out = (cbe_skip){automatic, (size_t)count};
     return CBE_OK;
 }
 
-static cbe_status set_value(const cli_option *option, const char *value, void *fields,
-                            cbe_error *err)
+static cbe_status set_flag(const cbe_option *option, const char *value, bool *out, cbe_error *err)
+{
+    const bool on = !value || strcmp(value, "true") == 0;
+    if (!on && strcmp(value, "false") != 0) return bad_value(option, value, "true or false", err);
+    *out = on;
+    return CBE_OK;
+}
+
+const char *cbe_option_kind_name(cbe_option_kind kind)
+{
+    static const char *const names[] = {
+        [OPT_FLAG] = "flag",     [OPT_COUNT] = "count", [OPT_NUMBER] = "number",
+        [OPT_SIZE] = "size",     [OPT_SEED] = "seed",   [OPT_STRING] = "string",
+        [OPT_CHOICE] = "choice", [OPT_FILES] = "files", [OPT_LAYERS] = "layers",
+        [OPT_SKIP] = "positions"};
+    return names[kind];
+}
+
+cbe_status cbe_option_set(const cbe_option *option, const char *value, void *fields, cbe_error *err)
 {
     void *field = field_of(option, fields);
     switch (option->kind) {
-    case OPT_FLAG: *(bool *)field = true; return CBE_OK;
+    case OPT_FLAG: return set_flag(option, value, field, err);
     case OPT_COUNT: return set_count(option, value, field, err);
     case OPT_SEED:
         if (!parse_uint(value, (uint64_t *)field))
@@ -245,114 +263,30 @@ static cbe_status set_value(const cli_option *option, const char *value, void *f
     return CBE_ERR_INTERNAL;
 }
 
-static const cli_option *find_option(const cli_command *command, const char *name, size_t length,
-                                     char letter)
+const cbe_option *cbe_option_find(const cbe_option *options, const char *name, size_t length)
 {
-    for (const cli_option *o = command->options; o->name; o++)
-        if (letter ? o->letter == letter
-                   : strlen(o->name) == length && memcmp(o->name, name, length) == 0)
-            return o;
+    for (const cbe_option *o = options; o->name; o++)
+        if (strlen(o->name) == length && memcmp(o->name, name, length) == 0) return o;
     return NULL;
 }
 
-/* "-5" and "-" are values; "--layers" and "-k" are options. */
-static bool looks_like_option(const char *argument)
+cbe_status cbe_options_reset(const cbe_option *options, void *fields, cbe_error *err)
 {
-    return argument[0] == '-' && argument[1] && (argument[1] < '0' || argument[1] > '9');
-}
-
-static cbe_status parse_option(const cli_command *command, int argc, char **argv, int *at,
-                               void *fields, cbe_error *err)
-{
-    const char *argument = argv[*at], *value = NULL;
-    const cli_option *option;
-    if (argument[1] == '-') {
-        const char *name = argument + 2, *equals = strchr(name, '=');
-        option = find_option(command, name, equals ? (size_t)(equals - name) : strlen(name), 0);
-        value = equals ? equals + 1 : NULL;
-    } else {
-        option = find_option(command, NULL, 0, argument[1]);
-        value = option && argument[2] ? argument + 2 : NULL;
-    }
-    if (!option)
-        return cbe_fail(err, CBE_ERR_ARG, -1, "%s is not an option of cbe %s; see cbe %s --help",
-                        argument, command->name, command->name);
-    if (option->kind == OPT_FLAG) {
-        if (value) return cbe_fail(err, CBE_ERR_ARG, -1, "--%s takes no value", option->name);
-        return set_value(option, NULL, fields, err);
-    }
-    if (!value) {
-        if (*at + 1 >= argc || (option->kind == OPT_FILES && looks_like_option(argv[*at + 1])))
-            return cbe_fail(err, CBE_ERR_ARG, -1, "--%s needs a value: %s", option->name,
-                            option->argument);
-        value = argv[++*at];
-    }
-    cbe_status st = set_value(option, value, fields, err);
-    while (st == CBE_OK && option->kind == OPT_FILES && *at + 1 < argc &&
-           !looks_like_option(argv[*at + 1]))
-        st = set_value(option, argv[++*at], fields, err);
+    cbe_status st = CBE_OK;
+    for (const cbe_option *o = options; o->name && st == CBE_OK; o++)
+        if (o->preset) st = cbe_option_set(o, o->preset, fields, err);
     return st;
 }
 
-cbe_status cli_parse(const cli_command *command, int argc, char **argv, void *fields, bool *help,
-                     cbe_error *err)
+void cbe_options_free(const cbe_option *options, void *fields)
 {
-    *help = false;
-    for (int i = 0; i < argc; i++) {
-        if (strcmp(argv[i], "--") == 0) break;
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) *help = true;
-    }
-    if (*help) return CBE_OK;
-    for (const cli_option *o = command->options; o->name; o++)
-        if (o->preset) {
-            const cbe_status st = set_value(o, o->preset, fields, err);
-            if (st != CBE_OK) return st;
-        }
-    size_t positional = 0;
-    bool options_over = false;
-    for (int i = 0; i < argc; i++) {
-        if (!options_over && strcmp(argv[i], "--") == 0) {
-            options_over = true;
-        } else if (!options_over && looks_like_option(argv[i])) {
-            const cbe_status st = parse_option(command, argc, argv, &i, fields, err);
-            if (st != CBE_OK) return st;
-        } else if (positional < command->n_positional) {
-            *(const char **)((char *)fields + command->positional[positional++]) = argv[i];
-        } else {
-            return cbe_fail(err, CBE_ERR_ARG, -1,
-                            "'%s' is one argument too many; see cbe %s --help", argv[i],
-                            command->name);
-        }
-    }
-    return CBE_OK;
-}
-
-void cli_free(const cli_command *command, void *fields)
-{
-    for (const cli_option *o = command->options; o->name; o++) {
-        if (o->kind == OPT_FILES) cbe_free(((cli_files *)field_of(o, fields))->paths);
-        if (o->kind == OPT_LAYERS) cbe_free(((cli_ranges *)field_of(o, fields))->ranges);
+    for (const cbe_option *o = options; o->name; o++) {
+        if (o->kind == OPT_FILES) cbe_free(((cbe_file_names *)field_of(o, fields))->paths);
+        if (o->kind == OPT_LAYERS) cbe_free(((cbe_ranges *)field_of(o, fields))->ranges);
     }
 }
 
-void cli_print_help(const cli_command *command)
-{
-    printf("cbe %s - %s\n\nUsage: cbe %s %s\n", command->name, command->summary, command->name,
-           command->usage);
-    if (command->details) printf("\n%s\n", command->details);
-    printf("\nOptions:\n");
-    for (const cli_option *o = command->options; o->name; o++) {
-        char left[80], letter[8] = "    ";
-        if (o->letter) snprintf(letter, sizeof letter, "-%c, ", o->letter);
-        snprintf(left, sizeof left, "%s--%s %s", letter, o->name, o->argument ? o->argument : "");
-        printf("  %-34s %s", left, o->help);
-        if (o->preset) printf(" [%s]", o->preset);
-        printf("\n");
-    }
-    printf("  -h, --help                         this text\n");
-}
-
-bool cli_value(const cli_option *option, const void *fields, char *text, size_t size)
+bool cbe_option_text(const cbe_option *option, const void *fields, char *text, size_t size)
 {
     const void *field = (const char *)fields + option->field;
     switch (option->kind) {
@@ -376,7 +310,7 @@ bool cli_value(const cli_option *option, const void *fields, char *text, size_t 
     case OPT_CHOICE: snprintf(text, size, "%s", option->choices[*(const int *)field]); return true;
     case OPT_FILES: return false; /* inputs are recorded with their digests */
     case OPT_LAYERS: {
-        const cli_ranges *ranges = field;
+        const cbe_ranges *ranges = field;
         size_t used = 0;
         snprintf(text, size, "%s", ranges->all ? "all" : "");
         for (size_t i = 0; i < ranges->n && used < size; i++) {
@@ -388,7 +322,7 @@ bool cli_value(const cli_option *option, const void *fields, char *text, size_t 
         return true;
     }
     case OPT_SKIP: {
-        const cli_skip *skip = field;
+        const cbe_skip *skip = field;
         if (skip->automatic)
             snprintf(text, size, "auto");
         else

@@ -1,9 +1,9 @@
 /* lens_folder.c - see lens_folder.h. */
-#include "cli/lens_folder.h"
+#include "run/lens_folder.h"
 
-cbe_status cli_open_lens_folder(cbe_tuned_lens **lens, cbe_tuned_lens_config **config,
+cbe_status cbe_open_lens_folder(cbe_tuned_lens **lens, cbe_tuned_lens_config **config,
                                 const char *path, size_t n_blocks, const cbe_decoder *decoder,
-                                const char *model, cbe_inputs *inputs, cli_progress *progress,
+                                const char *model, cbe_inputs *inputs, cbe_watch *watch,
                                 cbe_error *err)
 {
     cbe_tuned_lens *loaded = NULL;
@@ -17,7 +17,7 @@ cbe_status cli_open_lens_folder(cbe_tuned_lens **lens, cbe_tuned_lens_config **c
         return st;
     }
     if (cbe_tuned_lens_config_differs(said, decoder))
-        cli_warn(progress,
+        cbe_warn(watch,
                  "%s: its unembed_hash is not that of this model's unembedding: the lens was made "
                  "for another model, or for "
                  "other weights of it",

@@ -1,5 +1,5 @@
 /* team.c - see team.h. */
-#include "cli/team.h"
+#include "run/team.h"
 
 #include <omp.h>
 #include <stdlib.h>
@@ -7,16 +7,16 @@
 #include <unistd.h>
 
 #include "objective/objective.h"
-#include "cli/memory.h"
+#include "run/memory.h"
 #include "core/fail.h"
 #include "core/sizes.h"
 
-cbe_status cli_parse_divide(cli_divide *out, const char *text, cbe_error *err)
+cbe_status cbe_parse_divide(cbe_divide *out, const char *text, cbe_error *err)
 {
     static const char *const kinds[] = {"auto", "tokens", "layers"};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (strcmp(text, kinds[i]) == 0) {
-            *out = (cli_divide){(cli_divide_kind)i, 0};
+            *out = (cbe_divide){(cbe_divide_kind)i, 0};
             return CBE_OK;
         }
     char *end;
@@ -24,12 +24,14 @@ cbe_status cli_parse_divide(cli_divide *out, const char *text, cbe_error *err)
     if (n == 0 || *end || n > 1000000)
         return cbe_fail(
             err, CBE_ERR_ARG, -1,
-            "--divide %s: give auto, tokens, layers, or a number of groups of processes", text);
-    *out = (cli_divide){CLI_DIVIDE_GROUPS, (size_t)n};
+            CBE_OPTION(
+                "divide") " %s: give auto, tokens, layers, or a number of groups of processes",
+            text);
+    *out = (cbe_divide){CBE_DIVIDE_GROUPS, (size_t)n};
     return CBE_OK;
 }
 
-cbe_status cli_team_start(cli_team *team, cli_corpus *corpus, cbe_error *err)
+cbe_status cbe_team_start(cbe_team *team, cbe_corpus *corpus, cbe_error *err)
 {
     const cbe_status st = cbe_processes_start(&team->all, err);
     team->group_size = 1;
@@ -42,38 +44,38 @@ cbe_status cli_team_start(cli_team *team, cli_corpus *corpus, cbe_error *err)
         const size_t share = cbe_max_size(cores > 0 ? (size_t)cores / here : 1, 1);
         corpus->threads = cbe_min_size(share, (size_t)omp_get_num_procs());
     }
-    if (!corpus->memory) corpus->memory = cli_memory_available() / 10 * 7 / here;
+    if (!corpus->memory) corpus->memory = cbe_memory_available() / 10 * 7 / here;
     return CBE_OK;
 }
 
-int cli_team_end(cli_team *team, int status)
+int cbe_team_end(cbe_team *team, int status)
 {
     int all = status;
     cbe_processes_broadcast(team->all, sizeof all, &all);
     cbe_processes_free(team->group);
     cbe_processes_end(team->all);
-    *team = (cli_team){0};
+    *team = (cbe_team){0};
     return all;
 }
 
-bool cli_team_speaks(const cli_team *team)
+bool cbe_team_speaks(const cbe_team *team)
 {
     return cbe_processes_rank(team->all) == 0;
 }
 
-cbe_processes *cli_team_tokens(const cli_team *team)
+cbe_processes *cbe_team_tokens(const cbe_team *team)
 {
     if (team->group_size == 1) return NULL;
     return team->group ? team->group : team->all;
 }
 
-bool cli_team_searches(const cli_team *team)
+bool cbe_team_searches(const cbe_team *team)
 {
-    return cbe_processes_rank(cli_team_tokens(team)) == 0;
+    return cbe_processes_rank(cbe_team_tokens(team)) == 0;
 }
 
 /* Bytes of a process's objective, with the logits of its share as float32. */
-static size_t objective_bytes(const cli_work *work, size_t group_size)
+static size_t objective_bytes(const cbe_team_work *work, size_t group_size)
 {
     const size_t sequences = (work->n_sequences + group_size - 1) / group_size;
     const cbe_lens_options lens = {.n_tokens = sequences * work->context_length, .max_batch = 8};
@@ -81,20 +83,22 @@ static size_t objective_bytes(const cli_work *work, size_t group_size)
 }
 
 /* Size of the groups, as rank 0 sees it. */
-static cbe_status choose_size(const cli_work *work, size_t n, size_t *size, cbe_error *err)
+static cbe_status choose_size(const cbe_team_work *work, size_t n, size_t *size, cbe_error *err)
 {
     const size_t groups = work->how.n_groups;
-    if (work->how.kind == CLI_DIVIDE_GROUPS && n % groups != 0)
+    if (work->how.kind == CBE_DIVIDE_GROUPS && n % groups != 0)
+        return cbe_fail(
+            err, CBE_ERR_ARG, -1,
+            CBE_OPTION("divide") " %zu: %zu processes do not make groups of the same size", groups,
+            n);
+    if (work->how.kind == CBE_DIVIDE_GROUPS && groups > work->n_layers)
         return cbe_fail(err, CBE_ERR_ARG, -1,
-                        "--divide %zu: %zu processes do not make groups of the same size", groups,
-                        n);
-    if (work->how.kind == CLI_DIVIDE_GROUPS && groups > work->n_layers)
-        return cbe_fail(err, CBE_ERR_ARG, -1, "--divide %zu: there are only %zu layers to divide",
-                        groups, work->n_layers);
-    if (work->how.kind == CLI_DIVIDE_GROUPS) *size = n / groups;
-    if (work->how.kind == CLI_DIVIDE_TOKENS) *size = n;
-    if (work->how.kind == CLI_DIVIDE_AUTO || work->how.kind == CLI_DIVIDE_LAYERS) {
-        const bool room = work->how.kind == CLI_DIVIDE_AUTO && work->memory;
+                        CBE_OPTION("divide") " %zu: there are only %zu layers to divide", groups,
+                        work->n_layers);
+    if (work->how.kind == CBE_DIVIDE_GROUPS) *size = n / groups;
+    if (work->how.kind == CBE_DIVIDE_TOKENS) *size = n;
+    if (work->how.kind == CBE_DIVIDE_AUTO || work->how.kind == CBE_DIVIDE_LAYERS) {
+        const bool room = work->how.kind == CBE_DIVIDE_AUTO && work->memory;
         *size = 0;
         for (size_t s = 1; s <= n; s++) {
             if (n % s != 0 || n / s > work->n_layers || s > work->n_sequences) continue;
@@ -112,7 +116,7 @@ static cbe_status choose_size(const cli_work *work, size_t n, size_t *size, cbe_
     return CBE_OK;
 }
 
-cbe_status cli_team_divide(cli_team *team, const cli_work *work, cbe_error *err)
+cbe_status cbe_team_divide(cbe_team *team, const cbe_team_work *work, cbe_error *err)
 {
     const size_t n = cbe_processes_size(team->all);
     if (n == 1) return CBE_OK;
@@ -124,9 +128,9 @@ cbe_status cli_team_divide(cli_team *team, const cli_work *work, cbe_error *err)
     return cbe_processes_split(&team->group, team->all, team->group_size, err);
 }
 
-void cli_team_share(const cli_team *team, size_t n_sequences, size_t *first, size_t *n)
+void cbe_team_share(const cbe_team *team, size_t n_sequences, size_t *first, size_t *n)
 {
-    const size_t size = team->group_size, rank = cbe_processes_rank(cli_team_tokens(team));
+    const size_t size = team->group_size, rank = cbe_processes_rank(cbe_team_tokens(team));
     *first = n_sequences * rank / size;
     *n = n_sequences * (rank + 1) / size - *first;
 }

@@ -1,5 +1,5 @@
 /* memory.c - see memory.h. Linux: /proc and control groups; elsewhere nothing is known. */
-#include "cli/memory.h"
+#include "run/memory.h"
 
 #include <stdint.h>
 #include <stdio.h>
@@ -31,7 +31,7 @@ static size_t read_bytes(const char *path)
     return text && text[0] >= '0' && text[0] <= '9' ? (size_t)strtoull(text, NULL, 10) : SIZE_MAX;
 }
 
-size_t cli_memory_available(void)
+size_t cbe_memory_available(void)
 {
     static const char *const groups[][2] = {
         {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"},
@@ -47,7 +47,7 @@ size_t cli_memory_available(void)
     return available;
 }
 
-size_t cli_memory_in_use(void)
+size_t cbe_memory_in_use(void)
 {
     return read_kilobytes("/proc/self/status", "VmRSS:");
 }

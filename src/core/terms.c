@@ -1,0 +1,43 @@
+/* terms.c - see terms.h. */
+#include "core/terms.h"
+
+#include <string.h>
+
+/* MARK and one of the others begin the two words of a term, and end it. */
+enum { MARK = 1, PROGRAM = 2, LIBRARY = 3, END = 4 };
+
+bool cbe_choose_terms(char *out, size_t size, const char *message, cbe_side side, bool *all)
+{
+    const char wanted = side == CBE_IN_PROGRAM ? PROGRAM : LIBRARY;
+    size_t length = 0;
+    char part = END;
+    bool has_terms = false;
+    *all = true;
+    for (const char *c = message; *c && *all; c++) {
+        if (c[0] == MARK && c[1] >= PROGRAM && c[1] <= END) {
+            part = *++c;
+            has_terms = true;
+        } else if (part == END || part == wanted) {
+            *all = length + 1 < size;
+            if (*all) out[length++] = *c;
+        }
+    }
+    out[length] = 0;
+    return has_terms;
+}
+
+void cbe_first_option(char *out, size_t size, const char *message)
+{
+    const char *at = message;
+    out[0] = 0;
+    while ((at = strstr(at, "\x01\x03"))) {
+        at += 2;
+        const bool behind = at[0] == MARK && at[1] == END;
+        if (behind) at += 2;
+        const size_t length = strspn(at, "abcdefghijklmnopqrstuvwxyz-");
+        if (length == 0 || length >= size || (!behind && at[length] != MARK)) continue;
+        memcpy(out, at, length);
+        out[length] = 0;
+        return;
+    }
+}

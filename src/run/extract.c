@@ -1,0 +1,430 @@
+/* extract.c - a run of extract: causal bases, the main job. */
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "core/clock.h"
+#include "core/fail.h"
+#include "core/memory.h"
+#include "extract/checkpoint.h"
+#include "files/path.h"
+#include "run/run.h"
+
+static const char checkpoint_name[] = "checkpoint.safetensors";
+static const char *const presets[] = {"default", "seed", "tuned-lens", NULL};
+_Static_assert(sizeof presets / sizeof *presets == CBE_N_PRESETS + 1, "in the order of the enum");
+
+#define AT(field) offsetof(cbe_run_settings, field)
+/* clang-format off */
+const cbe_option cbe_extract_options[] = {
+    CBE_INPUT_OPTIONS(NULL),
+    {"vectors", 'k', OPT_COUNT, AT(vectors), "4", "K", "vectors of each layer; 0: as many as the hidden size", NULL, CBE_RANGE(0, CBE_MOST_COUNT)},
+    {"preset", 0, OPT_CHOICE, AT(preset), "default", "NAME", "default, seed or tuned-lens: how is searched (docs/search.md)", presets, 0},
+    {"starts", 0, OPT_COUNT, AT(starts), NULL, "S", "candidates refined for each vector, preset default; not given: 16 and more, 6 with --lens model (docs/search.md)", NULL, CBE_RANGE(1, CBE_MOST_COUNT)},
+    {"init", 0, OPT_STRING, AT(init), NULL, "BASIS", "a result folder, or its basis.safetensors, whose vectors are among the starts, preset default", NULL, 0},
+    {"max-iter", 0, OPT_COUNT, AT(max_iterations), "100", "M", "L-BFGS iterations of one start", NULL, CBE_RANGE(1, CBE_MOST_STEPS)},
+    {"min-energy", 0, OPT_NUMBER, AT(min_energy), "0", "E", "a vector below E nats is kept and ends its layer; 0: never", NULL, CBE_RANGE(0, CBE_MOST_NUMBER)},
+    {"held-out", 0, OPT_NUMBER, AT(held_out), "0", "FRACTION", "of the sequences, left out of the search; energies are reported on them too", NULL, CBE_BOUNDS(.low = 0, .high = 1, .below = true, .refusal = CBE_OPTION("held-out") " %s: such a share of the sequences cannot be held out; give 0 or more, less than 1")},
+    {"divide", 0, OPT_STRING, AT(divide_text), "auto", "HOW", "of several processes (mpirun, srun): layers, tokens (those of each layer), or a number of groups of processes, of which each has its own layers and divides their tokens; auto: layers, as far as memory allows (docs/scaling.md)", NULL, 0},
+    {"resume", 0, OPT_FLAG, AT(resume), NULL, NULL, "go on from FOLDER/checkpoint.safetensors, which an interrupted run leaves, to the same result", NULL, 0},
+    {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
+};
+/* clang-format on */
+
+static void begin(cbe_run_settings *settings)
+{
+    settings->skip = (cbe_skip){true, SIZE_MAX}; /* not given */
+}
+
+typedef struct {
+    cbe_run *run;
+    size_t done, own_done; /* layers; those of the process's own group */
+} watcher;
+
+/* The own layer in work: its number in the run. */
+static size_t own_layer(const watcher *w)
+{
+    const cbe_run_inputs *in = &w->run->in;
+    size_t left = w->own_done;
+    for (size_t i = 0; i < in->n_layers; i++)
+        if (cbe_layer_is_own(&in->options, i) && left-- == 0) return i;
+    return 0;
+}
+
+static bool vector_progress(void *context, size_t vector, size_t n_vectors, double energy,
+                            size_t evaluations)
+{
+    const watcher *w = context;
+    const cbe_run_inputs *in = &w->run->in;
+    return cbe_working(&w->run->watch, w->done, in->n_layers,
+                       "layer %zu (%zu of %zu)  vector %zu of %zu  energy %.4f  evaluations %zu",
+                       in->layers[own_layer(w)], w->done + 1, in->n_layers, vector + 1, n_vectors,
+                       energy, evaluations);
+}
+
+static bool layer_done(void *context, const cbe_layer_result *result)
+{
+    enum { LINE = 128 };
+    watcher *w = context;
+    cbe_run *run = w->run;
+    const cbe_run_inputs *in = &run->in;
+    const cbe_basis *b = &result->basis;
+    char line[LINE];
+    for (size_t i = 0; i < in->n_layers; i++)
+        if (in->layers[i] == result->layer) w->own_done += cbe_layer_is_own(&in->options, i);
+    run->results.extract.newest = result;
+    snprintf(line, sizeof line, "layer %zu done (%zu of %zu), %zu vectors, %.1f s", result->layer,
+             w->done + 1, in->n_layers, b->n_vectors, result->seconds);
+    const bool go_on = cbe_tell(&run->watch, CBE_EVENT_LAYER, line, ++w->done, in->n_layers);
+    if (b->below_min_energy)
+        cbe_note(
+            &run->watch,
+            "layer %zu ended after %zu vectors: the energy fell below " CBE_OPTION("min-energy"),
+            result->layer, b->n_vectors);
+    return go_on;
+}
+
+/* Options in force, for basis.json. */
+static cbe_status record_options(cbe_run *run, cbe_error *err)
+{
+    enum {
+        VALUE = 4608, /* a path, or a list of layers */
+        COUNT = sizeof cbe_extract_options / sizeof *cbe_extract_options
+    };
+    cbe_extract_results *r = &run->results.extract;
+    r->texts = cbe_alloc(COUNT, VALUE, "options", err);
+    r->options = cbe_alloc(COUNT, sizeof *r->options, "options", err);
+    size_t n = 0;
+    if (!r->texts || !r->options) return CBE_ERR_NOMEM;
+    for (const cbe_option *o = cbe_extract_options; o->name; o++) {
+        char *value = r->texts + n * VALUE;
+        if (strcmp(o->name, "quiet") == 0 || strcmp(o->name, "verbose") == 0) continue;
+        if (strcmp(o->name, "skip-positions") == 0 && run->in.skip_chosen)
+            snprintf(value, VALUE, "auto");
+        else if (strcmp(o->name, "skip-positions") == 0)
+            snprintf(value, VALUE, "%zu", run->in.options.skip_positions);
+        else if (!cbe_option_text(o, &run->settings, value, VALUE))
+            continue;
+        r->options[n++] = (cbe_run_option){o->name, value};
+    }
+    r->record.n_options = n;
+    r->record.options = r->options;
+    return CBE_OK;
+}
+
+/* The basis of --init; whether it is one of the model is found out when that is open. */
+static cbe_status open_init(cbe_run *run, cbe_error *err)
+{
+    const cbe_run_settings *s = &run->settings;
+    if (!s->init) return CBE_OK;
+    if (s->preset != CBE_PRESET_DEFAULT)
+        return cbe_fail(
+            err, CBE_ERR_ARG, -1,
+            CBE_OPTION("init") ": the preset %s has its own start; leave out one of the two",
+            cbe_preset_name((cbe_preset)s->preset));
+    const cbe_status st = cbe_basis_open(&run->basis, s->init, err);
+    return st == CBE_OK ? cbe_basis_note(run->basis, &run->read, CBE_INPUT_INIT, err) : st;
+}
+
+/* Makes its vectors starts, where it has some for a layer of the run. */
+static cbe_status use_init(cbe_run *run, cbe_error *err)
+{
+    cbe_run_inputs *in = &run->in;
+    const cbe_basis_file *init = run->basis;
+    size_t n = 0, layer;
+    if (!init) return CBE_OK;
+    const char *path = cbe_basis_path(init);
+    if (cbe_basis_hidden_size(init) != in->decoder->hidden_size)
+        return cbe_fail(
+            err, CBE_ERR_SHAPE, -1,
+            "%s: the vectors have %zu numbers, hidden states %zu: a basis of another model", path,
+            cbe_basis_hidden_size(init), in->decoder->hidden_size);
+    in->options.init = init;
+    for (size_t i = 0; i < in->n_layers; i++)
+        n += cbe_init_layer(&in->options, in->layers[i], &layer);
+    if (n == 0)
+        return cbe_fail(
+            err, CBE_ERR_ARG, -1,
+            "%s: has no vectors for any layer that " CBE_OPTION("layers") " asks for at site %s",
+            path, cbe_site_name(in->options.site));
+    cbe_note(&run->watch, "init: %s has vectors for %zu of %zu layers", path, n, in->n_layers);
+    return CBE_OK;
+}
+
+/* The file that keeps up with the run, and with --resume what an earlier one left: found[0] layers
+ * that are done, and found[1] vectors of others. Every process that searches reads it; one writes
+ * it. */
+static cbe_status open_checkpoint(cbe_checkpoint **out, const char *path, cbe_run *run,
+                                  size_t found[2], cbe_error *err)
+{
+    struct stat info;
+    const cbe_run_inputs *in = &run->in;
+    cbe_tell(&run->watch, CBE_EVENT_CHECKPOINT, path, 0, 0);
+    cbe_status st = cbe_checkpoint_create(out, path, &run->results.extract.record, in->n_layers,
+                                          in->layers, run->settings.vectors, in->options.run, err);
+    const bool there = stat(path, &info) == 0;
+    if (st == CBE_OK && !run->settings.resume) {
+        if (there)
+            cbe_warn(&run->watch,
+                     "%s is of a run that was interrupted, and will be replaced: " CBE_OPTION(
+                         "resume") " goes on "
+                                   "with it",
+                     path);
+        return CBE_OK;
+    }
+    if (st == CBE_OK) st = cbe_checkpoint_load(*out, &found[0], &found[1], err);
+    if (st == CBE_OK && !there)
+        cbe_note(&run->watch, "resume: there is no %s; the run begins", path);
+    else if (st == CBE_OK)
+        cbe_note(&run->watch, "resume: %zu of %zu layers are done, and %zu vectors of others",
+                 found[0], in->n_layers, found[1]);
+    return st;
+}
+
+/* Opens it in the processes that search, and makes sure that it is the same file to all of them. */
+static cbe_status open_checkpoints(cbe_checkpoint **out, const char *path, cbe_run *run,
+                                   cbe_error *err)
+{
+    const cbe_team *team = &run->team;
+    const bool searches = cbe_team_searches(team);
+    size_t found[2] = {0, 0}, first[2]; /* layers done, and vectors of others */
+    cbe_status st = searches ? open_checkpoint(out, path, run, found, err) : CBE_OK;
+    if ((st = cbe_processes_agree(team->all, st, err)) != CBE_OK) return st;
+    memcpy(first, found, sizeof first);
+    cbe_processes_broadcast(team->all, sizeof first, first);
+    if (searches && memcmp(first, found, sizeof first) != 0)
+        st = cbe_fail(err, CBE_ERR_IO, -1,
+                      "%s: not the file that process 0 sees; to go on, all processes must share "
+                      "the output folder",
+                      path);
+    return cbe_processes_agree(team->all, st, err);
+}
+
+static void fill_record(cbe_run *run, const cbe_layer_objective *objective)
+{
+    const cbe_run_inputs *in = &run->in;
+    cbe_run_record *record = &run->results.extract.record;
+    const size_t n_processes = cbe_processes_size(in->options.processes),
+                 n_all = cbe_processes_size(run->team.all);
+    *record = (cbe_run_record){
+        .n_options = record->n_options,
+        .options = record->options,
+        .n_texts = run->settings.corpus.text.n,
+        .inputs = &run->read,
+        .kernels = cbe_layer_objective_kernels(objective),
+        .logits = cbe_logit_storage_name(cbe_layer_objective_storage(objective, NULL)),
+        .n_sequences = cbe_layer_objective_n_sequences(objective),
+        .context_length = cbe_hidden_states_context_length(in->states),
+        .n_tokens = cbe_layer_objective_n_tokens(objective),
+        .n_held_out = cbe_layer_objective_n_held_out(objective),
+        .skip_positions = in->options.skip_positions,
+        .hidden_size = in->decoder->hidden_size,
+        .n_processes = n_processes,
+        .n_groups = n_all / n_processes};
+    if (n_processes > 1 && record->n_groups > 1)
+        cbe_note(&run->watch,
+                 "processes: %zu, in %zu groups with layers of their own, whose tokens they divide",
+                 n_all, record->n_groups);
+    else if (n_all > 1)
+        cbe_note(&run->watch, "processes: %zu, which divide the %s", n_all,
+                 n_processes > 1 ? "tokens" : "layers");
+}
+
+/* Of rank 0 of each group: all layers of the run, and its files. */
+static cbe_status search(cbe_run *run, cbe_layer_objective *objective, cbe_checkpoint *checkpoint,
+                         cbe_error *err)
+{
+    cbe_run_inputs *in = &run->in;
+    cbe_extract_results *r = &run->results.extract;
+    const char *folder = run->settings.output;
+    watcher watch = {run, 0, 0};
+    const cbe_extraction_progress hooks = {vector_progress, layer_done, &watch};
+    cbe_status st = cbe_extract(objective, in->n_layers, in->layers, in->decoder, &in->options,
+                                &hooks, r->results, err);
+    if (st != CBE_OK) return st;
+    cbe_tell(&run->watch, CBE_EVENT_SAVING, "", 0, 0);
+    r->record.seconds = cbe_now() - run->began;
+    if (!cbe_run_speaks(run) || !folder) return CBE_OK;
+    if ((st = cbe_outputs_check_folder(&run->outputs, err)) != CBE_OK) return st;
+    if ((st = cbe_result_save(folder, in->n_layers, r->results, &r->record, err)) != CBE_OK)
+        return st;
+    if ((st = cbe_checkpoint_remove(checkpoint, err)) != CBE_OK) return st;
+    cbe_warn_of_changes(&run->watch, &run->read);
+    cbe_note(&run->watch, "%zu layers in %.1f s; results in %s/basis.safetensors and %s/basis.json",
+             in->n_layers, cbe_now() - run->began, folder, folder);
+    return CBE_OK;
+}
+
+/* What makes a run of the options: objective, checkpoint, search and files. */
+static cbe_status run_extraction(cbe_run *run, cbe_error *err)
+{
+    cbe_run_inputs *in = &run->in;
+    cbe_processes *all = run->team.all;
+    cbe_layer_objective *objective = NULL;
+    char *path = NULL;
+    cbe_checkpoint *checkpoint = NULL;
+    cbe_status st = record_options(run, err);
+    if (st == CBE_OK && !(run->results.extract.results = cbe_alloc_zero(
+                              in->n_layers, sizeof(cbe_layer_result), "results", err)))
+        st = CBE_ERR_NOMEM;
+    if ((st = cbe_processes_agree(all, st, err)) != CBE_OK) goto done;
+    st = cbe_layer_objective_create(&objective, in->states, in->decoder, &in->options, err);
+    if ((st = cbe_processes_agree(all, st, err)) != CBE_OK) goto done;
+    if (cbe_layer_objective_derangement_unused(objective))
+        cbe_warn(&run->watch, "the derangement given is one of all tokens; with some left out one "
+                              "from " CBE_OPTION("seed") " is used");
+    cbe_note_storage(&run->watch, objective, in);
+    fill_record(run, objective);
+    if (run->settings.output) {
+        if (!(path = cbe_path_join(run->settings.output, checkpoint_name, err))) st = CBE_ERR_NOMEM;
+        if ((st = cbe_processes_agree(all, st, err)) != CBE_OK) goto done;
+        if ((st = open_checkpoints(&checkpoint, path, run, err)) != CBE_OK) goto done;
+    }
+    in->options.checkpoint = checkpoint;
+    if (cbe_team_searches(&run->team)) {
+        st = search(run, objective, checkpoint, err);
+    } else {
+        st = cbe_extract_assist(objective, in->decoder, &in->options, err);
+        /* else other groups are at work yet */
+        if (st == CBE_OK && run->results.extract.record.n_groups == 1)
+            cbe_tell(&run->watch, CBE_EVENT_SAVING, "", 0, 0);
+    }
+done:
+    in->options.checkpoint = NULL;
+    cbe_layer_objective_free(objective);
+    cbe_checkpoint_free(checkpoint);
+    cbe_free(path);
+    return st;
+}
+
+/* By the process that writes; what is in a checkpoint to go on from is looked at when it is
+ * read. */
+static cbe_status declare_outputs(cbe_run *run, const char *folder, bool with_checkpoint,
+                                  cbe_error *err)
+{
+    const cbe_run_settings *s = &run->settings;
+    cbe_outputs *o = &run->outputs;
+    cbe_status st;
+    cbe_outputs_begin(o);
+    cbe_outputs_read_run(o, s);
+    cbe_outputs_read_basis(o, CBE_OPTION("init"), s->init);
+    if ((st = cbe_outputs_folder(o, folder, err)) != CBE_OK) return st;
+    if ((st = cbe_outputs_write(o, "basis.safetensors", CBE_OWN_BASIS, err)) != CBE_OK) return st;
+    if ((st = cbe_outputs_write(o, "basis.json", CBE_OWN_BASIS_RECORD, err)) != CBE_OK) return st;
+    if (!with_checkpoint) return CBE_OK;
+    return s->resume ? cbe_outputs_write_any(o, checkpoint_name, err)
+                     : cbe_outputs_write(o, checkpoint_name, CBE_OWN_CHECKPOINT, err);
+}
+
+/* What can be found wrong before the inputs are opened. */
+static cbe_status prepare(cbe_run *run, cbe_error *err)
+{
+    cbe_run_settings *s = &run->settings;
+    const bool has_inputs =
+        s->corpus.model || s->hidden_states || s->given_model || s->given_states;
+    cbe_status st = cbe_parse_divide(&s->divide, s->divide_text, err);
+    if (st == CBE_OK && cbe_run_speaks(run) && s->output && has_inputs)
+        st = declare_outputs(run, s->output, true, err);
+    return st == CBE_OK ? open_init(run, err) : st;
+}
+
+static cbe_status execute(cbe_run *run, cbe_error *err)
+{
+    cbe_run_settings *s = &run->settings;
+    cbe_run_inputs *in = &run->in;
+    cbe_processes *all = run->team.all;
+    const cbe_preset preset = (cbe_preset)s->preset;
+    if (s->skip.automatic && s->skip.positions == SIZE_MAX && preset != CBE_PRESET_DEFAULT)
+        s->skip = (cbe_skip){false, 0};
+    cbe_status st = cbe_processes_agree(all, prepare(run, err), err);
+    if (st != CBE_OK) return st;
+    s->made_from = s->corpus.model || s->given_model ? run->basis : NULL;
+    if ((st = cbe_run_inputs_open(in, s, &run->watch, err)) != CBE_OK) return st;
+    if ((st = cbe_processes_agree(all, use_init(run, err), err)) != CBE_OK) return st;
+    s->site = (int)in->options.site;
+    cbe_search_options *search = &in->options.search;
+    search->preset = preset;
+    search->n_vectors = s->vectors;
+    search->n_starts = s->starts;
+    search->max_iterations = s->max_iterations;
+    search->min_energy = s->min_energy;
+    in->options.held_out = s->held_out;
+    return run_extraction(run, err);
+}
+
+static cbe_status save(cbe_run *run, const char *folder, cbe_error *err)
+{
+    const cbe_extract_results *r = &run->results.extract;
+    cbe_outputs_end(&run->outputs);
+    cbe_status st = declare_outputs(run, folder, false, err);
+    if (st == CBE_OK) st = cbe_result_save(folder, run->in.n_layers, r->results, &r->record, err);
+    cbe_outputs_end(&run->outputs);
+    return st;
+}
+
+static const cbe_layer_result *result_at(const cbe_run *run, size_t place)
+{
+    const cbe_extract_results *r = &run->results.extract;
+    return r->results ? &r->results[place] : NULL;
+}
+
+static size_t vectors(const cbe_run *run, size_t place, const double **out)
+{
+    const cbe_layer_result *result = result_at(run, place);
+    if (!result || result->basis.n_vectors == 0) return 0;
+    *out = result->basis.vectors;
+    return result->basis.n_vectors;
+}
+
+/* ---- numbers of a vector, by name ---- */
+
+static double evaluations(const cbe_vector_record *record)
+{
+    return (double)record->evaluations;
+}
+
+static const struct {
+    const char *name;
+    size_t record, report; /* offset of a double in one of the two; SIZE_MAX: in the other */
+    double (*of)(const cbe_vector_record *record); /* or what it is made by */
+} numbers[] = {
+    {"energy", offsetof(cbe_vector_record, energy), SIZE_MAX, NULL},
+    {"seconds", offsetof(cbe_vector_record, seconds), SIZE_MAX, NULL},
+    {"evaluations", SIZE_MAX, SIZE_MAX, evaluations},
+    {"standard_error", SIZE_MAX, offsetof(cbe_vector_report, standard_error), NULL},
+    {"held_out_energy", SIZE_MAX, offsetof(cbe_vector_report, held_out_energy), NULL},
+    {"held_out_error", SIZE_MAX, offsetof(cbe_vector_report, held_out_error), NULL},
+    {"optimal_energy", SIZE_MAX, offsetof(cbe_vector_report, optimal_energy), NULL},
+    {"optimal_constant", SIZE_MAX, offsetof(cbe_vector_report, optimal_constant), NULL},
+};
+
+static size_t values(cbe_run *run, size_t place, const char *name, const double **out)
+{
+    const cbe_layer_result *result = result_at(run, place);
+    size_t i = 0;
+    while (i < sizeof numbers / sizeof *numbers && strcmp(name, numbers[i].name) != 0) i++;
+    if (!result || i == sizeof numbers / sizeof *numbers) return 0;
+    const size_t n = result->basis.n_vectors;
+    double *list = cbe_run_scratch(run, n);
+    for (size_t j = 0; list && j < n; j++) {
+        const cbe_vector_record *record = &result->basis.records[j];
+        const char *in = numbers[i].record != SIZE_MAX
+                             ? (const char *)record + numbers[i].record
+                             : (const char *)&result->reports[j] + numbers[i].report;
+        list[j] = numbers[i].of ? numbers[i].of(record) : *(const double *)(const void *)in;
+    }
+    *out = list;
+    return list ? n : 0;
+}
+
+static void release(cbe_run *run)
+{
+    cbe_extract_results *r = &run->results.extract;
+    if (r->results) cbe_layer_results_free(run->in.n_layers, r->results);
+    cbe_free(r->results);
+    cbe_free(r->options);
+    cbe_free(r->texts);
+}
+
+const cbe_run_command cbe_command_extract = {
+    "extract", cbe_extract_options, true, begin, execute, save, vectors, values, release};
