@@ -24,7 +24,7 @@ _Static_assert(sizeof cli_lens_formats / sizeof *cli_lens_formats == CBE_N_LENS_
                "in the order of the enum");
 _Static_assert(sizeof cli_ablations / sizeof *cli_ablations == CBE_N_ABLATIONS + 1,
                "in the order of the enum");
-_Static_assert(sizeof cli_objectives / sizeof *cli_objectives == CBE_N_OBJECTIVES + 1,
+_Static_assert(sizeof cli_objectives / sizeof *cli_objectives == CBE_N_LOSSES + 1,
                "in the order of the enum");
 _Static_assert(sizeof cli_sites / sizeof *cli_sites == CBE_N_SITES + 1, "in the order of the enum");
 _Static_assert(sizeof cli_precisions / sizeof *cli_precisions == CBE_N_PRECISIONS + 1,
@@ -409,7 +409,7 @@ cbe_status cli_inputs_open(cli_inputs *in, const cli_run *run, cli_progress *pro
     cbe_tokens_free(&tokens);
     if (st != CBE_OK) return st;
     o->ablation = (cbe_ablation)run->ablation;
-    o->objective = (cbe_objective_kind)run->objective;
+    o->objective = (cbe_loss)run->objective;
     o->model = lens.kind == CLI_LENS_MODEL ? in->model : NULL;
     o->precision = (cbe_precision)run->precision;
     o->lens = in->lens;

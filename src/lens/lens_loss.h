@@ -15,13 +15,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "model/decoder.h"
-#include "objective/objective.h"
+#include "lens/translate.h"
+#include "math/loss.h"
 #include "math/random.h"
+#include "model/decoder.h"
 
 /** What lenses are to predict at n tokens. */
 typedef struct {
-    cbe_objective_kind kind;
+    cbe_loss kind;
     size_t max_tokens;
     float *probs;    /* kl: p (n, V) */
     double *entropy; /* kl: -sum p log p (n) */
@@ -31,7 +32,7 @@ typedef struct {
 } cbe_lens_target;
 
 cbe_status cbe_lens_target_create(cbe_lens_target *target, const cbe_decoder *decoder,
-                                  cbe_objective_kind kind, size_t max_tokens, cbe_error *err);
+                                  cbe_loss kind, size_t max_tokens, cbe_error *err);
 void cbe_lens_target_free(cbe_lens_target *target); /* a zeroed one is allowed */
 /** Sets it from hidden_states.L (n, d) for kl, from the next tokens (n) for ce. Threads:
  * cbe_gemm's. */

@@ -121,7 +121,7 @@ static cbe_status check_options(const cbe_lens_train_options *o, cbe_error *err)
 /* Positions of a sequence that may be trained on: those with a next token, for ce. */
 static size_t usable_positions(const cbe_train_state *s)
 {
-    return s->context_length - (s->options->loss == CBE_OBJECTIVE_CE ? 1 : 0);
+    return s->context_length - (s->options->loss == CBE_LOSS_CE ? 1 : 0);
 }
 
 /* Positions taken of the first n sequences of the order. */
@@ -527,7 +527,7 @@ cbe_status cbe_lens_train(cbe_tuned_lens **out, cbe_lens_training *training, con
         (st = cbe_tuned_lens_check(init, "the lens to begin with", s.n_layers, s.hidden_size,
                                    "the model", err)) != CBE_OK)
         return st;
-    if (options->loss == CBE_OBJECTIVE_CE && context_length < 2)
+    if (options->loss == CBE_LOSS_CE && context_length < 2)
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         "sequences of one token have no next token to predict");
     if ((st = split_text(&s, &held, &n_held, err)) != CBE_OK) goto done;

@@ -9,13 +9,8 @@
 #include <stddef.h>
 
 #include "files/inputs.h"
+#include "math/norm.h"
 #include "cbe/status.h"
-
-typedef enum {
-    CBE_NORM_RMS = 0, /* x / sqrt(mean(x^2) + eps) * gamma + beta; "rmsnorm" in files */
-    CBE_NORM_LAYER,   /* the same of x - mean(x); "layernorm" */
-    CBE_N_NORMS
-} cbe_norm;
 
 /** Plain, readable by all; owns its arrays. */
 typedef struct {
@@ -28,9 +23,6 @@ typedef struct {
     float *unembedding;   /* W (V, d) */
     float *bias;          /* (V); NULL: zero */
 } cbe_decoder;
-
-/** Name of a norm in files: "rmsnorm", "layernorm". */
-const char *cbe_norm_name(cbe_norm norm);
 
 /** Reads a decoder file (docs/formats.md).
  * @return CBE_OK, CBE_ERR_IO, CBE_ERR_FORMAT, CBE_ERR_SHAPE, CBE_ERR_NUMERIC (NaN or infinity:

@@ -32,7 +32,7 @@ static void compare(const cbe_safetensors *golden, const cbe_hidden_states *stat
     cbe_assert_ok(cbe_tensor_to_float(&t, 0, d, v32, &err), &err);
     for (size_t k = 0; k < d; k++) v[k] = (double)v32[k];
     for (size_t m = 0; m < 2; m++) {
-        const cbe_lens_options options = {n,    modes[m], CBE_OBJECTIVE_KL,   NULL, NULL, 1,
+        const cbe_lens_options options = {n,    modes[m], CBE_LOSS_KL,        NULL, NULL, 1,
                                           NULL, NULL,     CBE_LOGITS_FLOAT32, NULL, 0,    0};
         cbe_objective *o = NULL;
         cbe_assert_ok(cbe_lens_objective_create(&o, decoder, &options, &err), &err);
