@@ -7,6 +7,7 @@
 #include "cli/memory.h"
 #include "core/fail.h"
 #include "math/gemm.h"
+#include "text/tokenizer.h"
 
 const char *const cli_documents[] = {"auto", "file", "blank-line", "jsonl", NULL};
 _Static_assert(sizeof cli_documents / sizeof *cli_documents == CBE_N_DOCUMENTS_KINDS + 1,
@@ -76,7 +77,7 @@ cbe_status cli_read_tokens(cbe_tokens *tokens, const cbe_model *model, const cli
         if ((st = cbe_tokens_load(&made, corpus->tokens, corpus->inputs, err)) != CBE_OK) goto done;
     } else {
         const size_t vocab_size = cbe_model_get_config(model)->vocab_size;
-        if ((st = cbe_model_tokenizer(&tokenizer, corpus->model, corpus->inputs, err)) != CBE_OK)
+        if ((st = cbe_tokenizer_open(&tokenizer, corpus->model, corpus->inputs, err)) != CBE_OK)
             goto done;
         if (cbe_tokenizer_vocab_size(tokenizer) > vocab_size) {
             st = cbe_fail(err, CBE_ERR_FORMAT, -1,
