@@ -18,7 +18,7 @@
 #include "core/sizes.h"
 #include "lens/affine_fit.h"
 #include "lens/hidden_chunks.h"
-#include "lens/lens_loss.h"
+#include "lens/loss.h"
 #include "lens/train_options.h"
 #include "lens/train_state.h"
 

@@ -21,7 +21,7 @@
 #include "model/model.h"
 
 typedef enum {
-    CBE_OPTIMIZER_NATURAL = 0, /* sgd behind a preconditioner: see src/lens/lens_optimizer.h */
+    CBE_OPTIMIZER_NATURAL = 0, /* sgd behind a preconditioner: see src/lens/optimizer.h */
     CBE_OPTIMIZER_SGD,         /* Nesterov momentum */
     CBE_OPTIMIZER_ADAM,
     CBE_N_OPTIMIZERS

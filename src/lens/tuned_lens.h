@@ -20,7 +20,7 @@
 #include "cbe/status.h"
 
 /** Plain, readable and writable by all; owns its arrays. */
-typedef struct {
+typedef struct cbe_tuned_lens {
     size_t n_layers, hidden_size; /* L, d */
     float **weight;               /* (n_layers) of A (d, d), row-major: outputs by inputs */
     float **bias;                 /* (n_layers) of b (d); NULL: a lens without */

@@ -13,7 +13,7 @@
 #include "cbe/status.h"
 
 /** Plain, readable by all; owns its arrays. */
-typedef struct {
+typedef struct cbe_decoder {
     size_t hidden_size, vocab_size; /* d, V */
     cbe_norm norm;
     double norm_eps;

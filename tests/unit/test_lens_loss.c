@@ -1,13 +1,13 @@
 /* Loss of a lens and its gradient against PyTorch and finite differences; tokens drawn; steps of
  * optimizers. */
-#include "lens/lens_loss.h"
+#include "lens/loss.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "lens/lens_optimizer.h"
+#include "lens/optimizer.h"
 #include "ref/lens_ref.h"
 #include "support/assert_close.h"
 #include "support/golden.h"

@@ -1,5 +1,5 @@
-/* lens_loss.c - see lens_loss.h. */
-#include "lens/lens_loss.h"
+/* loss.c - see loss.h. */
+#include "lens/loss.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /*
- * lens_loss.h - the loss of a lens on some tokens, and its gradient by the translated hidden
+ * loss.h - the loss of a lens on some tokens, and its gradient by the translated hidden
  * states.
  *
  *   x = h + A h + b    l = cap(W norm(x) + bias)    q = softmax(l)
@@ -9,8 +9,8 @@
  * and one more block for each thread. Cost 4 n d V a layer: two products. Twin:
  * tests/ref/lens_loss_ref.c.
  */
-#ifndef CBE_LENS_LENS_LOSS_H
-#define CBE_LENS_LENS_LOSS_H
+#ifndef CBE_LENS_LOSS_H
+#define CBE_LENS_LOSS_H
 
 #include <stddef.h>
 #include <stdint.h>
