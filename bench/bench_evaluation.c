@@ -38,8 +38,7 @@ int main(int argc, char **argv)
     cbe_objective *objective = NULL;
     float *hidden = NULL;
     double *v = NULL, *grad = NULL, energy = 0, seconds[MAX_RUNS];
-    cbe_lens_options options = {
-        .ablation = CBE_ABLATE_MEAN, .kind = CBE_OBJECTIVE_KL, .max_batch = 1};
+    cbe_lens_options options = {.ablation = CBE_ABLATE_MEAN, .kind = CBE_LOSS_KL, .max_batch = 1};
 
     cbe_status st = cbe_decoder_read(&decoder, argv[2], NULL, &err);
     if (st != CBE_OK) goto done;

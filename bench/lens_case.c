@@ -79,7 +79,7 @@ void lens_case_make(lens_case *c, lens_shape shape, size_t max_batch)
     for (size_t j = 0; j < max_batch; j++) unit_length(d, c->directions + j * d);
     const cbe_lens_options options = {.n_tokens = shape.n_tokens,
                                       .ablation = CBE_ABLATE_MEAN,
-                                      .kind = CBE_OBJECTIVE_KL,
+                                      .kind = CBE_LOSS_KL,
                                       .max_batch = max_batch,
                                       .storage = CBE_LOGITS_FLOAT32};
     c->bytes = cbe_lens_objective_bytes(&c->decoder, &options) +

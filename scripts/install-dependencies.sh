@@ -43,7 +43,7 @@ packages_of() {
     mpi) echo libopenmpi-dev openmpi-bin ;;
     mpich) echo libmpich-dev mpich ;;
     cross) echo gcc-aarch64-linux-gnu qemu-user ;;
-    tests) echo libcmocka-dev ;;
+    tests) echo libcmocka-dev python3 ;;
     tsan) echo clang llvm libomp-dev ;;
     fuzz) echo clang libclang-rt-14-dev libomp-14-dev ;;
     model) echo python3-pip ca-certificates ;;

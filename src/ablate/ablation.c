@@ -112,9 +112,9 @@ static size_t bytes_of(cbe_ablation_run *o)
     const cbe_suffix_options suffix = suffix_options(o);
     size_t total = cbe_suffix_bytes(o->model, &suffix);
     list_arrays(o, arrays);
-    if (!cbe_add_size(
-            total, cbe_divergence_bytes(cbe_model_decoder(o->model), CBE_OBJECTIVE_KL, o->n_tokens),
-            &total) ||
+    if (!cbe_add_size(total,
+                      cbe_divergence_bytes(cbe_model_decoder(o->model), CBE_LOSS_KL, o->n_tokens),
+                      &total) ||
         !cbe_add_size(total, cbe_times(EIGEN_MATRICES * sizeof(double), o->d, o->d), &total))
         return SIZE_MAX;
     return cbe_arrays_bytes(N_ARRAYS, arrays, total);
@@ -210,7 +210,7 @@ cbe_status cbe_ablation_run_create(cbe_ablation_run **out, const cbe_model *mode
     if (st == CBE_OK) st = cbe_arrays_allocate(N_ARRAYS, arrays, err);
     if (st == CBE_OK) st = cbe_suffix_create(&o->suffix, model, &suffix, err);
     if (st == CBE_OK)
-        st = cbe_divergence_create(&o->divergence, cbe_model_decoder(model), CBE_OBJECTIVE_KL,
+        st = cbe_divergence_create(&o->divergence, cbe_model_decoder(model), CBE_LOSS_KL,
                                    o->n_tokens, NULL, err);
     if (st == CBE_OK)
         st = cbe_hidden_states_labels(states, options->skip_positions, o->labels, err);

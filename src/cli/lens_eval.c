@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "lens/evaluate.h"
+#include "text/tokenizer.h"
 #include "cli/commands.h"
 #include "run/inputs.h"
 #include "run/lens_folder.h"
@@ -140,8 +141,8 @@ static cbe_status open_inputs(eval_inputs *in, const eval_options *given, cli_pr
                            &in->n_layers, err);
     if (st != CBE_OK) return st;
     if ((st = open_lenses(in, given, progress, err)) != CBE_OK) return st;
-    if ((st = cbe_model_tokenizer(&in->tokenizer, given->corpus.model, given->corpus.inputs,
-                                  &in->untold)) == CBE_ERR_NOMEM) {
+    if ((st = cbe_tokenizer_open(&in->tokenizer, given->corpus.model, given->corpus.inputs,
+                                 &in->untold)) == CBE_ERR_NOMEM) {
         *err = in->untold;
         return st;
     }

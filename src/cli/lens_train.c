@@ -201,7 +201,7 @@ int cli_lens_train(int argc, char **argv)
     cli_progress_init(&progress, given.corpus.quiet, given.corpus.verbose);
     if ((st = cbe_use_threads(given.corpus.threads, &err)) != CBE_OK) goto done;
     if ((st = open_inputs(&in, &given, &progress, &err)) != CBE_OK) goto done;
-    const cbe_lens_train_options run = {.loss = (cbe_objective_kind)given.loss,
+    const cbe_lens_train_options run = {.loss = (cbe_loss)given.loss,
                                         .start =
                                             in.init ? CBE_START_GIVEN : (cbe_lens_start)given.start,
                                         .optimizer = (cbe_optimizer_kind)given.optimizer,

@@ -11,11 +11,6 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "core/memory.h"
-
-static const char replacement[] = "\xef\xbf\xbd";
-enum { REPLACEMENT_LENGTH = sizeof replacement - 1 };
-
 /* First bytes in order; a row holds from its first byte up to the next row's. */
 static const struct {
     unsigned char first, length, low, high; /* length 0: never a first byte */
@@ -61,42 +56,6 @@ size_t cbe_utf8_valid_length(const char *text, size_t length)
         i += part;
     }
     return i;
-}
-
-cbe_status cbe_utf8_replace(char **out, const char *text, size_t length, size_t *out_length,
-                            size_t *n_replaced, cbe_error *err)
-{
-    size_t size = 0, replaced = 0;
-    for (size_t i = 0;
-         i < length;) { /* each byte gives at most 3: the sum fits where it can be held */
-        const size_t good = cbe_utf8_valid_length(text + i, length - i);
-        i += good;
-        size += good;
-        if (i == length) break;
-        bool valid;
-        i += cbe_utf8_next(text + i, length - i, &valid);
-        size += REPLACEMENT_LENGTH;
-        replaced++;
-    }
-    char *copy = cbe_alloc(size + 1, 1, "text", err);
-    if (!copy) return CBE_ERR_NOMEM;
-    char *to = copy;
-    for (size_t i = 0; i < length;) {
-        const size_t good = cbe_utf8_valid_length(text + i, length - i);
-        if (good) memcpy(to, text + i, good);
-        i += good;
-        to += good;
-        if (i == length) break;
-        bool valid;
-        i += cbe_utf8_next(text + i, length - i, &valid);
-        memcpy(to, replacement, REPLACEMENT_LENGTH);
-        to += REPLACEMENT_LENGTH;
-    }
-    *to = 0;
-    *out = copy;
-    *out_length = size;
-    if (n_replaced) *n_replaced = replaced;
-    return CBE_OK;
 }
 
 bool cbe_utf8_is_space(int32_t c)

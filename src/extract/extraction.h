@@ -26,7 +26,7 @@ size_t cbe_site_state(cbe_site site, size_t layer);
 typedef struct {
     cbe_search_options search;
     cbe_ablation ablation;
-    cbe_objective_kind objective;
+    cbe_loss objective;
     cbe_site site;
     const cbe_tuned_lens *lens; /* borrowed; NULL: the logit lens */
     /* borrowed: behind the layer the whole model runs on, in place of a lens; NULL: a lens. Hidden

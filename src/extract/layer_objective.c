@@ -235,7 +235,7 @@ static cbe_status make_lists(cbe_layer_objective *o, const cbe_extraction_option
     cbe_status st = hold_out(o, options->held_out, &lists->held_out, err);
     if (st != CBE_OK) return st;
     lens->held_out = lists->held_out;
-    if (options->objective == CBE_OBJECTIVE_CE) {
+    if (options->objective == CBE_LOSS_CE) {
         if (!(lists->labels = cbe_alloc(o->n_tokens, sizeof *lists->labels, "labels", err)))
             return CBE_ERR_NOMEM;
         if ((st = cbe_hidden_states_labels(o->states, o->skip, lists->labels, err)) != CBE_OK)

@@ -13,7 +13,7 @@
 
 #include "core/fail.h"
 #include "core/memory.h"
-#include "core/utf8.h"
+#include "core/utf8_replace.h"
 
 enum {
     COUNT = 32,

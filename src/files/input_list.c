@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "core/fail.h"
 #include "core/memory.h"
@@ -23,22 +24,6 @@ void cbe_inputs_free(cbe_inputs *inputs)
     *inputs = (cbe_inputs){.digests = inputs->digests};
 }
 
-cbe_file_identity cbe_file_identity_of(const struct stat *info)
-{
-    return (cbe_file_identity){.known = S_ISREG(info->st_mode),
-                               .device = (uint64_t)info->st_dev,
-                               .number = (uint64_t)info->st_ino,
-                               .size = (uint64_t)info->st_size,
-                               .seconds = (int64_t)info->st_mtim.tv_sec,
-                               .nanoseconds = (int64_t)info->st_mtim.tv_nsec};
-}
-
-static bool same_identity(const cbe_file_identity *a, const cbe_file_identity *b)
-{
-    return a->known == b->known && a->device == b->device && a->number == b->number &&
-           a->size == b->size && a->seconds == b->seconds && a->nanoseconds == b->nanoseconds;
-}
-
 cbe_input_state cbe_input_look(const cbe_input *input)
 {
     struct stat info;
@@ -46,7 +31,7 @@ cbe_input_state cbe_input_look(const cbe_input *input)
     if (stat(input->path, &info) != 0)
         return errno == ENOENT || errno == ENOTDIR ? CBE_INPUT_GONE : CBE_INPUT_CHANGED;
     const cbe_file_identity now = cbe_file_identity_of(&info);
-    return same_identity(&now, &input->identity) ? CBE_INPUT_SAME : CBE_INPUT_CHANGED;
+    return cbe_file_identity_same(&now, &input->identity) ? CBE_INPUT_SAME : CBE_INPUT_CHANGED;
 }
 
 cbe_status cbe_inputs_add_read(cbe_inputs *inputs, cbe_input_role role, const char *path,
@@ -86,7 +71,7 @@ cbe_status cbe_inputs_add(cbe_inputs *inputs, cbe_input_role role, const cbe_map
     if (!inputs) return CBE_OK;
     for (size_t i = 0; i < inputs->n && is_of_model(role); i++)
         if (is_of_model(inputs->files[i].role) && strcmp(inputs->files[i].path, file->path) == 0 &&
-            same_identity(&inputs->files[i].identity, &file->identity))
+            cbe_file_identity_same(&inputs->files[i].identity, &file->identity))
             return CBE_OK;
     if (inputs->digests) cbe_sha256_mapping(file, sha256);
     return cbe_inputs_add_read(inputs, role, file->path, &file->identity, file->size, sha256, err);

@@ -3,13 +3,8 @@
 #ifndef CBE_FILES_INPUT_LIST_H
 #define CBE_FILES_INPUT_LIST_H
 
-#include <sys/stat.h>
-
 #include "files/inputs.h"
 #include "files/mapped_file.h"
-
-/** What fstat says of an open file. */
-cbe_file_identity cbe_file_identity_of(const struct stat *info);
 
 /** Adds a file that is mapped, with the digest of the mapping. A file of a model that is opened
  * again is listed once.

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "files/file_identity.h"
 #include "cbe/status.h"
 
 enum { CBE_SHA256_TEXT = 65 }; /* 64 hexadecimal digits and a 0 */
@@ -34,13 +35,6 @@ typedef enum {
 /** "model" for the first two, "tokens", "hidden_states", "decoder", "text", "lens", "init",
  * "basis", "vectors". */
 const char *cbe_input_role_name(cbe_input_role role);
-
-/** By what stat tells a file from what takes its place. */
-typedef struct {
-    bool known; /* false: of a pipe, or of a file whose size stat does not tell */
-    uint64_t device, number, size;
-    int64_t seconds, nanoseconds; /* when it was written last */
-} cbe_file_identity;
 
 typedef struct {
     cbe_input_role role;

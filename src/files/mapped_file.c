@@ -13,7 +13,6 @@
 
 #include "core/fail.h"
 #include "core/memory.h"
-#include "files/input_list.h"
 
 /* The files that are mapped. A signal handler reads the table at any moment: an entry is complete
  * before its `begin` is set, and `begin` is taken away before the path is freed. */

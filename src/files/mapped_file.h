@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "files/inputs.h"
+#include "files/file_identity.h"
 #include "cbe/status.h"
 
 typedef struct {

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "core/memory.h"
-#include "core/utf8.h"
+#include "core/utf8_replace.h"
 
 json_t *cbe_json_of_number(double value)
 {

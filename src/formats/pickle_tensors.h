@@ -1,21 +1,10 @@
-/*
- * pickle_tensors.h - the tensors that a pickled PyTorch state dict describes; nothing is executed.
- *
- * A pickle is a program for a stack machine that may call any function of Python. This reader knows
- * only what torch.save writes for a dict of tensors, in protocols 2 to 5: dicts, tuples, strings,
- * integers, booleans and None, the memo, storages by persistent id, and calls of
- * collections.OrderedDict, torch._utils._rebuild_tensor_v2 and torch._utils._rebuild_parameter,
- * which here only make records. Every other opcode and every other global is an error that names
- * it.
- */
+/* pickle_tensors.h - the tensors that a pickled PyTorch state dict describes (pickle.h). */
 #ifndef CBE_FORMATS_PICKLE_TENSORS_H
 #define CBE_FORMATS_PICKLE_TENSORS_H
 
 #include <stddef.h>
 
 #include "formats/tensor.h"
-
-enum { CBE_PICKLE_MOST = 4 << 20 }; /* bytes of a pickle; a tensor takes about 125 */
 
 /** A view of a storage: element (i, j, ..) is number offset + i strides[0] + j strides[1] + .. of
  * it. */

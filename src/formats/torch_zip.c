@@ -12,6 +12,7 @@
 #include "core/memory.h"
 #include "files/input_list.h"
 #include "files/mapped_file.h"
+#include "formats/pickle.h"
 #include "formats/pickle_tensors.h"
 #include "formats/zip_archive.h"
 

@@ -18,19 +18,9 @@
 #include "core/sizes.h"
 #include "lens/affine_fit.h"
 #include "lens/hidden_chunks.h"
-#include "lens/lens_loss.h"
+#include "lens/loss.h"
+#include "lens/train_options.h"
 #include "lens/train_state.h"
-
-static const char *const optimizer_names[] = {"natural", "sgd", "adam"};
-static const char *const start_names[] = {"affine", "zero", "given"};
-static const double default_rates[] = {0.1, 1.0, 1e-3}, default_momenta[] = {0.5, 0.9, 0.9};
-_Static_assert(sizeof optimizer_names / sizeof *optimizer_names == CBE_N_OPTIMIZERS,
-               "one name for each");
-_Static_assert(sizeof start_names / sizeof *start_names == CBE_N_STARTS, "one name for each");
-_Static_assert(sizeof default_rates / sizeof *default_rates == CBE_N_OPTIMIZERS,
-               "one rate for each");
-_Static_assert(sizeof default_momenta / sizeof *default_momenta == CBE_N_OPTIMIZERS,
-               "one momentum for each");
 
 /* Of the sequences trained on, those by which the affine start's ridge is chosen. */
 static const double ridge_share = 0.1;
@@ -57,28 +47,6 @@ typedef struct {
     size_t n_measured, wanted, available;
 } trainer;
 
-const char *cbe_optimizer_name(cbe_optimizer_kind kind)
-{
-    return optimizer_names[kind];
-}
-
-const char *cbe_lens_start_name(cbe_lens_start start)
-{
-    return start_names[start];
-}
-
-void cbe_lens_train_options_init(cbe_lens_train_options *options)
-{
-    *options = (cbe_lens_train_options){.momentum = CBE_MOMENTUM_DEFAULT,
-                                        .damping = 30,
-                                        .ridge = 1e-2,
-                                        .positions = 0.2,
-                                        .step_tokens = 256,
-                                        .held_out = 0.05,
-                                        .held_out_tokens = 512,
-                                        .checkpoint_steps = 20};
-}
-
 void cbe_lens_training_free(cbe_lens_training *training)
 {
     cbe_free(training->losses);
@@ -98,30 +66,10 @@ static cbe_rng stream(uint64_t seed, uint64_t use, uint64_t index)
 
 enum { USE_ORDER = 1, USE_POSITIONS, USE_POOL, USE_DRAWS };
 
-static cbe_status check_options(const cbe_lens_train_options *o, cbe_error *err)
-{
-    const struct {
-        bool right;
-        const char *what;
-    } checks[] = {
-        {o->rate >= 0 && isfinite(o->rate), "the rate must be a positive number"},
-        {o->momentum == CBE_MOMENTUM_DEFAULT || (o->momentum >= 0 && o->momentum < 1),
-         "the momentum must lie in 0 .. 1, below 1"},
-        {o->damping > 0 && isfinite(o->damping), "the damping must be a positive number"},
-        {o->ridge > 0 && isfinite(o->ridge), "the ridge must be a positive number"},
-        {o->positions > 0 && o->positions <= 1, "the share of positions must lie between 0 and 1"},
-        {o->step_tokens > 0, "a step needs positions"},
-        {o->held_out_tokens > 0, "held-out tokens are needed to measure by"},
-    };
-    for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)
-        if (!checks[i].right) return cbe_fail(err, CBE_ERR_ARG, -1, "%s", checks[i].what);
-    return CBE_OK;
-}
-
 /* Positions of a sequence that may be trained on: those with a next token, for ce. */
 static size_t usable_positions(const cbe_train_state *s)
 {
-    return s->context_length - (s->options->loss == CBE_OBJECTIVE_CE ? 1 : 0);
+    return s->context_length - (s->options->loss == CBE_LOSS_CE ? 1 : 0);
 }
 
 /* Positions taken of the first n sequences of the order. */
@@ -509,8 +457,7 @@ cbe_status cbe_lens_train(cbe_tuned_lens **out, cbe_lens_training *training, con
     cbe_status st;
     const cbe_model_config *config = cbe_model_get_config(model);
     cbe_lens_train_options own = *options; /* with what the defaults stand for */
-    if (own.rate == 0) own.rate = default_rates[own.optimizer];
-    if (own.momentum == CBE_MOMENTUM_DEFAULT) own.momentum = default_momenta[own.optimizer];
+    cbe_lens_train_options_complete(&own);
     cbe_train_state s = {.options = &own,
                          .model = model,
                          .decoder = cbe_model_decoder(model),
@@ -523,12 +470,12 @@ cbe_status cbe_lens_train(cbe_tuned_lens **out, cbe_lens_training *training, con
     trainer t = {.state = &s, .hooks = hooks};
     cbe_lens_training made = {0};
     size_t *held = NULL, n_held = 0;
-    if ((st = check_options(options, err)) != CBE_OK) return st;
+    if ((st = cbe_lens_train_options_check(options, err)) != CBE_OK) return st;
     if (options->start == CBE_START_GIVEN &&
         (st = cbe_tuned_lens_check(init, "the lens to begin with", s.n_layers, s.hidden_size,
                                    "the model", err)) != CBE_OK)
         return st;
-    if (options->loss == CBE_OBJECTIVE_CE && context_length < 2)
+    if (options->loss == CBE_LOSS_CE && context_length < 2)
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         "sequences of one token have no next token to predict");
     if ((st = split_text(&s, &held, &n_held, err)) != CBE_OK) goto done;

@@ -16,10 +16,12 @@
 
 #include "files/inputs.h"
 #include "lens/fit.h"
-#include "objective/objective.h"
+#include "lens/tuned_lens.h"
+#include "math/loss.h"
+#include "model/model.h"
 
 typedef enum {
-    CBE_OPTIMIZER_NATURAL = 0, /* sgd behind a preconditioner: see src/lens/lens_optimizer.h */
+    CBE_OPTIMIZER_NATURAL = 0, /* sgd behind a preconditioner: see src/lens/optimizer.h */
     CBE_OPTIMIZER_SGD,         /* Nesterov momentum */
     CBE_OPTIMIZER_ADAM,
     CBE_N_OPTIMIZERS
@@ -39,7 +41,7 @@ const char *cbe_lens_start_name(cbe_lens_start start);
 #define CBE_MOMENTUM_DEFAULT (-1.0)
 
 typedef struct {
-    cbe_objective_kind loss;
+    cbe_loss loss;
     cbe_lens_start start;
     cbe_optimizer_kind optimizer;
     /* of the first step; falls linearly to 0. 0: 0.1, 1.0 or 0.001 by optimizer */

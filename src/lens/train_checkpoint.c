@@ -82,7 +82,7 @@ static void describe(record *r, cbe_train_state *s)
     for (size_t i = 0; i < N_DIGESTS; i++) put(r, names[i], "%s", s->digests[i]);
     put(r, "version of cbe", "%s", CBE_VERSION);
     put(r, "context-length", "%zu", s->context_length);
-    put(r, "loss", "%s", cbe_objective_name(o->loss));
+    put(r, "loss", "%s", cbe_loss_name(o->loss));
     put(r, "start", "%s", cbe_lens_start_name(o->start));
     put(r, "optimizer", "%s", cbe_optimizer_name(o->optimizer));
     put(r, "rate", "%.17g", o->rate);

@@ -5,7 +5,7 @@
 
 #include "files/inputs.h"
 #include "lens/train.h"
-#include "lens/lens_optimizer.h"
+#include "lens/optimizer.h"
 #include "files/path.h"
 
 typedef struct {

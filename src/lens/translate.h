@@ -4,7 +4,11 @@
 
 #include <stddef.h>
 
-#include "objective/objective.h"
+/** The lens x_n = h_n + A h_n + b of a layer, read by the decoder. */
+typedef struct {
+    const float *weight; /* A (d, d), row-major; NULL: the logit lens, A = 0 and b = 0 */
+    const float *bias;   /* b (d); NULL: 0 */
+} cbe_translator;
 
 /** x = h + A h + b for n hidden states; x = h where the translator is the logit lens's.
  * @param hidden (n, d)  @param x [out] (n, d), other memory than hidden */

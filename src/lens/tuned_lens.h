@@ -16,7 +16,7 @@
 
 #include "model/decoder.h"
 #include "files/inputs.h"
-#include "objective/objective.h"
+#include "lens/translate.h"
 #include "cbe/status.h"
 
 /** Plain, readable and writable by all; owns its arrays. */

@@ -13,6 +13,7 @@
 #include "files/mapped_file.h"
 #include "formats/json_keys.h"
 #include "core/utf8.h"
+#include "core/utf8_replace.h"
 
 enum { MOST_LAYERS = 10000, MOST_HIDDEN_SIZE = 1 << 24 };
 

@@ -8,7 +8,7 @@
 #include "core/memory.h"
 #include "files/atomic_file.h"
 #include "files/path.h"
-#include "lens/lens_params.h"
+#include "lens/params.h"
 #include "lens/tuned_lens_config.h"
 
 static const char config_file[] = "config.json";

@@ -6,6 +6,13 @@
 
 #include "core/clones.h"
 
+const char *cbe_norm_name(cbe_norm norm)
+{
+    static const char *const names[] = {"rmsnorm", "layernorm"};
+    _Static_assert(sizeof names / sizeof *names == CBE_N_NORMS, "one name for each norm");
+    return names[norm];
+}
+
 CBE_CLONES static double sum_row(size_t d, const float *x)
 {
     double sum = 0;

@@ -7,7 +7,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "model/decoder.h"
+typedef enum {
+    CBE_NORM_RMS = 0, /* x / sqrt(mean(x^2) + eps) * gamma + beta; "rmsnorm" in files */
+    CBE_NORM_LAYER,   /* the same of x - mean(x); "layernorm" */
+    CBE_N_NORMS
+} cbe_norm;
+
+/** Name of a norm in files: "rmsnorm", "layernorm". */
+const char *cbe_norm_name(cbe_norm norm);
 
 /** out = norm(x) * gamma + beta for each row of d numbers; sums in float64 (a hidden state may have
  * entries in the thousands beside ordinary ones).

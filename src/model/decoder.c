@@ -12,22 +12,13 @@
 #include "math/gemm.h"
 #include "core/memory.h"
 #include "model/decode.h"
-#include "math/norm.h"
 #include "formats/read_tensor.h"
-
-static const char *const norm_names[] = {"rmsnorm", "layernorm"};
-_Static_assert(sizeof norm_names / sizeof *norm_names == CBE_N_NORMS, "one name for each norm");
-
-const char *cbe_norm_name(cbe_norm norm)
-{
-    return norm_names[norm];
-}
 
 static cbe_status read_norm(const cbe_safetensors *file, cbe_norm *out, cbe_error *err)
 {
     const char *name = cbe_safetensors_metadata(file, "norm");
     for (int i = 0; name && i < CBE_N_NORMS; i++)
-        if (strcmp(name, norm_names[i]) == 0) {
+        if (strcmp(name, cbe_norm_name((cbe_norm)i)) == 0) {
             *out = (cbe_norm)i;
             return CBE_OK;
         }

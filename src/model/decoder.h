@@ -10,12 +10,7 @@
 
 #include "cbe/cbe.h"
 #include "files/inputs.h"
-
-typedef enum {
-    CBE_NORM_RMS = 0, /* x / sqrt(mean(x^2) + eps) * gamma + beta; "rmsnorm" in files */
-    CBE_NORM_LAYER,   /* the same of x - mean(x); "layernorm" */
-    CBE_N_NORMS
-} cbe_norm;
+#include "math/norm.h"
 
 /** Plain, readable by all of the library; owns its arrays. */
 struct cbe_decoder {
@@ -28,9 +23,6 @@ struct cbe_decoder {
     float *unembedding;   /* W (V, d) */
     float *bias;          /* (V); NULL: zero */
 };
-
-/** Name of a norm in files: "rmsnorm", "layernorm". */
-const char *cbe_norm_name(cbe_norm norm);
 
 /** cbe_decoder_load (cbe/cbe.h), with the file added to the inputs of a run (NULL: not wanted). */
 cbe_status cbe_decoder_read(cbe_decoder **out, const char *path, cbe_inputs *inputs,

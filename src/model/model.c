@@ -7,7 +7,6 @@
 #include "core/fail.h"
 #include "core/memory.h"
 #include "files/mapped_file.h"
-#include "files/path.h"
 #include "model/private.h"
 #include "model/source.h"
 #include "model/weights.h"
@@ -108,19 +107,4 @@ const cbe_model_config *cbe_model_get_config(const cbe_model *model)
 const cbe_decoder *cbe_model_decoder(const cbe_model *model)
 {
     return model->decoder;
-}
-
-cbe_status cbe_model_tokenizer(cbe_tokenizer **out, const char *path, cbe_inputs *inputs,
-                               cbe_error *err)
-{
-    cbe_path_kind kind;
-    cbe_status st = cbe_path_look(path, &kind, err);
-    if (st != CBE_OK) return st;
-    if (kind == CBE_PATH_FOLDER) return cbe_tokenizer_from_folder(out, path, inputs, err);
-    cbe_gguf *file = NULL;
-    st = cbe_gguf_open(&file, path, err);
-    if (st == CBE_OK) st = cbe_gguf_note(file, inputs, err);
-    if (st == CBE_OK) st = cbe_tokenizer_from_gguf(out, file, err);
-    cbe_gguf_close(file);
-    return st;
 }

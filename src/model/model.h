@@ -14,7 +14,6 @@
 #include "model/decoder.h"
 #include "files/inputs.h"
 #include "cbe/status.h"
-#include "text/tokenizer.h"
 
 typedef struct cbe_model cbe_model;
 
@@ -59,11 +58,6 @@ cbe_status cbe_model_read_config(cbe_model_config *out, size_t *file_bytes, cons
 const cbe_model_config *cbe_model_get_config(const cbe_model *model); /* borrowed */
 /** Final norm and unembedding; borrowed until close. */
 const cbe_decoder *cbe_model_decoder(const cbe_model *model);
-/** The model's own tokenizer, to cbe_tokenizer_free. CBE_ERR_UNSUPPORTED when it is of a kind
- * that we do not read: ids can be given instead (--tokens).
- * @param inputs  files that are read are added to; NULL: not wanted */
-cbe_status cbe_model_tokenizer(cbe_tokenizer **out, const char *path, cbe_inputs *inputs,
-                               cbe_error *err);
 
 /** Receives logits (n_tokens, V) of the tokens first .. first + n_tokens - 1, in order. Anything
  * but CBE_OK ends the forward pass with that status. */

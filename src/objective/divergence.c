@@ -36,7 +36,7 @@ enum {
 
 struct cbe_divergence {
     const cbe_decoder *decoder;
-    cbe_objective_kind kind;
+    cbe_loss kind;
     bool capped, keeps_e, keeps_clean; /* keeps_e: kl without a cap; keeps_clean: kl with one */
     size_t n_rows, thread_floats;
     int n_threads;
@@ -70,7 +70,7 @@ static void list_arrays(cbe_divergence *o, cbe_array list[N_ARRAYS])
 {
     const size_t d = o->decoder->hidden_size, n = o->n_rows;
     const cbe_array arrays[N_ARRAYS] = {
-        {&o->labels, o->kind == CBE_OBJECTIVE_CE ? n : 0, sizeof(int64_t), "labels"},
+        {&o->labels, o->kind == CBE_LOSS_CE ? n : 0, sizeof(int64_t), "labels"},
         {&o->e, o->keeps_e ? cbe_times(n, d, 1) : 0, sizeof(float), "expected unembedding"},
         {&o->clean, o->keeps_clean ? cbe_times(n, d, 1) : 0, sizeof(float), "clean states"},
         {&o->base, n, sizeof(double), "clean distributions"},
@@ -80,10 +80,9 @@ static void list_arrays(cbe_divergence *o, cbe_array list[N_ARRAYS])
     memcpy(list, arrays, sizeof arrays);
 }
 
-static void describe(cbe_divergence *o, const cbe_decoder *decoder, cbe_objective_kind kind,
-                     size_t n_rows)
+static void describe(cbe_divergence *o, const cbe_decoder *decoder, cbe_loss kind, size_t n_rows)
 {
-    const bool capped = decoder->logit_softcap > 0, kl = kind == CBE_OBJECTIVE_KL;
+    const bool capped = decoder->logit_softcap > 0, kl = kind == CBE_LOSS_KL;
     *o = (cbe_divergence){.decoder = decoder,
                           .kind = kind,
                           .capped = capped,
@@ -108,7 +107,7 @@ static room room_of(const cbe_divergence *o, size_t thread)
     return r;
 }
 
-size_t cbe_divergence_bytes(const cbe_decoder *decoder, cbe_objective_kind kind, size_t n_rows)
+size_t cbe_divergence_bytes(const cbe_decoder *decoder, cbe_loss kind, size_t n_rows)
 {
     cbe_divergence o;
     cbe_array list[N_ARRAYS];
@@ -117,9 +116,8 @@ size_t cbe_divergence_bytes(const cbe_decoder *decoder, cbe_objective_kind kind,
     return cbe_arrays_bytes(N_ARRAYS, list, sizeof o);
 }
 
-cbe_status cbe_divergence_create(cbe_divergence **out, const cbe_decoder *decoder,
-                                 cbe_objective_kind kind, size_t n_rows, const int64_t *labels,
-                                 cbe_error *err)
+cbe_status cbe_divergence_create(cbe_divergence **out, const cbe_decoder *decoder, cbe_loss kind,
+                                 size_t n_rows, const int64_t *labels, cbe_error *err)
 {
     cbe_divergence *o = cbe_alloc_zero(1, sizeof *o, "divergence", err);
     if (!o) return CBE_ERR_NOMEM;
@@ -344,7 +342,7 @@ static void panel_clean(cbe_divergence *o, size_t n, const cbe_divergence_item *
         const size_t row = items[r].row;
         const double lse = (double)sums[r].top + log(sums[r].sum);
         o->base[row] = -lse;
-        if (o->kind == CBE_OBJECTIVE_CE) o->base[row] += sums[r].label_logit;
+        if (o->kind == CBE_LOSS_CE) o->base[row] += sums[r].label_logit;
         if (o->keeps_clean) memcpy(o->clean + row * d, w->y + r * d, d * sizeof(float));
         if (!o->keeps_e) continue;
         cbe_scale_row(d, (float)(1 / sums[r].sum), w->grad + r * d, o->e + row * d);
@@ -384,7 +382,7 @@ static void panel_eval(const cbe_divergence *o, size_t n, const cbe_divergence_i
         if (measures)
             measures[r] = (cbe_divergence_measure){
                 sums[r].label < 0 ? NAN : lse - sums[r].label_logit, sums[r].top_token};
-        if (o->kind == CBE_OBJECTIVE_CE)
+        if (o->kind == CBE_LOSS_CE)
             energy[r] -= sums[r].label_logit;
         else if (o->keeps_e)
             energy[r] -= dot(d, o->e + row * d, w->y + r * d);

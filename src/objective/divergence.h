@@ -25,13 +25,12 @@
 typedef struct cbe_divergence cbe_divergence;
 
 /** Bytes that cbe_divergence_create allocates; SIZE_MAX when that overflows. */
-size_t cbe_divergence_bytes(const cbe_decoder *decoder, cbe_objective_kind kind, size_t n_rows);
+size_t cbe_divergence_bytes(const cbe_decoder *decoder, cbe_loss kind, size_t n_rows);
 /** For n_rows tokens that have an energy. The decoder is borrowed until free.
  * @param labels (n_rows), below the vocabulary size; ce only. Copied
  * @return CBE_OK, CBE_ERR_NOMEM */
-cbe_status cbe_divergence_create(cbe_divergence **out, const cbe_decoder *decoder,
-                                 cbe_objective_kind kind, size_t n_rows, const int64_t *labels,
-                                 cbe_error *err);
+cbe_status cbe_divergence_create(cbe_divergence **out, const cbe_decoder *decoder, cbe_loss kind,
+                                 size_t n_rows, const int64_t *labels, cbe_error *err);
 void cbe_divergence_free(cbe_divergence *divergence); /* NULL is allowed */
 
 /** From here on products with the unembedding are made by bf16 where it has parts (math/bf16.h),

@@ -89,13 +89,6 @@ const char *cbe_precision_name(cbe_precision precision)
     return names[precision];
 }
 
-const char *cbe_objective_name(cbe_objective_kind kind)
-{
-    static const char *const names[] = {"kl", "ce"};
-    _Static_assert(sizeof names / sizeof *names == CBE_N_OBJECTIVES, "one name for each objective");
-    return names[kind];
-}
-
 const char *cbe_logit_storage_name(cbe_logit_storage storage)
 {
     static const char *const names[] = {"float32", "float16", "recomputed"};

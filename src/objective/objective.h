@@ -17,6 +17,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lens/translate.h"
+#include "math/loss.h"
 #include "model/decoder.h"
 #include "processes/processes.h"
 #include "cbe/status.h"
@@ -31,8 +33,6 @@ typedef enum {
     CBE_N_ABLATIONS
 } cbe_ablation;
 
-typedef enum { CBE_OBJECTIVE_KL = 0, CBE_OBJECTIVE_CE, CBE_N_OBJECTIVES } cbe_objective_kind;
-
 /** How products with a model's weights are made. Those of bfloat16 are for CPUs that multiply it
  * (math/bf16.h says what one and three parts are). */
 typedef enum {
@@ -46,9 +46,8 @@ typedef enum {
 /** "float32", "bf16x3", "bf16". */
 const char *cbe_precision_name(cbe_precision precision);
 
-/** Names as on the command line: "mean", "resample", "zero", "optimal"; "kl", "ce". */
+/** The name on the command line: "mean", "resample", "zero", "optimal". */
 const char *cbe_ablation_name(cbe_ablation ablation);
-const char *cbe_objective_name(cbe_objective_kind kind);
 
 typedef struct cbe_objective cbe_objective;
 
@@ -99,12 +98,6 @@ cbe_status cbe_objective_eval_constant(cbe_objective *objective, size_t m, const
                                        const double *constant, double *energy, double *slope,
                                        double *grad, double *per_token, cbe_error *err);
 
-/** The lens x_n = h_n + A h_n + b of a layer, read by the decoder. */
-typedef struct {
-    const float *weight; /* A (d, d), row-major; NULL: the logit lens, A = 0 and b = 0 */
-    const float *bias;   /* b (d); NULL: 0 */
-} cbe_translator;
-
 /** How the logits Z (N, V) of a layer are kept. */
 typedef enum {
     CBE_LOGITS_FLOAT32 = 0, /* 4 bytes for each token and vocabulary entry */
@@ -119,7 +112,7 @@ const char *cbe_logit_storage_name(cbe_logit_storage storage);
 typedef struct {
     size_t n_tokens; /* N, of every layer that will be set */
     cbe_ablation ablation;
-    cbe_objective_kind kind;
+    cbe_loss kind;
     const int64_t *derangement; /* (N), a permutation without fixed points; resample only. Copied */
     const int64_t *labels;      /* (N), the next token or -1; ce only. Copied */
     size_t max_batch;           /* 0: 8 */

@@ -19,6 +19,7 @@
 #include "report/axis.h"
 #include "core/byte_buffer.h"
 #include "core/utf8.h"
+#include "core/utf8_replace.h"
 
 enum {
     WIDTH = 760,

@@ -25,7 +25,7 @@ _Static_assert(sizeof cbe_lens_format_choices / sizeof *cbe_lens_format_choices 
                "in the order of the enum");
 _Static_assert(sizeof cbe_ablation_choices / sizeof *cbe_ablation_choices == CBE_N_ABLATIONS + 1,
                "in the order of the enum");
-_Static_assert(sizeof cbe_objective_choices / sizeof *cbe_objective_choices == CBE_N_OBJECTIVES + 1,
+_Static_assert(sizeof cbe_objective_choices / sizeof *cbe_objective_choices == CBE_N_LOSSES + 1,
                "in the order of the enum");
 _Static_assert(sizeof cbe_site_choices / sizeof *cbe_site_choices == CBE_N_SITES + 1,
                "in the order of the enum");
@@ -486,7 +486,7 @@ cbe_status cbe_run_inputs_open(cbe_run_inputs *in, const cbe_run_settings *run, 
     cbe_tokens_free(&tokens);
     if (st != CBE_OK) return st;
     o->ablation = (cbe_ablation)run->ablation;
-    o->objective = (cbe_objective_kind)run->objective;
+    o->objective = (cbe_loss)run->objective;
     o->model = lens.kind == CBE_READ_MODEL ? in->model : NULL;
     o->precision = (cbe_precision)run->precision;
     o->lens = in->lens;

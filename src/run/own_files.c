@@ -9,7 +9,7 @@
 #include "formats/json_memory.h"
 #include "files/mapped_file.h"
 #include "files/path.h"
-#include "lens/lens_params.h"
+#include "lens/params.h"
 #include "lens/tuned_lens_config.h"
 
 /* How a file is known again. */

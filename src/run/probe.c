@@ -92,7 +92,7 @@ static cbe_status declare(cbe_safetensors_writer **out, const char *path, const 
         char skip[24];
         snprintf(skip, sizeof skip, "%zu", in->options.skip_positions);
         const char *metadata[] = {"ablation",       cbe_ablation_name(in->options.ablation),
-                                  "objective",      cbe_objective_name(in->options.objective),
+                                  "objective",      cbe_loss_name(in->options.objective),
                                   "site",           cbe_site_name(in->options.site),
                                   "skip_positions", skip};
         st = cbe_safetensors_writer_create(out, path, n, specs, 4, metadata, err);

@@ -8,6 +8,7 @@
 #include "core/memory.h"
 #include "core/byte_buffer.h"
 #include "core/utf8.h"
+#include "core/utf8_replace.h"
 
 enum { MAX_STEPS = 16, BYTE_TOKEN_SIZE = 6 /* "<0x0A>" */ };
 

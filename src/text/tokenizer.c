@@ -13,6 +13,7 @@
 #include "core/memory.h"
 #include "text/tokenizer_private.h"
 #include "core/utf8.h"
+#include "core/utf8_replace.h"
 
 void cbe_tokenizer_free(cbe_tokenizer *tokenizer)
 {

@@ -33,6 +33,11 @@ cbe_status cbe_tokenizer_from_json(cbe_tokenizer **out, const char *path, cbe_in
  * @param inputs  files that are read are added to, as CBE_INPUT_MODEL_BESIDE; NULL: not wanted */
 cbe_status cbe_tokenizer_from_folder(cbe_tokenizer **out, const char *folder, cbe_inputs *inputs,
                                      cbe_error *err);
+/** The tokenizer of a model: a GGUF file, or a Hugging Face folder.
+ * @param inputs  files that are read are added to; NULL: not wanted
+ * @return as above; for CBE_ERR_UNSUPPORTED, ids can be given instead (--tokens) */
+cbe_status cbe_tokenizer_open(cbe_tokenizer **out, const char *path, cbe_inputs *inputs,
+                              cbe_error *err);
 void cbe_tokenizer_free(cbe_tokenizer *tokenizer); /* NULL is allowed */
 
 size_t cbe_tokenizer_vocab_size(const cbe_tokenizer *tokenizer);

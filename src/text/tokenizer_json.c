@@ -1,10 +1,5 @@
-/*
- * tokenizer_json.c - the tokenizer of a Hugging Face folder: tokenizer.json, and what other files
- * of the folder say of the tokens that begin and end a text.
- */
-#include <errno.h>
+/* tokenizer_json.c - a tokenizer from a tokenizer.json. */
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "core/fail.h"
@@ -28,7 +23,7 @@ typedef struct {
     int64_t *kinds;
 } source;
 
-static cbe_status load_json(json_t **out, const char *path, cbe_inputs *inputs, cbe_error *err)
+cbe_status cbe_json_load(json_t **out, const char *path, cbe_inputs *inputs, cbe_error *err)
 {
     cbe_mapped_file file = {0};
     cbe_status st = cbe_mapped_file_open(&file, path, err);
@@ -45,8 +40,7 @@ static cbe_status load_json(json_t **out, const char *path, cbe_inputs *inputs, 
     return st;
 }
 
-/* An id of the file; -1 when it is none that can be. */
-static int64_t id_of(const json_t *value)
+int64_t cbe_json_id(const json_t *value)
 {
     const json_int_t id = json_integer_value(value);
     return json_is_integer(value) && id >= 0 && id < INT32_MAX ? (int64_t)id : -1;
@@ -81,14 +75,14 @@ static cbe_status count_tokens(source *s, cbe_error *err)
         json_t *entries = json_object_get(s->model, "vocab");
         json_object_foreach(entries, token, id)
         {
-            if ((st = raise_size(s, id_of(id), token, err)) != CBE_OK) return st;
+            if ((st = raise_size(s, cbe_json_id(id), token, err)) != CBE_OK) return st;
         }
     }
     for (size_t i = 0; i < json_array_size(s->added) && st == CBE_OK; i++) {
         const json_t *token = json_array_get(s->added, i);
         const char *content = json_string_value(json_object_get(token, "content"));
         if (!content) return cbe_json_wrong(s->path, "an added token has no content", err);
-        st = raise_size(s, id_of(json_object_get(token, "id")), content, err);
+        st = raise_size(s, cbe_json_id(json_object_get(token, "id")), content, err);
     }
     if (st == CBE_OK && s->n_tokens > named + MAX_GAPS)
         return cbe_fail(err, CBE_ERR_FORMAT, -1,
@@ -132,7 +126,8 @@ static cbe_status gather_tokens(source *s, cbe_error *err)
         json_t *id;
         json_object_foreach(vocab, token, id)
         {
-            st = put_token(s, id_of(id), (cbe_span){token, strlen(token)}, CBE_TOKEN_NORMAL, err);
+            st = put_token(s, cbe_json_id(id), (cbe_span){token, strlen(token)}, CBE_TOKEN_NORMAL,
+                           err);
             if (st != CBE_OK) return st;
         }
     }
@@ -142,7 +137,7 @@ static cbe_status gather_tokens(source *s, cbe_error *err)
         cbe_json_span(token, "content", &content);
         const int64_t kind =
             cbe_json_flag(token, "special", false) ? CBE_TOKEN_CONTROL : CBE_TOKEN_USER_DEFINED;
-        st = put_token(s, id_of(json_object_get(token, "id")), content, kind, err);
+        st = put_token(s, cbe_json_id(json_object_get(token, "id")), content, kind, err);
     }
     return st;
 }
@@ -155,7 +150,7 @@ static cbe_status read_unknown(const source *s, const cbe_vocabulary *vocabulary
     *id = -1;
     if (!value || json_is_null(value)) return CBE_OK;
     if (s->unigram) {
-        *id = id_of(value);
+        *id = cbe_json_id(value);
         if (*id >= (int64_t)s->n_tokens) *id = -1;
     } else if (json_is_string(value)) {
         *id = cbe_vocabulary_find(vocabulary, json_string_value(value), json_string_length(value));
@@ -292,7 +287,7 @@ static cbe_status make_added(cbe_tokenizer *made, const source *s, cbe_error *er
     if (!raw || !normalised || !made->texts) st = CBE_ERR_NOMEM;
     for (size_t i = 0; i < n && st == CBE_OK; i++) {
         const json_t *value = json_array_get(s->added, i);
-        const int64_t id = id_of(json_object_get(value, "id"));
+        const int64_t id = cbe_json_id(json_object_get(value, "id"));
         cbe_added_token token = {
             .text = cbe_vocabulary_bytes(made->vocabulary, (size_t)id),
             .id = id,
@@ -330,7 +325,7 @@ static cbe_status push_special(const cbe_tokenizer *made, const source *s, const
         return cbe_json_wrong(s->path, "the template names a special token that it does not list",
                               err);
     for (size_t i = 0; i < json_array_size(ids) && st == CBE_OK; i++) {
-        const int64_t id = id_of(json_array_get(ids, i));
+        const int64_t id = cbe_json_id(json_array_get(ids, i));
         if (id < 0 || (size_t)id >= cbe_vocabulary_size(made->vocabulary))
             return cbe_json_wrong(s->path, "the template names an id that is not in the vocabulary",
                                   err);
@@ -363,7 +358,7 @@ static cbe_status read_template(cbe_tokenizer *made, const source *s, const json
 static cbe_status push_pair(const cbe_tokenizer *made, const source *s, const json_t *pair,
                             cbe_id_list *list, cbe_error *err)
 {
-    const int64_t id = id_of(json_array_get(pair, 1));
+    const int64_t id = cbe_json_id(json_array_get(pair, 1));
     if (id < 0 || (size_t)id >= cbe_vocabulary_size(made->vocabulary))
         return cbe_json_wrong(s->path,
                               "the post_processor names an id that is not in the vocabulary", err);
@@ -397,7 +392,7 @@ cbe_status cbe_tokenizer_from_json(cbe_tokenizer **out, const char *path, cbe_in
     source s = {.path = path};
     json_t *root = NULL;
     cbe_tokenizer *made = NULL;
-    cbe_status st = load_json(&root, path, inputs, err);
+    cbe_status st = cbe_json_load(&root, path, inputs, err);
     if (st != CBE_OK) return st;
     if (!(made = cbe_alloc_zero(1, sizeof *made, "tokenizer", err))) {
         st = CBE_ERR_NOMEM;
@@ -430,89 +425,5 @@ done:
     cbe_free(s.tokens);
     cbe_free(s.kinds);
     json_decref(root);
-    return st;
-}
-
-/* Id of a token that a file names, as a string or as an object with its content; -1 when it is not
- * known. */
-static int64_t named_id(const cbe_tokenizer *tokenizer, const json_t *value)
-{
-    if (json_is_object(value)) value = json_object_get(value, "content");
-    if (!json_is_string(value)) return -1;
-    const char *text = json_string_value(value);
-    const size_t length = json_string_length(value), n = cbe_vocabulary_size(tokenizer->vocabulary);
-    for (int list = 0; list < 2; list++) {
-        const cbe_added_tokens *added = list ? &tokenizer->normalised : &tokenizer->added;
-        for (size_t i = 0; i < added->n_tokens; i++)
-            if (added->tokens[i].text.length == length &&
-                memcmp(added->tokens[i].text.data, text, length) == 0)
-                return added->tokens[i].id;
-    }
-    const int64_t id = cbe_vocabulary_find(tokenizer->vocabulary, text, length);
-    return id < (int64_t)n ? id : -1;
-}
-
-/* An id of config.json, or the first of several. */
-static int64_t numbered_id(const cbe_tokenizer *tokenizer, const json_t *value)
-{
-    const int64_t id = id_of(json_is_array(value) ? json_array_get(value, 0) : value);
-    return id < (int64_t)cbe_vocabulary_size(tokenizer->vocabulary) ? id : -1;
-}
-
-/* What one more file of the folder says of the ends, where none before it did; a file that is not
- * there says nothing. */
-static cbe_status read_ends(cbe_tokenizer *made, const char *folder, const char *name,
-                            cbe_inputs *inputs, cbe_error *err)
-{
-    cbe_error unread;
-    json_t *root = NULL;
-    const size_t size = strlen(folder) + strlen(name) + 2;
-    char *path = cbe_alloc(size, 1, "path", err);
-    if (!path) return CBE_ERR_NOMEM;
-    snprintf(path, size, "%s/%s", folder, name);
-    cbe_status st = load_json(&root, path, inputs, &unread);
-    cbe_free(path);
-    if (st == CBE_ERR_IO) return CBE_OK;
-    if (st != CBE_OK) {
-        if (err) *err = unread;
-        return st;
-    }
-    if (made->bos < 0) made->bos = named_id(made, json_object_get(root, "bos_token"));
-    if (made->bos < 0) made->bos = numbered_id(made, json_object_get(root, "bos_token_id"));
-    if (made->eos < 0) made->eos = named_id(made, json_object_get(root, "eos_token"));
-    if (made->eos < 0) made->eos = numbered_id(made, json_object_get(root, "eos_token_id"));
-    json_decref(root);
-    return CBE_OK;
-}
-
-cbe_status cbe_tokenizer_from_folder(cbe_tokenizer **out, const char *folder, cbe_inputs *inputs,
-                                     cbe_error *err)
-{
-    static const char *const others[] = {"tokenizer_config.json", "special_tokens_map.json",
-                                         "config.json"};
-    const size_t size = strlen(folder) + sizeof "/tokenizer.json";
-    cbe_tokenizer *made = NULL;
-    char *path = cbe_alloc(size, 1, "path", err);
-    if (!path) return CBE_ERR_NOMEM;
-    snprintf(path, size, "%s/tokenizer.json", folder);
-    FILE *file = fopen(path, "rb");
-    cbe_status st = CBE_OK;
-    if (file)
-        fclose(file);
-    else
-        st = cbe_fail(
-            err, cbe_status_of_errno(errno), -1,
-            "%s: cannot be opened (%s); save the tokenizer with transformers (AutoTokenizer, "
-            "save_pretrained), or "
-            "give token ids with " CBE_OPTION("tokens") " IDS.safetensors",
-            path, strerror(errno));
-    if (st == CBE_OK) st = cbe_tokenizer_from_json(&made, path, inputs, err);
-    for (size_t i = 0; i < sizeof others / sizeof *others && st == CBE_OK; i++)
-        st = read_ends(made, folder, others[i], inputs, err);
-    cbe_free(path);
-    if (st == CBE_OK)
-        *out = made;
-    else
-        cbe_tokenizer_free(made);
     return st;
 }

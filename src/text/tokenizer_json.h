@@ -10,6 +10,15 @@
 cbe_status cbe_json_wrong(const char *path, const char *what, cbe_error *err);
 cbe_status cbe_json_not_read(const char *path, const char *what, const char *kind, cbe_error *err);
 
+/** Reads a JSON file of a model's folder.
+ * @param out    [out] to json_decref
+ * @param inputs the file is added to, as CBE_INPUT_MODEL_BESIDE; NULL: not wanted
+ * @return CBE_OK, CBE_ERR_IO, CBE_ERR_FORMAT, CBE_ERR_NOMEM */
+cbe_status cbe_json_load(json_t **out, const char *path, cbe_inputs *inputs, cbe_error *err);
+
+/** The id of a token; -1 when the value is none that can be. */
+int64_t cbe_json_id(const json_t *value);
+
 /** Value of "type"; "" when there is none. */
 const char *cbe_json_type(const json_t *value);
 /** A string of an object as a span, borrowed; false when it is not there. */

@@ -158,16 +158,16 @@ static void check_all(const cbe_processes *all, bool whole_model, const char *na
     problem p;
     open_problem(&p, name);
     for (int a = 0; a < CBE_N_ABLATIONS; a++)
-        for (int kind = 0; kind < CBE_N_OBJECTIVES; kind++)
+        for (int kind = 0; kind < CBE_N_LOSSES; kind++)
             for (size_t skip = 0; skip < 2; skip++) {
                 cbe_extraction_options options;
                 char what[120];
                 snprintf(what, sizeof what, "%s, %s, %s, %s, skip %zu", name,
                          whole_model ? "model" : "lens", ablations[a],
-                         cbe_objective_name((cbe_objective_kind)kind), skip);
+                         cbe_loss_name((cbe_loss)kind), skip);
                 cbe_extraction_options_init(&options);
                 options.ablation = (cbe_ablation)a;
-                options.objective = (cbe_objective_kind)kind;
+                options.objective = (cbe_loss)kind;
                 options.model = whole_model ? p.model : NULL;
                 options.skip_positions = skip;
                 options.held_out = skip ? 0.3 : 0;

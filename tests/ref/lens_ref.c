@@ -118,7 +118,7 @@ double cbe_lens_energy_ref(const cbe_decoder *decoder, const cbe_lens_options *o
     double total = 0;
     size_t counted = 0;
     for (size_t i = 0; i < n; i++) {
-        const int64_t label = options->kind == CBE_OBJECTIVE_CE ? options->labels[i] : 0;
+        const int64_t label = options->kind == CBE_LOSS_CE ? options->labels[i] : 0;
         if (label < 0) continue;
         double c = -constant;
         for (size_t k = 0; k < d; k++) {
@@ -135,7 +135,7 @@ double cbe_lens_energy_ref(const cbe_decoder *decoder, const cbe_lens_options *o
         forward(decoder, translator, h, &f);
         log_softmax(vocab, f.logits, log_q);
         double energy = 0;
-        if (options->kind == CBE_OBJECTIVE_CE)
+        if (options->kind == CBE_LOSS_CE)
             energy = log_p[label] - log_q[label];
         else
             for (size_t j = 0; j < vocab; j++) energy += exp(log_p[j]) * (log_p[j] - log_q[j]);
@@ -146,7 +146,7 @@ double cbe_lens_energy_ref(const cbe_decoder *decoder, const cbe_lens_options *o
         for (size_t j = 0; j < vocab; j++)
             grad_logits[j] =
                 exp(log_q[j]) -
-                (options->kind == CBE_OBJECTIVE_CE ? (double)(j == (size_t)label) : exp(log_p[j]));
+                (options->kind == CBE_LOSS_CE ? (double)(j == (size_t)label) : exp(log_p[j]));
         backward(decoder, translator, &f, grad_logits, grad_h);
         /* h' = h - (delta . v) v */
         double along = 0;

@@ -78,10 +78,10 @@ double cbe_model_energy_ref(const cbe_model *model, const cbe_model_objective_op
     double *clean_logits = run(model, o, first, hidden), *logits = run(model, o, first, ablated);
     for (size_t i = 0; i < n; i++) {
         if ((o->held_out && o->held_out[i]) != which) continue;
-        if (o->kind == CBE_OBJECTIVE_CE && o->labels[i] < 0) continue;
+        if (o->kind == CBE_LOSS_CE && o->labels[i] < 0) continue;
         const double energy =
             divergence(vocab, clean_logits + AT(i) * vocab, logits + AT(i) * vocab,
-                       o->kind == CBE_OBJECTIVE_CE ? o->labels[i] : -1);
+                       o->kind == CBE_LOSS_CE ? o->labels[i] : -1);
         if (per_token) per_token[n_rows] = energy;
         n_rows++;
         counted++;

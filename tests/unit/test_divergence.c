@@ -18,7 +18,7 @@ static cbe_error err;
 
 typedef struct {
     cbe_decoder decoder;
-    cbe_objective_kind kind;
+    cbe_loss kind;
     int64_t labels[ROWS];
     float *clean, *ablated; /* (ROWS, D) */
 } problem;
@@ -34,8 +34,7 @@ static float *random_floats(size_t n, uint64_t seed, double scale)
 
 /* sharp: logits of hundreds, so that the largest rises by more than exp can bear from chunk to
  * chunk. */
-static void make(problem *p, cbe_norm norm, double cap, bool bias, cbe_objective_kind kind,
-                 bool sharp)
+static void make(problem *p, cbe_norm norm, double cap, bool bias, cbe_loss kind, bool sharp)
 {
     *p = (problem){.kind = kind,
                    .decoder = {.hidden_size = D,
@@ -87,7 +86,7 @@ static double plain(const problem *p, size_t row, const double *ablated)
     for (size_t k = 0; k < D; k++) clean[k] = (double)p->clean[row * D + k];
     log_probs(&p->decoder, clean, log_p);
     log_probs(&p->decoder, ablated, log_q);
-    if (p->kind == CBE_OBJECTIVE_CE) return log_p[p->labels[row]] - log_q[p->labels[row]];
+    if (p->kind == CBE_LOSS_CE) return log_p[p->labels[row]] - log_q[p->labels[row]];
     for (size_t t = 0; t < V; t++) sum += exp(log_p[t]) * (log_p[t] - log_q[t]);
     return sum;
 }
@@ -107,7 +106,7 @@ static void evaluate(const problem *p, double *energy, float *grad)
     cbe_divergence_free(o);
 }
 
-static void compare(cbe_norm norm, double cap, bool bias, cbe_objective_kind kind, bool sharp)
+static void compare(cbe_norm norm, double cap, bool bias, cbe_loss kind, bool sharp)
 {
     problem p;
     make(&p, norm, cap, bias, kind, sharp);
@@ -149,19 +148,19 @@ static void compare(cbe_norm norm, double cap, bool bias, cbe_objective_kind kin
 static void divergence__matches_its_definition(void **state)
 {
     (void)state;
-    for (int kind = 0; kind < CBE_N_OBJECTIVES; kind++) {
-        compare(CBE_NORM_RMS, 0, false, (cbe_objective_kind)kind, false);
-        compare(CBE_NORM_LAYER, 0, true, (cbe_objective_kind)kind, false);
-        compare(CBE_NORM_RMS, 6, false, (cbe_objective_kind)kind, false);
-        compare(CBE_NORM_LAYER, 3, true, (cbe_objective_kind)kind, false);
+    for (int kind = 0; kind < CBE_N_LOSSES; kind++) {
+        compare(CBE_NORM_RMS, 0, false, (cbe_loss)kind, false);
+        compare(CBE_NORM_LAYER, 0, true, (cbe_loss)kind, false);
+        compare(CBE_NORM_RMS, 6, false, (cbe_loss)kind, false);
+        compare(CBE_NORM_LAYER, 3, true, (cbe_loss)kind, false);
     }
 }
 
 static void divergence__bears_logits_of_hundreds(void **state)
 {
     (void)state;
-    compare(CBE_NORM_RMS, 0, false, CBE_OBJECTIVE_KL, true);
-    compare(CBE_NORM_RMS, 0, true, CBE_OBJECTIVE_CE, true);
+    compare(CBE_NORM_RMS, 0, false, CBE_LOSS_KL, true);
+    compare(CBE_NORM_RMS, 0, true, CBE_LOSS_CE, true);
 }
 
 /* Energies stay what they are; cross-entropies and tokens on top are those of the definition. */
@@ -172,7 +171,7 @@ static void divergence__measures_rows(void **state)
     static cbe_divergence_measure measures[ROWS];
     for (int capped = 0; capped < 2; capped++) {
         problem p;
-        make(&p, CBE_NORM_LAYER, capped ? 6 : 0, true, CBE_OBJECTIVE_KL, false);
+        make(&p, CBE_NORM_LAYER, capped ? 6 : 0, true, CBE_LOSS_KL, false);
         double *energy = malloc(2 * ROWS * sizeof *energy), *alone = energy + ROWS;
         cbe_divergence *o = NULL;
         cbe_divergence_item items[ROWS];
@@ -220,7 +219,7 @@ static void divergence__of_the_same_states_is_nothing(void **state)
     (void)state;
     for (int capped = 0; capped < 2; capped++) {
         problem p;
-        make(&p, CBE_NORM_RMS, capped ? 6 : 0, false, CBE_OBJECTIVE_KL, false);
+        make(&p, CBE_NORM_RMS, capped ? 6 : 0, false, CBE_LOSS_KL, false);
         double *energy = malloc(ROWS * sizeof *energy);
         assert_non_null(energy);
         memcpy(p.ablated, p.clean, ROWS * D * sizeof *p.clean);
@@ -235,7 +234,7 @@ static void divergence__has_the_same_bits_for_any_number_of_threads(void **state
 {
     (void)state;
     problem p;
-    make(&p, CBE_NORM_RMS, 0, false, CBE_OBJECTIVE_KL, false);
+    make(&p, CBE_NORM_RMS, 0, false, CBE_LOSS_KL, false);
     double *energy = malloc(2 * ROWS * sizeof *energy);
     float *grad = malloc(2 * ROWS * D * sizeof *grad);
     assert_true(energy && grad);
@@ -256,7 +255,7 @@ static void divergence__names_a_row_that_is_not_finite(void **state)
 {
     (void)state;
     problem p;
-    make(&p, CBE_NORM_RMS, 0, false, CBE_OBJECTIVE_KL, false);
+    make(&p, CBE_NORM_RMS, 0, false, CBE_LOSS_KL, false);
     p.decoder.unembedding[3000 * D] = INFINITY;
     cbe_divergence *o = NULL;
     cbe_divergence_item items[ROWS];

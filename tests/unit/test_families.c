@@ -262,7 +262,7 @@ static void decoder__stands_for_a_missing_final_norm(void **state)
     assert_memory_equal(hidden, normed, TOKENS * d * sizeof *hidden);
     for (size_t i = 0; i < d; i++) v[i] = 0.3 * cos((double)i);
     const cbe_lens_options options = {
-        .n_tokens = TOKENS, .ablation = CBE_ABLATE_MEAN, .kind = CBE_OBJECTIVE_KL, .max_batch = 1};
+        .n_tokens = TOKENS, .ablation = CBE_ABLATE_MEAN, .kind = CBE_LOSS_KL, .max_batch = 1};
     cbe_objective *objective = NULL;
     const cbe_translator none = {NULL, NULL};
     cbe_assert_ok(cbe_lens_objective_create(&objective, decoder, &options, &err), &err);

@@ -114,8 +114,7 @@ static void close_case(golden_case *g)
     free(g->labels);
 }
 
-static cbe_objective *make_objective(const golden_case *g, cbe_ablation ablation,
-                                     cbe_objective_kind kind)
+static cbe_objective *make_objective(const golden_case *g, cbe_ablation ablation, cbe_loss kind)
 {
     const cbe_lens_options options = {.n_tokens = g->n_tokens,
                                       .ablation = ablation,
@@ -166,17 +165,16 @@ static void eval__meets_pytorch_in_every_case_mode_and_objective(void **state)
                    *per_token = malloc(g.n_tokens * sizeof *per_token), energy;
             for (size_t k = 0; k < g.hidden_size; k++) v[k] = (double)v32[k];
             for (int ablation = 0; ablation < CBE_N_ABLATIONS; ablation++)
-                for (int kind = 0; kind < CBE_N_OBJECTIVES; kind++) {
+                for (int kind = 0; kind < CBE_N_LOSSES; kind++) {
                     /* not in the data */
-                    if (ablation == CBE_ABLATE_OPTIMAL && kind != CBE_OBJECTIVE_KL) continue;
-                    cbe_objective *o =
-                        make_objective(&g, (cbe_ablation)ablation, (cbe_objective_kind)kind);
+                    if (ablation == CBE_ABLATE_OPTIMAL && kind != CBE_LOSS_KL) continue;
+                    cbe_objective *o = make_objective(&g, (cbe_ablation)ablation, (cbe_loss)kind);
                     cbe_assert_ok(cbe_objective_eval(o, 1, v, &energy, grad, per_token, &err),
                                   &err);
                     char where[64];
                     snprintf(where, sizeof where, "layers.%zu.%s.%s", layer,
                              cbe_ablation_name((cbe_ablation)ablation),
-                             cbe_objective_name((cbe_objective_kind)kind));
+                             cbe_loss_name((cbe_loss)kind));
                     snprintf(name, sizeof name, "%s.energy", where);
                     double *want = read_f64(g.golden, name, NULL);
                     snprintf(name, sizeof name, "%s.grad", where);
@@ -254,7 +252,7 @@ static void seed_preset__follows_pytorch(void **state)
                 snprintf(name, sizeof name, "layers.%zu.%s.energies", layer,
                          cbe_ablation_name((cbe_ablation)ablation));
                 double *want = read_f64(g.golden, name, &k);
-                cbe_objective *o = make_objective(&g, (cbe_ablation)ablation, CBE_OBJECTIVE_KL);
+                cbe_objective *o = make_objective(&g, (cbe_ablation)ablation, CBE_LOSS_KL);
                 cbe_search_options options;
                 cbe_search_options_init(&options);
                 options.preset = CBE_PRESET_SEED;
@@ -349,7 +347,7 @@ static void default_search__is_met_by_none_of_200_random_starts(void **state)
         for (size_t layer = 0; layer < N_LAYERS; layer++) {
             golden_case g = open_case(c, layer);
             for (int ablation = 0; ablation < CBE_ABLATE_OPTIMAL; ablation++) {
-                cbe_objective *o = make_objective(&g, (cbe_ablation)ablation, CBE_OBJECTIVE_KL);
+                cbe_objective *o = make_objective(&g, (cbe_ablation)ablation, CBE_LOSS_KL);
                 cbe_search_options options;
                 cbe_search_options_init(&options);
                 options.n_vectors = 1;

@@ -1,13 +1,13 @@
 /* Loss of a lens and its gradient against PyTorch and finite differences; tokens drawn; steps of
  * optimizers. */
-#include "lens/lens_loss.h"
+#include "lens/loss.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "lens/lens_optimizer.h"
+#include "lens/optimizer.h"
 #include "ref/lens_ref.h"
 #include "support/assert_close.h"
 #include "support/golden.h"
@@ -56,8 +56,7 @@ static void close_case(lens_case *c)
 }
 
 /* Loss and gradients by the library. */
-static double run(const lens_case *c, cbe_objective_kind kind, float *gradient, float *sampled,
-                  cbe_rng *rng)
+static double run(const lens_case *c, cbe_loss kind, float *gradient, float *sampled, cbe_rng *rng)
 {
     cbe_error err = {0};
     cbe_lens_target target;
@@ -88,17 +87,17 @@ static void agrees_with_pytorch(void **state)
 {
     (void)state;
     for (size_t i = 0; i < N_CASES; i++)
-        for (int kind = 0; kind < CBE_N_OBJECTIVES; kind++) {
+        for (int kind = 0; kind < CBE_N_LOSSES; kind++) {
             lens_case c = open_case(cases[i]);
             const size_t d = c.decoder->hidden_size;
-            const char *name = cbe_objective_name((cbe_objective_kind)kind);
+            const char *name = cbe_loss_name((cbe_loss)kind);
             char loss_name[32];
             float *gradient = malloc(c.n * d * sizeof *gradient),
                   *by_bias = calloc(d, sizeof *by_bias),
                   *by_weight = calloc(d * d, sizeof *by_weight);
             snprintf(loss_name, sizeof loss_name, "%s.loss", name);
             float *want = cbe_golden_floats(c.file, loss_name, NULL);
-            const double loss = run(&c, (cbe_objective_kind)kind, gradient, NULL, NULL),
+            const double loss = run(&c, (cbe_loss)kind, gradient, NULL, NULL),
                          wanted = (double)*want;
             cbe_assert_close(&loss, &wanted, 1, 1e-6, 1e-6, "%s %s", cases[i], loss_name);
             close_to(c.file, name, "grad_x", gradient, c.n * d);
@@ -120,8 +119,8 @@ static void agrees_with_pytorch(void **state)
 
 /* The loss as it is defined, in float64; its translated hidden states are moved by `step` in
  * component k of token n. */
-static double plain_loss(const lens_case *c, cbe_objective_kind kind, size_t token,
-                         size_t component, double step)
+static double plain_loss(const lens_case *c, cbe_loss kind, size_t token, size_t component,
+                         double step)
 {
     const size_t d = c->decoder->hidden_size, vocab = c->decoder->vocab_size;
     const cbe_translator none = {NULL, NULL};
@@ -138,7 +137,7 @@ static double plain_loss(const lens_case *c, cbe_objective_kind kind, size_t tok
         lse[0] += exp(lens[t]);
         lse[1] += exp(final[t]);
     }
-    if (kind == CBE_OBJECTIVE_CE) return log(lse[0]) - lens[c->labels[token]];
+    if (kind == CBE_LOSS_CE) return log(lse[0]) - lens[c->labels[token]];
     for (size_t t = 0; t < vocab; t++)
         loss += exp(final[t]) / lse[1] * ((final[t] - log(lse[1])) - (lens[t] - log(lse[0])));
     return loss;
@@ -150,19 +149,18 @@ static void agrees_with_finite_differences(void **state)
     /* error step^2 times a third derivative of order 1, and 1e-16 / step */
     const double step = 1e-4;
     for (size_t i = 0; i < N_CASES; i++)
-        for (int kind = 0; kind < CBE_N_OBJECTIVES; kind++) {
+        for (int kind = 0; kind < CBE_N_LOSSES; kind++) {
             lens_case c = open_case(cases[i]);
             const size_t d = c.decoder->hidden_size;
             float *gradient = malloc(c.n * d * sizeof *gradient);
             double want = 0;
-            const double loss = run(&c, (cbe_objective_kind)kind, gradient, NULL, NULL);
+            const double loss = run(&c, (cbe_loss)kind, gradient, NULL, NULL);
             for (size_t n = 0; n < c.n; n++) {
-                want += plain_loss(&c, (cbe_objective_kind)kind, n, 0, 0);
+                want += plain_loss(&c, (cbe_loss)kind, n, 0, 0);
                 for (size_t k = 0; k < d; k++) {
-                    const double difference =
-                        (plain_loss(&c, (cbe_objective_kind)kind, n, k, step) -
-                         plain_loss(&c, (cbe_objective_kind)kind, n, k, -step)) /
-                        (2 * step);
+                    const double difference = (plain_loss(&c, (cbe_loss)kind, n, k, step) -
+                                               plain_loss(&c, (cbe_loss)kind, n, k, -step)) /
+                                              (2 * step);
                     const double got = (double)gradient[n * d + k];
                     cbe_assert_close(&got, &difference, 1, 2e-6, 2e-6,
                                      "%s, token %zu, component %zu", cases[i], n, k);
@@ -183,12 +181,12 @@ static void tokens_drawn_have_no_bias(void **state)
     lens_case c = open_case("layernorm");
     const size_t d = c.decoder->hidden_size, size = c.n * d;
     float *gradient = malloc(size * sizeof *gradient), *sampled = malloc(size * sizeof *sampled);
-    for (int kind = 0; kind < CBE_N_OBJECTIVES; kind++) {
+    for (int kind = 0; kind < CBE_N_LOSSES; kind++) {
         double *sum = calloc(size, sizeof *sum), *squares = calloc(size, sizeof *squares);
         cbe_rng rng;
         cbe_rng_seed(&rng, 5);
         for (size_t draw = 0; draw < DRAWS; draw++) {
-            run(&c, (cbe_objective_kind)kind, gradient, sampled, &rng);
+            run(&c, (cbe_loss)kind, gradient, sampled, &rng);
             for (size_t i = 0; i < size; i++) {
                 sum[i] += (double)sampled[i];
                 squares[i] += (double)sampled[i] * (double)sampled[i];

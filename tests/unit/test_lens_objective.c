@@ -72,9 +72,8 @@ typedef struct {
  * nats. */
 static const double GRADIENT_FLOOR = 3e-8;
 
-static void compare(data *x, const cbe_decoder *decoder, cbe_ablation ablation,
-                    cbe_objective_kind kind, cbe_translator translator, const char *kernels,
-                    tolerance allowed)
+static void compare(data *x, const cbe_decoder *decoder, cbe_ablation ablation, cbe_loss kind,
+                    cbe_translator translator, const char *kernels, tolerance allowed)
 {
     cbe_error err = {0};
     const cbe_lens_options options = {N, ablation, kind, x->derangement,     x->labels,
@@ -96,14 +95,14 @@ static void compare(data *x, const cbe_decoder *decoder, cbe_ablation ablation,
         const char *where = kernels ? kernels : "best";
         cbe_assert_close(&energy[j], &want, 1, allowed.absolute, allowed.relative,
                          "energy %s %s %s, norm %d, cap %g", where, cbe_ablation_name(ablation),
-                         cbe_objective_name(kind), (int)decoder->norm, decoder->logit_softcap);
+                         cbe_loss_name(kind), (int)decoder->norm, decoder->logit_softcap);
         cbe_assert_close(&only_energy[j], &want, 1, allowed.absolute, allowed.relative,
                          "energy alone");
         cbe_assert_close(per_token + j * n, want_token, n, 20 * allowed.absolute + 1e-5,
                          20 * allowed.relative, "per token %s", where);
         cbe_assert_close(grad + j * D, want_grad, D, allowed.gradient * largest + GRADIENT_FLOOR, 0,
                          "gradient %s %s %s, norm %d, cap %g, translator %d", where,
-                         cbe_ablation_name(ablation), cbe_objective_name(kind), (int)decoder->norm,
+                         cbe_ablation_name(ablation), cbe_loss_name(kind), (int)decoder->norm,
                          decoder->logit_softcap, translator.weight != NULL);
     }
     cbe_objective_free(objective);
@@ -115,7 +114,7 @@ static void ref__gradient_is_that_of_finite_differences(void **state)
 {
     (void)state;
     data x = make_data(1, 1);
-    for (int kind = 0; kind < CBE_N_OBJECTIVES; kind++) /* that one: test_lens_optimal.c */
+    for (int kind = 0; kind < CBE_N_LOSSES; kind++) /* that one: test_lens_optimal.c */
         for (int ablation = 0; ablation < CBE_ABLATE_OPTIMAL; ablation++)
             for (int variant = 0; variant < 4; variant++) {
                 const cbe_decoder decoder = decoder_of(
@@ -123,7 +122,7 @@ static void ref__gradient_is_that_of_finite_differences(void **state)
                 const cbe_translator translator = {variant & 1 ? x.a : NULL, x.b};
                 const cbe_lens_options options = {N,
                                                   (cbe_ablation)ablation,
-                                                  (cbe_objective_kind)kind,
+                                                  (cbe_loss)kind,
                                                   x.derangement,
                                                   x.labels,
                                                   0,
@@ -157,19 +156,19 @@ static void eval__matches_the_twin_in_every_combination(void **state)
     data x = make_data(1, 1);
     for (size_t k = 0; cbe_kernels_table[k]; k++) {
         if (!cbe_kernels_table[k]->usable()) continue;
-        for (int kind = 0; kind < CBE_N_OBJECTIVES; kind++) /* that one: test_lens_optimal.c */
+        for (int kind = 0; kind < CBE_N_LOSSES; kind++) /* that one: test_lens_optimal.c */
             for (int ablation = 0; ablation < CBE_ABLATE_OPTIMAL; ablation++)
                 for (int variant = 0; variant < 16; variant++) {
                     const cbe_decoder decoder =
                         decoder_of(&x, variant & 1 ? CBE_NORM_LAYER : CBE_NORM_RMS, variant & 4,
                                    variant & 2 ? 5 : 0);
                     const cbe_translator translator = {variant & 8 ? x.a : NULL, x.b};
-                    compare(&x, &decoder, (cbe_ablation)ablation, (cbe_objective_kind)kind,
-                            translator, cbe_kernels_table[k]->name,
+                    compare(&x, &decoder, (cbe_ablation)ablation, (cbe_loss)kind, translator,
+                            cbe_kernels_table[k]->name,
                             /* ce is linear in one logit of a token: float32 steps of logits of up
                              * to 10, 5e-7, over 135 tokens leave a deviation of 5e-8; four of them
                              * are allowed. */
-                            (tolerance){kind == CBE_OBJECTIVE_CE ? 3e-7 : 1e-7, 2e-6, 5e-6});
+                            (tolerance){kind == CBE_LOSS_CE ? 3e-7 : 1e-7, 2e-6, 5e-6});
                 }
     }
 }
@@ -185,8 +184,8 @@ static void eval__is_accurate_from_tiny_to_huge_energies(void **state)
             for (size_t i = 0; i < V * D; i++) x.unembedding[i] *= 4;
             const cbe_decoder decoder =
                 decoder_of(&x, layernorm ? CBE_NORM_LAYER : CBE_NORM_RMS, layernorm, 0);
-            compare(&x, &decoder, CBE_ABLATE_MEAN, CBE_OBJECTIVE_KL, (cbe_translator){NULL, NULL},
-                    NULL, (tolerance){1e-7, 1e-5, 1e-4});
+            compare(&x, &decoder, CBE_ABLATE_MEAN, CBE_LOSS_KL, (cbe_translator){NULL, NULL}, NULL,
+                    (tolerance){1e-7, 1e-5, 1e-4});
         }
 }
 
@@ -205,8 +204,8 @@ static void eval__recomputes_rows_that_cancel(void **state)
         for (size_t k = 0; k < D; k++) x.v[k] = x.v[k] / sqrt(norm) + 1e-5 * x.v[D + k];
         const cbe_decoder decoder =
             decoder_of(&x, variant & 1 ? CBE_NORM_LAYER : CBE_NORM_RMS, true, variant & 2 ? 5 : 0);
-        for (int kind = 0; kind < CBE_N_OBJECTIVES; kind++)
-            compare(&x, &decoder, CBE_ABLATE_ZERO, (cbe_objective_kind)kind,
+        for (int kind = 0; kind < CBE_N_LOSSES; kind++)
+            compare(&x, &decoder, CBE_ABLATE_ZERO, (cbe_loss)kind,
                     (cbe_translator){variant & 4 ? x.a : NULL, x.b}, NULL,
                     (tolerance){2e-6, 1e-5, 1e-4});
     }
@@ -217,18 +216,8 @@ static void eval__has_the_same_bits_for_any_number_of_threads(void **state)
     (void)state;
     data x = make_data(1, 1);
     const cbe_decoder decoder = decoder_of(&x, CBE_NORM_LAYER, true, 0);
-    const cbe_lens_options options = {N,
-                                      CBE_ABLATE_MEAN,
-                                      CBE_OBJECTIVE_KL,
-                                      NULL,
-                                      NULL,
-                                      M,
-                                      NULL,
-                                      NULL,
-                                      CBE_LOGITS_FLOAT32,
-                                      NULL,
-                                      0,
-                                      0};
+    const cbe_lens_options options = {N,    CBE_ABLATE_MEAN,    CBE_LOSS_KL, NULL, NULL, M, NULL,
+                                      NULL, CBE_LOGITS_FLOAT32, NULL,        0,    0};
     double energy[2][M], grad[2][M * D];
     const int before = omp_get_max_threads();
     for (int run = 0; run < 2; run++) {
@@ -254,18 +243,8 @@ static void sample__is_the_mean_over_its_tokens(void **state)
     data x = make_data(1, 1);
     cbe_error err = {0};
     const cbe_decoder decoder = decoder_of(&x, CBE_NORM_RMS, false, 0);
-    const cbe_lens_options options = {N,
-                                      CBE_ABLATE_MEAN,
-                                      CBE_OBJECTIVE_KL,
-                                      NULL,
-                                      NULL,
-                                      M,
-                                      NULL,
-                                      NULL,
-                                      CBE_LOGITS_FLOAT32,
-                                      NULL,
-                                      0,
-                                      0};
+    const cbe_lens_options options = {N,    CBE_ABLATE_MEAN,    CBE_LOSS_KL, NULL, NULL, M, NULL,
+                                      NULL, CBE_LOGITS_FLOAT32, NULL,        0,    0};
     cbe_objective *objective = NULL;
     double all[M], sample[M], grad[M * D], per_token[M * N], numeric[D], v[D], shifted, unused;
     cbe_assert_ok(cbe_lens_objective_create(&objective, &decoder, &options, &err), &err);
@@ -303,18 +282,8 @@ static void create__refuses_what_cannot_work(void **state)
     cbe_error err = {0};
     cbe_objective *objective = NULL;
     const cbe_decoder decoder = decoder_of(&x, CBE_NORM_RMS, false, 0);
-    cbe_lens_options options = {1,
-                                CBE_ABLATE_MEAN,
-                                CBE_OBJECTIVE_KL,
-                                NULL,
-                                NULL,
-                                0,
-                                NULL,
-                                NULL,
-                                CBE_LOGITS_FLOAT32,
-                                NULL,
-                                0,
-                                0};
+    cbe_lens_options options = {1,    CBE_ABLATE_MEAN,    CBE_LOSS_KL, NULL, NULL, 0, NULL,
+                                NULL, CBE_LOGITS_FLOAT32, NULL,        0,    0};
     assert_int_equal(cbe_lens_objective_create(&objective, &decoder, &options, &err), CBE_ERR_ARG);
     assert_non_null(strstr(err.message, "at least 2 tokens"));
     options.n_tokens = N;
@@ -325,13 +294,13 @@ static void create__refuses_what_cannot_work(void **state)
     assert_int_equal(cbe_lens_objective_create(&objective, &decoder, &options, &err), CBE_ERR_ARG);
     assert_non_null(strstr(err.message, "derangement[5]"));
     options.ablation = CBE_ABLATE_ZERO;
-    options.kind = CBE_OBJECTIVE_CE;
+    options.kind = CBE_LOSS_CE;
     for (size_t i = 0; i < N; i++) x.labels[i] = -1;
     options.labels = x.labels;
     assert_int_equal(cbe_lens_objective_create(&objective, &decoder, &options, &err), CBE_ERR_ARG);
     x.labels[0] = V;
     assert_int_equal(cbe_lens_objective_create(&objective, &decoder, &options, &err), CBE_ERR_ARG);
-    options.kind = CBE_OBJECTIVE_KL;
+    options.kind = CBE_LOSS_KL;
     options.kernels = "z80";
     assert_int_equal(cbe_lens_objective_create(&objective, &decoder, &options, &err), CBE_ERR_ARG);
     assert_null(objective);
@@ -344,18 +313,8 @@ static void set_layer__names_the_token_that_is_not_finite(void **state)
     cbe_error err = {0};
     cbe_objective *objective = NULL;
     const cbe_decoder decoder = decoder_of(&x, CBE_NORM_RMS, false, 0);
-    const cbe_lens_options options = {N,
-                                      CBE_ABLATE_MEAN,
-                                      CBE_OBJECTIVE_KL,
-                                      NULL,
-                                      NULL,
-                                      1,
-                                      NULL,
-                                      NULL,
-                                      CBE_LOGITS_FLOAT32,
-                                      NULL,
-                                      0,
-                                      0};
+    const cbe_lens_options options = {N,    CBE_ABLATE_MEAN,    CBE_LOSS_KL, NULL, NULL, 1, NULL,
+                                      NULL, CBE_LOGITS_FLOAT32, NULL,        0,    0};
     cbe_assert_ok(cbe_lens_objective_create(&objective, &decoder, &options, &err), &err);
     x.hidden[42 * D + 1] = NAN;
     assert_int_equal(
@@ -374,18 +333,8 @@ static void eval__of_a_direction_that_is_not_finite_is_not_finite(void **state)
     cbe_error err = {0};
     cbe_objective *objective = NULL;
     const cbe_decoder decoder = decoder_of(&x, CBE_NORM_RMS, false, 0);
-    const cbe_lens_options options = {N,
-                                      CBE_ABLATE_MEAN,
-                                      CBE_OBJECTIVE_KL,
-                                      NULL,
-                                      NULL,
-                                      2,
-                                      NULL,
-                                      NULL,
-                                      CBE_LOGITS_FLOAT32,
-                                      NULL,
-                                      0,
-                                      0};
+    const cbe_lens_options options = {N,    CBE_ABLATE_MEAN,    CBE_LOSS_KL, NULL, NULL, 2, NULL,
+                                      NULL, CBE_LOGITS_FLOAT32, NULL,        0,    0};
     double energy[2], grad[2 * D];
     cbe_assert_ok(cbe_lens_objective_create(&objective, &decoder, &options, &err), &err);
     cbe_assert_ok(

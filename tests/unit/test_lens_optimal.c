@@ -84,11 +84,11 @@ static void optimal__is_the_least_energy_of_all_constants(void **state)
     const double aparts[] = {0, 3, 12}, caps[] = {0, 6};
     for (size_t a = 0; a < 3; a++)
         for (size_t c = 0; c < 2; c++)
-            for (int kind = 0; kind < CBE_N_OBJECTIVES; kind++) {
+            for (int kind = 0; kind < CBE_N_LOSSES; kind++) {
                 make_data(&x, aparts[a], caps[c]);
                 const cbe_lens_options options = {.n_tokens = N,
                                                   .ablation = CBE_ABLATE_OPTIMAL,
-                                                  .kind = (cbe_objective_kind)kind,
+                                                  .kind = (cbe_loss)kind,
                                                   .labels = x.labels};
                 cbe_error err = {0};
                 cbe_objective *o = make_objective(&x, &options);

@@ -134,7 +134,7 @@ static void rough__energies_are_those_of_the_likely_entries(void **state)
         const cbe_lens_options options = {.n_tokens = N,
                                           .ablation =
                                               variant & 4 ? CBE_ABLATE_RESAMPLE : CBE_ABLATE_MEAN,
-                                          .kind = CBE_OBJECTIVE_KL,
+                                          .kind = CBE_LOSS_KL,
                                           .derangement = x->derangement,
                                           .max_batch = M,
                                           .storage = (cbe_logit_storage)(i % CBE_N_LOGIT_STORAGES)};
@@ -230,8 +230,7 @@ static void rough__is_refused_where_it_cannot_be(void **state)
     for (int variant = 0; variant < 3; variant++) {
         cbe_decoder decoder = decoder_of(x, CBE_NORM_RMS, 0);
         const cbe_lens_options options = {.n_tokens = N,
-                                          .kind =
-                                              variant == 0 ? CBE_OBJECTIVE_CE : CBE_OBJECTIVE_KL,
+                                          .kind = variant == 0 ? CBE_LOSS_CE : CBE_LOSS_KL,
                                           .labels = x->labels,
                                           .max_batch = M};
         if (variant == 1) decoder.vocab_size = 4 * LIKELY - 1;

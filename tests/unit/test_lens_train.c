@@ -86,12 +86,12 @@ static void every_optimizer_lowers_every_loss(void **state)
 {
     (void)state;
     static const double rates[] = {0, 0.3, 2e-3};
-    for (int loss = 0; loss < CBE_N_OBJECTIVES; loss++)
+    for (int loss = 0; loss < CBE_N_LOSSES; loss++)
         for (int kind = 0; kind < CBE_N_OPTIMIZERS; kind++) {
             cbe_error err = {0};
             fixture f = make("llama");
             result r;
-            f.options.loss = (cbe_objective_kind)loss;
+            f.options.loss = (cbe_loss)loss;
             f.options.optimizer = (cbe_optimizer_kind)kind;
             f.options.rate = rates[kind];
             f.options.start = CBE_START_ZERO;
@@ -99,7 +99,7 @@ static void every_optimizer_lowers_every_loss(void **state)
             const size_t n = r.training.n_layers;
             /* 570 sequences of 5 positions (ce: 19 / 4) in steps of 64; 30 held out. */
             assert_int_equal(r.training.n_sequences, 570);
-            assert_int_equal(r.training.n_steps, loss == CBE_OBJECTIVE_KL ? 44 : 42);
+            assert_int_equal(r.training.n_steps, loss == CBE_LOSS_KL ? 44 : 42);
             assert_int_equal(r.training.n_measured, 512);
             assert_memory_equal(r.training.logit, r.training.start, n * sizeof(double));
             for (size_t i = 0; i < n; i++)
@@ -222,7 +222,7 @@ static void refuses_checkpoints_of_other_runs(void **state)
     REFUSED(f.options.seed = 1, "seed");
     REFUSED(f.options.optimizer = CBE_OPTIMIZER_SGD, "optimizer");
     REFUSED(f.options.step_tokens = 32, "step-tokens");
-    REFUSED(f.options.loss = CBE_OBJECTIVE_CE, "loss");
+    REFUSED(f.options.loss = CBE_LOSS_CE, "loss");
     REFUSED(f.options.positions = 0.6, "positions");
     REFUSED(f.options.start = CBE_START_ZERO, "start");
     f.ids[5] = f.ids[5] ? 0 : 1;

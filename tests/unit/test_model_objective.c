@@ -187,7 +187,7 @@ typedef struct {
 } twin_case;
 
 static void make_case(twin_case *c, const char *name, size_t first, size_t skip,
-                      cbe_ablation ablation, cbe_objective_kind kind, bool hold_out)
+                      cbe_ablation ablation, cbe_loss kind, bool hold_out)
 {
     char *path = cbe_golden_path("models/%s", name);
     c->p = open_problem(path, B, S, NULL);
@@ -263,7 +263,7 @@ static double dot(size_t d, const double *a, const double *b)
 
 /* A batch of three directions: energies, energies of tokens, slopes along two directions. */
 static void compare_twin(const char *name, size_t first, size_t skip, cbe_ablation ablation,
-                         cbe_objective_kind kind, bool hold_out)
+                         cbe_loss kind, bool hold_out)
 {
     twin_case c;
     make_case(&c, name, first, skip, ablation, kind, hold_out);
@@ -272,7 +272,7 @@ static void compare_twin(const char *name, size_t first, size_t skip, cbe_ablati
     double energy[3], *grad = malloc(3 * d * sizeof *grad),
                       *per_token = malloc(2 * 3 * B * S * sizeof *per_token);
     double *want_tokens = per_token + 3 * B * S;
-    assert_int_equal(rows, (B - hold_out) * (S - skip - (kind == CBE_OBJECTIVE_CE)));
+    assert_int_equal(rows, (B - hold_out) * (S - skip - (kind == CBE_LOSS_CE)));
     cbe_memory_fail_after(0); /* nothing is allocated in an evaluation */
     cbe_assert_ok(cbe_objective_eval(o, 3, c.v, energy, grad, per_token, &err), &err);
     cbe_memory_fail_after(-1);
@@ -293,7 +293,7 @@ static void compare_twin(const char *name, size_t first, size_t skip, cbe_ablati
     }
     if (hold_out) {
         cbe_objective_set_held_out(o);
-        assert_int_equal(cbe_objective_n_tokens(o), S - skip - (kind == CBE_OBJECTIVE_CE));
+        assert_int_equal(cbe_objective_n_tokens(o), S - skip - (kind == CBE_LOSS_CE));
         cbe_assert_ok(cbe_objective_eval(o, 1, c.v, energy, NULL, NULL, &err), &err);
         const double want = twin_energy(&c, c.v, 0, true, NULL);
         cbe_assert_close(energy, &want, 1, 1e-6, 1e-4, "%s held out", name);
@@ -309,23 +309,23 @@ static void compare_twin(const char *name, size_t first, size_t skip, cbe_ablati
 static void objective__matches_the_twin(void **state)
 {
     (void)state;
-    compare_twin("llama", 1, 0, CBE_ABLATE_MEAN, CBE_OBJECTIVE_CE, false);
-    compare_twin("llama", 2, 2, CBE_ABLATE_MEAN, CBE_OBJECTIVE_KL, false);
-    compare_twin("gpt2", 1, 1, CBE_ABLATE_RESAMPLE, CBE_OBJECTIVE_CE, true);
-    compare_twin("gptj", 0, 1, CBE_ABLATE_ZERO, CBE_OBJECTIVE_KL, true); /* an output bias */
-    compare_twin("gptj", 2, 0, CBE_ABLATE_MEAN, CBE_OBJECTIVE_CE, true);
-    compare_twin("gemma2", 1, 1, CBE_ABLATE_MEAN, CBE_OBJECTIVE_KL, true); /* soft caps */
-    compare_twin("gemma2", 2, 1, CBE_ABLATE_RESAMPLE, CBE_OBJECTIVE_CE, false);
+    compare_twin("llama", 1, 0, CBE_ABLATE_MEAN, CBE_LOSS_CE, false);
+    compare_twin("llama", 2, 2, CBE_ABLATE_MEAN, CBE_LOSS_KL, false);
+    compare_twin("gpt2", 1, 1, CBE_ABLATE_RESAMPLE, CBE_LOSS_CE, true);
+    compare_twin("gptj", 0, 1, CBE_ABLATE_ZERO, CBE_LOSS_KL, true); /* an output bias */
+    compare_twin("gptj", 2, 0, CBE_ABLATE_MEAN, CBE_LOSS_CE, true);
+    compare_twin("gemma2", 1, 1, CBE_ABLATE_MEAN, CBE_LOSS_KL, true); /* soft caps */
+    compare_twin("gemma2", 2, 1, CBE_ABLATE_RESAMPLE, CBE_LOSS_CE, false);
     /* no final norm */
-    compare_twin("opt-post-norm", 1, 0, CBE_ABLATE_ZERO, CBE_OBJECTIVE_KL, false);
+    compare_twin("opt-post-norm", 1, 0, CBE_ABLATE_ZERO, CBE_LOSS_KL, false);
     /* nothing but the decoder */
-    compare_twin("phi-norms", 2, 0, CBE_ABLATE_MEAN, CBE_OBJECTIVE_KL, false);
+    compare_twin("phi-norms", 2, 0, CBE_ABLATE_MEAN, CBE_LOSS_KL, false);
 }
 
 static void optimal__finds_the_least_energy(void **state)
 {
     (void)state;
-    static const cbe_objective_kind kinds[] = {CBE_OBJECTIVE_KL, CBE_OBJECTIVE_CE};
+    static const cbe_loss kinds[] = {CBE_LOSS_KL, CBE_LOSS_CE};
     for (size_t i = 0; i < 2; i++) {
         twin_case c;
         make_case(&c, i ? "gemma2" : "llama", 1, 1, CBE_ABLATE_OPTIMAL, kinds[i], false);
@@ -383,7 +383,7 @@ static void sample__is_whole_sequences(void **state)
 {
     (void)state;
     twin_case c;
-    make_case(&c, "llama", 2, 1, CBE_ABLATE_MEAN, CBE_OBJECTIVE_KL, false);
+    make_case(&c, "llama", 2, 1, CBE_ABLATE_MEAN, CBE_LOSS_KL, false);
     cbe_objective *o = make(&c.p, &c.options, 2);
     double energy, whole, all[B * S], part[B * S];
     cbe_assert_ok(cbe_objective_eval(o, 1, c.v, &whole, NULL, all, &err), &err);
@@ -411,7 +411,7 @@ static void precision__is_that_of_its_parts(void **state)
     static const char *const names[] = {"llama", "gemma2"};
     for (size_t i = 0; i < 2; i++) {
         twin_case c;
-        make_case(&c, names[i], 1, 1, CBE_ABLATE_ZERO, CBE_OBJECTIVE_KL, false);
+        make_case(&c, names[i], 1, 1, CBE_ABLATE_ZERO, CBE_LOSS_KL, false);
         double energy[3][2], *grad[3];
         for (int precision = 0; precision < CBE_N_PRECISIONS; precision++) {
             c.options.precision = (cbe_precision)precision;
@@ -502,7 +502,7 @@ static void objective__refuses_what_it_cannot_do(void **state)
 {
     (void)state;
     twin_case c;
-    make_case(&c, "llama", 1, 1, CBE_ABLATE_RESAMPLE, CBE_OBJECTIVE_CE, true);
+    make_case(&c, "llama", 1, 1, CBE_ABLATE_RESAMPLE, CBE_LOSS_CE, true);
     cbe_model_objective_options o = c.options;
     o.labels = NULL;
     expect_refusal(&c.p, &o, "labels");

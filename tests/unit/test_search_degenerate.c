@@ -43,10 +43,8 @@ static void check(const problem *p, cbe_ablation ablation, double most, const ch
 {
     int64_t derangement[MOST_N];
     for (size_t i = 0; i < p->n; i++) derangement[i] = (int64_t)((i + 1) % p->n);
-    const cbe_lens_options lens = {.n_tokens = p->n,
-                                   .ablation = ablation,
-                                   .kind = CBE_OBJECTIVE_KL,
-                                   .derangement = derangement};
+    const cbe_lens_options lens = {
+        .n_tokens = p->n, .ablation = ablation, .kind = CBE_LOSS_KL, .derangement = derangement};
     cbe_objective *o = NULL;
     cbe_assert_ok(cbe_lens_objective_create(&o, &p->decoder, &lens, &err), &err);
     cbe_assert_ok(cbe_lens_objective_set_layer(o, p->hidden, (cbe_translator){NULL, NULL}, &err),

@@ -9,6 +9,7 @@
 #include "extract/extraction.h"
 #include "model/hidden_states.h"
 #include "model/model.h"
+#include "text/tokenizer.h"
 #include "objective/objective.h"
 #include "formats/safetensors.h"
 #include "support/assert_close.h"
@@ -32,7 +33,7 @@ static void compare(const cbe_safetensors *golden, const cbe_hidden_states *stat
     cbe_assert_ok(cbe_tensor_to_float(&t, 0, d, v32, &err), &err);
     for (size_t k = 0; k < d; k++) v[k] = (double)v32[k];
     for (size_t m = 0; m < 2; m++) {
-        const cbe_lens_options options = {n,    modes[m], CBE_OBJECTIVE_KL,   NULL, NULL, 1,
+        const cbe_lens_options options = {n,    modes[m], CBE_LOSS_KL,        NULL, NULL, 1,
                                           NULL, NULL,     CBE_LOGITS_FLOAT32, NULL, 0,    0};
         cbe_objective *o = NULL;
         cbe_assert_ok(cbe_lens_objective_create(&o, decoder, &options, &err), &err);
@@ -132,7 +133,7 @@ static void search__by_rough_energies_finds_what_exact_ones_find(void **state)
     double energies[2], cosine = 0;
     const double one = 1;
     cbe_assert_ok(cbe_model_open(&model, cbe_test_smollm2_path(), &err), &err);
-    cbe_assert_ok(cbe_model_tokenizer(&tokenizer, cbe_test_smollm2_path(), NULL, &err), &err);
+    cbe_assert_ok(cbe_tokenizer_open(&tokenizer, cbe_test_smollm2_path(), NULL, &err), &err);
     cbe_assert_ok(cbe_tokens_from_texts(&tokens, tokenizer, 1, texts, &documents, 128, 640, &err),
                   &err);
     cbe_assert_ok(cbe_hidden_states_capture(&states, model, &tokens, wanted, NULL, NULL, &err),

@@ -7,6 +7,7 @@
 
 #include "core/memory.h"
 #include "core/utf8.h"
+#include "core/utf8_replace.h"
 
 #define R "\xef\xbf\xbd"
 

@@ -112,7 +112,7 @@ static size_t list_arrays(cbe_lens_objective *o, cbe_array *list)
         {&likely->log_sum, rough ? rows : 0, sizeof(double), "logsumexp"},
         {&likely->p_z, rough ? rows : 0, sizeof(double), "expected logits"},
         {&o->row_token, n, sizeof(size_t), "rows"},
-        {&o->labels, o->kind == CBE_OBJECTIVE_CE ? n : 0, sizeof(int64_t), "labels"},
+        {&o->labels, o->kind == CBE_LOSS_CE ? n : 0, sizeof(int64_t), "labels"},
         {&o->derangement, resample ? n : 0, sizeof(int64_t), "derangement"},
         {&o->other, resample && processes > 1 ? cbe_times(n, d, 1) : 0, sizeof(float),
          "hidden states of other processes"},
@@ -197,7 +197,7 @@ static void lens_destroy(cbe_objective *self)
 
 static bool is_row(const cbe_lens_options *options, size_t token)
 {
-    return options->kind != CBE_OBJECTIVE_CE || options->labels[token] >= 0;
+    return options->kind != CBE_LOSS_CE || options->labels[token] >= 0;
 }
 
 /* Sizes and choices, as far as they follow from the options alone. */
@@ -228,7 +228,7 @@ static void describe(cbe_lens_objective *o, const cbe_decoder *decoder,
         CBE_LENS_PADDING;
     o->capped = decoder->logit_softcap > 0;
     o->layernorm = decoder->norm == CBE_NORM_LAYER;
-    o->has_probs = o->kind == CBE_OBJECTIVE_KL && !o->capped;
+    o->has_probs = o->kind == CBE_LOSS_KL && !o->capped;
     o->n_threads = omp_get_max_threads();
     o->sequence_tokens = options->sequence_tokens;
     o->processes = options->processes;
@@ -286,7 +286,7 @@ static cbe_status choose_rows(cbe_lens_objective *o, const cbe_lens_options *opt
 {
     size_t next[2] = {0, o->n_rows - o->n_held_out};
     for (size_t n = 0; n < o->n_tokens; n++) {
-        if (o->kind == CBE_OBJECTIVE_CE) {
+        if (o->kind == CBE_LOSS_CE) {
             const int64_t label = options->labels[n];
             if (label >= 0 && (uint64_t)label >= o->vocab_size)
                 return cbe_fail(err, CBE_ERR_ARG, -1,
@@ -354,7 +354,7 @@ cbe_status cbe_lens_objective_create(cbe_objective **out, const cbe_decoder *dec
     cbe_lens_objective *o = cbe_alloc_zero(1, sizeof *o, "lens objective", err);
     cbe_status st = o ? CBE_OK : CBE_ERR_NOMEM;
     size_t n_all = 0;
-    if (options->kind == CBE_OBJECTIVE_CE && !options->labels)
+    if (options->kind == CBE_LOSS_CE && !options->labels)
         st = cbe_fail(err, CBE_ERR_ARG, -1, "objective ce needs labels, the next tokens");
     else if (!kernels)
         st = cbe_fail(err, CBE_ERR_ARG, -1,

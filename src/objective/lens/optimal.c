@@ -159,7 +159,7 @@ cbe_status cbe_lens_eval_optimal(cbe_objective *self, size_t m, const double *v,
     const size_t count = o->all_active;
     size_t thin = count / SAMPLE_SHARE > MIN_SAMPLE ? count / SAMPLE_SHARE : MIN_SAMPLE;
     thin = cbe_min_size(thin, count);
-    find_minima(o, m, v, thin, constant && o->kind == CBE_OBJECTIVE_CE, o->column_range);
+    find_minima(o, m, v, thin, constant && o->kind == CBE_LOSS_CE, o->column_range);
 
     size_t n_pending = m;
     for (size_t j = 0; j < m; j++) o->pending[j] = j;

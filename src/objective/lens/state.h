@@ -97,7 +97,7 @@ typedef struct {
     cbe_ablation ablation;
     /* what D_n is in the evaluation in work: `ablation`, or OPTIMAL (D_n = h_n, a constant) */
     cbe_ablation replacement;
-    cbe_objective_kind kind;
+    cbe_loss kind;
     cbe_logit_storage storage;
     size_t n_tokens, hidden_size, vocab_size;
     size_t sequence_tokens; /* 0: all tokens are one sequence */

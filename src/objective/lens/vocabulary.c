@@ -27,7 +27,7 @@ static const double UNIT = 0x1p40, ROUND = 0x1p52;
 
 bool cbe_lens_may_be_rough(const cbe_lens_objective *o)
 {
-    return o->kind == CBE_OBJECTIVE_KL && o->vocab_size >= CBE_LENS_LEAST_VOCABULARY;
+    return o->kind == CBE_LOSS_KL && o->vocab_size >= CBE_LENS_LEAST_VOCABULARY;
 }
 
 /* W~ and the offset W beta + bias, in order. */

@@ -114,7 +114,7 @@ static void model_destroy(cbe_objective *self)
 
 static bool is_row(const cbe_model_objective_options *options, size_t token)
 {
-    return options->kind != CBE_OBJECTIVE_CE || options->labels[token] >= 0;
+    return options->kind != CBE_LOSS_CE || options->labels[token] >= 0;
 }
 
 /* Sizes and choices, as far as they follow from the options alone; returns the number of rows. */
@@ -231,7 +231,7 @@ static cbe_status choose_plan(cbe_model_objective *o, const cbe_model_objective_
 
 static cbe_status check_options(const cbe_model_objective_options *options, cbe_error *err)
 {
-    if (options->kind == CBE_OBJECTIVE_CE && !options->labels)
+    if (options->kind == CBE_LOSS_CE && !options->labels)
         return cbe_fail(err, CBE_ERR_ARG, -1, "objective ce needs labels, the next tokens");
     if (options->ablation == CBE_ABLATE_RESAMPLE && !options->derangement)
         return cbe_fail(err, CBE_ERR_ARG, -1, "resample ablation needs a derangement");
@@ -302,7 +302,7 @@ static cbe_status make_model(cbe_model_objective *o, const cbe_model_objective_o
         const size_t n = o->row_token[row], b = n / o->tokens_each,
                      s = o->skip + n % o->tokens_each;
         items[row] = (cbe_divergence_item){row, b * o->context_length + s};
-        labels[row] = o->kind == CBE_OBJECTIVE_CE ? options->labels[n] : 0;
+        labels[row] = o->kind == CBE_LOSS_CE ? options->labels[n] : 0;
         if ((uint64_t)labels[row] >= decoder->vocab_size)
             st = cbe_fail(err, CBE_ERR_ARG, -1,
                           "label %lld of token %zu is not below the vocabulary size %zu",

@@ -20,7 +20,7 @@ typedef struct {
     size_t n_sequences, context_length, skip_positions;
     size_t first_block; /* the least `first` of the layers that will be set */
     cbe_ablation ablation;
-    cbe_objective_kind kind;
+    cbe_loss kind;
     const int64_t *derangement; /* (N), as in cbe_lens_options. Copied */
     const int64_t *labels;      /* (N), the next token or -1; ce only. Copied */
     const bool *held_out;       /* (N), whole sequences; NULL: none. Copied */

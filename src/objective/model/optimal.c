@@ -153,7 +153,7 @@ cbe_status cbe_model_eval_optimal(cbe_objective *self, size_t m, const double *v
     const size_t thin =
         cbe_min_size(count / SAMPLE_SHARE > MIN_SAMPLE ? count / SAMPLE_SHARE : MIN_SAMPLE, count);
     cbe_model_activate(o, first, span, thin);
-    const bool wide = constant && o->kind == CBE_OBJECTIVE_CE;
+    const bool wide = constant && o->kind == CBE_LOSS_CE;
     for (size_t j = 0; j < m && st == CBE_OK; j++) st = sample_minimum(o, v, j, wide, count, err);
     cbe_model_activate(o, first, span, count);
     if (st == CBE_OK) st = settle(o, m, v, grad, err);

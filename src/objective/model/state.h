@@ -24,7 +24,7 @@ typedef struct {
     cbe_ablation ablation;
     /* what D_n is in the evaluation in work: `ablation`, or OPTIMAL (D_n = h_n, a constant) */
     cbe_ablation replacement;
-    cbe_objective_kind kind;
+    cbe_loss kind;
     cbe_model_objective_plan plan;
     /* B, S, S - tokens_each, tokens of a sequence */
     size_t n_sequences, context_length, skip, tokens_each;

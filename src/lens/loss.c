@@ -1,5 +1,5 @@
-/* lens_loss.c - see lens_loss.h. */
-#include "lens/lens_loss.h"
+/* loss.c - see loss.h. */
+#include "lens/loss.h"
 
 #include <math.h>
 #include <string.h>
@@ -59,12 +59,12 @@ CBE_CLONES static void subtract(size_t n, float *q, const float *p)
 }
 
 cbe_status cbe_lens_target_create(cbe_lens_target *target, const cbe_decoder *decoder,
-                                  cbe_objective_kind kind, size_t max_tokens, cbe_error *err)
+                                  cbe_loss kind, size_t max_tokens, cbe_error *err)
 {
     const size_t d = decoder->hidden_size, vocab = decoder->vocab_size;
     static const char what[] = "what lenses are to predict";
     *target = (cbe_lens_target){.kind = kind, .max_tokens = max_tokens};
-    if (kind == CBE_OBJECTIVE_CE) {
+    if (kind == CBE_LOSS_CE) {
         target->labels = cbe_alloc(max_tokens, sizeof *target->labels, what, err);
         return target->labels ? CBE_OK : CBE_ERR_NOMEM;
     }
@@ -90,7 +90,7 @@ void cbe_lens_target_set(cbe_lens_target *target, const cbe_decoder *decoder, si
                          const float *last, const int64_t *labels)
 {
     const size_t d = decoder->hidden_size, vocab = decoder->vocab_size;
-    if (target->kind == CBE_OBJECTIVE_CE) {
+    if (target->kind == CBE_LOSS_CE) {
         memcpy(target->labels, labels, n * sizeof *labels);
         return;
     }
@@ -152,7 +152,7 @@ static double row_loss(const cbe_decoder *decoder, const cbe_lens_target *target
                        float *row, bool gradient, size_t *drawn, cbe_rng *rng)
 {
     const size_t vocab = decoder->vocab_size;
-    const bool kl = target->kind == CBE_OBJECTIVE_KL;
+    const bool kl = target->kind == CBE_LOSS_KL;
     const float *p = kl ? target->probs + token * vocab : NULL;
     const float shift = cbe_max_row(vocab, row);
     const double sum = exp_sum(vocab, row, shift);
@@ -198,7 +198,7 @@ double cbe_lens_loss(const cbe_decoder *decoder, const cbe_lens_target *target,
         if (!sampled) continue;
         /* W'(q - e_drawn) = W'(q - p) + W'p - W_drawn; the first term comes below. */
         const float *w = decoder->unembedding + drawn * d;
-        const float *expected = target->kind == CBE_OBJECTIVE_KL
+        const float *expected = target->kind == CBE_LOSS_KL
                                     ? target->expected + i * d
                                     : decoder->unembedding + (size_t)target->labels[i] * d;
         for (size_t k = 0; k < d; k++) sampled[i * d + k] = expected[k] - w[k];

@@ -1,5 +1,5 @@
 /*
- * lens_loss.h - the loss of a lens on some tokens, and its gradient by the translated hidden
+ * loss.h - the loss of a lens on some tokens, and its gradient by the translated hidden
  * states.
  *
  *   x = h + A h + b    l = cap(W norm(x) + bias)    q = softmax(l)
@@ -9,19 +9,20 @@
  * and one more block for each thread. Cost 4 n d V a layer: two products. Twin:
  * tests/ref/lens_loss_ref.c.
  */
-#ifndef CBE_LENS_LENS_LOSS_H
-#define CBE_LENS_LENS_LOSS_H
+#ifndef CBE_LENS_LOSS_H
+#define CBE_LENS_LOSS_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-#include "model/decoder.h"
-#include "objective/objective.h"
+#include "lens/translate.h"
+#include "math/loss.h"
 #include "math/random.h"
+#include "model/decoder.h"
 
 /** What lenses are to predict at n tokens. */
 typedef struct {
-    cbe_objective_kind kind;
+    cbe_loss kind;
     size_t max_tokens;
     float *probs;    /* kl: p (n, V) */
     double *entropy; /* kl: -sum p log p (n) */
@@ -31,7 +32,7 @@ typedef struct {
 } cbe_lens_target;
 
 cbe_status cbe_lens_target_create(cbe_lens_target *target, const cbe_decoder *decoder,
-                                  cbe_objective_kind kind, size_t max_tokens, cbe_error *err);
+                                  cbe_loss kind, size_t max_tokens, cbe_error *err);
 void cbe_lens_target_free(cbe_lens_target *target); /* a zeroed one is allowed */
 /** Sets it from hidden_states.L (n, d) for kl, from the next tokens (n) for ce. Threads:
  * cbe_gemm's. */

@@ -1,5 +1,5 @@
 /*
- * lens_optimizer.h - one layer's steps: stochastic gradients to changes of its translator.
+ * optimizer.h - one layer's steps: stochastic gradients to changes of its translator.
  *
  * G = mean over a step's tokens of g h', g = d loss / d x: the gradient by A; that by b is the mean
  * of g. With momentum m and rate r, each step:
@@ -18,8 +18,8 @@
  * rms(hidden_states.L). A and b then move about the mean of h: G loses mean(g) mean(h)', and b
  * follows A.
  */
-#ifndef CBE_LENS_LENS_OPTIMIZER_H
-#define CBE_LENS_LENS_OPTIMIZER_H
+#ifndef CBE_LENS_OPTIMIZER_H
+#define CBE_LENS_OPTIMIZER_H
 
 #include "lens/train.h"
 #include "lens/affine_sums.h"

@@ -1,8 +1,8 @@
 /*
- * lens_params.h - the tensors of a lens folder's params.pt or params.safetensors, whichever it is.
+ * params.h - the tensors of a lens folder's params.pt or params.safetensors, whichever it is.
  */
-#ifndef CBE_LENS_LENS_PARAMS_H
-#define CBE_LENS_LENS_PARAMS_H
+#ifndef CBE_LENS_PARAMS_H
+#define CBE_LENS_PARAMS_H
 
 #include "files/inputs.h"
 #include "formats/tensor.h"

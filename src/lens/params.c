@@ -1,5 +1,5 @@
-/* lens_params.c - see lens_params.h. */
-#include "lens/lens_params.h"
+/* params.c - see params.h. */
+#include "lens/params.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
-/* lens_optimizer.c - see lens_optimizer.h. */
-#include "lens/lens_optimizer.h"
+/* optimizer.c - see optimizer.h. */
+#include "lens/optimizer.h"
 
 #include <math.h>
 #include <omp.h>

@@ -1,0 +1,14 @@
+/* loss.h - how far a distribution over next tokens, q, is from what it should be, in nats. */
+#ifndef CBE_MATH_LOSS_H
+#define CBE_MATH_LOSS_H
+
+typedef enum {
+    CBE_LOSS_KL = 0, /* KL(p || q), p another distribution */
+    CBE_LOSS_CE,     /* the cross-entropy -log q(next token) */
+    CBE_N_LOSSES
+} cbe_loss;
+
+/** The name on the command line and in files: "kl", "ce". */
+const char *cbe_loss_name(cbe_loss loss);
+
+#endif

@@ -1,0 +1,112 @@
+/*
+ * tokenizer_open.c - the tokenizer of a model: of a GGUF file, or of a Hugging Face folder, which
+ * is tokenizer.json and what other files of the folder say of the tokens that begin and end a text.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/fail.h"
+#include "core/memory.h"
+#include "files/path.h"
+#include "formats/gguf.h"
+#include "text/tokenizer_json.h"
+
+/* Id of a token that a file names, as a string or as an object with its content; -1 when it is not
+ * known. */
+static int64_t named_id(const cbe_tokenizer *tokenizer, const json_t *value)
+{
+    if (json_is_object(value)) value = json_object_get(value, "content");
+    if (!json_is_string(value)) return -1;
+    const char *text = json_string_value(value);
+    const size_t length = json_string_length(value), n = cbe_vocabulary_size(tokenizer->vocabulary);
+    for (int list = 0; list < 2; list++) {
+        const cbe_added_tokens *added = list ? &tokenizer->normalised : &tokenizer->added;
+        for (size_t i = 0; i < added->n_tokens; i++)
+            if (added->tokens[i].text.length == length &&
+                memcmp(added->tokens[i].text.data, text, length) == 0)
+                return added->tokens[i].id;
+    }
+    const int64_t id = cbe_vocabulary_find(tokenizer->vocabulary, text, length);
+    return id < (int64_t)n ? id : -1;
+}
+
+/* An id of config.json, or the first of several. */
+static int64_t numbered_id(const cbe_tokenizer *tokenizer, const json_t *value)
+{
+    const int64_t id = cbe_json_id(json_is_array(value) ? json_array_get(value, 0) : value);
+    return id < (int64_t)cbe_vocabulary_size(tokenizer->vocabulary) ? id : -1;
+}
+
+/* What one more file of the folder says of the ends, where none before it did; a file that is not
+ * there says nothing. */
+static cbe_status read_ends(cbe_tokenizer *made, const char *folder, const char *name,
+                            cbe_inputs *inputs, cbe_error *err)
+{
+    cbe_error unread;
+    json_t *root = NULL;
+    const size_t size = strlen(folder) + strlen(name) + 2;
+    char *path = cbe_alloc(size, 1, "path", err);
+    if (!path) return CBE_ERR_NOMEM;
+    snprintf(path, size, "%s/%s", folder, name);
+    cbe_status st = cbe_json_load(&root, path, inputs, &unread);
+    cbe_free(path);
+    if (st == CBE_ERR_IO) return CBE_OK;
+    if (st != CBE_OK) {
+        if (err) *err = unread;
+        return st;
+    }
+    if (made->bos < 0) made->bos = named_id(made, json_object_get(root, "bos_token"));
+    if (made->bos < 0) made->bos = numbered_id(made, json_object_get(root, "bos_token_id"));
+    if (made->eos < 0) made->eos = named_id(made, json_object_get(root, "eos_token"));
+    if (made->eos < 0) made->eos = numbered_id(made, json_object_get(root, "eos_token_id"));
+    json_decref(root);
+    return CBE_OK;
+}
+
+cbe_status cbe_tokenizer_from_folder(cbe_tokenizer **out, const char *folder, cbe_inputs *inputs,
+                                     cbe_error *err)
+{
+    static const char *const others[] = {"tokenizer_config.json", "special_tokens_map.json",
+                                         "config.json"};
+    const size_t size = strlen(folder) + sizeof "/tokenizer.json";
+    cbe_tokenizer *made = NULL;
+    char *path = cbe_alloc(size, 1, "path", err);
+    if (!path) return CBE_ERR_NOMEM;
+    snprintf(path, size, "%s/tokenizer.json", folder);
+    FILE *file = fopen(path, "rb");
+    cbe_status st = CBE_OK;
+    if (file)
+        fclose(file);
+    else
+        st = cbe_fail(
+            err, cbe_status_of_errno(errno), -1,
+            "%s: cannot be opened (%s); save the tokenizer with transformers (AutoTokenizer, "
+            "save_pretrained), or "
+            "give token ids with " CBE_OPTION("tokens") " IDS.safetensors",
+            path, strerror(errno));
+    if (st == CBE_OK) st = cbe_tokenizer_from_json(&made, path, inputs, err);
+    for (size_t i = 0; i < sizeof others / sizeof *others && st == CBE_OK; i++)
+        st = read_ends(made, folder, others[i], inputs, err);
+    cbe_free(path);
+    if (st == CBE_OK)
+        *out = made;
+    else
+        cbe_tokenizer_free(made);
+    return st;
+}
+
+cbe_status cbe_tokenizer_open(cbe_tokenizer **out, const char *path, cbe_inputs *inputs,
+                              cbe_error *err)
+{
+    cbe_path_kind kind;
+    cbe_status st = cbe_path_look(path, &kind, err);
+    if (st != CBE_OK) return st;
+    if (kind == CBE_PATH_FOLDER) return cbe_tokenizer_from_folder(out, path, inputs, err);
+    cbe_gguf *file = NULL;
+    st = cbe_gguf_open(&file, path, err);
+    if (st == CBE_OK) st = cbe_gguf_note(file, inputs, err);
+    if (st == CBE_OK) st = cbe_tokenizer_from_gguf(out, file, err);
+    cbe_gguf_close(file);
+    return st;
+}
