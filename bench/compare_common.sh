@@ -25,7 +25,10 @@ agree() {
 use_python() {
     local cache=${XDG_CACHE_HOME:-$HOME/.cache}/cbe
     venv=${CBE_BENCH_VENV:-$cache/bench-venv}
-    local imports="import $(IFS=,; echo "$*")"
+    local imports="import $(
+        IFS=,
+        echo "$*"
+    )"
     if "$venv/bin/python" -c "$imports" 2>/dev/null; then return; fi
     [[ -z ${CBE_BENCH_VENV-} ]] || fail "CBE_BENCH_VENV: '$venv' is no virtual environment with $*"
     scripts/install-dependencies.sh model bench

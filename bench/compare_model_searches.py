@@ -29,7 +29,9 @@ def main():
     with open(sys.argv[2], encoding="utf-8") as file:
         ours = json.load(file)["layers"]
     sums = [0.0] * 4
-    print("layer  PyTorch: energies  evaluations  seconds    cbe: energies  evaluations  seconds   ratios")
+    print(
+        "layer  PyTorch: energies  evaluations  seconds    cbe: energies  evaluations  seconds   ratios"
+    )
     for layer in ours:
         their, vectors = theirs[layer["layer"]], layer["vectors"]
         row = [sum(v["energy"] for v in their), sum(v["seconds"] for v in their)]

@@ -44,10 +44,19 @@ def main():
     rows, reached = [], []
     for layer, ours in default.items():
         theirs = seed[layer]
-        rows.append([total(theirs, "energy"), total(ours, "energy"), total(theirs, "seconds"), total(ours, "seconds")])
+        rows.append(
+            [
+                total(theirs, "energy"),
+                total(ours, "energy"),
+                total(theirs, "seconds"),
+                total(ours, "seconds"),
+            ]
+        )
         reached.append(seconds_to(ours, rows[-1][0]))
         print_row(layer, rows[-1], reached[-1])
-    print_row("all", [sum(column) for column in zip(*rows)], None if None in reached else sum(reached))
+    print_row(
+        "all", [sum(column) for column in zip(*rows)], None if None in reached else sum(reached)
+    )
 
 
 if __name__ == "__main__":

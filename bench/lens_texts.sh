@@ -4,7 +4,10 @@
 #
 # usage: lens_texts.sh FOLDER      writes FOLDER/train.txt and FOLDER/held-out.txt
 set -eu
-[ $# -eq 1 ] || { sed -n '2,6p' "$0"; exit 2; }
+[ $# -eq 1 ] || {
+    sed -n '2,6p' "$0"
+    exit 2
+}
 out=$1
 mkdir -p "$out"
 parts=$(mktemp -d)

@@ -33,7 +33,9 @@ class Decoder:
 
     def log_probs(self, hidden):
         if self.norm == "layernorm":
-            normed = functional.layer_norm(hidden, self.gamma.shape, self.gamma, self.beta, self.eps)
+            normed = functional.layer_norm(
+                hidden, self.gamma.shape, self.gamma, self.beta, self.eps
+            )
         else:
             scale = torch.rsqrt(hidden.square().mean(dim=-1, keepdim=True) + self.eps)
             normed = hidden * scale * self.gamma

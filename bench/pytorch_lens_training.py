@@ -31,7 +31,9 @@ def held_out_kl(decoder, hidden, last, weight, bias):
     total = 0.0
     with torch.no_grad():
         for h, l in zip(hidden.split(256), last.split(256)):
-            total += kl(decoder.log_probs(l), decoder.log_probs(translate(h, weight, bias))).item() * len(h)
+            total += kl(
+                decoder.log_probs(l), decoder.log_probs(translate(h, weight, bias))
+            ).item() * len(h)
     return total / len(hidden)
 
 
@@ -45,7 +47,9 @@ def main():
     args = parser.parse_args()
     decoder = Decoder(args.files[2])
     train, held = (safe_open(path, framework="pt") for path in args.files[:2])
-    final = max(int(name.split(".")[1]) for name in train.keys() if name.startswith("hidden_states."))
+    final = max(
+        int(name.split(".")[1]) for name in train.keys() if name.startswith("hidden_states.")
+    )
     last = train.get_tensor(f"hidden_states.{final}")
     held_last = held.get_tensor(f"hidden_states.{final}").flatten(0, 1)
     size = last.shape[-1]
@@ -55,7 +59,13 @@ def main():
     weights = {i: torch.zeros(size, size, requires_grad=True) for i in args.layers}
     biases = {i: torch.zeros(size, requires_grad=True) for i in args.layers}
     optimizers = {
-        i: torch.optim.SGD([weights[i], biases[i]], lr=args.lr * 0.1, momentum=0.9, nesterov=True, weight_decay=1e-3)
+        i: torch.optim.SGD(
+            [weights[i], biases[i]],
+            lr=args.lr * 0.1,
+            momentum=0.9,
+            nesterov=True,
+            weight_decay=1e-3,
+        )
         for i in args.layers
     }
     began = time.perf_counter()
@@ -68,18 +78,27 @@ def main():
             for group in optimizers[i].param_groups:
                 group["lr"] = args.lr * 0.1 * (1 - step / steps)
             optimizers[i].zero_grad()
-            loss = kl(target, decoder.log_probs(translate(hidden[i][rows].flatten(0, 1), weights[i], biases[i])))
+            loss = kl(
+                target,
+                decoder.log_probs(translate(hidden[i][rows].flatten(0, 1), weights[i], biases[i])),
+            )
             loss.backward()
             torch.nn.utils.clip_grad_norm_([weights[i], biases[i]], 1.0)
             optimizers[i].step()
             losses.append(f"{loss.item():.3f}")
         if step % 20 == 0:
-            print(f"step {step} of {steps}  {time.perf_counter() - began:.0f} s  " + " ".join(losses), flush=True)
+            print(
+                f"step {step} of {steps}  {time.perf_counter() - began:.0f} s  " + " ".join(losses),
+                flush=True,
+            )
     for i in args.layers:
         zero = torch.zeros(size, size), torch.zeros(size)
         h = held.get_tensor(f"hidden_states.{i}").flatten(0, 1)
-        print(f"layer {i}  held-out KL: logit lens {held_out_kl(decoder, h, held_last, *zero):.4f}"
-              f"  trained {held_out_kl(decoder, h, held_last, weights[i], biases[i]):.4f}", flush=True)
+        print(
+            f"layer {i}  held-out KL: logit lens {held_out_kl(decoder, h, held_last, *zero):.4f}"
+            f"  trained {held_out_kl(decoder, h, held_last, weights[i], biases[i]):.4f}",
+            flush=True,
+        )
     if args.save:
         tensors = {f"{i}.weight": weights[i].detach() for i in args.layers}
         tensors |= {f"{i}.bias": biases[i].detach() for i in args.layers}

@@ -26,7 +26,9 @@ def load(path):
     path = pathlib.Path(path)
     where = {"gguf_file": path.name} if path.is_file() else {}
     folder = path.parent if path.is_file() else path
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa", **where)
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="sdpa", **where
+    )
     return model.eval().requires_grad_(False)
 
 
@@ -38,12 +40,21 @@ class Objective:
     """
 
     def __init__(self, model, ids, layer, skip=0, whole=False):
-        self.model, self.body, self.ids, self.layer, self.skip, self.whole = model, model.model, ids, layer, skip, whole
+        self.model, self.body, self.ids, self.layer, self.skip, self.whole = (
+            model,
+            model.model,
+            ids,
+            layer,
+            skip,
+            whole,
+        )
         self.positions = torch.arange(ids.shape[1])[None]
         if layer + 1 >= len(self.body.layers):
             raise SystemExit("LAYER must have a block behind it")
         with torch.no_grad():
-            self.hidden = self.body(ids, output_hidden_states=True, use_cache=False).hidden_states[layer + 1]
+            self.hidden = self.body(ids, output_hidden_states=True, use_cache=False).hidden_states[
+                layer + 1
+            ]
             self.clean = self.decode(self.suffix(self.hidden))
             self.probs = self.clean.exp()
             self.removed = self.hidden - self.hidden[:, skip:].flatten(0, 1).mean(dim=0)
@@ -62,7 +73,9 @@ class Objective:
     def suffix(self, hidden):
         rotary = self.body.rotary_emb(hidden, self.positions)
         for block in self.body.layers[self.layer + 1 :]:
-            out = block(hidden, attention_mask=None, position_ids=self.positions, position_embeddings=rotary)
+            out = block(
+                hidden, attention_mask=None, position_ids=self.positions, position_embeddings=rotary
+            )
             hidden = out[0] if isinstance(out, tuple) else out
         return hidden
 
@@ -76,7 +89,9 @@ class Objective:
     def negative_energy(self, direction):
         if self.whole:
             self.direction = direction
-            behind = self.model(self.ids, use_cache=False).logits[:, self.skip :].log_softmax(dim=-1)
+            behind = (
+                self.model(self.ids, use_cache=False).logits[:, self.skip :].log_softmax(dim=-1)
+            )
         else:
             behind = self.decode(self.suffix(self.ablated(direction)))
         return -(self.probs * (self.clean - behind)).sum(dim=-1).mean()

@@ -56,7 +56,10 @@ def main():
             vector, energy, evaluations = search_vector(objective, found, j, size, max_iterations)
             found = torch.cat([found, vector[:, None]], dim=1)
             seconds = time.perf_counter() - start
-            print(f"layer {layer} vector {j + 1} energy {energy:.6g} evaluations {evaluations} seconds {seconds:.2f}", flush=True)
+            print(
+                f"layer {layer} vector {j + 1} energy {energy:.6g} evaluations {evaluations} seconds {seconds:.2f}",
+                flush=True,
+            )
         objective.close()
 
 

@@ -13,7 +13,10 @@ if [ "${1-}" = --fault ]; then # in each process: RANK FAULT LIBRARY COMMAND...
     fi
     exec "$@"
 fi
-[ $# -ge 1 ] || { sed -n '2,6p' "$0"; exit 2; }
+[ $# -ge 1 ] || {
+    sed -n '2,6p' "$0"
+    exit 2
+}
 build=$(cd "$1" && pwd) step=${2-5}
 golden=$here/../golden/models/llama library=$build/tests/libcbe-inject.so
 export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
@@ -31,7 +34,10 @@ found=0 tried=0
 for division in tokens layers; do
     for rank in 0 1; do
         fault=memory:0
-        extract "$division" whole || { cat log; exit 1; }
+        extract "$division" whole || {
+            cat log
+            exit 1
+        }
         count=$(sed -n 's/^inject: memory \([0-9]*\),.*/\1/p' log)
         for ((n = 1; n <= count; n += step)); do
             rm -rf divided
@@ -40,11 +46,17 @@ for division in tokens layers; do
             status=$?
             tried=$((tried + 1))
             wrong=
-            if [ $status -eq 137 ]; then wrong="did not end"
-            elif [ $status -ne 0 ]; then grep -q '^cbe: ' log || wrong="ended with status $status and no message"
-            else cmp -s divided/basis.safetensors whole/basis.safetensors || wrong="has another result"
+            if [ $status -eq 137 ]; then
+                wrong="did not end"
+            elif [ $status -ne 0 ]; then
+                grep -q '^cbe: ' log || wrong="ended with status $status and no message"
+            else
+                cmp -s divided/basis.safetensors whole/basis.safetensors || wrong="has another result"
             fi
-            [ -z "$wrong" ] || { echo "$division divided, rank $rank, $fault: $wrong"; found=$((found + 1)); }
+            [ -z "$wrong" ] || {
+                echo "$division divided, rank $rank, $fault: $wrong"
+                found=$((found + 1))
+            }
         done
         echo "$division divided, rank $rank: $count allocations"
     done

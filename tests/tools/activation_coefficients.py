@@ -7,6 +7,7 @@ power first, rounded to float32, and the errors of a float32 evaluation.
 
 Usage: activation_coefficients.py        needs numpy
 """
+
 import math
 
 import numpy as np
@@ -48,9 +49,20 @@ t = (nodes + 1) * 4.5
 y = minus_log_tail(t)
 c = level_fit(t, y, np.maximum(np.exp(-y) * np.maximum(t, 0.3), 1e-6), 10)
 grid = np.linspace(0, 9, 100001).astype(np.float32)
-show("-log Q", c, np.abs(grid * (np.exp(-evaluate(c, grid).astype(float)) - np.exp(-minus_log_tail(grid.astype(float))))).max())
+show(
+    "-log Q",
+    c,
+    np.abs(
+        grid
+        * (np.exp(-evaluate(c, grid).astype(float)) - np.exp(-minus_log_tail(grid.astype(float))))
+    ).max(),
+)
 
 x = np.sqrt((nodes + 1) / 2) * 0.625
 c = level_fit(x**2, (np.tanh(x) / x - 1) / x**2, x**2, 4)
 grid = np.linspace(1e-3, 0.625, 100001).astype(np.float32)
-show("R", c, np.abs((grid + grid**3 * evaluate(c, grid * grid)) / np.tanh(grid.astype(float)) - 1).max())
+show(
+    "R",
+    c,
+    np.abs((grid + grid**3 * evaluate(c, grid * grid)) / np.tanh(grid.astype(float)) - 1).max(),
+)

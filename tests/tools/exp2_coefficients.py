@@ -6,6 +6,7 @@ float64 evaluation of the rounded polynomial has.
 
 Usage: exp2_coefficients.py [DEGREE [STEPS]]     6 and 1 without a table, 3 and 8 with one; needs numpy
 """
+
 import sys
 
 import numpy as np

@@ -21,7 +21,11 @@ CHAOTIC = {"massive-logit", "sharp-logit"}  # left out by tests/unit/test_golden
 def log_probs(x, tensors, metadata):
     if metadata["norm"] == "layernorm":
         x = x - x.mean(-1, keepdim=True)
-    x = x / (x.square().mean(-1, keepdim=True) + float(metadata["norm_eps"])).sqrt() * tensors["norm.weight"]
+    x = (
+        x
+        / (x.square().mean(-1, keepdim=True) + float(metadata["norm_eps"])).sqrt()
+        * tensors["norm.weight"]
+    )
     x = x + tensors.get("norm.bias", 0)
     logits = x @ tensors["unembedding.weight"].T + tensors.get("unembedding.bias", 0)
     cap = float(metadata["logit_softcap"])
@@ -51,7 +55,9 @@ def tangents(case):
             basis = golden[f"layers.{layer}.{ablation}.basis"].T.double()
             for j, vector in enumerate(basis):
                 v = vector.clone().requires_grad_()
-                energy = (clean.exp() * (clean - read(h - torch.outer(delta @ v, v)))).sum(-1).mean()
+                energy = (
+                    (clean.exp() * (clean - read(h - torch.outer(delta @ v, v)))).sum(-1).mean()
+                )
                 (gradient,) = torch.autograd.grad(energy, v)
                 gradient = gradient - basis.T @ (basis @ gradient)
                 yield layer, ablation, j, energy.item(), (gradient.abs().max() / energy).item()
@@ -63,7 +69,9 @@ def main():
         for layer, ablation, j, energy, share in tangents(case):
             shares.append(share)
             if share > 2e-3:
-                print(f"{case.name} layer {layer} {ablation} vector {j}: energy {energy:.6f}, tangent gradient {share:.2g} of it")
+                print(
+                    f"{case.name} layer {layer} {ablation} vector {j}: energy {energy:.6f}, tangent gradient {share:.2g} of it"
+                )
     shares.sort()
     above = sum(s > 1e-4 for s in shares)
     print(

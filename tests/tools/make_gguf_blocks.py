@@ -3,6 +3,7 @@
 
 usage: make_gguf_blocks.py FOLDER        needs: pip install gguf numpy safetensors
 """
+
 import sys
 from pathlib import Path
 

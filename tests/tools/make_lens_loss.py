@@ -40,7 +40,12 @@ def case(random, folder, name, norm, cap, offsets):
     if offsets:
         stored["norm.bias"] = draw(D, scale=0.2)
         stored["unembedding.bias"] = draw(V, scale=0.3)
-    inputs = {"hidden": draw(N, D, scale=2), "last": draw(N, D, scale=2), "A": draw(D, D, scale=0.2), "b": draw(D, scale=0.3)}
+    inputs = {
+        "hidden": draw(N, D, scale=2),
+        "last": draw(N, D, scale=2),
+        "A": draw(D, D, scale=0.2),
+        "b": draw(D, scale=0.3),
+    }
     labels = torch.from_numpy(random.integers(0, V, N))
     decoder = {key: value.double() for key, value in stored.items()}
     out = {}
@@ -51,16 +56,27 @@ def case(random, folder, name, norm, cap, offsets):
         x.retain_grad()
         log_q = torch.log_softmax(decode(x, decoder, norm, cap), -1)
         log_p = torch.log_softmax(decode(inputs["last"].double(), decoder, norm, cap), -1)
-        loss = (log_p.exp() * (log_p - log_q)).sum() if kind == "kl" else -log_q[torch.arange(N), labels].sum()
+        loss = (
+            (log_p.exp() * (log_p - log_q)).sum()
+            if kind == "kl"
+            else -log_q[torch.arange(N), labels].sum()
+        )
         loss.backward()
-        out |= {f"{kind}.loss": loss.detach(), f"{kind}.grad_A": a.grad, f"{kind}.grad_b": b.grad, f"{kind}.grad_x": x.grad}
+        out |= {
+            f"{kind}.loss": loss.detach(),
+            f"{kind}.grad_A": a.grad,
+            f"{kind}.grad_b": b.grad,
+            f"{kind}.grad_x": x.grad,
+        }
     metadata = {"norm": norm, "norm_eps": "1e-05", "logit_softcap": str(cap)}
     save_file(stored | inputs | {"labels": labels} | out, folder / f"{name}.safetensors", metadata)
 
 
 def steps(random, folder):
     start = torch.from_numpy(random.standard_normal((D + 1, D)).astype(np.float32))
-    gradients = [torch.from_numpy(random.standard_normal((D + 1, D)).astype(np.float32)) for _ in range(3)]
+    gradients = [
+        torch.from_numpy(random.standard_normal((D + 1, D)).astype(np.float32)) for _ in range(3)
+    ]
     out = {"start": start} | {f"gradient.{i}": g for i, g in enumerate(gradients)}
     for name in ("sgd", "adam"):
         parameter = start.double().clone().requires_grad_()
