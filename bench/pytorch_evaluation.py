@@ -1,7 +1,7 @@
-"""One evaluation as PyTorch users run it: both log-softmaxes at full width, gradient by autograd, float32.
+"""One evaluation as PyTorch users run it: both log-softmaxes at full width, autograd, float32.
 
-Energy (kl, mean ablation, all tokens, logit lens) and gradient of the first unit vector. Prints the same
-line as bench_evaluation: energy E gradient G seconds S threads T.
+Energy (kl, mean ablation, all tokens, logit lens) and gradient of the first unit vector. Prints the
+same line as bench_evaluation: energy E gradient G seconds S threads T.
 
 usage: pytorch_evaluation.py HIDDEN.safetensors DECODER.safetensors LAYER [RUNS]
 """

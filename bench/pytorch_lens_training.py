@@ -1,12 +1,14 @@
-"""Training translators as the tuned-lens package does by default, for comparison with cbe lens train.
+"""Trains translators as the tuned-lens package does by default, beside cbe lens train.
 
-Zero start, KL(final || lens), SGD with Nesterov momentum 0.9, learning rate 1.0 (PyTorch's scaled by 1 - momentum),
-weight decay 1e-3, gradient norm clipped at 1, linear decay to 0; one pass over the same tokens, `batch` sequences a step.
-Each layer is trained by itself (in the package layers share only the clipped norm).
+Zero start, KL(final || lens), SGD with Nesterov momentum 0.9, learning rate 1.0 (PyTorch's scaled
+by 1 - momentum), weight decay 1e-3, gradient norm clipped at 1, linear decay to 0; one pass over
+the same tokens, `batch` sequences a step. Each layer is trained by itself (in the package layers
+share only the clipped norm).
 
-usage: pytorch_lens_training.py TRAIN.safetensors HELD_OUT.safetensors DECODER.safetensors LAYER... [--batch B] [--lr LR]
-       [--save OUT.safetensors]
-Files of hidden states are of cbe capture, with each LAYER and the last one; the decoder's of cbe decoder.
+usage: pytorch_lens_training.py TRAIN.safetensors HELD_OUT.safetensors DECODER.safetensors LAYER...
+       [--batch B] [--lr LR] [--save OUT.safetensors]
+Files of hidden states are of cbe capture, with each LAYER and the last one; the decoder's of cbe
+decoder.
 """
 
 import argparse
@@ -30,10 +32,9 @@ def kl(final, lens):
 def held_out_kl(decoder, hidden, last, weight, bias):
     total = 0.0
     with torch.no_grad():
-        for h, l in zip(hidden.split(256), last.split(256)):
-            total += kl(
-                decoder.log_probs(l), decoder.log_probs(translate(h, weight, bias))
-            ).item() * len(h)
+        for states, final in zip(hidden.split(256), last.split(256), strict=True):
+            lens = decoder.log_probs(translate(states, weight, bias))
+            total += kl(decoder.log_probs(final), lens).item() * len(states)
     return total / len(hidden)
 
 

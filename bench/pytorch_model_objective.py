@@ -1,11 +1,13 @@
-"""One evaluation in the whole model as PyTorch runs it: the blocks behind the layer, log-softmax at full width, gradient by autograd, float32.
+"""One evaluation in the whole model as PyTorch runs it, in float32.
 
-Energy (kl, mean ablation of the output of block LAYER, all tokens) and gradient of the first unit vector. Hidden states of the layer
-and clean log-probabilities are made once, before the clock starts, and weights take no gradient: the least that PyTorch has to do.
-Prints the same line as bench_model_objective: energy E gradient G seconds S threads T.
+The blocks behind the layer, log-softmax at full width, gradient by autograd: energy (kl, mean
+ablation of the output of block LAYER, all tokens) and gradient of the first unit vector. Hidden
+states of the layer and clean log-probabilities are made once, before the clock starts, and weights
+take no gradient: the least that PyTorch has to do. Prints the same line as bench_model_objective:
+energy E gradient G seconds S threads T.
 
-With `whole` as the last argument all blocks run in every evaluation, the ablation being a hook on the layer's output: the usual way to
-write it.
+With `whole` as the last argument all blocks run in every evaluation, the ablation being a hook on
+the layer's output: the usual way to write it.
 
 usage: pytorch_model_objective.py MODEL TOKENS.safetensors LAYER [RUNS [whole]]
 MODEL: a .gguf file or a Hugging Face folder, Llama family
@@ -33,9 +35,10 @@ def load(path):
 
 
 class Objective:
-    """Energy of directions at the output of block `layer`: kl, mean ablation of all tokens but the first `skip` of each sequence.
+    """Energy of directions at the output of block `layer`: kl, mean ablation.
 
-    The hidden states of the layer and the clean log-probabilities are made here, once. In every evaluation only the blocks behind the
+    All tokens but the first `skip` of each sequence are ablated. The hidden states of the layer and
+    the clean log-probabilities are made here, once. In every evaluation only the blocks behind the
     layer run, or with `whole` all blocks, the ablation being a hook on the layer's output.
     """
 

@@ -69,8 +69,8 @@ def draw(run, layers, lines):
 
     title = f"Energies of the first {len(lines)} vectors of each layer"
     subtitle = (
-        f"{run['options'].get('lens', 'logit')} lens, {run['options'].get('ablation', 'mean')} ablation, "
-        f"{run['n_tokens']:,} tokens"
+        f"{run['options'].get('lens', 'logit')} lens, "
+        f"{run['options'].get('ablation', 'mean')} ablation, {run['n_tokens']:,} tokens"
     )
     if run["skip_positions"]:
         subtitle += ", first position of each sequence left out"
@@ -108,7 +108,7 @@ def draw(run, layers, lines):
     )
     ends = []
     for j, line in reversed(list(enumerate(lines))):  # the first vector lies on top
-        points = [(x(layer), y(e)) for layer, e in zip(layers, line) if e is not None]
+        points = [(x(layer), y(e)) for layer, e in zip(layers, line, strict=True) if e is not None]
         if not points:
             continue
         path = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
@@ -118,13 +118,15 @@ def draw(run, layers, lines):
         )
         for a, b in points:
             out.append(
-                f'<circle cx="{a:.1f}" cy="{b:.1f}" r="{3.4 if j == 0 else 2.6}" fill="{COLOURS[j]}"/>'
+                f'<circle cx="{a:.1f}" cy="{b:.1f}" r="{3.4 if j == 0 else 2.6}" '
+                f'fill="{COLOURS[j]}"/>'
             )
         ends.append((j, points[-1][1]))
-    for (j, _), at in zip(ends, spread([end for _, end in ends], 17)):
+    for (j, _), at in zip(ends, spread([end for _, end in ends], 17), strict=True):
         weight = ' font-weight="bold"' if j == 0 else ""
         out.append(
-            f'<text x="{RIGHT + 8}" y="{at + 4.5:.1f}" fill="{COLOURS[j]}"{weight}>vector {j + 1}</text>'
+            f'<text x="{RIGHT + 8}" y="{at + 4.5:.1f}" fill="{COLOURS[j]}"{weight}>'
+            f"vector {j + 1}</text>"
         )
     out.append("</svg>")
     return "\n".join(out) + "\n"

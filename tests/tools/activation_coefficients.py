@@ -1,9 +1,10 @@
 """Coefficients of the polynomials in src/model/activation.c (gelu) and src/model/rows.c (tanh).
 
-gelu(z) = z (1 - Q(z)) for z >= 0 and z Q(-z) below, Q the upper tail of the normal distribution. -log Q is fitted on [0, 9] so that
-the largest error of t Q(t) is smallest. tanh(x) = x + x^3 R(x^2) for |x| < 0.625; R is fitted so that the largest relative error is.
-Least squares, with weights raised where the error is largest until it is level (Lawson's algorithm). Prints the coefficients, lowest
-power first, rounded to float32, and the errors of a float32 evaluation.
+gelu(z) = z (1 - Q(z)) for z >= 0 and z Q(-z) below, Q the upper tail of the normal distribution.
+-log Q is fitted on [0, 9] so that the largest error of t Q(t) is smallest. tanh(x) = x + x^3 R(x^2)
+for |x| < 0.625; R is fitted so that the largest relative error is. Least squares, with weights
+raised where the error is largest until it is level (Lawson's algorithm). Prints the coefficients,
+lowest power first, rounded to float32, and the errors of a float32 evaluation.
 
 Usage: activation_coefficients.py        needs numpy
 """

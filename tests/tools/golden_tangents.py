@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """How far PyTorch's own float64 results (tests/golden/extract) are from maxima.
 
-For each vector: the largest component of the gradient along the sphere, orthogonal to the other vectors
-of its basis, over the energy. docs/search.md quotes what this prints. Needs torch and safetensors.
+For each vector: the largest component of the gradient along the sphere, orthogonal to the other
+vectors of its basis, over the energy. docs/search.md quotes what this prints. Needs torch and
+safetensors.
 
 usage: golden_tangents.py
 """
@@ -44,7 +45,7 @@ def tangents(case):
     for layer in layers:
         h = inputs[f"hidden_states.{layer}"].double().flatten(0, 1)
 
-        def read(states):
+        def read(states, layer=layer):
             if lens:
                 states = states + states @ lens[f"{layer}.weight"].T + lens[f"{layer}.bias"]
             return log_probs(states, decoder, metadata)
@@ -70,7 +71,8 @@ def main():
             shares.append(share)
             if share > 2e-3:
                 print(
-                    f"{case.name} layer {layer} {ablation} vector {j}: energy {energy:.6f}, tangent gradient {share:.2g} of it"
+                    f"{case.name} layer {layer} {ablation} vector {j}: energy {energy:.6f}, "
+                    f"tangent gradient {share:.2g} of it"
                 )
     shares.sort()
     above = sum(s > 1e-4 for s in shares)

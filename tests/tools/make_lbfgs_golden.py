@@ -1,9 +1,10 @@
-"""Paths of torch.optim.LBFGS (strong_wolfe, float64) on Rosenbrock functions: tests/golden/lbfgs/golden.safetensors.
+"""Paths of torch.optim.LBFGS (strong_wolfe, float64) on Rosenbrock functions.
 
-    python3 make_lbfgs_golden.py OUTPUT        needs torch, numpy and safetensors; made with torch 2.15
+    python3 make_lbfgs_golden.py OUTPUT        tests/golden/lbfgs/golden.safetensors
 
-The functions have a minimum of 1, so that values near it can be compared relatively. Tensors, float64, in the order
-of evaluation: <name>.x (n, dimension), <name>.f (n).
+Needs torch, numpy and safetensors; made with torch 2.15. The functions have a minimum of 1, so that
+values near it can be compared relatively. Tensors, float64, in the order of evaluation:
+<name>.x (n, dimension), <name>.f (n).
 """
 
 import sys

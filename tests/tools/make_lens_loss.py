@@ -1,13 +1,17 @@
-"""Makes tests/golden/lens_loss/: losses of lenses, their gradients, and steps of optimizers, by PyTorch in float64.
+"""Makes tests/golden/lens_loss/: losses of lenses, their gradients, and steps of optimizers.
 
 usage: make_lens_loss.py FOLDER      needs torch, safetensors and numpy
+
+PyTorch computes in float64.
 
 NAME.safetensors for rmsnorm, layernorm (offset, output bias) and softcap (cap 3, rmsnorm):
     the decoder as in a decoder file (norm.weight, ...), with its metadata
     hidden, last (n, d), labels (n), A (d, d), b (d)
-    kl.loss, ce.loss []: sums over tokens; kl.grad_A, .grad_b, .grad_x (d, d), (d), (n, d), and so for ce: of the sums
-steps.safetensors: gradient.0 .. gradient.2 (d + 1, d), start (d + 1, d), sgd and adam (d + 1, d): after a step with each, rates
-    0.3, 0.2, 0.1 (sgd: times 0.1, momentum 0.9, Nesterov; adam: betas 0.9 and 0.999)
+    kl.loss, ce.loss []: sums over tokens
+    kl.grad_A, .grad_b, .grad_x (d, d), (d), (n, d), and so for ce: of the sums
+steps.safetensors: gradient.0 .. gradient.2 (d + 1, d), start (d + 1, d)
+    sgd and adam (d + 1, d): after a step with each, rates 0.3, 0.2, 0.1
+    (sgd: times 0.1, momentum 0.9, Nesterov; adam: betas 0.9 and 0.999)
 """
 
 import sys
@@ -84,7 +88,7 @@ def steps(random, folder):
             optimizer = torch.optim.SGD([parameter], lr=1, momentum=0.9, nesterov=True)
         else:
             optimizer = torch.optim.Adam([parameter], betas=(0.9, 0.999))
-        for rate, gradient in zip((0.3, 0.2, 0.1), gradients):
+        for rate, gradient in zip((0.3, 0.2, 0.1), gradients, strict=True):
             optimizer.param_groups[0]["lr"] = rate * (0.1 if name == "sgd" else 1)
             parameter.grad = gradient.double()
             optimizer.step()

@@ -1,12 +1,14 @@
-"""A fixture of a model family: a fresh random model from transformers, and what it computes in float64.
+"""A fixture of a model family: a new random model of transformers, and what it computes.
 
-Writes DIR/NAME with config.json, model.safetensors (float32) and golden.safetensors: input_ids, hidden_states.i (the stream that enters
-block i; the last one leaves the last block, before the final norm) and logits, rounded to float32. Where the keys of transformers 4
-differ, config.v4.json has them for the same model. The variants that tests/golden/models has from here are the keys of VARIANTS; for
-another one add an entry: class of the configuration, its arguments, and the v4 keys if they differ (None removes a key).
+Writes DIR/NAME with config.json, model.safetensors (float32) and golden.safetensors: input_ids,
+hidden_states.i (the stream that enters block i; the last one leaves the last block, before the
+final norm) and logits, rounded to float32. Where the keys of transformers 4 differ, config.v4.json
+has them for the same model. The variants that tests/golden/models has from here are the keys of
+VARIANTS; for another one add an entry: class of the configuration, its arguments, and the v4 keys
+if they differ (None removes a key).
 
-Everything runs in float64, also what transformers does in float32 of itself (norms, rotary angles): torch.float32 is another name
-for torch.float64 meanwhile.
+Everything runs in float64, also what transformers does in float32 of itself (norms, rotary angles):
+torch.float32 is another name for torch.float64 meanwhile.
 
 Usage: make_model_fixture.py DIR [NAME...]        needs torch, transformers, safetensors, numpy
 """
@@ -15,7 +17,6 @@ import json
 import pathlib
 import sys
 
-import numpy as np
 import torch
 import transformers
 from safetensors.torch import save_file
@@ -206,7 +207,10 @@ VARIANTS = {
 
 
 def randomise(model, generator):
-    """Every parameter counts: gains near 1, biases near 0, matrices that neither grow nor shrink what goes through them."""
+    """Makes every parameter count: gains near 1, biases near 0.
+
+    Matrices neither grow nor shrink what goes through them.
+    """
     for name, p in model.named_parameters():
         noise = torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p.dtype)
         if p.ndim == 1:

@@ -1,9 +1,10 @@
-"""GGUF files (F32, no tokenizer) of model folders, with the keys and tensors that llama.cpp's converter writes.
+"""GGUF files (F32, no tokenizer) of model folders, with keys and tensors as llama.cpp writes them.
 
-Gemma's gains are stored as they are applied, 1 + w; GPT-2's matrices are transposed to rows of outputs; the rotary rows of the llama
-architecture are interleaved; longrope's divisors are tensors.
+Gemma's gains are stored as they are applied, 1 + w; GPT-2's matrices are transposed to rows of
+outputs; the rotary rows of the llama architecture are interleaved; longrope's divisors are tensors.
 
-Usage: make_model_gguf.py FOLDER OUT.gguf [FOLDER OUT.gguf...]        needs gguf, safetensors, numpy, torch
+Usage: make_model_gguf.py FOLDER OUT.gguf [FOLDER OUT.gguf...]
+Needs gguf, safetensors, numpy, torch.
 """
 
 import json
@@ -61,7 +62,10 @@ def convert(folder, out):
     config = json.loads((folder / "config.json").read_text())
     arch = ARCHITECTURES[config["model_type"]]
     writer = gguf.GGUFWriter(out, arch)
-    get = lambda *names: next((config[n] for n in names if config.get(n) is not None), None)
+
+    def get(*names):
+        return next((config[n] for n in names if config.get(n) is not None), None)
+
     d, heads, layers = (
         get("hidden_size", "n_embd"),
         get("num_attention_heads", "n_head"),
@@ -122,6 +126,6 @@ def convert(folder, out):
     writer.close()
 
 
-for folder, out in zip(sys.argv[1::2], sys.argv[2::2]):
+for folder, out in zip(sys.argv[1::2], sys.argv[2::2], strict=True):
     convert(pathlib.Path(folder), out)
     print(out, pathlib.Path(out).stat().st_size, "bytes")

@@ -3,8 +3,8 @@
 
 usage: make_npy.py FOLDER        needs: pip install numpy
 
-Three sequences of four tokens, hidden size 5: entry i of hidden_states.2 is i + 1, id n is 100 + n. The mask leaves
-out tokens 3 and 4 (at the ends of two sequences), 9 (inside one).
+Three sequences of four tokens, hidden size 5: entry i of hidden_states.2 is i + 1, id n is 100 + n.
+The mask leaves out tokens 3 and 4 (at the ends of two sequences), 9 (inside one).
 """
 
 import sys

@@ -3,8 +3,9 @@
 
     make_tokenizer_gguf.py TOKENIZER.json PRE OUT.gguf
 
-PRE is the value for tokenizer.ggml.pre (gpt-2, smollm, llama-bpe, qwen2) of a byte-level BPE; "llama" for one of
-characters, whose merges become scores; "t5" for a unigram one. Needs the package `gguf`.
+PRE is the value for tokenizer.ggml.pre (gpt-2, smollm, llama-bpe, qwen2) of a byte-level BPE;
+"llama" for one of characters, whose merges become scores; "t5" for a unigram one. Needs the package
+`gguf`.
 Made each tokenizer.gguf in tests/golden/tokenizers.
 """
 
@@ -30,7 +31,10 @@ def start_token(tokenizer):
 
 
 def vocabulary(model):
-    """Tokens by id, and their scores: those of a unigram model, or the ranks of the merges that make them."""
+    """Tokens by id, and their scores.
+
+    Scores are those of a unigram model, or the ranks of the merges that make the tokens.
+    """
     if model["type"] == "Unigram":
         return dict(enumerate(t for t, _ in model["vocab"])), dict(
             enumerate(s for _, s in model["vocab"])

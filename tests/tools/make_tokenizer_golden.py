@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Makes tokenizers of each kind that cbe reads, and the ids that Hugging Face's tokenizers gives for random texts.
+"""Makes tokenizers of each kind that cbe reads, and the ids that Hugging Face's package gives.
 
     make_tokenizer_golden.py FOLDER [CASES] [SEED] [NAME...]
 
-Each NAME gets a folder with tokenizer.json and golden.json (a list of text, ids, decoded and, where it differs,
-ids_with_special). Tokenizers are trained on a text made of the same random words. Needs: pip install tokenizers
+Each NAME gets a folder with tokenizer.json and golden.json (a list of random texts, ids, decoded
+and, where it differs, ids_with_special). Tokenizers are trained on a text made of the same random
+words. Needs: pip install tokenizers
 Made tests/golden/tokenizers/made-*, with 24 cases and seed 0.
 """
 
@@ -30,13 +31,15 @@ LLAMA3 = (
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 GPT4O = (
-    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
-    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
     r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 CL100K = (
-    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$"
-    r"|\s*[\r\n]|\s+(?!\S)|\s"
+    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+"
+    r"| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s"
 )
 DEEPSEEK = [
     r"[\r\n]",
@@ -49,11 +52,15 @@ BLOOM = r" ?[^(\s|[.,!?…。，、।۔،])]+"
 MARK = "▁"
 
 WORDS = (
-    "the of and a to in is was that for it with as his on be at by I this had not are but from or have an they "
-    "which one you were her all she there would their we him been has when who will more no if out so said what "
-    "naïve café Ångström straße strasse ΑΒΓ αβγς Привет мир 你好 世界 こんにちは カタカナ 한국어 שלום مرحبا हिन्दी ไทย "
-    "don't I'M we'LL 'tis rock'n'roll x=y+1; foo_bar() ÉCOLE İstanbul ﬁne ½ Ⅷ ２３ ٣٤ 12 345 6789 3.14 1,000 "
-    "http://a.b/c?d=e&f <b>bold</b> é 👍🏽 👨‍👩‍👧 🇩🇪 ‘quoted’ “so” — … ！ 。 ، ۔ । ~ ^ ` $5 #tag @me"
+    "the of and a to in is was that for it with as his on be at by I this had not are but "
+    "from or have an they which one you were her all she there would their we him been has "
+    "when who will more no if out so said what "
+    "naïve café Ångström straße strasse ΑΒΓ αβγς Привет мир "
+    "你好 世界 こんにちは カタカナ 한국어 שלום مرحبا हिन्दी ไทย "
+    "don't I'M we'LL 'tis rock'n'roll x=y+1; foo_bar() ÉCOLE "
+    "İstanbul ﬁne ½ Ⅷ ２３ ٣٤ 12 345 6789 3.14 1,000 "
+    "http://a.b/c?d=e&f <b>bold</b> é 👍🏽 👨‍👩‍👧 🇩🇪 "
+    "‘quoted’ “so” — … ！ 。 ، ۔ । ~ ^ ` $5 #tag @me"
 ).split()
 GAPS = [" "] * 12 + [
     "  ",

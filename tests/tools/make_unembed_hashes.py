@@ -1,5 +1,7 @@
-"""Writes FOLDER/unembed_hash.safetensors (tests/golden/lens): matrices of all kinds, and as metadata their hashes as
-tuned-lens computes them. Needs NumPy 2 and safetensors.
+"""Writes FOLDER/unembed_hash.safetensors (tests/golden/lens): matrices and their hashes.
+
+Matrices of all kinds, and as metadata their hashes as tuned-lens computes them. Needs NumPy 2 and
+safetensors.
 
     python3 tests/tools/make_unembed_hashes.py FOLDER
 """
@@ -13,7 +15,10 @@ from safetensors.numpy import save_file
 
 def matrices():
     random = np.random.default_rng(7)
-    normal = lambda *shape: random.standard_normal(shape)
+
+    def normal(*shape):
+        return random.standard_normal(shape)
+
     yield "large", normal(60, 40)
     yield "large_small_values", normal(60, 40) * 0.02
     yield "large_tiny_values", normal(60, 40) * 1e-5

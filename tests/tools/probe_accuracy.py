@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Largest differences between `cbe probe` and PyTorch's float64 (tests/golden/extract, the cases without a tuned lens).
+"""Largest differences between `cbe probe` and PyTorch's float64.
 
-docs/maths.md quotes what this prints. Needs numpy and safetensors.
+The cases of tests/golden/extract without a tuned lens. docs/maths.md quotes what this prints. Needs
+numpy and safetensors.
 
 usage: probe_accuracy.py PROGRAM
 """
@@ -21,7 +22,8 @@ def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__.strip())
     print(
-        f"{'case':16} {'energy':>10} {'relative':>10} {'gradient':>10}   (gradient: share of its largest component)"
+        f"{'case':16} {'energy':>10} {'relative':>10} {'gradient':>10}"
+        "   (gradient: share of its largest component)"
     )
     with tempfile.TemporaryDirectory() as folder:
         vectors, out = f"{folder}/v.safetensors", f"{folder}/out.safetensors"
@@ -32,29 +34,11 @@ def main():
                 save_file({"v": golden[f"layers.{layer}.v"]}, vectors)
                 for ablation in ("mean", "resample", "zero"):
                     for objective in ("kl", "ce"):
-                        command = [
-                            sys.argv[1],
-                            "probe",
-                            "--hidden-states",
-                            case / "hidden.safetensors",
-                        ]
-                        command += [
-                            "--decoder",
-                            case / "decoder.safetensors",
-                            "--vectors-file",
-                            vectors,
-                            "-o",
-                            out,
-                        ]
-                        command += [
-                            "--layers",
-                            str(layer),
-                            "--ablation",
-                            ablation,
-                            "--objective",
-                            objective,
-                            "-q",
-                        ]
+                        command = [sys.argv[1], "probe", "-q", "-o", out, "--vectors-file", vectors]
+                        command += ["--hidden-states", case / "hidden.safetensors"]
+                        command += ["--decoder", case / "decoder.safetensors"]
+                        command += ["--layers", str(layer), "--ablation", ablation]
+                        command += ["--objective", objective]
                         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
                         got = load_file(out)
                         want = f"layers.{layer}.{ablation}.{objective}"
