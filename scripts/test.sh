@@ -1,24 +1,29 @@
 #!/usr/bin/env bash
-# From a bare checkout to test results: installs what is missing, builds, gets the model, runs all tests.
+# From a bare checkout to test results: installs what is missing, builds, gets the model, tests.
 set -euo pipefail
 
 usage() {
     cat <<'END'
-usage: scripts/test.sh [--quick | --asan | --tsan | --fuzz | --cross] [OPTION OF ctest]...
+usage: scripts/test.sh [--quick | --asan | --tsan | --fuzz | --cross]
+                       [OPTION OF ctest]...
 
-Builds and tests with warnings as errors: optimised (preset ci); the tests of several processes with another
-MPI (preset mpich); all with the address and undefined-behaviour sanitizers (preset asan); those that use
-threads with the thread sanitizer (preset tsan); the fuzz targets, each for a moment (preset fuzz); and for
-64-bit ARM (preset aarch64), whose tests an emulator runs, all but the slowest. Needs no file outside the
-checkout but the model, which is fetched once; without it the tests that read it are skipped. Where MPICH,
-clang, or compiler, emulator or libraries for ARM cannot be had, that build is left out; where it was asked
-for, and with CI=true in the environment, that is a failure.
+Builds and tests with warnings as errors: optimised (preset ci); the tests of
+several processes with another MPI (preset mpich); all with the address and
+undefined-behaviour sanitizers (preset asan); those that use threads with the
+thread sanitizer (preset tsan); the fuzz targets, each for a moment (preset
+fuzz); and for 64-bit ARM (preset aarch64), whose tests an emulator runs, all
+but the slowest. Needs no file outside the checkout but the model, which is
+fetched once; without it the tests that read it are skipped. Where MPICH, clang,
+or compiler, emulator or libraries for ARM cannot be had, that build is left
+out; where it was asked for, and with CI=true in the environment, that is a
+failure.
   --quick  only the optimised build
   --asan   only the build with sanitizers
   --tsan   only the build with the thread sanitizer
   --fuzz   only the fuzz targets; scripts/fuzz.sh runs them for long
   --cross  only the build for 64-bit ARM
-Everything else is passed on to ctest, as in: scripts/test.sh --quick -R tokenizer
+Everything else is passed on to ctest, as in:
+scripts/test.sh --quick -R tokenizer
 END
 }
 
@@ -93,7 +98,8 @@ for preset in "${presets[@]}"; do
     cmake --preset "$preset"
     cmake --build --preset "$preset" --parallel "$(nproc)"
     if [[ $preset == asan ]]; then use_sanitizers; fi
-    ctest --preset "$preset" --timeout 600 "${options[@]}" 2>&1 | tee "build/$preset/ctest.log" || status=$?
+    ctest --preset "$preset" --timeout 600 "${options[@]}" 2>&1 |
+        tee "build/$preset/ctest.log" || status=$?
 done
 for preset in "${presets[@]}"; do
     printf '\n%s:\n' "$preset"
