@@ -2,6 +2,7 @@
 # shellcheck shell=bash
 
 fail() {
+    # shellcheck disable=SC2154 # of the script that sources this
     echo "$name: $*" >&2
     exit 1
 }
@@ -21,18 +22,20 @@ agree() {
         fail "the two sides disagree on the $1: $2 in PyTorch, $3 in cbe"
 }
 
-# use_python MODULE...: sets venv to an environment that can import these, and makes one if there is none.
+# use_python MODULE...: sets venv to an environment that can import these; makes one if needed.
 use_python() {
     local cache=${XDG_CACHE_HOME:-$HOME/.cache}/cbe
     venv=${CBE_BENCH_VENV:-$cache/bench-venv}
-    local imports="import $(IFS=,; echo "$*")"
+    local imports
+    imports="import $(IFS=, && echo "$*")"
     if "$venv/bin/python" -c "$imports" 2>/dev/null; then return; fi
     [[ -z ${CBE_BENCH_VENV-} ]] || fail "CBE_BENCH_VENV: '$venv' is no virtual environment with $*"
     scripts/install-dependencies.sh model bench
     echo "Installing $* into $venv (several GB)" >&2
     python3 -m venv "$venv"
     "$venv/bin/python" -m pip install --disable-pip-version-check -q numpy "$@" >&2
-    "$venv/bin/python" -c "$imports" 2>/dev/null || fail "$* were installed into $venv but cannot be imported"
+    "$venv/bin/python" -c "$imports" 2>/dev/null ||
+        fail "$* were installed into $venv but cannot be imported"
 }
 
 # print_torch_version: at the start of a line.

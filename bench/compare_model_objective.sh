@@ -1,22 +1,26 @@
 #!/usr/bin/env bash
-# One evaluation in the whole model (energy and gradient of one direction) in PyTorch and in cbe, alternating in one run.
+# One evaluation in the whole model (energy and gradient of one direction) in PyTorch and in cbe.
 set -euo pipefail
 
 usage() {
     cat <<'END'
 usage: bench/compare_model_objective.sh [LAYER...]
 
-SmolLM2-135M, layers 15 and 25 unless others are given, 8 x 256 tokens of data/sample.txt. PyTorch in two ways: all blocks in every
-evaluation, the ablation being a hook; and the blocks behind the layer alone. Prints every round, then the ratios of the median times.
-The energies and the lengths of the gradients of all sides must agree within 1e-3, or the comparison fails.
-  CBE_BENCH_VENV=DIR    virtual environment with torch, transformers, accelerate, safetensors and gguf; otherwise one is made
+SmolLM2-135M, layers 15 and 25 unless others are given, 8 x 256 tokens of
+data/sample.txt. PyTorch in two ways: all blocks in every evaluation, the
+ablation being a hook; and the blocks behind the layer alone. Prints every
+round, then the ratios of the median times. The energies and the lengths of the
+gradients of all sides must agree within 1e-3, or the comparison fails.
+  CBE_BENCH_VENV=DIR    virtual environment with torch, transformers,
+                        accelerate, safetensors and gguf; otherwise one is made
                         in ${XDG_CACHE_HOME:-~/.cache}/cbe/bench-venv
   CBE_BENCH_ROUNDS=N    rounds, each with one process a side (3)
   OMP_NUM_THREADS=N     threads of all sides; unset: one a core
 END
 }
 
-# pytorch ARGUMENT...: a result line; what else it says is shown only when it fails, for it is mostly progress bars.
+# pytorch ARGUMENT...: a result line; what else it says is shown only when it fails, for it is
+# mostly progress bars.
 pytorch() {
     "$venv/bin/python" bench/pytorch_model_objective.py "$@" 2>"$log" ||
         { tail -n 5 "$log" >&2 && fail "PyTorch's side failed"; }
@@ -35,7 +39,8 @@ tokens=$cache/bench-tokens.safetensors
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 mkdir -p "$cache"
-build/release/cbe capture "$model" --text data/sample.txt --max-tokens 2048 --layers 0 -o "$tokens" >&2
+build/release/cbe capture "$model" --text data/sample.txt --max-tokens 2048 --layers 0 \
+    -o "$tokens" >&2
 
 use_python torch transformers accelerate safetensors gguf
 
@@ -47,8 +52,9 @@ for layer in "${layers[@]}"; do
         whole=$(pytorch "$model" "$tokens" "$layer" 3 whole)
         suffix=$(pytorch "$model" "$tokens" "$layer")
         cbe=$(build/release/bench/bench_model_objective "$model" "$tokens" "$layer")
-        printf 'round %d  pytorch, all blocks     %s\nround %d  pytorch, blocks behind  %s\nround %d  cbe                     %s\n' \
-            "$round" "$whole" "$round" "$suffix" "$round" "${cbe//$'\n'/; }"
+        printf 'round %d  pytorch, all blocks     %s\n' "$round" "$whole"
+        printf 'round %d  pytorch, blocks behind  %s\n' "$round" "$suffix"
+        printf 'round %d  cbe                     %s\n' "$round" "${cbe//$'\n'/; }"
         for side in "$whole" "$suffix"; do
             agree energy "$(value energy "$side")" "$(value energy "$cbe")"
             agree gradient "$(value gradient "$side")" "$(value gradient "$cbe")"
@@ -61,6 +67,6 @@ for layer in "${layers[@]}"; do
     b=$(printf '%s\n' "${suffix_times[@]}" | median)
     c=$(printf '%s\n' "${cbe_times[@]}" | median)
     awk -v l="$layer" -v a="$a" -v b="$b" -v c="$c" 'BEGIN {
-        printf "layer %d: PyTorch %.3f s (all blocks), %.3f s (blocks behind the layer), cbe %.3f s: %.2f and %.2f times faster\n",
-            l, a, b, c, a / c, b / c }'
+        printf "layer %d: PyTorch %.3f s (all blocks), %.3f s (blocks behind the layer), ", l, a, b
+        printf "cbe %.3f s: %.2f and %.2f times faster\n", c, a / c, b / c }'
 done

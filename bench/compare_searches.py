@@ -1,7 +1,7 @@
 """Sums of energies and seconds of two searches of the same layers, a row for each layer.
 
-The last column is how long the default search took for its first vectors, in the order of their energies, until their
-sum is that of all vectors of the seed preset.
+The last column is how long the default search took for its first vectors, in the order of their
+energies, until their sum is that of all vectors of the seed preset.
 
 usage: compare_searches.py SKIP_POSITIONS SEED/basis.json DEFAULT/basis.json
 """
@@ -30,8 +30,9 @@ def seconds_to(vectors, energy):
 def print_row(name, row, reached):
     energy, our_energy, seconds, our_seconds = row
     print(
-        f"  {name:>5} {energy:8.3f} {our_energy:8.3f} {our_energy / energy:6.3f} {seconds:8.1f} {our_seconds:10.1f} "
-        f"{our_seconds / seconds:6.2f} {'never' if reached is None else f'{reached:.1f}':>13}"
+        f"  {name:>5} {energy:8.3f} {our_energy:8.3f} {our_energy / energy:6.3f} {seconds:8.1f}"
+        f" {our_seconds:10.1f} {our_seconds / seconds:6.2f}"
+        f" {'never' if reached is None else f'{reached:.1f}':>13}"
     )
 
 
@@ -44,10 +45,18 @@ def main():
     rows, reached = [], []
     for layer, ours in default.items():
         theirs = seed[layer]
-        rows.append([total(theirs, "energy"), total(ours, "energy"), total(theirs, "seconds"), total(ours, "seconds")])
+        rows.append(
+            [
+                total(theirs, "energy"),
+                total(ours, "energy"),
+                total(theirs, "seconds"),
+                total(ours, "seconds"),
+            ]
+        )
         reached.append(seconds_to(ours, rows[-1][0]))
         print_row(layer, rows[-1], reached[-1])
-    print_row("all", [sum(column) for column in zip(*rows)], None if None in reached else sum(reached))
+    sums = [sum(column) for column in zip(*rows, strict=True)]
+    print_row("all", sums, None if None in reached else sum(reached))
 
 
 if __name__ == "__main__":

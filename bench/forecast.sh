@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What bases of models of 8 and 70 billion parameters would take on clusters whose cores are like this machine's (docs/scaling.md).
+# What bases of models of 8 and 70 billion parameters would take on clusters whose cores are like
+# this machine's (docs/scaling.md).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 cbe=${CBE-build/release/cbe}
@@ -7,7 +8,8 @@ cbe=${CBE-build/release/cbe}
 # MODEL, tokens, vectors, processes, nodes, threads of a process, memory of a process
 forecast() {
     echo "== $1, $2 tokens, $3 vectors: $4 processes of $6 threads and $7 on $5 nodes"
-    "$cbe" plan "bench/models/$1.json" --tokens "$2" -k "$3" -p "$4" --nodes "$5" -t "$6" --memory "$7" "${@:8}"
+    "$cbe" plan "bench/models/$1.json" --tokens "$2" -k "$3" -p "$4" --nodes "$5" -t "$6" \
+        --memory "$7" "${@:8}"
     echo
 }
 

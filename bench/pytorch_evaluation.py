@@ -1,7 +1,7 @@
-"""One evaluation as PyTorch users run it: both log-softmaxes at full width, gradient by autograd, float32.
+"""One evaluation as PyTorch users run it: both log-softmaxes at full width, autograd, float32.
 
-Energy (kl, mean ablation, all tokens, logit lens) and gradient of the first unit vector. Prints the same
-line as bench_evaluation: energy E gradient G seconds S threads T.
+Energy (kl, mean ablation, all tokens, logit lens) and gradient of the first unit vector. Prints the
+same line as bench_evaluation: energy E gradient G seconds S threads T.
 
 usage: pytorch_evaluation.py HIDDEN.safetensors DECODER.safetensors LAYER [RUNS]
 """
@@ -33,7 +33,9 @@ class Decoder:
 
     def log_probs(self, hidden):
         if self.norm == "layernorm":
-            normed = functional.layer_norm(hidden, self.gamma.shape, self.gamma, self.beta, self.eps)
+            normed = functional.layer_norm(
+                hidden, self.gamma.shape, self.gamma, self.beta, self.eps
+            )
         else:
             scale = torch.rsqrt(hidden.square().mean(dim=-1, keepdim=True) + self.eps)
             normed = hidden * scale * self.gamma

@@ -1,11 +1,14 @@
-"""The search of the original method in the whole model, as PyTorch runs it, float32: cbe's preset `seed`.
+"""The original method's search in the whole model by PyTorch, float32: cbe's preset `seed`.
 
-For vector j one start, column j of the identity; the parameter is unconstrained, and its projection onto the complement of the vectors
-found, divided by its length, is what is ablated; torch.optim.LBFGS with a strong-Wolfe line search, its rules as they are. Energy and
-ablation are those of pytorch_model_objective.py: in every evaluation the blocks behind the layer run, or with `whole` all blocks.
-Prints a line for each vector: layer I vector J energy E evaluations N seconds S.
+For vector j one start, column j of the identity; the parameter is unconstrained, and its projection
+onto the complement of the vectors found, divided by its length, is what is ablated;
+torch.optim.LBFGS with a strong-Wolfe line search, its rules as they are. Energy and ablation are
+those of pytorch_model_objective.py: in every evaluation the blocks behind the layer run, or with
+`whole` all blocks. Prints a line for each vector: layer I vector J energy E evaluations N
+seconds S.
 
-usage: pytorch_model_search.py MODEL TOKENS.safetensors LAYER[,LAYER...] VECTORS MAX_ITERATIONS SKIP_POSITIONS [whole]
+usage: pytorch_model_search.py MODEL TOKENS.safetensors LAYER[,LAYER...] VECTORS MAX_ITERATIONS
+       SKIP_POSITIONS [whole]
 MODEL: a .gguf file or a Hugging Face folder, Llama family
 """
 
@@ -18,7 +21,10 @@ from pytorch_model_objective import Objective, load, read_ids
 
 
 def search_vector(objective, found, j, size, max_iterations):
-    """The j-th vector, its energy (the last one evaluated, as in the original) and how many evaluations it took."""
+    """The j-th vector, its energy and how many evaluations it took.
+
+    The energy is the last one evaluated, as in the original.
+    """
     eps = torch.finfo(torch.float32).eps
     free = torch.nn.Parameter(torch.eye(size)[j].clone())
     optimiser = torch.optim.LBFGS([free], max_iter=max_iterations, line_search_fn="strong_wolfe")
@@ -56,7 +62,11 @@ def main():
             vector, energy, evaluations = search_vector(objective, found, j, size, max_iterations)
             found = torch.cat([found, vector[:, None]], dim=1)
             seconds = time.perf_counter() - start
-            print(f"layer {layer} vector {j + 1} energy {energy:.6g} evaluations {evaluations} seconds {seconds:.2f}", flush=True)
+            print(
+                f"layer {layer} vector {j + 1} energy {energy:.6g} evaluations {evaluations} "
+                f"seconds {seconds:.2f}",
+                flush=True,
+            )
         objective.close()
 
 

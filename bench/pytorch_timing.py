@@ -1,4 +1,4 @@
-"""The clock of PyTorch's side, and the line that it prints: energy E gradient G seconds S threads T."""
+"""The clock of PyTorch's side and its line: energy E gradient G seconds S threads T."""
 
 import statistics
 import time
@@ -7,7 +7,10 @@ import torch
 
 
 def time_gradient(negative_energy, free, runs):
-    """Evaluates and differentiates by the parameter `free`, `runs` times; prints the last energy, the length of its gradient, and the median time."""
+    """Evaluates and differentiates by the parameter `free`, `runs` times.
+
+    Prints the last energy, the length of its gradient, and the median time.
+    """
     seconds = []
     for _ in range(runs):
         free.grad = None

@@ -6,15 +6,21 @@ usage() {
     cat <<'END'
 usage: bench/run.sh [PART]...
 
-Prints the machine, then the parts that are named, or all of them (minutes on two cores):
-  pytorch  one evaluation with gradient beside PyTorch: bench/compare_pytorch.sh, two rounds. Left out where there is no
-           virtual environment with torch: give one as CBE_BENCH_VENV, or let compare_pytorch.sh make one
-  shapes   evaluations against the machine's floor, in the shapes of SmolLM2, Llama 3 and GPT-2
+Prints the machine, then the parts that are named, or all of them (minutes on
+two cores):
+  pytorch  one evaluation with gradient beside PyTorch:
+           bench/compare_pytorch.sh, two rounds. Left out where there is no
+           virtual environment with torch: give one as CBE_BENCH_VENV, or let
+           compare_pytorch.sh make one
+  shapes   evaluations against the machine's floor, in the shapes of SmolLM2,
+           Llama 3 and GPT-2
   growth   evaluation time with N, V, d, batch and threads
   tuned    a tuned lens beside the logit lens, in two shapes
-  search   SmolLM2, layers 4, 15 and 25, 2,048 tokens, 4 vectors: default search beside preset `seed`
+  search   SmolLM2, layers 4, 15 and 25, 2,048 tokens, 4 vectors: default search
+           beside preset `seed`
   memory   peak memory of an extraction, beside the --memory that it was given
-The floor is the larger of reading the logits Z once and N V exponentials on cached data. The largest shape takes 2.9 GB.
+The floor is the larger of reading the logits Z once and N V exponentials on
+cached data. The largest shape takes 2.9 GB.
   OMP_NUM_THREADS=N   threads; unset: one a core
 END
 }
@@ -41,7 +47,8 @@ part_pytorch() {
         echo "left out: CBE_BENCH_VENV names no virtual environment with torch and safetensors"
         return
     fi
-    CBE_BENCH_VENV=$venv CBE_BENCH_ROUNDS=${CBE_BENCH_ROUNDS:-2} bench/compare_pytorch.sh 2>"$scratch/log" ||
+    CBE_BENCH_VENV=$venv CBE_BENCH_ROUNDS=${CBE_BENCH_ROUNDS:-2} \
+        bench/compare_pytorch.sh 2>"$scratch/log" ||
         { cat "$scratch/log" >&2 && return 1; }
 }
 
@@ -66,20 +73,24 @@ part_search() {
     local skip preset
     for skip in 0 1; do
         for preset in seed default; do
-            build/release/cbe extract "$model" "${input[@]}" --layers 4,15,25 -k 4 --preset "$preset" \
-                --skip-positions "$skip" -o "$scratch/$preset-$skip" >/dev/null
+            build/release/cbe extract "$model" "${input[@]}" --layers 4,15,25 -k 4 \
+                --preset "$preset" --skip-positions "$skip" -o "$scratch/$preset-$skip" >/dev/null
         done
-        python3 bench/compare_searches.py "$skip" "$scratch/seed-$skip/basis.json" "$scratch/default-$skip/basis.json"
+        python3 bench/compare_searches.py "$skip" "$scratch/seed-$skip/basis.json" \
+            "$scratch/default-$skip/basis.json"
     done
 }
 
-# Few iterations: what an extraction holds does not depend on their number. Too little memory is refused before the search.
+# Few iterations: what an extraction holds does not depend on their number. Too little memory is
+# refused before the search.
 part_memory() {
     local size logits
     printf '  %8s %9s  %s\n' --memory "peak, MB" logits
     for size in 500M 1G 4G; do
-        if python3 bench/peak_memory.py "$scratch/peak" build/release/cbe extract "$model" "${input[@]}" --layers 15 -k 1 \
-            --max-iter 3 --starts 2 --skip-positions 1 --memory "$size" -o "$scratch/memory" >/dev/null 2>"$scratch/log"; then
+        if python3 bench/peak_memory.py "$scratch/peak" \
+            build/release/cbe extract "$model" "${input[@]}" --layers 15 -k 1 --max-iter 3 \
+            --starts 2 --skip-positions 1 --memory "$size" -o "$scratch/memory" \
+            >/dev/null 2>"$scratch/log"; then
             logits=$(sed -n 's/.*"logits": "\([a-z0-9]*\)".*/\1/p' "$scratch/memory/basis.json")
         else
             logits=$(tail -n 1 "$scratch/log")

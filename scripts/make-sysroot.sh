@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# Unpacks the arm64 libraries for the preset aarch64 in build/aarch64-sysroot; the system stays as it is.
+# Unpacks the arm64 libraries for the preset aarch64 in build/aarch64-sysroot, and there alone.
 set -euo pipefail
 
 usage() {
     cat <<'END'
 usage: scripts/make-sysroot.sh
 
-Fetches Debian's arm64 packages of the libraries that cbe and its tests are built on, with all that they
-depend on, and unpacks them in build/aarch64-sysroot. apt-get works with package lists of its own
-there, so that the system learns of no foreign architecture; it takes no root. Does nothing when the
-folder holds these packages already.
+Fetches Debian's arm64 packages of the libraries that cbe and its tests are
+built on, with all that they depend on, and unpacks them in
+build/aarch64-sysroot. apt-get works with package lists of its own there, so
+that the system learns of no foreign architecture; it takes no root. Does
+nothing when the folder holds these packages already.
 END
 }
 

@@ -1,17 +1,23 @@
 #!/usr/bin/env bash
-# Gives the program damaged files of every format, under the address and undefined-behaviour sanitizers, and says what came of it.
+# Gives the program damaged files of every format, under the address and undefined-behaviour
+# sanitizers, and says what came of it.
 set -euo pipefail
 
 usage() {
     cat <<'END'
-usage: scripts/mutate.sh [--seconds N] [--runs N] [--seed N] [--only FORMAT:RUN] [FORMAT]...
+usage: scripts/mutate.sh [--seconds N] [--runs N] [--seed N] [--only FORMAT:RUN]
+                         [FORMAT]...
 
-Builds the preset asan and runs cbe on mutants of the tests' fixtures: GGUF, zip, pickle, npz, npy, safetensors, tokenizer.json,
-config.json, the index of a model in parts, gzip, zstd and JSON lines, or the formats named. Bits, integers, lengths and counts are
-changed, parts are cut out, doubled and put in. A run that ends by a signal, in a sanitizer's report, not at all, or with another
-status than 0 or 2, is a finding; so is a refusal that is not one line, a control character on either stream, output that a failed
-command leaves behind, and NaN or infinity in what cbe capture wrote. Prints a table at the end; exit status 1 where there is a
-finding: its input, its command and what was said are kept in build/asan/mutants.
+Builds the preset asan and runs cbe on mutants of the tests' fixtures: GGUF,
+zip, pickle, npz, npy, safetensors, tokenizer.json, config.json, the index of a
+model in parts, gzip, zstd and JSON lines, or the formats named. Bits, integers,
+lengths and counts are changed, parts are cut out, doubled and put in. A run
+that ends by a signal, in a sanitizer's report, not at all, or with another
+status than 0 or 2, is a finding; so is a refusal that is not one line, a
+control character on either stream, output that a failed command leaves behind,
+and NaN or infinity in what cbe capture wrote. Prints a table at the end; exit
+status 1 where there is a finding: its input, its command and what was said are
+kept in build/asan/mutants.
   --seconds N   how long (3600, unless --runs is given)
   --runs N      rounds: each set of files is damaged once in one
   --seed N      of the damage (1); the same seed gives the same runs
@@ -38,12 +44,15 @@ cmake --build --preset asan --parallel "$(nproc)" --target cbe-program mutate >/
 
 # Some containers forbid what the leak detector needs; leaks then go unseen, other errors do not.
 leaks=1
-if [[ $(build/asan/cbe info tests/golden/npy/states.npz 2>&1 || true) == *'LeakSanitizer has encountered a fatal error'* ]]; then
+output=$(build/asan/cbe info tests/golden/npy/states.npz 2>&1) || true
+if [[ $output == *'LeakSanitizer has encountered a fatal error'* ]]; then
     echo "mutate: leaks cannot be detected here (no ptrace); other errors still are" >&2
     leaks=0
 fi
-export ASAN_OPTIONS=exitcode=99:detect_leaks=$leaks:allocator_may_return_null=1:max_allocation_size_mb=2048
+ASAN_OPTIONS=exitcode=99:detect_leaks=$leaks:allocator_may_return_null=1
+export ASAN_OPTIONS+=:max_allocation_size_mb=2048
 export UBSAN_OPTIONS=exitcode=99:print_stacktrace=1
 folder=/dev/shm
 [[ -w $folder ]] || folder=${TMPDIR:-/tmp}
-TMPDIR=$folder exec build/asan/tests/mutate build/asan/cbe tests/golden --keep build/asan/mutants "${arguments[@]}"
+TMPDIR=$folder exec build/asan/tests/mutate build/asan/cbe tests/golden \
+    --keep build/asan/mutants "${arguments[@]}"

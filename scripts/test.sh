@@ -1,43 +1,55 @@
 #!/usr/bin/env bash
-# From a bare checkout to test results: installs what is missing, builds, gets the model, runs all tests.
+# From a bare checkout to test results: installs what is missing, builds, gets the model, tests.
 set -euo pipefail
 
 usage() {
     cat <<'END'
-usage: scripts/test.sh [--quick | --asan | --tsan | --fuzz | --cross] [OPTION OF ctest]...
+usage: scripts/test.sh [--quick | --asan | --tsan | --fuzz | --cross]
+                       [OPTION OF ctest]...
 
-Builds and tests with warnings as errors: optimised (preset ci); the tests of several processes with another
-MPI (preset mpich); all with the address and undefined-behaviour sanitizers (preset asan); those that use
-threads with the thread sanitizer (preset tsan); the fuzz targets, each for a moment (preset fuzz); and for
-64-bit ARM (preset aarch64), whose tests an emulator runs, all but the slowest. Needs no file outside the
-checkout but the model, which is fetched once; without it the tests that read it are skipped. Where MPICH,
-clang, or compiler, emulator or libraries for ARM cannot be had, that build is left out; where it was asked
-for, and with CI=true in the environment, that is a failure.
-  --quick  only the optimised build
+Checks the layout of the sources (scripts/format.sh --check). Builds and tests
+with warnings as errors: optimised (preset ci); the tests of several processes
+with another MPI (preset mpich); all with the address and undefined-behaviour
+sanitizers (preset asan); those that use threads with the thread sanitizer
+(preset tsan); the fuzz targets, each for a moment (preset fuzz); and for 64-bit
+ARM (preset aarch64), whose tests an emulator runs, all but the slowest. Needs
+no file outside the checkout but the model, which is fetched once; without it
+the tests that read it are skipped. Where MPICH, clang, or compiler, emulator or
+libraries for ARM cannot be had, that build is left out; where it was asked for,
+and with CI=true in the environment, that is a failure.
+  --quick  only the layout and the optimised build
   --asan   only the build with sanitizers
   --tsan   only the build with the thread sanitizer
   --fuzz   only the fuzz targets; scripts/fuzz.sh runs them for long
   --cross  only the build for 64-bit ARM
-Everything else is passed on to ctest, as in: scripts/test.sh --quick -R tokenizer
+Everything else is passed on to ctest, as in:
+scripts/test.sh --quick -R tokenizer
 END
 }
 
 presets=(ci mpich asan tsan fuzz)
 [[ $(uname -m) == aarch64 ]] || presets+=(aarch64) # there ci is that build
 [[ ${CI-} == true ]] && all_are_needed=1 || all_are_needed=0
+check_format=1
 options=()
 for argument in "$@"; do
     case $argument in
     -h | --help) usage && exit ;;
     --quick) presets=(ci) ;;
-    --asan) presets=(asan) ;;
-    --tsan) presets=(tsan) all_are_needed=1 ;;
-    --fuzz) presets=(fuzz) all_are_needed=1 ;;
-    --cross) presets=(aarch64) all_are_needed=1 ;;
+    --asan) presets=(asan) check_format=0 ;;
+    --tsan) presets=(tsan) check_format=0 all_are_needed=1 ;;
+    --fuzz) presets=(fuzz) check_format=0 all_are_needed=1 ;;
+    --cross) presets=(aarch64) check_format=0 all_are_needed=1 ;;
     *) options+=("$argument") ;;
     esac
 done
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+status=0
+if ((check_format)); then
+    mkdir -p build
+    scripts/format.sh --check 2>&1 | tee build/format.log || status=1
+fi
 
 scripts/install-dependencies.sh build tests mpi bf16
 if model=$(scripts/get-model.sh); then
@@ -83,7 +95,6 @@ prepare_preset() {
 
 export CTEST_PARALLEL_LEVEL
 CTEST_PARALLEL_LEVEL=$(nproc)
-status=0
 for preset in "${presets[@]}"; do
     rm -f "build/$preset/ctest.log"
     if ! prepare_preset "$preset"; then
@@ -93,8 +104,10 @@ for preset in "${presets[@]}"; do
     cmake --preset "$preset"
     cmake --build --preset "$preset" --parallel "$(nproc)"
     if [[ $preset == asan ]]; then use_sanitizers; fi
-    ctest --preset "$preset" --timeout 600 "${options[@]}" 2>&1 | tee "build/$preset/ctest.log" || status=$?
+    ctest --preset "$preset" --timeout 600 "${options[@]}" 2>&1 |
+        tee "build/$preset/ctest.log" || status=$?
 done
+if ((check_format)); then printf '\n%s\n' "$(tail -n 1 build/format.log)"; fi
 for preset in "${presets[@]}"; do
     printf '\n%s:\n' "$preset"
     if [[ -f build/$preset/ctest.log ]]; then

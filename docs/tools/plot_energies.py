@@ -69,8 +69,8 @@ def draw(run, layers, lines):
 
     title = f"Energies of the first {len(lines)} vectors of each layer"
     subtitle = (
-        f"{run['options'].get('lens', 'logit')} lens, {run['options'].get('ablation', 'mean')} ablation, "
-        f"{run['n_tokens']:,} tokens"
+        f"{run['options'].get('lens', 'logit')} lens, "
+        f"{run['options'].get('ablation', 'mean')} ablation, {run['n_tokens']:,} tokens"
     )
     if run["skip_positions"]:
         subtitle += ", first position of each sequence left out"
@@ -86,23 +86,29 @@ def draw(run, layers, lines):
     for mark in ticks(least, most):
         at = f"{y(mark):.1f}"
         out.append(f'<path d="M{LEFT} {at}H{RIGHT}" stroke="{GRID}"/>')
-        out.append(f'<text x="{LEFT - 9}" y="{y(mark) + 4.5:.1f}" text-anchor="end">{mark:g}</text>')
+        out.append(
+            f'<text x="{LEFT - 9}" y="{y(mark) + 4.5:.1f}" text-anchor="end">{mark:g}</text>'
+        )
     out.append(f'<path d="M{LEFT} {BOTTOM}H{RIGHT}" stroke="{INK}"/>')
     step = next(s for s in (1, 2, 5, 10, 20, 50, 100, 1000) if span / s <= 12)
     for layer in layers:
         out.append(f'<path d="M{x(layer):.1f} {BOTTOM}v4" stroke="{INK}"/>')
         end_is_near = layer != layers[-1] and layers[-1] - layer < 0.6 * step
         if (layer % step == 0 and not end_is_near) or layer in (layers[0], layers[-1]):
-            out.append(f'<text x="{x(layer):.1f}" y="{BOTTOM + 20}" text-anchor="middle">{layer}</text>')
+            out.append(
+                f'<text x="{x(layer):.1f}" y="{BOTTOM + 20}" text-anchor="middle">{layer}</text>'
+            )
     middle = (TOP + BOTTOM) / 2
-    out.append(f'<text x="{(LEFT + RIGHT) / 2}" y="{HEIGHT - 14}" text-anchor="middle">layer</text>')
+    out.append(
+        f'<text x="{(LEFT + RIGHT) / 2}" y="{HEIGHT - 14}" text-anchor="middle">layer</text>'
+    )
     out.append(
         f'<text x="22" y="{middle}" text-anchor="middle" transform="rotate(-90 22 {middle})">'
         "energy, nats per token</text>"
     )
     ends = []
     for j, line in reversed(list(enumerate(lines))):  # the first vector lies on top
-        points = [(x(layer), y(e)) for layer, e in zip(layers, line) if e is not None]
+        points = [(x(layer), y(e)) for layer, e in zip(layers, line, strict=True) if e is not None]
         if not points:
             continue
         path = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
@@ -111,11 +117,17 @@ def draw(run, layers, lines):
             f'stroke-width="{2.6 if j == 0 else 1.8}"/>'
         )
         for a, b in points:
-            out.append(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="{3.4 if j == 0 else 2.6}" fill="{COLOURS[j]}"/>')
+            out.append(
+                f'<circle cx="{a:.1f}" cy="{b:.1f}" r="{3.4 if j == 0 else 2.6}" '
+                f'fill="{COLOURS[j]}"/>'
+            )
         ends.append((j, points[-1][1]))
-    for (j, _), at in zip(ends, spread([end for _, end in ends], 17)):
+    for (j, _), at in zip(ends, spread([end for _, end in ends], 17), strict=True):
         weight = ' font-weight="bold"' if j == 0 else ""
-        out.append(f'<text x="{RIGHT + 8}" y="{at + 4.5:.1f}" fill="{COLOURS[j]}"{weight}>vector {j + 1}</text>')
+        out.append(
+            f'<text x="{RIGHT + 8}" y="{at + 4.5:.1f}" fill="{COLOURS[j]}"{weight}>'
+            f"vector {j + 1}</text>"
+        )
     out.append("</svg>")
     return "\n".join(out) + "\n"
 

@@ -244,7 +244,7 @@ static cbe_status search(cbe_run *run, cbe_layer_objective *objective, cbe_check
     if (st != CBE_OK) return st;
     cbe_tell(&run->watch, CBE_EVENT_SAVING, "", 0, 0);
     r->record.seconds = cbe_now() - run->began;
-    if (!cbe_run_speaks(run) || !folder) return CBE_OK;
+    if (!cbe_team_speaks(&run->team) || !folder) return CBE_OK;
     if ((st = cbe_outputs_check_folder(&run->outputs, err)) != CBE_OK) return st;
     if ((st = cbe_result_save(folder, in->n_layers, r->results, &r->record, err)) != CBE_OK)
         return st;
@@ -323,7 +323,7 @@ static cbe_status prepare(cbe_run *run, cbe_error *err)
     const bool has_inputs =
         s->corpus.model || s->hidden_states || s->given_model || s->given_states;
     cbe_status st = cbe_parse_divide(&s->divide, s->divide_text, err);
-    if (st == CBE_OK && cbe_run_speaks(run) && s->output && has_inputs)
+    if (st == CBE_OK && cbe_team_speaks(&run->team) && s->output && has_inputs)
         st = declare_outputs(run, s->output, true, err);
     return st == CBE_OK ? open_init(run, err) : st;
 }

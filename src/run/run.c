@@ -258,12 +258,6 @@ cbe_status cbe_run_save(cbe_run *run, const char *path, cbe_error *err)
 
 /* ---- results ---- */
 
-double *cbe_run_scratch(cbe_run *run, size_t n)
-{
-    cbe_free(run->values);
-    return run->values = cbe_alloc(n, sizeof *run->values, "values", NULL);
-}
-
 /* The place of a layer among those of the run. */
 static bool find_layer(const cbe_run *run, size_t layer, size_t *place)
 {

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Seeds of each fuzz target, OUT/TARGET/..., from the fixtures of the tests; what no fixture is comes from make_seeds.c.
+# Seeds of each fuzz target, OUT/TARGET/..., from the fixtures of the tests; what no fixture is
+# comes from make_seeds.c.
 set -euo pipefail
 
 if (($# != 3)); then
@@ -9,15 +10,18 @@ fi
 golden=$1 out=$2 program=$3
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 rm -rf "$out"
-mkdir -p "$out"/{safetensors,gguf,torch,tokenizer_json,config_json,text,command_line,basis,lens,npy,folder}
+mkdir -p "$out"/{safetensors,gguf,torch,tokenizer_json,config_json,text,command_line} \
+    "$out"/{basis,lens,npy,folder}
 "$program" "$golden" "$out"
 
-# Small files of a kind: take TARGET MOST_BYTES FILE...; the name of the folder becomes part of the seed's.
+# Small files of a kind: take TARGET MOST_BYTES FILE... The folder's name begins the seed's.
 take() {
     local target=$1 most=$2 file
     shift 2
     for file in "$@"; do
-        if (($(stat -c %s "$file") <= most)); then cp "$file" "$out/$target/$(basename "$(dirname "$file")")-$(basename "$file")"; fi
+        if (($(stat -c %s "$file") <= most)); then
+            cp "$file" "$out/$target/$(basename "$(dirname "$file")")-$(basename "$file")"
+        fi
     done
 }
 
@@ -32,7 +36,8 @@ join() {
     done
 }
 
-take safetensors 4096 "$golden"/extract/*/*.safetensors "$golden"/torch/*.safetensors "$golden"/lbfgs/*.safetensors
+take safetensors 4096 "$golden"/extract/*/*.safetensors "$golden"/torch/*.safetensors \
+    "$golden"/lbfgs/*.safetensors
 take gguf 2600 "$golden"/gguf/*.gguf
 take torch 2600 "$golden"/torch/good/*.pt "$golden"/torch/bad/*.pt
 take tokenizer_json 8192 "$golden"/tokenizers/made-{gpt2,smollm,unigram}/tokenizer.json
@@ -45,7 +50,7 @@ cp -r "$here"/seeds/. "$out"
 
 # How a text is read is its first byte (fuzz_text.c).
 text() { # SEED FIRST_BYTE (in octal), the text on standard input
-    { printf "\\$2" && cat; } >"$out/text/$1"
+    { printf '%b' "\\0$2" && cat; } >"$out/text/$1"
 }
 lines='{"text": "One, two."}\n\n{"text": "caf\\u00e9 \xf0\x9f\x99\x82", "b": "x"}\n'
 printf 'A line.\n\nAnother one, with 123 and \xc3\xa9\xff.\n' | text file 1
@@ -60,10 +65,12 @@ printf '\050\265\057\375\040\007\071\000\000A line.' | text zstd 1
 line() { # SEED COMMAND (in octal) ARGUMENT...
     local seed=$out/command_line/$1 command=$2
     shift 2
-    { printf "\\$command" && printf '%s\n' "$@"; } >"$seed"
+    { printf '%b' "\\0$command" && printf '%s\n' "$@"; } >"$seed"
 }
-line extract 0 model --text a b.jsonl -o out -k 3 --layers 0-2,5 --ablation optimal --seed=7 --memory 1.5G --skip-positions auto
-line extract-states 0 --hidden-states h --decoder d -oout --objective ce --lens tuned=f --held-out .25 --min-energy 1e-3 -q
+line extract 0 model --text a b.jsonl -o out -k 3 --layers 0-2,5 --ablation optimal --seed=7 \
+    --memory 1.5G --skip-positions auto
+line extract-states 0 --hidden-states h --decoder d -oout --objective ce --lens tuned=f \
+    --held-out .25 --min-energy 1e-3 -q
 line probe 1 model --text a --vectors-file v -o out --site post --threads 2
 line ablate 2 model --text a -k 4 --layers all
 line capture 3 model --text a --tokens t --context-length 64 -o f

@@ -1,5 +1,6 @@
 #!/bin/sh
-# die_later.sh RANK MILLISECONDS COMMAND...: the command, which SIGKILL ends after a while in the process of that rank.
+# die_later.sh RANK MILLISECONDS COMMAND...: the command, which SIGKILL ends after a while in the
+# process of that rank.
 rank=$1 wait=$2
 shift 2
 if [ "${OMPI_COMM_WORLD_RANK-${PMI_RANK-}}" = "$rank" ]; then

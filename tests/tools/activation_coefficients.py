@@ -1,12 +1,14 @@
 """Coefficients of the polynomials in src/model/activation.c (gelu) and src/math/rows.c (tanh).
 
-gelu(z) = z (1 - Q(z)) for z >= 0 and z Q(-z) below, Q the upper tail of the normal distribution. -log Q is fitted on [0, 9] so that
-the largest error of t Q(t) is smallest. tanh(x) = x + x^3 R(x^2) for |x| < 0.625; R is fitted so that the largest relative error is.
-Least squares, with weights raised where the error is largest until it is level (Lawson's algorithm). Prints the coefficients, lowest
-power first, rounded to float32, and the errors of a float32 evaluation.
+gelu(z) = z (1 - Q(z)) for z >= 0 and z Q(-z) below, Q the upper tail of the normal distribution.
+-log Q is fitted on [0, 9] so that the largest error of t Q(t) is smallest. tanh(x) = x + x^3 R(x^2)
+for |x| < 0.625; R is fitted so that the largest relative error is. Least squares, with weights
+raised where the error is largest until it is level (Lawson's algorithm). Prints the coefficients,
+lowest power first, rounded to float32, and the errors of a float32 evaluation.
 
 Usage: activation_coefficients.py        needs numpy
 """
+
 import math
 
 import numpy as np
@@ -48,9 +50,20 @@ t = (nodes + 1) * 4.5
 y = minus_log_tail(t)
 c = level_fit(t, y, np.maximum(np.exp(-y) * np.maximum(t, 0.3), 1e-6), 10)
 grid = np.linspace(0, 9, 100001).astype(np.float32)
-show("-log Q", c, np.abs(grid * (np.exp(-evaluate(c, grid).astype(float)) - np.exp(-minus_log_tail(grid.astype(float))))).max())
+show(
+    "-log Q",
+    c,
+    np.abs(
+        grid
+        * (np.exp(-evaluate(c, grid).astype(float)) - np.exp(-minus_log_tail(grid.astype(float))))
+    ).max(),
+)
 
 x = np.sqrt((nodes + 1) / 2) * 0.625
 c = level_fit(x**2, (np.tanh(x) / x - 1) / x**2, x**2, 4)
 grid = np.linspace(1e-3, 0.625, 100001).astype(np.float32)
-show("R", c, np.abs((grid + grid**3 * evaluate(c, grid * grid)) / np.tanh(grid.astype(float)) - 1).max())
+show(
+    "R",
+    c,
+    np.abs((grid + grid**3 * evaluate(c, grid * grid)) / np.tanh(grid.astype(float)) - 1).max(),
+)

@@ -4,8 +4,10 @@ Minimises the largest relative error by Remez exchange, then rounds to float32 o
 time, highest first, fitting the rest again. Prints C hexadecimal floats and the error that a
 float64 evaluation of the rounded polynomial has.
 
-Usage: exp2_coefficients.py [DEGREE [STEPS]]     6 and 1 without a table, 3 and 8 with one; needs numpy
+Usage: exp2_coefficients.py [DEGREE [STEPS]]     6 and 1 without a table, 3 and 8 with one
+Needs numpy.
 """
+
 import sys
 
 import numpy as np

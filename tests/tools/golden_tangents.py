@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """How far PyTorch's own float64 results (tests/golden/extract) are from maxima.
 
-For each vector: the largest component of the gradient along the sphere, orthogonal to the other vectors
-of its basis, over the energy. docs/search.md quotes what this prints. Needs torch and safetensors.
+For each vector: the largest component of the gradient along the sphere, orthogonal to the other
+vectors of its basis, over the energy. docs/search.md quotes what this prints. Needs torch and
+safetensors.
 
 usage: golden_tangents.py
 """
@@ -21,7 +22,11 @@ CHAOTIC = {"massive-logit", "sharp-logit"}  # left out by tests/unit/test_golden
 def log_probs(x, tensors, metadata):
     if metadata["norm"] == "layernorm":
         x = x - x.mean(-1, keepdim=True)
-    x = x / (x.square().mean(-1, keepdim=True) + float(metadata["norm_eps"])).sqrt() * tensors["norm.weight"]
+    x = (
+        x
+        / (x.square().mean(-1, keepdim=True) + float(metadata["norm_eps"])).sqrt()
+        * tensors["norm.weight"]
+    )
     x = x + tensors.get("norm.bias", 0)
     logits = x @ tensors["unembedding.weight"].T + tensors.get("unembedding.bias", 0)
     cap = float(metadata["logit_softcap"])
@@ -40,7 +45,7 @@ def tangents(case):
     for layer in layers:
         h = inputs[f"hidden_states.{layer}"].double().flatten(0, 1)
 
-        def read(states):
+        def read(states, layer=layer):
             if lens:
                 states = states + states @ lens[f"{layer}.weight"].T + lens[f"{layer}.bias"]
             return log_probs(states, decoder, metadata)
@@ -51,7 +56,9 @@ def tangents(case):
             basis = golden[f"layers.{layer}.{ablation}.basis"].T.double()
             for j, vector in enumerate(basis):
                 v = vector.clone().requires_grad_()
-                energy = (clean.exp() * (clean - read(h - torch.outer(delta @ v, v)))).sum(-1).mean()
+                energy = (
+                    (clean.exp() * (clean - read(h - torch.outer(delta @ v, v)))).sum(-1).mean()
+                )
                 (gradient,) = torch.autograd.grad(energy, v)
                 gradient = gradient - basis.T @ (basis @ gradient)
                 yield layer, ablation, j, energy.item(), (gradient.abs().max() / energy).item()
@@ -63,7 +70,10 @@ def main():
         for layer, ablation, j, energy, share in tangents(case):
             shares.append(share)
             if share > 2e-3:
-                print(f"{case.name} layer {layer} {ablation} vector {j}: energy {energy:.6f}, tangent gradient {share:.2g} of it")
+                print(
+                    f"{case.name} layer {layer} {ablation} vector {j}: energy {energy:.6f}, "
+                    f"tangent gradient {share:.2g} of it"
+                )
     shares.sort()
     above = sum(s > 1e-4 for s in shares)
     print(

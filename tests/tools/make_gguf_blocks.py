@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
-"""Makes tests/golden/gguf/iq4_nl.gguf and its expected values: random blocks, dequantised by the package gguf.
+"""Makes tests/golden/gguf/iq4_nl.gguf and its expected values.
+
+Random blocks, dequantised by the package gguf.
 
 usage: make_gguf_blocks.py FOLDER        needs: pip install gguf numpy safetensors
 """
+
 import sys
 from pathlib import Path
 

@@ -1,10 +1,12 @@
-"""Paths of torch.optim.LBFGS (strong_wolfe, float64) on Rosenbrock functions: tests/golden/lbfgs/golden.safetensors.
+"""Paths of torch.optim.LBFGS (strong_wolfe, float64) on Rosenbrock functions.
 
-    python3 make_lbfgs_golden.py OUTPUT        needs torch, numpy and safetensors; made with torch 2.15
+    python3 make_lbfgs_golden.py OUTPUT        tests/golden/lbfgs/golden.safetensors
 
-The functions have a minimum of 1, so that values near it can be compared relatively. Tensors, float64, in the order
-of evaluation: <name>.x (n, dimension), <name>.f (n).
+Needs torch, numpy and safetensors; made with torch 2.15. The functions have a minimum of 1, so that
+values near it can be compared relatively. Tensors, float64, in the order of evaluation:
+<name>.x (n, dimension), <name>.f (n).
 """
+
 import sys
 
 import numpy
@@ -22,9 +24,16 @@ def chain(x):
 
 def path(function, start):
     x = torch.tensor(start, dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.LBFGS([x], lr=1, max_iter=100, max_eval=125, history_size=100, tolerance_grad=1e-7,
-                                  tolerance_change=float(numpy.finfo(numpy.float32).eps),
-                                  line_search_fn="strong_wolfe")
+    optimiser = torch.optim.LBFGS(
+        [x],
+        lr=1,
+        max_iter=100,
+        max_eval=125,
+        history_size=100,
+        tolerance_grad=1e-7,
+        tolerance_change=float(numpy.finfo(numpy.float32).eps),
+        line_search_fn="strong_wolfe",
+    )
     points, values = [], []
 
     def closure():
@@ -40,8 +49,11 @@ def path(function, start):
 
 
 tensors = {}
-for name, function, start in (("pair", rosenbrock, [-1.2, 1.0]), ("far", rosenbrock, [-3.0, -4.0]),
-                              ("chain", chain, [-1.2, 1.0, -1.2, 1.0])):
+for name, function, start in (
+    ("pair", rosenbrock, [-1.2, 1.0]),
+    ("far", rosenbrock, [-3.0, -4.0]),
+    ("chain", chain, [-1.2, 1.0, -1.2, 1.0]),
+):
     points, values = path(function, start)
     tensors[name + ".x"], tensors[name + ".f"] = points, values
     print(name, len(values), "evaluations, last value", values[-1], "lowest", values.min())

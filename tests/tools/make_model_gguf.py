@@ -1,10 +1,12 @@
-"""GGUF files (F32, no tokenizer) of model folders, with the keys and tensors that llama.cpp's converter writes.
+"""GGUF files (F32, no tokenizer) of model folders, with keys and tensors as llama.cpp writes them.
 
-Gemma's gains are stored as they are applied, 1 + w; GPT-2's matrices are transposed to rows of outputs; the rotary rows of the llama
-architecture are interleaved; longrope's divisors are tensors.
+Gemma's gains are stored as they are applied, 1 + w; GPT-2's matrices are transposed to rows of
+outputs; the rotary rows of the llama architecture are interleaved; longrope's divisors are tensors.
 
-Usage: make_model_gguf.py FOLDER OUT.gguf [FOLDER OUT.gguf...]        needs gguf, safetensors, numpy, torch
+Usage: make_model_gguf.py FOLDER OUT.gguf [FOLDER OUT.gguf...]
+Needs gguf, safetensors, numpy, torch.
 """
+
 import json
 import pathlib
 import sys
@@ -13,8 +15,17 @@ import gguf
 import numpy as np
 from safetensors.torch import load_file
 
-ARCHITECTURES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "gemma": "gemma", "gemma2": "gemma2", "gemma3_text": "gemma3",
-                 "gpt2": "gpt2", "phi": "phi2", "phi3": "phi3"}
+ARCHITECTURES = {
+    "llama": "llama",
+    "qwen2": "qwen2",
+    "qwen3": "qwen3",
+    "gemma": "gemma",
+    "gemma2": "gemma2",
+    "gemma3_text": "gemma3",
+    "gpt2": "gpt2",
+    "phi": "phi2",
+    "phi3": "phi3",
+}
 
 
 def interleave(rows, heads):
@@ -38,17 +49,28 @@ def write_rope(writer, config, rope):
         writer.add_rope_scaling_type(gguf.RopeScalingType.LONGROPE)
         writer.add_rope_scaling_orig_ctx_len(original)
         factor = config["max_position_embeddings"] / original
-        writer.add_rope_scaling_attn_factors(float(np.sqrt(1 + np.log(factor) / np.log(original))) if factor > 1 else 1.0)
+        writer.add_rope_scaling_attn_factors(
+            float(np.sqrt(1 + np.log(factor) / np.log(original))) if factor > 1 else 1.0
+        )
         for name in "long", "short":
-            writer.add_tensor(f"rope_factors_{name}.weight", np.array(rope[f"{name}_factor"], np.float32))
+            writer.add_tensor(
+                f"rope_factors_{name}.weight", np.array(rope[f"{name}_factor"], np.float32)
+            )
 
 
 def convert(folder, out):
     config = json.loads((folder / "config.json").read_text())
     arch = ARCHITECTURES[config["model_type"]]
     writer = gguf.GGUFWriter(out, arch)
-    get = lambda *names: next((config[n] for n in names if config.get(n) is not None), None)
-    d, heads, layers = get("hidden_size", "n_embd"), get("num_attention_heads", "n_head"), get("num_hidden_layers", "n_layer")
+
+    def get(*names):
+        return next((config[n] for n in names if config.get(n) is not None), None)
+
+    d, heads, layers = (
+        get("hidden_size", "n_embd"),
+        get("num_attention_heads", "n_head"),
+        get("num_hidden_layers", "n_layer"),
+    )
     kv_heads, head = get("num_key_value_heads") or heads, get("head_dim") or d // heads
     writer.add_context_length(get("max_position_embeddings", "n_positions"))
     writer.add_embedding_length(d)
@@ -74,7 +96,9 @@ def convert(folder, out):
     if config.get("sliding_window"):
         writer.add_sliding_window(config["sliding_window"])
     if config.get("sliding_window_pattern"):
-        writer.add_uint32(f"{arch}.attention.sliding_window_pattern", config["sliding_window_pattern"])
+        writer.add_uint32(
+            f"{arch}.attention.sliding_window_pattern", config["sliding_window_pattern"]
+        )
     if config.get("attn_logit_softcapping") and arch == "gemma2":
         writer.add_attn_logit_softcapping(config["attn_logit_softcapping"])
     if config.get("final_logit_softcapping"):
@@ -82,7 +106,9 @@ def convert(folder, out):
     if config.get("query_pre_attn_scalar"):
         writer.add_float32(f"{arch}.attention.scale", config["query_pre_attn_scalar"] ** -0.5)
 
-    names = gguf.get_tensor_name_map(next(k for k, v in gguf.MODEL_ARCH_NAMES.items() if v == arch), layers)
+    names = gguf.get_tensor_name_map(
+        next(k for k, v in gguf.MODEL_ARCH_NAMES.items() if v == arch), layers
+    )
     for name, tensor in load_file(folder / "model.safetensors").items():
         values = tensor.float().numpy()
         if arch == "gpt2" and values.ndim == 2 and ".c_" in name:
@@ -100,6 +126,6 @@ def convert(folder, out):
     writer.close()
 
 
-for folder, out in zip(sys.argv[1::2], sys.argv[2::2]):
+for folder, out in zip(sys.argv[1::2], sys.argv[2::2], strict=True):
     convert(pathlib.Path(folder), out)
     print(out, pathlib.Path(out).stat().st_size, "bytes")

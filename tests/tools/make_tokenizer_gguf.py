@@ -3,10 +3,12 @@
 
     make_tokenizer_gguf.py TOKENIZER.json PRE OUT.gguf
 
-PRE is the value for tokenizer.ggml.pre (gpt-2, smollm, llama-bpe, qwen2) of a byte-level BPE; "llama" for one of
-characters, whose merges become scores; "t5" for a unigram one. Needs the package `gguf`.
+PRE is the value for tokenizer.ggml.pre (gpt-2, smollm, llama-bpe, qwen2) of a byte-level BPE;
+"llama" for one of characters, whose merges become scores; "t5" for a unigram one. Needs the package
+`gguf`.
 Made each tokenizer.gguf in tests/golden/tokenizers.
 """
+
 import json
 import sys
 
@@ -29,9 +31,14 @@ def start_token(tokenizer):
 
 
 def vocabulary(model):
-    """Tokens by id, and their scores: those of a unigram model, or the ranks of the merges that make them."""
+    """Tokens by id, and their scores.
+
+    Scores are those of a unigram model, or the ranks of the merges that make the tokens.
+    """
     if model["type"] == "Unigram":
-        return dict(enumerate(t for t, _ in model["vocab"])), dict(enumerate(s for _, s in model["vocab"]))
+        return dict(enumerate(t for t, _ in model["vocab"])), dict(
+            enumerate(s for _, s in model["vocab"])
+        )
     scores = {}
     for rank, merge in enumerate(model["merges"]):
         merge = merge.split(" ", 1) if isinstance(merge, str) else merge
@@ -49,7 +56,14 @@ def main(source, pre, out):
     texts.update({index: token["content"] for index, token in added.items()})
     n_tokens = max(texts) + 1
     start = start_token(tokenizer)
-    end = next((i for i, t in added.items() if t["content"] in ("<|endoftext|>", "<|end_of_text|>", "</s>")), None)
+    end = next(
+        (
+            i
+            for i, t in added.items()
+            if t["content"] in ("<|endoftext|>", "<|end_of_text|>", "</s>")
+        ),
+        None,
+    )
     kinds = [token_kind(added.get(i)) for i in range(n_tokens)]
     for i, text in texts.items():
         if sentencepiece and text == "<unk>":
@@ -64,7 +78,9 @@ def main(source, pre, out):
     if sentencepiece:
         writer.add_token_scores([scores.get(i, -1e6) for i in range(n_tokens)])
         writer.add_unk_token_id(next(i for i, text in texts.items() if text == "<unk>"))
-        writer.add_add_space_prefix(tokenizer["normalizer"] is not None and "Prepend" in str(tokenizer["normalizer"]))
+        writer.add_add_space_prefix(
+            tokenizer["normalizer"] is not None and "Prepend" in str(tokenizer["normalizer"])
+        )
     else:
         writer.add_tokenizer_pre(pre)
         writer.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in model["merges"]])

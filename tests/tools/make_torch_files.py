@@ -1,11 +1,13 @@
 """Writes FOLDER/good/*.pt, FOLDER/expected.safetensors and FOLDER/bad/* (tests/golden/torch).
 
-good: one small state dict in all the ways in which torch.save has written such a thing; expected: its numbers.
-bad: hostile and damaged files; what is said of each stands in tests/unit/test_torch_zip.c. Those that would run something
-would make a file `cbe-was-executed`. Needs PyTorch and safetensors.
+good: one small state dict in all the ways in which torch.save has written such a thing; expected:
+its numbers. bad: hostile and damaged files; what is said of each stands in
+tests/unit/test_torch_zip.c. Files that would run something would make a file `cbe-was-executed`.
+Needs PyTorch and safetensors.
 
     python3 tests/tools/make_torch_files.py FOLDER
 """
+
 import io
 import os
 import struct
@@ -23,7 +25,9 @@ def state_dict():
     lens = torch.nn.ModuleList([torch.nn.Linear(WIDTH, WIDTH) for _ in range(LAYERS)])
     with torch.no_grad():
         for i, parameter in enumerate(lens.parameters()):
-            parameter.copy_((torch.arange(parameter.numel()).reshape(parameter.shape) * 3 - 7 * i) / 8)
+            parameter.copy_(
+                (torch.arange(parameter.numel()).reshape(parameter.shape) * 3 - 7 * i) / 8
+            )
     return lens.state_dict()
 
 
@@ -33,13 +37,19 @@ def saved(state, **options):
     return buffer.getvalue()
 
 
-def rewritten(data, rename=lambda name: name, drop=(), change=lambda name, content: content, compress=()):
+def rewritten(
+    data, rename=lambda name: name, drop=(), change=lambda name, content: content, compress=()
+):
     out = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w") as new:
         for name in old.namelist():
             if any(part in name for part in drop):
                 continue
-            method = zipfile.ZIP_DEFLATED if any(part in name for part in compress) else zipfile.ZIP_STORED
+            method = (
+                zipfile.ZIP_DEFLATED
+                if any(part in name for part in compress)
+                else zipfile.ZIP_STORED
+            )
             new.writestr(zipfile.ZipInfo(rename(name)), change(name, old.read(name)), method)
     return out.getvalue()
 
@@ -54,15 +64,21 @@ def good():
         yield f"protocol{protocol}", saved(state, pickle_protocol=protocol)
     yield "parameters", saved({name: torch.nn.Parameter(value) for name, value in state.items()})
     for dtype in (torch.float64, torch.float16, torch.bfloat16):
-        yield str(dtype).removeprefix("torch."), saved(OrderedDict((k, v.to(dtype)) for k, v in state.items()))
+        yield (
+            str(dtype).removeprefix("torch."),
+            saved(OrderedDict((k, v.to(dtype)) for k, v in state.items())),
+        )
     yield "transposed", saved({k: v.t().contiguous().t() for k, v in weights.items()})
     yield "columns", saved({k: torch.cat([v, v + 1], -1)[..., :WIDTH] for k, v in weights.items()})
     flat, views, at = torch.cat([v.flatten() for v in weights.values()]), {}, 0
     for name, value in weights.items():
-        views[name] = flat[at:at + value.numel()].view(value.shape)
+        views[name] = flat[at : at + value.numel()].view(value.shape)
         at += value.numel()
     yield "shared", saved(views)
-    yield "every_second", saved({k: torch.stack([v, v * 0], -1)[..., 0] for k, v in weights.items()})
+    yield (
+        "every_second",
+        saved({k: torch.stack([v, v * 0], -1)[..., 0] for k, v in weights.items()}),
+    )
     yield "no_byteorder", saved(state, _disable_byteorder_record=True)
     # 1.6 named storages by their address, and wrote neither a byte order nor entries with a dot.
     keys = {str(i): str(94823012000000 + 64 * i) for i in range(2 * LAYERS)}
@@ -73,8 +89,14 @@ def good():
 
     def addresses(name, content):
         for key, new in keys.items():
-            content = content.replace(b"X\1\0\0\0" + key.encode() + b"q", b"X" + struct.pack("<I", len(new)) + new.encode() + b"q") \
-                if name.endswith("data.pkl") else content
+            content = (
+                content.replace(
+                    b"X\1\0\0\0" + key.encode() + b"q",
+                    b"X" + struct.pack("<I", len(new)) + new.encode() + b"q",
+                )
+                if name.endswith("data.pkl")
+                else content
+            )
         return content
 
     old = saved(OrderedDict(state), pickle_protocol=2)
@@ -92,8 +114,11 @@ def good():
 
 # A pickle in opcodes.
 
+
 def number(n):
-    return b"J" + struct.pack("<i", n) if -2**31 <= n < 2**31 else b"\x8a\x08" + struct.pack("<q", n)
+    return (
+        b"J" + struct.pack("<i", n) if -(2**31) <= n < 2**31 else b"\x8a\x08" + struct.pack("<q", n)
+    )
 
 
 def string(text):
@@ -112,12 +137,30 @@ ORDERED = name("collections", "OrderedDict") + b")R"
 
 
 def persistent(kind="torch FloatStorage", key=None, elements=9, tag="storage"):
-    return b"(" + string(tag) + name(*kind.split()) + (string("0") if key is None else key) + string("cpu") + number(elements) + b"tQ"
+    return (
+        b"("
+        + string(tag)
+        + name(*kind.split())
+        + (string("0") if key is None else key)
+        + string("cpu")
+        + number(elements)
+        + b"tQ"
+    )
 
 
 def tensor(storage=None, offset=0, size=(3, 3), stride=(3, 1), hooks=ORDERED, more=b""):
-    return (name("torch._utils", "_rebuild_tensor_v2") + b"(" + (storage or persistent()) + number(offset) + numbers(*size) + numbers(*stride)
-            + b"\x89" + hooks + more + b"tR")
+    return (
+        name("torch._utils", "_rebuild_tensor_v2")
+        + b"("
+        + (storage or persistent())
+        + number(offset)
+        + numbers(*size)
+        + numbers(*stride)
+        + b"\x89"
+        + hooks
+        + more
+        + b"tR"
+    )
 
 
 def pickle(*parts):
@@ -134,7 +177,9 @@ def archive(data, storages=None, byteorder=b"little", extra=(), method=zipfile.Z
         file.writestr(zipfile.ZipInfo("archive/data.pkl"), data, method)
         if byteorder:
             file.writestr(zipfile.ZipInfo("archive/byteorder"), byteorder)
-        for key, content in (storages if storages is not None else {"0": struct.pack("<9f", *range(9))}).items():
+        for key, content in (
+            storages if storages is not None else {"0": struct.pack("<9f", *range(9))}
+        ).items():
             file.writestr(zipfile.ZipInfo(f"archive/data/{key}"), content, method)
         for key, content in extra:
             file.writestr(zipfile.ZipInfo(key), content)
@@ -156,13 +201,19 @@ def calls():
     yield "os_system", one(name("os", "system") + command + b"R")
     yield "posix_system", one(name("posix", "system") + command + b"R")
     yield "builtins_eval", one(name("builtins", "eval") + code + b"R")
-    yield "builtins_exec_by_stack_global", one(string("builtins") + string("exec") + b"\x93" + code + b"R")
+    yield (
+        "builtins_exec_by_stack_global",
+        one(string("builtins") + string("exec") + b"\x93" + code + b"R"),
+    )
     yield "builtins_getattr", one(name("builtins", "getattr") + b"R")
     yield "python2_builtin", one(name("__builtin__", "eval") + code + b"R")
     yield "subprocess_popen", one(name("subprocess", "Popen") + command + b"R")
     yield "importlib", one(name("importlib", "import_module") + b"(" + string("os") + b"tR")
     yield "runpy", one(name("runpy", "_run_code") + code + b"R")
-    yield "dotted_name", one(string("collections") + string("OrderedDict.__init__.__globals__") + b"\x93")
+    yield (
+        "dotted_name",
+        one(string("collections") + string("OrderedDict.__init__.__globals__") + b"\x93"),
+    )
     yield "torch_load", one(name("torch.serialization", "load") + code + b"R")
     yield "torch_hub", one(name("torch.hub", "load") + code + b"R")
     yield "numpy_reconstruct", one(name("numpy.core.multiarray", "_reconstruct") + b")R")
@@ -267,17 +318,58 @@ def storages():
     yield "size_negative", one(tensor(size=(-3, 3)))
     yield "too_many_dimensions", one(tensor(size=(1,) * 9, stride=(1,) * 9))
     yield "strides_too_few", one(tensor(stride=(1,)))
-    yield "size_of_text", one(name("torch._utils", "_rebuild_tensor_v2") + b"(" + persistent() + number(0) + b"(" + string("3") + b"t"
-                              + numbers(1) + b"\x89" + ORDERED + b"tR")
+    yield (
+        "size_of_text",
+        one(
+            name("torch._utils", "_rebuild_tensor_v2")
+            + b"("
+            + persistent()
+            + number(0)
+            + b"("
+            + string("3")
+            + b"t"
+            + numbers(1)
+            + b"\x89"
+            + ORDERED
+            + b"tR"
+        ),
+    )
     yield "tensor_of_a_tuple", one(tensor(numbers(0)))
     yield "tensor_without_arguments", one(name("torch._utils", "_rebuild_tensor_v2") + b")R")
     yield "tensor_with_hooks", one(tensor(hooks=b"}" + string("x") + b"Ns"))
     yield "tensor_with_metadata", one(tensor(more=b"}" + string("neg") + b"\x88s"))
-    yield "parameter_of_a_string", one(name("torch._utils", "_rebuild_parameter") + b"(" + string("x") + b"\x88" + ORDERED + b"tR")
+    yield (
+        "parameter_of_a_string",
+        one(
+            name("torch._utils", "_rebuild_parameter")
+            + b"("
+            + string("x")
+            + b"\x88"
+            + ORDERED
+            + b"tR"
+        ),
+    )
     yield "expanded", one(tensor(size=(4096, 4096), stride=(0, 0)))
-    yield "shared_by_many", archive(state(*(string(f"{i}.weight") + tensor(persistent(elements=4096), size=(64, 64), stride=(64, 1))
-                                            for i in range(10))), storages={"0": bytes(4 * 4096)})
-    yield "spread", one(tensor(persistent(elements=2000), size=(2,), stride=(1999,)), storages={"0": bytes(8000)})
+    yield (
+        "shared_by_many",
+        archive(
+            state(
+                *(
+                    string(f"{i}.weight")
+                    + tensor(persistent(elements=4096), size=(64, 64), stride=(64, 1))
+                    for i in range(10)
+                )
+            ),
+            storages={"0": bytes(4 * 4096)},
+        ),
+    )
+    yield (
+        "spread",
+        one(
+            tensor(persistent(elements=2000), size=(2,), stride=(1999,)),
+            storages={"0": bytes(8000)},
+        ),
+    )
     yield "twice", archive(state(string("0.weight"), tensor(), string("0.weight"), tensor()))
     yield "entry_is_a_number", one(number(1))
     yield "entry_is_a_storage", one(persistent())
@@ -294,38 +386,54 @@ def archives():
     yield "legacy", saved({"0.weight": torch.zeros(3, 3)}, _use_new_zipfile_serialization=False)
     yield "tar", b"pickle".ljust(257, b"\0") + b"ustar" + bytes(250)
     yield "zip_truncated", plain[:-40]
-    yield "zip_half", plain[:len(plain) // 2]
+    yield "zip_half", plain[: len(plain) // 2]
     yield "big_endian", one(tensor(), byteorder=b"big")
     yield "no_pickle", rewritten(plain, drop=("data.pkl",))
     yield "two_pickles", one(tensor(), extra=(("other/data.pkl", pickle(b"}")),))
     yield "compressed_storage", rewritten(plain, compress=("data/0",))
-    yield "compressed_pickle", archive(state(string("0.weight"), b"N" * 3000000), method=zipfile.ZIP_DEFLATED)
-    yield "larger_than_its_file", plain.replace(struct.pack("<II", 36, 36), struct.pack("<II", 2**30, 2**30))
+    yield (
+        "compressed_pickle",
+        archive(state(string("0.weight"), b"N" * 3000000), method=zipfile.ZIP_DEFLATED),
+    )
+    yield (
+        "larger_than_its_file",
+        plain.replace(struct.pack("<II", 36, 36), struct.pack("<II", 2**30, 2**30)),
+    )
     # Three entries of the same 30,000 bytes.
-    content = archive(state(string("0.weight"), tensor()), storages={"0": bytes(30000), "1": b"", "2": b""})
+    content = archive(
+        state(string("0.weight"), tensor()), storages={"0": bytes(30000), "1": b"", "2": b""}
+    )
     directory = content.index(b"PK\1\2")
     head, rest = content[:directory], content[directory:]
     first = content.index(b"PK\3\4", content.index(b"archive/byteorder"))
-    sizes = rest[rest.index(b"archive/data/0") - 30:rest.index(b"archive/data/0") - 18]
+    sizes = rest[rest.index(b"archive/data/0") - 30 : rest.index(b"archive/data/0") - 18]
     for key in (b"archive/data/1", b"archive/data/2"):
         at = rest.index(key)
-        rest = rest[:at - 30] + sizes + rest[at - 18:at - 4] + struct.pack("<I", first) + rest[at:]
+        rest = (
+            rest[: at - 30] + sizes + rest[at - 18 : at - 4] + struct.pack("<I", first) + rest[at:]
+        )
     yield "overlapping", head + rest
     at = plain.index(struct.pack("<9f", *range(9)))
-    yield "data_damaged", plain[:at + 4] + b"\x55" + plain[at + 5:]
+    yield "data_damaged", plain[: at + 4] + b"\x55" + plain[at + 5 :]
     at = plain.index(b"_rebuild")
-    yield "pickle_damaged", plain[:at] + b"X" + plain[at + 1:]
+    yield "pickle_damaged", plain[:at] + b"X" + plain[at + 1 :]
 
 
 def main():
     folder = sys.argv[1]
-    for kind, files in (("good", [good()]), ("bad", [calls(), opcodes(), machine(), storages(), archives()])):
+    for kind, files in (
+        ("good", [good()]),
+        ("bad", [calls(), opcodes(), machine(), storages(), archives()]),
+    ):
         os.makedirs(os.path.join(folder, kind), exist_ok=True)
         for group in files:
             for what, data in group:
                 with open(os.path.join(folder, kind, what + ".pt"), "wb") as file:
                     file.write(data)
-    save_file({k: v.contiguous() for k, v in state_dict().items()}, os.path.join(folder, "expected.safetensors"))
+    save_file(
+        {k: v.contiguous() for k, v in state_dict().items()},
+        os.path.join(folder, "expected.safetensors"),
+    )
 
 
 main()

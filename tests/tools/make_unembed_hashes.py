@@ -1,8 +1,11 @@
-"""Writes FOLDER/unembed_hash.safetensors (tests/golden/lens): matrices of all kinds, and as metadata their hashes as
-tuned-lens computes them. Needs NumPy 2 and safetensors.
+"""Writes FOLDER/unembed_hash.safetensors (tests/golden/lens): matrices and their hashes.
+
+Matrices of all kinds, and as metadata their hashes as tuned-lens computes them. Needs NumPy 2 and
+safetensors.
 
     python3 tests/tools/make_unembed_hashes.py FOLDER
 """
+
 import hashlib
 import sys
 
@@ -12,7 +15,10 @@ from safetensors.numpy import save_file
 
 def matrices():
     random = np.random.default_rng(7)
-    normal = lambda *shape: random.standard_normal(shape)
+
+    def normal(*shape):
+        return random.standard_normal(shape)
+
     yield "large", normal(60, 40)
     yield "large_small_values", normal(60, 40) * 0.02
     yield "large_tiny_values", normal(60, 40) * 1e-5
@@ -40,7 +46,10 @@ def matrices():
     yield "rounds_to_even", np.array([[0.25, 0.75, 1.25, 0.5], [2.25, -0.25, -0.75, 3.5]])
     yield "ratio_1000", np.array([[1.0, 1000.0], [-2.0, 30.0]])
     yield "ratio_above_1000", np.array([[1.0, 1001.0], [-2.0, 30.0]])
-    yield "least_fixed", np.array([[1e-4, 2e-4], [3e-3, -4e-4]]).astype(np.float32) + np.float32(1e-8)
+    yield (
+        "least_fixed",
+        np.array([[1e-4, 2e-4], [3e-3, -4e-4]]).astype(np.float32) + np.float32(1e-8),
+    )
     yield "million", np.array([[1e6, 2e5], [-3e5, 1e6]])
     yield "below_million", np.array([[999999.0, 2e5], [-3e5, 9e5]])
     yield "huge", normal(5, 6) * 1e37
@@ -55,7 +64,10 @@ def matrices():
 
 def main():
     tensors = {name: np.ascontiguousarray(matrix, dtype=np.float32) for name, matrix in matrices()}
-    hashes = {name: hashlib.sha256(np.array_str(t, precision=1).encode()).hexdigest() for name, t in tensors.items()}
+    hashes = {
+        name: hashlib.sha256(np.array_str(t, precision=1).encode()).hexdigest()
+        for name, t in tensors.items()
+    }
     save_file(tensors, f"{sys.argv[1]}/unembed_hash.safetensors", metadata=hashes)
 
 
