@@ -93,7 +93,7 @@ for preset in "${presets[@]}"; do
     cmake --preset "$preset"
     cmake --build --preset "$preset" --parallel "$(nproc)"
     if [[ $preset == asan ]]; then use_sanitizers; fi
-    ctest --preset "$preset" --timeout 600 "${options[@]}" 2>&1 | tee "build/$preset/ctest.log" || status=$?
+    ctest --preset "$preset" --timeout 1500 "${options[@]}" 2>&1 | tee "build/$preset/ctest.log" || status=$?
 done
 for preset in "${presets[@]}"; do
     printf '\n%s:\n' "$preset"
