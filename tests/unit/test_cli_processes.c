@@ -45,7 +45,7 @@ static void extract(size_t processes, const char *options, const char *folder)
 
 static void extract_long(size_t processes, const char *options, const char *folder)
 {
-    run_done(processes, "extract %s -q -k 3 %s -o %%F/%s", long_model, options, folder);
+    run_done(processes, "extract %s -q -k 2 %s -o %%F/%s", long_model, options, folder);
 }
 
 /* Energies (LAYERS, VECTORS) of a result. */
