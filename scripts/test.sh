@@ -104,7 +104,7 @@ for preset in "${presets[@]}"; do
     cmake --preset "$preset"
     cmake --build --preset "$preset" --parallel "$(nproc)"
     if [[ $preset == asan ]]; then use_sanitizers; fi
-    ctest --preset "$preset" --timeout 600 "${options[@]}" 2>&1 |
+    ctest --preset "$preset" --timeout 1500 "${options[@]}" 2>&1 |
         tee "build/$preset/ctest.log" || status=$?
 done
 if ((check_format)); then printf '\n%s\n' "$(tail -n 1 build/format.log)"; fi

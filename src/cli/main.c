@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "processes/processes.h"
 #include "cli/commands.h"
 #include "cli/surroundings.h"
 #include "core/fail.h"
@@ -36,13 +37,20 @@ static void print_help(void)
            "2 bad usage or bad input, 130 or 143 extract was stopped by SIGINT or SIGTERM.\n");
 }
 
+/* Launchers kill the other processes once one has ended with an error: none ends before rank 0 has
+ * spoken. */
 static int refuse_company(const char *command)
 {
     cbe_error err;
+    cbe_processes *all;
+    cbe_processes_start(&all, &err);
     cbe_fail(&err, CBE_ERR_ARG, -1,
              "cbe %s runs in one process, %zu were started; only extract can share its work",
              command, cbe_launcher_size());
-    return cbe_launcher_rank() == 0 ? cli_report(&err) : CLI_BAD_INPUT;
+    const int status = cbe_launcher_rank() == 0 ? cli_report(&err) : CLI_BAD_INPUT;
+    cbe_processes_barrier(all);
+    cbe_processes_end(all);
+    return status;
 }
 
 int main(int argc, char **argv)

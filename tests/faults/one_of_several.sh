@@ -28,7 +28,7 @@ trap 'rm -rf "$scratch"' EXIT
 cd "$scratch" || exit 1
 
 extract() { # DIVISION FOLDER, behind what starts it
-    timeout -s KILL 20 mpirun -n 2 "$here/one_of_several.sh" --fault "$rank" "$fault" "$library" \
+    timeout -s KILL 300 mpirun -n 2 "$here/one_of_several.sh" --fault "$rank" "$fault" "$library" \
         "$build/cbe" extract "$golden" --tokens "$golden/golden.safetensors" -q -k 2 --starts 1 \
         --ablation resample --divide "$1" -o "$2" >log 2>&1
 }

@@ -245,7 +245,7 @@ static void run_child(const char *line, const inject_fault *fault, bool note_ver
     static char buffer[1 << 12];
     char copy[4096], *argv[MOST_ARGS] = {(char[]){"cbe"}};
     int argc = 1;
-    alarm(120);
+    alarm(1200);
     snprintf(copy, sizeof copy, "%s", line);
     for (char *word = strtok(copy, " "); word && argc < MOST_ARGS - 1; word = strtok(NULL, " "))
         argv[argc++] = word;

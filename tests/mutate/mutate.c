@@ -32,7 +32,7 @@
 #include "support/terminal.h"
 
 enum {
-    HANG_SECONDS = 300,
+    HANG_SECONDS = 1200,
     SANITIZER_STATUS = 99, /* set by the options below */
     MOST_FILES = 6,
     MOST_COMMANDS = 5,

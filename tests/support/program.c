@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -190,14 +191,18 @@ int program_run(const char *line)
     return program_run_under(program_path(), line);
 }
 
-int program_run_signalled(const char *line, unsigned milliseconds, int signal)
+static unsigned limit;
+
+/* A timer that stays with the process when it becomes the program. */
+static void set_limit(void)
 {
-    int status;
-    const pid_t child = start(program_path(), line, NULL);
-    const struct timespec pause = {milliseconds / 1000, (long)(milliseconds % 1000) * 1000000};
-    nanosleep(&pause, NULL);
-    kill(child, signal);
-    assert_int_equal(waitpid(child, &status, 0), child);
+    const struct itimerval once = {.it_value = {limit / 1000, (suseconds_t)(limit % 1000) * 1000}};
+    setitimer(ITIMER_PROF, &once, NULL);
+}
+
+/* @return the exit status, or -1 for a signal, of which only this one may end it; 0: none */
+static int exit_status(const char *line, int status, int signal)
+{
     read_output();
     if (WIFEXITED(status)) return WEXITSTATUS(status);
     if (WTERMSIG(status) != signal)
@@ -205,35 +210,70 @@ int program_run_signalled(const char *line, unsigned milliseconds, int signal)
     return -1;
 }
 
-int program_run_while(const char *line, const char *path, void (*act)(void *context), void *context,
-                      bool *acted)
+int program_run_limited(const char *line, unsigned milliseconds)
 {
-    int status = 0;
-    char there[600];
-    bool over = false;
+    int status;
+    limit = milliseconds ? milliseconds : 1;
+    const pid_t child = start(program_path(), line, set_limit);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return exit_status(line, status, SIGPROF);
+}
+
+static bool is_file(const char *path)
+{
+    return access(path, F_OK) == 0;
+}
+
+/* Waits until the file holds what it must, and then lets the run stand still.
+ * @param over  [out] whether the run has ended, with *status
+ * @return false: it has ended, or the file was gone again before it stood still */
+static bool stop_while(pid_t child, const char *path, bool (*holds)(const char *path), bool *over,
+                       int *status)
+{
     const struct timespec moment = {0, 200000};
-    const pid_t child = start(program_path(), line, NULL);
+    *over = false;
+    while (!*over && !holds(path)) {
+        *over = waitpid(child, status, WNOHANG) == child;
+        if (!*over) nanosleep(&moment, NULL);
+    }
+    if (*over) return false;
+    kill(child, SIGSTOP);
+    assert_int_equal(waitpid(child, status, WUNTRACED), child);
+    *over = !WIFSTOPPED(*status);
+    return !*over && holds(path);
+}
+
+int program_run_while(const char *line, const char *path, bool (*holds)(const char *path),
+                      void (*act)(void *context), void *context, bool *acted)
+{
+    int status;
+    bool over;
+    char there[600];
     snprintf(there, sizeof there, "%s", program_expand(path));
-    while (!over && access(there, F_OK) != 0) {
-        over = waitpid(child, &status, WNOHANG) == child;
-        if (!over) nanosleep(&moment, NULL);
-    }
-    if (!over) {
-        kill(child, SIGSTOP);
-        assert_int_equal(waitpid(child, &status, WUNTRACED), child);
-        over = !WIFSTOPPED(status);
-    }
-    *acted = !over && access(there, F_OK) == 0;
+    const pid_t child = start(program_path(), line, NULL);
+    *acted = stop_while(child, there, holds ? holds : is_file, &over, &status);
     if (*acted && act) act(context);
     if (!over) {
         kill(child, *acted && !act ? SIGKILL : SIGCONT);
         assert_int_equal(waitpid(child, &status, 0), child);
     }
-    read_output();
-    if (WIFEXITED(status)) return WEXITSTATUS(status);
-    if (!*acted || act || WTERMSIG(status) != SIGKILL)
-        fail_msg("cbe %s: ended by signal %d, %s", line, WTERMSIG(status), program_err);
-    return -1;
+    return exit_status(line, status, *acted && !act ? SIGKILL : 0);
+}
+
+int program_run_signalled(const char *line, const char *path, int signal, bool *sent)
+{
+    int status;
+    bool over;
+    char there[600];
+    snprintf(there, sizeof there, "%s", program_expand(path));
+    const pid_t child = start(program_path(), line, NULL);
+    *sent = stop_while(child, there, is_file, &over, &status);
+    if (!over) {
+        if (*sent) kill(child, signal);
+        kill(child, SIGCONT);
+        assert_int_equal(waitpid(child, &status, 0), child);
+    }
+    return exit_status(line, status, *sent ? signal : 0);
 }
 
 void program_done(const char *line)

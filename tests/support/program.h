@@ -25,17 +25,23 @@ int program_run_under(const char *launcher, const char *line);
 pid_t program_start(const char *launcher, const char *line);
 /** Waits for its end; returns the exit status, or minus the signal that ended it. */
 int program_end(pid_t process);
-/** Runs it and sends it a signal after so many milliseconds, unless it has ended; returns the exit
- * status, or -1 where the signal ended it. */
-int program_run_signalled(const char *line, unsigned milliseconds, int signal);
+/** Runs it for so many milliseconds of processor time, however long they take, and kills it;
+ * returns the exit status, or -1 where it was killed. The kernel's clock counts such time in steps
+ * of some milliseconds. */
+int program_run_limited(const char *line, unsigned milliseconds);
 /** Runs it, and while a file is there that the run makes and takes away again does something with
  * the run standing still, then lets it go on; where there is nothing to do it is killed. Returns
  * the exit status, or -1 where it was killed.
  * @param path   program_expand's
+ * @param holds  whether the file holds what is waited for; NULL: any file
  * @param acted  [out] false: the run had ended, or the file was gone again, before it could be
  * stopped */
-int program_run_while(const char *line, const char *path, void (*act)(void *context), void *context,
-                      bool *acted);
+int program_run_while(const char *line, const char *path, bool (*holds)(const char *path),
+                      void (*act)(void *context), void *context, bool *acted);
+/** As program_run_while, but sends the run a signal instead, and lets it go on.
+ * @return the exit status, or -1 where the signal ended it; with *sent false the run had ended
+ * before */
+int program_run_signalled(const char *line, const char *path, int signal, bool *sent);
 /** Starts it, after `prepare` was called in the new process, whose standard output and error are
  * files; NULL: nothing to prepare. */
 pid_t program_begin(const char *line, void (*prepare)(void));

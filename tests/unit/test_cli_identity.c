@@ -34,7 +34,7 @@ static void leave_checkpoint(const char *options, const char *folder)
     snprintf(line, sizeof line, "%s -o %s", options, folder);
     snprintf(checkpoint, sizeof checkpoint, "%s/checkpoint.safetensors", folder);
     for (int tries = 0; !acted; tries++) {
-        const int status = program_run_while(line, checkpoint, NULL, NULL, &acted);
+        const int status = program_run_while(line, checkpoint, NULL, NULL, NULL, &acted);
         if (!acted && (status != 0 || tries == 1000))
             fail_msg("cbe %s: status %d, no checkpoint, %s", line, status, program_err);
     }
@@ -456,7 +456,7 @@ static void inputs__that_change_or_vanish_are_warned_of_at_the_end(void **state)
                 snprintf(line, sizeof line, "%s -o %%F/disturbed", changes[i].line);
             }
             change what = changes[i].what;
-            const int status = program_run_while(line, "%F/disturbed/checkpoint.safetensors",
+            const int status = program_run_while(line, "%F/disturbed/checkpoint.safetensors", NULL,
                                                  change_input, &what, &acted);
             if (status != 0) fail_msg("%s: status %d, %s", line, status, program_err);
             if (!acted && tries == 1000) fail_msg("%s: could not be stopped in time", line);

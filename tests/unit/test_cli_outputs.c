@@ -507,8 +507,8 @@ static void folder__that_is_moved_away_gets_nothing_more(void **state)
         int status = 0;
         for (int tries = 0; !acted && tries < 1000; tries++) {
             temp_clear(program_expand("%F/place"));
-            status = program_run_while(lines[i], "%F/place/checkpoint.safetensors", move_folder,
-                                       NULL, &acted);
+            status = program_run_while(lines[i], "%F/place/checkpoint.safetensors", NULL,
+                                       move_folder, NULL, &acted);
         }
         assert_true(acted);
         if (status != 2 ||

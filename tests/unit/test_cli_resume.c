@@ -71,19 +71,19 @@ static void make_folder(const char *name)
     assert_int_equal(mkdir(program_expand(line), 0700), 0);
 }
 
-/* Runs that are killed again and again until one gets to its end; returns how often. */
+/* Runs that are killed again and again until one gets to its end; returns how often.
+ * @param longest  milliseconds of processor time that the first of them has at most */
 static int kill_until_done(cbe_rng *rng, const char *options, const char *folder, size_t longest)
 {
     char line[400];
     int kills = 0;
     snprintf(line, sizeof line, "%s", extract("%s --resume -o %%F/%s", options, folder));
     for (;;) {
-        const int status =
-            program_run_signalled(line, (unsigned)cbe_rng_below(rng, longest), SIGKILL);
+        const int status = program_run_limited(line, (unsigned)cbe_rng_below(rng, longest));
         if (status == 0) return kills;
         if (status != -1) fail_msg("cbe %s: exit status %d, %s", line, status, program_err);
         kills++;
-        longest += longest / 20 + 1; /* so that it ends on a slow machine too */
+        longest += longest / 20 + 1; /* so that it ends, on a slow processor too */
     }
 }
 
@@ -119,52 +119,54 @@ static void extract__signalled_keeps_what_it_has_found(void **state)
     static const struct {
         int signal, status;
     } cases[] = {{SIGINT, 130}, {SIGTERM, 143}};
-    program_done(extract("-k 20 -o %%F/unsignalled"));
+    program_done(extract("-k 20 --starts 4 -o %%F/unsignalled"));
     for (size_t i = 0; i < 2; i++) {
-        char line[200], file[64];
+        char line[200], file[64], checkpoint[64];
         int status = 0;
-        /* Sooner, if it was done before the signal came. */
-        for (unsigned wait = 400; wait > 0 && status == 0; wait /= 2) {
-            snprintf(line, sizeof line, "%s", extract("-k 20 -o %%F/signalled%zu", i));
-            status = program_run_signalled(line, wait, cases[i].signal);
+        /* Again, if it was done before the signal came. */
+        for (bool sent = false; !sent || status == 0;) {
+            snprintf(line, sizeof line, "%s", extract("-k 20 --starts 4 -o %%F/signalled%zu", i));
+            snprintf(checkpoint, sizeof checkpoint, "%%F/signalled%zu/checkpoint.safetensors", i);
+            status = program_run_signalled(line, checkpoint, cases[i].signal, &sent);
+            if (!sent) assert_int_equal(status, 0);
         }
         assert_int_equal(status, cases[i].status);
         assert_non_null(strstr(program_err, "interrupted"));
-        snprintf(file, sizeof file, "signalled%zu/checkpoint.safetensors", i);
-        if (is_there(file)) assert_non_null(strstr(program_err, "--resume"));
-        snprintf(line, sizeof line, "%s", extract("-k 20 --resume -o %%F/signalled%zu", i));
+        assert_non_null(strstr(program_err, "--resume"));
+        assert_int_equal(access(program_expand(checkpoint), F_OK), 0);
+        snprintf(line, sizeof line, "%s",
+                 extract("-k 20 --starts 4 --resume -o %%F/signalled%zu", i));
         program_done(line);
         snprintf(file, sizeof file, "signalled%zu/basis.safetensors", i);
         assert_same_bytes("unsignalled/basis.safetensors", file);
     }
 }
 
-/* A checkpoint of a run that was killed when it had some vectors, in FOLDER. */
-/* Whether a checkpoint was written between two vectors of a layer, with runner-ups for the next. */
+/* Whether there is a checkpoint that was written between two vectors of a layer, with runner-ups
+ * for the next. */
 static bool has_layer_in_work(const char *path)
 {
     cbe_error err;
-    cbe_safetensors *file = NULL;
-    cbe_assert_ok(cbe_safetensors_open(&file, path, &err), &err);
+    cbe_safetensors *file;
+    if (cbe_safetensors_open(&file, path, &err) != CBE_OK) return false;
     const bool has = cbe_safetensors_has(file, "points.0.vectors") &&
                      cbe_safetensors_has(file, "points.0.runner_ups");
     cbe_safetensors_close(file);
     return has;
 }
 
+/* A checkpoint of a run that was killed when it had some vectors of a layer, in FOLDER. */
 static void leave_checkpoint(const char *options, const char *folder)
 {
     char line[400], place[64], file[100];
-    bool acted;
     snprintf(line, sizeof line, "%s", extract("%s --resume -o %%F/%s", options, folder));
     snprintf(place, sizeof place, "%%F/%s", folder);
     snprintf(file, sizeof file, "%s/checkpoint.safetensors", place);
-    for (int tries = 0; tries < 1000; tries++) {
+    for (bool acted = false; !acted;) { /* again, if it was done before it could be killed */
         temp_clear(program_expand(place));
-        program_run_while(line, file, NULL, NULL, &acted);
-        if (acted && has_layer_in_work(program_expand(file))) return;
+        if (program_run_while(line, file, has_layer_in_work, NULL, NULL, &acted) > 0)
+            fail_msg("cbe %s: %s", line, program_err);
     }
-    fail_msg("cbe %s: no run could be killed between two vectors", line);
 }
 
 static void resume__of_another_run_names_what_differs(void **state)
@@ -218,14 +220,15 @@ static void resume__from_a_damaged_checkpoint_says_so(void **state)
 {
     (void)state;
     size_t size, header = 0;
-    leave_checkpoint("-k 20 --layers 0-1", "damaged");
+    leave_checkpoint("-k 8 --layers 0-1 --starts 4", "damaged");
     char *whole = read_file("damaged/checkpoint.safetensors", &size), *copy = malloc(size);
     memcpy(&header, whole, 8);
     for (size_t at = 8; at < 8 + header; at += 1 + header / 60) {
         memcpy(copy, whole, size);
         copy[at] ^= 2;
         temp_write(program_expand("%F/damaged/checkpoint.safetensors"), copy, size);
-        const int status = program_run(extract("-k 20 --layers 0-1 --resume -o %%F/damaged"));
+        const int status =
+            program_run(extract("-k 8 --layers 0-1 --starts 4 --resume -o %%F/damaged"));
         if (status != 0) {
             assert_int_equal(status, 2);
             assert_ptr_equal(strchr(program_err, '\n'), program_err + strlen(program_err) - 1);
@@ -233,7 +236,8 @@ static void resume__from_a_damaged_checkpoint_says_so(void **state)
     }
     for (size_t cut = 0; cut < size; cut += 1 + size / 20) {
         temp_write(program_expand("%F/damaged/checkpoint.safetensors"), whole, cut);
-        assert_int_equal(program_run(extract("-k 20 --layers 0-1 --resume -o %%F/damaged")), 2);
+        assert_int_equal(
+            program_run(extract("-k 8 --layers 0-1 --starts 4 --resume -o %%F/damaged")), 2);
         assert_non_null(strstr(program_err, "checkpoint.safetensors"));
     }
     free(copy);

@@ -3,7 +3,6 @@
 #include "support/assert_close.h"
 
 #include <string.h>
-#include <time.h>
 
 #include "core/memory.h"
 #include "text/regex.h"
@@ -114,18 +113,15 @@ static void regex__literals_have_no_special_characters(void **state)
     cbe_regex_free(regex);
 }
 
-/* Ten seconds are far more than the limit on steps takes, and far less than all ways to cut the
- * text. */
+/* All ways to cut the text would take years. */
 static void regex__endless_backtracking_is_an_error(void **state)
 {
     (void)state;
     static const char text[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!";
     char got[64];
     cbe_error err = {0};
-    const clock_t begin = clock();
     assert_int_equal(find_all("(a|aa)+$", text, got, &err), CBE_ERR_UNSUPPORTED);
     assert_non_null(strstr(err.message, "too many steps"));
-    assert_true((double)(clock() - begin) / CLOCKS_PER_SEC < 10);
 }
 
 int main(void)
