@@ -19,8 +19,11 @@
 #ifndef CBE_OBJECTIVE_DIVERGENCE_H
 #define CBE_OBJECTIVE_DIVERGENCE_H
 
-#include "objective/objective.h"
+#include <stdint.h>
+
 #include "math/bf16.h"
+#include "model/decoder.h"
+#include "objective/objective.h"
 
 typedef struct cbe_divergence cbe_divergence;
 

@@ -9,7 +9,7 @@
 #include "extract/extraction.h"
 #include "model/hidden_states.h"
 #include "model/model.h"
-#include "objective/objective.h"
+#include "objective/lens/objective.h"
 #include "formats/safetensors.h"
 #include "support/assert_close.h"
 #include "support/golden.h"

@@ -398,3 +398,11 @@ const char *cbe_lens_objective_kernels(const cbe_objective *objective)
 {
     return ((const cbe_lens_objective *)objective)->kernels->name;
 }
+
+const char *cbe_logit_storage_name(cbe_logit_storage storage)
+{
+    static const char *const names[] = {"float32", "float16", "recomputed"};
+    _Static_assert(sizeof names / sizeof *names == CBE_N_LOGIT_STORAGES,
+                   "one name for each storage");
+    return names[storage];
+}

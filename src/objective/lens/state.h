@@ -27,6 +27,7 @@
 #include "objective/constants.h"
 #include "math/kernels.h"
 #include "objective/calls.h"
+#include "objective/lens/objective.h"
 #include "math/long_sum.h"
 
 enum {

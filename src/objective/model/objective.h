@@ -12,7 +12,10 @@
 #define CBE_OBJECTIVE_MODEL_OBJECTIVE_H
 
 #include "model/model.h"
+#include "objective/ablation.h"
+#include "objective/model/precision.h"
 #include "objective/objective.h"
+#include "processes/processes.h"
 
 /** Tokens are those of n_sequences of context_length less the first skip_positions of each: n = b
  * (S - skip) + s - skip. Skipped ones stay in the context as they are. */
