@@ -5,11 +5,11 @@
  * Sums go in fixed blocks, and over blocks, units and processes in so many digits (math/long_sum.h)
  * that their order does not matter. Of processes that share memory each makes the products with W~
  * of some of the vocabulary, for the rows of all. Names and formulas: state.h,
- * docs/maths.md. Called by eval.c after pass.c.
+ * docs/maths.md. Called by columns.c after pass.c.
  */
 #include <string.h>
 
-#include "objective/lens/state.h"
+#include "objective/lens/gradient.h"
 #include "core/sizes.h"
 #include "processes/long_sums.h"
 

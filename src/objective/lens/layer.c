@@ -5,7 +5,7 @@
  * N x V x d, one for Z and, for kl without cap, one for E = W~' p. See state.h for the
  * names.
  */
-#include "objective/lens/state.h"
+#include "objective/lens/objective.h"
 
 #include <math.h>
 #include <omp.h>
@@ -17,6 +17,10 @@
 #include "core/sizes.h"
 #include "processes/long_sums.h"
 #include "lens/translate.h"
+#include "objective/lens/rows.h"
+#include "objective/lens/sample.h"
+#include "objective/lens/state.h"
+#include "objective/lens/vocabulary.h"
 
 /* First token with NaN or infinity in it, N when all are finite. */
 static size_t first_not_finite(const float *rows, size_t n, size_t d)

@@ -20,9 +20,12 @@
  */
 #include <string.h>
 
-#include "objective/lens/state.h"
+#include "objective/lens/optimal.h"
 #include "core/fail.h"
 #include "core/sizes.h"
+#include "objective/lens/columns.h"
+#include "objective/lens/sample.h"
+#include "objective/lens/state.h"
 
 static const double QUANTILES[] = {0.02, 0.2, 0.4, 0.6, 0.8, 0.98};
 enum {

@@ -5,15 +5,16 @@
  * Parts of the rows run in parallel, each with its own gradient vector for every column: float for
  * a unit of rows, double over units. Rows that cancel too much, whose stored logits have lost their
  * digits, are made anew from x - c a. Names and formulas: state.h, docs/maths.md. Called
- * by eval.c; gradients go on in gradient.c.
+ * by columns.c; gradients go on in gradient.c.
  */
 #include <math.h>
 #include <omp.h>
 #include <string.h>
 
-#include "objective/lens/state.h"
+#include "objective/lens/pass.h"
 #include "core/clones.h"
 #include "core/sizes.h"
+#include "objective/lens/rows.h"
 
 /* Rows of W~ that stay in the second cache for all rows set aside, of which so many stay in the
  * first. */

@@ -9,7 +9,7 @@
  */
 #include <math.h>
 
-#include "objective/lens/state.h"
+#include "objective/lens/rows.h"
 #include "math/gemm.h"
 
 /* xc of one row in float; returns |xc|^2 in double. */

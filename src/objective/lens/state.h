@@ -13,9 +13,10 @@
  *   logits'_n = cap((Z_n - c_n u) / s'_n + offset)
  *
  * Maths and derivatives: docs/maths.md. Float64 twin: tests/ref/lens_ref.c. objective.c owns
- * the arrays; vocabulary.c orders W~; rows.c keeps Z; layer.c makes what is the same
- * for all directions; eval.c evaluates, with pass.c for the rows and gradient.c for
- * gradients; optimal.c finds the constants of optimal ablation.
+ * the arrays. rows.c keeps Z. sample.c says what evaluations go over. vocabulary.c orders W~. layer.c
+ * makes what is the same for all directions. columns.c evaluates, with pass.c for the rows and
+ * gradient.c for gradients. optimal.c finds the constants of optimal ablation. eval.c has the other
+ * calls that evaluate.
  *
  * N tokens, d hidden size, V vocabulary; a row is a token that has an energy (for ce: a label).
  */
@@ -251,99 +252,11 @@ static inline int cbe_lens_n_views(const cbe_lens_objective *o)
     return o->views[CBE_LENS_ROUGH].vocab < o->vocab_size ? CBE_LENS_N_VIEWS : CBE_LENS_EXACT + 1;
 }
 
-/* objective.c */
-
-/** Divides n rows, numbers in `rows` or NULL: 0 .. n - 1, into pieces of at most `most`, none with
- * rows of two groups of sequences (core/groups.h): piece i is begin[i] .. begin[i + 1] - 1.
- * @param all    rows of all processes: sequences with `least` or more of them, on average, are
- * groups by themselves
- * @param begin  [out] (n + 1 at most)
- * @return how many pieces */
-size_t cbe_lens_divide(const cbe_lens_objective *o, size_t n, const size_t *rows, size_t all,
-                       size_t least, size_t most, size_t *begin);
-
-/* vocabulary.c */
-
-/** Whether a layer can have an order of its own: of kl, and where the vocabulary is large enough
- * for that to be worth while. */
-bool cbe_lens_may_be_rough(const cbe_lens_objective *o);
-/** Makes w and offset, in the decoder's order. */
-void cbe_lens_order_as_decoder(cbe_lens_objective *o);
-/** Finds the order for the states that are set, and how many are likely, and makes w and offset
- * anew. */
-void cbe_lens_order_vocabulary(cbe_lens_objective *o);
-/** Puts a view in force. @return whether it is that of the likely entries */
-bool cbe_lens_set_rough(cbe_objective *self, bool rough);
-
-/* rows.c */
-
-/** Makes rows of Z anew: n of them, at most CBE_LENS_BLOCK, into out (n, stride), less their shifts
- * when these are known. For a thread of a parallel region. */
-void cbe_lens_make_rows(const cbe_lens_objective *o, size_t thread, size_t n, const size_t *rows,
-                        bool shifted, float *out);
-/** Puts a row away (z (V), shifted), and brings back into z what will be read from there. */
-void cbe_lens_keep_row(cbe_lens_objective *o, size_t row, float *z);
-/** Rows that cbe_lens_get_rows may be asked for at once. */
-size_t cbe_lens_rows_at_once(const cbe_lens_objective *o);
-/** Stored rows, wherever they are: pointers good until the thread's next call. */
-void cbe_lens_get_rows(const cbe_lens_objective *o, size_t thread, size_t n, const size_t *rows,
-                       const float **out);
-
-/* eval.c, the cbe_objective's own calls. */
-cbe_status cbe_lens_eval(cbe_objective *self, size_t m, const double *v, double *energy,
-                         double *grad, double *per_token, cbe_error *err);
-cbe_status cbe_lens_eval_constant(cbe_objective *self, size_t m, const double *v,
-                                  const double *constant, double *energy, double *slope,
-                                  double *grad, double *per_token, cbe_error *err);
-
 /** What a pass over the rows has to bring. */
 typedef enum {
     CBE_LENS_ENERGIES,
     CBE_LENS_SLOPES, /* and factors of rows, from which the slope in the constant follows */
     CBE_LENS_GRADIENTS
 } cbe_lens_want;
-
-/** Products of m directions with vocabulary and tokens; evaluations of columns with these
- * directions may follow. */
-void cbe_lens_set_directions(cbe_lens_objective *o, size_t m, const double *v);
-/** Evaluates columns 0 .. m - 1, whose o->direction and o->constant are filled in.
- * @param slope d energy / d constant (m), NULL unless slopes or gradients are wanted; grad (m, d)
- * NULL unless gradients are */
-void cbe_lens_eval_columns(cbe_lens_objective *o, size_t m, const double *v, cbe_lens_want want,
-                           double *energy, double *slope, double *grad, double *per_token);
-
-/* pass.c: columns 0 .. m - 1, once o->shifts are known. */
-
-/** Fills o->rows of the rows that are not set aside, and where gradients are wanted o->g and
- * o->g_sum. */
-void cbe_lens_pass(cbe_lens_objective *o, size_t m, cbe_lens_want want);
-/** The same for o->exact_pairs, n_pairs of them; o->exact_grad += their terms in xc and ac. @param
- * v_m directions (.., d) */
-void cbe_lens_exact_pass(cbe_lens_objective *o, size_t m, const double *v_m, size_t n_pairs,
-                         cbe_lens_want want);
-
-/* gradient.c */
-
-/** Sums over the rows of all processes. */
-typedef struct {
-    cbe_long_sum *energy, *c;    /* (m): of energies and c_coeff */
-    cbe_long_sum *ac;            /* (m): of ac_coeff */
-    cbe_long_sum *lens, *hidden; /* (m, d): sum w E - W~' G + sum xc_coeff x, and sum c_coeff h */
-    size_t count;                /* all together, one behind the other in o->sums */
-} cbe_lens_totals;
-
-/** Adds the process's share to t->lens and t->hidden. @param exact whether rows were set aside */
-void cbe_lens_add_gradients(cbe_lens_objective *o, size_t m, bool exact, const cbe_lens_totals *t);
-/** grad (m, d): sums of the rows' gradients, once t is that of all processes. */
-void cbe_lens_finish_gradient(cbe_lens_objective *o, size_t m, const cbe_lens_totals *t,
-                              double *grad);
-
-/* optimal.c */
-cbe_status cbe_lens_eval_optimal(cbe_objective *self, size_t m, const double *v, double *energy,
-                                 double *constant, double *grad, double *per_token, cbe_error *err);
-/* objective.c */
-void cbe_lens_set_sample(cbe_objective *self, size_t n);
-/** Takes count rows, evenly spread over span of them from first on, of all processes. */
-void cbe_lens_activate(cbe_lens_objective *o, size_t first, size_t span, size_t count);
 
 #endif

@@ -10,15 +10,17 @@
  * The order must not depend on how tokens are divided over processes, nor on threads: probabilities
  * are summed up as whole multiples of 2^-40, exactly.
  */
+#include "objective/lens/vocabulary.h"
+
 #include <math.h>
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "objective/lens/state.h"
 #include "core/clones.h"
-#include "core/memory.h"
 #include "core/sizes.h"
+#include "objective/lens/rows.h"
+#include "objective/lens/sample.h"
 
 enum { LEAST_LIKELY = CBE_LENS_LEAST_VOCABULARY / CBE_LENS_LIKELY_SHARE };
 /* Probability of those taken, on average over tokens. */
@@ -161,17 +163,4 @@ void cbe_lens_order_vocabulary(cbe_lens_objective *o)
     qsort(o->ranks + *likely, v - *likely, sizeof *o->ranks, by_entry);
     for (size_t t = 0; t < v; t++) o->order[t] = o->ranks[t].entry;
     fold_decoder(o);
-}
-
-bool cbe_lens_set_rough(cbe_objective *self, bool rough)
-{
-    cbe_lens_objective *o = (cbe_lens_objective *)self;
-    const size_t size = cbe_processes_size(o->processes), rank = cbe_processes_rank(o->processes);
-    o->view =
-        &o->views[rough && cbe_lens_n_views(o) > CBE_LENS_ROUGH ? CBE_LENS_ROUGH : CBE_LENS_EXACT];
-    const size_t v = o->view->vocab, blocks = (v + CBE_LENS_VOCAB_BLOCK - 1) / CBE_LENS_VOCAB_BLOCK;
-    o->vocab_begin = o->shared ? blocks * rank / size * CBE_LENS_VOCAB_BLOCK : 0;
-    o->vocab_end =
-        o->shared ? cbe_min_size(blocks * (rank + 1) / size * CBE_LENS_VOCAB_BLOCK, v) : v;
-    return v < o->vocab_size;
 }

@@ -1,20 +1,21 @@
 /*
- * objective.c - the whole-model objective's arrays: their sizes, their owner, and which
- * sequences are in force.
+ * objective.c - the whole-model objective's arrays: their sizes and their owner.
  *
  * See state.h for the names.
  */
-#include "objective/model/state.h"
+#include "objective/model/objective.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "core/arrays.h"
 #include "core/fail.h"
 #include "core/memory.h"
 #include "core/sizes.h"
-#include "processes/long_sums.h"
 #include "model/bf16_blocks.h"
+#include "objective/model/eval.h"
+#include "objective/model/optimal.h"
+#include "objective/model/sample.h"
+#include "objective/model/state.h"
 
 enum {
     /* that run at once, where memory allows it: enough panels for several threads */
@@ -22,45 +23,6 @@ enum {
     KEPT_TOKENS = 1024, /* fewer at once are not worth keeping all activations */
     N_ARRAYS = 25
 };
-
-static size_t model_n_tokens(const cbe_objective *self)
-{
-    return ((const cbe_model_objective *)self)->n_rows;
-}
-
-void cbe_model_activate(cbe_model_objective *o, size_t first, size_t span, size_t count)
-{
-    o->active_first = first;
-    o->active_span = span;
-    o->all_active = count;
-    o->all_rows = 0;
-    o->n_active = o->n_rows = o->active_place = 0;
-    for (size_t i = 0; i < count; i++) {
-        const size_t sequence = o->order[first + i * span / count],
-                     b = sequence - o->first_sequence;
-        o->all_rows += o->sequence_rows[sequence];
-        if (sequence < o->first_sequence || b >= o->n_sequences) continue; /* another process's */
-        if (o->n_active == 0) o->active_place = i;
-        o->active[o->n_active++] = b;
-        o->n_rows += o->first_row[b + 1] - o->first_row[b];
-    }
-}
-
-static void model_set_sample(cbe_objective *self, size_t n)
-{
-    cbe_model_objective *o = (cbe_model_objective *)self;
-    if (o->bf16) cbe_bf16_set_parts(o->bf16, n && o->precision == CBE_PRECISION_BF16 ? 1 : 3);
-    const size_t searched = o->all_sequences - o->n_held_out,
-                 whole = cbe_max_size((n + o->tokens_each / 2) / o->tokens_each, 1);
-    cbe_model_activate(o, 0, searched, n == 0 ? searched : cbe_min_size(whole, searched));
-}
-
-static void model_set_held_out(cbe_objective *self)
-{
-    cbe_model_objective *o = (cbe_model_objective *)self;
-    if (o->bf16) cbe_bf16_set_parts(o->bf16, 3);
-    cbe_model_activate(o, o->all_sequences - o->n_held_out, o->n_held_out, o->n_held_out);
-}
 
 /* Every array, its size by the fields that are set. */
 static void list_arrays(cbe_model_objective *o, size_t n_rows, cbe_array list[N_ARRAYS])
@@ -123,8 +85,8 @@ static size_t describe(cbe_model_objective *o, const cbe_model *model,
 {
     const size_t d = cbe_model_get_config(model)->hidden_size;
     *o = (cbe_model_objective){
-        .head = {d, options->max_batch ? options->max_batch : 8, cbe_model_eval, model_n_tokens,
-                 model_set_sample, model_set_held_out, cbe_model_eval_optimal,
+        .head = {d, options->max_batch ? options->max_batch : 8, cbe_model_eval, cbe_model_n_tokens,
+                 cbe_model_set_sample, cbe_model_set_held_out, cbe_model_eval_optimal,
                  cbe_model_eval_constant, model_destroy, NULL},
         .model = model,
         .ablation = options->ablation,
@@ -359,48 +321,7 @@ cbe_status cbe_model_objective_create(cbe_objective **out, const cbe_model *mode
         for (size_t r = 0; r < cbe_processes_size(o->processes); r++)
             o->first_states[r + 1] += o->first_states[r];
     }
-    model_set_sample(&o->head, 0);
+    cbe_model_set_sample(&o->head, 0);
     *out = &o->head;
     return CBE_OK;
-}
-
-/* The hidden states that ours are ablated with, wherever they are. */
-static cbe_status fetch_others(cbe_model_objective *o, cbe_error *err)
-{
-    const size_t each = o->tokens_each;
-    size_t *wanted =
-        cbe_alloc(o->n_tokens, sizeof *wanted, "hidden states of other processes", err);
-    cbe_status st = cbe_processes_agree(o->processes, wanted ? CBE_OK : CBE_ERR_NOMEM, err);
-    if (st == CBE_OK) {
-        for (size_t n = 0; n < o->n_tokens; n++) {
-            const size_t token = (size_t)o->derangement[n];
-            wanted[n] = token / each * o->context_length + o->skip + token % each;
-        }
-        st = cbe_processes_fetch_rows(o->processes, o->first_states, o->hidden_size, o->hidden,
-                                      o->n_tokens, wanted, o->other, err);
-    }
-    cbe_free(wanted);
-    return st;
-}
-
-cbe_status cbe_model_objective_set_layer(cbe_objective *objective, size_t first,
-                                         const float *hidden, cbe_error *err)
-{
-    cbe_model_objective *o = (cbe_model_objective *)objective;
-    const size_t d = o->hidden_size, searched = o->all_sequences - o->n_held_out;
-    o->first = first;
-    o->hidden = hidden;
-    memset(o->sums, 0, d * sizeof *o->sums);
-    for (size_t i = 0; i < searched; i++) {
-        const size_t b = o->order[i] - o->first_sequence;
-        /* another process's */
-        if (o->order[i] < o->first_sequence || b >= o->n_sequences) continue;
-        for (size_t n = 0; n < o->tokens_each; n++) {
-            const float *h = cbe_model_token(o, b * o->tokens_each + n);
-            for (size_t k = 0; k < d; k++) cbe_long_add(&o->sums[k], (double)h[k]);
-        }
-    }
-    cbe_processes_add_up(o->processes, d, o->sums);
-    for (size_t k = 0; k < d; k++) o->mean[k] = cbe_long_value(&o->sums[k]) / (double)o->n_mean;
-    return o->other ? fetch_others(o, err) : CBE_OK;
 }

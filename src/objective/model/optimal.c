@@ -12,9 +12,12 @@
 #include <math.h>
 #include <string.h>
 
-#include "objective/model/state.h"
+#include "objective/model/optimal.h"
 #include "core/fail.h"
 #include "core/sizes.h"
+#include "objective/model/columns.h"
+#include "objective/model/sample.h"
+#include "objective/model/tokens.h"
 
 static const double QUANTILES[] = {0.1, 0.5, 0.9};
 enum {

@@ -1,9 +1,10 @@
 /*
  * state.h - the state behind an objective of the whole model (objective/model/objective.h).
  *
- * objective.c owns the arrays and chooses their sizes; eval.c evaluates;
- * optimal.c finds the constants of optimal ablation. What follows the layer is in
- * model/suffix.h and objective/divergence.h.
+ * objective.c owns the arrays and chooses their sizes. sample.c says which sequences are in force.
+ * layer.c sets a layer. columns.c evaluates. optimal.c finds the constants of optimal ablation.
+ * eval.c has the other calls that evaluate. What follows the layer is in model/suffix.h and
+ * objective/divergence.h.
  *
  * S positions of a sequence, N tokens that are not skipped; a row is a token that has an energy
  * (for ce: a label).
@@ -82,34 +83,5 @@ typedef struct {
 /** What an evaluation has to bring. */
 /* slopes come with gradients */
 typedef enum { CBE_MODEL_ENERGIES, CBE_MODEL_GRADIENTS } cbe_model_want;
-
-/* objective.c */
-/** Takes count sequences, evenly spread over span of `order` from first on, of all processes. */
-void cbe_model_activate(cbe_model_objective *o, size_t first, size_t span, size_t count);
-
-/* eval.c, the cbe_objective's own calls. */
-cbe_status cbe_model_eval(cbe_objective *self, size_t m, const double *v, double *energy,
-                          double *grad, double *per_token, cbe_error *err);
-cbe_status cbe_model_eval_constant(cbe_objective *self, size_t m, const double *v,
-                                   const double *constant, double *energy, double *slope,
-                                   double *grad, double *per_token, cbe_error *err);
-/** h . v (d) of a token, in double. */
-double cbe_model_dot(size_t d, const float *h, const double *v);
-/** Hidden state of token n of N, and of the one that it is ablated with. */
-const float *cbe_model_token(const cbe_model_objective *o, size_t n);
-const float *cbe_model_other(const cbe_model_objective *o, size_t n);
-/** mean . v of m directions: evaluations of columns with them may follow. */
-void cbe_model_set_directions(cbe_model_objective *o, size_t m, const double *v);
-/** Evaluates columns 0 .. m - 1, whose o->direction and o->constant are filled in.
- * @param slope d energy / d constant (m), grad (m, d): NULL unless gradients are wanted, and then
- * allowed to be */
-cbe_status cbe_model_eval_columns(cbe_model_objective *o, size_t m, const double *v,
-                                  cbe_model_want want, double *energy, double *slope, double *grad,
-                                  double *per_token, cbe_error *err);
-
-/* optimal.c */
-cbe_status cbe_model_eval_optimal(cbe_objective *self, size_t m, const double *v, double *energy,
-                                  double *constant, double *grad, double *per_token,
-                                  cbe_error *err);
 
 #endif

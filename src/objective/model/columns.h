@@ -1,0 +1,21 @@
+/*
+ * columns.h - evaluations of columns in the whole model: a column is a direction with a constant.
+ *
+ * Only optimal ablation has constants other than 0, and then there may be several columns of one
+ * direction.
+ */
+#ifndef CBE_OBJECTIVE_MODEL_COLUMNS_H
+#define CBE_OBJECTIVE_MODEL_COLUMNS_H
+
+#include "objective/model/state.h"
+
+/** mean . v of m directions: evaluations of their columns may follow. */
+void cbe_model_set_directions(cbe_model_objective *o, size_t m, const double *v);
+/** Evaluates columns 0 .. m - 1, whose o->direction and o->constant are filled in.
+ * @param slope  [out] (m) d energy / d constant; NULL: not wanted, or energies alone are
+ * @param grad   [out] (m, d); NULL likewise */
+cbe_status cbe_model_eval_columns(cbe_model_objective *o, size_t m, const double *v,
+                                  cbe_model_want want, double *energy, double *slope, double *grad,
+                                  double *per_token, cbe_error *err);
+
+#endif
