@@ -8,7 +8,7 @@
 
 #include <math.h>
 
-#include "objective/lens/state.h"
+#include "objective/lens/rules.h"
 #include "objective/lens/objective.h"
 #include "core/fail.h"
 #include "core/memory.h"

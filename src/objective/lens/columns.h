@@ -11,7 +11,7 @@
 
 /** Products of m directions with vocabulary and tokens: evaluations of their columns may follow. */
 void cbe_lens_set_directions(cbe_lens_objective *o, size_t m, const double *v);
-/** Evaluates columns 0 .. m - 1, whose o->direction and o->constant are filled in.
+/** Evaluates columns 0 .. m - 1, whose work.direction and work.constant are filled in.
  * @param slope  [out] (m) d energy / d constant; NULL unless slopes or gradients are wanted
  * @param grad   [out] (m, d); NULL unless gradients are wanted */
 void cbe_lens_eval_columns(cbe_lens_objective *o, size_t m, const double *v, cbe_lens_want want,

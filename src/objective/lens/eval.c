@@ -6,11 +6,11 @@
 #include "objective/lens/optimal.h"
 
 /* Column j is direction j with the constant given, NULL: 0. */
-static void one_column_each(cbe_lens_objective *o, size_t m, const double *constant)
+static void one_column_each(cbe_lens_work *work, size_t m, const double *constant)
 {
     for (size_t j = 0; j < m; j++) {
-        o->direction[j] = j;
-        o->constant[j] = constant ? constant[j] : 0;
+        work->direction[j] = j;
+        work->constant[j] = constant ? constant[j] : 0;
     }
 }
 
@@ -23,11 +23,11 @@ cbe_status cbe_lens_eval(cbe_objective *self, size_t m, const double *v, double 
                          double *grad, double *per_token, cbe_error *err)
 {
     cbe_lens_objective *o = (cbe_lens_objective *)self;
-    if (o->ablation == CBE_ABLATE_OPTIMAL)
+    if (o->setup.ablation == CBE_ABLATE_OPTIMAL)
         return cbe_lens_eval_optimal(self, m, v, energy, NULL, grad, per_token, err);
-    if (!o->layer_set) return no_layer(err);
-    o->replacement = o->ablation;
-    one_column_each(o, m, NULL);
+    if (!o->layer.set) return no_layer(err);
+    o->work.replacement = o->setup.ablation;
+    one_column_each(&o->work, m, NULL);
     cbe_lens_set_directions(o, m, v);
     cbe_lens_eval_columns(o, m, v, grad ? CBE_LENS_GRADIENTS : CBE_LENS_ENERGIES, energy, NULL,
                           grad, per_token);
@@ -39,9 +39,9 @@ cbe_status cbe_lens_eval_constant(cbe_objective *self, size_t m, const double *v
                                   double *grad, double *per_token, cbe_error *err)
 {
     cbe_lens_objective *o = (cbe_lens_objective *)self;
-    if (!o->layer_set) return no_layer(err);
-    o->replacement = CBE_ABLATE_OPTIMAL;
-    one_column_each(o, m, constant);
+    if (!o->layer.set) return no_layer(err);
+    o->work.replacement = CBE_ABLATE_OPTIMAL;
+    one_column_each(&o->work, m, constant);
     cbe_lens_set_directions(o, m, v);
     cbe_lens_eval_columns(o, m, v,
                           grad    ? CBE_LENS_GRADIENTS

@@ -4,7 +4,7 @@
 
 #include "objective/lens/state.h"
 
-/** Sums over the rows of all processes, one behind the other in o->sums. */
+/** Sums over the rows of all processes, one behind the other in work.sums. */
 typedef struct {
     cbe_long_sum *energy; /* (m): of energies */
     cbe_long_sum *c;      /* (m): of c_coeff */
@@ -17,7 +17,8 @@ typedef struct {
 /** Adds the process's share to t->lens and t->hidden. @param exact whether rows were set aside */
 void cbe_lens_add_gradients(cbe_lens_objective *o, size_t m, bool exact, const cbe_lens_totals *t);
 /** Makes gradients of the sums, once t is that of all processes. @param grad [out] (m, d) */
-void cbe_lens_finish_gradient(cbe_lens_objective *o, size_t m, const cbe_lens_totals *t,
+void cbe_lens_finish_gradient(const cbe_lens_setup *setup, const cbe_lens_layer *layer,
+                              cbe_lens_work *work, size_t m, const cbe_lens_totals *t,
                               double *grad);
 
 #endif

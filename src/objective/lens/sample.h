@@ -11,7 +11,8 @@
 #include "objective/lens/state.h"
 
 /** Takes count rows, evenly spread over span rows of all processes from row `first` on. */
-void cbe_lens_activate(cbe_lens_objective *o, size_t first, size_t span, size_t count);
+void cbe_lens_activate(const cbe_lens_setup *setup, cbe_lens_sample *sample, size_t first,
+                       size_t span, size_t count);
 
 /** Divides n rows into pieces of at most `most`, none with rows of two groups of sequences
  * (core/groups.h): piece i is begin[i] .. begin[i + 1] - 1.
@@ -20,7 +21,7 @@ void cbe_lens_activate(cbe_lens_objective *o, size_t first, size_t span, size_t 
  * by themselves
  * @param begin  [out] (n + 1 at most)
  * @return the number of pieces */
-size_t cbe_lens_divide(const cbe_lens_objective *o, size_t n, const size_t *rows, size_t all,
+size_t cbe_lens_divide(const cbe_lens_setup *setup, size_t n, const size_t *rows, size_t all,
                        size_t least, size_t most, size_t *begin);
 
 /** Calls of a cbe_objective: see cbe_objective_n_tokens, _set_sample, _set_held_out, _set_rough. */

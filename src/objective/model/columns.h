@@ -10,8 +10,9 @@
 #include "objective/model/state.h"
 
 /** mean . v of m directions: evaluations of their columns may follow. */
-void cbe_model_set_directions(cbe_model_objective *o, size_t m, const double *v);
-/** Evaluates columns 0 .. m - 1, whose o->direction and o->constant are filled in.
+void cbe_model_set_directions(const cbe_model_setup *setup, const cbe_model_layer *layer,
+                              cbe_model_work *work, size_t m, const double *v);
+/** Evaluates columns 0 .. m - 1, whose work.direction and work.constant are filled in.
  * @param slope  [out] (m) d energy / d constant; NULL: not wanted, or energies alone are
  * @param grad   [out] (m, d); NULL likewise */
 cbe_status cbe_model_eval_columns(cbe_model_objective *o, size_t m, const double *v,

@@ -5,39 +5,44 @@
 
 size_t cbe_model_n_tokens(const cbe_objective *self)
 {
-    return ((const cbe_model_objective *)self)->n_rows;
+    return ((const cbe_model_objective *)self)->sample.n_rows;
 }
 
-void cbe_model_activate(cbe_model_objective *o, size_t first, size_t span, size_t count)
+void cbe_model_activate(const cbe_model_setup *setup, cbe_model_sample *sample, size_t first,
+                        size_t span, size_t count)
 {
-    o->active_first = first;
-    o->active_span = span;
-    o->all_active = count;
-    o->all_rows = 0;
-    o->n_active = o->n_rows = o->active_place = 0;
+    sample->first = first;
+    sample->span = span;
+    sample->all_active = count;
+    sample->all_rows = 0;
+    sample->n_active = sample->n_rows = sample->place = 0;
     for (size_t i = 0; i < count; i++) {
-        const size_t sequence = o->order[first + i * span / count],
-                     b = sequence - o->first_sequence;
-        o->all_rows += o->sequence_rows[sequence];
-        if (sequence < o->first_sequence || b >= o->n_sequences) continue; /* another process's */
-        if (o->n_active == 0) o->active_place = i;
-        o->active[o->n_active++] = b;
-        o->n_rows += o->first_row[b + 1] - o->first_row[b];
+        const size_t sequence = setup->order[first + i * span / count],
+                     b = sequence - setup->first_sequence;
+        sample->all_rows += setup->sequence_rows[sequence];
+        if (sequence < setup->first_sequence || b >= setup->n_sequences)
+            continue; /* another process's */
+        if (sample->n_active == 0) sample->place = i;
+        sample->active[sample->n_active++] = b;
+        sample->n_rows += setup->first_row[b + 1] - setup->first_row[b];
     }
 }
 
 void cbe_model_set_sample(cbe_objective *self, size_t n)
 {
     cbe_model_objective *o = (cbe_model_objective *)self;
-    if (o->bf16) cbe_bf16_set_parts(o->bf16, n && o->precision == CBE_PRECISION_BF16 ? 1 : 3);
-    const size_t searched = o->all_sequences - o->n_held_out,
-                 whole = cbe_max_size((n + o->tokens_each / 2) / o->tokens_each, 1);
-    cbe_model_activate(o, 0, searched, n == 0 ? searched : cbe_min_size(whole, searched));
+    if (o->setup.bf16)
+        cbe_bf16_set_parts(o->setup.bf16, n && o->setup.precision == CBE_PRECISION_BF16 ? 1 : 3);
+    const size_t searched = o->setup.all_sequences - o->setup.n_held_out,
+                 whole = cbe_max_size((n + o->setup.tokens_each / 2) / o->setup.tokens_each, 1);
+    cbe_model_activate(&o->setup, &o->sample, 0, searched,
+                       n == 0 ? searched : cbe_min_size(whole, searched));
 }
 
 void cbe_model_set_held_out(cbe_objective *self)
 {
     cbe_model_objective *o = (cbe_model_objective *)self;
-    if (o->bf16) cbe_bf16_set_parts(o->bf16, 3);
-    cbe_model_activate(o, o->all_sequences - o->n_held_out, o->n_held_out, o->n_held_out);
+    if (o->setup.bf16) cbe_bf16_set_parts(o->setup.bf16, 3);
+    cbe_model_activate(&o->setup, &o->sample, o->setup.all_sequences - o->setup.n_held_out,
+                       o->setup.n_held_out, o->setup.n_held_out);
 }

@@ -10,7 +10,8 @@
 #include "objective/model/state.h"
 
 /** Takes count sequences, evenly spread over span entries of `order` from entry `first` on. */
-void cbe_model_activate(cbe_model_objective *o, size_t first, size_t span, size_t count);
+void cbe_model_activate(const cbe_model_setup *setup, cbe_model_sample *sample, size_t first,
+                        size_t span, size_t count);
 
 /** Calls of a cbe_objective: see cbe_objective_n_tokens, _set_sample, _set_held_out. */
 size_t cbe_model_n_tokens(const cbe_objective *self);

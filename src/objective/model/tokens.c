@@ -9,13 +9,14 @@ double cbe_model_dot(size_t d, const float *h, const double *v)
     return sum;
 }
 
-const float *cbe_model_token(const cbe_model_objective *o, size_t n)
+const float *cbe_model_token(const cbe_model_setup *setup, const cbe_model_layer *layer, size_t n)
 {
-    const size_t b = n / o->tokens_each, s = o->skip + n % o->tokens_each;
-    return o->hidden + (b * o->context_length + s) * o->hidden_size;
+    const size_t b = n / setup->tokens_each, s = setup->skip + n % setup->tokens_each;
+    return layer->hidden + (b * setup->context_length + s) * setup->hidden_size;
 }
 
-const float *cbe_model_other(const cbe_model_objective *o, size_t n)
+const float *cbe_model_other(const cbe_model_setup *setup, const cbe_model_layer *layer, size_t n)
 {
-    return o->other ? o->other + n * o->hidden_size : cbe_model_token(o, (size_t)o->derangement[n]);
+    return layer->other ? layer->other + n * setup->hidden_size
+                        : cbe_model_token(setup, layer, (size_t)setup->derangement[n]);
 }
