@@ -6,7 +6,8 @@
  *
  * 1. for each direction: ac, u = W~ ac; for each token: h.v, x.ac; for each row: E.ac
  * 2. for each row and column the rank-1 change; rows that cancel too much are set aside
- * 3. the pass over the rows, each read once for all columns; then the rows set aside: pass.c
+ * 3. the pass over the rows, each read once for all columns; row.c, pass.c; then the rows set aside:
+ *    exact.c
  * 4. the gradient, from sums over V, over tokens and over processes: gradient.c
  * Sums within a unit of rows and a block of the vocabulary have a fixed order, and those over
  * units, blocks and processes so many digits (math/long_sum.h) that theirs does not matter: bits
@@ -19,6 +20,7 @@
 #include <string.h>
 
 #include "core/sizes.h"
+#include "objective/lens/exact.h"
 #include "objective/lens/gradient.h"
 #include "objective/lens/pass.h"
 #include "processes/long_sums.h"

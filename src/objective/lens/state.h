@@ -12,11 +12,20 @@
  *   s'_n^2 = (|xc_n|^2 - 2 c_n xc_n.ac + c_n^2 |ac|^2) / d + eps
  *   logits'_n = cap((Z_n - c_n u) / s'_n + offset)
  *
- * Maths and derivatives: docs/maths.md. Float64 twin: tests/ref/lens_ref.c. objective.c owns
- * the arrays. rows.c keeps Z. sample.c says what evaluations go over. vocabulary.c orders W~. layer.c
- * makes what is the same for all directions. columns.c evaluates, with pass.c for the rows and
- * gradient.c for gradients. optimal.c finds the constants of optimal ablation. eval.c has the other
- * calls that evaluate.
+ * Maths and derivatives: docs/maths.md. Float64 twin: tests/ref/lens_ref.c.
+ *
+ * objective.c   owns the arrays
+ * rows.c        keeps the rows of Z
+ * sample.c      says what evaluations go over
+ * vocabulary.c  orders W~
+ * layer.c       makes what is the same for all directions
+ * row.c         takes one row of one column to its energy and its factors
+ * pass.c        goes over all rows
+ * exact.c       makes rows anew that cancel too much
+ * gradient.c    adds up gradients
+ * columns.c     evaluates columns, by the four before it
+ * optimal.c     finds the constants of optimal ablation
+ * eval.c        has the other calls that evaluate
  *
  * N tokens, d hidden size, V vocabulary; a row is a token that has an energy (for ce: a label).
  */
