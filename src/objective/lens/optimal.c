@@ -23,6 +23,7 @@
 #include "objective/lens/optimal.h"
 #include "core/fail.h"
 #include "core/sizes.h"
+#include "objective/constants.h"
 #include "objective/lens/columns.h"
 #include "objective/lens/sample.h"
 #include "objective/lens/state.h"

@@ -34,9 +34,9 @@
 
 #include <stdbool.h>
 
-#include "objective/constants.h"
 #include "math/kernels.h"
 #include "objective/calls.h"
+#include "objective/constant_track.h"
 #include "objective/lens/objective.h"
 #include "objective/lens/rules.h"
 #include "math/long_sum.h"

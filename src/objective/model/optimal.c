@@ -15,6 +15,7 @@
 #include "objective/model/optimal.h"
 #include "core/fail.h"
 #include "core/sizes.h"
+#include "objective/constants.h"
 #include "objective/model/columns.h"
 #include "objective/model/sample.h"
 #include "objective/model/tokens.h"

@@ -12,9 +12,9 @@
 #ifndef CBE_OBJECTIVE_MODEL_STATE_H
 #define CBE_OBJECTIVE_MODEL_STATE_H
 
-#include "objective/constants.h"
 #include "objective/divergence.h"
 #include "objective/calls.h"
+#include "objective/constant_track.h"
 #include "objective/model/objective.h"
 #include "math/long_sum.h"
 #include "model/suffix.h"
