@@ -1,6 +1,6 @@
 /*
- * constants.h - constants of optimal ablation to begin with: those at which the energy of a
- * direction is evaluated first (objective/lens/optimal.c, objective/model/optimal.c).
+ * constants.h - the constants of optimal ablation at which the energy of a direction is
+ * evaluated first (objective/lens/optimal.c, objective/model/optimal.c).
  */
 #ifndef CBE_OBJECTIVE_CONSTANTS_H
 #define CBE_OBJECTIVE_CONSTANTS_H

@@ -30,22 +30,22 @@ void cbe_objective_free(cbe_objective *objective); /* NULL is allowed */
 /** d of the directions, and the largest m that one call of cbe_objective_eval takes. */
 size_t cbe_objective_hidden_size(const cbe_objective *objective);
 size_t cbe_objective_max_batch(const cbe_objective *objective);
-/** Tokens over which the energy is a mean: all, or those with a label for ce. */
+/** Number of tokens over which the energy is a mean: all, or for ce the tokens with a label. */
 size_t cbe_objective_n_tokens(const cbe_objective *objective);
 
 /** Restricts energies to about n tokens, evenly spread, for cheap comparisons; 0: all that are not
- * held out. What is ablated stays the same: the mean and the resampling pool are those of all
- * tokens. */
+ * held out. The ablation stays the same: mean and resampling go over all tokens. */
 void cbe_objective_set_sample(cbe_objective *objective, size_t n);
-/** Whether energies and gradients may be rough from here on, for searches that compare directions:
- * through a lens they are then those of a model that knows only the likely entries of its
- * vocabulary, which have 0.99 of the probability over the layer's tokens (a power of two of them,
- * 4,096 at least and a quarter of the vocabulary at most; else, and with ce, evaluations stay
- * exact). Gradients are those of the rough energies. Setting a layer makes them exact again.
- * @return whether they are rough now */
+/** Says whether energies and gradients may be rough from here on, for searches that compare
+ * directions. Through a lens, kl is then the energy of a model that knows only the likely entries of
+ * its vocabulary, and gradients fit that energy. Likely entries have 0.99 of the probability over
+ * the layer's tokens. Their number is a power of two, at least 4,096 and at most a quarter of the
+ * vocabulary; if that is not enough, evaluations stay exact. Setting a layer makes evaluations exact
+ * again.
+ * @return whether evaluations are rough now */
 bool cbe_objective_set_rough(cbe_objective *objective, bool rough);
-/** Energies from here on are those of the tokens held out, until cbe_objective_set_sample is
- * called. Only where some are. */
+/** Restricts energies to the tokens held out, until cbe_objective_set_sample is called. There must be
+ * tokens held out. */
 void cbe_objective_set_held_out(cbe_objective *objective);
 
 /** Energies of m directions, each ablated alone. Not for several threads at once (it runs its own).
@@ -59,9 +59,9 @@ cbe_status cbe_objective_eval(cbe_objective *objective, size_t m, const double *
                               double *grad, double *per_token, cbe_error *err);
 
 /** Optimal ablation, whatever the objective's own: for each direction the constant a that makes the
- * energy with c_n = h_n . v - a least, and that energy. Several starts, since there may be several
- * minima. On held-out tokens the constants are still those of the others, when those were asked for
- * last: see cbe_objective_eval_constant.
+ * energy with c_n = h_n . v - a least, and that energy. There may be several minima, so there are
+ * several starts. The constant is the best for the tokens in force. For held-out tokens at the
+ * constants of searched tokens call cbe_objective_eval_constant.
  * @param constant [out] (m)
  * @see Li and Janson 2024, arXiv:2409.09951 */
 cbe_status cbe_objective_eval_optimal(cbe_objective *objective, size_t m, const double *v,

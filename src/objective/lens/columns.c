@@ -9,10 +9,11 @@
  * 3. the pass over the rows, each read once for all columns; row.c, pass.c; then the rows set aside:
  *    exact.c
  * 4. the gradient, from sums over V, over tokens and over processes: gradient.c
- * Sums within a unit of rows and a block of the vocabulary have a fixed order, and those over
- * units, blocks and processes so many digits (math/long_sum.h) that theirs does not matter: bits
- * depend on threads not at all, and on the division next to never. Names and formulas:
- * state.h, docs/maths.md.
+ *
+ * Sums within a unit of rows and a block of the vocabulary have a fixed order. Sums over units,
+ * blocks and processes have enough digits (math/long_sum.h) that their order does not matter. So
+ * bits depend on threads not at all, and on the division next to never. Names and formulas: state.h,
+ * docs/maths.md.
  */
 #include "objective/lens/columns.h"
 
@@ -72,8 +73,8 @@ static void row_products(const cbe_kernels *k, size_t n, size_t d, const float *
     }
 }
 
-/* Products of the directions with n rows in force, and with the tokens that these are ablated
- * with. */
+/* Products of the directions with n rows in force, and with the tokens that their tokens are
+ * ablated with. */
 static void token_products(cbe_lens_objective *o, size_t m, const double *v, bool same, size_t n,
                            const size_t *active)
 {

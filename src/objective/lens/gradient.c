@@ -2,9 +2,9 @@
  * gradient.c - the gradients of an evaluation, from what its rows left: sums over V and over
  * tokens.
  *
- * Sums go in fixed blocks, and over blocks, units and processes in so many digits (math/long_sum.h)
- * that their order does not matter. Of processes that share memory each makes the products with W~
- * of some of the vocabulary, for the rows of all. Names and formulas: state.h,
+ * Sums go in fixed blocks. Sums over blocks, units and processes have enough digits
+ * (math/long_sum.h) that their order does not matter. If processes share memory, each makes the
+ * products with W~ of some of the vocabulary, for the rows of all processes. Names and formulas: state.h,
  * docs/maths.md. Called by columns.c after pass.c.
  */
 #include <string.h>
@@ -39,7 +39,7 @@ static double *shared_g(const cbe_lens_objective *o, size_t process)
                               o->head.max_batch * o->setup.stride);
 }
 
-/* Puts the process's own g there for the others. */
+/* Puts the process's own g into its shared memory. */
 static void show_g(cbe_lens_objective *o, size_t m, bool exact)
 {
     const size_t v = o->sample.view->vocab;
@@ -55,7 +55,7 @@ static void show_g(cbe_lens_objective *o, size_t m, bool exact)
     cbe_processes_barrier(o->setup.processes);
 }
 
-/* sums += (or -=) the first of n rows of m d numbers, and the others in their order. */
+/* sums (count) += scale times each of n rows, `step` numbers apart, in their order. */
 static void fold_rows(const cbe_lens_setup *setup, size_t count, size_t n, size_t step,
                       const double *rows, double scale, cbe_long_sum *sums)
 {

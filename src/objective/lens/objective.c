@@ -188,7 +188,7 @@ static void describe(cbe_lens_objective *o, const cbe_decoder *decoder,
         o->setup.n_rows++;
         o->setup.n_held_out += out;
     }
-    /* About, until the others have told theirs. */
+    /* An estimate until all processes have told their numbers: count_all. */
     o->setup.all_rows = o->setup.n_rows * cbe_processes_size(o->setup.processes);
     o->setup.all_held_out = o->setup.n_held_out;
 }
@@ -230,7 +230,7 @@ static cbe_status share_memory(cbe_lens_objective *o, cbe_error *err)
     return CBE_OK;
 }
 
-/* Rows are the tokens that have an energy, those held out last. */
+/* Rows are the tokens that have an energy; rows held out come last. */
 static cbe_status choose_rows(cbe_lens_setup *setup, const cbe_lens_options *options,
                               cbe_error *err)
 {

@@ -46,7 +46,7 @@ static double sorted_coefficients(const cbe_lens_setup *setup, const cbe_lens_sa
 {
     const size_t n = sample->all_active;
     double *x = work->constants.sorted;
-    memset(x, 0, n * sizeof *x); /* others' */
+    memset(x, 0, n * sizeof *x); /* other processes' */
     for (size_t i = 0; i < sample->n_active; i++)
         x[sample->place + i] =
             work->h_dot[direction * setup->n_tokens + setup->row_token[sample->active[i]]];
@@ -118,7 +118,7 @@ static void compare_tracks(cbe_lens_objective *o, const double *v, size_t n,
 }
 
 /* Closes in on the minima of all directions on `thin` of the rows in force; the best of each is
- * left in tracks[direction]: of a wide look the best on all of these rows. */
+ * left in tracks[direction]: of a wide look, the best on all rows in force before. */
 static void find_minima(cbe_lens_objective *o, size_t m, const double *v, size_t thin, bool wide,
                         double *ranges)
 {

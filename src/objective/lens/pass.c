@@ -46,7 +46,7 @@ static void waiting_flush(const cbe_lens_setup *setup, const cbe_lens_sample *sa
     waiting_done(waiting);
 }
 
-/* Exponentials of rows of one column, which wait to be added to g; those that waited before are
+/* Exponentials of rows of one column, which wait to be added to g; rows that waited before are
  * added up meanwhile. */
 static void rows_together(cbe_lens_objective *o, size_t j, size_t n, const size_t *rows,
                           const cbe_lens_row_source *sources, waiting_rows *waiting, bool *used,

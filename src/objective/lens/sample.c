@@ -9,7 +9,7 @@ size_t cbe_lens_n_tokens(const cbe_objective *self)
     return ((const cbe_lens_objective *)self)->sample.n_active;
 }
 
-/* Group of sequences (core/groups.h) that a token belongs to, where those with `least` or more of
+/* Group of sequences (core/groups.h) that a token belongs to; sequences with `least` or more of
  * `all` rows, on average, are groups by themselves. */
 static size_t group_of(const cbe_lens_setup *setup, size_t all, size_t least, size_t token)
 {

@@ -2,7 +2,7 @@
  * sample.h - what evaluations of a lens objective go over: the rows and the entries of the
  * vocabulary in force.
  *
- * Rows of all processes are counted as one list, those searched in front of those held out. So a
+ * Rows of all processes are counted as one list, searched rows in front of held-out rows. So a
  * sample is the same however tokens are divided.
  */
 #ifndef CBE_OBJECTIVE_LENS_SAMPLE_H

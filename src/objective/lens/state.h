@@ -97,7 +97,7 @@ typedef struct {
     size_t all_tokens;              /* tokens of all processes */
     size_t first_token;             /* index of this process's first token among all tokens */
     size_t *first_tokens;           /* (processes + 1): the same of each process; NULL: alone */
-    size_t all_rows, all_held_out;  /* rows of all processes, and those held out among them */
+    size_t all_rows, all_held_out;  /* rows of all processes, and held out */
     size_t n_mean;                  /* tokens of all processes that are not held out */
     size_t rows_before[2];          /* rows of processes of lower rank: searched, and held out */
     /* (processes): memory of each process that all on one machine see, u (m, stride) and behind it
@@ -112,7 +112,7 @@ typedef struct {
 
     /* The vocabulary in the layer's order: vocabulary.c. */
     size_t *order;        /* (V): number of each entry in the decoder; NULL: the decoder's order */
-    cbe_lens_rank *ranks; /* (V): scratch for finding the order; NULL likewise */
+    cbe_lens_rank *ranks; /* (V): scratch for finding the order; NULL as order */
     float *w;             /* (V, d) W~ */
     float *offset;        /* (V) W beta + bias, times log2(e) unless capped; NULL: zero */
     float offset_low, offset_high; /* smallest and largest entry of offset */
@@ -128,7 +128,7 @@ typedef struct {
 
     /* Z_n - shift_n, shift_n = s_n lse_n (0 when capped), as storage says: see rows.c. */
     float *z;      /* (rows, stride) as floats; NULL: not kept so */
-    uint16_t *z16; /* (rows, stride), divided by s_n, in half precision; NULL likewise */
+    uint16_t *z16; /* (rows, stride), divided by s_n, in half precision; NULL: not kept so */
     double *norm2, *inverse_s; /* (rows): |xc_n|^2, 1 / s_n */
     double *shift;             /* (rows): shift_n */
     float *z_low, *z_high;     /* (rows): smallest and largest stored logit */
@@ -151,7 +151,7 @@ typedef struct {
     size_t vocab_begin, vocab_end; /* entries whose products with W~ this process makes */
 } cbe_lens_sample;
 
-/** Buffers of threads, each thread's behind those of the threads before. */
+/** Buffers of the threads, one thread after the other. */
 typedef struct {
     float *rows; /* (n_threads, CBE_LENS_BLOCK, stride): rows of Z; NULL if Z is kept as floats */
     float *xc;   /* (n_threads, CBE_LENS_BLOCK, d) */
@@ -201,8 +201,8 @@ typedef struct {
     cbe_lens_shift *shifts; /* (m, n_active) */
     cbe_lens_row *rows;     /* (m, n_active) */
 
-    /* Gradient vectors over V: each part has one for each column, and behind the parts' lie those
-     * of the rows set aside. */
+    /* Gradient vectors over V: each part has one for each column. The last are of the rows set
+     * aside. */
     float *g;       /* (CBE_LENS_PARTS, m, stride): of the unit in work, or a part's only unit */
     double *g_sum;  /* (CBE_LENS_PARTS + 1, m, stride): of the units before */
     bool *g_used;   /* (CBE_LENS_PARTS + 1, m): whether g holds something */

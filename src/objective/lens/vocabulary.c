@@ -3,9 +3,9 @@
  *
  * A lens gives nearly all probability to few entries: of SmolLM2's 49,152 four thousand have 99% of
  * it or more in every layer but the last ones. Rough evaluations, between which a search only
- * compares directions, leave the others out, as if the model did not know them: then products with
- * W~ and passes over Z take a tenth of the time. W~'s rows, and so the columns of Z, are ordered so
- * that those entries lie together (docs/search.md).
+ * compares directions, leave unlikely entries out, as if the model did not know them: then products
+ * with W~ and passes over Z take a tenth of the time. W~'s rows, and so the columns of Z, are
+ * ordered so that likely entries lie together (docs/search.md).
  *
  * The order must not depend on how tokens are divided over processes, nor on threads: probabilities
  * are summed up as whole multiples of 2^-40, exactly.
@@ -23,7 +23,7 @@
 #include "objective/lens/sample.h"
 
 enum { LEAST_LIKELY = CBE_LENS_LEAST_VOCABULARY / CBE_LENS_LIKELY_SHARE };
-/* Probability of those taken, on average over tokens. */
+/* Probability of the likely entries together, on average over tokens. */
 static const double LIKELY = 0.99;
 static const double UNIT = 0x1p40, ROUND = 0x1p52;
 

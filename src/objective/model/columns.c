@@ -102,7 +102,7 @@ typedef struct {
     cbe_long_sum *energy, *slope, *grad;
 } column_sums;
 
-/* Gradients of the pairs in the suffix, from those of their hidden_states.L. */
+/* Gradients of the pairs in the suffix, from the gradients in their hidden_states.L. */
 static cbe_status batch_gradients(cbe_model_objective *o, const double *v, size_t first, size_t n,
                                   const column_sums *sums, cbe_error *err)
 {

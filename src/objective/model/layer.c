@@ -1,5 +1,5 @@
-/* layer.c - the layer of a whole-model objective: its hidden states, their mean, and those of other
- * processes. */
+/* layer.c - the layer of a whole-model objective: hidden states, their mean, and the states of
+ * other processes' tokens. */
 #include "objective/model/objective.h"
 
 #include <string.h>

@@ -108,7 +108,7 @@ static size_t describe(cbe_model_objective *o, const cbe_model *model,
             },
     };
     o->setup.n_tokens = o->setup.n_sequences * o->setup.tokens_each;
-    /* about, until the others have told theirs */
+    /* an estimate until all processes have told their numbers: count_all */
     o->setup.all_sequences = o->setup.n_sequences * cbe_processes_size(o->setup.processes);
     size_t rows = 0;
     for (size_t n = 0; n < o->setup.n_tokens; n++) rows += is_row(options, n);

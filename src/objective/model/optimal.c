@@ -35,7 +35,8 @@ static const cbe_constant_rules RULES = {1e-6, 1e-5, 1e-6};
 static size_t sorted_coefficients(cbe_model_objective *o, const double *v)
 {
     const size_t each = o->setup.tokens_each, n = o->sample.all_active * each;
-    memset(o->work.constants.sorted, 0, n * sizeof *o->work.constants.sorted); /* others' */
+    memset(o->work.constants.sorted, 0,
+           n * sizeof *o->work.constants.sorted); /* other processes' */
     for (size_t i = 0; i < o->sample.n_active; i++)
         for (size_t t = 0; t < each; t++)
             o->work.constants.sorted[(o->sample.place + i) * each + t] = cbe_model_dot(

@@ -44,7 +44,7 @@ typedef struct {
     size_t n_mean;                  /* tokens of all processes that are not held out */
     /* (processes + 1): index of each process's first position among all; NULL: one alone */
     size_t *first_states;
-    size_t *order; /* (all_sequences): those searched, then those held out; each part rising */
+    size_t *order; /* (all_sequences): searched sequences, then held-out ones; each part rising */
     double *sequence_rows; /* (all_sequences): rows of each sequence */
 } cbe_model_setup;
 
