@@ -67,6 +67,7 @@ typedef struct {
 
 typedef enum { CBE_LENS_EXACT, CBE_LENS_ROUGH, CBE_LENS_N_VIEWS } cbe_lens_view_kind;
 
+/** An entry of the vocabulary to be ranked. */
 typedef struct {
     double probability; /* summed over rows */
     size_t entry;       /* its number in the decoder */
@@ -97,7 +98,7 @@ typedef struct {
     size_t all_tokens;              /* tokens of all processes */
     size_t first_token;             /* index of this process's first token among all tokens */
     size_t *first_tokens;           /* (processes + 1): the same of each process; NULL: alone */
-    size_t all_rows, all_held_out;  /* rows of all processes, and held out */
+    size_t all_rows, all_held_out;  /* rows of all processes; rows held out of all processes */
     size_t n_mean;                  /* tokens of all processes that are not held out */
     size_t rows_before[2];          /* rows of processes of lower rank: searched, and held out */
     /* (processes): memory of each process that all on one machine see, u (m, stride) and behind it
@@ -142,11 +143,12 @@ typedef struct {
     /* Rows of all processes in force: all_active rows, evenly spread over span rows from row
      * `first` on. */
     size_t all_active, first, span;
-    size_t n_active, *active;    /* (n_active): this process's rows in force, rising */
-    size_t place;                /* index of active[0] among the all_active rows */
-    size_t n_units, *unit_begin; /* (rows + 1): unit i is active[unit_begin[i]] and the rows up to
-                                    unit_begin[i + 1], all of one group of sequences */
-    size_t n_parts;
+    size_t n_active, *active; /* (n_active): this process's rows in force, rising */
+    size_t place;             /* index of active[0] among the all_active rows */
+    /* (rows + 1): unit i is rows unit_begin[i] .. unit_begin[i + 1] - 1 of `active`, all of one group
+     * of sequences. */
+    size_t n_units, *unit_begin;
+    size_t n_parts;                /* parts that have units: rules.h */
     const cbe_lens_view *view;     /* in force */
     size_t vocab_begin, vocab_end; /* entries whose products with W~ this process makes */
 } cbe_lens_sample;
@@ -165,7 +167,7 @@ typedef struct {
     float *x;           /* (CBE_LENS_EXACT_ROWS, d): (xc - c ac) / s' */
     float *rows;        /* (CBE_LENS_EXACT_ROWS, 2 or 3 with a cap, stride): logits, then results */
     double *left;       /* (CBE_LENS_EXACT_ROWS, d): xc - c ac */
-    cbe_long_sum *grad; /* (m, d): their terms in xc and ac */
+    cbe_long_sum *grad; /* (m, d): the sum of the rows' terms in xc and ac */
 } cbe_lens_exact;
 
 /** Scratch of optimal ablation. */
