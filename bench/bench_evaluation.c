@@ -16,7 +16,7 @@
 #include <stdlib.h>
 
 #include "model/hidden_states.h"
-#include "objective/objective.h"
+#include "objective/lens/objective.h"
 #include "core/fail.h"
 #include "core/memory.h"
 #include "result_line.h"

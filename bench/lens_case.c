@@ -138,15 +138,16 @@ static double read_seconds(size_t n, const float *x)
 static double exp_seconds(const cbe_lens_objective *o)
 {
     enum { PIECE = 49152 };
-    const size_t v = o->vocab_size, piece = v < PIECE ? v : PIECE;
+    const size_t v = o->setup.vocab_size, piece = v < PIECE ? v : PIECE;
     double total = 0;
     const double start = omp_get_wtime();
 #pragma omp parallel for schedule(static) reduction(+ : total)
-    for (size_t row = 0; row < o->n_rows; row++) {
-        const float *z = o->z + (size_t)omp_get_thread_num() % o->n_rows * o->stride;
+    for (size_t row = 0; row < o->setup.n_rows; row++) {
+        const float *z =
+            o->layer.z + (size_t)omp_get_thread_num() % o->setup.n_rows * o->setup.stride;
         for (size_t i = 0; i < v; i += piece)
-            total += o->kernels->row_sum(v - i < piece ? v - i : piece, z, z, NULL, 0.1f, 0.01f, 0,
-                                         true);
+            total += o->setup.kernels->row_sum(v - i < piece ? v - i : piece, z, z, NULL, 0.1f,
+                                               0.01f, 0, true);
     }
     const double seconds = omp_get_wtime() - start;
     sink = total;
@@ -163,8 +164,10 @@ void lens_case_time(lens_case *c, size_t rounds, size_t count, const lens_work *
     for (size_t r = 0; r < rounds; r++) {
         if (floor) {
             const cbe_lens_objective *o = (const cbe_lens_objective *)c->objective;
-            least.read = fmin(least.read, read_seconds(o->n_rows * o->stride, o->z));
-            least.read_w = fmin(least.read_w, read_seconds(o->vocab_size * o->hidden_size, o->w));
+            least.read =
+                fmin(least.read, read_seconds(o->setup.n_rows * o->setup.stride, o->layer.z));
+            least.read_w = fmin(
+                least.read_w, read_seconds(o->setup.vocab_size * o->setup.hidden_size, o->layer.w));
             least.exps = fmin(least.exps, exp_seconds(o));
         }
         for (size_t k = 0; k < count; k++) {

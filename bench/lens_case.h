@@ -14,7 +14,7 @@
 #include <stddef.h>
 
 #include "model/decoder.h"
-#include "objective/objective.h"
+#include "objective/lens/objective.h"
 
 typedef struct {
     size_t n_tokens, vocab_size, hidden_size; /* N, V, d */

@@ -11,7 +11,11 @@
 #ifndef CBE_ABLATE_SUBSPACE_H
 #define CBE_ABLATE_SUBSPACE_H
 
-#include "objective/objective.h"
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cbe/status.h"
+#include "objective/ablation.h"
 
 typedef struct cbe_subspace cbe_subspace;
 

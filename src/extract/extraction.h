@@ -8,7 +8,7 @@
 #include "model/hidden_states.h"
 #include "files/inputs.h"
 #include "objective/model/objective.h"
-#include "objective/objective.h"
+#include "objective/lens/objective.h"
 #include "search/search.h"
 #include "lens/tuned_lens.h"
 

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "objective/lens/objective.h"
+
 enum {
     CLIMBS = 4,      /* of each vector */
     ITERATIONS = 20, /* of each climb */

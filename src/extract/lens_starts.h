@@ -3,6 +3,8 @@
 #ifndef CBE_EXTRACT_LENS_STARTS_H
 #define CBE_EXTRACT_LENS_STARTS_H
 
+#include "model/decoder.h"
+#include "objective/ablation.h"
 #include "search/search.h"
 
 typedef struct {

@@ -8,7 +8,7 @@ struct cbe_objective {
     size_t hidden_size, max_batch;
     cbe_status (*eval)(cbe_objective *self, size_t m, const double *v, double *energy, double *grad,
                        double *per_token, cbe_error *err);
-    size_t (*n_tokens)(const cbe_objective *self); /* of the sample in force */
+    size_t (*n_tokens)(const cbe_objective *self); /* tokens of the sample in force */
     void (*set_sample)(cbe_objective *self, size_t n);
     void (*set_held_out)(cbe_objective *self);
     cbe_status (*eval_optimal)(cbe_objective *self, size_t m, const double *v, double *energy,

@@ -12,15 +12,19 @@
  *                 without a cap = W' q - E; for ce p is all on the label
  *
  * So without a cap the clean distribution is one vector E and one number a token: neither logits
- * nor probabilities are kept or made again, and an evaluation is two products N V d, one without
- * gradient. With a cap, the clean logits are made again from the clean y, and there are four.
+ * nor probabilities are kept or made again. An evaluation is then one product N V d, two with
+ * gradient. With a cap, the clean logits are made again from the clean y: twice as many products.
  * Source: docs/maths.md, the whole model.
  */
 #ifndef CBE_OBJECTIVE_DIVERGENCE_H
 #define CBE_OBJECTIVE_DIVERGENCE_H
 
-#include "objective/objective.h"
+#include <stdint.h>
+
+#include "math/loss.h"
 #include "math/bf16.h"
+#include "model/decoder.h"
+#include "objective/objective.h"
 
 typedef struct cbe_divergence cbe_divergence;
 
@@ -33,17 +37,20 @@ cbe_status cbe_divergence_create(cbe_divergence **out, const cbe_decoder *decode
                                  size_t n_rows, const int64_t *labels, cbe_error *err);
 void cbe_divergence_free(cbe_divergence *divergence); /* NULL is allowed */
 
-/** From here on products with the unembedding are made by bf16 where it has parts (math/bf16.h),
- * which is borrowed until free; who evaluates asks cbe_bf16_check. @return CBE_OK, CBE_ERR_NOMEM */
+/** Makes products with the unembedding by bf16 from here on, if it has parts (math/bf16.h). After an
+ * evaluation the caller asks cbe_bf16_check.
+ * @param bf16  borrowed until free
+ * @return CBE_OK, CBE_ERR_NOMEM */
 cbe_status cbe_divergence_use_bf16(cbe_divergence *divergence, cbe_bf16 *bf16, cbe_error *err);
-/** Bytes of that, at most; and the most rows or columns of a matrix. */
+/** Most bytes that cbe_divergence_use_bf16 allocates. */
 size_t cbe_divergence_bf16_bytes(const cbe_decoder *decoder);
+/** Most rows or columns of one of its matrices. */
 size_t cbe_divergence_bf16_max_size(const cbe_decoder *decoder);
 
-/** A row, and its place. */
+/** A hidden state to evaluate. */
 typedef struct {
-    size_t row; /* whose clean distribution it has or is compared with */
-    size_t at;  /* where it is in hidden and grad */
+    size_t row; /* the row whose clean distribution is taken or compared with */
+    size_t at;  /* index of the state in hidden and grad */
 } cbe_divergence_item;
 
 /** Takes the clean distributions of all n_rows rows, one item each, from hidden_states.L (.., d).
@@ -59,13 +66,13 @@ cbe_status cbe_divergence_set_clean(cbe_divergence *divergence, const cbe_diverg
 void cbe_divergence_eval(cbe_divergence *divergence, size_t n, const cbe_divergence_item *items,
                          const float *hidden, double *energy, float *grad);
 
-/** What else the logits of a row say. */
+/** Further measures of a row's logits. */
 typedef struct {
-    double ce;  /* cross-entropy of the label, nats; NaN where there is none */
-    size_t top; /* the most probable token; of equal ones the first */
+    double ce;  /* cross-entropy of the label, nats; NaN: there is no label */
+    size_t top; /* the most probable token; of equally probable tokens the first */
 } cbe_divergence_measure;
 
-/** Energies and measures in one, for kl.
+/** Energies and measures in one pass, for kl.
  * @param labels   (n) of the items: below the vocabulary size, or -1: none
  * @param energy   [out] (n)
  * @param measures [out] (n) */

@@ -10,12 +10,13 @@ typedef struct {
     cbe_objective head;
     cbe_objective *share;
     const cbe_processes *processes;
-    size_t *counts, n_all; /* (processes): tokens of each in the sample in force, and of all */
-    double *sent;          /* (max_batch, d + 1): directions and their constants */
-    /* Of the share: what rank 0 has from its caller; */
-    /* (max_batch), (max_batch), (max_batch), (max_batch, d) */
+    size_t *counts; /* (processes): each process's tokens in the sample in force */
+    size_t n_all;   /* all processes' tokens in the sample in force */
+    double *sent;   /* (max_batch, d + 1): directions and their constants */
+    /* (max_batch), (max_batch, d) for grad: results of the share; rank 0 has its caller's arrays. */
     double *energy, *constant, *slope, *grad;
-    double *own, *all; /* (max_batch, N): energies per token; (N of all) */
+    double *own; /* (max_batch, N): energies of the process's tokens */
+    double *all; /* (N of all processes): energies of all tokens of one direction */
 } divided;
 
 static void free_arrays(divided *o)
@@ -83,7 +84,7 @@ static void divided_set_held_out(cbe_objective *self)
 }
 
 /* An evaluation of all tokens, in every process alike; the directions are in o->sent. per_token (m,
- * n_all), NULL where it is not wanted or not of interest. */
+ * n_all); NULL: not wanted here. */
 static cbe_status evaluate(divided *o, const cbe_order *order, double *energy, double *constant,
                            double *slope, double *grad, double *per_token, cbe_error *err)
 {

@@ -1,5 +1,4 @@
-/* objective.c - calls that go to whichever kind of objective it is, and the names of the
- * choices. */
+/* objective.c - passes each call on to the kind of objective that it is. */
 #include "objective/calls.h"
 
 #include "core/fail.h"
@@ -75,24 +74,3 @@ cbe_status cbe_objective_eval_constant(cbe_objective *objective, size_t m, const
                         : st;
 }
 
-const char *cbe_ablation_name(cbe_ablation ablation)
-{
-    static const char *const names[] = {"mean", "resample", "zero", "optimal"};
-    _Static_assert(sizeof names / sizeof *names == CBE_N_ABLATIONS, "one name for each ablation");
-    return names[ablation];
-}
-
-const char *cbe_precision_name(cbe_precision precision)
-{
-    static const char *const names[] = {"float32", "bf16x3", "bf16"};
-    _Static_assert(sizeof names / sizeof *names == CBE_N_PRECISIONS, "one name for each precision");
-    return names[precision];
-}
-
-const char *cbe_logit_storage_name(cbe_logit_storage storage)
-{
-    static const char *const names[] = {"float32", "float16", "recomputed"};
-    _Static_assert(sizeof names / sizeof *names == CBE_N_LOGIT_STORAGES,
-                   "one name for each storage");
-    return names[storage];
-}

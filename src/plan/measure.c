@@ -4,7 +4,7 @@
 #include <omp.h>
 #include <string.h>
 
-#include "objective/objective.h"
+#include "objective/lens/objective.h"
 #include "plan/plan.h"
 #include "core/clock.h"
 #include "math/gemm.h"

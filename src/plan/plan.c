@@ -8,8 +8,8 @@
 
 #include <math.h>
 
-#include "objective/lens/state.h"
-#include "objective/objective.h"
+#include "objective/lens/rules.h"
+#include "objective/lens/objective.h"
 #include "core/fail.h"
 #include "core/memory.h"
 #include "core/sizes.h"

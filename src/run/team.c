@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "objective/objective.h"
+#include "objective/lens/objective.h"
 #include "run/memory.h"
 #include "core/fail.h"
 #include "core/sizes.h"

@@ -15,6 +15,10 @@
 #ifndef CBE_SEARCH_CANDIDATES_H
 #define CBE_SEARCH_CANDIDATES_H
 
+#include "lens/translate.h"
+#include "model/decoder.h"
+#include "objective/ablation.h"
+#include "processes/processes.h"
 #include "search/search.h"
 
 /** C W~' W~ C, (d, d), once for a decoder. */

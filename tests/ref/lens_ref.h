@@ -8,7 +8,7 @@
 #ifndef CBE_TESTS_LENS_REF_H
 #define CBE_TESTS_LENS_REF_H
 
-#include "objective/objective.h"
+#include "objective/lens/objective.h"
 
 /** Arrays as in objective/objective.h; energy_per_token (tokens with a label for ce) and grad (d)
  * may be NULL. constant: a of c_n = D_n . v - a, with D_n = h_n for CBE_ABLATE_OPTIMAL; 0 otherwise

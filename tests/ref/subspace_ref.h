@@ -6,7 +6,10 @@
 #ifndef CBE_TESTS_SUBSPACE_REF_H
 #define CBE_TESTS_SUBSPACE_REF_H
 
-#include "objective/objective.h"
+#include <stddef.h>
+#include <stdint.h>
+
+#include "objective/ablation.h"
 
 /** h' = h - A (A'A)^-1 A' D. vectors (m, d): the columns of A as rows; hidden, out (n, d), not the
  * same. */

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "objective/objective.h"
+#include "objective/lens/objective.h"
 #include "math/norm.h"
 #include "model/private.h"
 #include "ref/lens_ref.h"

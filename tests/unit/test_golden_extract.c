@@ -10,6 +10,7 @@
 
 #include "search/sphere.h"
 #include "formats/safetensors.h"
+#include "objective/lens/objective.h"
 #include "search/search.h"
 #include "support/assert_close.h"
 #include "support/random.h"

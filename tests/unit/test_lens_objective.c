@@ -1,6 +1,6 @@
 /* The lens objective against its float64 twin, the twin against finite differences, and
  * determinism. */
-#include "objective/objective.h"
+#include "objective/lens/objective.h"
 
 #include <math.h>
 #include <omp.h>

@@ -1,6 +1,6 @@
 /* Optimal ablation against the float64 twin: the constant is a global minimum, and energy and
  * gradient are those at it. */
-#include "objective/objective.h"
+#include "objective/lens/objective.h"
 
 #include <math.h>
 #include <stdlib.h>

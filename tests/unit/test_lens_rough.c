@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "objective/objective.h"
+#include "objective/lens/objective.h"
 #include "ref/lens_ref.h"
 #include "support/assert_close.h"
 #include "support/random.h"

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "objective/objective.h"
+#include "objective/lens/objective.h"
 #include "plan/plan.h"
 #include "support/assert_close.h"
 #include "support/program.h"

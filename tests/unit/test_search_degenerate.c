@@ -2,6 +2,7 @@
  * Searches through a lens where there is nothing, or next to nothing, to find: energies of zero,
  * orthonormal vectors, no NaN, and an end.
  */
+#include "objective/lens/objective.h"
 #include "search/search.h"
 
 #include <math.h>

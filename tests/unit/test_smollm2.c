@@ -10,7 +10,7 @@
 #include "model/hidden_states.h"
 #include "model/model.h"
 #include "text/tokenizer.h"
-#include "objective/objective.h"
+#include "objective/lens/objective.h"
 #include "formats/safetensors.h"
 #include "support/assert_close.h"
 #include "support/golden.h"

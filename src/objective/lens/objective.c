@@ -1,88 +1,26 @@
 /*
- * objective.c - the lens objective's arrays: their sizes, their owner, and which rows are in
- * force.
+ * objective.c - the lens objective's arrays: their sizes and their owner.
  *
  * See state.h for the names.
  */
-#include "objective/lens/state.h"
+#include "objective/lens/objective.h"
 
-#include <math.h>
 #include <omp.h>
 #include <string.h>
 
 #include "core/arrays.h"
 #include "core/fail.h"
-#include "core/groups.h"
 #include "core/memory.h"
 #include "core/sizes.h"
+#include "objective/lens/eval.h"
+#include "objective/lens/optimal.h"
+#include "objective/lens/sample.h"
+#include "objective/lens/state.h"
+#include "objective/lens/vocabulary.h"
 
 static size_t blocks_of(size_t n, size_t block)
 {
     return (n + block - 1) / block;
-}
-
-static size_t lens_n_tokens(const cbe_objective *self)
-{
-    return ((const cbe_lens_objective *)self)->n_active;
-}
-
-/* Group of sequences (core/groups.h) that a token belongs to, where those with `least` or more of
- * `all` rows, on average, are groups by themselves. */
-static size_t group_of(const cbe_lens_objective *o, size_t all, size_t least, size_t token)
-{
-    if (!o->sequence_tokens) return 0;
-    const size_t sequences = o->all_tokens / o->sequence_tokens;
-    return cbe_group_of_sequence(sequences, (o->first_token + token) / o->sequence_tokens,
-                                 all >= least * sequences);
-}
-
-size_t cbe_lens_divide(const cbe_lens_objective *o, size_t n, const size_t *rows, size_t all,
-                       size_t least, size_t most, size_t *begin)
-{
-    size_t pieces = 0, before = 0;
-    for (size_t i = 0; i < n; i++) {
-        const size_t group = group_of(o, all, least, o->row_token[rows ? rows[i] : i]);
-        if (i == 0 || group != before || i - begin[pieces - 1] == most) begin[pieces++] = i;
-        before = group;
-    }
-    begin[pieces] = n;
-    return pieces;
-}
-
-void cbe_lens_activate(cbe_lens_objective *o, size_t first, size_t span, size_t count)
-{
-    const size_t own[2] = {o->n_rows - o->n_held_out, o->n_held_out},
-                 searched = o->all_rows - o->all_held_out;
-    o->active_first = first;
-    o->active_span = span;
-    o->all_active = count;
-    o->n_active = o->active_place = 0;
-    for (size_t i = 0; i < count; i++) {
-        const size_t row = first + (size_t)((double)i * (double)span / (double)count),
-                     out = row >= searched;
-        const size_t among = row - (out ? searched : 0); /* rows of its part */
-        if (among < o->rows_before[out] || among - o->rows_before[out] >= own[out]) continue;
-        if (o->n_active == 0) o->active_place = i;
-        o->active[o->n_active++] = among - o->rows_before[out] + (out ? own[0] : 0);
-    }
-    const size_t most =
-        count > CBE_LENS_PARTS * CBE_LENS_SMALL_UNIT ? CBE_LENS_UNIT_ROWS : CBE_LENS_SMALL_UNIT;
-    o->n_units =
-        cbe_lens_divide(o, o->n_active, o->active, count, CBE_LENS_LEAST_UNIT, most, o->unit_begin);
-    o->n_parts = cbe_min_size(o->n_units, CBE_LENS_PARTS);
-}
-
-void cbe_lens_set_sample(cbe_objective *self, size_t n)
-{
-    cbe_lens_objective *o = (cbe_lens_objective *)self;
-    const size_t searched = o->all_rows - o->all_held_out;
-    cbe_lens_activate(o, 0, searched, n == 0 || n > searched ? searched : n);
-}
-
-static void lens_set_held_out(cbe_objective *self)
-{
-    cbe_lens_objective *o = (cbe_lens_objective *)self;
-    cbe_lens_activate(o, o->all_rows - o->all_held_out, o->all_held_out, o->all_held_out);
 }
 
 enum { MAX_ARRAYS = 80 };
@@ -90,93 +28,102 @@ enum { MAX_ARRAYS = 80 };
 /* Every array, its size by the fields that are set; returns their number. */
 static size_t list_arrays(cbe_lens_objective *o, cbe_array *list)
 {
-    const size_t n = o->n_tokens, d = o->hidden_size, v = o->vocab_size, rows = o->n_rows,
-                 m = o->head.max_batch;
-    const size_t longest = rows > n ? rows : n, parts = CBE_LENS_PARTS + 1, stride = o->stride;
-    const size_t threads = (size_t)o->n_threads, buffers = o->capped ? 2 : 1;
+    const size_t n = o->setup.n_tokens, d = o->setup.hidden_size, v = o->setup.vocab_size,
+                 rows = o->setup.n_rows, m = o->head.max_batch;
+    const size_t longest = rows > n ? rows : n, parts = CBE_LENS_PARTS + 1,
+                 stride = o->setup.stride;
+    const size_t threads = (size_t)o->setup.n_threads, buffers = o->setup.capped ? 2 : 1;
     const size_t vocab_blocks = blocks_of(v, CBE_LENS_VOCAB_BLOCK),
                  sums = cbe_max_size(2 * CBE_LENS_UNITS_AT_ONCE, vocab_blocks);
-    const bool f32 = o->storage == CBE_LOGITS_FLOAT32, f16 = o->storage == CBE_LOGITS_FLOAT16;
-    const bool resample = o->ablation == CBE_ABLATE_RESAMPLE;
-    const size_t processes = cbe_processes_size(o->processes);
-    const bool rough = cbe_lens_may_be_rough(o);
-    const size_t with_p = o->has_probs ? cbe_times(rows, d, 1) : 0;
-    cbe_lens_view *exact = &o->views[CBE_LENS_EXACT], *likely = &o->views[CBE_LENS_ROUGH];
+    const bool f32 = o->setup.storage == CBE_LOGITS_FLOAT32,
+               f16 = o->setup.storage == CBE_LOGITS_FLOAT16;
+    const bool resample = o->setup.ablation == CBE_ABLATE_RESAMPLE;
+    const size_t processes = cbe_processes_size(o->setup.processes);
+    const bool rough = cbe_lens_may_be_rough(&o->setup);
+    const size_t with_p = o->setup.has_probs ? cbe_times(rows, d, 1) : 0;
+    cbe_lens_view *exact = &o->layer.views[CBE_LENS_EXACT],
+                  *likely = &o->layer.views[CBE_LENS_ROUGH];
     const cbe_array arrays[] = {
-        {&o->order, rough ? v : 0, sizeof *o->order, "order of the vocabulary"},
-        {&o->ranks, rough ? v : 0, sizeof *o->ranks, "order of the vocabulary"},
+        {&o->layer.order, rough ? v : 0, sizeof *o->layer.order, "order of the vocabulary"},
+        {&o->layer.ranks, rough ? v : 0, sizeof *o->layer.ranks, "order of the vocabulary"},
         {&exact->e, with_p, sizeof(float), "expected unembedding"},
         {&exact->log_sum, rows, sizeof(double), "logsumexp"},
         {&exact->p_z, rows, sizeof(double), "expected logits"},
         {&likely->e, rough ? with_p : 0, sizeof(float), "expected unembedding"},
         {&likely->log_sum, rough ? rows : 0, sizeof(double), "logsumexp"},
         {&likely->p_z, rough ? rows : 0, sizeof(double), "expected logits"},
-        {&o->row_token, n, sizeof(size_t), "rows"},
-        {&o->labels, o->kind == CBE_LOSS_CE ? n : 0, sizeof(int64_t), "labels"},
-        {&o->derangement, resample ? n : 0, sizeof(int64_t), "derangement"},
-        {&o->other, resample && processes > 1 ? cbe_times(n, d, 1) : 0, sizeof(float),
+        {&o->setup.row_token, n, sizeof(size_t), "rows"},
+        {&o->setup.labels, o->setup.kind == CBE_LOSS_CE ? n : 0, sizeof(int64_t), "labels"},
+        {&o->setup.derangement, resample ? n : 0, sizeof(int64_t), "derangement"},
+        {&o->layer.other, resample && processes > 1 ? cbe_times(n, d, 1) : 0, sizeof(float),
          "hidden states of other processes"},
-        {&o->first_tokens, processes > 1 ? processes + 1 : 0, sizeof(size_t), "processes"},
-        {&o->held_out, o->some_held_out ? n : 0, sizeof(bool), "tokens held out"},
-        {&o->w, cbe_times(v, d, 1), sizeof(float), "unembedding with the norm's gain"},
-        {&o->offset, o->decoder->beta || o->decoder->bias ? v : 0, sizeof(float), "logit offset"},
-        {&o->mean, d, sizeof(double), "mean hidden state"},
-        {&o->z, f32 ? cbe_times(rows, stride, 1) : 0, sizeof(float), "logits of all tokens"},
-        {&o->z16, f16 ? cbe_times(rows, stride, 1) : 0, sizeof(uint16_t), "logits of all tokens"},
-        {&o->norm2, rows, sizeof(double), "norms"},
-        {&o->inverse_s, rows, sizeof(double), "norms"},
-        {&o->shift, rows, sizeof(double), "logsumexp"},
-        {&o->z_low, rows, sizeof(float), "ranges of logits"},
-        {&o->z_high, rows, sizeof(float), "ranges of logits"},
-        {&o->block_begin, rows + 1, sizeof(size_t), "blocks of rows"},
-        {&o->active, rows, sizeof(size_t), "sample"},
-        {&o->unit_begin, rows + 1, sizeof(size_t), "sample"},
-        {&o->row_work, f32 ? 0 : cbe_times(threads, CBE_LENS_BLOCK, stride), sizeof(float),
+        {&o->setup.first_tokens, processes > 1 ? processes + 1 : 0, sizeof(size_t), "processes"},
+        {&o->setup.held_out, o->setup.some_held_out ? n : 0, sizeof(bool), "tokens held out"},
+        {&o->layer.w, cbe_times(v, d, 1), sizeof(float), "unembedding with the norm's gain"},
+        {&o->layer.offset, o->setup.decoder->beta || o->setup.decoder->bias ? v : 0, sizeof(float),
+         "logit offset"},
+        {&o->layer.mean, d, sizeof(double), "mean hidden state"},
+        {&o->layer.z, f32 ? cbe_times(rows, stride, 1) : 0, sizeof(float), "logits of all tokens"},
+        {&o->layer.z16, f16 ? cbe_times(rows, stride, 1) : 0, sizeof(uint16_t),
+         "logits of all tokens"},
+        {&o->layer.norm2, rows, sizeof(double), "norms"},
+        {&o->layer.inverse_s, rows, sizeof(double), "norms"},
+        {&o->layer.shift, rows, sizeof(double), "logsumexp"},
+        {&o->layer.z_low, rows, sizeof(float), "ranges of logits"},
+        {&o->layer.z_high, rows, sizeof(float), "ranges of logits"},
+        {&o->layer.block_begin, rows + 1, sizeof(size_t), "blocks of rows"},
+        {&o->sample.active, rows, sizeof(size_t), "sample"},
+        {&o->sample.unit_begin, rows + 1, sizeof(size_t), "sample"},
+        {&o->work.threads.rows, f32 ? 0 : cbe_times(threads, CBE_LENS_BLOCK, stride), sizeof(float),
          "rows in work"},
-        {&o->xc_work, cbe_times(threads, CBE_LENS_BLOCK, d), sizeof(float), "rows in work"},
-        {&o->p_work, o->has_probs ? cbe_times(threads, CBE_LENS_BLOCK, CBE_LENS_P_COLUMNS) : 0,
+        {&o->work.threads.xc, cbe_times(threads, CBE_LENS_BLOCK, d), sizeof(float), "rows in work"},
+        {&o->work.threads.p,
+         o->setup.has_probs ? cbe_times(threads, CBE_LENS_BLOCK, CBE_LENS_P_COLUMNS) : 0,
          sizeof(float), "probabilities"},
-        {&o->exp_work, cbe_times(threads, cbe_lens_exp_rows(o), stride), sizeof(float),
-         "rows in work"},
-        {&o->direction, m, sizeof(size_t), "directions"},
-        {&o->constant, m, sizeof(double), "directions"},
-        {&o->a, cbe_times(m, d, 1), sizeof(double), "directions"},
-        {&o->ac, cbe_times(m, d, 1), sizeof(double), "directions"},
-        {&o->mean_dot, m, sizeof(double), "directions"},
-        {&o->ac_norm2, m, sizeof(double), "directions"},
-        {&o->ac32, cbe_times(m, d, 1), sizeof(float), "directions"},
-        {&o->h_dot, cbe_times(m, longest, 1), sizeof(double), "coefficients"},
-        {&o->other_dot, resample ? cbe_times(m, longest, 1) : 0, sizeof(double), "coefficients"},
-        {&o->x_dot, cbe_times(m, longest, 1), sizeof(double), "coefficients"},
-        {&o->e_dot, cbe_times(m, longest, 1), sizeof(double), "coefficients"},
-        {&o->u, o->shared ? 0 : cbe_times(m, stride, 1), sizeof(float), "logit directions"},
-        {&o->u_low, m, sizeof(float), "ranges of logits"},
-        {&o->u_high, m, sizeof(float), "ranges of logits"},
-        {&o->g, cbe_times(CBE_LENS_PARTS, m, stride), sizeof(float), "gradient of the logits"},
-        {&o->g_sum, cbe_times(parts, m, stride), sizeof(double), "gradient of the logits"},
-        {&o->g_used, parts * m, sizeof(bool), "gradient of the logits"},
-        {&o->g_summed, parts * m, sizeof(bool), "gradient of the logits"},
-        {&o->g_total, cbe_times(m, stride, 1), sizeof(float), "gradient of the logits"},
-        {&o->shifts, cbe_times(m, longest, 1), sizeof(cbe_lens_shift), "row results"},
-        {&o->rows, cbe_times(m, longest, 1), sizeof(cbe_lens_row), "row results"},
-        {&o->exact_pairs, cbe_times(m, longest, 1), sizeof(size_t), "row results"},
-        {&o->exact_x, CBE_LENS_EXACT_ROWS * d, sizeof(float), "exact rows"},
-        {&o->exact_rows, cbe_times(CBE_LENS_EXACT_ROWS, 1 + buffers, stride), sizeof(float),
+        {&o->work.threads.e, cbe_times(threads, cbe_lens_exp_rows(&o->setup), stride),
+         sizeof(float), "rows in work"},
+        {&o->work.direction, m, sizeof(size_t), "directions"},
+        {&o->work.constant, m, sizeof(double), "directions"},
+        {&o->work.a, cbe_times(m, d, 1), sizeof(double), "directions"},
+        {&o->work.ac, cbe_times(m, d, 1), sizeof(double), "directions"},
+        {&o->work.mean_dot, m, sizeof(double), "directions"},
+        {&o->work.ac_norm2, m, sizeof(double), "directions"},
+        {&o->work.ac32, cbe_times(m, d, 1), sizeof(float), "directions"},
+        {&o->work.h_dot, cbe_times(m, longest, 1), sizeof(double), "coefficients"},
+        {&o->work.other_dot, resample ? cbe_times(m, longest, 1) : 0, sizeof(double),
+         "coefficients"},
+        {&o->work.x_dot, cbe_times(m, longest, 1), sizeof(double), "coefficients"},
+        {&o->work.e_dot, cbe_times(m, longest, 1), sizeof(double), "coefficients"},
+        {&o->work.u, o->setup.shared ? 0 : cbe_times(m, stride, 1), sizeof(float),
+         "logit directions"},
+        {&o->work.u_low, m, sizeof(float), "ranges of logits"},
+        {&o->work.u_high, m, sizeof(float), "ranges of logits"},
+        {&o->work.g, cbe_times(CBE_LENS_PARTS, m, stride), sizeof(float), "gradient of the logits"},
+        {&o->work.g_sum, cbe_times(parts, m, stride), sizeof(double), "gradient of the logits"},
+        {&o->work.g_used, parts * m, sizeof(bool), "gradient of the logits"},
+        {&o->work.g_summed, parts * m, sizeof(bool), "gradient of the logits"},
+        {&o->work.g_total, cbe_times(m, stride, 1), sizeof(float), "gradient of the logits"},
+        {&o->work.shifts, cbe_times(m, longest, 1), sizeof(cbe_lens_shift), "row results"},
+        {&o->work.rows, cbe_times(m, longest, 1), sizeof(cbe_lens_row), "row results"},
+        {&o->work.exact.pairs, cbe_times(m, longest, 1), sizeof(size_t), "row results"},
+        {&o->work.exact.x, CBE_LENS_EXACT_ROWS * d, sizeof(float), "exact rows"},
+        {&o->work.exact.rows, cbe_times(CBE_LENS_EXACT_ROWS, 1 + buffers, stride), sizeof(float),
          "exact rows"},
-        {&o->exact_left, CBE_LENS_EXACT_ROWS * d, sizeof(double), "exact rows"},
-        {&o->exact_grad, cbe_times(m, d, 1), sizeof(cbe_long_sum), "exact rows"},
-        {&o->coeff, cbe_times(m, longest, 4), sizeof(double), "coefficients"},
-        {&o->block_sums, cbe_times(sums, m, d), sizeof(double), "partial sums"},
-        {&o->sums, cbe_times(m, 2 * d + 3, 1), sizeof(cbe_long_sum), "gradient sums"},
-        {&o->c_total, m, sizeof(double), "gradient sums"},
-        {&o->lens_grad, d, sizeof(double), "gradient sums"},
-        {&o->tracks, cbe_times(m, CBE_CONSTANT_TRACKS, 1), sizeof(cbe_constant_track), "constants"},
-        {&o->column_energy, m, sizeof(double), "constants"},
-        {&o->column_slope, m, sizeof(double), "constants"},
-        {&o->column_range, m, sizeof(double), "constants"},
-        {&o->pending, m, sizeof(size_t), "constants"},
-        {&o->sorted, o->all_rows, sizeof(double), "constants"},
-        {&o->column_grad, cbe_times(m, d, 1), sizeof(double), "constants"},
+        {&o->work.exact.left, CBE_LENS_EXACT_ROWS * d, sizeof(double), "exact rows"},
+        {&o->work.exact.grad, cbe_times(m, d, 1), sizeof(cbe_long_sum), "exact rows"},
+        {&o->work.coeff, cbe_times(m, longest, 4), sizeof(double), "coefficients"},
+        {&o->work.block_sums, cbe_times(sums, m, d), sizeof(double), "partial sums"},
+        {&o->work.sums, cbe_times(m, 2 * d + 3, 1), sizeof(cbe_long_sum), "gradient sums"},
+        {&o->work.c_total, m, sizeof(double), "gradient sums"},
+        {&o->work.lens_grad, d, sizeof(double), "gradient sums"},
+        {&o->work.constants.tracks, cbe_times(m, CBE_CONSTANT_TRACKS, 1),
+         sizeof(cbe_constant_track), "constants"},
+        {&o->work.constants.energy, m, sizeof(double), "constants"},
+        {&o->work.constants.slope, m, sizeof(double), "constants"},
+        {&o->work.constants.range, m, sizeof(double), "constants"},
+        {&o->work.constants.pending, m, sizeof(size_t), "constants"},
+        {&o->work.constants.sorted, o->setup.all_rows, sizeof(double), "constants"},
+        {&o->work.constants.grad, cbe_times(m, d, 1), sizeof(double), "constants"},
     };
     _Static_assert(sizeof arrays / sizeof *arrays <= MAX_ARRAYS, "room for the list");
     memcpy(list, arrays, sizeof arrays);
@@ -188,10 +135,10 @@ static void lens_destroy(cbe_objective *self)
     cbe_lens_objective *o = (cbe_lens_objective *)self;
     cbe_array arrays[MAX_ARRAYS];
     const size_t count = list_arrays(o, arrays);
-    if (o->shared) o->u = NULL;
-    cbe_processes_unshare(o->processes, o->shared);
+    if (o->setup.shared) o->work.u = NULL;
+    cbe_processes_unshare(o->setup.processes, o->setup.shared);
     cbe_arrays_free(count, arrays);
-    cbe_free(o->x_buffer);
+    cbe_free(o->layer.x_buffer);
     cbe_free(o);
 }
 
@@ -208,53 +155,55 @@ static void describe(cbe_lens_objective *o, const cbe_decoder *decoder,
     o->head = (cbe_objective){d,
                               m,
                               cbe_lens_eval,
-                              lens_n_tokens,
+                              cbe_lens_n_tokens,
                               cbe_lens_set_sample,
-                              lens_set_held_out,
+                              cbe_lens_set_held_out,
                               cbe_lens_eval_optimal,
                               cbe_lens_eval_constant,
                               lens_destroy,
                               cbe_lens_set_rough};
-    o->decoder = decoder;
-    o->ablation = options->ablation;
-    o->kind = options->kind;
-    o->storage = options->storage;
-    o->n_tokens = options->n_tokens;
-    o->hidden_size = d;
-    o->vocab_size = o->views[CBE_LENS_EXACT].vocab = o->views[CBE_LENS_ROUGH].vocab =
-        decoder->vocab_size;
-    o->stride =
-        blocks_of(o->vocab_size, CBE_ALIGNMENT / sizeof(float)) * (CBE_ALIGNMENT / sizeof(float)) +
-        CBE_LENS_PADDING;
-    o->capped = decoder->logit_softcap > 0;
-    o->layernorm = decoder->norm == CBE_NORM_LAYER;
-    o->has_probs = o->kind == CBE_LOSS_KL && !o->capped;
-    o->n_threads = omp_get_max_threads();
-    o->sequence_tokens = options->sequence_tokens;
-    o->processes = options->processes;
-    o->first_token = options->first_token;
-    o->some_held_out = options->held_out != NULL;
-    for (size_t n = 0; n < o->n_tokens; n++) {
-        const bool out = options->held_out && options->held_out[o->first_token + n];
-        o->n_mean += !out;
+    o->setup.decoder = decoder;
+    o->setup.ablation = options->ablation;
+    o->setup.kind = options->kind;
+    o->setup.storage = options->storage;
+    o->setup.n_tokens = options->n_tokens;
+    o->setup.hidden_size = d;
+    o->setup.vocab_size = o->layer.views[CBE_LENS_EXACT].vocab =
+        o->layer.views[CBE_LENS_ROUGH].vocab = decoder->vocab_size;
+    o->setup.stride = blocks_of(o->setup.vocab_size, CBE_ALIGNMENT / sizeof(float)) *
+                          (CBE_ALIGNMENT / sizeof(float)) +
+                      CBE_LENS_PADDING;
+    o->setup.capped = decoder->logit_softcap > 0;
+    o->setup.layernorm = decoder->norm == CBE_NORM_LAYER;
+    o->setup.has_probs = o->setup.kind == CBE_LOSS_KL && !o->setup.capped;
+    o->setup.n_threads = omp_get_max_threads();
+    o->setup.sequence_tokens = options->sequence_tokens;
+    o->setup.processes = options->processes;
+    o->setup.first_token = options->first_token;
+    o->setup.some_held_out = options->held_out != NULL;
+    for (size_t n = 0; n < o->setup.n_tokens; n++) {
+        const bool out = options->held_out && options->held_out[o->setup.first_token + n];
+        o->setup.n_mean += !out;
         if (!is_row(options, n)) continue;
-        o->n_rows++;
-        o->n_held_out += out;
+        o->setup.n_rows++;
+        o->setup.n_held_out += out;
     }
-    /* About, until the others have told theirs. */
-    o->all_rows = o->n_rows * cbe_processes_size(o->processes);
-    o->all_held_out = o->n_held_out;
+    /* An estimate until all processes have told their numbers: count_all. */
+    o->setup.all_rows = o->setup.n_rows * cbe_processes_size(o->setup.processes);
+    o->setup.all_held_out = o->setup.n_held_out;
 }
 
 /* Adds up what the processes have. */
-static void count_all(cbe_lens_objective *o)
+static void count_all(cbe_lens_setup *setup)
 {
     size_t searched, before;
-    cbe_processes_place(o->processes, o->n_rows - o->n_held_out, &o->rows_before[0], &searched);
-    cbe_processes_place(o->processes, o->n_held_out, &o->rows_before[1], &o->all_held_out);
-    cbe_processes_place(o->processes, o->n_mean, &before, &o->n_mean);
-    cbe_processes_place(o->processes, o->n_tokens, &before, &o->all_tokens);
-    o->all_rows = searched + o->all_held_out;
+    cbe_processes_place(setup->processes, setup->n_rows - setup->n_held_out, &setup->rows_before[0],
+                        &searched);
+    cbe_processes_place(setup->processes, setup->n_held_out, &setup->rows_before[1],
+                        &setup->all_held_out);
+    cbe_processes_place(setup->processes, setup->n_mean, &before, &setup->n_mean);
+    cbe_processes_place(setup->processes, setup->n_tokens, &before, &setup->all_tokens);
+    setup->all_rows = searched + setup->all_held_out;
 }
 
 size_t cbe_lens_objective_bytes(const cbe_decoder *decoder, const cbe_lens_options *options)
@@ -269,40 +218,41 @@ size_t cbe_lens_objective_bytes(const cbe_decoder *decoder, const cbe_lens_optio
 /* Where processes can see each other's memory, u and g come to lie there. */
 static cbe_status share_memory(cbe_lens_objective *o, cbe_error *err)
 {
-    const size_t rank = cbe_processes_rank(o->processes);
-    const size_t bytes = cbe_times(o->head.max_batch, o->stride, sizeof(float) + sizeof(double));
-    if (!o->processes) return CBE_OK;
-    const cbe_status st = cbe_processes_share(o->processes, bytes, &o->shared, err);
-    if (st != CBE_OK || !o->shared) return st;
-    o->u = o->shared[0];
-    memset(o->shared[rank], 0, bytes); /* what lies between rows is read along */
-    cbe_processes_barrier(o->processes);
+    const size_t rank = cbe_processes_rank(o->setup.processes);
+    const size_t bytes =
+        cbe_times(o->head.max_batch, o->setup.stride, sizeof(float) + sizeof(double));
+    if (!o->setup.processes) return CBE_OK;
+    const cbe_status st = cbe_processes_share(o->setup.processes, bytes, &o->setup.shared, err);
+    if (st != CBE_OK || !o->setup.shared) return st;
+    o->work.u = o->setup.shared[0];
+    memset(o->setup.shared[rank], 0, bytes); /* what lies between rows is read along */
+    cbe_processes_barrier(o->setup.processes);
     return CBE_OK;
 }
 
-/* Rows are the tokens that have an energy, those held out last. */
-static cbe_status choose_rows(cbe_lens_objective *o, const cbe_lens_options *options,
+/* Rows are the tokens that have an energy; rows held out come last. */
+static cbe_status choose_rows(cbe_lens_setup *setup, const cbe_lens_options *options,
                               cbe_error *err)
 {
-    size_t next[2] = {0, o->n_rows - o->n_held_out};
-    for (size_t n = 0; n < o->n_tokens; n++) {
-        if (o->kind == CBE_LOSS_CE) {
+    size_t next[2] = {0, setup->n_rows - setup->n_held_out};
+    for (size_t n = 0; n < setup->n_tokens; n++) {
+        if (setup->kind == CBE_LOSS_CE) {
             const int64_t label = options->labels[n];
-            if (label >= 0 && (uint64_t)label >= o->vocab_size)
+            if (label >= 0 && (uint64_t)label >= setup->vocab_size)
                 return cbe_fail(err, CBE_ERR_ARG, -1,
                                 "label %lld of token %zu is not below the vocabulary size %zu",
-                                (long long)label, n, o->vocab_size);
-            o->labels[n] = label;
+                                (long long)label, n, setup->vocab_size);
+            setup->labels[n] = label;
         }
-        const bool out = options->held_out && options->held_out[o->first_token + n];
-        if (o->held_out) o->held_out[n] = out;
-        if (is_row(options, n)) o->row_token[next[out]++] = n;
+        const bool out = options->held_out && options->held_out[setup->first_token + n];
+        if (setup->held_out) setup->held_out[n] = out;
+        if (is_row(options, n)) setup->row_token[next[out]++] = n;
     }
     return CBE_OK;
 }
 
 /* @param n of all processes */
-static cbe_status copy_derangement(cbe_lens_objective *o, size_t n, const int64_t *derangement,
+static cbe_status copy_derangement(cbe_lens_setup *setup, size_t n, const int64_t *derangement,
                                    const bool *held_out, cbe_error *err)
 {
     bool *taken = cbe_alloc_zero(n, sizeof *taken, "derangement check", err);
@@ -323,16 +273,17 @@ static cbe_status copy_derangement(cbe_lens_objective *o, size_t n, const int64_
             taken[to] = true;
     }
     if (st == CBE_OK)
-        memcpy(o->derangement, derangement + o->first_token, o->n_tokens * sizeof *derangement);
+        memcpy(setup->derangement, derangement + setup->first_token,
+               setup->n_tokens * sizeof *derangement);
     cbe_free(taken);
     return st;
 }
 
-static cbe_status check_options(const cbe_lens_options *options, const cbe_lens_objective *o,
+static cbe_status check_options(const cbe_lens_options *options, const cbe_lens_setup *setup,
                                 cbe_error *err)
 {
-    const size_t n = o->n_mean;
-    if (options->n_tokens == 0 && !o->processes)
+    const size_t n = setup->n_mean;
+    if (options->n_tokens == 0 && !setup->processes)
         return cbe_fail(err, CBE_ERR_ARG, -1, "there are no tokens");
     if (n == 0) return cbe_fail(err, CBE_ERR_ARG, -1, "all tokens are held out");
     if (options->ablation != CBE_ABLATE_ZERO && n < 2)
@@ -340,7 +291,7 @@ static cbe_status check_options(const cbe_lens_options *options, const cbe_lens_
                         cbe_ablation_name(options->ablation));
     if (options->ablation == CBE_ABLATE_RESAMPLE && !options->derangement)
         return cbe_fail(err, CBE_ERR_ARG, -1, "resample ablation needs a derangement");
-    if (o->all_rows == o->all_held_out)
+    if (setup->all_rows == setup->all_held_out)
         return cbe_fail(
             err, CBE_ERR_ARG, -1,
             "objective ce: no token has a next token; sequences of 2 or more are needed");
@@ -364,27 +315,30 @@ cbe_status cbe_lens_objective_create(cbe_objective **out, const cbe_decoder *dec
         return st;
     }
     describe(o, decoder, options);
-    o->kernels = kernels;
-    count_all(o);
-    if ((st = check_options(options, o, err)) != CBE_OK) goto done;
+    o->setup.kernels = kernels;
+    count_all(&o->setup);
+    if ((st = check_options(options, &o->setup, err)) != CBE_OK) goto done;
     if ((st = share_memory(o, err)) != CBE_OK) goto done;
     cbe_array arrays[MAX_ARRAYS];
     const size_t count = list_arrays(o, arrays);
     st = cbe_arrays_allocate(count, arrays, err);
-    if (st == CBE_OK) st = choose_rows(o, options, err);
-    if ((st = cbe_processes_agree(o->processes, st, err)) != CBE_OK) goto done;
-    if (o->first_tokens) {
-        cbe_processes_list(o->processes, o->n_tokens, o->first_tokens + 1);
-        o->first_tokens[0] = 0;
-        for (size_t r = 0; r < cbe_processes_size(o->processes); r++)
-            o->first_tokens[r + 1] += o->first_tokens[r];
+    if (st == CBE_OK) st = choose_rows(&o->setup, options, err);
+    if ((st = cbe_processes_agree(o->setup.processes, st, err)) != CBE_OK) goto done;
+    if (o->setup.first_tokens) {
+        cbe_processes_list(o->setup.processes, o->setup.n_tokens, o->setup.first_tokens + 1);
+        o->setup.first_tokens[0] = 0;
+        for (size_t r = 0; r < cbe_processes_size(o->setup.processes); r++)
+            o->setup.first_tokens[r + 1] += o->setup.first_tokens[r];
     }
-    n_all = o->first_tokens ? o->first_tokens[cbe_processes_size(o->processes)] : o->n_tokens;
-    if (o->derangement)
-        st = copy_derangement(o, n_all, options->derangement, options->held_out, err);
-    if ((st = cbe_processes_agree(o->processes, st, err)) != CBE_OK) goto done;
-    cbe_lens_order_as_decoder(o);
-    if (o->offset) kernels->range(o->vocab_size, o->offset, &o->offset_low, &o->offset_high);
+    n_all = o->setup.first_tokens ? o->setup.first_tokens[cbe_processes_size(o->setup.processes)]
+                                  : o->setup.n_tokens;
+    if (o->setup.derangement)
+        st = copy_derangement(&o->setup, n_all, options->derangement, options->held_out, err);
+    if ((st = cbe_processes_agree(o->setup.processes, st, err)) != CBE_OK) goto done;
+    cbe_lens_order_as_decoder(&o->setup, &o->layer);
+    if (o->layer.offset)
+        kernels->range(o->setup.vocab_size, o->layer.offset, &o->layer.offset_low,
+                       &o->layer.offset_high);
     cbe_lens_set_sample(&o->head, 0);
     cbe_lens_set_rough(&o->head, false);
     *out = &o->head;
@@ -396,5 +350,13 @@ done:
 
 const char *cbe_lens_objective_kernels(const cbe_objective *objective)
 {
-    return ((const cbe_lens_objective *)objective)->kernels->name;
+    return ((const cbe_lens_objective *)objective)->setup.kernels->name;
+}
+
+const char *cbe_logit_storage_name(cbe_logit_storage storage)
+{
+    static const char *const names[] = {"float32", "float16", "recomputed"};
+    _Static_assert(sizeof names / sizeof *names == CBE_N_LOGIT_STORAGES,
+                   "one name for each storage");
+    return names[storage];
 }

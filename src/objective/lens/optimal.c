@@ -20,9 +20,13 @@
  */
 #include <string.h>
 
-#include "objective/lens/state.h"
+#include "objective/lens/optimal.h"
 #include "core/fail.h"
 #include "core/sizes.h"
+#include "objective/constants.h"
+#include "objective/lens/columns.h"
+#include "objective/lens/sample.h"
+#include "objective/lens/state.h"
 
 static const double QUANTILES[] = {0.02, 0.2, 0.4, 0.6, 0.8, 0.98};
 enum {
@@ -35,16 +39,18 @@ enum {
 };
 static const cbe_constant_rules RULES = {2e-7, 2e-6, 1e-7};
 
-/* Coefficients of a direction at the tokens in force, sorted, into o->sorted; returns how far they
+/* Coefficients of a direction at the tokens in force, sorted, into o->work.constants.sorted; returns how far they
  * reach. */
-static double sorted_coefficients(cbe_lens_objective *o, size_t direction)
+static double sorted_coefficients(const cbe_lens_setup *setup, const cbe_lens_sample *sample,
+                                  cbe_lens_work *work, size_t direction)
 {
-    const size_t n = o->all_active;
-    double *x = o->sorted;
-    memset(x, 0, n * sizeof *x); /* others' */
-    for (size_t i = 0; i < o->n_active; i++)
-        x[o->active_place + i] = o->h_dot[direction * o->n_tokens + o->row_token[o->active[i]]];
-    cbe_processes_sum(o->processes, n, x);
+    const size_t n = sample->all_active;
+    double *x = work->constants.sorted;
+    memset(x, 0, n * sizeof *x); /* other processes' */
+    for (size_t i = 0; i < sample->n_active; i++)
+        x[sample->place + i] =
+            work->h_dot[direction * setup->n_tokens + setup->row_token[sample->active[i]]];
+    cbe_processes_sum(setup->processes, n, x);
     cbe_constants_order(n, x);
     return x[n - 1] - x[0];
 }
@@ -57,13 +63,14 @@ static void evaluate_tracks(cbe_lens_objective *o, const double *v, size_t n,
     for (size_t first = 0; first < n; first += o->head.max_batch) {
         const size_t m = cbe_min_size(o->head.max_batch, n - first);
         for (size_t j = 0; j < m; j++) {
-            o->direction[j] = tracks[first + j]->direction;
-            o->constant[j] = tracks[first + j]->next;
+            o->work.direction[j] = tracks[first + j]->direction;
+            o->work.constant[j] = tracks[first + j]->next;
         }
-        cbe_lens_eval_columns(o, m, v, CBE_LENS_SLOPES, o->column_energy, o->column_slope, NULL,
-                              NULL);
+        cbe_lens_eval_columns(o, m, v, CBE_LENS_SLOPES, o->work.constants.energy,
+                              o->work.constants.slope, NULL, NULL);
         for (size_t j = 0; j < m; j++)
-            cbe_constant_tell(tracks[first + j], o->column_energy[j], o->column_slope[j]);
+            cbe_constant_tell(tracks[first + j], o->work.constants.energy[j],
+                              o->work.constants.slope[j]);
     }
 }
 
@@ -74,15 +81,17 @@ static size_t first_look(cbe_lens_objective *o, const double *v, size_t directio
 {
     double a[CBE_CONSTANT_GRID], energy[CBE_CONSTANT_GRID], slope[CBE_CONSTANT_GRID];
     _Static_assert((int)N_CONSTANTS <= (int)CBE_CONSTANT_GRID, "room for both looks");
-    *range = sorted_coefficients(o, direction);
-    const size_t n = wide ? cbe_constants_grid(o->all_active, o->sorted, o->mean_dot[direction], a)
-                          : cbe_constants_few(N_QUANTILES, QUANTILES, o->all_active, o->sorted,
-                                              o->mean_dot[direction], a);
+    *range = sorted_coefficients(&o->setup, &o->sample, &o->work, direction);
+    const size_t n =
+        wide ? cbe_constants_grid(o->sample.all_active, o->work.constants.sorted,
+                                  o->work.mean_dot[direction], a)
+             : cbe_constants_few(N_QUANTILES, QUANTILES, o->sample.all_active,
+                                 o->work.constants.sorted, o->work.mean_dot[direction], a);
     for (size_t first = 0; first < n; first += o->head.max_batch) {
         const size_t m = cbe_min_size(o->head.max_batch, n - first);
         for (size_t j = 0; j < m; j++) {
-            o->direction[j] = direction;
-            o->constant[j] = a[first + j];
+            o->work.direction[j] = direction;
+            o->work.constant[j] = a[first + j];
         }
         cbe_lens_eval_columns(o, m, v, CBE_LENS_SLOPES, energy + first, slope + first, NULL, NULL);
     }
@@ -99,22 +108,23 @@ static void compare_tracks(cbe_lens_objective *o, const double *v, size_t n,
     for (size_t first = 0; first < n; first += o->head.max_batch) {
         const size_t m = cbe_min_size(o->head.max_batch, n - first);
         for (size_t j = 0; j < m; j++) {
-            o->direction[j] = tracks[first + j].direction;
-            o->constant[j] = tracks[first + j].constant;
+            o->work.direction[j] = tracks[first + j].direction;
+            o->work.constant[j] = tracks[first + j].constant;
         }
-        cbe_lens_eval_columns(o, m, v, CBE_LENS_ENERGIES, o->column_energy, NULL, NULL, NULL);
-        for (size_t j = 0; j < m; j++) tracks[first + j].energy = o->column_energy[j];
+        cbe_lens_eval_columns(o, m, v, CBE_LENS_ENERGIES, o->work.constants.energy, NULL, NULL,
+                              NULL);
+        for (size_t j = 0; j < m; j++) tracks[first + j].energy = o->work.constants.energy[j];
     }
 }
 
 /* Closes in on the minima of all directions on `thin` of the rows in force; the best of each is
- * left in tracks[direction]: of a wide look the best on all of these rows. */
+ * left in tracks[direction]: of a wide look, the best on all rows in force before. */
 static void find_minima(cbe_lens_objective *o, size_t m, const double *v, size_t thin, bool wide,
                         double *ranges)
 {
-    const size_t first = o->active_first, span = o->active_span, count = o->all_active;
+    const size_t first = o->sample.first, span = o->sample.span, count = o->sample.all_active;
     cbe_constant_track found[CBE_CONSTANT_MOST_TRACKS];
-    cbe_lens_activate(o, first, span, thin);
+    cbe_lens_activate(&o->setup, &o->sample, first, span, thin);
     for (size_t direction = 0; direction < m; direction++) {
         const size_t n = first_look(o, v, direction, wide, found, &ranges[direction]);
         cbe_constant_track *open[CBE_CONSTANT_MOST_TRACKS];
@@ -125,44 +135,46 @@ static void find_minima(cbe_lens_objective *o, size_t m, const double *v, size_t
             evaluate_tracks(o, v, n_open, open);
         }
         if (wide) {
-            cbe_lens_activate(o, first, span, count);
+            cbe_lens_activate(&o->setup, &o->sample, first, span, count);
             compare_tracks(o, v, n, found);
-            cbe_lens_activate(o, first, span, thin);
+            cbe_lens_activate(&o->setup, &o->sample, first, span, thin);
         }
-        o->tracks[direction] = cbe_constants_best(n, found);
+        o->work.constants.tracks[direction] = cbe_constants_best(n, found);
     }
-    cbe_lens_activate(o, first, span, count);
+    cbe_lens_activate(&o->setup, &o->sample, first, span, count);
 }
 
 /* Results of a settled column. The step that was too small to be made is still taken to first
  * order, which costs nothing. */
-static void copy_column(const cbe_lens_objective *o, size_t j, const cbe_constant_track *t,
+static void copy_column(const cbe_lens_setup *setup, const cbe_lens_sample *sample,
+                        const cbe_lens_work *work, size_t j, const cbe_constant_track *t,
                         double *energy, double *constant, double *grad, double *per_token)
 {
-    const size_t d = o->hidden_size, active = o->n_active, direction = t->direction;
+    const size_t d = setup->hidden_size, active = sample->n_active, direction = t->direction;
     const double step = cbe_constant_last_step(t);
     energy[direction] = t->energy + step * t->slope_low / 2;
     if (constant) constant[direction] = t->constant + step;
-    if (grad) memcpy(grad + direction * d, o->column_grad + j * d, d * sizeof *grad);
+    if (grad) memcpy(grad + direction * d, work->constants.grad + j * d, d * sizeof *grad);
     for (size_t i = 0; i < active && per_token; i++)
         per_token[direction * active + i] =
-            o->rows[j * active + i].energy - step * o->rows[j * active + i].c_coeff;
+            work->rows[j * active + i].energy - step * work->rows[j * active + i].c_coeff;
 }
 
 cbe_status cbe_lens_eval_optimal(cbe_objective *self, size_t m, const double *v, double *energy,
                                  double *constant, double *grad, double *per_token, cbe_error *err)
 {
     cbe_lens_objective *o = (cbe_lens_objective *)self;
-    if (!o->layer_set) return cbe_fail(err, CBE_ERR_ARG, -1, "the lens objective has no layer set");
-    o->replacement = CBE_ABLATE_OPTIMAL;
+    if (!o->layer.set) return cbe_fail(err, CBE_ERR_ARG, -1, "the lens objective has no layer set");
+    o->work.replacement = CBE_ABLATE_OPTIMAL;
     cbe_lens_set_directions(o, m, v);
-    const size_t count = o->all_active;
+    const size_t count = o->sample.all_active;
     size_t thin = count / SAMPLE_SHARE > MIN_SAMPLE ? count / SAMPLE_SHARE : MIN_SAMPLE;
     thin = cbe_min_size(thin, count);
-    find_minima(o, m, v, thin, constant && o->kind == CBE_LOSS_CE, o->column_range);
+    find_minima(o, m, v, thin, constant && o->setup.kind == CBE_LOSS_CE,
+                o->work.constants.range);
 
     size_t n_pending = m;
-    for (size_t j = 0; j < m; j++) o->pending[j] = j;
+    for (size_t j = 0; j < m; j++) o->work.constants.pending[j] = j;
     for (int step = 0; n_pending > 0; step++) {
         /* The first step is rarely the last one where a sample led there; a gradient costs half an
          * evaluation. */
@@ -170,24 +182,25 @@ cbe_status cbe_lens_eval_optimal(cbe_objective *self, size_t m, const double *v,
             grad && (step > 0 || thin == count) ? CBE_LENS_GRADIENTS : CBE_LENS_SLOPES;
         const bool complete = !grad || want == CBE_LENS_GRADIENTS;
         for (size_t j = 0; j < n_pending; j++) {
-            o->direction[j] = o->pending[j];
-            o->constant[j] = o->tracks[o->pending[j]].next;
+            o->work.direction[j] = o->work.constants.pending[j];
+            o->work.constant[j] = o->work.constants.tracks[o->work.constants.pending[j]].next;
         }
-        cbe_lens_eval_columns(o, n_pending, v, want, o->column_energy, o->column_slope,
-                              o->column_grad, NULL);
+        cbe_lens_eval_columns(o, n_pending, v, want, o->work.constants.energy,
+                              o->work.constants.slope, o->work.constants.grad, NULL);
         size_t left = 0;
         for (size_t j = 0; j < n_pending; j++) {
-            const size_t direction = o->pending[j];
-            cbe_constant_track *t = &o->tracks[direction];
-            const bool settled =
-                cbe_constant_newton(t, &RULES, o->column_energy[j], o->column_slope[j],
-                                    o->column_range[direction], step);
+            const size_t direction = o->work.constants.pending[j];
+            cbe_constant_track *t = &o->work.constants.tracks[direction];
+            const bool settled = cbe_constant_newton(t, &RULES, o->work.constants.energy[j],
+                                                     o->work.constants.slope[j],
+                                                     o->work.constants.range[direction], step);
             /* no minimum in reach: the last point as it is */
             if (!settled && step >= MAX_STEPS) t->curvature = 0;
             if ((settled || step >= MAX_STEPS) && complete)
-                copy_column(o, j, t, energy, constant, grad, per_token);
+                copy_column(&o->setup, &o->sample, &o->work, j, t, energy, constant, grad,
+                            per_token);
             else
-                o->pending[left++] = direction;
+                o->work.constants.pending[left++] = direction;
         }
         n_pending = left;
     }

@@ -12,10 +12,20 @@
  *   s'_n^2 = (|xc_n|^2 - 2 c_n xc_n.ac + c_n^2 |ac|^2) / d + eps
  *   logits'_n = cap((Z_n - c_n u) / s'_n + offset)
  *
- * Maths and derivatives: docs/maths.md. Float64 twin: tests/ref/lens_ref.c. objective.c owns
- * the arrays; vocabulary.c orders W~; rows.c keeps Z; layer.c makes what is the same
- * for all directions; eval.c evaluates, with pass.c for the rows and gradient.c for
- * gradients; optimal.c finds the constants of optimal ablation.
+ * Maths and derivatives: docs/maths.md. Float64 twin: tests/ref/lens_ref.c.
+ *
+ * objective.c   owns the arrays
+ * rows.c        keeps the rows of Z
+ * sample.c      says what evaluations go over
+ * vocabulary.c  orders W~
+ * layer.c       makes what is the same for all directions
+ * row.c         takes one row of one column to its energy and its factors
+ * pass.c        goes over all rows
+ * exact.c       makes rows anew that cancel too much
+ * gradient.c    adds up gradients
+ * columns.c     evaluates columns, by the four before it
+ * optimal.c     finds the constants of optimal ablation
+ * eval.c        has the other calls that evaluate
  *
  * N tokens, d hidden size, V vocabulary; a row is a token that has an energy (for ce: a label).
  */
@@ -24,46 +34,19 @@
 
 #include <stdbool.h>
 
-#include "objective/constants.h"
 #include "math/kernels.h"
 #include "objective/calls.h"
+#include "objective/constant_track.h"
+#include "objective/lens/objective.h"
+#include "objective/lens/rules.h"
 #include "math/long_sum.h"
-
-enum {
-    CBE_LENS_PARTS = 16, /* parts of the rows, each with a gradient vector of its own */
-    /* rows whose shares of a gradient vector are added up in float, at most; */
-    CBE_LENS_UNIT_ROWS = 128,
-    CBE_LENS_SMALL_UNIT = 64, /* of few rows, so that several threads have some; */
-    /* and at least, on average, since each costs a pass over V numbers */
-    CBE_LENS_LEAST_UNIT = 16,
-    CBE_LENS_UNITS_AT_ONCE = 64, /* units whose sums over d are kept side by side */
-    CBE_LENS_TOKEN_CHUNK = 32,   /* tokens taken at a time in products with d */
-    CBE_LENS_VOCAB_BLOCK = 1024, /* vocabulary entries of one task in products with W~ */
-    CBE_LENS_EXACT_ROWS = 32,    /* cancelled rows recomputed together */
-    /* rows of Z made together: with 64, BLAS puts W~ in order for its products twice as often */
-    CBE_LENS_BLOCK = 128,
-    /* rows of sequences that are long enough to be groups by themselves: core/groups.h */
-    CBE_LENS_LONG_SEQUENCE = 64,
-    /* Floats between rows of V: without, rows of 49,152 begin at the same place of every 4 KB, and
-     * a batch's loads wait for stores to other rows that look like theirs (0.0165 s a direction in
-     * place of 0.0133). */
-    CBE_LENS_PADDING = 80,
-    /* rows of Z read for one column after the other, while they stay in a cache */
-    CBE_LENS_COLUMN_ROWS = 16,
-    CBE_LENS_P_COLUMNS = 4096, /* probabilities made together, for the product with W~ */
-    /* Rough evaluations: of vocabularies of at least this, over such a share of them at the most,
-     * which so many rows choose. */
-    CBE_LENS_LEAST_VOCABULARY = 16384,
-    CBE_LENS_LIKELY_SHARE = 4,
-    CBE_LENS_RANKED_ROWS = 256
-};
 
 /** What one row and one direction give, before the sums over rows. */
 typedef struct {
     double energy;
     double weight;   /* c / s': factor of (p - q) in d KL / d ac */
     double xc_coeff; /* factor of xc_n in d KL / d ac (of xc_n - c_n ac for exact rows) */
-    double ac_coeff; /* factor of ac */
+    double ac_coeff; /* factor of ac in d KL / d ac */
     double c_coeff;  /* d KL / d c_n, which multiplies D_n */
 } cbe_lens_row;
 
@@ -74,275 +57,237 @@ typedef struct {
     double left_ac;         /* (xc_n - c_n ac) . ac, set for exact rows */
 } cbe_lens_shift;
 
-/** What belongs to the clean rows, over the entries of the vocabulary that count. */
+/** Numbers of the clean rows, over the first entries of the vocabulary in the layer's order. */
 typedef struct {
-    size_t vocab; /* the first so many, in the layer's order */
-    /* (rows): logsumexp of the stored row, about 0 of all entries; when capped the row's lse */
-    double *log_sum;
-    double *p_z; /* (rows): sum p z, or z at the label; not when capped */
-    float *e;    /* (rows, d): W~' p_n */
+    size_t vocab;    /* entries that count */
+    double *log_sum; /* (rows): logsumexp of the stored row; when capped the row's lse */
+    double *p_z;     /* (rows): sum p z, or z at the label; not when capped */
+    float *e;        /* (rows, d): W~' p_n */
 } cbe_lens_view;
 
 typedef enum { CBE_LENS_EXACT, CBE_LENS_ROUGH, CBE_LENS_N_VIEWS } cbe_lens_view_kind;
 
+/** An entry of the vocabulary to be ranked. */
 typedef struct {
     double probability; /* summed over rows */
-    size_t entry;
+    size_t entry;       /* its number in the decoder */
 } cbe_lens_rank;
 
+/** What is fixed for the run: choices, sizes, and the tokens of this process among all. */
 typedef struct {
-    cbe_objective head;
     const cbe_decoder *decoder;
     const cbe_kernels *kernels;
     cbe_ablation ablation;
-    /* what D_n is in the evaluation in work: `ablation`, or OPTIMAL (D_n = h_n, a constant) */
-    cbe_ablation replacement;
     cbe_loss kind;
     cbe_logit_storage storage;
-    size_t n_tokens, hidden_size, vocab_size;
-    size_t sequence_tokens; /* 0: all tokens are one sequence */
-    size_t all_tokens;      /* of all processes */
-    size_t stride;          /* V, made whole vectors: rows of V begin at multiples of it */
-    size_t n_rows, *row_token;
-    size_t n_held_out;             /* of the rows: they come last */
-    bool some_held_out, *held_out; /* (N); NULL: none */
-    /* Of all processes together: what is above is this one's share. */
-    const cbe_processes *processes; /* NULL: one alone */
-    size_t first_token;             /* number of its first one */
-    size_t *first_tokens;           /* (processes + 1): of each process's first one; NULL: alone */
-    size_t all_rows, all_held_out;
-    size_t n_mean;         /* tokens that are not held out */
-    size_t rows_before[2]; /* rows of processes of lower rank, searched and held out */
-    /* On one machine they divide the products with W~ too: of each the memory that all see, u in
-     * that of the first, and behind it its sums of g (m, stride). NULL: each makes all of them. */
-    void **shared;
-    size_t vocab_begin, vocab_end; /* entries whose products this one makes */
-    int64_t *derangement, *labels;
-    bool capped, layernorm, has_probs; /* has_probs: E is kept (kl without cap) */
+    bool capped, layernorm; /* what the decoder has */
+    bool has_probs;         /* E is kept: kl without cap */
     int n_threads;
+    size_t n_tokens, hidden_size, vocab_size;
+    size_t stride;          /* floats from a row of V to the next: whole vectors and padding */
+    size_t sequence_tokens; /* tokens of each sequence; 0: all tokens are one sequence */
 
-    /* Entries of the vocabulary lie in the layer's order: vocabulary.c. */
-    /* (V): number of each in the decoder; NULL: there is only one order, the decoder's */
-    size_t *order;
-    cbe_lens_rank *ranks;          /* (V): scratch; NULL likewise */
-    float *w;                      /* (V, d) W~ */
-    float *offset;                 /* (V) W beta + bias, times log2(e) unless capped; NULL: zero */
-    float offset_low, offset_high; /* its smallest and largest entry */
+    size_t n_rows, *row_token; /* (n_rows): token of each row */
+    size_t n_held_out;         /* rows held out, which come last */
+    bool some_held_out;        /* whether the options hold tokens out */
+    bool *held_out;            /* (N); NULL: none */
+    int64_t *derangement;      /* (N), among tokens of all processes; NULL unless resample */
+    int64_t *labels;           /* (N); NULL unless ce */
 
-    /* The layer. */
-    const float *hidden;
-    cbe_translator translator;
-    float *x_buffer; /* (N, d), only with a translator */
-    const float *x;  /* hidden or x_buffer */
-    /* (N, d): hidden states of the tokens that ours are ablated with; resample of several processes
-     * alone */
+    const cbe_processes *processes; /* over which tokens are divided; NULL: one alone */
+    size_t all_tokens;              /* tokens of all processes */
+    size_t first_token;             /* index of this process's first token among all tokens */
+    size_t *first_tokens;           /* (processes + 1): the same of each process; NULL: alone */
+    size_t all_rows, all_held_out;  /* rows of all processes; rows held out of all processes */
+    size_t n_mean;                  /* tokens of all processes that are not held out */
+    size_t rows_before[2];          /* rows of processes of lower rank: searched, and held out */
+    /* (processes): memory of each process that all on one machine see, u (m, stride) and behind it
+     * the process's sum of g (m, stride); u of the first is used. They then divide the products
+     * with W~ too. NULL: each process makes all products. */
+    void **shared;
+} cbe_lens_setup;
+
+/** What setting a layer fills in. */
+typedef struct {
+    bool set; /* a layer is set, and evaluations can follow */
+
+    /* The vocabulary in the layer's order: vocabulary.c. */
+    size_t *order;        /* (V): number of each entry in the decoder; NULL: the decoder's order */
+    cbe_lens_rank *ranks; /* (V): scratch for finding the order; NULL as order */
+    float *w;             /* (V, d) W~ */
+    float *offset;        /* (V) W beta + bias, times log2(e) unless capped; NULL: zero */
+    float offset_low, offset_high; /* smallest and largest entry of offset */
+
+    const float *hidden;       /* (N, d), borrowed */
+    cbe_translator translator; /* borrowed */
+    const float *x;            /* (N, d): hidden or x_buffer */
+    float *x_buffer;           /* (N, d): states behind the translator; NULL: there was none yet */
+    /* (N, d): hidden states of the tokens that the process's tokens are ablated with; resample of
+     * several processes alone. */
     float *other;
     double *mean; /* (d) of hidden, over tokens that are not held out */
-    float *z;     /* (rows, stride): Z_n - shift_n, shift_n = s_n lse_n (0 when capped); or */
-    /* (rows, stride): the same over s_n in half precision; or neither, see rows.c */
-    uint16_t *z16;
-    /* the rough one with all of V: there is none, evaluations are exact */
-    cbe_lens_view views[CBE_LENS_N_VIEWS];
-    const cbe_lens_view *view; /* in force */
+
+    /* Z_n - shift_n, shift_n = s_n lse_n (0 when capped), as storage says: see rows.c. */
+    float *z;      /* (rows, stride) as floats; NULL: not kept so */
+    uint16_t *z16; /* (rows, stride), divided by s_n, in half precision; NULL: not kept so */
     double *norm2, *inverse_s; /* (rows): |xc_n|^2, 1 / s_n */
     double *shift;             /* (rows): shift_n */
     float *z_low, *z_high;     /* (rows): smallest and largest stored logit */
     size_t *block_begin;       /* (rows + 1): blocks of rows that are made together */
-    bool layer_set;
+    /* The rough view has all V entries if there is no rough evaluation of this layer. */
+    cbe_lens_view views[CBE_LENS_N_VIEWS];
+} cbe_lens_layer;
 
-    /* The sample in force. */
-    size_t n_active, *active; /* rows, rising: of the process's own, those among */
-    /* so many, evenly spread over active_span rows of all from active_first on; */
-    size_t all_active, active_first, active_span;
-    size_t active_place; /* the first of ours is that one of them */
-    size_t n_parts;
-    /* Units of the active rows: unit i is unit_begin[i] .. unit_begin[i + 1] - 1 of `active`. None
-     * has rows of two groups. */
-    size_t n_units, *unit_begin; /* (rows + 1) */
+/** What evaluations go over: rows and entries of the vocabulary in force. */
+typedef struct {
+    /* Rows of all processes in force: all_active rows, evenly spread over span rows from row
+     * `first` on. */
+    size_t all_active, first, span;
+    size_t n_active, *active; /* (n_active): this process's rows in force, rising */
+    size_t place;             /* index of active[0] among the all_active rows */
+    /* (rows + 1): unit i is rows unit_begin[i] .. unit_begin[i + 1] - 1 of `active`, all of one group
+     * of sequences. */
+    size_t n_units, *unit_begin;
+    size_t n_parts;                /* parts that have units: rules.h */
+    const cbe_lens_view *view;     /* in force */
+    size_t vocab_begin, vocab_end; /* entries whose products with W~ this process makes */
+} cbe_lens_sample;
 
-    /* Scratch of threads. */
-    /* (n_threads, CBE_LENS_BLOCK, stride): rows not kept as float; NULL where they are */
-    float *row_work;
-    float *xc_work;  /* (n_threads, CBE_LENS_BLOCK, d) */
-    float *p_work;   /* (n_threads, CBE_LENS_BLOCK, CBE_LENS_P_COLUMNS) */
-    float *exp_work; /* (n_threads, cbe_lens_exp_rows, stride) */
+/** Buffers of the threads, one thread after the other. */
+typedef struct {
+    float *rows; /* (n_threads, CBE_LENS_BLOCK, stride): rows of Z; NULL if Z is kept as floats */
+    float *xc;   /* (n_threads, CBE_LENS_BLOCK, d) */
+    float *p;    /* (n_threads, CBE_LENS_BLOCK, CBE_LENS_P_COLUMNS): probabilities */
+    float *e;    /* (n_threads, cbe_lens_exp_rows, stride): exponentials */
+} cbe_lens_threads;
 
-    /* Scratch of an evaluation, sized for max_batch columns: a column is a direction with a
-     * constant. */
-    size_t *direction;                    /* (m): of each column */
-    double *constant;                     /* (m): a of c_n = D_n . v - a */
-    double *a, *ac, *mean_dot, *ac_norm2; /* (m, d), (m, d), (m), (m) */
-    float *ac32;                          /* (m, d) */
-    double *h_dot, *x_dot, *e_dot;        /* (m, N), (m, N), (m, rows): of rows in force */
-    /* (m, N), resample: h . v of the token that it is ablated with */
-    double *other_dot;
-    float *u;              /* (m, stride); part of `shared` where that is */
-    float *u_low, *u_high; /* (m): smallest and largest entry of u */
-    /* (CBE_LENS_PARTS, m, stride): of the unit in work, or a part's only one */
-    float *g;
-    /* (CBE_LENS_PARTS + 1, m, stride): of the units before; the last: of rows set aside */
-    double *g_sum;
-    /* (CBE_LENS_PARTS + 1, m): whether there is something in g; in g_sum */
-    bool *g_used, *g_summed;
-    float *g_total;              /* (m, stride) */
-    cbe_lens_shift *shifts;      /* (m, rows) */
-    cbe_lens_row *rows;          /* (m, rows) */
-    size_t *exact_pairs;         /* (m rows): column * n_active + active row */
-    float *exact_x, *exact_rows; /* (CBE_LENS_EXACT_ROWS, d), (.., 2 or 3, stride) */
-    double *exact_left;          /* (CBE_LENS_EXACT_ROWS, d) */
-    cbe_long_sum *exact_grad;    /* (m, d) */
-    double *coeff;               /* (4, m, active) */
-    double *block_sums;          /* (2 units or vocabulary blocks, m, d) */
-    cbe_long_sum *sums;          /* (3 m + 2 m d): what is added up over processes */
-    double *c_total, *lens_grad; /* (m), (d) */
+/** Rows set aside, which cancel too much for the stored logits. */
+typedef struct {
+    size_t *pairs;      /* (m rows): column * n_active + active row */
+    float *x;           /* (CBE_LENS_EXACT_ROWS, d): (xc - c ac) / s' */
+    float *rows;        /* (CBE_LENS_EXACT_ROWS, 2 or 3 with a cap, stride): logits, then results */
+    double *left;       /* (CBE_LENS_EXACT_ROWS, d): xc - c ac */
+    cbe_long_sum *grad; /* (m, d): the sum of the rows' terms in xc and ac */
+} cbe_lens_exact;
 
-    /* Scratch of optimal ablation. */
+/** Scratch of optimal ablation. */
+typedef struct {
     cbe_constant_track *tracks; /* (CBE_CONSTANT_TRACKS, m) */
-    double *column_energy, *column_slope, *column_range, *column_grad; /* (m), (m), (m), (m, d) */
-    size_t *pending; /* (m): directions whose constant is not settled */
-    double *sorted;  /* (all_rows) */
+    double *energy, *slope;     /* (m): of columns */
+    double *grad;               /* (m, d): of columns */
+    double *range;              /* (m): of each direction's coefficients */
+    size_t *pending;            /* (m): directions whose constant is not settled */
+    double *sorted;             /* (all_rows): coefficients of a direction */
+} cbe_lens_constants;
+
+/** Scratch of an evaluation, sized for m = max_batch columns: a column is a direction with a
+ * constant. */
+typedef struct {
+    /* What D_n is: the objective's ablation, or OPTIMAL (D_n = h_n, less a constant). */
+    cbe_ablation replacement;
+
+    /* Directions. */
+    double *a;             /* (m, d): v + A v */
+    double *ac, *ac_norm2; /* (m, d), (m): C a, its squared length */
+    float *ac32;           /* (m, d): ac in float */
+    double *mean_dot;      /* (m): mean . v */
+    double *h_dot, *x_dot; /* (m, N): h . v and x . ac of the tokens in force */
+    double *other_dot;     /* (m, N): h . v of the tokens ablated with; resample alone */
+    double *e_dot;         /* (m, rows): E . ac of the rows in force */
+    float *u;              /* (m, stride): W~ ac; in setup.shared if there is one */
+    float *u_low, *u_high; /* (m): smallest and largest entry of u */
+
+    /* Columns. */
+    size_t *direction;      /* (m): of each column */
+    double *constant;       /* (m): a of c_n = D_n . v - a */
+    cbe_lens_shift *shifts; /* (m, n_active) */
+    cbe_lens_row *rows;     /* (m, n_active) */
+
+    /* Gradient vectors over V: each part has one for each column. The last are of the rows set
+     * aside. */
+    float *g;       /* (CBE_LENS_PARTS, m, stride): of the unit in work, or a part's only unit */
+    double *g_sum;  /* (CBE_LENS_PARTS + 1, m, stride): of the units before */
+    bool *g_used;   /* (CBE_LENS_PARTS + 1, m): whether g holds something */
+    bool *g_summed; /* (CBE_LENS_PARTS + 1, m): whether g_sum holds something */
+    float *g_total; /* (m, stride): all parts together */
+
+    /* Sums. */
+    double *coeff;      /* (4, m, n_active): factors of rows */
+    double *block_sums; /* (2 units or vocabulary blocks, m, d) */
+    cbe_long_sum *sums; /* (3 m + 2 m d): what is added up over processes */
+    double *c_total;    /* (m): sum c_coeff */
+    double *lens_grad;  /* (d): a column's gradient in x, or a state of a row set aside */
+
+    cbe_lens_threads threads;
+    cbe_lens_exact exact;
+    cbe_lens_constants constants;
+} cbe_lens_work;
+
+/** A function of this folder takes the members that it needs, const if it only reads them, and the
+ * whole if it needs more than three. */
+typedef struct {
+    cbe_objective head;
+    cbe_lens_setup setup;
+    cbe_lens_layer layer;
+    cbe_lens_sample sample;
+    cbe_lens_work work;
 } cbe_lens_objective;
+
+/** What an evaluation of columns has to bring. */
+typedef enum {
+    CBE_LENS_ENERGIES,
+    CBE_LENS_SLOPES, /* energies, and factors of rows, from which slopes in the constant follow */
+    CBE_LENS_GRADIENTS
+} cbe_lens_want;
 
 /** 1 / ln 2: kernels take exponents of two. */
 static const double CBE_LOG2E = 1.4426950408889634074;
 static const double CBE_LN2 = 0.69314718055994530942;
 
-/** What gradient vectors over V are larger by, until they are added up in double: probabilities of
+/** Gradient vectors over V are larger by this until they are added up in double: probabilities of
  * 2^-140, which rows of SmolLM2 have, would be subnormal floats, for which some CPUs take 100 times
  * as long. */
 static const double CBE_LENS_G_SCALE = 0x1p40;
 
-/** The factor nearest to x that a kernel, which takes x log2(e) in float, applies exactly: formulas
- * that use it have no error of first order from the rounding. */
+/** The factor nearest to x that a kernel applies exactly, since it takes x log2(e) in float:
+ * formulas that use it have no error of first order from the rounding. */
 static inline double cbe_lens_round(double x)
 {
     return (double)(float)(x * CBE_LOG2E) * CBE_LN2;
 }
 
 /** Hidden state of the token that a token is ablated with. */
-static inline const float *cbe_lens_other(const cbe_lens_objective *o, size_t token)
+static inline const float *cbe_lens_other(const cbe_lens_setup *setup, const cbe_lens_layer *layer,
+                                          size_t token)
 {
-    return o->other ? o->other + token * o->hidden_size
-                    : o->hidden + (size_t)o->derangement[token] * o->hidden_size;
+    return layer->other ? layer->other + token * setup->hidden_size
+                        : layer->hidden + (size_t)setup->derangement[token] * setup->hidden_size;
 }
 
-/** out = A v, both (d); with a translator alone. */
-static inline void cbe_lens_translate_vector(const cbe_lens_objective *o, const double *v,
+/** out = A v, both (d). There must be a translator. */
+static inline void cbe_lens_translate_vector(const cbe_lens_setup *setup,
+                                             const cbe_lens_layer *layer, const double *v,
                                              double *out)
 {
-    const size_t d = o->hidden_size;
+    const size_t d = setup->hidden_size;
     for (size_t row = 0; row < d; row++) {
-        const float *weight = o->translator.weight + row * d;
-        o->kernels->rows_dot_f64(1, d, &weight, 1, v, &out[row], 1);
+        const float *weight = layer->translator.weight + row * d;
+        setup->kernels->rows_dot_f64(1, d, &weight, 1, v, &out[row], 1);
     }
 }
 
-/** Rows of exponentials that a thread keeps: those of a group, with a soft cap as many of clean
- * probabilities too. */
-static inline size_t cbe_lens_exp_rows(const cbe_lens_objective *o)
+/** Rows of exponentials that a thread keeps: a group's, and with a soft cap as many of clean
+ * probabilities. */
+static inline size_t cbe_lens_exp_rows(const cbe_lens_setup *setup)
 {
-    return o->capped ? 2 * CBE_ROW_GROUP : CBE_EXP_ROWS;
+    return setup->capped ? 2 * CBE_ROW_GROUP : CBE_EXP_ROWS;
 }
 
-/** Views that the layer has: the exact one alone, or the rough one too. */
-static inline int cbe_lens_n_views(const cbe_lens_objective *o)
+/** Number of views of the layer: the exact one, and if it can be rough that one too. */
+static inline int cbe_lens_n_views(const cbe_lens_setup *setup, const cbe_lens_layer *layer)
 {
-    return o->views[CBE_LENS_ROUGH].vocab < o->vocab_size ? CBE_LENS_N_VIEWS : CBE_LENS_EXACT + 1;
+    return layer->views[CBE_LENS_ROUGH].vocab < setup->vocab_size ? CBE_LENS_N_VIEWS
+                                                                  : CBE_LENS_EXACT + 1;
 }
-
-/* objective.c */
-
-/** Divides n rows, numbers in `rows` or NULL: 0 .. n - 1, into pieces of at most `most`, none with
- * rows of two groups of sequences (core/groups.h): piece i is begin[i] .. begin[i + 1] - 1.
- * @param all    rows of all processes: sequences with `least` or more of them, on average, are
- * groups by themselves
- * @param begin  [out] (n + 1 at most)
- * @return how many pieces */
-size_t cbe_lens_divide(const cbe_lens_objective *o, size_t n, const size_t *rows, size_t all,
-                       size_t least, size_t most, size_t *begin);
-
-/* vocabulary.c */
-
-/** Whether a layer can have an order of its own: of kl, and where the vocabulary is large enough
- * for that to be worth while. */
-bool cbe_lens_may_be_rough(const cbe_lens_objective *o);
-/** Makes w and offset, in the decoder's order. */
-void cbe_lens_order_as_decoder(cbe_lens_objective *o);
-/** Finds the order for the states that are set, and how many are likely, and makes w and offset
- * anew. */
-void cbe_lens_order_vocabulary(cbe_lens_objective *o);
-/** Puts a view in force. @return whether it is that of the likely entries */
-bool cbe_lens_set_rough(cbe_objective *self, bool rough);
-
-/* rows.c */
-
-/** Makes rows of Z anew: n of them, at most CBE_LENS_BLOCK, into out (n, stride), less their shifts
- * when these are known. For a thread of a parallel region. */
-void cbe_lens_make_rows(const cbe_lens_objective *o, size_t thread, size_t n, const size_t *rows,
-                        bool shifted, float *out);
-/** Puts a row away (z (V), shifted), and brings back into z what will be read from there. */
-void cbe_lens_keep_row(cbe_lens_objective *o, size_t row, float *z);
-/** Rows that cbe_lens_get_rows may be asked for at once. */
-size_t cbe_lens_rows_at_once(const cbe_lens_objective *o);
-/** Stored rows, wherever they are: pointers good until the thread's next call. */
-void cbe_lens_get_rows(const cbe_lens_objective *o, size_t thread, size_t n, const size_t *rows,
-                       const float **out);
-
-/* eval.c, the cbe_objective's own calls. */
-cbe_status cbe_lens_eval(cbe_objective *self, size_t m, const double *v, double *energy,
-                         double *grad, double *per_token, cbe_error *err);
-cbe_status cbe_lens_eval_constant(cbe_objective *self, size_t m, const double *v,
-                                  const double *constant, double *energy, double *slope,
-                                  double *grad, double *per_token, cbe_error *err);
-
-/** What a pass over the rows has to bring. */
-typedef enum {
-    CBE_LENS_ENERGIES,
-    CBE_LENS_SLOPES, /* and factors of rows, from which the slope in the constant follows */
-    CBE_LENS_GRADIENTS
-} cbe_lens_want;
-
-/** Products of m directions with vocabulary and tokens; evaluations of columns with these
- * directions may follow. */
-void cbe_lens_set_directions(cbe_lens_objective *o, size_t m, const double *v);
-/** Evaluates columns 0 .. m - 1, whose o->direction and o->constant are filled in.
- * @param slope d energy / d constant (m), NULL unless slopes or gradients are wanted; grad (m, d)
- * NULL unless gradients are */
-void cbe_lens_eval_columns(cbe_lens_objective *o, size_t m, const double *v, cbe_lens_want want,
-                           double *energy, double *slope, double *grad, double *per_token);
-
-/* pass.c: columns 0 .. m - 1, once o->shifts are known. */
-
-/** Fills o->rows of the rows that are not set aside, and where gradients are wanted o->g and
- * o->g_sum. */
-void cbe_lens_pass(cbe_lens_objective *o, size_t m, cbe_lens_want want);
-/** The same for o->exact_pairs, n_pairs of them; o->exact_grad += their terms in xc and ac. @param
- * v_m directions (.., d) */
-void cbe_lens_exact_pass(cbe_lens_objective *o, size_t m, const double *v_m, size_t n_pairs,
-                         cbe_lens_want want);
-
-/* gradient.c */
-
-/** Sums over the rows of all processes. */
-typedef struct {
-    cbe_long_sum *energy, *c;    /* (m): of energies and c_coeff */
-    cbe_long_sum *ac;            /* (m): of ac_coeff */
-    cbe_long_sum *lens, *hidden; /* (m, d): sum w E - W~' G + sum xc_coeff x, and sum c_coeff h */
-    size_t count;                /* all together, one behind the other in o->sums */
-} cbe_lens_totals;
-
-/** Adds the process's share to t->lens and t->hidden. @param exact whether rows were set aside */
-void cbe_lens_add_gradients(cbe_lens_objective *o, size_t m, bool exact, const cbe_lens_totals *t);
-/** grad (m, d): sums of the rows' gradients, once t is that of all processes. */
-void cbe_lens_finish_gradient(cbe_lens_objective *o, size_t m, const cbe_lens_totals *t,
-                              double *grad);
-
-/* optimal.c */
-cbe_status cbe_lens_eval_optimal(cbe_objective *self, size_t m, const double *v, double *energy,
-                                 double *constant, double *grad, double *per_token, cbe_error *err);
-/* objective.c */
-void cbe_lens_set_sample(cbe_objective *self, size_t n);
-/** Takes count rows, evenly spread over span of them from first on, of all processes. */
-void cbe_lens_activate(cbe_lens_objective *o, size_t first, size_t span, size_t count);
 
 #endif

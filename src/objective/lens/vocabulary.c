@@ -3,57 +3,61 @@
  *
  * A lens gives nearly all probability to few entries: of SmolLM2's 49,152 four thousand have 99% of
  * it or more in every layer but the last ones. Rough evaluations, between which a search only
- * compares directions, leave the others out, as if the model did not know them: then products with
- * W~ and passes over Z take a tenth of the time. W~'s rows, and so the columns of Z, are ordered so
- * that those entries lie together (docs/search.md).
+ * compares directions, leave unlikely entries out, as if the model did not know them: then products
+ * with W~ and passes over Z take a tenth of the time. W~'s rows, and so the columns of Z, are
+ * ordered so that likely entries lie together (docs/search.md).
  *
  * The order must not depend on how tokens are divided over processes, nor on threads: probabilities
  * are summed up as whole multiples of 2^-40, exactly.
  */
+#include "objective/lens/vocabulary.h"
+
 #include <math.h>
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "objective/lens/state.h"
 #include "core/clones.h"
-#include "core/memory.h"
 #include "core/sizes.h"
+#include "objective/lens/rows.h"
+#include "objective/lens/sample.h"
 
 enum { LEAST_LIKELY = CBE_LENS_LEAST_VOCABULARY / CBE_LENS_LIKELY_SHARE };
-/* Probability of those taken, on average over tokens. */
+/* Probability of the likely entries together, on average over tokens. */
 static const double LIKELY = 0.99;
 static const double UNIT = 0x1p40, ROUND = 0x1p52;
 
-bool cbe_lens_may_be_rough(const cbe_lens_objective *o)
+bool cbe_lens_may_be_rough(const cbe_lens_setup *setup)
 {
-    return o->kind == CBE_LOSS_KL && o->vocab_size >= CBE_LENS_LEAST_VOCABULARY;
+    return setup->kind == CBE_LOSS_KL && setup->vocab_size >= CBE_LENS_LEAST_VOCABULARY;
 }
 
 /* W~ and the offset W beta + bias, in order. */
-static void fold_decoder(cbe_lens_objective *o)
+static void fold_decoder(const cbe_lens_setup *setup, cbe_lens_layer *layer)
 {
-    const cbe_decoder *decoder = o->decoder;
-    const size_t d = o->hidden_size;
-#pragma omp parallel for schedule(static) num_threads(o->n_threads)
-    for (size_t t = 0; t < o->vocab_size; t++) {
-        const size_t entry = o->order ? o->order[t] : t;
+    const cbe_decoder *decoder = setup->decoder;
+    const size_t d = setup->hidden_size;
+#pragma omp parallel for schedule(static) num_threads(setup->n_threads)
+    for (size_t t = 0; t < setup->vocab_size; t++) {
+        const size_t entry = layer->order ? layer->order[t] : t;
         const float *row = decoder->unembedding + entry * d;
         double dot = decoder->bias ? (double)decoder->bias[entry] : 0;
         for (size_t k = 0; k < d; k++) {
-            o->w[t * d + k] = row[k] * decoder->gamma[k];
+            layer->w[t * d + k] = row[k] * decoder->gamma[k];
             if (decoder->beta) dot += (double)row[k] * (double)decoder->beta[k];
         }
-        if (o->offset) o->offset[t] = (float)(o->capped ? dot : dot * CBE_LOG2E);
+        if (layer->offset) layer->offset[t] = (float)(setup->capped ? dot : dot * CBE_LOG2E);
     }
 }
 
 /* cap(z / s + offset), as logits of base 2. */
-static void cap_logits(const cbe_lens_objective *o, double inverse_s, float *z)
+static void cap_logits(const cbe_lens_setup *setup, const cbe_lens_layer *layer, double inverse_s,
+                       float *z)
 {
-    const float cap = o->decoder->logit_softcap, scale = (float)(inverse_s / (double)cap);
-    for (size_t t = 0; t < o->vocab_size; t++)
-        z[t] = cap * (float)CBE_LOG2E * tanhf(scale * z[t] + (o->offset ? o->offset[t] / cap : 0));
+    const float cap = setup->decoder->logit_softcap, scale = (float)(inverse_s / (double)cap);
+    for (size_t t = 0; t < setup->vocab_size; t++)
+        z[t] = cap * (float)CBE_LOG2E *
+               tanhf(scale * z[t] + (layer->offset ? layer->offset[t] / cap : 0));
 }
 
 /* sum += p, as a whole multiple of 1 / UNIT: adding ROUND and taking it away leaves the nearest
@@ -64,13 +68,14 @@ CBE_CLONES static void add_probabilities(size_t n, const float *e, double scale,
 }
 
 /* One row's probabilities. z is overwritten where logits are capped. */
-static void add_row(const cbe_lens_objective *o, size_t row, float *z, float *e, double *sum)
+static void add_row(const cbe_lens_setup *setup, const cbe_lens_layer *layer, size_t row, float *z,
+                    float *e, double *sum)
 {
-    const cbe_kernels *k = o->kernels;
-    const size_t v = o->vocab_size;
-    const float a = o->capped ? 1 : (float)(o->inverse_s[row] * CBE_LOG2E);
-    const float *offset = o->capped ? NULL : o->offset;
-    if (o->capped) cap_logits(o, o->inverse_s[row], z);
+    const cbe_kernels *k = setup->kernels;
+    const size_t v = setup->vocab_size;
+    const float a = setup->capped ? 1 : (float)(layer->inverse_s[row] * CBE_LOG2E);
+    const float *offset = setup->capped ? NULL : layer->offset;
+    if (setup->capped) cap_logits(setup, layer, layer->inverse_s[row], z);
     const float top = k->row_max(v, z, z, offset, a, 0);
     const cbe_row_sums sums = k->row_exp(v, z, z, offset, a, 0, -top, false, e);
     if (isfinite(sums.e)) add_probabilities(v, e, UNIT / sums.e, sum);
@@ -81,34 +86,38 @@ static void add_row(const cbe_lens_objective *o, size_t row, float *z, float *e,
  * tokens are divided. */
 static void sum_probabilities(cbe_lens_objective *o)
 {
-    const size_t stride = o->stride, searched = o->all_rows - o->all_held_out;
-    const size_t before[] = {o->active_first, o->active_span, o->all_active};
-    double *total = o->g_sum;
-    cbe_lens_activate(o, 0, searched, cbe_min_size(CBE_LENS_RANKED_ROWS, searched));
+    const size_t stride = o->setup.stride, searched = o->setup.all_rows - o->setup.all_held_out;
+    const size_t before[] = {o->sample.first, o->sample.span, o->sample.all_active};
+    double *total = o->work.g_sum;
+    cbe_lens_activate(&o->setup, &o->sample, 0, searched,
+                      cbe_min_size(CBE_LENS_RANKED_ROWS, searched));
     memset(total, 0, CBE_LENS_PARTS * stride * sizeof *total);
-#pragma omp parallel for schedule(dynamic) num_threads(o->n_threads)
-    for (size_t part = 0; part < o->n_parts; part++) {
+#pragma omp parallel for schedule(dynamic) num_threads(o->setup.n_threads)
+    for (size_t part = 0; part < o->sample.n_parts; part++) {
         const size_t thread = (size_t)omp_get_thread_num();
-        for (size_t unit = o->n_units * part / o->n_parts;
-             unit < o->n_units * (part + 1) / o->n_parts; unit++)
-            for (size_t first = o->unit_begin[unit]; first < o->unit_begin[unit + 1];
+        for (size_t unit = o->sample.n_units * part / o->sample.n_parts;
+             unit < o->sample.n_units * (part + 1) / o->sample.n_parts; unit++)
+            for (size_t first = o->sample.unit_begin[unit]; first < o->sample.unit_begin[unit + 1];
                  first += CBE_LENS_BLOCK) {
-                const size_t n = cbe_min_size(CBE_LENS_BLOCK, o->unit_begin[unit + 1] - first);
-                float *z = o->storage == CBE_LOGITS_FLOAT32
-                               ? o->z + first * stride
-                               : o->row_work + thread * CBE_LENS_BLOCK * stride;
-                cbe_lens_make_rows(o, thread, n, o->active + first, false, z);
+                const size_t n =
+                    cbe_min_size(CBE_LENS_BLOCK, o->sample.unit_begin[unit + 1] - first);
+                float *z = o->setup.storage == CBE_LOGITS_FLOAT32
+                               ? o->layer.z + first * stride
+                               : o->work.threads.rows + thread * CBE_LENS_BLOCK * stride;
+                cbe_lens_make_rows(&o->setup, &o->layer, &o->work.threads, thread, n,
+                                   o->sample.active + first, false, z);
                 for (size_t i = 0; i < n; i++)
-                    add_row(o, o->active[first + i], z + i * stride,
-                            o->exp_work + thread * cbe_lens_exp_rows(o) * stride,
+                    add_row(&o->setup, &o->layer, o->sample.active[first + i], z + i * stride,
+                            o->work.threads.e + thread * cbe_lens_exp_rows(&o->setup) * stride,
                             total + part * stride);
             }
     }
-#pragma omp parallel for schedule(static) num_threads(o->n_threads)
-    for (size_t t = 0; t < o->vocab_size; t++)
-        for (size_t part = 1; part < o->n_parts; part++) total[t] += total[part * stride + t];
-    cbe_processes_sum(o->processes, o->vocab_size, total);
-    cbe_lens_activate(o, before[0], before[1], before[2]);
+#pragma omp parallel for schedule(static) num_threads(o->setup.n_threads)
+    for (size_t t = 0; t < o->setup.vocab_size; t++)
+        for (size_t part = 1; part < o->sample.n_parts; part++)
+            total[t] += total[part * stride + t];
+    cbe_processes_sum(o->setup.processes, o->setup.vocab_size, total);
+    cbe_lens_activate(&o->setup, &o->sample, before[0], before[1], before[2]);
 }
 
 static int by_probability(const void *a, const void *b)
@@ -125,53 +134,41 @@ static int by_entry(const void *a, const void *b)
 }
 
 /* How many of the ranks are likely; the vocabulary's size where that is no small part of it. */
-static size_t count_likely(const cbe_lens_objective *o)
+static size_t count_likely(const cbe_lens_setup *setup, const cbe_lens_layer *layer)
 {
     const double all =
-        (double)cbe_min_size(CBE_LENS_RANKED_ROWS, o->all_rows - o->all_held_out) * UNIT;
+        (double)cbe_min_size(CBE_LENS_RANKED_ROWS, setup->all_rows - setup->all_held_out) * UNIT;
     double sum = 0;
     size_t n = 0;
-    for (size_t likely = LEAST_LIKELY; likely <= o->vocab_size / CBE_LENS_LIKELY_SHARE;
+    for (size_t likely = LEAST_LIKELY; likely <= setup->vocab_size / CBE_LENS_LIKELY_SHARE;
          likely *= 2) {
-        while (n < likely) sum += o->ranks[n++].probability;
+        while (n < likely) sum += layer->ranks[n++].probability;
         if (sum >= LIKELY * all) return likely;
     }
-    return o->vocab_size;
+    return setup->vocab_size;
 }
 
-void cbe_lens_order_as_decoder(cbe_lens_objective *o)
+void cbe_lens_order_as_decoder(const cbe_lens_setup *setup, cbe_lens_layer *layer)
 {
-    for (size_t t = 0; o->order && t < o->vocab_size; t++) o->order[t] = t;
-    fold_decoder(o);
+    for (size_t t = 0; layer->order && t < setup->vocab_size; t++) layer->order[t] = t;
+    fold_decoder(setup, layer);
 }
 
 void cbe_lens_order_vocabulary(cbe_lens_objective *o)
 {
-    const size_t v = o->vocab_size;
-    size_t *likely = &o->views[CBE_LENS_ROUGH].vocab;
-    if (!o->ranks) return;
-    if (*likely < v) cbe_lens_order_as_decoder(o); /* BLAS may round a column by its place */
+    const size_t v = o->setup.vocab_size;
+    size_t *likely = &o->layer.views[CBE_LENS_ROUGH].vocab;
+    if (!o->layer.ranks) return;
+    if (*likely < v)
+        cbe_lens_order_as_decoder(&o->setup, &o->layer); /* BLAS may round a column by its place */
     sum_probabilities(o);
-    for (size_t t = 0; t < v; t++) o->ranks[t] = (cbe_lens_rank){o->g_sum[t], t};
-    qsort(o->ranks, v, sizeof *o->ranks, by_probability);
-    *likely = count_likely(o);
+    for (size_t t = 0; t < v; t++) o->layer.ranks[t] = (cbe_lens_rank){o->work.g_sum[t], t};
+    qsort(o->layer.ranks, v, sizeof *o->layer.ranks, by_probability);
+    *likely = count_likely(&o->setup, &o->layer);
     if (*likely == v) return;
     /* In the decoder's order among themselves: what lies side by side there stays so. */
-    qsort(o->ranks, *likely, sizeof *o->ranks, by_entry);
-    qsort(o->ranks + *likely, v - *likely, sizeof *o->ranks, by_entry);
-    for (size_t t = 0; t < v; t++) o->order[t] = o->ranks[t].entry;
-    fold_decoder(o);
-}
-
-bool cbe_lens_set_rough(cbe_objective *self, bool rough)
-{
-    cbe_lens_objective *o = (cbe_lens_objective *)self;
-    const size_t size = cbe_processes_size(o->processes), rank = cbe_processes_rank(o->processes);
-    o->view =
-        &o->views[rough && cbe_lens_n_views(o) > CBE_LENS_ROUGH ? CBE_LENS_ROUGH : CBE_LENS_EXACT];
-    const size_t v = o->view->vocab, blocks = (v + CBE_LENS_VOCAB_BLOCK - 1) / CBE_LENS_VOCAB_BLOCK;
-    o->vocab_begin = o->shared ? blocks * rank / size * CBE_LENS_VOCAB_BLOCK : 0;
-    o->vocab_end =
-        o->shared ? cbe_min_size(blocks * (rank + 1) / size * CBE_LENS_VOCAB_BLOCK, v) : v;
-    return v < o->vocab_size;
+    qsort(o->layer.ranks, *likely, sizeof *o->layer.ranks, by_entry);
+    qsort(o->layer.ranks + *likely, v - *likely, sizeof *o->layer.ranks, by_entry);
+    for (size_t t = 0; t < v; t++) o->layer.order[t] = o->layer.ranks[t].entry;
+    fold_decoder(&o->setup, &o->layer);
 }

@@ -1,201 +1,22 @@
-/*
- * eval.c - energies and gradients of a batch of directions in the whole model.
- *
- * Each column's sequences, ablated, run behind the layer in batches of plan.n_sequences pairs:
- * blocks, output and loss, and back. With G_n = d energy / d h'_n,
- *
- *   d energy / d v = -sum (c_n G_n + (G_n . v) D_n) / rows
- *   d energy / d a = sum (G_n . v) / rows
- *
- * Sums are taken in double for each pair by itself, then over pairs in their order: bits do not
- * depend on the number of threads. Names: state.h.
- */
-#include <math.h>
-#include <omp.h>
-#include <string.h>
+/* eval.c - see eval.h. */
+#include "objective/model/eval.h"
 
-#include "objective/model/state.h"
 #include "core/fail.h"
-#include "core/sizes.h"
-#include "processes/long_sums.h"
-
-double cbe_model_dot(size_t d, const float *h, const double *v)
-{
-    double sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (size_t k = 0; k < d; k++) sum += (double)h[k] * v[k];
-    return sum;
-}
-
-const float *cbe_model_token(const cbe_model_objective *o, size_t n)
-{
-    const size_t b = n / o->tokens_each, s = o->skip + n % o->tokens_each;
-    return o->hidden + (b * o->context_length + s) * o->hidden_size;
-}
-
-const float *cbe_model_other(const cbe_model_objective *o, size_t n)
-{
-    return o->other ? o->other + n * o->hidden_size : cbe_model_token(o, (size_t)o->derangement[n]);
-}
-
-void cbe_model_set_directions(cbe_model_objective *o, size_t m, const double *v)
-{
-    const size_t d = o->hidden_size;
-    for (size_t j = 0; j < m; j++) {
-        o->mean_dot[j] = 0;
-        for (size_t k = 0; k < d; k++) o->mean_dot[j] += o->mean[k] * v[j * d + k];
-    }
-}
-
-/* c_n of token n in a column. */
-static double coefficient(const cbe_model_objective *o, size_t n, size_t column, const double *v)
-{
-    const size_t d = o->hidden_size;
-    double c = cbe_model_dot(d, cbe_model_token(o, n), v) - o->constant[column];
-    if (o->replacement == CBE_ABLATE_MEAN) c -= o->mean_dot[o->direction[column]];
-    if (o->replacement == CBE_ABLATE_RESAMPLE) c -= cbe_model_dot(d, cbe_model_other(o, n), v);
-    return c;
-}
-
-/* The ablated sequences of pairs first .. first + n - 1, into the suffix; returns the number of
- * items. */
-static size_t ablate_pairs(cbe_model_objective *o, const double *v, size_t first, size_t n)
-{
-    const size_t d = o->hidden_size, length = o->context_length, each = o->tokens_each;
-    float *to = cbe_suffix_hidden(o->suffix);
-#pragma omp parallel for schedule(dynamic)
-    for (size_t p = 0; p < n; p++) {
-        const size_t column = (first + p) / o->n_active, b = o->active[(first + p) % o->n_active];
-        const double *direction = v + o->direction[column] * d;
-        float *rows = to + p * length * d;
-        memcpy(rows, o->hidden + b * length * d, length * d * sizeof *rows);
-        for (size_t i = 0; i < each; i++) {
-            const double c = coefficient(o, b * each + i, column, direction);
-            float *row = rows + (o->skip + i) * d;
-            o->coeff[p * each + i] = c;
-            for (size_t k = 0; k < d; k++) row[k] = (float)((double)row[k] - c * direction[k]);
-        }
-    }
-    size_t n_items = 0;
-    for (size_t p = 0; p < n; p++) {
-        const size_t b = o->active[(first + p) % o->n_active];
-        for (size_t row = o->first_row[b]; row < o->first_row[b + 1]; row++)
-            o->items[n_items++] =
-                (cbe_divergence_item){row, p * length + o->skip + o->row_token[row] % each};
-    }
-    return n_items;
-}
-
-/* What the pair at place p of its batch adds to the gradient of its column. */
-static void pair_gradient(cbe_model_objective *o, const double *v, size_t first, size_t p)
-{
-    const size_t d = o->hidden_size, each = o->tokens_each;
-    const size_t column = (first + p) / o->n_active, b = o->active[(first + p) % o->n_active];
-    const double *direction = v + o->direction[column] * d;
-    const float *grads = cbe_suffix_grad(o->suffix) + (p * o->context_length + o->skip) * d;
-    double *out = o->pair_grad + p * d, total = 0;
-    memset(out, 0, d * sizeof *out);
-    for (size_t i = 0; i < each; i++) {
-        const size_t n = b * each + i;
-        const float *g = grads + i * d, *h = cbe_model_token(o, n);
-        const double along = cbe_model_dot(d, g, direction), c = o->coeff[p * each + i];
-        total += along;
-        for (size_t k = 0; k < d; k++) out[k] -= c * (double)g[k] + along * (double)h[k];
-        if (o->replacement != CBE_ABLATE_RESAMPLE) continue;
-        const float *other = cbe_model_other(o, n);
-        for (size_t k = 0; k < d; k++) out[k] += along * (double)other[k];
-    }
-    for (size_t k = 0; k < d && o->replacement == CBE_ABLATE_MEAN; k++)
-        out[k] += total * o->mean[k];
-    o->pair_slope[p] = total;
-}
-
-/* Sums of m columns in o->sums: energies (m), slopes (m), gradients (m, d). */
-typedef struct {
-    cbe_long_sum *energy, *slope, *grad;
-} column_sums;
-
-/* Gradients of the pairs in the suffix, from those of their hidden_states.L. */
-static cbe_status batch_gradients(cbe_model_objective *o, const double *v, size_t first, size_t n,
-                                  const column_sums *sums, cbe_error *err)
-{
-    const size_t d = o->hidden_size;
-    const cbe_status st = cbe_suffix_backward(o->suffix, err);
-    if (st != CBE_OK) return st;
-#pragma omp parallel for schedule(dynamic)
-    for (size_t p = 0; p < n; p++) pair_gradient(o, v, first, p);
-    for (size_t p = 0; p < n; p++) {
-        const size_t column = (first + p) / o->n_active;
-        cbe_long_add(&sums->slope[column], o->pair_slope[p]);
-        for (size_t k = 0; k < d; k++)
-            cbe_long_add(&sums->grad[column * d + k], o->pair_grad[p * d + k]);
-    }
-    return CBE_OK;
-}
-
-/* Pairs first .. first + n - 1: what they add to their columns. */
-static cbe_status run_batch(cbe_model_objective *o, const double *v, cbe_model_want want,
-                            size_t first, size_t n, const column_sums *sums, double *per_token,
-                            size_t *row, cbe_error *err)
-{
-    const bool want_grad = want == CBE_MODEL_GRADIENTS;
-    const size_t n_items = ablate_pairs(o, v, first, n), rows = n * o->context_length;
-    cbe_status st = cbe_suffix_forward(o->suffix, o->first, n, want_grad, err);
-    if (st != CBE_OK) return st;
-    float *grads = want_grad ? cbe_suffix_grad(o->suffix) : NULL;
-    if (want_grad) memset(grads, 0, rows * o->hidden_size * sizeof *grads);
-    cbe_divergence_eval(o->divergence, n_items, o->items, cbe_suffix_hidden(o->suffix),
-                        o->row_energy, grads);
-    if (o->bf16 && (st = cbe_bf16_check(o->bf16, err)) != CBE_OK) return st;
-    for (size_t p = 0, i = 0; p < n; p++) {
-        const size_t b = o->active[(first + p) % o->n_active], column = (first + p) / o->n_active;
-        double energy = 0;
-        for (size_t r = o->first_row[b]; r < o->first_row[b + 1]; r++, i++) {
-            energy += o->row_energy[i];
-            if (per_token) per_token[*row] = o->row_energy[i];
-            (*row)++;
-        }
-        cbe_long_add(&sums->energy[column], energy);
-    }
-    return want_grad ? batch_gradients(o, v, first, n, sums, err) : CBE_OK;
-}
-
-cbe_status cbe_model_eval_columns(cbe_model_objective *o, size_t m, const double *v,
-                                  cbe_model_want want, double *energy, double *slope, double *grad,
-                                  double *per_token, cbe_error *err)
-{
-    const size_t d = o->hidden_size, pairs = m * o->n_active,
-                 count = want == CBE_MODEL_GRADIENTS ? m * (d + 2) : m;
-    const column_sums sums = {o->sums, o->sums + m, o->sums + 2 * m};
-    const double rows = o->all_rows;
-    cbe_status st = CBE_OK;
-    memset(o->sums, 0, count * sizeof *o->sums);
-    size_t row = 0; /* per_token is in the order of the pairs */
-    for (size_t first = 0; first < pairs && st == CBE_OK; first += o->plan.n_sequences)
-        st = run_batch(o, v, want, first, cbe_min_size(o->plan.n_sequences, pairs - first), &sums,
-                       per_token, &row, err);
-    if ((st = cbe_processes_agree(o->processes, st, err)) != CBE_OK) return st;
-    cbe_processes_add_up(o->processes, count, o->sums);
-    for (size_t j = 0; j < m; j++) {
-        energy[j] = cbe_long_value(&sums.energy[j]) / rows;
-        if (slope) slope[j] = cbe_long_value(&sums.slope[j]) / rows;
-        for (size_t k = 0; k < d && grad; k++)
-            grad[j * d + k] = cbe_long_value(&sums.grad[j * d + k]) / rows;
-    }
-    return st;
-}
+#include "objective/model/columns.h"
+#include "objective/model/optimal.h"
 
 static cbe_status eval(cbe_model_objective *o, cbe_ablation replacement, size_t m, const double *v,
                        const double *constant, double *energy, double *slope, double *grad,
                        double *per_token, cbe_error *err)
 {
-    if (!o->hidden) return cbe_fail(err, CBE_ERR_ARG, -1, "the model objective has no layer set");
-    o->replacement = replacement;
+    if (!o->layer.hidden)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "the model objective has no layer set");
+    o->work.replacement = replacement;
     for (size_t j = 0; j < m; j++) {
-        o->direction[j] = j;
-        o->constant[j] = constant ? constant[j] : 0;
+        o->work.direction[j] = j;
+        o->work.constant[j] = constant ? constant[j] : 0;
     }
-    cbe_model_set_directions(o, m, v);
+    cbe_model_set_directions(&o->setup, &o->layer, &o->work, m, v);
     return cbe_model_eval_columns(o, m, v, slope || grad ? CBE_MODEL_GRADIENTS : CBE_MODEL_ENERGIES,
                                   energy, slope, grad, per_token, err);
 }
@@ -204,9 +25,9 @@ cbe_status cbe_model_eval(cbe_objective *self, size_t m, const double *v, double
                           double *grad, double *per_token, cbe_error *err)
 {
     cbe_model_objective *o = (cbe_model_objective *)self;
-    if (o->ablation == CBE_ABLATE_OPTIMAL)
+    if (o->setup.ablation == CBE_ABLATE_OPTIMAL)
         return cbe_model_eval_optimal(self, m, v, energy, NULL, grad, per_token, err);
-    return eval(o, o->ablation, m, v, NULL, energy, NULL, grad, per_token, err);
+    return eval(o, o->setup.ablation, m, v, NULL, energy, NULL, grad, per_token, err);
 }
 
 cbe_status cbe_model_eval_constant(cbe_objective *self, size_t m, const double *v,

@@ -1,40 +1,44 @@
 /*
  * objective.h - the energy of ablating directions in the whole model.
  *
- * The component is taken out of a layer's hidden states, h'_n = h_n - c_n v for all tokens but
- * those of skipped positions, the blocks behind it and the decoder run on, and the output is
- * compared with that of the clean model. The gradient comes back through the same blocks. One
- * evaluation costs the products of these blocks for each token, twice with gradient, and of the
- * unembedding likewise (with a final soft cap twice that). Source: Belrose et al. 2023,
+ * The component is taken out of a layer's hidden states, h'_n = h_n - c_n v for all tokens outside
+ * skipped positions. The blocks behind the layer and the decoder run on, and the output is compared
+ * with the clean model's. The gradient comes back through the same blocks. One evaluation costs the
+ * products of the blocks and of the unembedding for each token. With gradient it costs twice as
+ * much, and a final soft cap doubles the unembedding's share. Source: Belrose et al. 2023,
  * arXiv:2303.08112, section 4; docs/maths.md, the whole model.
  */
 #ifndef CBE_OBJECTIVE_MODEL_OBJECTIVE_H
 #define CBE_OBJECTIVE_MODEL_OBJECTIVE_H
 
+#include "math/loss.h"
 #include "model/model.h"
+#include "objective/ablation.h"
+#include "objective/model/precision.h"
 #include "objective/objective.h"
+#include "processes/processes.h"
 
-/** Tokens are those of n_sequences of context_length less the first skip_positions of each: n = b
- * (S - skip) + s - skip. Skipped ones stay in the context as they are. */
+/** Each of n_sequences has context_length positions S; its tokens are the positions behind the first
+ * skip_positions: n = b (S - skip) + s - skip. Skipped positions stay in the context as they are.
+ * Sequences can be divided over processes, which then all make the same calls of the objective:
+ * n_sequences, labels and hidden states are those of the process's own sequences. */
 typedef struct {
     size_t n_sequences, context_length, skip_positions;
     size_t first_block; /* the least `first` of the layers that will be set */
     cbe_ablation ablation;
     cbe_loss kind;
-    const int64_t *derangement; /* (N), as in cbe_lens_options. Copied */
-    const int64_t *labels;      /* (N), the next token or -1; ce only. Copied */
-    const bool *held_out;       /* (N), whole sequences; NULL: none. Copied */
-    size_t max_batch;           /* directions in one evaluation; 0: 8 */
-    /* bytes that the objective may take; 0: no limit. Decides how many sequences run at once, and
-     * whether blocks are run anew on the way back */
+    /* (N of all processes): a permutation without fixed points; resample only. Copied */
+    const int64_t *derangement;
+    const int64_t *labels; /* (N), the next token or -1; ce only. Copied */
+    const bool *held_out;  /* (N of all processes), whole sequences; NULL: none. Copied */
+    size_t max_batch;      /* directions in one evaluation; 0: 8 */
+    /* Bytes that the objective may take; 0: no limit. Decides how many sequences run at once, and
+     * whether blocks are run anew on the way back. */
     size_t memory;
-    /* of all products but attention's; the clean output is taken from it with those of all
-     * tokens */
+    /* Of all products but attention's. The clean output is made as in evaluations of all tokens. */
     cbe_precision precision;
-    /* borrowed; as in cbe_lens_options, in whole sequences: n_sequences and labels are the
-     * process's own; held_out and derangement are of all, its own sequences beginning with */
-    const cbe_processes *processes;
-    size_t first_sequence;
+    const cbe_processes *processes; /* over which sequences are divided; NULL: none. Borrowed */
+    size_t first_sequence;          /* index of the process's first sequence among all sequences */
 } cbe_model_objective_options;
 
 /** How an objective uses its memory. */
@@ -50,7 +54,7 @@ cbe_status cbe_model_objective_choose(cbe_model_objective_plan *plan, const cbe_
                                       const cbe_model_objective_options *options, cbe_error *err);
 
 /** Creates the objective; the model is borrowed until free. cbe_model_objective_set_layer comes
- * first. In energies of a sample, tokens are those of whole sequences.
+ * first. A sample has whole sequences.
  * @param last  hidden_states.L of all tokens, skipped ones too (B S, d): the clean output is taken
  * from it, which is one product N V d, for kl two
  * @return CBE_OK; CBE_ERR_ARG (as cbe_lens_objective_create; sequences held out in part; too little

@@ -12,9 +12,13 @@
 #include <math.h>
 #include <string.h>
 
-#include "objective/model/state.h"
+#include "objective/model/optimal.h"
 #include "core/fail.h"
 #include "core/sizes.h"
+#include "objective/constants.h"
+#include "objective/model/columns.h"
+#include "objective/model/sample.h"
+#include "objective/model/tokens.h"
 
 static const double QUANTILES[] = {0.1, 0.5, 0.9};
 enum {
@@ -30,14 +34,16 @@ static const cbe_constant_rules RULES = {1e-6, 1e-5, 1e-6};
 /* Coefficients of a direction at the tokens in force, sorted; returns their number. */
 static size_t sorted_coefficients(cbe_model_objective *o, const double *v)
 {
-    const size_t each = o->tokens_each, n = o->all_active * each;
-    memset(o->sorted, 0, n * sizeof *o->sorted); /* others' */
-    for (size_t i = 0; i < o->n_active; i++)
+    const size_t each = o->setup.tokens_each, n = o->sample.all_active * each;
+    memset(o->work.constants.sorted, 0,
+           n * sizeof *o->work.constants.sorted); /* other processes' */
+    for (size_t i = 0; i < o->sample.n_active; i++)
         for (size_t t = 0; t < each; t++)
-            o->sorted[(o->active_place + i) * each + t] =
-                cbe_model_dot(o->hidden_size, cbe_model_token(o, o->active[i] * each + t), v);
-    cbe_processes_sum(o->processes, n, o->sorted);
-    cbe_constants_order(n, o->sorted);
+            o->work.constants.sorted[(o->sample.place + i) * each + t] = cbe_model_dot(
+                o->setup.hidden_size,
+                cbe_model_token(&o->setup, &o->layer, o->sample.active[i] * each + t), v);
+    cbe_processes_sum(o->setup.processes, n, o->work.constants.sorted);
+    cbe_constants_order(n, o->work.constants.sorted);
     return n;
 }
 
@@ -50,8 +56,8 @@ static cbe_status evaluate(cbe_model_objective *o, const double *v, size_t direc
     for (size_t first = 0; first < n && st == CBE_OK; first += o->head.max_batch) {
         const size_t m = cbe_min_size(o->head.max_batch, n - first);
         for (size_t j = 0; j < m; j++) {
-            o->direction[j] = direction;
-            o->constant[j] = a[first + j];
+            o->work.direction[j] = direction;
+            o->work.constant[j] = a[first + j];
         }
         st = cbe_model_eval_columns(o, m, v, CBE_MODEL_GRADIENTS, energy + first, slope + first,
                                     NULL, NULL, err);
@@ -67,10 +73,10 @@ static cbe_status compare_tracks(cbe_model_objective *o, const double *v, size_t
     double a[CBE_CONSTANT_MOST_TRACKS], energy[CBE_CONSTANT_MOST_TRACKS],
         slope[CBE_CONSTANT_MOST_TRACKS];
     for (size_t i = 0; i < n; i++) a[i] = tracks[i].constant;
-    cbe_model_activate(o, o->active_first, o->active_span, count);
+    cbe_model_activate(&o->setup, &o->sample, o->sample.first, o->sample.span, count);
     const cbe_status st = evaluate(o, v, tracks->direction, n, a, energy, slope, err);
     for (size_t i = 0; i < n && st == CBE_OK; i++) tracks[i].energy = energy[i];
-    cbe_model_activate(o, o->active_first, o->active_span, thin);
+    cbe_model_activate(&o->setup, &o->sample, o->sample.first, o->sample.span, thin);
     return st;
 }
 
@@ -82,11 +88,13 @@ static cbe_status sample_minimum(cbe_model_objective *o, const double *v, size_t
     double a[CBE_CONSTANT_GRID], energy[CBE_CONSTANT_GRID], slope[CBE_CONSTANT_GRID];
     _Static_assert((int)N_CONSTANTS <= (int)CBE_CONSTANT_GRID, "room for both looks");
     cbe_constant_track found[CBE_CONSTANT_MOST_TRACKS];
-    const size_t count = sorted_coefficients(o, v + direction * o->hidden_size);
-    o->column_range[direction] = o->sorted[count - 1] - o->sorted[0];
-    const size_t n = wide ? cbe_constants_grid(count, o->sorted, o->mean_dot[direction], a)
-                          : cbe_constants_few(N_QUANTILES, QUANTILES, count, o->sorted,
-                                              o->mean_dot[direction], a);
+    const size_t count = sorted_coefficients(o, v + direction * o->setup.hidden_size);
+    o->work.constants.range[direction] =
+        o->work.constants.sorted[count - 1] - o->work.constants.sorted[0];
+    const size_t n =
+        wide ? cbe_constants_grid(count, o->work.constants.sorted, o->work.mean_dot[direction], a)
+             : cbe_constants_few(N_QUANTILES, QUANTILES, count, o->work.constants.sorted,
+                                 o->work.mean_dot[direction], a);
     cbe_status st = evaluate(o, v, direction, n, a, energy, slope, err);
     if (st != CBE_OK) return st;
     const size_t room = wide ? CBE_CONSTANT_MOST_TRACKS : CBE_CONSTANT_TRACKS;
@@ -104,8 +112,9 @@ static cbe_status sample_minimum(cbe_model_objective *o, const double *v, size_t
         for (size_t i = 0; i < n_open && st == CBE_OK; i++)
             cbe_constant_tell(&found[open[i]], energy[i], slope[i]);
     }
-    if (wide && st == CBE_OK) st = compare_tracks(o, v, o->all_active, all, n_found, found, err);
-    o->tracks[direction] = cbe_constants_best(n_found, found);
+    if (wide && st == CBE_OK)
+        st = compare_tracks(o, v, o->sample.all_active, all, n_found, found, err);
+    o->work.constants.tracks[direction] = cbe_constants_best(n_found, found);
     return st;
 }
 
@@ -113,28 +122,28 @@ static cbe_status sample_minimum(cbe_model_objective *o, const double *v, size_t
 static cbe_status settle(cbe_model_objective *o, size_t m, const double *v, double *grad,
                          cbe_error *err)
 {
-    const size_t d = o->hidden_size;
+    const size_t d = o->setup.hidden_size;
     size_t n_pending = m;
-    for (size_t j = 0; j < m; j++) o->pending[j] = j;
+    for (size_t j = 0; j < m; j++) o->work.constants.pending[j] = j;
     for (int step = 0; n_pending > 0; step++) {
         for (size_t j = 0; j < n_pending; j++) {
-            o->direction[j] = o->pending[j];
-            o->constant[j] = o->tracks[o->pending[j]].next;
+            o->work.direction[j] = o->work.constants.pending[j];
+            o->work.constant[j] = o->work.constants.tracks[o->work.constants.pending[j]].next;
         }
-        const cbe_status st =
-            cbe_model_eval_columns(o, n_pending, v, CBE_MODEL_GRADIENTS, o->column_energy,
-                                   o->column_slope, grad ? o->column_grad : NULL, NULL, err);
+        const cbe_status st = cbe_model_eval_columns(
+            o, n_pending, v, CBE_MODEL_GRADIENTS, o->work.constants.energy, o->work.constants.slope,
+            grad ? o->work.constants.grad : NULL, NULL, err);
         if (st != CBE_OK) return st;
         size_t left = 0;
         for (size_t j = 0; j < n_pending; j++) {
-            const size_t direction = o->pending[j];
-            const bool settled =
-                cbe_constant_newton(&o->tracks[direction], &RULES, o->column_energy[j],
-                                    o->column_slope[j], o->column_range[direction], step);
+            const size_t direction = o->work.constants.pending[j];
+            const bool settled = cbe_constant_newton(
+                &o->work.constants.tracks[direction], &RULES, o->work.constants.energy[j],
+                o->work.constants.slope[j], o->work.constants.range[direction], step);
             if (!settled && step < MAX_STEPS)
-                o->pending[left++] = direction;
+                o->work.constants.pending[left++] = direction;
             else if (grad)
-                memcpy(grad + direction * d, o->column_grad + j * d, d * sizeof *grad);
+                memcpy(grad + direction * d, o->work.constants.grad + j * d, d * sizeof *grad);
         }
         n_pending = left;
     }
@@ -145,26 +154,27 @@ cbe_status cbe_model_eval_optimal(cbe_objective *self, size_t m, const double *v
                                   double *constant, double *grad, double *per_token, cbe_error *err)
 {
     cbe_model_objective *o = (cbe_model_objective *)self;
-    if (!o->hidden) return cbe_fail(err, CBE_ERR_ARG, -1, "the model objective has no layer set");
+    if (!o->layer.hidden)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "the model objective has no layer set");
     cbe_status st = CBE_OK;
-    o->replacement = CBE_ABLATE_OPTIMAL;
-    cbe_model_set_directions(o, m, v);
-    const size_t first = o->active_first, span = o->active_span, count = o->all_active;
+    o->work.replacement = CBE_ABLATE_OPTIMAL;
+    cbe_model_set_directions(&o->setup, &o->layer, &o->work, m, v);
+    const size_t first = o->sample.first, span = o->sample.span, count = o->sample.all_active;
     const size_t thin =
         cbe_min_size(count / SAMPLE_SHARE > MIN_SAMPLE ? count / SAMPLE_SHARE : MIN_SAMPLE, count);
-    cbe_model_activate(o, first, span, thin);
-    const bool wide = constant && o->kind == CBE_LOSS_CE;
+    cbe_model_activate(&o->setup, &o->sample, first, span, thin);
+    const bool wide = constant && o->setup.kind == CBE_LOSS_CE;
     for (size_t j = 0; j < m && st == CBE_OK; j++) st = sample_minimum(o, v, j, wide, count, err);
-    cbe_model_activate(o, first, span, count);
+    cbe_model_activate(&o->setup, &o->sample, first, span, count);
     if (st == CBE_OK) st = settle(o, m, v, grad, err);
     if (st != CBE_OK) return st;
     for (size_t j = 0; j < m; j++) {
-        energy[j] = o->tracks[j].energy;
-        o->direction[j] = j;
-        o->constant[j] = o->tracks[j].constant;
-        if (constant) constant[j] = o->constant[j];
+        energy[j] = o->work.constants.tracks[j].energy;
+        o->work.direction[j] = j;
+        o->work.constant[j] = o->work.constants.tracks[j].constant;
+        if (constant) constant[j] = o->work.constant[j];
     }
-    return per_token ? cbe_model_eval_columns(o, m, v, CBE_MODEL_ENERGIES, o->column_energy, NULL,
-                                              NULL, per_token, err)
+    return per_token ? cbe_model_eval_columns(o, m, v, CBE_MODEL_ENERGIES, o->work.constants.energy,
+                                              NULL, NULL, per_token, err)
                      : CBE_OK;
 }

@@ -1,9 +1,10 @@
 /*
  * state.h - the state behind an objective of the whole model (objective/model/objective.h).
  *
- * objective.c owns the arrays and chooses their sizes; eval.c evaluates;
- * optimal.c finds the constants of optimal ablation. What follows the layer is in
- * model/suffix.h and objective/divergence.h.
+ * objective.c owns the arrays and chooses their sizes. sample.c says which sequences are in force.
+ * layer.c sets a layer. columns.c evaluates. optimal.c finds the constants of optimal ablation.
+ * eval.c has the other calls that evaluate. What follows the layer is in model/suffix.h and
+ * objective/divergence.h.
  *
  * S positions of a sequence, N tokens that are not skipped; a row is a token that has an energy
  * (for ce: a label).
@@ -11,105 +12,104 @@
 #ifndef CBE_OBJECTIVE_MODEL_STATE_H
 #define CBE_OBJECTIVE_MODEL_STATE_H
 
-#include "objective/constants.h"
 #include "objective/divergence.h"
 #include "objective/calls.h"
+#include "objective/constant_track.h"
 #include "objective/model/objective.h"
 #include "math/long_sum.h"
 #include "model/suffix.h"
 
+/** What is fixed for the run: choices, sizes, the clean output, and this process's sequences among
+ * all. */
 typedef struct {
-    cbe_objective head;
     const cbe_model *model;
     cbe_ablation ablation;
-    /* what D_n is in the evaluation in work: `ablation`, or OPTIMAL (D_n = h_n, a constant) */
-    cbe_ablation replacement;
     cbe_loss kind;
-    cbe_model_objective_plan plan;
-    /* B, S, S - tokens_each, tokens of a sequence */
-    size_t n_sequences, context_length, skip, tokens_each;
-    size_t hidden_size, n_tokens; /* d, N */
-    int64_t *derangement;         /* (N); NULL unless resample */
-    /* (B + 1): rows of sequence b are first_row[b] .. */
-    size_t *first_row;
-    size_t *row_token; /* (rows) */
-    /* Of all processes together: what is above is this one's share. */
-    const cbe_processes *processes; /* NULL: one alone */
-    size_t first_sequence, all_sequences;
-    /* (processes + 1): number of each process's first position, of all B S; NULL: alone */
-    size_t *first_states;
-    size_t n_mean; /* tokens that are not held out */
-    /* (all_sequences): those that are searched, then those held out; each part rising */
-    size_t *order;
-    double *sequence_rows; /* (all_sequences) */
-    size_t n_held_out;     /* sequences */
-    cbe_suffix *suffix;
-    cbe_divergence *divergence;
     cbe_precision precision;
-    cbe_bf16 *bf16; /* NULL: precision is float32 */
+    cbe_model_objective_plan plan;
+    size_t n_sequences, context_length; /* B, S */
+    size_t skip, tokens_each;           /* positions of a sequence skipped, and not skipped */
+    size_t hidden_size, n_tokens;       /* d, N */
+    int64_t *derangement;               /* (N); NULL unless resample */
+    size_t *first_row;  /* (B + 1): the first row of each sequence, and the number of all rows */
+    size_t *row_token;  /* (rows): token of each row */
+    cbe_suffix *suffix; /* the blocks behind the layer */
+    cbe_divergence *divergence; /* the clean output of each row */
+    cbe_bf16 *bf16;             /* NULL: precision is float32 */
 
-    /* The layer. */
-    size_t first;
+    const cbe_processes *processes; /* over which sequences are divided; NULL: one alone */
+    size_t first_sequence;          /* index of this process's first sequence among all */
+    size_t all_sequences;           /* sequences of all processes */
+    size_t n_held_out;              /* sequences of all processes that are held out */
+    size_t n_mean;                  /* tokens of all processes that are not held out */
+    /* (processes + 1): index of each process's first position among all; NULL: one alone */
+    size_t *first_states;
+    size_t *order; /* (all_sequences): searched sequences, then held-out ones; each part rising */
+    double *sequence_rows; /* (all_sequences): rows of each sequence */
+} cbe_model_setup;
+
+/** What setting a layer fills in. */
+typedef struct {
+    size_t block;        /* hidden_states.block is the layer: the first block that runs */
     const float *hidden; /* (B S, d), borrowed; NULL: no layer is set */
-    double *mean;        /* (d), of tokens that are neither skipped nor held out */
-    /* (N, d): hidden states of the tokens that ours are ablated with; resample of several processes
-     * alone */
+    double *mean;        /* (d), over tokens that are neither skipped nor held out */
+    /* (N, d): hidden states of the tokens that the process's tokens are ablated with; resample of
+     * several processes alone. */
     float *other;
+} cbe_model_layer;
 
-    /* The sample in force: the process's own sequences, and their rows, among */
-    size_t n_active, *active, n_rows;
-    /* so many, evenly spread over active_span of `order` from active_first on; */
-    size_t all_active, active_first, active_span;
-    size_t active_place; /* the first of ours is that one of them */
-    double all_rows;
+/** The sequences in force. */
+typedef struct {
+    /* Sequences of all processes in force: all_active, evenly spread over span entries of `order`
+     * from entry `first` on. */
+    size_t all_active, first, span;
+    double all_rows;          /* rows of all_active sequences */
+    size_t n_active, *active; /* (n_active): this process's sequences in force, rising */
+    size_t n_rows;            /* rows of active sequences */
+    size_t place;             /* index of active[0] among the all_active sequences */
+} cbe_model_sample;
 
-    /* Scratch. A column is a direction with a constant; a pair is a column and a sequence. */
-    size_t *direction;              /* (m) of each column */
-    double *constant;               /* (m) a of c_n = D_n . v - a */
-    double *mean_dot;               /* (m) mean . v of each direction */
-    double *coeff;                  /* (plan.n_sequences, tokens_each): c_n of the pairs at work */
-    cbe_divergence_item *items;     /* (plan.n_sequences tokens_each) */
-    double *row_energy;             /* likewise */
-    double *pair_grad, *pair_slope; /* (plan.n_sequences, d), (plan.n_sequences) */
-    double *column_energy, *column_slope, *column_range, *column_grad; /* (m), (m), (m), (m, d) */
-    cbe_constant_track *tracks;                                        /* (m) */
-    double *sorted; /* (all_sequences tokens_each) */
-    /* (m, d + 2): energies, slopes and gradients of columns, over pairs and processes */
-    cbe_long_sum *sums;
-    size_t *pending; /* (m) */
+/** Scratch of optimal ablation. */
+typedef struct {
+    cbe_constant_track *tracks; /* (m) */
+    double *energy, *slope;     /* (m): of columns */
+    double *grad;               /* (m, d): of columns */
+    double *range;              /* (m): of each direction's coefficients */
+    size_t *pending;            /* (m): directions whose constant is not settled */
+    double *sorted;             /* (all_sequences tokens_each): coefficients of a direction */
+} cbe_model_constants;
+
+/** Scratch of an evaluation, sized for m = max_batch columns and plan.n_sequences pairs at work: a
+ * column is a direction with a constant, a pair is a column and a sequence. */
+typedef struct {
+    /* What D_n is: the objective's ablation, or OPTIMAL (D_n = h_n, less a constant). */
+    cbe_ablation replacement;
+    double *mean_dot;           /* (m): mean . v of each direction */
+    size_t *direction;          /* (m): of each column */
+    double *constant;           /* (m): a of c_n = D_n . v - a */
+    double *coeff;              /* (pairs, tokens_each): c_n */
+    cbe_divergence_item *items; /* (pairs tokens_each): rows of the pairs */
+    double *row_energy;         /* (pairs tokens_each): of items */
+    double *pair_grad;          /* (pairs, d) */
+    double *pair_slope;         /* (pairs) */
+    cbe_long_sum *sums; /* (m, d + 2): energies, slopes and gradients, over pairs and processes */
+    cbe_model_constants constants;
+} cbe_model_work;
+
+/** A function of this folder takes the members that it needs, const if it only reads them, and the
+ * whole if it needs more than three. */
+typedef struct {
+    cbe_objective head;
+    cbe_model_setup setup;
+    cbe_model_layer layer;
+    cbe_model_sample sample;
+    cbe_model_work work;
 } cbe_model_objective;
 
-/** What an evaluation has to bring. */
-/* slopes come with gradients */
-typedef enum { CBE_MODEL_ENERGIES, CBE_MODEL_GRADIENTS } cbe_model_want;
-
-/* objective.c */
-/** Takes count sequences, evenly spread over span of `order` from first on, of all processes. */
-void cbe_model_activate(cbe_model_objective *o, size_t first, size_t span, size_t count);
-
-/* eval.c, the cbe_objective's own calls. */
-cbe_status cbe_model_eval(cbe_objective *self, size_t m, const double *v, double *energy,
-                          double *grad, double *per_token, cbe_error *err);
-cbe_status cbe_model_eval_constant(cbe_objective *self, size_t m, const double *v,
-                                   const double *constant, double *energy, double *slope,
-                                   double *grad, double *per_token, cbe_error *err);
-/** h . v (d) of a token, in double. */
-double cbe_model_dot(size_t d, const float *h, const double *v);
-/** Hidden state of token n of N, and of the one that it is ablated with. */
-const float *cbe_model_token(const cbe_model_objective *o, size_t n);
-const float *cbe_model_other(const cbe_model_objective *o, size_t n);
-/** mean . v of m directions: evaluations of columns with them may follow. */
-void cbe_model_set_directions(cbe_model_objective *o, size_t m, const double *v);
-/** Evaluates columns 0 .. m - 1, whose o->direction and o->constant are filled in.
- * @param slope d energy / d constant (m), grad (m, d): NULL unless gradients are wanted, and then
- * allowed to be */
-cbe_status cbe_model_eval_columns(cbe_model_objective *o, size_t m, const double *v,
-                                  cbe_model_want want, double *energy, double *slope, double *grad,
-                                  double *per_token, cbe_error *err);
-
-/* optimal.c */
-cbe_status cbe_model_eval_optimal(cbe_objective *self, size_t m, const double *v, double *energy,
-                                  double *constant, double *grad, double *per_token,
-                                  cbe_error *err);
+/** What an evaluation of columns has to bring. */
+typedef enum {
+    CBE_MODEL_ENERGIES,
+    CBE_MODEL_GRADIENTS /* energies, gradients, and slopes in the constant */
+} cbe_model_want;
 
 #endif

@@ -1,0 +1,174 @@
+/*
+ * columns.c - energies and gradients of a batch of directions in the whole model.
+ *
+ * Each column's sequences, ablated, run behind the layer in batches of plan.n_sequences pairs:
+ * blocks, output and loss, and back. With G_n = d energy / d h'_n,
+ *
+ *   d energy / d v = -sum (c_n G_n + (G_n . v) D_n) / rows
+ *   d energy / d a = sum (G_n . v) / rows
+ *
+ * Sums are taken in double for each pair by itself, then over pairs in their order: bits do not
+ * depend on the number of threads. Names: state.h.
+ */
+#include <string.h>
+
+#include "objective/model/columns.h"
+#include "core/sizes.h"
+#include "objective/model/tokens.h"
+#include "processes/long_sums.h"
+
+void cbe_model_set_directions(const cbe_model_setup *setup, const cbe_model_layer *layer,
+                              cbe_model_work *work, size_t m, const double *v)
+{
+    const size_t d = setup->hidden_size;
+    for (size_t j = 0; j < m; j++) {
+        work->mean_dot[j] = 0;
+        for (size_t k = 0; k < d; k++) work->mean_dot[j] += layer->mean[k] * v[j * d + k];
+    }
+}
+
+/* c_n of token n in a column. */
+static double coefficient(const cbe_model_setup *setup, const cbe_model_layer *layer,
+                          const cbe_model_work *work, size_t n, size_t column, const double *v)
+{
+    const size_t d = setup->hidden_size;
+    double c = cbe_model_dot(d, cbe_model_token(setup, layer, n), v) - work->constant[column];
+    if (work->replacement == CBE_ABLATE_MEAN) c -= work->mean_dot[work->direction[column]];
+    if (work->replacement == CBE_ABLATE_RESAMPLE)
+        c -= cbe_model_dot(d, cbe_model_other(setup, layer, n), v);
+    return c;
+}
+
+/* The ablated sequences of pairs first .. first + n - 1, into the suffix; returns the number of
+ * items. */
+static size_t ablate_pairs(cbe_model_objective *o, const double *v, size_t first, size_t n)
+{
+    const size_t d = o->setup.hidden_size, length = o->setup.context_length,
+                 each = o->setup.tokens_each;
+    float *to = cbe_suffix_hidden(o->setup.suffix);
+#pragma omp parallel for schedule(dynamic)
+    for (size_t p = 0; p < n; p++) {
+        const size_t column = (first + p) / o->sample.n_active,
+                     b = o->sample.active[(first + p) % o->sample.n_active];
+        const double *direction = v + o->work.direction[column] * d;
+        float *rows = to + p * length * d;
+        memcpy(rows, o->layer.hidden + b * length * d, length * d * sizeof *rows);
+        for (size_t i = 0; i < each; i++) {
+            const double c =
+                coefficient(&o->setup, &o->layer, &o->work, b * each + i, column, direction);
+            float *row = rows + (o->setup.skip + i) * d;
+            o->work.coeff[p * each + i] = c;
+            for (size_t k = 0; k < d; k++) row[k] = (float)((double)row[k] - c * direction[k]);
+        }
+    }
+    size_t n_items = 0;
+    for (size_t p = 0; p < n; p++) {
+        const size_t b = o->sample.active[(first + p) % o->sample.n_active];
+        for (size_t row = o->setup.first_row[b]; row < o->setup.first_row[b + 1]; row++)
+            o->work.items[n_items++] = (cbe_divergence_item){
+                row, p * length + o->setup.skip + o->setup.row_token[row] % each};
+    }
+    return n_items;
+}
+
+/* What the pair at place p of its batch adds to the gradient of its column. */
+static void pair_gradient(cbe_model_objective *o, const double *v, size_t first, size_t p)
+{
+    const size_t d = o->setup.hidden_size, each = o->setup.tokens_each;
+    const size_t column = (first + p) / o->sample.n_active,
+                 b = o->sample.active[(first + p) % o->sample.n_active];
+    const double *direction = v + o->work.direction[column] * d;
+    const float *grads =
+        cbe_suffix_grad(o->setup.suffix) + (p * o->setup.context_length + o->setup.skip) * d;
+    double *out = o->work.pair_grad + p * d, total = 0;
+    memset(out, 0, d * sizeof *out);
+    for (size_t i = 0; i < each; i++) {
+        const size_t n = b * each + i;
+        const float *g = grads + i * d, *h = cbe_model_token(&o->setup, &o->layer, n);
+        const double along = cbe_model_dot(d, g, direction), c = o->work.coeff[p * each + i];
+        total += along;
+        for (size_t k = 0; k < d; k++) out[k] -= c * (double)g[k] + along * (double)h[k];
+        if (o->work.replacement != CBE_ABLATE_RESAMPLE) continue;
+        const float *other = cbe_model_other(&o->setup, &o->layer, n);
+        for (size_t k = 0; k < d; k++) out[k] += along * (double)other[k];
+    }
+    for (size_t k = 0; k < d && o->work.replacement == CBE_ABLATE_MEAN; k++)
+        out[k] += total * o->layer.mean[k];
+    o->work.pair_slope[p] = total;
+}
+
+/* Sums of m columns in o->work.sums: energies (m), slopes (m), gradients (m, d). */
+typedef struct {
+    cbe_long_sum *energy, *slope, *grad;
+} column_sums;
+
+/* Gradients of the pairs in the suffix, from the gradients in their hidden_states.L. */
+static cbe_status batch_gradients(cbe_model_objective *o, const double *v, size_t first, size_t n,
+                                  const column_sums *sums, cbe_error *err)
+{
+    const size_t d = o->setup.hidden_size;
+    const cbe_status st = cbe_suffix_backward(o->setup.suffix, err);
+    if (st != CBE_OK) return st;
+#pragma omp parallel for schedule(dynamic)
+    for (size_t p = 0; p < n; p++) pair_gradient(o, v, first, p);
+    for (size_t p = 0; p < n; p++) {
+        const size_t column = (first + p) / o->sample.n_active;
+        cbe_long_add(&sums->slope[column], o->work.pair_slope[p]);
+        for (size_t k = 0; k < d; k++)
+            cbe_long_add(&sums->grad[column * d + k], o->work.pair_grad[p * d + k]);
+    }
+    return CBE_OK;
+}
+
+/* Pairs first .. first + n - 1: what they add to their columns. */
+static cbe_status run_batch(cbe_model_objective *o, const double *v, cbe_model_want want,
+                            size_t first, size_t n, const column_sums *sums, double *per_token,
+                            size_t *row, cbe_error *err)
+{
+    const bool want_grad = want == CBE_MODEL_GRADIENTS;
+    const size_t n_items = ablate_pairs(o, v, first, n), rows = n * o->setup.context_length;
+    cbe_status st = cbe_suffix_forward(o->setup.suffix, o->layer.block, n, want_grad, err);
+    if (st != CBE_OK) return st;
+    float *grads = want_grad ? cbe_suffix_grad(o->setup.suffix) : NULL;
+    if (want_grad) memset(grads, 0, rows * o->setup.hidden_size * sizeof *grads);
+    cbe_divergence_eval(o->setup.divergence, n_items, o->work.items,
+                        cbe_suffix_hidden(o->setup.suffix), o->work.row_energy, grads);
+    if (o->setup.bf16 && (st = cbe_bf16_check(o->setup.bf16, err)) != CBE_OK) return st;
+    for (size_t p = 0, i = 0; p < n; p++) {
+        const size_t b = o->sample.active[(first + p) % o->sample.n_active],
+                     column = (first + p) / o->sample.n_active;
+        double energy = 0;
+        for (size_t r = o->setup.first_row[b]; r < o->setup.first_row[b + 1]; r++, i++) {
+            energy += o->work.row_energy[i];
+            if (per_token) per_token[*row] = o->work.row_energy[i];
+            (*row)++;
+        }
+        cbe_long_add(&sums->energy[column], energy);
+    }
+    return want_grad ? batch_gradients(o, v, first, n, sums, err) : CBE_OK;
+}
+
+cbe_status cbe_model_eval_columns(cbe_model_objective *o, size_t m, const double *v,
+                                  cbe_model_want want, double *energy, double *slope, double *grad,
+                                  double *per_token, cbe_error *err)
+{
+    const size_t d = o->setup.hidden_size, pairs = m * o->sample.n_active,
+                 count = want == CBE_MODEL_GRADIENTS ? m * (d + 2) : m;
+    const column_sums sums = {o->work.sums, o->work.sums + m, o->work.sums + 2 * m};
+    const double rows = o->sample.all_rows;
+    cbe_status st = CBE_OK;
+    memset(o->work.sums, 0, count * sizeof *o->work.sums);
+    size_t row = 0; /* per_token is in the order of the pairs */
+    for (size_t first = 0; first < pairs && st == CBE_OK; first += o->setup.plan.n_sequences)
+        st = run_batch(o, v, want, first, cbe_min_size(o->setup.plan.n_sequences, pairs - first),
+                       &sums, per_token, &row, err);
+    if ((st = cbe_processes_agree(o->setup.processes, st, err)) != CBE_OK) return st;
+    cbe_processes_add_up(o->setup.processes, count, o->work.sums);
+    for (size_t j = 0; j < m; j++) {
+        energy[j] = cbe_long_value(&sums.energy[j]) / rows;
+        if (slope) slope[j] = cbe_long_value(&sums.slope[j]) / rows;
+        for (size_t k = 0; k < d && grad; k++)
+            grad[j * d + k] = cbe_long_value(&sums.grad[j * d + k]) / rows;
+    }
+    return st;
+}

@@ -1,0 +1,48 @@
+/* sample.c - see sample.h. */
+#include "objective/model/sample.h"
+
+#include "core/sizes.h"
+
+size_t cbe_model_n_tokens(const cbe_objective *self)
+{
+    return ((const cbe_model_objective *)self)->sample.n_rows;
+}
+
+void cbe_model_activate(const cbe_model_setup *setup, cbe_model_sample *sample, size_t first,
+                        size_t span, size_t count)
+{
+    sample->first = first;
+    sample->span = span;
+    sample->all_active = count;
+    sample->all_rows = 0;
+    sample->n_active = sample->n_rows = sample->place = 0;
+    for (size_t i = 0; i < count; i++) {
+        const size_t sequence = setup->order[first + i * span / count],
+                     b = sequence - setup->first_sequence;
+        sample->all_rows += setup->sequence_rows[sequence];
+        if (sequence < setup->first_sequence || b >= setup->n_sequences)
+            continue; /* another process's */
+        if (sample->n_active == 0) sample->place = i;
+        sample->active[sample->n_active++] = b;
+        sample->n_rows += setup->first_row[b + 1] - setup->first_row[b];
+    }
+}
+
+void cbe_model_set_sample(cbe_objective *self, size_t n)
+{
+    cbe_model_objective *o = (cbe_model_objective *)self;
+    if (o->setup.bf16)
+        cbe_bf16_set_parts(o->setup.bf16, n && o->setup.precision == CBE_PRECISION_BF16 ? 1 : 3);
+    const size_t searched = o->setup.all_sequences - o->setup.n_held_out,
+                 whole = cbe_max_size((n + o->setup.tokens_each / 2) / o->setup.tokens_each, 1);
+    cbe_model_activate(&o->setup, &o->sample, 0, searched,
+                       n == 0 ? searched : cbe_min_size(whole, searched));
+}
+
+void cbe_model_set_held_out(cbe_objective *self)
+{
+    cbe_model_objective *o = (cbe_model_objective *)self;
+    if (o->setup.bf16) cbe_bf16_set_parts(o->setup.bf16, 3);
+    cbe_model_activate(&o->setup, &o->sample, o->setup.all_sequences - o->setup.n_held_out,
+                       o->setup.n_held_out, o->setup.n_held_out);
+}
