@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "extract/skip_positions.h"
 #include "lens/fit.h"
 #include "cli/lens_folder.h"
 #include "cli/memory.h"

@@ -3,11 +3,8 @@
 
 #include <string.h>
 
-enum {
-    CLIMBS = 4,      /* of each vector */
-    ITERATIONS = 20, /* of each climb */
-    BATCH = 4
-};
+#include "search/rules.h"
+#include "search/search.h"
 
 cbe_status cbe_lens_starts(const cbe_lens_starts_input *in, size_t *n, double *out, cbe_error *err)
 {
@@ -15,7 +12,7 @@ cbe_status cbe_lens_starts(const cbe_lens_starts_input *in, size_t *n, double *o
     const cbe_lens_options lens = {.n_tokens = n_tokens,
                                    .ablation = in->ablation == CBE_ABLATE_ZERO ? CBE_ABLATE_ZERO
                                                                                : CBE_ABLATE_MEAN,
-                                   .max_batch = BATCH,
+                                   .max_batch = cbe_candidate_rules.lens_batch,
                                    .storage = CBE_LOGITS_FLOAT16};
     const size_t wanted = *n, bytes = cbe_lens_objective_bytes(in->decoder, &lens);
     *n = 0;
@@ -25,10 +22,10 @@ cbe_status cbe_lens_starts(const cbe_lens_starts_input *in, size_t *n, double *o
     cbe_search_options search;
     cbe_search_options_init(&search);
     search.n_vectors = wanted;
-    search.n_starts = CLIMBS;
+    search.n_starts = cbe_candidate_rules.lens_starts;
     search.n_polished = 1;
     search.sample = 0;
-    search.max_iterations = ITERATIONS;
+    search.max_iterations = cbe_candidate_rules.lens_iterations;
     search.seed = in->seed;
     cbe_status st = cbe_lens_objective_create(&objective, in->decoder, &lens, err);
     if (st == CBE_OK)
