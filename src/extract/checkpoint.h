@@ -18,8 +18,8 @@ typedef struct cbe_checkpoint cbe_checkpoint;
 
 /** Describes a run; writes nothing yet.
  * @param path      the file, in a folder that there is
- * @param record    what is compared with another run: options in force but options of where and how
- * fast, inputs by their SHA-256, kernels, logits, numbers of tokens and hidden size
+ * @param record    what is compared with another run: options that decide on the result, inputs by
+ * their SHA-256, kernels, logits, numbers of tokens and hidden size
  * @param layers    (n_layers) of the run
  * @param n_vectors of a layer; 0: hidden size
  * @param run       all processes of the run, borrowed; NULL: there is one. In all but

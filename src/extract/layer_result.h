@@ -6,8 +6,8 @@
 
 #include "search/basis.h"
 
-/** Further energies of a vector, in nats. Energies on held-out sequences are NaN where none are
- * held out. */
+/** Further energies of a vector, in nats. Energies on held-out sequences are NaN if none are held
+ * out. */
 typedef struct {
     double standard_error;   /* of the energy, over tokens */
     double held_out_energy;  /* energy on the sequences that the search did not see */

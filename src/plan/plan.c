@@ -171,8 +171,8 @@ static double n_candidates(void)
 static double vector_seconds(const cbe_plan_run *run, const cbe_plan_rates *r, const effort *e,
                              double n, double share, size_t group_size)
 {
-    /* On one machine a group divides the products with the vocabulary, which else each process
-     * makes. */
+    /* On one machine a group divides the products with the vocabulary; on several machines each
+     * process makes all of them. */
     const double divided = run->n_machines == 1 ? (double)group_size : 1;
     const double d = (double)run->model.hidden_size, v = (double)run->model.vocab_size,
                  few_entries = rough_vocabulary(run);

@@ -52,8 +52,8 @@ cbe_status cbe_ascend(cbe_search *s, size_t n, cbe_runner *runners, const cbe_as
                       size_t *evaluations, cbe_error *err);
 /** The answer to a runner's question: energy and gradient at r->v, with |P x| = r->length there.
  * With a scale above zero the optimiser is told -1 - log(E / scale): the maxima are the same, and a
- * step that doubles the energy counts alike wherever it is. With a scale below zero, where there is
- * no logarithm, it is told -2 + E / scale. Both are -1 at E = scale. */
+ * step that doubles the energy counts alike wherever it is. Below zero there is no logarithm:
+ * with a scale below zero it is told -2 + E / scale. Both are -1 at E = scale. */
 void cbe_runner_tell(const cbe_search *s, cbe_runner *r, double energy, const double *gradient);
 /** Puts the result of a runner, a unit vector, in v, and its energy in energy: the last point if
  * the gradient vanished there, else the best point; between the two there is only rounding. The

@@ -33,9 +33,9 @@ static bool nothing_found(const cbe_maxima *maxima)
            (maxima->list[0].energy <= 0 && maxima->list[0].energy >= -CBE_ENERGY_NOISE_FLOOR);
 }
 
-/* Boender and Rinnooy Kan 1987, Mathematical Programming 37, 59-80: after n starts that found w
- * maxima, the share of starts that lead to unknown maxima is expected to be w (w + 1) / (n (n -
- * 1)). */
+/* After n starts that found w maxima, the share of starts that lead to unknown maxima is expected
+ * to be w (w + 1) / (n (n - 1)): Boender and Rinnooy Kan 1987, Mathematical Programming 37,
+ * 59-80. */
 static bool enough_starts(const cbe_search *s, const cbe_default_search *ds)
 {
     const double n = (double)s->record.starts, w = (double)ds->fresh.n;
