@@ -27,6 +27,9 @@ enum {
     GEMM = 1024         /* rows and columns of the product that is measured */
 };
 static const double LEAST = 0.3; /* seconds of one measurement */
+/* Share of an evaluation that grows with its tokens, at least: on a busy machine a few tokens
+ * may take as long as all, and a rate of 0 would plan no time at all. */
+static const double GROWS = 1e-3;
 
 typedef struct {
     cbe_decoder decoder;
@@ -102,7 +105,7 @@ static cbe_status split(problem *p, size_t m, bool gradient, double *row, double
     cbe_status st = time_evaluation(p, m, 0, gradient, &all, err);
     if (st == CBE_OK) st = time_evaluation(p, m, cbe_option_rules.sample, gradient, &few, err);
     if (st != CBE_OK) return st;
-    *row = fmax(all - few, 0) / ((n - sample) * v * (double)m);
+    *row = fmax(all - few, GROWS * all) / ((n - sample) * v * (double)m);
     *product = fmax(few - *row * sample * v * (double)m, 0) / (v * d * (double)m);
     return CBE_OK;
 }
