@@ -9,8 +9,10 @@
 #ifndef CBE_ABLATE_ABLATION_H
 #define CBE_ABLATE_ABLATION_H
 
-#include "extract/extraction.h"
+#include "extract/site.h"
+#include "model/hidden_states.h"
 #include "model/model.h"
+#include "objective/objective.h"
 #include "ablate/subspace.h"
 
 /** Effects of an ablation. */

@@ -1,150 +1,30 @@
-/* extraction.c - see extract/extraction.h: layer after layer through the search, and what is
- * reported of its vectors. */
+/* extraction.c - see extraction.h: layer after layer through the search, and what groups of
+ * processes tell rank 0 of the run meanwhile. */
+#include "extract/extraction.h"
+
 #include <math.h>
 #include <string.h>
 
 #include "extract/checkpoint.h"
-#include "objective/divided.h"
 #include "extract/group_messages.h"
-#include "extract/layer_objective.h"
+#include "extract/layer_objective_state.h"
 #include "extract/layer_starts.h"
+#include "extract/vector_reports.h"
+#include "search/rules.h"
+#include "objective/divided.h"
 #include "core/clock.h"
 #include "core/fail.h"
 #include "core/memory.h"
 #include "core/sizes.h"
 
 static const double GRACE = 5; /* seconds that other groups are given when the run is cancelled */
-/* An evaluation under optimal ablation makes about so many passes over the tokens. A pass over few
- * tokens takes as long as so many multiplications. */
-static const double OPTIMAL_PASSES = 12, OPTIMAL_LEAST = 1e4;
-enum {
-    /* the sample of a search in the whole model: one of so many sequences, but one at least */
-    MODEL_SAMPLE = 8
-};
 
-void cbe_extraction_options_init(cbe_extraction_options *options)
-{
-    *options = (cbe_extraction_options){0};
-    cbe_search_options_init(&options->search);
-}
-
-void cbe_layer_results_free(size_t n, cbe_layer_result *results)
-{
-    for (size_t i = 0; i < n; i++) {
-        cbe_basis_free(&results[i].basis);
-        cbe_free(results[i].reports);
-    }
-}
-
-/* Standard error of the mean of n numbers. */
-static double standard_error(size_t n, const double *x)
-{
-    double mean = 0, square = 0;
-    for (size_t i = 0; i < n; i++) mean += x[i] / (double)n;
-    for (size_t i = 0; i < n; i++) square += (x[i] - mean) * (x[i] - mean);
-    return n > 1 ? sqrt(square / ((double)n * (double)(n - 1))) : NAN;
-}
-
-/* A search under optimal ablation takes the first minimum over the constant that it meets. The
- * energy that is told is that of the lowest; where both differ by rounding alone, the search's own
- * stays. */
-static void tell_lowest(cbe_vector_record *record, double energy)
-{
-    static const double noise = 1e-6, noise_floor = 3e-7;
-    if (!(fabs(energy - record->energy) <= noise * fabs(record->energy) + noise_floor))
-        record->energy = energy;
-}
-
-/* Whether an energy comes before another: the higher one, and one that is not finite last. */
-static bool comes_before(double a, double b)
-{
-    return isfinite(a) && (!isfinite(b) || a > b);
-}
-
-static void swap_vectors(cbe_layer_result *result, size_t i, size_t j)
-{
-    const size_t d = result->basis.hidden_size;
-    double *a = result->basis.vectors + i * d, *b = result->basis.vectors + j * d;
-    cbe_vector_record *records = result->basis.records;
-    for (size_t k = 0; k < d; k++) {
-        const double x = a[k];
-        a[k] = b[k];
-        b[k] = x;
-    }
-    const cbe_vector_record record = records[i];
-    records[i] = records[j];
-    records[j] = record;
-    const cbe_vector_report report = result->reports[i];
-    result->reports[i] = result->reports[j];
-    result->reports[j] = report;
-}
-
-/* Vectors by falling energy again, equal ones in the order they had. */
-static void order_vectors(cbe_layer_result *result)
-{
-    const cbe_vector_record *records = result->basis.records;
-    for (size_t i = 1; i < result->basis.n_vectors; i++)
-        for (size_t j = i; j > 0 && comes_before(records[j].energy, records[j - 1].energy); j--)
-            swap_vectors(result, j, j - 1);
-}
-
-/* Reports of vectors first .. first + m - 1. energies (m), constants (m) and per_token (m, N) are
- * scratch. */
-static cbe_status report_batch(const cbe_layer_objective *o, const cbe_layer_result *result,
-                               bool optimal, size_t first, size_t m, double *energies,
-                               double *constants, double *per_token, cbe_error *err)
-{
-    cbe_objective *objective = o->objective;
-    const double *v = result->basis.vectors + first * result->basis.hidden_size;
-    cbe_vector_report *reports = result->reports + first;
-    cbe_status st = cbe_objective_eval_optimal(objective, m, v, energies, constants, NULL,
-                                               optimal ? per_token : NULL, err);
-    for (size_t j = 0; j < m && st == CBE_OK; j++) {
-        reports[j] = (cbe_vector_report){NAN, NAN, NAN, energies[j], constants[j]};
-        if (optimal) tell_lowest(&result->basis.records[first + j], energies[j]);
-    }
-    if (st == CBE_OK && !optimal)
-        st = cbe_objective_eval(objective, m, v, energies, NULL, per_token, err);
-    size_t n = cbe_objective_n_tokens(objective);
-    for (size_t j = 0; j < m && st == CBE_OK; j++)
-        reports[j].standard_error = standard_error(n, per_token + j * n);
-    if (st != CBE_OK || !o->n_held_out) return st;
-    cbe_objective_set_held_out(objective);
-    n = cbe_objective_n_tokens(objective);
-    st = optimal ? cbe_objective_eval_constant(objective, m, v, constants, energies, NULL, NULL,
-                                               per_token, err)
-                 : cbe_objective_eval(objective, m, v, energies, NULL, per_token, err);
-    for (size_t j = 0; j < m && st == CBE_OK; j++) {
-        reports[j].held_out_energy = energies[j];
-        reports[j].held_out_error = standard_error(n, per_token + j * n);
-    }
-    cbe_objective_set_sample(objective, 0);
-    return st;
-}
-
-/* What is known of the vectors found besides their energies. */
-static cbe_status report_vectors(const cbe_layer_objective *o, cbe_layer_result *result,
-                                 cbe_ablation ablation, cbe_error *err)
-{
-    const size_t k = result->basis.n_vectors, batch = cbe_objective_max_batch(o->objective);
-    double *scratch =
-        cbe_alloc(batch, (2 + o->all_tokens) * sizeof *scratch, "reports of vectors", err);
-    result->reports = cbe_alloc(k, sizeof *result->reports, "reports of vectors", err);
-    cbe_status st = scratch && result->reports ? CBE_OK : CBE_ERR_NOMEM;
-    for (size_t first = 0; first < k && st == CBE_OK; first += batch)
-        st = report_batch(o, result, ablation == CBE_ABLATE_OPTIMAL, first,
-                          k - first < batch ? k - first : batch, scratch, scratch + batch,
-                          scratch + 2 * batch, err);
-    if (st == CBE_OK) order_vectors(result);
-    cbe_free(scratch);
-    return st;
-}
-
-/* What a search in the whole model does less of. Samples are whole sequences there. */
+/* Makes a search sparing of evaluations, as the whole model needs it. Samples are whole sequences
+ * there. */
 static void economise(const cbe_layer_objective *o, cbe_search_options *search)
 {
     const size_t n_sequences = o->all_sequences;
-    const size_t sample = cbe_max_size(n_sequences / MODEL_SAMPLE, 1);
+    const size_t sample = cbe_max_size(n_sequences / cbe_cost_rules.model_sample, 1);
     search->evaluation_cost = 0;
     search->sample = sample * (o->all_tokens / n_sequences);
     search->few_evaluations = true;
@@ -157,23 +37,16 @@ typedef struct {
     size_t n_layers;
     const size_t *layers;
     cbe_layer_result *results; /* (n_layers) */
-    size_t n_others;           /* groups that rank 0 of the run has not heard the end of */
+    size_t n_others;           /* groups whose end rank 0 of the run has not heard yet */
 } extraction;
 
 /* What the search of a layer calls back with. */
 typedef struct {
     extraction *run;
     size_t layer;
-    cbe_status st; /* of what rank 0 was told in between */
-    cbe_error err;
+    cbe_status st; /* what became of the messages that rank 0 heard meanwhile */
+    cbe_error err; /* of st */
 } watcher;
-
-bool cbe_layer_is_own(const cbe_extraction_options *options, size_t i)
-{
-    const size_t size = cbe_processes_size(options->processes),
-                 n_groups = cbe_processes_size(options->run) / size;
-    return i % n_groups == cbe_processes_rank(options->run) / size;
-}
 
 static bool is_done(const extraction *run, const cbe_layer_result *result)
 {
@@ -181,7 +54,7 @@ static bool is_done(const extraction *run, const cbe_layer_result *result)
            run->progress->layer(run->progress->context, result);
 }
 
-/* Takes what one message says; *heard says whether there was one. */
+/* Takes what one message says; *some: whether there was one. */
 static cbe_status hear(extraction *run, bool wait, bool *some, cbe_error *err)
 {
     cbe_heard heard = {0};
@@ -208,7 +81,7 @@ static cbe_status hear(extraction *run, bool wait, bool *some, cbe_error *err)
     return st;
 }
 
-/* All that is there to be heard; with `wait`, until the other groups have ended. */
+/* Hears all messages that are there; with `wait`, until the other groups have ended. */
 static cbe_status hear_all(extraction *run, bool wait, cbe_error *err)
 {
     cbe_status st = CBE_OK;
@@ -251,7 +124,8 @@ static cbe_status search_layer(extraction *run, cbe_layer_objective *objective,
         (double)objective->all_tokens * (double)decoder->vocab_size +
         (double)(objective->all_tokens + decoder->vocab_size) * (double)decoder->hidden_size;
     if (options->ablation == CBE_ABLATE_OPTIMAL)
-        search.evaluation_cost = OPTIMAL_PASSES * fmax(search.evaluation_cost, OPTIMAL_LEAST);
+        search.evaluation_cost = cbe_cost_rules.optimal_passes *
+                                 fmax(search.evaluation_cost, cbe_cost_rules.optimal_least);
     if (objective->model) economise(objective, &search);
     watcher w = {.run = run, .layer = layer};
     if (options->checkpoint) {
@@ -265,14 +139,14 @@ static cbe_status search_layer(extraction *run, cbe_layer_objective *objective,
         st = w.st;
     }
     result->search_seconds = cbe_now() - began;
-    if (st == CBE_OK) st = report_vectors(objective, result, options->ablation, err);
+    if (st == CBE_OK) st = cbe_report_vectors(objective, result, options->ablation, err);
     result->seconds = cbe_now() - began;
     if (st == CBE_OK && options->checkpoint)
         st = cbe_checkpoint_done(options->checkpoint, result, err);
     return st;
 }
 
-/* Layers that a checkpoint has, or another group takes; the others are searched. */
+/* Takes the i-th layer from the checkpoint, leaves it to its group, or searches it. */
 static cbe_status extract_layer(extraction *run, cbe_layer_objective *objective,
                                 cbe_layer_starts *starts, size_t i, const cbe_decoder *decoder,
                                 cbe_error *err)
@@ -291,8 +165,9 @@ static cbe_status extract_layer(extraction *run, cbe_layer_objective *objective,
     return st;
 }
 
-/* The end of a group's layers: rank 0 of the run waits for the others, who tell it. When it was
- * cancelled, so are they, and what they still found is waited for, but not long. */
+/* Ends a group's layers. Rank 0 of the run waits until the other groups have told their ends. When
+ * the run was cancelled, the other groups are too: rank 0 hears what they still found, for GRACE
+ * seconds at most. */
 static cbe_status end_group(extraction *run, cbe_status st, cbe_error *err)
 {
     cbe_processes *all = run->options->run;
@@ -319,8 +194,7 @@ cbe_status cbe_extract(cbe_layer_objective *objective, size_t n_layers, const si
     memset(results, 0, n_layers * sizeof *results);
     if (k > d)
         return cbe_fail(err, CBE_ERR_ARG, -1,
-                        "%zu vectors cannot be orthogonal in %zu dimensions; give " CBE_TERM(
-                            "-k", "vectors") " %zu or less",
+                        "%zu vectors cannot be orthogonal in %zu dimensions; give " CBE_TERM("-k", "vectors") " %zu or less",
                         k, d, d);
     cbe_layer_starts *starts = NULL;
     const size_t n_groups =

@@ -45,7 +45,7 @@ static cbe_status tell(cbe_processes *run, const header *head, size_t n, const l
     return st;
 }
 
-/* A header without what its padding happens to hold. */
+/* Returns a header of zeros, in its padding too. */
 static header blank(cbe_heard_kind kind)
 {
     header head;
@@ -95,7 +95,7 @@ cbe_status cbe_tell_end(cbe_processes *run, cbe_status st, const cbe_error *why,
     return tell(run, &head, 0, NULL, err);
 }
 
-/* Takes a list of so many bytes; false: the message is too short. */
+/* Takes a list of some bytes; false: the message is too short. */
 static bool take(message *m, void *to, size_t bytes)
 {
     if (bytes > m->size - m->at) return false;

@@ -1,38 +1,42 @@
-/* layer_objective.h - the objective of a run, set to one layer after another: what
- * layer_objective.c makes and extraction.c uses. */
+/* layer_objective.h - the objective of a run, set to one layer after another. */
 #ifndef CBE_EXTRACT_LAYER_OBJECTIVE_H
 #define CBE_EXTRACT_LAYER_OBJECTIVE_H
 
-#include "extract/extraction.h"
+#include "objective/lens/objective.h"
+#include "extract/extraction_options.h"
+#include "model/decoder.h"
+#include "model/hidden_states.h"
 
-struct cbe_layer_objective {
-    const cbe_hidden_states *states;
-    cbe_site site;
-    const cbe_tuned_lens *lens;
-    size_t skip, n_tokens, n_held_out; /* n_held_out: sequences */
-    /* that tokens are divided over; NULL: not. n_tokens is the process's own share, of which */
-    const cbe_processes *processes;
-    /* the first is that one of all */
-    size_t first_token, first_sequence, all_tokens, all_sequences;
-    cbe_objective *objective; /* of all tokens, in rank 0 */
-    cbe_objective *share;     /* of the process's own; the same when they are not divided */
-    cbe_logit_storage storage;
-    size_t bytes;
-    float *hidden;             /* (N, d) of the layer that is set */
-    cbe_translator translator; /* of that layer */
-    const cbe_model *model;    /* the whole of it runs on behind the layer; NULL: a lens */
-    cbe_model_objective_plan plan;
-    /* (B S, d) of the layer, skipped positions too; the whole model alone */
-    float *whole;
-    bool derangement_unused;
-};
+typedef struct cbe_layer_objective cbe_layer_objective;
 
-/** Tokens of a sequence that the run is on; 0 where sequences have different numbers of them. */
-size_t cbe_layer_objective_sequence_tokens(const cbe_layer_objective *objective);
-
-/** Sets the process's own share to a layer, and sums over processes with the others, who do the
- * same. */
-cbe_status cbe_layer_objective_set_share(cbe_layer_objective *objective, size_t layer,
-                                         cbe_error *err);
+/** Keeps logits as float32 where options->memory allows it, else in half precision, else makes them
+ * anew in each evaluation. In the whole model: see cbe_model_objective_options.
+ * @param states, decoder  borrowed until free
+ * @return CBE_OK; CBE_ERR_ARG (too few tokens or sequences, no labels, too little memory allowed);
+ * CBE_ERR_SHAPE (decoder of another width); CBE_ERR_NOMEM */
+cbe_status cbe_layer_objective_create(cbe_layer_objective **out, const cbe_hidden_states *states,
+                                      const cbe_decoder *decoder,
+                                      const cbe_extraction_options *options, cbe_error *err);
+void cbe_layer_objective_free(cbe_layer_objective *objective); /* NULL is allowed */
+/** Sets a layer. Where tokens are divided over processes, rank 0 calls this.
+ * @param out [out] the objective of all tokens, borrowed until free */
+cbe_status cbe_layer_objective_set(cbe_layer_objective *objective, size_t layer,
+                                   cbe_objective **out, cbe_error *err);
+/** Returns the name of the instruction set in use, borrowed; "blas" in the whole model, which
+ * has no kernels of its own. */
+const char *cbe_layer_objective_kernels(const cbe_layer_objective *objective);
+/** Returns how logits are kept. @param bytes [out] of the objective's arrays; NULL: not wanted */
+cbe_logit_storage cbe_layer_objective_storage(const cbe_layer_objective *objective, size_t *bytes);
+/** Returns how the whole model runs, borrowed; NULL through a lens. */
+const cbe_model_objective_plan *cbe_layer_objective_plan(const cbe_layer_objective *objective);
+/** Returns the number of tokens that the run is on, of all processes. */
+size_t cbe_layer_objective_n_tokens(const cbe_layer_objective *objective);
+/** Returns the number of sequences that the run is on, of all processes. */
+size_t cbe_layer_objective_n_sequences(const cbe_layer_objective *objective);
+/** Returns the number of sequences that are held out. */
+size_t cbe_layer_objective_n_held_out(const cbe_layer_objective *objective);
+/** Returns whether a derangement was given that could not be used, since positions are skipped or
+ * sequences held out. */
+bool cbe_layer_objective_derangement_unused(const cbe_layer_objective *objective);
 
 #endif

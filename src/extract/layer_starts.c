@@ -1,34 +1,31 @@
 /*
- * layer_starts.c - see layer_starts.h. First the vectors of the caller's basis, then the families
- * of candidates.h; in the whole model vectors of the lens's basis and a column of the identity
- * among them.
+ * layer_starts.c - see layer_starts.h. The vectors of the caller's basis come first, then the
+ * families of candidates.h. In the whole model, vectors of the lens's basis and a column of the
+ * identity are among them.
  */
 #include "extract/layer_starts.h"
 
 #include <string.h>
 
-#include "search/candidates.h"
-#include "objective/divided.h"
-#include "extract/lens_starts.h"
 #include "extract/basis_file.h"
+#include "extract/layer_objective_state.h"
+#include "extract/lens_starts.h"
+#include "search/candidates.h"
+#include "search/rules.h"
+#include "objective/divided.h"
 #include "core/memory.h"
 #include "core/sizes.h"
-
-enum {
-    EACH = 10,      /* of each family */
-    MODEL_EACH = 2, /* the same in the whole model, which tries few starts */
-    LENS_VECTORS = 2,
-    SAMPLE = 256 /* tokens that the lens is searched on */
-};
 
 struct cbe_layer_starts {
     const cbe_layer_objective *objective;
     const cbe_extraction_options *options;
     const cbe_decoder *decoder;
-    size_t n_each, most;   /* rows there is room for */
-    double *gram, *v;      /* (d, d), of the unembedding; (most, d) */
-    double *found;         /* (LENS_VECTORS, d), of the lens */
-    float *sample;         /* (SAMPLE, d): hidden states; the whole model alone */
+    size_t n_each;         /* candidates of each family */
+    size_t most;           /* rows that there is room for */
+    double *gram;          /* (d, d), of the unembedding */
+    double *v;             /* (most, d) */
+    double *found;         /* (lens_vectors, d), of the lens */
+    float *sample;         /* (lens_tokens, d): hidden states; the whole model alone */
     cbe_start_kind *kinds; /* (most) */
 };
 
@@ -43,7 +40,7 @@ bool cbe_init_layer(const cbe_extraction_options *options, size_t layer, size_t 
     return state >= before && cbe_basis_n_vectors(options->init, *init_layer) > 0;
 }
 
-/* Vectors of the caller's basis for a layer; *from is their layer there. */
+/* Returns the number of vectors of the caller's basis for a layer; *from is their layer there. */
 static size_t n_given(const cbe_extraction_options *options, size_t layer, size_t *from)
 {
     return cbe_init_layer(options, layer, from) ? cbe_basis_n_vectors(options->init, *from) : 0;
@@ -70,18 +67,21 @@ cbe_status cbe_layer_starts_create(cbe_layer_starts **out, const cbe_layer_objec
     s->objective = objective;
     s->options = options;
     s->decoder = decoder;
-    s->n_each = cbe_min_size(options->model ? MODEL_EACH : EACH, d);
+    s->n_each =
+        cbe_min_size(options->model ? cbe_candidate_rules.model_each : cbe_candidate_rules.each, d);
     for (size_t i = 0; i < n_layers; i++)
         given = cbe_max_size(given, n_given(options, layers[i], &from));
     if (preset == CBE_PRESET_TUNED_LENS)
         s->most = s->n_each = options->search.n_vectors ? options->search.n_vectors : d;
     if (preset == CBE_PRESET_DEFAULT)
-        s->most = given + LENS_VECTORS + 1 + CBE_CANDIDATE_FAMILIES * s->n_each;
+        s->most = given + cbe_candidate_rules.lens_vectors + 1 + CBE_CANDIDATE_FAMILIES * s->n_each;
     s->gram = cbe_alloc(d, d * sizeof *s->gram, "candidates", err);
     s->v = cbe_alloc(s->most, d * sizeof *s->v, "candidates", err);
-    s->found = cbe_alloc_zero(LENS_VECTORS, d * sizeof *s->found, "candidates", err);
+    s->found =
+        cbe_alloc_zero(cbe_candidate_rules.lens_vectors, d * sizeof *s->found, "candidates", err);
     s->kinds = cbe_alloc(s->most, sizeof *s->kinds, "candidates", err);
-    s->sample = cbe_alloc(options->model ? SAMPLE : 0, d * sizeof *s->sample, "candidates", err);
+    s->sample = cbe_alloc(options->model ? cbe_candidate_rules.lens_tokens : 0,
+                          d * sizeof *s->sample, "candidates", err);
     cbe_status st = s->gram && s->v && s->found && s->sample && s->kinds ? CBE_OK : CBE_ERR_NOMEM;
     if (st == CBE_OK && s->most) st = cbe_unembedding_gram(decoder, s->gram, err);
     if (st != CBE_OK) {
@@ -103,12 +103,12 @@ static cbe_candidate_input candidate_input(const cbe_layer_objective *o, const c
                                  o->all_tokens, cbe_layer_objective_sequence_tokens(o)};
 }
 
-/* Hidden states of tokens spread evenly over those of all processes, into sample (at most SAMPLE,
- * d); NULL: not of interest. */
+/* Puts hidden states of tokens spread evenly over all processes in sample (at most lens_tokens, d);
+ * NULL: this process does not need them. */
 static cbe_status spread_states(const cbe_layer_objective *o, size_t d, float *sample,
                                 cbe_error *err)
 {
-    const size_t n = cbe_min_size(SAMPLE, o->all_tokens);
+    const size_t n = cbe_min_size(cbe_candidate_rules.lens_tokens, o->all_tokens);
     double *rows = cbe_alloc_zero(n, d * sizeof *rows, "hidden states of a sample", err);
     const cbe_status st = cbe_processes_agree(o->processes, rows ? CBE_OK : CBE_ERR_NOMEM, err);
     for (size_t i = 0; i < n && st == CBE_OK; i++) {
@@ -128,14 +128,18 @@ cbe_status cbe_layer_starts_assist(const cbe_layer_objective *o, const cbe_decod
     const size_t d = decoder->hidden_size;
     const cbe_candidate_input input = candidate_input(o, decoder, NULL, options);
     const cbe_status st = options->model ? spread_states(o, d, NULL, err) : CBE_OK;
-    return st == CBE_OK ? cbe_candidates_assist(
-                              &input, cbe_min_size(options->model ? MODEL_EACH : EACH, d), err)
-                        : st;
+    return st == CBE_OK
+               ? cbe_candidates_assist(&input,
+                                       cbe_min_size(options->model ? cbe_candidate_rules.model_each
+                                                                   : cbe_candidate_rules.each,
+                                                    d),
+                                       err)
+               : st;
 }
 
-/* In the whole model: the lens's first vector and the identity's first column, where the preset
- * `seed` starts, come before the families, of which the lens's search makes use, and the lens's
- * second vector after them.
+/* Adds the starts of the whole model. The lens's first vector and the identity's first column,
+ * where the preset `seed` starts, come before the families; the lens's second vector comes after
+ * them. The search through the lens starts at the families.
  * @param families in the place that they are to have, 2 rows behind v */
 static cbe_status add_model_starts(cbe_layer_starts *s, size_t layer,
                                    const cbe_start_list *families, double *v, cbe_start_kind *kinds,
@@ -143,16 +147,17 @@ static cbe_status add_model_starts(cbe_layer_starts *s, size_t layer,
 {
     const cbe_layer_objective *o = s->objective;
     const size_t d = s->decoder->hidden_size, memory = s->options->memory, last = 2 + families->n;
-    const cbe_lens_starts_input input = {s->decoder,
-                                         cbe_min_size(SAMPLE, o->all_tokens),
-                                         s->sample,
-                                         s->options->ablation,
-                                         s->options->search.seed + layer,
-                                         memory > o->bytes ? memory - o->bytes : memory != 0,
-                                         families};
-    size_t found = cbe_min_size(LENS_VECTORS, d);
-    /* what is not found remains 0, which is no start */
-    memset(s->found, 0, LENS_VECTORS * d * sizeof *v);
+    const cbe_lens_starts_input input = {
+        s->decoder,
+        cbe_min_size(cbe_candidate_rules.lens_tokens, o->all_tokens),
+        s->sample,
+        s->options->ablation,
+        s->options->search.seed + layer,
+        memory > o->bytes ? memory - o->bytes : memory != 0,
+        families};
+    size_t found = cbe_min_size(cbe_candidate_rules.lens_vectors, d);
+    /* A vector that is not found remains 0, which is no start. */
+    memset(s->found, 0, cbe_candidate_rules.lens_vectors * d * sizeof *v);
     const cbe_status st = cbe_lens_starts(&input, &found, s->found, err);
     memset(v + d, 0, d * sizeof *v);
     v[d] = 1;
@@ -190,6 +195,6 @@ cbe_status cbe_layer_starts_set(cbe_layer_starts *s, size_t layer, cbe_start_lis
     list->n = given + n_families;
     if (st != CBE_OK || !o->model) return st;
     const cbe_start_list families = {n_families, v + before * d, kinds + before};
-    list->n += LENS_VECTORS + 1;
+    list->n += cbe_candidate_rules.lens_vectors + 1;
     return add_model_starts(s, layer, &families, v, kinds, err);
 }

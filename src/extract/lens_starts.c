@@ -1,15 +1,11 @@
 /* lens_starts.c - see lens_starts.h. */
+#include "objective/lens/objective.h"
 #include "extract/lens_starts.h"
 
 #include <string.h>
 
-#include "objective/lens/objective.h"
-
-enum {
-    CLIMBS = 4,      /* of each vector */
-    ITERATIONS = 20, /* of each climb */
-    BATCH = 4
-};
+#include "search/rules.h"
+#include "search/search.h"
 
 cbe_status cbe_lens_starts(const cbe_lens_starts_input *in, size_t *n, double *out, cbe_error *err)
 {
@@ -17,7 +13,7 @@ cbe_status cbe_lens_starts(const cbe_lens_starts_input *in, size_t *n, double *o
     const cbe_lens_options lens = {.n_tokens = n_tokens,
                                    .ablation = in->ablation == CBE_ABLATE_ZERO ? CBE_ABLATE_ZERO
                                                                                : CBE_ABLATE_MEAN,
-                                   .max_batch = BATCH,
+                                   .max_batch = cbe_candidate_rules.lens_batch,
                                    .storage = CBE_LOGITS_FLOAT16};
     const size_t wanted = *n, bytes = cbe_lens_objective_bytes(in->decoder, &lens);
     *n = 0;
@@ -27,10 +23,10 @@ cbe_status cbe_lens_starts(const cbe_lens_starts_input *in, size_t *n, double *o
     cbe_search_options search;
     cbe_search_options_init(&search);
     search.n_vectors = wanted;
-    search.n_starts = CLIMBS;
+    search.n_starts = cbe_candidate_rules.lens_starts;
     search.n_polished = 1;
     search.sample = 0;
-    search.max_iterations = ITERATIONS;
+    search.max_iterations = cbe_candidate_rules.lens_iterations;
     search.seed = in->seed;
     cbe_status st = cbe_lens_objective_create(&objective, in->decoder, &lens, err);
     if (st == CBE_OK)

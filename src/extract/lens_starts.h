@@ -3,22 +3,23 @@
 #ifndef CBE_EXTRACT_LENS_STARTS_H
 #define CBE_EXTRACT_LENS_STARTS_H
 
-#include "model/decoder.h"
 #include "objective/ablation.h"
-#include "search/search.h"
+#include "model/decoder.h"
+#include "objective/objective.h"
+#include "search/starts.h"
 
 typedef struct {
     const cbe_decoder *decoder;
     size_t n_tokens;
-    const float *hidden;   /* (N, d): a sample of some hundred tokens */
-    cbe_ablation ablation; /* all but zero count as mean */
+    const float *hidden;   /* (N, d), states of a sample of some hundred tokens */
+    cbe_ablation ablation; /* zero, or another one, which counts as mean */
     uint64_t seed;
     size_t memory;                /* bytes that may be taken; 0: no limit */
-    const cbe_start_list *starts; /* of the lens search */
+    const cbe_start_list *starts; /* starts of the search through the lens */
 } cbe_lens_starts_input;
 
-/** Searches the lens on these tokens, coarsely.
- * @param n [in, out] vectors wanted; those found: none where memory is short
+/** Searches through the logit lens on the sample, coarsely.
+ * @param n [in, out] vectors wanted, then vectors found; 0 if memory is short
  * @param out (n, d) */
 cbe_status cbe_lens_starts(const cbe_lens_starts_input *input, size_t *n, double *out,
                            cbe_error *err);

@@ -1,15 +1,15 @@
 /*
- * run_identity.h - what a run is, as pairs of texts: its options, its inputs, what else decides
- * on its result. Two of them are compared both ways, and what differs is named: of a run that
- * was interrupted and the one that goes on, of two processes.
+ * run_identity.h - what a run is, as pairs of texts: its options, its inputs, and what else decides
+ * on its result. Two identities are compared, and what differs is named: the identity of an
+ * interrupted run and of the run that goes on, or the identities of two processes.
  */
 #ifndef CBE_EXTRACT_RUN_IDENTITY_H
 #define CBE_EXTRACT_RUN_IDENTITY_H
 
-#include "extract/extraction.h"
+#include "extract/run_record.h"
 #include "files/inputs.h"
 
-/** Start with {0}. Texts are UTF-8: what is not becomes U+FFFD. */
+/** Start with {0}. Texts are UTF-8: bytes that are not become U+FFFD. */
 typedef struct {
     size_t n, room;
     char **texts; /* (2 n), owned: key, value */
@@ -17,26 +17,26 @@ typedef struct {
 
 void cbe_run_identity_free(cbe_run_identity *identity); /* a zeroed one is allowed */
 
-/** Adds what is known by any name. @return CBE_OK, CBE_ERR_NOMEM */
+/** Adds a pair. @return CBE_OK, CBE_ERR_NOMEM */
 cbe_status cbe_run_identity_add(cbe_run_identity *identity, const char *key, const char *value,
                                 cbe_error *err);
 cbe_status cbe_run_identity_add_count(cbe_run_identity *identity, const char *key, size_t value,
                                       cbe_error *err);
-/** Adds all options in force, as --NAME, and which they are. @param matters  whether one is
- * compared */
+/** Adds options in force, as --NAME, and the list of their names.
+ * @param matters  whether an option is compared */
 cbe_status cbe_run_identity_add_options(cbe_run_identity *identity, size_t n,
                                         const cbe_run_option *options,
                                         bool (*matters)(const char *name), cbe_error *err);
-/** Adds inputs: role, digest and name of each, in their order. Names are not compared. */
+/** Adds the role, digest and name of each input, in their order. Names are not compared. */
 cbe_status cbe_run_identity_add_inputs(cbe_run_identity *identity, const cbe_inputs *inputs,
                                        cbe_error *err);
 
-/** The value of a key of another run, NULL where it has none. */
+/** Returns the value of a key of another run; NULL: it has none. */
 typedef const char *cbe_run_lookup(const void *context, const char *key);
-/** Of an identity. */
+/** Looks up a key of a cbe_run_identity. */
 const char *cbe_run_identity_get(const void *identity, const char *key);
 
-/** How a difference is told. */
+/** Words with which a difference is told. */
 typedef struct {
     const char *where;   /* what the message begins with */
     const char *who;     /* "the run that was interrupted had" */

@@ -4,8 +4,10 @@
 #include <omp.h>
 #include <string.h>
 
-#include "objective/lens/objective.h"
+#include "extract/lens_storage.h"
 #include "plan/plan.h"
+#include "search/rules.h"
+#include "objective/objective.h"
 #include "core/clock.h"
 #include "math/gemm.h"
 #include "core/memory.h"
@@ -14,18 +16,20 @@
 
 enum {
     TOKENS = 1024, /* at the most */
-    /* numbers of a hidden state in the first problem: beside its vocabulary they do not count for
-     * much; */
+    /* Numbers of a hidden state in the first problem, at most: beside its vocabulary they do not
+     * count for much. */
     MOST_WIDTH = 1024,
-    WIDTH = 2048,
-    ENTRIES = 4096, /* and in the second, where they do */
-    FEW = 256,      /* the sample of a search */
-    BATCH = 8,
-    WEIGHTS = 32 << 20, /* numbers of an unembedding that is large enough not to stay in a cache */
-    LOGITS = 24 << 20,  /* likewise of logits */
-    GEMM = 1024
+    WIDTH = 2048,   /* numbers of a hidden state in the second problem, where they count */
+    ENTRIES = 4096, /* vocabulary of the second problem */
+    BATCH = CBE_LENS_BATCH,
+    WEIGHTS = 32 << 20, /* numbers of an unembedding, enough not to stay in a cache */
+    LOGITS = 24 << 20,  /* logits that are enough not to stay in a cache */
+    GEMM = 1024         /* rows and columns of the product that is measured */
 };
 static const double LEAST = 0.3; /* seconds of one measurement */
+/* Share of an evaluation that grows with its tokens, at least: on a busy machine a few tokens
+ * may take as long as all, and a rate of 0 would plan no time at all. */
+static const double GROWS = 1e-3;
 
 typedef struct {
     cbe_decoder decoder;
@@ -46,7 +50,7 @@ static void free_problem(problem *p)
 static cbe_status make_problem(problem *p, size_t d, size_t vocab_size, cbe_error *err)
 {
     const size_t v = cbe_min_size(vocab_size, cbe_max_size(WEIGHTS / d, 2 * BATCH));
-    const size_t n = cbe_max_size(cbe_min_size(LOGITS / v, TOKENS), 2 * FEW),
+    const size_t n = cbe_max_size(cbe_min_size(LOGITS / v, TOKENS), 2 * cbe_option_rules.sample),
                  count = d + v * d + n * d;
     cbe_rng rng;
     cbe_rng_seed(&rng, 0);
@@ -96,13 +100,13 @@ static cbe_status split(problem *p, size_t m, bool gradient, double *row, double
                         cbe_error *err)
 {
     const double d = (double)p->decoder.hidden_size, v = (double)p->decoder.vocab_size,
-                 n = (double)p->n_tokens;
+                 n = (double)p->n_tokens, sample = (double)cbe_option_rules.sample;
     double all, few;
     cbe_status st = time_evaluation(p, m, 0, gradient, &all, err);
-    if (st == CBE_OK) st = time_evaluation(p, m, FEW, gradient, &few, err);
+    if (st == CBE_OK) st = time_evaluation(p, m, cbe_option_rules.sample, gradient, &few, err);
     if (st != CBE_OK) return st;
-    *row = fmax(all - few, 0) / ((n - FEW) * v * (double)m);
-    *product = fmax(few - *row * FEW * v * (double)m, 0) / (v * d * (double)m);
+    *row = fmax(all - few, GROWS * all) / ((n - sample) * v * (double)m);
+    *product = fmax(few - *row * sample * v * (double)m, 0) / (v * d * (double)m);
     return CBE_OK;
 }
 

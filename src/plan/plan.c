@@ -1,36 +1,40 @@
 /*
  * plan.c - the cost model of an extraction (plan/plan.h).
  *
- * How often a search evaluates is what it did on average in layers of SmolLM2 (docs/scaling.md);
- * how it divides its work is what search/default.c and extract/extraction.c do.
+ * How often a search evaluates is what it did on average in layers of SmolLM2 (docs/scaling.md).
+ * How it divides its work follows search/rules.h and extract/extraction.c.
  */
 #include "plan/plan.h"
 
 #include <math.h>
 
-#include "objective/lens/rules.h"
-#include "objective/lens/objective.h"
+#include "extract/lens_storage.h"
+#include "search/candidates.h"
+#include "search/rules.h"
+#include "objective/lens/state.h"
+#include "objective/objective.h"
 #include "core/fail.h"
 #include "core/memory.h"
 #include "core/sizes.h"
 
-/* Of one vector, the first and later ones: directions evaluated, */
+/* Directions evaluated for one vector. */
 typedef struct {
-    double sampled;  /* with gradient on the sample, rough where there are rough energies; */
-    double larger;   /* on the larger one, rough; */
-    double rough;    /* on all tokens, rough; */
-    double full;     /* on all tokens, exact; */
-    double scored;   /* candidates scored on a smaller sample, without gradient; */
-    double weighed;  /* what rough climbs found, on the sample, exact, without gradient; */
-    double rescored; /* and on all tokens, likewise */
+    double sampled;  /* with gradient on the sample, rough if there are rough energies */
+    double larger;   /* with gradient on the larger sample, rough */
+    double rough;    /* with gradient on all tokens, rough */
+    double full;     /* with gradient on all tokens, exact */
+    double weighed;  /* maxima of rough climbs, without gradient on the sample, exact */
+    double rescored; /* maxima, without gradient on all tokens, exact */
 } effort;
 
 enum { WITHOUT_ROUGH, WITH_ROUGH };
-static const effort FIRST[] = {{215, 0, 0, 17, 58, 0, 14}, {231, 234, 39, 11, 58, 24, 8}};
-static const effort LATER[] = {{138, 0, 0, 33, 58, 0, 20}, {121, 118, 60, 10, 58, 24, 8}};
-enum { SAMPLE = 256, SCORE_SAMPLE = 128, BATCH = 8, SEARCH_VECTORS = 4000, CALLS_BATCH = 3 };
-/* Entries that rough evaluations go over, mostly. */
-enum { LIKELY_ENTRIES = 8192 };
+static const effort FIRST[] = {{215, 0, 0, 17, 0, 14}, {231, 234, 39, 11, 24, 8}};
+static const effort LATER[] = {{138, 0, 0, 33, 0, 20}, {121, 118, 60, 10, 24, 8}};
+enum {
+    SEARCH_VECTORS = 4000, /* vectors of half a double each that a search keeps */
+    CALLS_BATCH = 3,       /* climbs on all tokens that are evaluated together, on average */
+    LIKELY_ENTRIES = 8192  /* entries that rough evaluations go over, mostly */
+};
 /* A vector's reports, in evaluations without gradient of all tokens. */
 static const double REPORTS = 5;
 /* Matrix products of a forward pass reach this share of the rate of a large one. */
@@ -46,7 +50,7 @@ size_t cbe_plan_weight_bytes(const cbe_model_config *m, size_t *block)
     return m->n_layers * *block + m->vocab_size * d * sizeof(float);
 }
 
-/* Seconds with the threads of a process: rates are those of all that were measured. */
+/* Seconds with the threads of a process: rates are of all threads that were measured. */
 static double scaled(const cbe_plan_run *run, const cbe_plan_rates *rates, double seconds)
 {
     return seconds * (double)rates->threads / (double)run->threads;
@@ -81,7 +85,7 @@ static size_t fill_memory(cbe_plan *plan, const cbe_plan_run *run, size_t group_
     const size_t d = run->model.hidden_size, n = share_of(run, group_size),
                  groups = run->n_processes / group_size;
     const cbe_decoder decoder = decoder_of(run);
-    const cbe_lens_options lens = {.n_tokens = n, .max_batch = BATCH, .storage = storage};
+    const cbe_lens_options lens = {.n_tokens = n, .max_batch = CBE_LENS_BATCH, .storage = storage};
     size_t block, weights = cbe_plan_weight_bytes(&run->model, &block);
     /* what does not fit is expanded block by block from the file */
     if (run->memory && weights > run->memory / 2) weights = run->memory / 2 + run->file_bytes;
@@ -140,7 +144,7 @@ typedef struct {
 } rate;
 
 /* Seconds of evaluations of `count` directions on n tokens of the process's own. @param divided
- * products: by so many processes */
+ * number of processes that share the products */
 static double evaluations(double count, double n, double v, double d, double divided, const rate *r)
 {
     return count * (r->row * n * v + r->state * n * d + r->product * v * d / divided);
@@ -157,18 +161,26 @@ static double rough_vocabulary(const cbe_plan_run *run)
     return roughness(run) ? fmin(LIKELY_ENTRIES, v / CBE_LENS_LIKELY_SHARE) : v;
 }
 
+/* Candidates that are scored for a vector. */
+static double n_candidates(void)
+{
+    return (double)(CBE_CANDIDATE_FAMILIES * cbe_candidate_rules.each + cbe_start_rules.random);
+}
+
 /* Seconds of one vector's search, of a process that has a share of the tokens. */
 static double vector_seconds(const cbe_plan_run *run, const cbe_plan_rates *r, const effort *e,
                              double n, double share, size_t group_size)
 {
-    /* On one machine a group divides the products with the vocabulary, which else each process
-     * makes. */
+    /* On one machine a group divides the products with the vocabulary; on several machines each
+     * process makes all of them. */
     const double divided = run->n_machines == 1 ? (double)group_size : 1;
     const double d = (double)run->model.hidden_size, v = (double)run->model.vocab_size,
                  few_entries = rough_vocabulary(run);
     const double all = (double)run->n_tokens;
-    const double sample = fmin(SAMPLE, all) * share, larger = fmin(2 * SAMPLE, all) * share,
-                 scored = fmin(SCORE_SAMPLE, all) * share;
+    const double samples = (double)cbe_option_rules.sample;
+    const double sample = fmin(samples, all) * share,
+                 larger = fmin((double)cbe_rough_rules.larger * samples, all) * share,
+                 scored = fmin((double)cbe_start_rules.score_sample, all) * share;
     const rate score = {r->score, r->score_state, r->score_product},
                many = {r->many, r->many_state, r->many_product};
     const rate one = {r->one, r->one_state, r->one_product};
@@ -178,24 +190,24 @@ static double vector_seconds(const cbe_plan_run *run, const cbe_plan_rates *r, c
            evaluations(e->larger, larger, few_entries, d, divided, &many) +
            evaluations(e->rough, n, few_entries, d, divided, &one) +
            evaluations(e->full, n, v, d, divided, &few) +
-           evaluations(e->scored, scored, few_entries, d, divided, &score) +
+           evaluations(n_candidates(), scored, few_entries, d, divided, &score) +
            evaluations(e->weighed, sample, v, d, divided, &score) +
            evaluations(e->rescored, n, v, d, divided, &score);
 }
 
 /* Directions and gradients of a vector's search that a process sends or receives, and calls that
- * wait for the others. */
+ * wait for other processes. */
 static void add_traffic(cbe_plan *plan, const cbe_plan_run *run, const effort *e, double layers)
 {
     const double d = (double)run->model.hidden_size, size = (double)plan->group_size;
     if (plan->group_size == 1) return;
     const double with_gradient = e->sampled + e->larger + e->rough + e->full,
-                 without = e->scored + e->weighed + e->rescored + REPORTS;
+                 without = n_candidates() + e->weighed + e->rescored + REPORTS;
     /* A direction comes; two sums of d numbers, each of two doubles, and some single ones go, and
      * come back rounded. */
     const double bytes = sizeof(double) * (with_gradient * (7 * d + 9) + without * (d + 6));
-    const double calls =
-        (e->sampled + e->larger) / BATCH + e->rough + e->full / CALLS_BATCH + without / BATCH;
+    const double calls = (e->sampled + e->larger) / CBE_LENS_BATCH + e->rough +
+                         e->full / CALLS_BATCH + without / CBE_LENS_BATCH;
     const bool far = run->n_machines > 1;
     plan->sent += layers * bytes;
     if (far)
@@ -203,9 +215,8 @@ static void add_traffic(cbe_plan *plan, const cbe_plan_run *run, const effort *e
             layers * (bytes / run->bandwidth + calls * 4 * ceil(log2(size)) * run->latency);
 }
 
-/* Whether groups run the model on parts of the tokens and give one another the states
- * (cli/run_model.c). While they do, states are there twice; they may take half of what weights
- * leave. */
+/* Whether groups run the model on parts of the tokens and give one another the states. Meanwhile
+ * states are there twice; they may take half of what weights leave. */
 static bool shares_forward(const cbe_plan *plan, const cbe_plan_run *run)
 {
     const size_t sequences = run->n_tokens / run->context_length,
@@ -216,8 +227,8 @@ static bool shares_forward(const cbe_plan *plan, const cbe_plan_run *run)
     return !run->memory || (run->memory > used && plan->states <= (run->memory - used) / 4);
 }
 
-/* States of the process's layers that others have run the model for, and those that it gives
- * them. */
+/* Adds the states of the process's layers that other processes have run the model for, and the
+ * states that it gives them. */
 static void add_states(cbe_plan *plan, const cbe_plan_run *run, double states)
 {
     const double bytes = 2 * states * (1 - 1 / (double)plan->n_groups);

@@ -7,22 +7,28 @@
 #include "core/fail.h"
 #include "core/memory.h"
 #include "extract/checkpoint.h"
+#include "extract/layer_starts.h"
+#include "extract/result_files.h"
 #include "files/path.h"
 #include "run/run.h"
+#include "search/rules.h"
 
 static const char checkpoint_name[] = "checkpoint.safetensors";
 static const char *const presets[] = {"default", "seed", "tuned-lens", NULL};
 _Static_assert(sizeof presets / sizeof *presets == CBE_N_PRESETS + 1, "in the order of the enum");
 
+/* The digits of a number that a rule has. */
+#define TEXT_OF(number) DIGITS_OF(number)
+#define DIGITS_OF(number) #number
 #define AT(field) offsetof(cbe_run_settings, field)
 /* clang-format off */
 const cbe_option cbe_extract_options[] = {
     CBE_INPUT_OPTIONS(NULL),
     {"vectors", 'k', OPT_COUNT, AT(vectors), "4", "K", "vectors of each layer; 0: as many as the hidden size", NULL, CBE_RANGE(0, CBE_MOST_COUNT)},
     {"preset", 0, OPT_CHOICE, AT(preset), "default", "NAME", "default, seed or tuned-lens: how is searched (docs/search.md)", presets, 0},
-    {"starts", 0, OPT_COUNT, AT(starts), NULL, "S", "candidates refined for each vector, preset default; not given: 16 and more, 6 with --lens model (docs/search.md)", NULL, CBE_RANGE(1, CBE_MOST_COUNT)},
+    {"starts", 0, OPT_COUNT, AT(starts), NULL, "S", "candidates refined for each vector, preset default; not given: " TEXT_OF(CBE_FIRST_STARTS) " and more, " TEXT_OF(CBE_LEAP_STARTS) " with --lens model (docs/search.md)", NULL, CBE_RANGE(1, CBE_MOST_COUNT)},
     {"init", 0, OPT_STRING, AT(init), NULL, "BASIS", "a result folder, or its basis.safetensors, whose vectors are among the starts, preset default", NULL, 0},
-    {"max-iter", 0, OPT_COUNT, AT(max_iterations), "100", "M", "L-BFGS iterations of one start", NULL, CBE_RANGE(1, CBE_MOST_STEPS)},
+    {"max-iter", 0, OPT_COUNT, AT(max_iterations), TEXT_OF(CBE_MAX_ITERATIONS), "M", "L-BFGS iterations of one start", NULL, CBE_RANGE(1, CBE_MOST_STEPS)},
     {"min-energy", 0, OPT_NUMBER, AT(min_energy), "0", "E", "a vector below E nats is kept and ends its layer; 0: never", NULL, CBE_RANGE(0, CBE_MOST_NUMBER)},
     {"held-out", 0, OPT_NUMBER, AT(held_out), "0", "FRACTION", "of the sequences, left out of the search; energies are reported on them too", NULL, CBE_BOUNDS(.low = 0, .high = 1, .below = true, .refusal = CBE_OPTION("held-out") " %s: such a share of the sequences cannot be held out; give 0 or more, less than 1")},
     {"divide", 0, OPT_STRING, AT(divide_text), "auto", "HOW", "of several processes (mpirun, srun): layers, tokens (those of each layer), or a number of groups of processes, of which each has its own layers and divides their tokens; auto: layers, as far as memory allows (docs/scaling.md)", NULL, 0},

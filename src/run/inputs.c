@@ -1,4 +1,5 @@
 /* inputs.c - see inputs.h. */
+#include "extract/skip_positions.h"
 #include "run/inputs.h"
 
 #include <stdio.h>

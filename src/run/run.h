@@ -5,6 +5,7 @@
 #ifndef CBE_RUN_RUN_H
 #define CBE_RUN_RUN_H
 
+#include "extract/run_record.h"
 #include "cbe/cbe.h"
 #include "ablate/ablation.h"
 #include "run/inputs.h"

@@ -1,13 +1,27 @@
-/* ascent.c - many L-BFGS runs side by side on a sphere, evaluated in batches (state.h). */
+/* ascent.c - see ascent.h. */
+#include "search/ascent.h"
+
 #include <math.h>
 #include <string.h>
 
-#include "search/state.h"
-#include "core/fail.h"
 #include "core/memory.h"
 
-/* Iterations like the last one that a climb is granted to come near the highest. */
-static const double PATIENCE = 3;
+cbe_lbfgs_options cbe_climb_options(const cbe_climb_rules *rules, size_t max_iterations)
+{
+    cbe_lbfgs_options options;
+    cbe_lbfgs_options_init(&options);
+    options.history = rules->history;
+    options.max_iterations = max_iterations;
+    options.max_evaluations = max_iterations + max_iterations / cbe_option_rules.spare;
+    options.change_stop = rules->change_stop;
+    options.gradient_stop = rules->gradient_stop;
+    options.relative_stop = rules->relative_stop;
+    options.relative_gradient_stop = rules->relative_gradient_stop;
+    options.noise = rules->noise;
+    options.noise_floor = rules->noise_floor;
+    options.first_length = rules->first_length;
+    return options;
+}
 
 cbe_runner *cbe_runners_create(size_t n, size_t d, const cbe_lbfgs_options *options, cbe_error *err)
 {
@@ -48,10 +62,10 @@ void cbe_runner_finish(const cbe_search *s, cbe_runner *r)
 
 static bool is_near(const cbe_search *s, const double *a, const double *b)
 {
-    return fabs(cbe_search_dot(s->d, a, b)) > s->join_cosine;
+    return fabs(cbe_sphere_dot(s->d, a, b)) > s->join_cosine;
 }
 
-/* Stops runner i where a known maximum or another runner is as high and near. */
+/* Stops runner i if a known maximum or another runner is as high, and near. */
 static void join(const cbe_search *s, size_t n, cbe_runner *runners, size_t i,
                  const cbe_maxima *known)
 {
@@ -90,18 +104,10 @@ static bool is_hopeless(size_t n, const cbe_runner *runners, size_t i, double sh
     double highest = -HUGE_VAL;
     for (size_t j = 0; j < n; j++) highest = fmax(highest, runners[j].reached);
     return cbe_lbfgs_iterations(r->opt) >= 2 && r->reached < highest &&
-           r->reached + PATIENCE * r->gain < cbe_search_share(share, highest);
+           r->reached + cbe_common_rules.patience * r->gain < cbe_search_share(share, highest);
 }
 
-cbe_status cbe_search_tell_progress(cbe_search *s, cbe_error *err)
-{
-    if (s->progress && !s->progress(s->context, s->vector, s->n_vectors, s->best_energy,
-                                    s->record.evaluations + s->record.sample_evaluations))
-        return cbe_fail(err, CBE_ERR_CANCELLED, -1, "the search was cancelled");
-    return CBE_OK;
-}
-
-/* Runners that still climb, at most as many as a batch has, into batch_runner, and their points. */
+/* Fills a batch with runners that still climb, the first ones first, and with their points. */
 static size_t ask(cbe_search *s, size_t n, cbe_runner *runners)
 {
     size_t m = 0;

@@ -24,7 +24,7 @@ static void centre_rows(size_t n, size_t d, float *rows)
     }
 }
 
-/* total += rows' rows; block and product are work space of (GRAM_ROWS, d) filled and (d, d). */
+/* total += rows' rows; product (d, d) is work space. */
 static void add_gram(size_t n, size_t d, const float *rows, float *product, double *total)
 {
     cbe_gemm(true, false, d, d, n, 1, rows, d, rows, d, 0, product, d);
@@ -72,8 +72,7 @@ static cbe_status lens_gram(const cbe_candidate_input *in, double *f, cbe_error 
     return CBE_OK;
 }
 
-/* Mean hidden state of all processes' tokens, (d); zero where that is what states are compared
- * with. */
+/* Computes the mean hidden state of all processes' tokens, (d); zero under zero ablation. */
 static void mean_state(const cbe_candidate_input *in, cbe_long_sum *sums, double *mean)
 {
     const size_t n = in->n_tokens, d = in->decoder->hidden_size;
@@ -127,8 +126,8 @@ static void delta_moment(const cbe_candidate_input *in, const double *mean, floa
     for (size_t i = 0; i < d * d; i++) moment[i] = cbe_long_value(&sums[i]);
 }
 
-/* D_n of n tokens spread evenly; of resample, whose D_n are differences of any two tokens, those
- * from the mean. */
+/* D_n of n tokens spread evenly. Under resample, where D_n is a difference of any two tokens, it is
+ * taken from the mean instead. */
 static void token_directions(const cbe_candidate_input *in, const double *mean, size_t n,
                              double *out)
 {
@@ -137,15 +136,15 @@ static void token_directions(const cbe_candidate_input *in, const double *mean, 
     for (size_t i = 0; i < n; i++) {
         const size_t token =
             (size_t)(((double)i + 0.5) * (double)in->all_tokens / (double)n) - in->first_token;
-        if (token >= in->n_tokens) continue; /* another process's, lower ones too: they wrap */
+        if (token >= in->n_tokens) continue; /* of another process: lower indices wrap */
         const float *h = in->hidden + token * d;
         for (size_t k = 0; k < d; k++) out[i * d + k] = (double)h[k] - mean[k];
     }
     cbe_processes_sum(in->processes, n * d, out);
 }
 
-/* What is taken from the tokens of all processes: the second moment (d, d), and the directions of n
- * tokens (n, d). */
+/* Computes what is taken from the tokens of all processes: the second moment (d, d), and the
+ * directions of n tokens (n, d). */
 static cbe_status summarise(const cbe_candidate_input *in, size_t n, double *moment, double *tokens,
                             cbe_error *err)
 {

@@ -15,39 +15,40 @@
 #ifndef CBE_SEARCH_CANDIDATES_H
 #define CBE_SEARCH_CANDIDATES_H
 
+#include "processes/processes.h"
+#include "objective/ablation.h"
 #include "lens/translate.h"
 #include "model/decoder.h"
-#include "objective/ablation.h"
-#include "processes/processes.h"
-#include "search/search.h"
+#include "objective/objective.h"
+#include "search/starts.h"
 
-/** C W~' W~ C, (d, d), once for a decoder. */
+/** Computes C W~' W~ C, (d, d), which depends on the decoder alone. */
 cbe_status cbe_unembedding_gram(const cbe_decoder *decoder, double *gram, cbe_error *err);
 
 typedef struct {
     const cbe_decoder *decoder;
-    const double *gram; /* of cbe_unembedding_gram */
+    const double *gram; /* from cbe_unembedding_gram */
     cbe_translator translator;
     size_t n_tokens;
     const float *hidden; /* (N, d) */
     cbe_ablation ablation;
-    /* tokens are divided over them, those here beginning at first_token of all_tokens; NULL: not */
-    const cbe_processes *processes;
-    size_t first_token, all_tokens;
-    size_t sequence_tokens; /* of each sequence; 0: all tokens are one */
+    const cbe_processes *processes; /* that tokens are divided over; NULL: not divided */
+    size_t first_token;     /* index of `hidden`'s first token among those of all processes */
+    size_t all_tokens;      /* of all processes */
+    size_t sequence_tokens; /* of each sequence; 0: all tokens are one sequence */
 } cbe_candidate_input;
 
-/** The n leading singular directions alone (the preset tuned-lens starts there), rows of out (n,
- * d). */
+/** Finds the n leading singular directions alone, where the preset tuned-lens starts: rows of out
+ * (n, d). */
 cbe_status cbe_candidates_singular(const cbe_candidate_input *input, size_t n, double *out,
                                    cbe_error *err);
 enum { CBE_CANDIDATE_FAMILIES = 5 };
-/** n of each family, rows of out (5 n, d), n <= d: the first of each family, the second of each,
- * and so on.
+/** Finds n <= d candidates of each family, rows of out (5 n, d): the first of each family, then the
+ * second of each, and so on.
  * @param kinds [out] (5 n) */
 cbe_status cbe_candidates_all(const cbe_candidate_input *input, size_t n, double *out,
                               cbe_start_kind *kinds, cbe_error *err);
-/** What the other processes do while one calls that: they add their tokens. */
+/** Adds the tokens of another process while one process calls cbe_candidates_all. */
 cbe_status cbe_candidates_assist(const cbe_candidate_input *input, size_t n, cbe_error *err);
 
 #endif

@@ -1,8 +1,8 @@
 /*
  * leaps.c - one vector by few evaluations, where each takes seconds: in the whole model
- * (state.h, docs/search.md).
+ * (strategy.h, docs/search.md).
  *
- * Directions that nothing was looked for in have energies near nothing. There the energy is nearly
+ * Directions that no search has led to have energies near nothing. There the energy is nearly
  * a form of degree four in v that is nowhere negative, and v <- grad E / |grad E| climbs it as far
  * as the gradient reaches: the generalised power method (Journee, Nesterov, Richtarik and Sepulchre
  * 2010, Journal of Machine Learning Research 11, 517-553). Each leap costs one evaluation and has
@@ -10,68 +10,62 @@
  * the energy saturates and leaps overshoot: from there L-BFGS climbs, on the energy's logarithm.
  *
  *   scouts  starts of several kinds leap on the sample; each round leaves the lower half behind
- *   leader  the highest climbs on the sample, coarsely; then it, or a vector of the caller's basis
- *           as it is, climbs on all tokens.
+ *   leader  the highest scout climbs on the sample, coarsely; then it, or a vector of the caller's
+ *           basis as it is, climbs on all tokens.
  *           Without a sample it goes on leaping while that pays, and climbs
  */
 #include <math.h>
 #include <string.h>
 
+#include "search/ascent.h"
 #include "search/maxima.h"
-#include "search/state.h"
+#include "search/rules.h"
+#include "search/strategy.h"
 #include "core/memory.h"
 #include "core/sizes.h"
 
-/* Starts with a |cosine| above are one. A start of which less than a share is left after projection
- * is none; of the caller's vectors, each of which is meant for one vector, more must be left. */
-static const double SIMILAR = 0.95, GONE = 1e-3, GIVEN_GONE = 0.5;
-/* A leap that raises the energy by less than this share is the last one. */
-static const double PAYS = 0.1;
-/* A climb ends with a step that changes f = -1 - log E / E_start by less than this share of |f|, or
- * where the gradient of log E is below MAXIMUM. A step on the sample is the cheaper one. */
-static const double CLIMB_STOP = 1e-2, SAMPLE_STOP = 2e-3, MAXIMUM = 8e-5;
-/* Of the climb's first step, on the unit sphere: shorter than a leap, which led too far. */
-static const double FIRST_LENGTH = 0.15;
-/* Rounding of an energy, relative: float32 logits leave about 1e-7. */
-static const double NOISE = 1e-7;
-enum {
-    STARTS = 6,      /* of each vector */
-    ROUND_LEAPS = 2, /* of a scout, before the lower half stays behind */
-    RUNNER_UPS = 2,  /* scouts of the vector before that start again */
-    MOST_LEAPS = 8,  /* of the leader */
-    /* of the climb on the sample, at most; and for each that the climb on all tokens may take, */
-    SAMPLE_ITERATIONS = 30,
-    SAMPLE_SHARE = 4 /* so many */
-};
-
 /* A start on its way. */
 typedef struct {
-    /* (d) each: where it stands; the highest point it met, and the gradient there */
-    double *at, *best, *grad;
+    double *at;    /* (d), where it stands */
+    double *best;  /* (d), the highest point it met */
+    double *grad;  /* (d), the gradient at best */
     double energy; /* of best; -HUGE_VAL: none yet */
     cbe_start_kind kind;
 } scout;
 
-struct cbe_leap_search {
+typedef struct {
     bool sampled;
     size_t n_scouts;
     scout *scouts;  /* (n_scouts), the highest first once they have leapt */
     double *memory; /* (n_scouts + 1, 3, d), owned: what scouts point to */
     bool has_given;
-    /* the caller's vector that is meant for the one in work, where it started: on the sample it may
-     * leap too far */
+    /* The caller's vector that is meant for the one in work, where it started: on the sample it may
+     * leap too far. */
     scout given;
-    scout leader;                         /* one of the scouts, or given; its memory is theirs */
-    cbe_runner *climber, *sample_climber; /* on all tokens; on the sample */
-    /* where scouts of the vector before ended, with their energies on the sample */
+    scout leader;               /* one of the scouts, or given; its memory is theirs */
+    cbe_runner *climber;        /* on all tokens */
+    cbe_runner *sample_climber; /* on the sample */
+    /* Where scouts of the vector before ended, with their energies on the sample. */
     cbe_maxima runner_ups;
-};
+} leap_search;
 
-cbe_status cbe_leap_search_create(cbe_leap_search **out, const cbe_search *s, cbe_error *err)
+static void free_search(void *self)
+{
+    leap_search *l = self;
+    if (!l) return;
+    cbe_runners_free(l->climber ? 1 : 0, l->climber);
+    cbe_runners_free(l->sample_climber ? 1 : 0, l->sample_climber);
+    cbe_maxima_free(&l->runner_ups);
+    cbe_free(l->scouts);
+    cbe_free(l->memory);
+    cbe_free(l);
+}
+
+static cbe_status create(void **out, const cbe_search *s, cbe_error *err)
 {
     const cbe_search_options *o = s->options;
-    const size_t d = s->d, n = o->n_starts ? o->n_starts : STARTS;
-    cbe_leap_search *l = cbe_alloc_zero(1, sizeof *l, "search", err);
+    const size_t d = s->d, n = o->n_starts ? o->n_starts : cbe_leap_rules.starts;
+    leap_search *l = cbe_alloc_zero(1, sizeof *l, "search", err);
     if (!l) return CBE_ERR_NOMEM;
     l->sampled = o->sample > 0 && cbe_objective_n_tokens(s->objective) >= 2 * o->sample;
     l->n_scouts = n;
@@ -79,25 +73,17 @@ cbe_status cbe_leap_search_create(cbe_leap_search **out, const cbe_search *s, cb
     size_t rows;
     if (!cbe_add_size(n, 1, &rows)) rows = n;
     l->memory = cbe_alloc(rows, 3 * d * sizeof(double), "search", err);
-    cbe_lbfgs_options options;
-    cbe_lbfgs_options_init(&options);
-    options.history = 40;
-    options.max_iterations = o->max_iterations;
-    options.max_evaluations = o->max_iterations + o->max_iterations / 4;
-    options.change_stop = 1e-9;
-    options.relative_stop = CLIMB_STOP;
-    options.gradient_stop = MAXIMUM; /* of the logarithm: a share of the energy */
-    options.noise = NOISE;
-    options.first_length = FIRST_LENGTH;
-    l->climber = cbe_runners_create(1, d, &options, err);
-    options.relative_stop = SAMPLE_STOP;
-    options.max_iterations =
-        cbe_min_size(SAMPLE_ITERATIONS, cbe_times(SAMPLE_SHARE, o->max_iterations, 1));
-    options.max_evaluations = options.max_iterations + options.max_iterations / 4;
-    l->sample_climber = l->climber ? cbe_runners_create(1, d, &options, err) : NULL;
+    const size_t sample_iterations =
+        cbe_min_size(cbe_leap_rules.sample_iterations,
+                     cbe_times(cbe_leap_rules.sample_share, o->max_iterations, 1));
+    const cbe_lbfgs_options on_all = cbe_climb_options(&cbe_leap_rules.climb, o->max_iterations);
+    cbe_lbfgs_options on_sample = cbe_climb_options(&cbe_leap_rules.climb, sample_iterations);
+    on_sample.relative_stop = cbe_leap_rules.sample_stop;
+    l->climber = cbe_runners_create(1, d, &on_all, err);
+    l->sample_climber = l->climber ? cbe_runners_create(1, d, &on_sample, err) : NULL;
     if (!l->scouts || !l->memory || !l->sample_climber ||
         cbe_maxima_init(&l->runner_ups, d, err) != CBE_OK) {
-        cbe_leap_search_free(l);
+        free_search(l);
         return CBE_ERR_NOMEM;
     }
     for (size_t i = 0; i <= n; i++) {
@@ -110,30 +96,20 @@ cbe_status cbe_leap_search_create(cbe_leap_search **out, const cbe_search *s, cb
     return CBE_OK;
 }
 
-void cbe_leap_search_free(cbe_leap_search *l)
-{
-    if (!l) return;
-    cbe_runners_free(l->climber ? 1 : 0, l->climber);
-    cbe_runners_free(l->sample_climber ? 1 : 0, l->sample_climber);
-    cbe_maxima_free(&l->runner_ups);
-    cbe_free(l->scouts);
-    cbe_free(l->memory);
-    cbe_free(l);
-}
-
-/* The next of n scouts starts at x, unless next to nothing of x is left, or another starts close
- * by. */
-static void add_scout(const cbe_search *s, cbe_leap_search *l, const double *x, cbe_start_kind kind,
+/* Lets the next of n scouts start at x, unless next to nothing of x is left, or another scout
+ * starts close by. */
+static void add_scout(const cbe_search *s, leap_search *l, const double *x, cbe_start_kind kind,
                       size_t *n)
 {
     if (*n == l->n_scouts) return;
     scout *next = &l->scouts[*n];
-    const double before = sqrt(cbe_search_dot(s->d, x, x)),
-                 share = kind == CBE_FROM_GIVEN ? GIVEN_GONE : GONE;
+    const double before = sqrt(cbe_sphere_dot(s->d, x, x)),
+                 share = kind == CBE_FROM_GIVEN ? cbe_leap_rules.given_left
+                                                : cbe_common_rules.none_left;
     if (!(cbe_sphere_point(&s->sphere, x, next->at) > share * before)) return;
     for (size_t i = 0; i < *n; i++)
         if (kind != CBE_FROM_RANDOM &&
-            fabs(cbe_search_dot(s->d, next->at, l->scouts[i].at)) > SIMILAR)
+            fabs(cbe_sphere_dot(s->d, next->at, l->scouts[i].at)) > cbe_common_rules.same_start)
             return;
     next->energy = -HUGE_VAL;
     memcpy(next->best, next->at, s->d * sizeof *next->best);
@@ -142,13 +118,13 @@ static void add_scout(const cbe_search *s, cbe_leap_search *l, const double *x, 
     (*n)++;
 }
 
-/* Runner-ups, the caller's candidates in their order, and one in three, or what is missing, at
- * random. */
-static void gather_scouts(cbe_search *s, cbe_leap_search *l)
+/* Starts scouts at runner-ups, at the caller's candidates in their order, and the rest, one in
+ * three at least, at random. */
+static void gather_scouts(cbe_search *s, leap_search *l)
 {
-    const size_t not_random = l->n_scouts - l->n_scouts / 3;
+    const size_t not_random = l->n_scouts - l->n_scouts / cbe_leap_rules.random;
     size_t n = 0;
-    for (size_t i = 0; i < l->runner_ups.n && i < RUNNER_UPS; i++)
+    for (size_t i = 0; i < l->runner_ups.n && i < cbe_leap_rules.runner_ups; i++)
         add_scout(s, l, l->runner_ups.list[i].v, CBE_FROM_RUNNER_UP, &n);
     l->has_given = false;
     for (size_t i = 0; i < s->given.n && n < not_random; i++) {
@@ -165,15 +141,16 @@ static void gather_scouts(cbe_search *s, cbe_leap_search *l)
     }
 }
 
-/* To where the gradient at its highest point leads, or without a gradient to that point. */
+/* Moves a scout to where the gradient at its highest point leads, or without a gradient to that
+ * point. */
 static void leap(const cbe_search *s, scout *c)
 {
     if (!(cbe_sphere_point(&s->sphere, c->grad, c->at) > 0))
         memcpy(c->at, c->best, s->d * sizeof *c->at);
 }
 
-/* Evaluates n scouts where they stand: highest points are kept, and all leap on from where they
- * stand. */
+/* Evaluates n scouts where they stand. Each keeps its highest point, and leaps on from where it
+ * stands. */
 static cbe_status evaluate_scouts(cbe_search *s, size_t n, scout *scouts, size_t *evaluations,
                                   cbe_error *err)
 {
@@ -202,7 +179,7 @@ static cbe_status evaluate_scouts(cbe_search *s, size_t n, scout *scouts, size_t
     return CBE_OK;
 }
 
-/* The highest first; equal ones stay in their order. */
+/* Sorts scouts, the highest first; scouts of equal energy stay in their order. */
 static void sort_scouts(size_t n, scout *scouts)
 {
     for (size_t i = 1; i < n; i++) {
@@ -213,9 +190,9 @@ static void sort_scouts(size_t n, scout *scouts)
     }
 }
 
-/* L-BFGS from the leader's highest point, whose energy and gradient are known, to where the leader
- * stands then. */
-static cbe_status climb(cbe_search *s, cbe_leap_search *l, cbe_runner *r, size_t *evaluations,
+/* Climbs by L-BFGS from the leader's highest point, whose energy and gradient are known. The leader
+ * stands where the climb ends. */
+static cbe_status climb(cbe_search *s, leap_search *l, cbe_runner *r, size_t *evaluations,
                         cbe_error *err)
 {
     static const cbe_ascent to_the_end = {0};
@@ -232,14 +209,14 @@ static cbe_status climb(cbe_search *s, cbe_leap_search *l, cbe_runner *r, size_t
     return CBE_OK;
 }
 
-/* All scouts leap, then the higher half of them, and so on until one or two have; and the leader
- * climbs, if it is on the sample. */
-static cbe_status send_scouts(cbe_search *s, cbe_leap_search *l, cbe_error *err)
+/* All scouts leap, then the higher half of them, and so on down to one or two. On a sample the
+ * leader climbs then. */
+static cbe_status send_scouts(cbe_search *s, leap_search *l, cbe_error *err)
 {
     size_t *counter = l->sampled ? &s->record.sample_evaluations : &s->record.evaluations;
     cbe_objective_set_sample(s->objective, l->sampled ? s->options->sample : 0);
     for (size_t n = l->n_scouts;; n = (n + 1) / 2) {
-        for (int i = 0; i < ROUND_LEAPS; i++) {
+        for (size_t i = 0; i < cbe_leap_rules.round; i++) {
             const cbe_status st = evaluate_scouts(s, n, l->scouts, counter, err);
             if (st != CBE_OK) return st;
         }
@@ -259,22 +236,22 @@ static cbe_status send_scouts(cbe_search *s, cbe_leap_search *l, cbe_error *err)
     return CBE_OK;
 }
 
-/* Without a sample: leaps while they pay. */
-static cbe_status leap_on(cbe_search *s, cbe_leap_search *l, cbe_error *err)
+/* Lets the leader leap while that pays, without a sample. */
+static cbe_status leap_on(cbe_search *s, leap_search *l, cbe_error *err)
 {
     leap(s, &l->leader);
-    for (int i = 0; i < MOST_LEAPS; i++) {
+    for (size_t i = 0; i < cbe_leap_rules.most; i++) {
         const double before = l->leader.energy;
         const cbe_status st = evaluate_scouts(s, 1, &l->leader, &s->record.evaluations, err);
         if (st != CBE_OK) return st;
-        if (!(l->leader.energy > before + PAYS * fabs(before))) break;
+        if (!(l->leader.energy > before + cbe_leap_rules.pays * fabs(before))) break;
     }
     return CBE_OK;
 }
 
-/* Where the leader came to on the sample, and the caller's vector, on all tokens: the higher one
- * leads. */
-static cbe_status compare_finalists(cbe_search *s, cbe_leap_search *l, cbe_error *err)
+/* Evaluates on all tokens where the leader came to on the sample, and the caller's vector. The
+ * higher of both leads. */
+static cbe_status compare_finalists(cbe_search *s, leap_search *l, cbe_error *err)
 {
     scout finalists[] = {l->leader, l->given};
     const size_t n = l->has_given ? 2 : 1;
@@ -291,13 +268,15 @@ static cbe_status compare_finalists(cbe_search *s, cbe_leap_search *l, cbe_error
     return CBE_OK;
 }
 
-cbe_maxima *cbe_leap_search_runner_ups(cbe_leap_search *l)
+static cbe_maxima *runner_ups(void *self)
 {
+    leap_search *l = self;
     return &l->runner_ups;
 }
 
-cbe_status cbe_leap_search_vector(cbe_search *s, cbe_leap_search *l, cbe_error *err)
+static cbe_status find_vector(void *self, cbe_search *s, cbe_error *err)
 {
+    leap_search *l = self;
     gather_scouts(s, l);
     cbe_status st = send_scouts(s, l, err);
     if (st == CBE_OK) st = l->sampled ? compare_finalists(s, l, err) : leap_on(s, l, err);
@@ -317,3 +296,6 @@ cbe_status cbe_leap_search_vector(cbe_search *s, cbe_leap_search *l, cbe_error *
                            l->scouts[i].kind);
     return CBE_OK;
 }
+
+const cbe_search_strategy cbe_leap_strategy = {
+    .create = create, .free = free_search, .vector = find_vector, .runner_ups = runner_ups};

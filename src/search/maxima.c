@@ -4,10 +4,9 @@
 #include <math.h>
 #include <string.h>
 
+#include "search/rules.h"
+#include "search/sphere.h"
 #include "core/memory.h"
-
-/* Two directions with a |cosine| above are the same maximum. */
-static const double SAME = 0.99;
 
 cbe_status cbe_maxima_init(cbe_maxima *maxima, size_t d, cbe_error *err)
 {
@@ -25,17 +24,15 @@ void cbe_maxima_free(cbe_maxima *maxima)
     *maxima = (cbe_maxima){0};
 }
 
-static double cosine(size_t d, const double *a, const double *b)
+static bool is_same(size_t d, const double *a, const double *b)
 {
-    double sum = 0;
-    for (size_t k = 0; k < d; k++) sum += a[k] * b[k];
-    return fabs(sum);
+    return fabs(cbe_sphere_dot(d, a, b)) > cbe_common_rules.same_maximum;
 }
 
 void cbe_maxima_add(cbe_maxima *m, const double *v, double energy, cbe_start_kind kind)
 {
     size_t at = 0;
-    while (at < m->n && !(cosine(m->d, v, m->list[at].v) > SAME)) at++;
+    while (at < m->n && !is_same(m->d, v, m->list[at].v)) at++;
     const size_t lowest = CBE_MAXIMA_MOST - 1;
     if (at > lowest) at = lowest;
     if (at < m->n && energy <= m->list[at].energy) return;

@@ -4,14 +4,15 @@
 
 #include <stddef.h>
 
-#include "search/search.h"
+#include "cbe/status.h"
+#include "search/point.h"
 
 enum { CBE_MAXIMA_MOST = CBE_RUNNER_UPS_MOST };
 
 typedef struct {
     double *v; /* (d), unit */
     double energy;
-    cbe_start_kind kind; /* of the start that led here */
+    cbe_start_kind kind; /* kind of the start that led here */
 } cbe_maximum;
 
 typedef struct {
@@ -23,12 +24,12 @@ typedef struct {
 cbe_status cbe_maxima_init(cbe_maxima *maxima, size_t d, cbe_error *err);
 void cbe_maxima_free(cbe_maxima *maxima); /* a zeroed one is allowed */
 
-/** Adds a maximum, v copied. One that is there already, up to its sign, keeps the higher of both
- * energies and its direction and kind. A full list loses its lowest. */
+/** Adds a maximum; v is copied. If the list has the maximum already, up to its sign, the one with
+ * the higher energy stays. A full list loses its lowest maximum. */
 void cbe_maxima_add(cbe_maxima *maxima, const double *v, double energy, cbe_start_kind kind);
-/** Adds all of another list. */
+/** Adds all maxima of another list. */
 void cbe_maxima_add_all(cbe_maxima *maxima, const cbe_maxima *other);
-/** Removes one by its place. */
+/** Removes the maximum at a place. */
 void cbe_maxima_remove(cbe_maxima *maxima, size_t place);
 
 #endif

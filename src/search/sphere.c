@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-static double dot(size_t n, const double *a, const double *b)
+double cbe_sphere_dot(size_t n, const double *a, const double *b)
 {
     double sum = 0;
     for (size_t i = 0; i < n; i++) sum += a[i] * b[i];
@@ -17,7 +17,7 @@ void cbe_sphere_complement(const cbe_sphere *sphere, const double *x, double *y)
     if (y != x) memcpy(y, x, d * sizeof *y);
     for (size_t j = 0; j < sphere->n_found; j++) {
         const double *b = sphere->found + j * d;
-        const double along = dot(d, b, y);
+        const double along = cbe_sphere_dot(d, b, y);
         for (size_t k = 0; k < d; k++) y[k] -= along * b[k];
     }
 }
@@ -26,7 +26,7 @@ double cbe_sphere_point(const cbe_sphere *sphere, const double *x, double *v)
 {
     const size_t d = sphere->hidden_size;
     cbe_sphere_complement(sphere, x, v);
-    const double length = sqrt(dot(d, v, v)), divisor = length + sphere->tau;
+    const double length = sqrt(cbe_sphere_dot(d, v, v)), divisor = length + sphere->tau;
     for (size_t k = 0; k < d; k++) v[k] = divisor > 0 ? v[k] / divisor : 0;
     return length;
 }
@@ -40,7 +40,7 @@ void cbe_sphere_gradient(const cbe_sphere *sphere, const double *v, double lengt
         memset(out, 0, d * sizeof *out);
         return;
     }
-    const double along = dot(d, v, grad) / length, divisor = length + sphere->tau;
+    const double along = cbe_sphere_dot(d, v, grad) / length, divisor = length + sphere->tau;
     for (size_t k = 0; k < d; k++) out[k] = grad[k] / divisor - along * v[k];
     cbe_sphere_complement(sphere, out, out);
 }

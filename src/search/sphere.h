@@ -1,5 +1,5 @@
 /*
- * sphere.h - unit vectors orthogonal to those already found, parametrised by any vector x:
+ * sphere.h - unit vectors orthogonal to the vectors found before, parametrised by any vector x:
  *
  *   v(x) = P x / (|P x| + tau),   P = I - B'B, rows of B orthonormal
  *
@@ -16,6 +16,8 @@ typedef struct {
     double tau;
 } cbe_sphere;
 
+/** a . b of n numbers, added one after another. */
+double cbe_sphere_dot(size_t n, const double *a, const double *b);
 /** y = P x; x and y may be the same. */
 void cbe_sphere_complement(const cbe_sphere *sphere, const double *x, double *y);
 /** v = v(x); returns |P x|. x and v may be the same. v is zero where P x is. */

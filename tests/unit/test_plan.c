@@ -22,7 +22,15 @@ static const cbe_model_config model = {.architecture = "llama",
                                        .head_size = 25,
                                        .mlp_size = 300,
                                        .gated_mlp = true};
-static const cbe_plan_rates rates = {2, 1e-9, 1e-8, 3e-8, 2e-8, 1e-9, 3e-9, 2e-9, 5e-9, 0, 0, 0};
+static const cbe_plan_rates rates = {.threads = 2,
+                                     .multiply = 1e-9,
+                                     .set = 5e-9,
+                                     .score = 1e-8,
+                                     .one = 3e-8,
+                                     .many = 2e-8,
+                                     .score_product = 1e-9,
+                                     .one_product = 3e-9,
+                                     .many_product = 2e-9};
 
 static cbe_plan_run a_run(void)
 {

@@ -1,6 +1,6 @@
 /* The result folder: numbers back as they went in, a record that JSON readers take, and earlier
  * results kept. */
-#include "extract/extraction.h"
+#include "extract/result_files.h"
 
 #include <jansson.h>
 #include <math.h>

@@ -1,6 +1,7 @@
 /* Reading bases: numbers as they were saved, what basis.json says, whose model it was; and files
  * that are none of ours. */
 #include "extract/basis_file.h"
+#include "extract/result_files.h"
 
 #include <math.h>
 #include <stdio.h>

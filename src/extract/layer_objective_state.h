@@ -1,0 +1,40 @@
+/* layer_objective_state.h - what a layer objective consists of, for the files of this room that
+ * create it, set it and choose starts with it. */
+#ifndef CBE_EXTRACT_LAYER_OBJECTIVE_STATE_H
+#define CBE_EXTRACT_LAYER_OBJECTIVE_STATE_H
+
+#include "extract/layer_objective.h"
+
+struct cbe_layer_objective {
+    const cbe_hidden_states *states;
+    cbe_site site;
+    const cbe_tuned_lens *lens;
+    const cbe_model *model; /* the whole model runs on behind the layer; NULL: a lens */
+    size_t skip;
+    size_t n_held_out;              /* number of sequences held out */
+    const cbe_processes *processes; /* processes that tokens are divided over; NULL: not divided */
+    size_t n_tokens;                /* of this process's own share */
+    size_t first_token;    /* index of the share's first token among those of all processes */
+    size_t first_sequence; /* index of the share's first sequence, likewise */
+    size_t all_tokens, all_sequences; /* of all processes */
+    cbe_objective *objective;         /* of all tokens, in rank 0 */
+    cbe_objective *share; /* of this process's own tokens; equals `objective` if not divided */
+    cbe_logit_storage storage;
+    size_t bytes;
+    float *hidden;             /* (n_tokens, d), states of the layer that is set */
+    cbe_translator translator; /* of the layer that is set */
+    cbe_model_objective_plan plan;
+    float *whole; /* (B S, d), states of the layer with skipped positions; the whole model alone */
+    bool derangement_unused;
+};
+
+/** Returns the number of tokens that the run is on of each sequence; 0 if sequences have different
+ * numbers of them. */
+size_t cbe_layer_objective_sequence_tokens(const cbe_layer_objective *objective);
+
+/** Sets the process's own share to a layer. All processes of `processes` call it: their sums are
+ * taken together. */
+cbe_status cbe_layer_objective_set_share(cbe_layer_objective *objective, size_t layer,
+                                         cbe_error *err);
+
+#endif

@@ -1,0 +1,14 @@
+/* site.c - see site.h. */
+#include "extract/site.h"
+
+const char *cbe_site_name(cbe_site site)
+{
+    static const char *const names[] = {"pre", "post"};
+    _Static_assert(sizeof names / sizeof *names == CBE_N_SITES, "one name for each site");
+    return names[site];
+}
+
+size_t cbe_site_state(cbe_site site, size_t layer)
+{
+    return site == CBE_SITE_POST ? layer + 1 : layer;
+}
