@@ -36,7 +36,7 @@ _Static_assert(sizeof presets / sizeof *presets == CBE_N_PRESETS + 1, "in the or
 
 #define AT(field) offsetof(extract_options, field)
 /* The digits of a number that a rule has. */
-#define TEXT_OF(number) DIGITS_OF(number)
+#define TEXT_OF(number)   DIGITS_OF(number)
 #define DIGITS_OF(number) #number
 /* clang-format off */
 static const cli_option options[] = {
