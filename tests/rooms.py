@@ -8,6 +8,7 @@ lies above them all, include/cbe below them. BUILD is a build folder, whose obje
 symbols files need each other. Names each include and each symbol that goes upward, each circle of
 files, each room of more than 15% of the lines, and a table in CONTRIBUTING.md of another order.
 """
+
 import re
 import subprocess
 import sys

@@ -194,7 +194,8 @@ cbe_status cbe_extract(cbe_layer_objective *objective, size_t n_layers, const si
     memset(results, 0, n_layers * sizeof *results);
     if (k > d)
         return cbe_fail(err, CBE_ERR_ARG, -1,
-                        "%zu vectors cannot be orthogonal in %zu dimensions; give " CBE_TERM("-k", "vectors") " %zu or less",
+                        "%zu vectors cannot be orthogonal in %zu dimensions; give " CBE_TERM(
+                            "-k", "vectors") " %zu or less",
                         k, d, d);
     cbe_layer_starts *starts = NULL;
     const size_t n_groups =

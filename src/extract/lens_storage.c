@@ -29,7 +29,7 @@ static cbe_status fit(cbe_lens_options *lens, const cbe_decoder *decoder, size_t
     return cbe_fail(err, CBE_ERR_ARG, -1,
                     "%zu tokens need %.4g MB at least for the objective, and %.4g MB are left for "
                     "it; give more " CBE_OPTION("memory") " or "
-                    "less " CBE_OPTION("max-tokens"),
+                                                          "less " CBE_OPTION("max-tokens"),
                     lens->n_tokens, 1e-6 * (double)least, 1e-6 * (double)memory);
 }
 

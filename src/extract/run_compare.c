@@ -94,10 +94,13 @@ static const struct input *surplus(const side *s, const side *other)
 /* Returns the option by which inputs of a role are given. */
 static const char *option_of(const struct input *input)
 {
-    static const char *const options[][2] = {
-        {"model", CBE_TERM("MODEL", "model")},       {"tokens", CBE_OPTION("tokens")}, {"hidden_states", CBE_OPTION("hidden-states")},
-        {"decoder", CBE_OPTION("decoder")}, {"text", CBE_OPTION("text")},     {"lens", CBE_OPTION("lens")},
-        {"init", CBE_OPTION("init")}};
+    static const char *const options[][2] = {{"model", CBE_TERM("MODEL", "model")},
+                                             {"tokens", CBE_OPTION("tokens")},
+                                             {"hidden_states", CBE_OPTION("hidden-states")},
+                                             {"decoder", CBE_OPTION("decoder")},
+                                             {"text", CBE_OPTION("text")},
+                                             {"lens", CBE_OPTION("lens")},
+                                             {"init", CBE_OPTION("init")}};
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
         if (same_word(input->role, input->role_length, options[i][0], strlen(options[i][0])))
             return options[i][1];

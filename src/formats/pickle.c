@@ -1,8 +1,9 @@
 /*
  * pickle.c - see pickle.h. Opcodes: Python's Lib/pickletools.py.
  *
- * An opcode is at least one byte, makes at most one value and puts it on the stack at most once, and
- * takes at most what is there: arrays with one place for each byte of the pickle cannot overflow.
+ * An opcode is at least one byte, makes at most one value and puts it on the stack at most once,
+ * and takes at most what is there: arrays with one place for each byte of the pickle cannot
+ * overflow.
  */
 #include "formats/pickle.h"
 

@@ -8,8 +8,8 @@
  * which here only make records. Every other opcode and every other global is an error that names
  * it.
  *
- * Values refer to each other by index, so that nothing is copied, nothing is walked recursively, and
- * what is used twice takes room once.
+ * Values refer to each other by index, so that nothing is copied, nothing is walked recursively,
+ * and what is used twice takes room once.
  */
 #ifndef CBE_FORMATS_PICKLE_H
 #define CBE_FORMATS_PICKLE_H

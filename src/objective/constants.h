@@ -20,7 +20,8 @@ size_t cbe_constants_few(size_t n_quantiles, const double *quantiles, size_t n,
 
 /** A wide grid of constants, rising: evenly over the range of n sorted coefficients, some of their
  * quantiles, their mean, 0, and to both sides as far as 16 ranges. The energy of ce can have minima
- * far out, and can go on falling for ever, since any constant output may be better than the model's.
+ * far out, and can go on falling for ever, since any constant output may be better than the
+ * model's.
  * @param a  [out] (CBE_CONSTANT_GRID)
  * @return the number of constants */
 size_t cbe_constants_grid(size_t n, const double *sorted, double mean, double *a);

@@ -30,8 +30,7 @@ static void list_arrays(cbe_divergence *o, cbe_array list[N_ARRAYS])
     memcpy(list, arrays, sizeof arrays);
 }
 
-static void describe(cbe_divergence *o, const cbe_decoder *decoder, cbe_loss kind,
-                     size_t n_rows)
+static void describe(cbe_divergence *o, const cbe_decoder *decoder, cbe_loss kind, size_t n_rows)
 {
     const bool capped = decoder->logit_softcap > 0, kl = kind == CBE_LOSS_KL;
     *o = (cbe_divergence){.decoder = decoder,
@@ -68,9 +67,8 @@ size_t cbe_divergence_bytes(const cbe_decoder *decoder, cbe_loss kind, size_t n_
     return cbe_arrays_bytes(N_ARRAYS, list, sizeof o);
 }
 
-cbe_status cbe_divergence_create(cbe_divergence **out, const cbe_decoder *decoder,
-                                 cbe_loss kind, size_t n_rows, const int64_t *labels,
-                                 cbe_error *err)
+cbe_status cbe_divergence_create(cbe_divergence **out, const cbe_decoder *decoder, cbe_loss kind,
+                                 size_t n_rows, const int64_t *labels, cbe_error *err)
 {
     cbe_divergence *o = cbe_alloc_zero(1, sizeof *o, "divergence", err);
     if (!o) return CBE_ERR_NOMEM;

@@ -37,8 +37,8 @@ cbe_status cbe_divergence_create(cbe_divergence **out, const cbe_decoder *decode
                                  size_t n_rows, const int64_t *labels, cbe_error *err);
 void cbe_divergence_free(cbe_divergence *divergence); /* NULL is allowed */
 
-/** Makes products with the unembedding by bf16 from here on, if it has parts (math/bf16.h). After an
- * evaluation the caller asks cbe_bf16_check.
+/** Makes products with the unembedding by bf16 from here on, if it has parts (math/bf16.h). After
+ * an evaluation the caller asks cbe_bf16_check.
  * @param bf16  borrowed until free
  * @return CBE_OK, CBE_ERR_NOMEM */
 cbe_status cbe_divergence_use_bf16(cbe_divergence *divergence, cbe_bf16 *bf16, cbe_error *err);

@@ -13,7 +13,8 @@ typedef struct {
     size_t *counts; /* (processes): each process's tokens in the sample in force */
     size_t n_all;   /* all processes' tokens in the sample in force */
     double *sent;   /* (max_batch, d + 1): directions and their constants */
-    /* (max_batch), (max_batch, d) for grad: results of the share; rank 0 has its caller's arrays. */
+    /* (max_batch), (max_batch, d) for grad: results of the share; rank 0 has its caller's
+     * arrays. */
     double *energy, *constant, *slope, *grad;
     double *own; /* (max_batch, N): energies of the process's tokens */
     double *all; /* (N of all processes): energies of all tokens of one direction */

@@ -2,11 +2,11 @@
  * divided.h - an objective whose tokens are divided over processes: rank 0 searches, all other
  * ranks answer.
  *
- * Rank 0 calls the objective as any other objective. Each call sends an order with the directions to
- * all other ranks, which then make the same call of their shares. Sums over processes happen inside
- * the shares' calls (cbe_lens_options.processes). So there is one search, on one process, and all
- * processes take the same steps whatever their CPUs round to. Directions, gradients and single
- * numbers are all that travels in a search.
+ * Rank 0 calls the objective as any other objective. Each call sends an order with the directions
+ * to all other ranks, which then make the same call of their shares. Sums over processes happen
+ * inside the shares' calls (cbe_lens_options.processes). So there is one search, on one process,
+ * and all processes take the same steps whatever their CPUs round to. Directions, gradients and
+ * single numbers are all that travels in a search.
  */
 #ifndef CBE_OBJECTIVE_DIVIDED_H
 #define CBE_OBJECTIVE_DIVIDED_H

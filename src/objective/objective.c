@@ -73,4 +73,3 @@ cbe_status cbe_objective_eval_constant(cbe_objective *objective, size_t m, const
                                                    per_token, err)
                         : st;
 }
-

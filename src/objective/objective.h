@@ -32,15 +32,15 @@ size_t cbe_objective_n_tokens(const cbe_objective *objective);
  * held out. The ablation stays the same: mean and resampling go over all tokens. */
 void cbe_objective_set_sample(cbe_objective *objective, size_t n);
 /** Says whether energies and gradients may be rough from here on, for searches that compare
- * directions. Through a lens, kl is then the energy of a model that knows only the likely entries of
- * its vocabulary, and gradients fit that energy. Likely entries have 0.99 of the probability over
- * the layer's tokens. Their number is a power of two, at least 4,096 and at most a quarter of the
- * vocabulary; if that is not enough, evaluations stay exact. Setting a layer makes evaluations exact
- * again.
+ * directions. Through a lens, kl is then the energy of a model that knows only the likely entries
+ * of its vocabulary, and gradients fit that energy. Likely entries have 0.99 of the probability
+ * over the layer's tokens. Their number is a power of two, at least 4,096 and at most a quarter of
+ * the vocabulary; if that is not enough, evaluations stay exact. Setting a layer makes evaluations
+ * exact again.
  * @return whether evaluations are rough now */
 bool cbe_objective_set_rough(cbe_objective *objective, bool rough);
-/** Restricts energies to the tokens held out, until cbe_objective_set_sample is called. There must be
- * tokens held out. */
+/** Restricts energies to the tokens held out, until cbe_objective_set_sample is called. There must
+ * be tokens held out. */
 void cbe_objective_set_held_out(cbe_objective *objective);
 
 /** Energies of m directions, each ablated alone. Not for several threads at once (it runs its own).

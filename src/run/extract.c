@@ -18,9 +18,9 @@ static const char *const presets[] = {"default", "seed", "tuned-lens", NULL};
 _Static_assert(sizeof presets / sizeof *presets == CBE_N_PRESETS + 1, "in the order of the enum");
 
 /* The digits of a number that a rule has. */
-#define TEXT_OF(number) DIGITS_OF(number)
+#define TEXT_OF(number)   DIGITS_OF(number)
 #define DIGITS_OF(number) #number
-#define AT(field) offsetof(cbe_run_settings, field)
+#define AT(field)         offsetof(cbe_run_settings, field)
 /* clang-format off */
 const cbe_option cbe_extract_options[] = {
     CBE_INPUT_OPTIONS(NULL),

@@ -82,7 +82,8 @@ static cbe_status check_options(const cbe_search_options *options, size_t d, cbe
 {
     if (options->n_vectors > d)
         return cbe_fail(err, CBE_ERR_ARG, -1,
-                        "%zu vectors cannot be orthogonal in %zu dimensions; give " CBE_TERM("-k", "vectors") " %zu or less",
+                        "%zu vectors cannot be orthogonal in %zu dimensions; give " CBE_TERM(
+                            "-k", "vectors") " %zu or less",
                         options->n_vectors, d, d);
     if (options->preset == CBE_PRESET_DEFAULT && options->n_polished == 0)
         return cbe_fail(err, CBE_ERR_ARG, -1, "at least 1 maximum must be polished");

@@ -6,14 +6,14 @@
  *
  * 1. for each direction: ac, u = W~ ac; for each token: h.v, x.ac; for each row: E.ac
  * 2. for each row and column the rank-1 change; rows that cancel too much are set aside
- * 3. the pass over the rows, each read once for all columns; row.c, pass.c; then the rows set aside:
+ * 3. the pass over the rows, each read once for all columns: row.c, pass.c; then rows set aside:
  *    exact.c
  * 4. the gradient, from sums over V, over tokens and over processes: gradient.c
  *
  * Sums within a unit of rows and a block of the vocabulary have a fixed order. Sums over units,
  * blocks and processes have enough digits (math/long_sum.h) that their order does not matter. So
- * bits depend on threads not at all, and on the division next to never. Names and formulas: state.h,
- * docs/maths.md.
+ * bits depend on threads not at all, and on the division next to never. Names and formulas:
+ * state.h, docs/maths.md.
  */
 #include "objective/lens/columns.h"
 

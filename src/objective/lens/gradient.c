@@ -4,8 +4,8 @@
  *
  * Sums go in fixed blocks. Sums over blocks, units and processes have enough digits
  * (math/long_sum.h) that their order does not matter. If processes share memory, each makes the
- * products with W~ of some of the vocabulary, for the rows of all processes. Names and formulas: state.h,
- * docs/maths.md. Called by columns.c after pass.c.
+ * products with W~ of some of the vocabulary, for the rows of all processes. Names and formulas:
+ * state.h, docs/maths.md. Called by columns.c after pass.c.
  */
 #include <string.h>
 

@@ -39,8 +39,8 @@ enum {
 };
 static const cbe_constant_rules RULES = {2e-7, 2e-6, 1e-7};
 
-/* Coefficients of a direction at the tokens in force, sorted, into o->work.constants.sorted; returns how far they
- * reach. */
+/* Coefficients of a direction at the tokens in force, sorted, into o->work.constants.sorted;
+ * returns how far they reach. */
 static double sorted_coefficients(const cbe_lens_setup *setup, const cbe_lens_sample *sample,
                                   cbe_lens_work *work, size_t direction)
 {
@@ -170,8 +170,7 @@ cbe_status cbe_lens_eval_optimal(cbe_objective *self, size_t m, const double *v,
     const size_t count = o->sample.all_active;
     size_t thin = count / SAMPLE_SHARE > MIN_SAMPLE ? count / SAMPLE_SHARE : MIN_SAMPLE;
     thin = cbe_min_size(thin, count);
-    find_minima(o, m, v, thin, constant && o->setup.kind == CBE_LOSS_CE,
-                o->work.constants.range);
+    find_minima(o, m, v, thin, constant && o->setup.kind == CBE_LOSS_CE, o->work.constants.range);
 
     size_t n_pending = m;
     for (size_t j = 0; j < m; j++) o->work.constants.pending[j] = j;

@@ -145,8 +145,8 @@ typedef struct {
     size_t all_active, first, span;
     size_t n_active, *active; /* (n_active): this process's rows in force, rising */
     size_t place;             /* index of active[0] among the all_active rows */
-    /* (rows + 1): unit i is rows unit_begin[i] .. unit_begin[i + 1] - 1 of `active`, all of one group
-     * of sequences. */
+    /* (rows + 1): unit i is rows unit_begin[i] .. unit_begin[i + 1] - 1 of `active`, all of one
+     * group of sequences. */
     size_t n_units, *unit_begin;
     size_t n_parts;                /* parts that have units: rules.h */
     const cbe_lens_view *view;     /* in force */

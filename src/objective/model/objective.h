@@ -18,10 +18,10 @@
 #include "objective/objective.h"
 #include "processes/processes.h"
 
-/** Each of n_sequences has context_length positions S; its tokens are the positions behind the first
- * skip_positions: n = b (S - skip) + s - skip. Skipped positions stay in the context as they are.
- * Sequences can be divided over processes, which then all make the same calls of the objective:
- * n_sequences, labels and hidden states are those of the process's own sequences. */
+/** Each of n_sequences has context_length positions S; its tokens are the positions behind the
+ * first skip_positions: n = b (S - skip) + s - skip. Skipped positions stay in the context as they
+ * are. Sequences can be divided over processes, which then all make the same calls of the
+ * objective: n_sequences, labels and hidden states are those of the process's own sequences. */
 typedef struct {
     size_t n_sequences, context_length, skip_positions;
     size_t first_block; /* the least `first` of the layers that will be set */
