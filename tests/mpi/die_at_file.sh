@@ -1,6 +1,6 @@
 #!/bin/sh
-# die_at_file.sh RANK FILE COMMAND...: the command, which SIGKILL ends in the process of that rank once
-# there is such a file, another one than at first.
+# die_at_file.sh RANK FILE COMMAND...: the command, which SIGKILL ends in the process of that rank
+# once there is such a file, another one than at first.
 rank=$1 file=$2
 shift 2
 if [ "${OMPI_COMM_WORLD_RANK-${PMI_RANK-}}" = "$rank" ]; then
