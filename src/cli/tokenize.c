@@ -171,7 +171,7 @@ int cli_tokenize(int argc, char **argv)
         goto done;
     }
     if ((st = cbe_check_texts(&given.files, &err)) != CBE_OK) goto done;
-    if ((st = cbe_tokenizer_open(&tokenizer, given.model, NULL, &err)) != CBE_OK) goto done;
+    if ((st = cbe_tokenizer_read(&tokenizer, given.model, NULL, &err)) != CBE_OK) goto done;
     if (given.text) {
         const size_t length = strlen(given.text);
         st = given.decode ? decode(tokenizer, "TEXT", given.text, length, &err)

@@ -76,7 +76,7 @@ cbe_status cbe_corpus_read_tokens(cbe_tokens *tokens, const cbe_model *model,
         if ((st = cbe_tokens_load(&made, corpus->tokens, corpus->inputs, err)) != CBE_OK) goto done;
     } else {
         const size_t vocab_size = cbe_model_get_config(model)->vocab_size;
-        if ((st = cbe_tokenizer_open(&tokenizer, corpus->model, corpus->inputs, err)) != CBE_OK)
+        if ((st = cbe_tokenizer_read(&tokenizer, corpus->model, corpus->inputs, err)) != CBE_OK)
             goto done;
         if (cbe_tokenizer_vocab_size(tokenizer) > vocab_size) {
             st = cbe_fail(err, CBE_ERR_FORMAT, -1,

@@ -9,6 +9,7 @@
 #include "run/lens_folder.h"
 #include "run/memory.h"
 #include "run/capture.h"
+#include "run/decoder_check.h"
 #include "run/same_run.h"
 #include "math/bf16.h"
 #include "core/fail.h"
@@ -335,6 +336,11 @@ static cbe_status open_files(cbe_run_inputs *in, const cbe_run_settings *run,
             return cbe_fail(err, CBE_ERR_ARG, -1,
                             "%s: there is no tensor hidden_states.%zu, which layer %zu needs", path,
                             state, layers[i]);
+    }
+    if (in->n_layers > 0) {
+        const size_t highest = cbe_site_state(in->options.site, layers[in->n_layers - 1]);
+        st = cbe_check_decoder(in->states, path, highest, in->decoder, err);
+        if (st != CBE_OK) return st;
     }
     cbe_note(watch, "hidden states: %zu sequences of %zu, hidden size %zu, vocabulary %zu",
              cbe_hidden_states_n_sequences(in->states),
