@@ -177,9 +177,9 @@ int cli_tokenize(int argc, char **argv)
         st = given.decode ? decode(tokenizer, "TEXT", given.text, length, &err)
                           : encode(tokenizer, given.text, length, given.special, &progress, &err);
     }
-    const cbe_documents_options documents = {given.decode ? CBE_DOCUMENTS_FILE
-                                                          : (cbe_documents_kind)given.documents,
-                                             given.text_field, NULL};
+    const cbe_documents_options documents = {
+        .kind = given.decode ? CBE_DOCUMENTS_FILE : (cbe_documents_kind)given.documents,
+        .field = given.text_field};
     encoding run = {tokenizer, given.special, &progress};
     bool stop = false;
     for (size_t i = 0; i < given.files.n && st == CBE_OK && !stop; i++)

@@ -30,8 +30,8 @@ cbe_status cbe_hidden_states_read_logits(const cbe_hidden_states *states, size_t
     size_t state, v, at = 0;
     cbe_array_reader *reader = NULL;
     if (!cbe_hidden_states_logits(states, &state, &v)) return CBE_ERR_INTERNAL;
-    cbe_status st = states->logits ? CBE_OK
-                                   : cbe_array_reader_open(&reader, states->file, name, err);
+    cbe_status st =
+        states->logits ? CBE_OK : cbe_array_reader_open(&reader, states->file, name, err);
     for (size_t i = 0; i < n && st == CBE_OK; i++) {
         const size_t token = states->kept ? states->kept[tokens[i]] : tokens[i];
         if (states->logits) {

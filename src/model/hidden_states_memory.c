@@ -112,8 +112,10 @@ cbe_status cbe_hidden_states_set_mask(cbe_hidden_states *s, const unsigned char 
     int64_t *whole = cbe_alloc(n, sizeof *whole, "mask", err);
     if (!whole) return CBE_ERR_NOMEM;
     for (size_t i = 0; i < n; i++) whole[i] = mask[i];
-    const cbe_status taken = cbe_hidden_states_take_mask(s, whole, "cbe_hidden_states_set_mask: "
-                                                                   "the mask", err);
+    const cbe_status taken = cbe_hidden_states_take_mask(s, whole,
+                                                         "cbe_hidden_states_set_mask: "
+                                                         "the mask",
+                                                         err);
     cbe_free(whole);
     return taken;
 }

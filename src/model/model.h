@@ -29,6 +29,9 @@ typedef struct {
      * same results to the bit. The unembedding and one block are the least. */
     size_t memory;
     cbe_inputs *inputs; /* files are added to; NULL: not wanted */
+    /* Called before each block is read to float32; false cancels; NULL: none. */
+    bool (*progress)(void *context, size_t done, size_t total);
+    void *context;
 } cbe_model_options;
 
 /** cbe_model_open (cbe/model.h) with options. @return besides: CBE_ERR_ARG, memory is too small for

@@ -268,7 +268,8 @@ static cbe_status open_model(cbe_run_inputs *in, const cbe_run_settings *run,
     in->model = run->given_model;
     if (!in->model) {
         cbe_stage(watch, "reading %s", path);
-        if ((st = cbe_corpus_open_model(&in->own_model, &run->corpus, err)) != CBE_OK) return st;
+        if ((st = cbe_corpus_open_model(&in->own_model, &run->corpus, watch, err)) != CBE_OK)
+            return st;
         in->model = in->own_model;
     }
     if (run->made_from &&

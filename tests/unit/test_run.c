@@ -83,7 +83,8 @@ static void assert_same_as_folder(const double *vectors, const double *energies,
     char path[512];
     snprintf(path, sizeof path, "%s/basis.json", folder);
     json_t *root = json_load_file(path, 0, NULL);
-    const json_t *list = json_object_get(json_array_get(json_object_get(root, "layers"), 0), "vectors");
+    const json_t *list =
+        json_object_get(json_array_get(json_object_get(root, "layers"), 0), "vectors");
     assert_int_equal(json_array_size(list), VECTORS);
     for (size_t j = 0; j < VECTORS; j++)
         assert_true(json_real_value(json_object_get(json_array_get(list, j), "energy")) ==
@@ -202,10 +203,11 @@ static void options__are_those_of_the_program_by_name(void **state)
     assert_string_equal(cbe_run_option_at(run, 0, NULL, NULL), "model");
     assert_null(cbe_run_option_at(run, n + 100, NULL, NULL));
     static const char *const values[][3] = {
-        {"vectors", "7", "7"},      {"vectors", "0", "0"},         {"ablation", "zero", "zero"},
-        {"layers", "0-2,4", "0-2,4"}, {"memory", "1G", "1073741824"}, {"min-energy", "0.25", "0.25"},
-        {"resume", "true", "true"}, {"resume", "false", "false"},  {"lens", "model", "model"},
-        {"model", "a.gguf", "a.gguf"}};
+        {"vectors", "7", "7"},          {"vectors", "0", "0"},
+        {"ablation", "zero", "zero"},   {"layers", "0-2,4", "0-2,4"},
+        {"memory", "1G", "1073741824"}, {"min-energy", "0.25", "0.25"},
+        {"resume", "true", "true"},     {"resume", "false", "false"},
+        {"lens", "model", "model"},     {"model", "a.gguf", "a.gguf"}};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
         set(run, values[i][0], values[i][1]);
         assert_string_equal(cbe_run_get(run, values[i][0]), values[i][2]);
@@ -234,7 +236,8 @@ static void options__that_are_none_are_refused_by_name(void **state)
         {"layers", "5-2", "layers 5-2: layers such as 0-29,31 or all expected", "layers"},
         {"resume", "yes", "resume yes: true or false expected", "resume"},
         {"held-out", "1",
-         "held-out 1: such a share of the sequences cannot be held out; give 0 or more, less than 1",
+         "held-out 1: such a share of the sequences cannot be held out; give 0 or more, less than "
+         "1",
          "held-out"},
     };
     cbe_error err;
@@ -334,8 +337,7 @@ static void states__that_cannot_be_are_refused(void **state)
                         "cbe_hidden_states_set_ids: sequence 0, position 0: the id is negative");
     assert_int_equal(cbe_hidden_states_set_ids(none, NULL, &err), CBE_ERR_ARG);
     assert_int_equal(cbe_hidden_states_set_mask(none, mask, &err), CBE_ERR_ARG);
-    assert_string_equal(err.message,
-                        "cbe_hidden_states_set_mask: the mask leaves out every token");
+    assert_string_equal(err.message, "cbe_hidden_states_set_mask: the mask leaves out every token");
     assert_int_equal(cbe_hidden_states_set_logits(none, 0, 0, nan_states, &err), CBE_ERR_ARG);
     cbe_hidden_states_close(none);
     close_case(&f);
@@ -417,8 +419,7 @@ static void decoders__that_cannot_be_are_refused(void **state)
     assert_int_equal(
         cbe_decoder_create(&decoder, 2, 2, "rmsnorm", 0, 0, ones, NULL, bad, NULL, &err),
         CBE_ERR_NUMERIC);
-    assert_string_equal(err.message,
-                        "cbe_decoder_create: unembedding: element 1 is not finite");
+    assert_string_equal(err.message, "cbe_decoder_create: unembedding: element 1 is not finite");
     assert_null(decoder);
     cbe_assert_ok(
         cbe_decoder_create(&decoder, 2, 2, "layernorm", 0, 0, ones, NULL, ones, NULL, &err), &err);
@@ -528,6 +529,7 @@ static void mistakes__with_arrays_are_told(void **state)
 typedef struct {
     size_t n[CBE_N_EVENTS], until;
     bool layer_was_there;
+    const char *stage; /* at which the run is cancelled; NULL: at none */
     cbe_run *run;
 } listener;
 
@@ -542,6 +544,7 @@ static bool listen(void *context, cbe_event event, const char *text, size_t done
         const double *energies;
         l->layer_was_there = cbe_run_values(l->run, LAYER, "energy", &energies) == VECTORS;
     }
+    if (event == CBE_EVENT_STAGE && l->stage && strstr(text, l->stage)) return false;
     return event != CBE_EVENT_PROGRESS || l->n[event] < l->until;
 }
 
@@ -575,6 +578,28 @@ static void callback__hears_of_the_run_and_cancels_it(void **state)
     struct stat info;
     assert_int_not_equal(stat(program_expand("%F/cancelled"), &info), 0);
     close_case(&f);
+}
+
+/* What comes before the search can be cancelled too. */
+static void callback__cancels_reading(void **state)
+{
+    (void)state;
+    static const char *const stages[] = {"reading the model: block 2", "reading the text"};
+    char *model = cbe_golden_path("gguf/tiny-llama/llama-f32.gguf");
+    temp_write(program_expand("%F/text"), "One text.", 9);
+    for (size_t i = 0; i < sizeof stages / sizeof *stages; i++) {
+        cbe_error err;
+        cbe_run *run = NULL;
+        listener l = {.until = SIZE_MAX, .stage = stages[i]};
+        cbe_assert_ok(cbe_run_create(&run, "extract", &err), &err);
+        set(run, "model", model);
+        set(run, "text", program_expand("%F/text"));
+        cbe_run_set_callback(run, listen, &l);
+        assert_int_equal(cbe_run_execute(run, &err), CBE_ERR_CANCELLED);
+        assert_non_null(strstr(err.message, "reading was cancelled"));
+        cbe_run_free(run);
+    }
+    free(model);
 }
 
 /* With "output", files and checkpoint are those of the program. */
@@ -614,7 +639,8 @@ static void model__captures_what_the_program_captures(void **state)
     char *path = cbe_golden_path("gguf/tiny-llama/llama-f32.gguf");
     cbe_assert_ok(cbe_model_open(&model, path, &err), &err);
     assert_string_equal(cbe_model_path(model), path);
-    const size_t n_layers = cbe_model_size(model, "n_layers"), d = cbe_model_size(model, "hidden_size");
+    const size_t n_layers = cbe_model_size(model, "n_layers"),
+                 d = cbe_model_size(model, "hidden_size");
     assert_true(n_layers > 0 && d > 0);
     assert_int_equal(cbe_model_size(model, "no such"), 0);
     assert_int_equal(cbe_decoder_hidden_size(cbe_model_decoder(model)), d);
@@ -622,7 +648,8 @@ static void model__captures_what_the_program_captures(void **state)
                      cbe_model_size(model, "vocab_size"));
     enum { B = 4, S = 8 };
     int64_t ids[B * S];
-    for (size_t i = 0; i < B * S; i++) ids[i] = (int64_t)((7 * i + 3) % cbe_model_size(model, "vocab_size"));
+    for (size_t i = 0; i < B * S; i++)
+        ids[i] = (int64_t)((7 * i + 3) % cbe_model_size(model, "vocab_size"));
     cbe_assert_ok(cbe_model_capture(&states, model, B, S, ids, NULL, NULL, NULL, &err), &err);
     assert_true(cbe_hidden_states_has(states, n_layers));
     assert_int_equal(cbe_hidden_states_n_sequences(states), B);
@@ -704,6 +731,7 @@ int main(void)
         cmocka_unit_test(decoders__that_cannot_be_are_refused),
         cmocka_unit_test(mistakes__with_arrays_are_told),
         cmocka_unit_test(callback__hears_of_the_run_and_cancels_it),
+        cmocka_unit_test(callback__cancels_reading),
         cmocka_unit_test(output__is_written_by_the_run),
         cmocka_unit_test(model__captures_what_the_program_captures),
         cmocka_unit_test(threads__of_the_caller_are_as_they_were),
