@@ -10,6 +10,7 @@
 #include "run/memory.h"
 #include "run/capture.h"
 #include "run/decoder_check.h"
+#include "run/given_inputs.h"
 #include "run/same_run.h"
 #include "math/bf16.h"
 #include "core/fail.h"
@@ -341,6 +342,7 @@ static cbe_status open_files(cbe_run_inputs *in, const cbe_run_settings *run,
     if (in->n_layers > 0) {
         const size_t highest = cbe_site_state(in->options.site, layers[in->n_layers - 1]);
         st = cbe_check_decoder(in->states, path, highest, in->decoder, err);
+        if (st == CBE_OK) st = cbe_note_given_inputs(run, in, err);
         if (st != CBE_OK) return st;
     }
     cbe_note(watch, "hidden states: %zu sequences of %zu, hidden size %zu, vocabulary %zu",

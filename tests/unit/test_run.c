@@ -12,6 +12,7 @@
 #include "cbe/lens.h"
 #include "cbe/model.h"
 #include "cbe/tokens.h"
+#include "files/sha256.h"
 #include "formats/safetensors.h"
 #include "support/assert_close.h"
 #include "support/golden.h"
@@ -73,6 +74,23 @@ static void close_case(fixture *f)
 
 /* ---- the same as the program ---- */
 
+/* Arrays are recorded by the digests of their bytes. */
+static void assert_inputs_recorded(const fixture *f, const char *path)
+{
+    char digest[CBE_SHA256_TEXT];
+    json_t *root = json_load_file(path, 0, NULL);
+    const json_t *inputs = json_object_get(root, "inputs"), *states = json_array_get(inputs, 0),
+                 *decoder = json_array_get(inputs, 1);
+    assert_int_equal(json_array_size(inputs), 2);
+    cbe_sha256_bytes(f->hidden, f->b * f->s * f->d * sizeof *f->hidden, digest);
+    assert_string_equal(json_string_value(json_object_get(states, "path")),
+                        "memory: hidden_states.1");
+    assert_string_equal(json_string_value(json_object_get(states, "sha256")), digest);
+    assert_string_equal(json_string_value(json_object_get(states, "role")), "hidden_states");
+    assert_string_equal(json_string_value(json_object_get(decoder, "path")), "memory: unembedding");
+    json_decref(root);
+}
+
 /* Energies to the last bit, as basis.json has them; vectors as float32, as basis.safetensors has
  * them. */
 static void assert_same_as_folder(const double *vectors, const double *energies, size_t d,
@@ -124,6 +142,7 @@ static void extract__from_arrays_is_that_of_the_program_to_the_last_bit(void **s
     assert_string_equal(cbe_basis_option(saved, "ablation"), "mean");
     assert_string_equal(cbe_basis_option(saved, "vectors"), "3");
     cbe_basis_close(saved);
+    assert_inputs_recorded(&f, program_expand("%F/ours/basis.json"));
 
     static const char *const names[] = {"standard_error", "optimal_energy", "optimal_constant",
                                         "evaluations", "seconds"};
