@@ -132,6 +132,9 @@ static cbe_status find_files(cbe_basis_file *b, const char *path, cbe_error *err
 
 cbe_status cbe_basis_open(cbe_basis_file **out, const char *path, cbe_error *err)
 {
+    if (!out || !path)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "cbe_basis_open: %s is NULL",
+                        out ? "the path" : "out");
     cbe_basis_file *b = cbe_alloc_zero(1, sizeof *b, "basis", err);
     if (!b) return CBE_ERR_NOMEM;
     cbe_status st = find_files(b, path, err);
@@ -220,6 +223,9 @@ static cbe_status read_doubles(const cbe_tensor *t, size_t first, size_t n, floa
 cbe_status cbe_basis_vectors(const cbe_basis_file *b, size_t layer, size_t n, double *out,
                              cbe_error *err)
 {
+    if (!b || (!out && n > 0))
+        return cbe_fail(err, CBE_ERR_ARG, -1, "cbe_basis_vectors: %s is NULL",
+                        b ? "out" : "the basis");
     cbe_tensor t;
     cbe_status st = get_vectors(b, layer, n, &t, err);
     if (st != CBE_OK) return st;
@@ -240,6 +246,9 @@ cbe_status cbe_basis_vectors(const cbe_basis_file *b, size_t layer, size_t n, do
 cbe_status cbe_basis_energies(const cbe_basis_file *b, size_t layer, size_t n, double *out,
                               cbe_error *err)
 {
+    if (!b || (!out && n > 0))
+        return cbe_fail(err, CBE_ERR_ARG, -1, "cbe_basis_energies: %s is NULL",
+                        b ? "out" : "the basis");
     cbe_tensor t;
     char name[NAME];
     cbe_status st = get_vectors(b, layer, n, &t, err);

@@ -125,6 +125,9 @@ done:
 
 cbe_status cbe_decoder_save(const cbe_decoder *decoder, const char *path, cbe_error *err)
 {
+    if (!decoder || !path)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "cbe_decoder_save: %s is NULL",
+                        decoder ? "the path" : "the decoder");
     const size_t d = decoder->hidden_size, vocab = decoder->vocab_size;
     char eps[32], cap[32];
     snprintf(eps, sizeof eps, "%.17g", decoder->norm_eps);
@@ -188,6 +191,11 @@ void cbe_decode(const cbe_decoder *decoder, size_t n, const float *hidden, float
 cbe_status cbe_decoder_logits(const cbe_decoder *decoder, size_t n, const float *hidden,
                               float *logits, cbe_error *err)
 {
+    if (!decoder || !hidden || !logits)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "cbe_decoder_logits: %s is NULL",
+                        !decoder ? "the decoder"
+                        : hidden ? "logits"
+                                 : "hidden");
     size_t count;
     if (!cbe_mul_size(n, decoder->hidden_size, &count))
         return cbe_fail(err, CBE_ERR_NOMEM, -1, "%zu hidden states do not fit the address space",

@@ -131,6 +131,9 @@ static void name_single(char name[CBE_LAYER_NAME], const char *path)
 
 cbe_status cbe_hidden_states_open(cbe_hidden_states **out, const char *path, cbe_error *err)
 {
+    if (!out || !path)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "cbe_hidden_states_open: %s is NULL",
+                        out ? "the path" : "out");
     char single[CBE_LAYER_NAME];
     cbe_hidden_states *s = cbe_alloc_zero(1, sizeof *s, "hidden states", err);
     if (!s) return CBE_ERR_NOMEM;

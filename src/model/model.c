@@ -13,6 +13,9 @@
 
 cbe_status cbe_model_open(cbe_model **out, const char *path, cbe_error *err)
 {
+    if (!out || !path)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "cbe_model_open: %s is NULL",
+                        out ? "the path" : "out");
     return cbe_model_open_with(out, path, &(cbe_model_options){0}, err);
 }
 

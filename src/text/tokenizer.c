@@ -91,6 +91,11 @@ cbe_status cbe_tokenizer_encode(const cbe_tokenizer *tokenizer, const char *text
                                 bool add_special, int64_t **ids, size_t *n_ids, size_t *n_replaced,
                                 cbe_error *err)
 {
+    if (!tokenizer || (!text && length > 0) || !ids || !n_ids)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "cbe_tokenizer_encode: %s is NULL",
+                        !tokenizer            ? "the tokenizer"
+                        : !text && length > 0 ? "the text"
+                                              : "an output");
     const cbe_id_list *before = &tokenizer->before, *after = &tokenizer->after;
     cbe_status st = CBE_OK;
     encoding run = {.tokenizer = tokenizer};
@@ -161,6 +166,11 @@ static cbe_span text_of(const cbe_tokenizer *t, int64_t id)
 cbe_status cbe_tokenizer_decode(const cbe_tokenizer *tokenizer, const int64_t *ids, size_t n_ids,
                                 char **text, size_t *length, cbe_error *err)
 {
+    if (!tokenizer || (!ids && n_ids > 0) || !text || !length)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "cbe_tokenizer_decode: %s is NULL",
+                        !tokenizer          ? "the tokenizer"
+                        : !ids && n_ids > 0 ? "ids"
+                                            : "an output");
     const size_t n_tokens = cbe_tokenizer_vocab_size(tokenizer);
     cbe_span *tokens = cbe_alloc(n_ids, sizeof *tokens, "tokens", err);
     cbe_status st = tokens ? CBE_OK : CBE_ERR_NOMEM;

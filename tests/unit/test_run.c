@@ -326,6 +326,61 @@ static void nothing__is_taken_for_a_command_or_a_run(void **state)
     cbe_run_free(run);
 }
 
+/* No function that can fail follows a NULL. */
+static void nulls__are_told(void **state)
+{
+    (void)state;
+    fixture f;
+    cbe_error err = {0};
+    cbe_model *model = NULL;
+    cbe_hidden_states *states = NULL;
+    cbe_decoder *decoder = NULL;
+    cbe_tokenizer *tokenizer = NULL;
+    cbe_lens *lens = NULL;
+    cbe_basis_file *basis = NULL;
+    float numbers[1] = {1};
+    double out[1];
+    int64_t *ids = NULL;
+    char *text = NULL;
+    size_t n;
+    open_case(&f);
+    const struct {
+        cbe_status st;
+        const char *function;
+    } calls[] = {
+#define NULLS(call, name) {(err.message[0] = 0, (call)), name}
+        NULLS(cbe_model_open(&model, NULL, &err), "cbe_model_open"),
+        NULLS(cbe_model_open(NULL, "x", &err), "cbe_model_open"),
+        NULLS(cbe_hidden_states_open(&states, NULL, &err), "cbe_hidden_states_open"),
+        NULLS(cbe_hidden_states_set_logits(f.states, 0, 2, NULL, &err),
+              "cbe_hidden_states_set_logits"),
+        NULLS(cbe_decoder_load(&decoder, NULL, &err), "cbe_decoder_load"),
+        NULLS(cbe_decoder_save(NULL, "x", &err), "cbe_decoder_save"),
+        NULLS(cbe_decoder_save(f.decoder, NULL, &err), "cbe_decoder_save"),
+        NULLS(cbe_decoder_logits(f.decoder, 1, NULL, numbers, &err), "cbe_decoder_logits"),
+        NULLS(cbe_tokenizer_open(&tokenizer, NULL, &err), "cbe_tokenizer_open"),
+        NULLS(cbe_tokenizer_encode(NULL, "x", 1, false, &ids, &n, NULL, &err),
+              "cbe_tokenizer_encode"),
+        NULLS(cbe_tokenizer_decode(NULL, NULL, 0, &text, &n, &err), "cbe_tokenizer_decode"),
+        NULLS(cbe_lens_create(NULL, 1, 1, &err), "cbe_lens_create"),
+        NULLS(cbe_lens_load(&lens, NULL, &err), "cbe_lens_load"),
+        NULLS(cbe_lens_save(NULL, "x", NULL, &err), "cbe_lens_save"),
+        NULLS(cbe_lens_fit(&lens, NULL, 1, 1, NULL, NULL, NULL, &err), "cbe_lens_fit"),
+        NULLS(cbe_model_capture(&states, NULL, 1, 1, NULL, NULL, NULL, NULL, &err),
+              "cbe_model_capture"),
+        NULLS(cbe_basis_open(&basis, NULL, &err), "cbe_basis_open"),
+        NULLS(cbe_basis_vectors(NULL, 0, 1, out, &err), "cbe_basis_vectors"),
+        NULLS(cbe_basis_energies(NULL, 0, 1, out, &err), "cbe_basis_energies"),
+        NULLS(cbe_run_set_states(NULL, NULL, &err), "cbe_run_set_states"),
+        NULLS(cbe_run_set_vectors(NULL, 1, 1, out, &err), "cbe_run_set_vectors"),
+#undef NULLS
+    };
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
+        if (calls[i].st != CBE_ERR_ARG) fail_msg("%s: %d", calls[i].function, calls[i].st);
+    assert_string_equal(err.message, "cbe_run_set_vectors: the run is NULL");
+    close_case(&f);
+}
+
 static void states__that_cannot_be_are_refused(void **state)
 {
     (void)state;
@@ -745,6 +800,7 @@ int main(void)
         cmocka_unit_test(options__that_are_none_are_refused_by_name),
         cmocka_unit_test(errors__carry_the_option_and_both_lines),
         cmocka_unit_test(nothing__is_taken_for_a_command_or_a_run),
+        cmocka_unit_test(nulls__are_told),
         cmocka_unit_test(states__that_cannot_be_are_refused),
         cmocka_unit_test(inputs__that_do_not_fit_together_are_refused),
         cmocka_unit_test(decoders__that_cannot_be_are_refused),
