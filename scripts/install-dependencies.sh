@@ -44,7 +44,7 @@ packages_of() {
     mpi) echo libopenmpi-dev openmpi-bin ;;
     mpich) echo libmpich-dev mpich ;;
     cross) echo gcc-aarch64-linux-gnu qemu-user ;;
-    tests) echo libcmocka-dev python3 ;;
+    tests) echo libcmocka-dev python3 g++ groff-base pkg-config ;;
     tsan) echo clang llvm libomp-dev ;;
     fuzz) echo clang libclang-rt-14-dev libomp-14-dev ;;
     format) echo clang-format shellcheck shfmt ;;

@@ -16,7 +16,7 @@ enum {
     COLUMNS = KL_WIDTH + CE_WIDTH + TOP1_WIDTH /* of a span in the table */
 };
 
-static const cli_command command = {
+const cli_command cli_ablate_command = {
     "ablate",
     "MODEL --basis FOLDER|FILE (--text FILE... | --tokens FILE) [options]",
     "what removing a basis's vectors together does to the model's output",
@@ -90,14 +90,14 @@ int cli_ablate(int argc, char **argv)
     bool help = false;
     cbe_run *run = NULL;
     watcher w = {0};
-    cbe_status st = cbe_run_create(&run, command.name, &err);
+    cbe_status st = cbe_run_create(&run, cli_ablate_command.name, &err);
     if (st != CBE_OK) return cli_report(&err);
-    st = cli_parse(&command, argc, argv, &run->settings, &help, &err);
+    st = cli_parse(&cli_ablate_command, argc, argv, &run->settings, &help, &err);
     if (st == CBE_OK && help) {
-        cli_print_help(&command);
+        cli_print_help(&cli_ablate_command);
     } else if (st == CBE_OK && !run->settings.corpus.model) {
         st = cbe_fail(&err, CBE_ERR_ARG, -1, "MODEL is missing; usage: cbe ablate %s",
-                      command.usage);
+                      cli_ablate_command.usage);
     } else if (st == CBE_OK) {
         cli_progress_init(&w.progress, run->settings.corpus.quiet, run->settings.corpus.verbose);
         w.run = run;

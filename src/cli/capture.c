@@ -30,7 +30,7 @@ static const cbe_option options[] = {
 };
 /* clang-format on */
 
-static const cli_command command = {
+const cli_command cli_capture_command = {
     "capture",
     "MODEL (--text FILE... | --tokens FILE) -o FILE [options]",
     "hidden states of a text, to a file",
@@ -54,9 +54,10 @@ int cli_capture(int argc, char **argv)
     cbe_inputs read = {0};
     size_t *layers = NULL, n_layers = 0;
 
-    if ((st = cli_parse(&command, argc, argv, &given, &help, &err)) != CBE_OK) goto done;
+    if ((st = cli_parse(&cli_capture_command, argc, argv, &given, &help, &err)) != CBE_OK)
+        goto done;
     if (help) {
-        cli_print_help(&command);
+        cli_print_help(&cli_capture_command);
         return cli_finish_output();
     }
     given.corpus.inputs = &read;
@@ -64,7 +65,7 @@ int cli_capture(int argc, char **argv)
     if ((st = cbe_use_threads(given.corpus.threads, &err)) != CBE_OK) goto done;
     if (!given.corpus.model || !given.output) {
         st = cbe_fail(&err, CBE_ERR_ARG, -1, "%s is missing; usage: cbe capture %s",
-                      given.corpus.model ? "-o FILE" : "MODEL", command.usage);
+                      given.corpus.model ? "-o FILE" : "MODEL", cli_capture_command.usage);
         goto done;
     }
     cbe_outputs_begin(&outputs);
@@ -96,6 +97,6 @@ done:
     cbe_inputs_free(&read);
     cbe_model_close(model);
     cbe_outputs_end(&outputs);
-    cli_free(&command, &given);
+    cli_free(&cli_capture_command, &given);
     return st == CBE_OK ? cli_finish_output() : cli_report(&err);
 }

@@ -21,7 +21,7 @@ static const cbe_option options[] = {
 };
 /* clang-format on */
 
-static const cli_command command = {
+const cli_command cli_decoder_command = {
     "decoder",
     "MODEL -o FILE",
     "final norm and unembedding of a model, to a file",
@@ -42,14 +42,15 @@ int cli_decoder(int argc, char **argv)
     cbe_model *model = NULL;
     cbe_outputs outputs = {0};
 
-    if ((st = cli_parse(&command, argc, argv, &given, &help, &err)) != CBE_OK) goto done;
+    if ((st = cli_parse(&cli_decoder_command, argc, argv, &given, &help, &err)) != CBE_OK)
+        goto done;
     if (help) {
-        cli_print_help(&command);
+        cli_print_help(&cli_decoder_command);
         return cli_finish_output();
     }
     if (!given.model || !given.output) {
         st = cbe_fail(&err, CBE_ERR_ARG, -1, "%s is missing; usage: cbe decoder %s",
-                      given.model ? "-o FILE" : "MODEL", command.usage);
+                      given.model ? "-o FILE" : "MODEL", cli_decoder_command.usage);
         goto done;
     }
     cbe_outputs_begin(&outputs);

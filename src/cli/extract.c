@@ -7,7 +7,7 @@
 #include "cli/progress.h"
 #include "run/run.h"
 
-static const cli_command command = {
+const cli_command cli_extract_command = {
     "extract",
     "MODEL --text FILE... -o FOLDER [options]\n"
     "       cbe extract --hidden-states FILE --decoder FILE -o FOLDER [options]",
@@ -62,7 +62,7 @@ static bool watch(void *context, cbe_event event, const char *text, size_t done,
  * a run: what was typed for one alone must not leave the others waiting for it. */
 static cbe_status begin(cbe_run *run, int argc, char **argv, bool *help, cbe_error *err)
 {
-    cbe_status st = cli_parse(&command, argc, argv, &run->settings, help, err);
+    cbe_status st = cli_parse(&cli_extract_command, argc, argv, &run->settings, help, err);
     cbe_error start_err = {0};
     const cbe_status started = cbe_run_join(run, &start_err);
     if (st == CBE_OK && !*help && started != CBE_OK) {
@@ -81,7 +81,7 @@ int cli_extract(int argc, char **argv)
     bool help = false;
     cbe_run *run = NULL;
     watcher w = {0};
-    cbe_status st = cbe_run_create(&run, command.name, &err);
+    cbe_status st = cbe_run_create(&run, cli_extract_command.name, &err);
     if (st != CBE_OK) return cli_report(&err);
     run->settings.output_optional = false;
     st = begin(run, argc, argv, &help, &err);
@@ -96,7 +96,7 @@ int cli_extract(int argc, char **argv)
         cli_interrupt_note(speaks);
         st = cbe_run_execute(run, &err);
     }
-    if (help && speaks) cli_print_help(&command);
+    if (help && speaks) cli_print_help(&cli_extract_command);
     const cbe_processes *all = run->team.all;
     const bool interrupted = st == CBE_ERR_CANCELLED && cli_interrupt_signal(),
                groups = cbe_processes_size(run->in.options.processes) < cbe_processes_size(all);

@@ -26,7 +26,7 @@ static const cbe_option options[] = {
 };
 /* clang-format on */
 
-static const cli_command command = {
+const cli_command cli_info_command = {
     "info",
     "FILE|MODEL|LENS [--tensors]",
     "what a model, lens or tensor file holds",
@@ -173,13 +173,13 @@ int cli_info(int argc, char **argv)
     cbe_error err = {0};
     cbe_path_kind kind;
     bool help;
-    cbe_status st = cli_parse(&command, argc, argv, &given, &help, &err);
+    cbe_status st = cli_parse(&cli_info_command, argc, argv, &given, &help, &err);
     if (st == CBE_OK && help) {
-        cli_print_help(&command);
+        cli_print_help(&cli_info_command);
         return cli_finish_output();
     }
     if (st == CBE_OK && !given.path)
-        st = cbe_fail(&err, CBE_ERR_ARG, -1, "usage: cbe info %s", command.usage);
+        st = cbe_fail(&err, CBE_ERR_ARG, -1, "usage: cbe info %s", cli_info_command.usage);
     if (st == CBE_OK) st = cbe_path_look(given.path, &kind, &err);
     if (st == CBE_OK) {
         if (kind == CBE_PATH_FOLDER)

@@ -4,14 +4,16 @@
 #include "cli/commands.h"
 #include "core/fail.h"
 
-static const struct {
-    const char *name, *summary;
-    int (*run)(int argc, char **argv);
-} commands[] = {
-    {"fit", "the affine lens of a model, in closed form", cli_lens_fit},
-    {"train", "a lens trained to the model's own output", cli_lens_train},
-    {"eval", "how close a lens is to the model, layer by layer", cli_lens_eval},
-    {"convert", "params.pt to params.safetensors, and back", cli_lens_convert},
+const cli_entry cli_lens_commands[] = {
+    {"fit", "the affine lens of a model, in closed form", cli_lens_fit, &cli_lens_fit_command, NULL,
+     false},
+    {"train", "a lens trained to the model's own output", cli_lens_train, &cli_lens_train_command,
+     NULL, false},
+    {"eval", "how close a lens is to the model, layer by layer", cli_lens_eval,
+     &cli_lens_eval_command, NULL, false},
+    {"convert", "params.pt to params.safetensors, and back", cli_lens_convert,
+     &cli_lens_convert_command, NULL, false},
+    {NULL, NULL, NULL, NULL, NULL, false},
 };
 
 static void print_help(void)
@@ -19,8 +21,7 @@ static void print_help(void)
     printf(
         "cbe lens - tuned lenses: x = h + A h + b for each layer, then the model's own decoder\n\n"
         "Usage: cbe lens COMMAND ...\n\nCommands:\n");
-    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
-        printf("  %-10s %s\n", commands[i].name, commands[i].summary);
+    cli_print_commands(cli_lens_commands);
     printf("\ncbe lens COMMAND --help documents each option.\n");
 }
 
@@ -28,8 +29,8 @@ int cli_lens(int argc, char **argv)
 {
     cbe_error err;
     if (argc >= 1) {
-        for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
-            if (strcmp(argv[0], commands[i].name) == 0) return commands[i].run(argc - 1, argv + 1);
+        const cli_entry *command = cli_find_command(cli_lens_commands, argv[0]);
+        if (command) return command->run(argc - 1, argv + 1);
         if (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0) {
             print_help();
             return cli_finish_output();

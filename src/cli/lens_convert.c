@@ -25,7 +25,7 @@ static const cbe_option options[] = {
 };
 /* clang-format on */
 
-static const cli_command command = {
+const cli_command cli_lens_convert_command = {
     "lens convert",
     "LENS -o FOLDER [--format pt|safetensors]",
     "params.pt to params.safetensors, and back",
@@ -49,14 +49,15 @@ int cli_lens_convert(int argc, char **argv)
     cbe_tuned_lens *lens = NULL;
     cbe_tuned_lens_config *config = NULL;
 
-    if ((st = cli_parse(&command, argc, argv, &given, &help, &err)) != CBE_OK) goto done;
+    if ((st = cli_parse(&cli_lens_convert_command, argc, argv, &given, &help, &err)) != CBE_OK)
+        goto done;
     if (help) {
-        cli_print_help(&command);
+        cli_print_help(&cli_lens_convert_command);
         return cli_finish_output();
     }
     if (!given.lens || !given.output) {
         st = cbe_fail(&err, CBE_ERR_ARG, -1, "%s is missing; usage: cbe lens convert %s",
-                      given.lens ? "-o FOLDER" : "LENS", command.usage);
+                      given.lens ? "-o FOLDER" : "LENS", cli_lens_convert_command.usage);
         goto done;
     }
     if ((st = cbe_tuned_lens_find(given.lens, &from, &err)) != CBE_OK) goto done;

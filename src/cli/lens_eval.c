@@ -42,7 +42,7 @@ static const cbe_option options[] = {
 };
 /* clang-format on */
 
-static const cli_command command = {
+const cli_command cli_lens_eval_command = {
     "lens eval",
     "MODEL (--text FILE... | --tokens FILE) [--lens FOLDER...] [-o FOLDER] [options]",
     "how close a lens is to the model, layer by layer",
@@ -130,7 +130,7 @@ static cbe_status open_inputs(eval_inputs *in, const eval_options *given, cli_pr
     cbe_status st;
     if (!given->corpus.model)
         return cbe_fail(err, CBE_ERR_ARG, -1, "MODEL is missing; usage: cbe lens eval %s",
-                        command.usage);
+                        cli_lens_eval_command.usage);
     if (given->transfer && given->lenses.n == 0)
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         "--layer-transfer needs a tuned lens: the logit lens is the same at every "
@@ -222,9 +222,10 @@ int cli_lens_eval(int argc, char **argv)
     cbe_inputs read = {0};
     size_t text_bytes = 0;
 
-    if ((st = cli_parse(&command, argc, argv, &given, &help, &err)) != CBE_OK) goto done;
+    if ((st = cli_parse(&cli_lens_eval_command, argc, argv, &given, &help, &err)) != CBE_OK)
+        goto done;
     if (help) {
-        cli_print_help(&command);
+        cli_print_help(&cli_lens_eval_command);
         return cli_finish_output();
     }
     given.corpus.inputs = &read;
@@ -258,6 +259,6 @@ done:
     cbe_lens_eval_free(eval);
     close_inputs(&in);
     cbe_inputs_free(&read);
-    cli_free(&command, &given);
+    cli_free(&cli_lens_eval_command, &given);
     return st == CBE_OK ? cli_finish_output() : cli_report(&err);
 }

@@ -31,7 +31,7 @@ static const cbe_option options[] = {
 };
 /* clang-format on */
 
-static const cli_command command = {
+const cli_command cli_lens_fit_command = {
     "lens fit",
     "MODEL (--text FILE... | --tokens FILE) -o FOLDER [options]",
     "the affine lens of a model, in closed form",
@@ -75,9 +75,10 @@ int cli_lens_fit(int argc, char **argv)
     cbe_tuned_lens_config *config = NULL;
     cbe_affine_layer *layers = NULL;
 
-    if ((st = cli_parse(&command, argc, argv, &given, &help, &err)) != CBE_OK) goto done;
+    if ((st = cli_parse(&cli_lens_fit_command, argc, argv, &given, &help, &err)) != CBE_OK)
+        goto done;
     if (help) {
-        cli_print_help(&command);
+        cli_print_help(&cli_lens_fit_command);
         return cli_finish_output();
     }
     given.corpus.inputs = &read;
@@ -85,7 +86,7 @@ int cli_lens_fit(int argc, char **argv)
     if ((st = cbe_use_threads(given.corpus.threads, &err)) != CBE_OK) goto done;
     if (!given.corpus.model || !given.output) {
         st = cbe_fail(&err, CBE_ERR_ARG, -1, "%s is missing; usage: cbe lens fit %s",
-                      given.corpus.model ? "-o FOLDER" : "MODEL", command.usage);
+                      given.corpus.model ? "-o FOLDER" : "MODEL", cli_lens_fit_command.usage);
         goto done;
     }
     const cbe_lens_format format = (cbe_lens_format)given.format;
@@ -121,6 +122,6 @@ done:
     cbe_inputs_free(&read);
     cbe_model_close(model);
     cbe_outputs_end(&outputs);
-    cli_free(&command, &given);
+    cli_free(&cli_lens_fit_command, &given);
     return st == CBE_OK ? cli_finish_output() : cli_report(&err);
 }

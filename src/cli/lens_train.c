@@ -62,7 +62,7 @@ static const cbe_option options[] = {
 };
 /* clang-format on */
 
-static const cli_command command = {
+const cli_command cli_lens_train_command = {
     "lens train",
     "MODEL (--text FILE... | --tokens FILE) -o FOLDER [options]",
     "a lens trained to the model's own output",
@@ -146,7 +146,7 @@ static cbe_status open_inputs(train_inputs *in, const train_options *given, cli_
     cbe_status st;
     if (!given->corpus.model || !given->output)
         return cbe_fail(err, CBE_ERR_ARG, -1, "%s is missing; usage: cbe lens train %s",
-                        given->corpus.model ? "-o FOLDER" : "MODEL", command.usage);
+                        given->corpus.model ? "-o FOLDER" : "MODEL", cli_lens_train_command.usage);
     if (given->resume && !given->checkpoint_steps)
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         "--resume needs checkpoints: leave out --checkpoint-steps 0");
@@ -192,9 +192,10 @@ int cli_lens_train(int argc, char **argv)
     cbe_tuned_lens_config *config = NULL;
     cbe_lens_training training = {0};
 
-    if ((st = cli_parse(&command, argc, argv, &given, &help, &err)) != CBE_OK) goto done;
+    if ((st = cli_parse(&cli_lens_train_command, argc, argv, &given, &help, &err)) != CBE_OK)
+        goto done;
     if (help) {
-        cli_print_help(&command);
+        cli_print_help(&cli_lens_train_command);
         return cli_finish_output();
     }
     read.digests = given.checkpoint_steps > 0;
@@ -248,6 +249,6 @@ done:
     cbe_inputs_free(&read);
     cbe_model_close(in.model);
     cbe_outputs_end(&in.outputs);
-    cli_free(&command, &given);
+    cli_free(&cli_lens_train_command, &given);
     return st == CBE_OK ? cli_finish_output() : cli_report(&err);
 }

@@ -1,5 +1,4 @@
 /* main.c - chooses the command. */
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -9,30 +8,11 @@
 #include "core/fail.h"
 #include "processes/launcher.h"
 
-static const struct {
-    const char *name, *summary;
-    int (*run)(int argc, char **argv);
-    /* several processes can share its work; of any other each would do the whole, and write the
-     * same files */
-    bool shared;
-} commands[] = {
-    {"extract", "causal bases of a model's layers", cli_extract, true},
-    {"probe", "energies and gradients of given directions", cli_probe, false},
-    {"ablate", "what removing a basis does to the model's output", cli_ablate, false},
-    {"capture", "hidden states of a text, to a file", cli_capture, false},
-    {"decoder", "final norm and unembedding of a model, to a file", cli_decoder, false},
-    {"lens", "tuned lenses: fit, train, eval, convert", cli_lens, false},
-    {"plan", "what an extraction will take: memory, time, network traffic", cli_plan, false},
-    {"tokenize", "text to token ids, and back", cli_tokenize, false},
-    {"info", "what a model, lens or tensor file holds", cli_info, false},
-};
-
 static void print_help(void)
 {
     printf("cbe " CBE_VERSION " - causal basis extraction from language models\n\n"
            "Usage: cbe COMMAND ...\n\nCommands:\n");
-    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
-        printf("  %-10s %s\n", commands[i].name, commands[i].summary);
+    cli_print_commands(cli_commands);
     printf("\ncbe COMMAND --help documents each option. Exit status: 0 done, 1 the run failed,\n"
            "2 bad usage or bad input, 130 or 143 extract was stopped by SIGINT or SIGTERM.\n");
 }
@@ -59,11 +39,10 @@ int main(int argc, char **argv)
     cli_handle_signals();
     cli_limit_threads();
     if (argc >= 2) {
-        for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
-            if (strcmp(argv[1], commands[i].name) == 0)
-                return commands[i].shared || cbe_launcher_size() < 2
-                           ? commands[i].run(argc - 2, argv + 2)
-                           : refuse_company(argv[1]);
+        const cli_entry *command = cli_find_command(cli_commands, argv[1]);
+        if (command)
+            return command->shared || cbe_launcher_size() < 2 ? command->run(argc - 2, argv + 2)
+                                                              : refuse_company(argv[1]);
         if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
             strcmp(argv[1], "help") == 0) {
             print_help();

@@ -39,7 +39,7 @@ static const cbe_option options[] = {
 };
 /* clang-format on */
 
-static const cli_command command = {
+const cli_command cli_plan_command = {
     "plan",
     "MODEL --tokens N [options]",
     "what an extraction will take: memory, time, network traffic",
@@ -166,9 +166,9 @@ int cli_plan(int argc, char **argv)
     cbe_plan plan;
     cbe_error err = {0};
     bool help;
-    cbe_status st = cli_parse(&command, argc, argv, &given, &help, &err);
+    cbe_status st = cli_parse(&cli_plan_command, argc, argv, &given, &help, &err);
     if (st == CBE_OK && help) {
-        cli_print_help(&command);
+        cli_print_help(&cli_plan_command);
         return cli_finish_output();
     }
     if (st == CBE_OK) st = make_run(&given, &run, &err);
@@ -177,6 +177,6 @@ int cli_plan(int argc, char **argv)
         st = cbe_plan_measure(&rates, run.model.hidden_size, run.model.vocab_size, &err);
     if (st == CBE_OK) st = cbe_plan_make(&plan, &run, &rates, &err);
     if (st == CBE_OK) print_plan(&run, &rates, &plan);
-    cli_free(&command, &given);
+    cli_free(&cli_plan_command, &given);
     return st == CBE_OK ? cli_finish_output() : cli_report(&err);
 }

@@ -7,7 +7,7 @@
 #include "cli/progress.h"
 #include "run/run.h"
 
-static const cli_command command = {
+const cli_command cli_probe_command = {
     "probe",
     "MODEL --text FILE... --vectors-file FILE -o FILE [options]\n"
     "       cbe probe --hidden-states FILE --decoder FILE --vectors-file FILE -o FILE [options]",
@@ -54,12 +54,12 @@ int cli_probe(int argc, char **argv)
     bool help = false;
     cbe_run *run = NULL;
     cli_progress progress;
-    cbe_status st = cbe_run_create(&run, command.name, &err);
+    cbe_status st = cbe_run_create(&run, cli_probe_command.name, &err);
     if (st != CBE_OK) return cli_report(&err);
     run->settings.output_optional = false;
-    st = cli_parse(&command, argc, argv, &run->settings, &help, &err);
+    st = cli_parse(&cli_probe_command, argc, argv, &run->settings, &help, &err);
     if (st == CBE_OK && help) {
-        cli_print_help(&command);
+        cli_print_help(&cli_probe_command);
     } else if (st == CBE_OK) {
         cli_progress_init(&progress, run->settings.corpus.quiet, run->settings.corpus.verbose);
         run->watch = progress.watch;

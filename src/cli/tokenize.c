@@ -36,7 +36,7 @@ static const cbe_option options[] = {
 };
 /* clang-format on */
 
-static const cli_command command = {
+const cli_command cli_tokenize_command = {
     "tokenize",
     "MODEL (--text FILE... | TEXT) [--special] [--decode]",
     "text to token ids, and back",
@@ -160,14 +160,15 @@ int cli_tokenize(int argc, char **argv)
     cli_progress progress;
     cbe_tokenizer *tokenizer = NULL;
 
-    if ((st = cli_parse(&command, argc, argv, &given, &help, &err)) != CBE_OK) goto done;
+    if ((st = cli_parse(&cli_tokenize_command, argc, argv, &given, &help, &err)) != CBE_OK)
+        goto done;
     if (help) {
-        cli_print_help(&command);
+        cli_print_help(&cli_tokenize_command);
         return cli_finish_output();
     }
     cli_progress_init(&progress, false, false);
     if (!given.model || (given.text != NULL) == (given.files.n > 0)) {
-        st = cbe_fail(&err, CBE_ERR_ARG, -1, "usage: cbe tokenize %s", command.usage);
+        st = cbe_fail(&err, CBE_ERR_ARG, -1, "usage: cbe tokenize %s", cli_tokenize_command.usage);
         goto done;
     }
     if ((st = cbe_check_texts(&given.files, &err)) != CBE_OK) goto done;
@@ -187,6 +188,6 @@ int cli_tokenize(int argc, char **argv)
                                  given.decode ? decode_file : encode_document, &run, &stop, &err);
 done:
     cbe_tokenizer_free(tokenizer);
-    cli_free(&command, &given);
+    cli_free(&cli_tokenize_command, &given);
     return st == CBE_OK ? cli_finish_output() : cli_report(&err);
 }

@@ -14,6 +14,12 @@ typedef struct {
     size_t n, room;
 } block_list;
 
+/* jansson has its own allocator again when the last of us has left. The functions are kept then, as
+ * a thread of the caller may still be in one of ours. */
+static struct {
+    pthread_mutex_t lock;
+    size_t n_inside;
+} watch = {.lock = PTHREAD_MUTEX_INITIALIZER};
 static json_malloc_t given_malloc;
 static json_free_t given_free;
 
@@ -73,17 +79,34 @@ static void watched_free(void *block)
         no_memory();
 }
 
-static void watch(void)
-{
-    json_get_alloc_funcs(&given_malloc, &given_free);
-    json_set_alloc_funcs(watched_malloc, watched_free);
-}
-
 void cbe_json_begin(void)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, watch);
+    pthread_mutex_lock(&watch.lock);
+    if (watch.n_inside++ == 0) {
+        json_malloc_t make;
+        json_free_t drop;
+        json_get_alloc_funcs(&make, &drop);
+        if (make != watched_malloc) { /* another library may have kept ours and set it again */
+            given_malloc = make;
+            given_free = drop;
+        }
+        json_set_alloc_funcs(watched_malloc, watched_free);
+    }
+    pthread_mutex_unlock(&watch.lock);
     mine.was_short = false;
+}
+
+/* An allocator that somebody else has set meanwhile stays. */
+static void leave(void)
+{
+    pthread_mutex_lock(&watch.lock);
+    if (--watch.n_inside == 0) {
+        json_malloc_t make;
+        json_free_t drop;
+        json_get_alloc_funcs(&make, &drop);
+        if (make == watched_malloc) json_set_alloc_funcs(given_malloc, given_free);
+    }
+    pthread_mutex_unlock(&watch.lock);
 }
 
 bool cbe_json_short(void)
@@ -110,6 +133,7 @@ cbe_status cbe_json_parse(json_t **out, const char *text, size_t length, size_t 
 {
     cbe_json_begin();
     json_t *root = parse(text ? text : "", length, flags, problem);
+    leave();
     if (mine.was_short)
         return cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: out of memory while its JSON is read", path);
     if (!root) return CBE_ERR_FORMAT;
@@ -117,10 +141,25 @@ cbe_status cbe_json_parse(json_t **out, const char *text, size_t length, size_t 
     return CBE_OK;
 }
 
+/* The text in memory of malloc: that of json_dumps would be of jansson's allocator. */
+static char *dump(const json_t *value, size_t flags)
+{
+    const size_t length = json_dumpb(value, NULL, 0, flags);
+    char *text = length ? malloc(length + 1) : NULL;
+    if (!text) return NULL;
+    if (json_dumpb(value, text, length, flags) == length) {
+        text[length] = 0;
+        return text;
+    }
+    free(text);
+    return NULL;
+}
+
 char *cbe_json_end(json_t *value, size_t flags)
 {
-    char *text = value ? json_dumps(value, flags) : NULL;
+    char *text = value ? dump(value, flags) : NULL;
     json_decref(value);
+    leave();
     if (!mine.was_short) return text;
     free(text);
     return NULL;

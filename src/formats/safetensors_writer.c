@@ -133,14 +133,16 @@ static cbe_status make_header(const cbe_safetensors_writer *writer, const cbe_te
     for (size_t i = 0; i < writer->count && st == CBE_OK; i++)
         st = add(header, writer->slots[i].name, describe(&writer->slots[i], &tensors[i]),
                  writer->path, err);
-    if (st != CBE_OK) goto done;
-    *text = cbe_json_end(json_incref(header), JSON_COMPACT);
-    if (!*text)
-        st = cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: out of memory for the header", writer->path);
 done:
     json_decref(pairs);
-    json_decref(header);
-    return st;
+    if (st != CBE_OK) {
+        json_decref(header);
+        cbe_json_end(NULL, 0);
+        return st;
+    }
+    *text = cbe_json_end(header, JSON_COMPACT);
+    if (*text) return CBE_OK;
+    return cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: out of memory for the header", writer->path);
 }
 
 static cbe_status write_header(cbe_safetensors_writer *writer, const char *text, cbe_error *err)

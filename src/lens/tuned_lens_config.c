@@ -48,8 +48,9 @@ cbe_status cbe_tuned_lens_config_set(cbe_tuned_lens_config *config, const char *
                         "the value of '%s' in a lens's config.json is not UTF-8", key);
     cbe_json_begin();
     json_t *json = value ? json_string(value) : json_null();
-    return json_object_set_new(config->root, key, json) == 0 && !cbe_json_short() ? CBE_OK
-                                                                                  : no_memory(err);
+    const bool set = json_object_set_new(config->root, key, json) == 0 && !cbe_json_short();
+    cbe_json_end(NULL, 0);
+    return set ? CBE_OK : no_memory(err);
 }
 
 /* The keys of tuned-lens, in its order. */
@@ -74,6 +75,7 @@ cbe_status cbe_tuned_lens_config_create(cbe_tuned_lens_config **out, const char 
         goto done;
     cbe_json_begin();
     config->root = new_root(name, decoder ? hash : NULL);
+    cbe_json_end(NULL, 0);
     if (!config->root || cbe_json_short()) {
         st = no_memory(err);
         goto done;
@@ -159,20 +161,19 @@ done:
 cbe_status cbe_tuned_lens_config_write(const cbe_tuned_lens_config *config,
                                        const cbe_tuned_lens *lens, const char *path, cbe_error *err)
 {
-    cbe_status st = CBE_OK;
-    char *text = NULL;
     cbe_json_begin();
     json_t *root = config ? json_copy(config->root) : new_root("", NULL);
-    if (root &&
+    const bool whole =
+        root &&
         json_object_set_new(root, "d_model", json_integer((json_int_t)lens->hidden_size)) == 0 &&
         json_object_set_new(root, "num_hidden_layers", json_integer((json_int_t)lens->n_layers)) ==
             0 &&
         json_object_set_new(root, "bias", json_boolean(lens->bias != NULL)) == 0 &&
-        json_object_set_new(root, CBE_LENS_WRITTEN_BY, json_string("cbe " CBE_VERSION)) == 0)
-        text = cbe_json_end(root, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
-    else
-        json_decref(root);
-    st = text ? cbe_atomic_file_save(path, text, strlen(text), err) : no_memory(err);
+        json_object_set_new(root, CBE_LENS_WRITTEN_BY, json_string("cbe " CBE_VERSION)) == 0;
+    if (!whole) json_decref(root);
+    char *text = cbe_json_end(whole ? root : NULL, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+    const cbe_status st =
+        text ? cbe_atomic_file_save(path, text, strlen(text), err) : no_memory(err);
     free(text);
     return st;
 }

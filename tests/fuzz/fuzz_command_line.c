@@ -24,7 +24,7 @@ static void retype(const cli_command *command, const cbe_option *option, const c
     void *fields = calloc(1, size);
     fuzz_expect(fields != NULL, "there is memory for options");
     snprintf(argument, sizeof argument, "--%s=%s", option->name, value);
-    if (!fuzz_succeeded(__real_cli_parse(command, 1, arguments, fields, &help, &err), &err))
+    if (!fuzz_succeeded(cli_parse(command, 1, arguments, fields, &help, &err), &err))
         fprintf(stderr, "fuzz: %s\n", cbe_error_typed(&err));
     fuzz_expect(err.code == CBE_OK, "a value that is recorded can be typed");
     fuzz_expect(cbe_option_text(option, fields, again, sizeof again) && strcmp(value, again) == 0,
@@ -73,7 +73,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     bool help = false;
     cbe_error err = {0};
     fuzz_expect(fields != NULL, "there is memory for options");
-    if (fuzz_succeeded(__real_cli_parse(command, n, arguments, fields, &help, &err), &err) && !help)
+    if (fuzz_succeeded(cli_parse(command, n, arguments, fields, &help, &err), &err) && !help)
         look_at(command, fields, fields_bytes);
     cli_free(command, fields);
     free(fields);

@@ -74,10 +74,10 @@ line extract-states 0 --hidden-states h --decoder d -oout --objective ce --lens 
 line probe 1 model --text a --vectors-file v -o out --site post --threads 2
 line ablate 2 model --text a -k 4 --layers all
 line capture 3 model --text a --tokens t --context-length 64 -o f
-line tokenize 5 model text --special --documents jsonl --text-field body
-line info 6 --tensors -- -f
-line fit 7 model --text a --max-tokens 1000 -v -o l
-line train 010 model --text a -o l --rate .1 --momentum 0.5 --resume --optimizer adam
-line eval 011 model --text a -o l
-line convert 012 a b --format safetensors
+line fit 5 model --text a --max-tokens 1000 -v -o l
+line train 6 model --text a -o l --rate .1 --momentum 0.5 --resume --optimizer adam
+line eval 7 model --text a -o l
+line convert 010 a b --format safetensors
+line tokenize 012 model text --special --documents jsonl --text-field body
+line info 013 --tensors -- -f
 line help 0 --help

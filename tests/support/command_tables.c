@@ -4,36 +4,26 @@
 #include <stdlib.h>
 
 #include "cli/commands.h"
-#include "core/fail.h"
 
-static int (*const commands[])(int argc, char **argv) = {
-    cli_extract, cli_probe,    cli_ablate,     cli_capture,   cli_decoder,      cli_tokenize,
-    cli_info,    cli_lens_fit, cli_lens_train, cli_lens_eval, cli_lens_convert, cli_plan,
-};
-_Static_assert(sizeof commands / sizeof *commands == N_COMMAND_TABLES, "their number is told");
-
-static const cli_command *kept;
-
-cbe_status __wrap_cli_parse(const cli_command *command, int argc, char **argv, void *fields,
-                            bool *help, cbe_error *err);
-cbe_status __wrap_cli_parse(const cli_command *command, int argc, char **argv, void *fields,
-                            bool *help, cbe_error *err)
+/* Counts *i down to the command wanted. */
+static const cli_command *find(const cli_entry *entries, size_t *i)
 {
-    (void)argc, (void)argv, (void)fields;
-    kept = command;
-    *help = false;
-    return cbe_fail(err, CBE_ERR_ARG, -1, "only the table is wanted");
+    for (const cli_entry *e = entries; e->name; e++) {
+        const cli_command *command = e->command;
+        if (e->commands)
+            command = find(e->commands, i);
+        else if ((*i)-- > 0)
+            command = NULL;
+        if (command) return command;
+    }
+    return NULL;
 }
 
 const cli_command *command_table(size_t i)
 {
-    static const cli_command *tables[N_COMMAND_TABLES];
-    char *none[] = {NULL};
-    if (tables[i]) return tables[i];
-    kept = NULL;
-    commands[i](0, none);
-    if (!kept) abort(); /* a command parses its options first */
-    return tables[i] = kept;
+    const cli_command *command = find(cli_commands, &i);
+    if (!command) abort(); /* N_COMMAND_TABLES is too large */
+    return command;
 }
 
 size_t command_fields_size(const cli_command *command)

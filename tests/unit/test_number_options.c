@@ -83,7 +83,7 @@ static bool refused(const cli_command *command, const cbe_option *option, const 
     assert_non_null(fields);
     snprintf(argument, sizeof argument, "--%s=%s", option->name, value);
     snprintf(name, sizeof name, "--%s ", option->name);
-    const cbe_status st = __real_cli_parse(command, 1, arguments, fields, &help, &err);
+    const cbe_status st = cli_parse(command, 1, arguments, fields, &help, &err);
     cli_free(command, fields);
     free(fields);
     const bool own = option->bounds && option->bounds->refusal;
