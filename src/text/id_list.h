@@ -1,4 +1,4 @@
-/* id_list.h - a list of token ids that grows. */
+/* id_list.h - a growing list of token ids. */
 #ifndef CBE_TEXT_ID_LIST_H
 #define CBE_TEXT_ID_LIST_H
 
@@ -7,7 +7,7 @@
 
 #include "cbe/status.h"
 
-/** Begins as zeros, ends by cbe_free(ids). */
+/** Begins as zeros; the caller frees `ids` with cbe_free. */
 typedef struct {
     int64_t *ids;
     size_t count, capacity;
