@@ -1,5 +1,5 @@
 /*
- * params.h - the tensors of a lens folder's params.pt or params.safetensors, whichever it is.
+ * params.h - the tensors of a lens folder's params.pt or params.safetensors.
  */
 #ifndef CBE_LENS_PARAMS_H
 #define CBE_LENS_PARAMS_H
@@ -16,10 +16,10 @@ cbe_status cbe_lens_params_open(cbe_lens_params **out, const char *path, cbe_len
 cbe_status cbe_lens_params_note(const cbe_lens_params *params, cbe_inputs *inputs, cbe_error *err);
 void cbe_lens_params_close(cbe_lens_params *params); /* NULL is allowed */
 size_t cbe_lens_params_count(const cbe_lens_params *params);
-/** Name, shape and type of tensor i; CBE_ERR_UNSUPPORTED where its type is not read. */
+/** Name, shape and type of tensor i; CBE_ERR_UNSUPPORTED for a type that is not read. */
 cbe_status cbe_lens_params_tensor(const cbe_lens_params *params, size_t i, cbe_tensor *out,
                                   cbe_error *err);
-/** Its elements; CBE_ERR_NUMERIC where one is NaN or infinite. */
+/** Reads the elements of tensor i; CBE_ERR_NUMERIC if one is NaN or infinite. */
 cbe_status cbe_lens_params_read(const cbe_lens_params *params, size_t i, float *out,
                                 cbe_error *err);
 
