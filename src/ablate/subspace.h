@@ -37,6 +37,7 @@ cbe_status cbe_subspace_principal(cbe_subspace **out, size_t m, size_t d, cbe_ab
                                   cbe_error *err);
 void cbe_subspace_free(cbe_subspace *subspace); /* NULL is allowed */
 
+/** Number m of vectors. */
 size_t cbe_subspace_rank(const cbe_subspace *subspace);
 /** Q (m, d), orthonormal rows; borrowed until free. */
 const double *cbe_subspace_basis(const cbe_subspace *subspace);

@@ -3,7 +3,7 @@
  * are freed together.
  *
  * An object fills in a list from its own sizes, with the addresses of its pointers, and hands the
- * list to these functions.
+ * list to the functions below.
  */
 #ifndef CBE_CORE_ARRAYS_H
 #define CBE_CORE_ARRAYS_H

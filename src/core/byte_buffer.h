@@ -16,6 +16,7 @@ typedef struct {
  * byte.
  * @return CBE_OK, CBE_ERR_NOMEM */
 cbe_status cbe_byte_buffer_reserve(cbe_byte_buffer *buffer, size_t more, cbe_error *err);
+/** Appends length bytes. @return CBE_OK, CBE_ERR_NOMEM */
 cbe_status cbe_byte_buffer_put(cbe_byte_buffer *buffer, const void *bytes, size_t length,
                                cbe_error *err);
 

@@ -1,4 +1,5 @@
-/* file_identity.h - whether two names or moments have the same file. */
+/* file_identity.h - identities of files, which tell whether a path still leads to the file that was
+ * read. */
 #ifndef CBE_FILES_FILE_IDENTITY_H
 #define CBE_FILES_FILE_IDENTITY_H
 

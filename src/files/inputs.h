@@ -52,6 +52,7 @@ typedef struct {
     cbe_input *files; /* (n), owned: by role, and within a role in the order of reading */
 } cbe_inputs;
 
+/** Frees the list's files and empties it. */
 void cbe_inputs_free(cbe_inputs *inputs);
 
 typedef enum { CBE_INPUT_SAME, CBE_INPUT_CHANGED, CBE_INPUT_GONE } cbe_input_state;

@@ -48,6 +48,7 @@ bool cbe_gguf_has(const cbe_gguf *file, const char *key);
 cbe_status cbe_gguf_uint(const cbe_gguf *file, const char *key, uint64_t *out, cbe_error *err);
 /** A value of any floating or integer type; NaN and infinity are CBE_ERR_FORMAT. */
 cbe_status cbe_gguf_double(const cbe_gguf *file, const char *key, double *out, cbe_error *err);
+/** A value of type bool; a string, whose bytes are borrowed. */
 cbe_status cbe_gguf_bool(const cbe_gguf *file, const char *key, bool *out, cbe_error *err);
 cbe_status cbe_gguf_string(const cbe_gguf *file, const char *key, cbe_span *out, cbe_error *err);
 /** Strings of an array. The caller frees *out (count) with cbe_gguf_free_array; the spans are
@@ -68,6 +69,7 @@ bool cbe_gguf_describe(const cbe_gguf *file, size_t i, cbe_span *key, char *valu
 
 /* Tensors. Dimensions are given slowest first, the reverse of the file's. */
 
+/** Number of tensors of all parts; name, type and shape of tensor i, borrowed until close. */
 size_t cbe_gguf_count(const cbe_gguf *file);
 const char *cbe_gguf_name(const cbe_gguf *file, size_t i);
 /* "q4_k"; also for types that are not read */

@@ -18,6 +18,7 @@ const json_t *cbe_json_get(const json_t *object, const char *key);
 /** An integer from 1 to max. */
 cbe_status cbe_json_size(const json_t *object, const char *key, size_t max, const char *path,
                          size_t *out, cbe_error *err);
+/** A number; a boolean. */
 cbe_status cbe_json_double(const json_t *object, const char *key, const char *path, double *out,
                            cbe_error *err);
 cbe_status cbe_json_bool(const json_t *object, const char *key, const char *path, bool *out,

@@ -17,6 +17,7 @@ enum {
     CBE_NPY_HEAD_MOST = 65536 /* most bytes of a head; a longer head is refused */
 };
 
+/** Whether size bytes of data begin with the magic of .npy. */
 bool cbe_npy_is(const unsigned char *data, size_t size);
 
 /** Reads the head of an array. Sets dtype, dimensions, n_elements and n_bytes of *out; data and

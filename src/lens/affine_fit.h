@@ -8,8 +8,8 @@
  * - 1. @return CBE_OK, CBE_ERR_ARG */
 cbe_status cbe_hold_out_count(double share, size_t n_sequences, size_t *count, cbe_error *err);
 
-/** Sums the sequences of a text, and those held out apart. Creates both sums; the caller frees
- * them, also on failure.
+/** Sums the fitted sequences of a text, and apart from them the held-out sequences. Creates both
+ * sums; the caller frees them, also on failure.
  * @param order (n_sequences), order of the rows of ids; NULL: as they are */
 cbe_status cbe_affine_sum_text(cbe_affine_sums **fitted, cbe_affine_sums **held_out,
                                const cbe_model *model, size_t n_sequences, size_t context_length,

@@ -7,7 +7,7 @@
  *
  *   T = Q D^-1/2 (d, d)    R = T C    A'(ridge) = T' F R,  F = diag 1 / (l + ridge)
  *
- * and With held-out moments about the fitted means, S_h and C_h, the error of a ridge is, up to a
+ * With held-out moments about the fitted means, S_h and C_h, the error of a ridge is, up to a
  * constant,
  *
  *   sum_jk F_j F_k (T S_h T')_jk (R R')_jk - 2 sum_k F_k ((T C_h) R')_kk

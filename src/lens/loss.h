@@ -29,6 +29,7 @@ typedef struct {
     float *room;     /* (n, d) */
 } cbe_lens_target;
 
+/** Allocates a target for at most max_tokens tokens. @return CBE_OK, CBE_ERR_NOMEM */
 cbe_status cbe_lens_target_create(cbe_lens_target *target, const cbe_decoder *decoder,
                                   cbe_loss kind, size_t max_tokens, cbe_error *err);
 void cbe_lens_target_free(cbe_lens_target *target); /* a zeroed target is allowed */
@@ -43,6 +44,8 @@ typedef struct {
     float *translated, *normalised; /* (n, d) */
 } cbe_loss_room;
 
+/** Allocates the scratch of a thread for at most max_tokens tokens. @return CBE_OK,
+ * CBE_ERR_NOMEM */
 cbe_status cbe_loss_room_create(cbe_loss_room *room, const cbe_decoder *decoder, size_t max_tokens,
                                 cbe_error *err);
 void cbe_loss_room_free(cbe_loss_room *room);

@@ -53,6 +53,8 @@ cbe_status cbe_lens_optimizer_create(cbe_lens_optimizer *optimizer,
 cbe_status cbe_lens_optimizers_prepare(size_t n_layers, cbe_lens_optimizer *optimizers,
                                        const cbe_affine_sums *sums, double ridge, cbe_error *err);
 void cbe_lens_optimizer_free(cbe_lens_optimizer *optimizer);
+/** Allocates the scratch of a thread for at most max_tokens tokens a step.
+ * @return CBE_OK, CBE_ERR_NOMEM */
 cbe_status cbe_optimizer_room_create(cbe_optimizer_room *room, size_t hidden_size,
                                      size_t max_tokens, cbe_error *err);
 void cbe_optimizer_room_free(cbe_optimizer_room *room);

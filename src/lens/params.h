@@ -10,6 +10,8 @@
 
 typedef struct cbe_lens_params cbe_lens_params;
 
+/** Opens the file of parameters of a lens.
+ * @return CBE_OK or the status of cbe_safetensors_open or cbe_torch_zip_open */
 cbe_status cbe_lens_params_open(cbe_lens_params **out, const char *path, cbe_lens_format format,
                                 cbe_error *err);
 /** Adds the file to the inputs of a run. @return CBE_OK, CBE_ERR_NOMEM */

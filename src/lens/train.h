@@ -64,6 +64,7 @@ typedef struct {
     bool resume;             /* continue from the checkpoint if there is one */
 } cbe_lens_train_options;
 
+/** Sets all options to their defaults. */
 void cbe_lens_train_options_init(cbe_lens_train_options *options);
 
 /** Functions called during training; each may be NULL, and false cancels. */
@@ -106,7 +107,7 @@ cbe_status cbe_lens_train(cbe_tuned_lens **out, cbe_lens_training *training, con
  * @return CBE_OK, CBE_ERR_IO, CBE_ERR_NOMEM */
 cbe_status cbe_lens_training_save(const cbe_lens_training *training, const char *folder,
                                   cbe_error *err);
-/** Finds the layers *first to *last of group g, the groups of which curves are drawn. @return the
+/** Finds layers *first to *last of group g; a learning curve is drawn for each group. @return the
  * number of groups */
 size_t cbe_lens_training_group(size_t n_layers, size_t g, size_t *first, size_t *last);
 

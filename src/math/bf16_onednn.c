@@ -162,8 +162,7 @@ static bool describe(dnnl_memory_desc_t *out, dnnl_data_type_t type, size_t rows
     return dnnl_memory_desc_init_by_strides(out, 2, dims, type, steps) == dnnl_success;
 }
 
-/* Describes the product C (+)= A B, where add says whether it is added to C; NULL if oneDNN lacks
- * memory. */
+/* Describes the product C = A B, or C += A B if add; NULL if oneDNN lacks memory. */
 static dnnl_primitive_desc_t plan_product(dnnl_engine_t engine, const dnnl_memory_desc_t *a,
                                           const dnnl_memory_desc_t *b, const dnnl_memory_desc_t *c,
                                           bool add)

@@ -181,7 +181,7 @@ static const cbe_kernels kernels_ref = {
     rows_dot_ref, rows_sum_ref, rows_dot_f64_ref, rows_sum_f64_ref,
 };
 
-/* kernels_simd.c, compiled once for each instruction set, defines these tables. */
+/* Defined by kernels_simd.c, which is compiled once for each instruction set. */
 extern const cbe_kernels cbe_kernels_plain;
 #ifdef CBE_KERNELS_X86
 extern const cbe_kernels cbe_kernels_avx2, cbe_kernels_avx512;

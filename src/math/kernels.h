@@ -101,12 +101,12 @@ typedef struct {
                          const double *coeff, size_t ldc, double *out);
 } cbe_kernels;
 
-/** All kernels that were built, best first; the last is "ref", plain loops in double. NULL ends the
- * table. */
+/** All kernels that were built, best first; the last is "ref", plain loops in double. A NULL ends
+ * the table. */
 extern const cbe_kernels *const cbe_kernels_table[];
 
-/** The best usable kernels (name NULL), or those called name; NULL if none is called so or the CPU
- * lacks their instructions. */
+/** The best usable row of the table (name NULL), or the row called name; NULL if there is none or
+ * the CPU lacks its instructions. */
 const cbe_kernels *cbe_kernels_choose(const char *name);
 
 #endif

@@ -40,6 +40,7 @@ typedef struct {
     double first_length;
 } cbe_lbfgs_options;
 
+/** Sets all options to the defaults named above. */
 void cbe_lbfgs_options_init(cbe_lbfgs_options *options);
 
 /** Why the optimiser stopped. Every stop but CBE_STOP_NONE comes with a usable point. */
@@ -53,6 +54,7 @@ typedef enum {
     CBE_N_STOPS
 } cbe_stop;
 
+/** Name of a stop in results and reports: "gradient". */
 const char *cbe_stop_name(cbe_stop stop);
 
 typedef struct cbe_lbfgs cbe_lbfgs;
@@ -74,6 +76,7 @@ const double *cbe_lbfgs_ask(const cbe_lbfgs *opt);
  * finite counts as f = +infinity with a zero gradient: the line search turns back. */
 void cbe_lbfgs_tell(cbe_lbfgs *opt, double f, const double *g);
 
+/** Why the optimiser stopped; CBE_STOP_NONE while it asks. */
 cbe_stop cbe_lbfgs_stopped(const cbe_lbfgs *opt);
 /** The iterate, the end of the last accepted step (n), and the value told for it. */
 const double *cbe_lbfgs_x(const cbe_lbfgs *opt, double *f);
@@ -81,6 +84,7 @@ const double *cbe_lbfgs_x(const cbe_lbfgs *opt, double *f);
 const double *cbe_lbfgs_best(const cbe_lbfgs *opt, double *f);
 /** The last value told. */
 double cbe_lbfgs_last(const cbe_lbfgs *opt);
+/** Number of evaluations told, and number of iterations begun, since the start. */
 size_t cbe_lbfgs_evaluations(const cbe_lbfgs *opt);
 size_t cbe_lbfgs_iterations(const cbe_lbfgs *opt);
 

@@ -14,6 +14,7 @@ typedef struct {
     uint64_t s[4];
 } cbe_rng;
 
+/** Sets the state from a seed. */
 void cbe_rng_seed(cbe_rng *rng, uint64_t seed);
 /** Uniform in 0 .. n - 1, n > 0, without bias. */
 size_t cbe_rng_below(cbe_rng *rng, size_t n);

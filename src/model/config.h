@@ -43,6 +43,7 @@ cbe_status cbe_config_from_gguf(cbe_config *out, const cbe_gguf *file, cbe_error
 cbe_status cbe_config_from_json(cbe_config *out, const char *text, size_t length, const char *path,
                                 cbe_error *err);
 
+/** Reach of a block's attention. */
 cbe_reach cbe_config_reach(const cbe_config *config, size_t block);
 
 /* For the two functions above. */
@@ -57,7 +58,7 @@ void cbe_config_init(cbe_config *config, const cbe_family *family);
 cbe_status cbe_config_set_windows(cbe_config *config, cbe_window_rule rule, size_t period,
                                   size_t from, const char *path, cbe_error *err);
 /** Checks that every angle of rotary embeddings, up to the model's last position, is finite in
- * float32: PyTorch's sine of it would be NaN. @return CBE_OK, CBE_ERR_FORMAT */
+ * float32: PyTorch's sine of an infinite angle would be NaN. @return CBE_OK, CBE_ERR_FORMAT */
 cbe_status cbe_config_check_angles(const cbe_config *config, const char *path, cbe_error *err);
 /** Fills in the sizes that have defaults and checks that all values agree.
  * @param path  named in messages, with the keys of that format */

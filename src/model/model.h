@@ -91,8 +91,8 @@ typedef struct {
  * function */
 cbe_status cbe_model_forward(const cbe_model *model, size_t n_sequences, size_t context_length,
                              const int64_t *ids, const cbe_forward_sink *sink, cbe_error *err);
-/** Whether a sequence of that length has the same bits whatever sequences run beside it. Short
- * sequences share matrix products, and do not. */
+/** Whether results of a sequence of context_length tokens have the same bits for any other
+ * sequences beside it. They do not if it is short, since short sequences share matrix products. */
 bool cbe_forward_is_by_sequence(size_t context_length);
 
 #endif

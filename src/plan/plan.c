@@ -173,7 +173,7 @@ static double vector_seconds(const cbe_plan_run *run, const cbe_plan_rates *r, c
                              double n, double share, size_t group_size)
 {
     /* On one machine a group divides the products with the vocabulary; on several machines each
-     * process makes all of them. */
+     * process makes all products. */
     const double divided = run->n_machines == 1 ? (double)group_size : 1;
     const double d = (double)run->model.hidden_size, v = (double)run->model.vocab_size,
                  few_entries = rough_vocabulary(run);
@@ -205,7 +205,7 @@ static void add_traffic(cbe_plan *plan, const cbe_plan_run *run, const effort *e
     const double with_gradient = e->sampled + e->larger + e->rough + e->full,
                  without = n_candidates() + e->weighed + e->rescored + REPORTS;
     /* A process receives a direction, sends two sums of d numbers, each of two doubles, and some
-     * single sums, and receives all of them rounded. */
+     * single sums, and receives all sums rounded. */
     const double bytes = sizeof(double) * (with_gradient * (7 * d + 9) + without * (d + 6));
     const double calls = (e->sampled + e->larger) / CBE_LENS_BATCH + e->rough +
                          e->full / CALLS_BATCH + without / CBE_LENS_BATCH;
@@ -228,8 +228,8 @@ static bool shares_forward(const cbe_plan *plan, const cbe_plan_run *run)
     return !run->memory || (run->memory > used && plan->states <= (run->memory - used) / 4);
 }
 
-/* Adds the traffic of states: those that the process receives for its layers and those that it
- * sends. */
+/* Adds the traffic of hidden states that the process receives for its layers and sends for other
+ * layers. */
 static void add_states(cbe_plan *plan, const cbe_plan_run *run, double states)
 {
     const double bytes = 2 * states * (1 - 1 / (double)plan->n_groups);

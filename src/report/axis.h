@@ -27,6 +27,7 @@ typedef struct {
 /** Whether an axis can show a value: it must be finite, at most 1e300 in size, and on a log axis at
  * least 1e-300. */
 bool cbe_axis_can_show(double value, bool log);
+/** Adds a value to the range. */
 void cbe_axis_range_add(cbe_axis_range *range, double value);
 /** Makes an axis for a range; an empty range gives 0 to 1 (log: 1 to 10), and a single value lies
  * in the middle. There are about n_wanted ticks: multiples of 1, 2 or 5 times a power of ten, whole

@@ -57,7 +57,8 @@ static void put(svg *s, const char *format, ...)
         s->status = cbe_byte_buffer_put(&s->text, text, (size_t)length, s->err);
 }
 
-/* Appends a character of well-formed UTF-8; XML allows no control characters and two others not. */
+/* Appends a character of well-formed UTF-8; XML does not allow control characters, U+FFFE and
+ * U+FFFF. */
 static void put_character(svg *s, const char *at)
 {
     const unsigned char first = (unsigned char)*at;

@@ -20,7 +20,7 @@ size_t cbe_lens_training_group(size_t n_layers, size_t g, size_t *first, size_t 
     return n;
 }
 
-/* A text that grows within memory for all of it. */
+/* A text that grows in a buffer allocated for its full length. */
 typedef struct {
     char *text;
     size_t size, room;

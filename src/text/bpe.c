@@ -218,7 +218,7 @@ cbe_status cbe_bpe_create_scored(cbe_bpe **out, const cbe_vocabulary *vocabulary
                                                 "%zu merges; %zu can be made", n_merges, LAST);
     uint32_t rank = 0;
     for (size_t i = 0; i < n && st == CBE_OK; i++) {
-        /* Equal scores have one rank, so the leftmost merge of them is done first. */
+        /* Equal scores have one rank, so among merges of one score the leftmost is done first. */
         if (i > 0 && tokens[i].score != tokens[i - 1].score) rank++;
         visit_cuts(vocabulary, kinds, tokens[i].id, rank, made, &n_merges);
     }

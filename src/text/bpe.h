@@ -11,7 +11,7 @@
 typedef struct cbe_bpe cbe_bpe;
 
 /** How characters without a token become symbols. With a byte-level vocabulary, whose symbols are
- * bytes, these options do not apply: a byte without a token is left out. */
+ * bytes, the options do not apply: a byte without a token is left out. */
 typedef struct {
     bool byte_fallback; /* a character without a token becomes the tokens of its bytes, "<0x0A>" */
     bool fuse_unknown;  /* neighbouring characters without a token share one unknown token */

@@ -13,6 +13,7 @@ typedef struct {
     size_t count, capacity;
 } cbe_id_list;
 
+/** Appends one id. @return CBE_OK, CBE_ERR_NOMEM */
 cbe_status cbe_id_list_push(cbe_id_list *list, int64_t id, cbe_error *err);
 /** Appends count ids. */
 cbe_status cbe_id_list_append(cbe_id_list *list, const int64_t *ids, size_t count, cbe_error *err);

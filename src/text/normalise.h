@@ -21,6 +21,7 @@ typedef struct {
 /* zeroes *normaliser; a zeroed struct is allowed */
 void cbe_normaliser_free(cbe_normaliser *normaliser);
 
+/** Adds a step that brings the text to a normalisation form. */
 cbe_status cbe_normaliser_add_form(cbe_normaliser *normaliser, cbe_normal_form form,
                                    cbe_error *err);
 /** Adds a step that lowercases each character by itself. */

@@ -17,7 +17,7 @@ typedef enum {
     CBE_TOKEN_NORMAL,
     CBE_TOKEN_UNKNOWN,
     CBE_TOKEN_CONTROL,      /* is found in a text before cutting and merging */
-    CBE_TOKEN_USER_DEFINED, /* likewise found first */
+    CBE_TOKEN_USER_DEFINED, /* is found in a text before cutting and merging */
     CBE_TOKEN_UNUSED,       /* fills a gap in the numbering; no text becomes it */
     CBE_TOKEN_BYTE,
     CBE_N_TOKEN_KINDS

@@ -12,7 +12,7 @@ enum { PROGRAM_TEXT = 16384 };
 /** Standard output and standard error of the last run, each cut to PROGRAM_TEXT bytes. */
 extern char program_out[PROGRAM_TEXT], program_err[PROGRAM_TEXT];
 
-/** Group setup, instead of temp_folder_create: %F below is the same folder. */
+/** Group setup, in place of temp_folder_create; the folder is also %F below. */
 int program_set_up(void **state);
 
 /** Runs `cbe LINE`, split at blanks; returns the exit status. In the line, %F is the test's folder,
@@ -21,7 +21,7 @@ int program_set_up(void **state);
 int program_run(const char *line);
 /** Runs `LAUNCHER LINE`, where the line names the program. */
 int program_run_under(const char *launcher, const char *line);
-/** Starts the same without waiting; launcher NULL: the program itself. */
+/** Starts `LAUNCHER LINE` without waiting for its end; launcher NULL: `cbe LINE`. */
 pid_t program_start(const char *launcher, const char *line);
 /** Waits for the end of a process; returns the exit status, or minus the signal that ended it. */
 int program_end(pid_t process);
