@@ -19,7 +19,7 @@ struct cbe_atomic_file {
     bool synced;
     /* path as given, named in messages; the path behind symbolic links */
     char *path, *target;
-    cbe_temporary_file contents; /* in the target's folder */
+    cbe_temporary_file contents; /* temporary file in the target's folder */
 };
 
 static void atomic_file_free(cbe_atomic_file *file)

@@ -18,7 +18,8 @@ typedef struct {
     const unsigned char *data; /* NULL for an empty file */
     size_t size;
     char *path;
-    cbe_file_identity identity; /* of the mapped file, even if another file takes its name */
+    /* identity of the mapped file, even if another file takes its name */
+    cbe_file_identity identity;
 } cbe_mapped_file;
 
 /** Maps a regular file. On failure *file is zero, and the message names the path and the reason.

@@ -29,12 +29,12 @@ typedef enum { UNKNOWN, PLAIN, GZIP, ZSTANDARD } compression;
 
 struct cbe_text_stream {
     char *path;
-    const char *name; /* in messages */
+    const char *name; /* name in messages */
     int fd;
     bool is_file; /* a regular file, for which reads never wait */
     bool digests;
     cbe_file_identity identity;
-    struct sha256_ctx digest; /* of the bytes read so far */
+    struct sha256_ctx digest; /* SHA-256 of the bytes read so far */
     uint64_t n_before;        /* bytes before the buffer */
     size_t n, used;           /* bytes in the buffer; bytes of it already taken */
     bool filled;              /* the buffer is full or holds the end, and bytes may be taken */

@@ -33,7 +33,7 @@ typedef struct {
  *         CBE_ERR_FORMAT; CBE_ERR_UNSUPPORTED (version, byte order); CBE_ERR_NOMEM */
 cbe_status cbe_gguf_open(cbe_gguf **out, const char *path, cbe_error *err);
 void cbe_gguf_close(cbe_gguf *file);             /* NULL is allowed */
-const char *cbe_gguf_path(const cbe_gguf *file); /* of the first part */
+const char *cbe_gguf_path(const cbe_gguf *file); /* path of the first part; borrowed */
 /** Number of files of a model, 1 unless it is split; path of file i, borrowed. */
 size_t cbe_gguf_n_parts(const cbe_gguf *file);
 const char *cbe_gguf_part_path(const cbe_gguf *file, size_t i);

@@ -55,7 +55,7 @@ typedef struct {
 struct cbe_gguf {
     cbe_mapped_file map;
     size_t n_pairs, n_infos;
-    cbe_gguf_pair *pairs; /* in the order of the file */
+    cbe_gguf_pair *pairs; /* pairs in the order of the file */
     cbe_gguf_info *infos;
     const cbe_gguf_pair **pairs_by_key;  /* sorted */
     const cbe_gguf_info **infos_by_name; /* sorted */

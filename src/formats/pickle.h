@@ -22,7 +22,7 @@
 
 enum { CBE_PICKLE_MOST = 4 << 20 }; /* most bytes of a pickle; a tensor takes about 125 */
 
-#define CBE_PICKLE_NOTHING UINT32_MAX /* in place of an index */
+#define CBE_PICKLE_NOTHING UINT32_MAX /* stands for no index */
 
 typedef enum {
     CBE_PICKLE_NONE,
@@ -38,7 +38,7 @@ typedef enum {
 } cbe_pickle_kind;
 
 typedef struct {
-    const char *start; /* in the pickle, not ended by a 0 */
+    const char *start; /* first byte, in the pickle; no 0 ends the text */
     size_t length;
 } cbe_pickle_text;
 
@@ -48,7 +48,7 @@ typedef struct {
         int64_t integer; /* booleans too */
         cbe_pickle_text text;
         struct {
-            uint32_t first, count; /* in items */
+            uint32_t first, count; /* indices of `items` */
         } tuple;
         struct {
             uint32_t first, last; /* ends of a chain in pairs; CBE_PICKLE_NOTHING: empty */
@@ -77,7 +77,7 @@ typedef struct {
 typedef struct {
     uint32_t result; /* index of the pickle's value */
     cbe_pickle_value *values;
-    uint32_t *items; /* of tuples: indices of values */
+    uint32_t *items; /* items of tuples: indices of values */
     cbe_pickle_pair *pairs;
 } cbe_pickle;
 

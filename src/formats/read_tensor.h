@@ -8,7 +8,7 @@
 
 #include "formats/tensor.h"
 
-/** Which rows of a matrix (or numbers of a vector) are read, and in which order. */
+/** The rows of a matrix (or numbers of a vector) that are read, and their order. */
 typedef struct {
     size_t first, count; /* the result has `count` rows; file row `first` is the first of head 0 */
     /* Row r of the result is row r % head_size of head r / head_size. Head h begins at file row

@@ -54,7 +54,7 @@ struct cbe_safetensors {
     json_t *header, *metadata; /* metadata: borrowed from header; NULL: there is none */
     size_t data_start;
     size_t count;
-    entry *entries;        /* in the order of the header */
+    entry *entries;        /* tensors in the order of the header */
     const entry **by_name; /* sorted */
 };
 

@@ -41,7 +41,7 @@ typedef struct {
 } cbe_lens_figures;
 
 typedef struct {
-    const char *name;           /* in results and errors */
+    const char *name;           /* name in results and errors */
     const cbe_tuned_lens *lens; /* borrowed; NULL: the logit lens */
 } cbe_named_lens;
 

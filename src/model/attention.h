@@ -9,7 +9,7 @@
 typedef struct {
     size_t n_heads, n_kv_heads, head_size;
     size_t window;  /* number of tokens that a token sees, itself included; 0: all before it */
-    double scale;   /* of scores q . k */
+    double scale;   /* factor of the scores q . k */
     double softcap; /* c of c tanh(score / c); 0: none */
     /* (n_heads) ALiBi (Press et al. 2021, arXiv:2108.12409): a score falls by slope times the
      * distance; NULL: no ALiBi. */

@@ -23,7 +23,7 @@ typedef struct {
     /* (context_length, 2, rotary_size / 2); NULL: no rotation. Both reaches may share a table. */
     float *rope[CBE_N_REACHES];
     float *slopes; /* (n_heads) of ALiBi; NULL: none */
-    /* of a thread's scratch: places and size, in floats */
+    /* Places in a thread's scratch and its size, in floats. */
     size_t mlp_at, attention_at, scratch_size;
     size_t back_scratch_size; /* size of the backward pass's scratch, in floats */
 } cbe_block_context;

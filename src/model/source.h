@@ -31,7 +31,7 @@ cbe_status cbe_source_note(const cbe_source *source, cbe_inputs *inputs, cbe_err
 cbe_status cbe_source_config(const cbe_source *source, cbe_config *out, cbe_error *err);
 
 size_t cbe_source_count(const cbe_source *source);               /* tensors in all files */
-const char *cbe_source_name(const cbe_source *source, size_t i); /* of tensor i; borrowed */
+const char *cbe_source_name(const cbe_source *source, size_t i); /* name of tensor i; borrowed */
 bool cbe_source_has(const cbe_source *source, const char *name);
 /** Finds a tensor by name, and the path of its file (borrowed).
  * @return CBE_OK; CBE_ERR_FORMAT if there is none; CBE_ERR_UNSUPPORTED for a type that is not read

@@ -19,7 +19,7 @@ typedef struct cbe_suffix cbe_suffix;
 
 /** Values kept for the backward pass. */
 typedef enum {
-    CBE_SUFFIX_ALL = 0, /* all values that it needs */
+    CBE_SUFFIX_ALL = 0, /* all values that the backward pass needs */
     CBE_SUFFIX_INPUTS,  /* only the stream before each block */
     CBE_SUFFIX_FORWARD  /* nothing: there is no backward pass */
 } cbe_suffix_way_back;

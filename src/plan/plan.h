@@ -15,13 +15,13 @@
  * gradient of a single direction; `many` of energy and gradient, in a batch. */
 typedef struct {
     size_t threads;  /* OpenMP threads that were at work */
-    double multiply; /* of a multiplication and addition in a large matrix product */
-    double set;      /* of one token and vocabulary entry when a layer is set, besides products */
-    /* Of one token, vocabulary entry and direction. */
+    double multiply; /* a multiplication and addition in a large matrix product */
+    double set;      /* setting a layer, for each token and vocabulary entry, without products */
+    /* For each token, vocabulary entry and direction. */
     double score, one, many;
-    /* Of one vocabulary entry, number of a hidden state and direction. */
+    /* For each vocabulary entry, number of a hidden state and direction. */
     double score_product, one_product, many_product;
-    /* Of one token, number of a hidden state and direction. */
+    /* For each token, number of a hidden state and direction. */
     double score_state, one_state, many_state;
 } cbe_plan_rates;
 

@@ -29,7 +29,7 @@ typedef struct {
     bool world;
     int *counts, *places, *other_counts, *other_places; /* (size) each: scratch of calls */
     void *sent;          /* message on its way to rank 0; NULL: none */
-    MPI_Request request; /* of sent */
+    MPI_Request request; /* request of the message in `sent` */
 } mpi_processes;
 
 /* Callers see a constant object, in which only the scratch of calls changes. */

@@ -11,8 +11,7 @@
 #include "cbe/status.h"
 #include "text/regex.h"
 
-/** What a split does with the matches of its pattern; the text between matches always forms
- * pieces. */
+/** What a split does with the matches of its pattern; the text between matches is always kept. */
 typedef enum {
     CBE_SPLIT_REMOVED = 0,          /* matches are dropped */
     CBE_SPLIT_ISOLATED,             /* each match is a piece by itself */

@@ -20,7 +20,7 @@ typedef enum {
 
 typedef struct {
     cbe_documents_kind kind;
-    const char *field;  /* of JSON objects; NULL: "text" */
+    const char *field;  /* key of the text in JSON objects; NULL: "text" */
     cbe_inputs *inputs; /* files are added to this list as CBE_INPUT_TEXT; NULL skips it */
 } cbe_documents_options;
 

@@ -29,7 +29,7 @@ struct cbe_unigram {
     size_t n_entries;
     entry *entries;            /* sorted by text */
     size_t first[N_BYTES + 1]; /* index of the first entry that begins with each byte */
-    double *scores;            /* by id */
+    double *scores;            /* scores by id */
     double unknown_score;
     int64_t unknown;
     int64_t fallback_ids[N_BYTES]; /* tokens "<0x00>" to "<0xFF>"; -1: none */
