@@ -4,7 +4,8 @@
  * Data goes to a temporary file in the same folder (temporary_file.h); commit syncs the file, gives
  * it a name, renames it to the final name and syncs the folder. A failure leaves the old file as it
  * was. A symbolic link at the final name stays, and the file that it leads to is replaced or made.
- * Names of open files (/dev/stdout), folders, devices and pipes are refused.
+ * Names of open files (/dev/stdout), folders, devices and pipes are refused. Functions that fail
+ * return CBE_ERR_NOMEM, CBE_ERR_IO or CBE_ERR_SYSTEM.
  */
 #ifndef CBE_FILES_ATOMIC_FILE_H
 #define CBE_FILES_ATOMIC_FILE_H

@@ -4,7 +4,8 @@
  *
  * If the file system allows it, a temporary file has no name while it is written, and a killed
  * process leaves nothing behind. Otherwise its name is .cbe-PROCESS-NUMBER.tmp, which a killed
- * process leaves behind, since no run removes a file that it has not made.
+ * process leaves behind, since no run removes a file that it has not made. Functions that fail
+ * return CBE_ERR_NOMEM, CBE_ERR_IO or CBE_ERR_SYSTEM.
  */
 #ifndef CBE_FILES_TEMPORARY_FILE_H
 #define CBE_FILES_TEMPORARY_FILE_H

@@ -19,7 +19,8 @@ typedef struct {
  * @return CBE_OK; CBE_ERR_NOMEM; CBE_ERR_IO or CBE_ERR_SYSTEM (folder and reason named) */
 cbe_status cbe_unnamed_array_open(cbe_unnamed_array *out, const char *folder, size_t n_rows,
                                   size_t row, cbe_error *err);
-/** Writes n floats of a row, from its float `first` on. */
+/** Writes n floats of a row, from its float `first` on.
+ * @return CBE_OK, CBE_ERR_IO, CBE_ERR_SYSTEM */
 cbe_status cbe_unnamed_array_put(cbe_unnamed_array *array, size_t row, size_t first, size_t n,
                                  const float *data, cbe_error *err);
 /** Maps the array for reading, after the last cbe_unnamed_array_put.

@@ -39,7 +39,8 @@ cbe_status cbe_array_file_describe(const cbe_array_file *file, const char *name,
 
 typedef struct cbe_array_reader cbe_array_reader;
 
-/** Opens a reader at the first element of an array. The file must stay open. */
+/** Opens a reader at the first element of an array. The file must stay open.
+ * @return as cbe_array_file_describe; CBE_ERR_NOMEM */
 cbe_status cbe_array_reader_open(cbe_array_reader **out, const cbe_array_file *file,
                                  const char *name, cbe_error *err);
 void cbe_array_reader_close(cbe_array_reader *reader); /* NULL is allowed */

@@ -41,7 +41,7 @@ const char *cbe_gguf_part_path(const cbe_gguf *file, size_t i);
 cbe_status cbe_gguf_note(const cbe_gguf *file, cbe_inputs *inputs, cbe_error *err);
 
 /* Metadata. A missing key and a value of another type are CBE_ERR_FORMAT; the message names the
- * key. */
+ * key. Functions that allocate return CBE_ERR_NOMEM if memory is short. */
 
 bool cbe_gguf_has(const cbe_gguf *file, const char *key);
 /** A value of any integer type; a negative value is CBE_ERR_FORMAT. */

@@ -64,7 +64,8 @@ struct cbe_gguf {
     cbe_gguf **others;
 };
 
-/** Opens one file by itself, even if it is a part of a split model. */
+/** Opens one file by itself, even if it is a part of a split model.
+ * @return as cbe_gguf_open */
 cbe_status cbe_gguf_open_part(cbe_gguf **out, const char *path, cbe_error *err);
 /** The tensor of that name in this one file; NULL: there is none. */
 const cbe_gguf_info *cbe_gguf_find_info(const cbe_gguf *part, const char *name);

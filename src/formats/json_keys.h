@@ -1,7 +1,8 @@
 /*
  * json_keys.h - keys of a JSON object with their types checked, for config.json.
  *
- * Each function leaves *out untouched if the key is absent or null. Messages name file and key.
+ * Each function leaves *out untouched if the key is absent or null. A value of another type, or out
+ * of range, is CBE_ERR_FORMAT, and the message names file and key.
  */
 #ifndef CBE_FORMATS_JSON_KEYS_H
 #define CBE_FORMATS_JSON_KEYS_H

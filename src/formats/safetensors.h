@@ -69,10 +69,12 @@ cbe_status cbe_safetensors_writer_create(cbe_safetensors_writer **out, const cha
                                          size_t n_metadata, const char *const *metadata,
                                          cbe_error *err);
 /** Writes count elements of the i-th declared tensor, from element `first` on; data holds elements
- * of the declared dtype. */
+ * of the declared dtype.
+ * @return CBE_OK; CBE_ERR_IO; CBE_ERR_SYSTEM; CBE_ERR_ARG (elements outside of the tensor) */
 cbe_status cbe_safetensors_writer_put(cbe_safetensors_writer *writer, size_t i, size_t first,
                                       size_t count, const void *data, cbe_error *err);
-/** Brings the written data to the disk: commit then only renames. */
+/** Brings the written data to the disk: commit then only renames.
+ * @return CBE_OK, CBE_ERR_IO, CBE_ERR_SYSTEM */
 cbe_status cbe_safetensors_writer_flush(cbe_safetensors_writer *writer, cbe_error *err);
 /** Syncs, renames over path and frees the writer, also on failure.
  * @return CBE_OK, CBE_ERR_IO; CBE_ERR_ARG if fewer elements of a tensor were put than declared */

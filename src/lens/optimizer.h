@@ -44,7 +44,8 @@ typedef struct {
     double *samples;       /* (tokens of a step, d) */
 } cbe_optimizer_room;
 
-/** Creates an optimiser with zero momentum. A natural one needs cbe_lens_optimizers_prepare too. */
+/** Creates an optimiser with zero momentum. A natural one needs cbe_lens_optimizers_prepare too.
+ * @return CBE_OK, CBE_ERR_NOMEM */
 cbe_status cbe_lens_optimizer_create(cbe_lens_optimizer *optimizer,
                                      const cbe_lens_train_options *options, size_t hidden_size,
                                      cbe_error *err);

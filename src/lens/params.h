@@ -25,7 +25,8 @@ cbe_status cbe_lens_params_tensor(const cbe_lens_params *params, size_t i, cbe_t
 cbe_status cbe_lens_params_read(const cbe_lens_params *params, size_t i, float *out,
                                 cbe_error *err);
 
-/** Writes <i>.weight and <i>.bias of all layers. */
+/** Writes <i>.weight and <i>.bias of all layers.
+ * @return CBE_OK, CBE_ERR_IO, CBE_ERR_SYSTEM, CBE_ERR_NOMEM */
 cbe_status cbe_lens_params_save(const cbe_tuned_lens *lens, const char *path,
                                 cbe_lens_format format, cbe_error *err);
 

@@ -35,7 +35,8 @@ typedef struct {
     double *logit, *start;          /* (c) (L) */
 } cbe_train_state;
 
-/** Writes options->checkpoint. */
+/** Writes options->checkpoint.
+ * @return CBE_OK, CBE_ERR_IO, CBE_ERR_SYSTEM, CBE_ERR_NOMEM */
 cbe_status cbe_train_checkpoint_save(cbe_train_state *state, cbe_error *err);
 /** Reads options->checkpoint into a state whose arrays are allocated. *found: whether there is such
  * a file.

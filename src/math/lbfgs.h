@@ -59,7 +59,8 @@ const char *cbe_stop_name(cbe_stop stop);
 
 typedef struct cbe_lbfgs cbe_lbfgs;
 
-/** Creates an optimiser for points of n numbers. Memory: (2 history + 10) n doubles. */
+/** Creates an optimiser for points of n numbers. Memory: (2 history + 10) n doubles.
+ * @return CBE_OK, CBE_ERR_NOMEM */
 cbe_status cbe_lbfgs_create(cbe_lbfgs **out, size_t n, const cbe_lbfgs_options *options,
                             cbe_error *err);
 void cbe_lbfgs_free(cbe_lbfgs *opt); /* NULL is allowed */

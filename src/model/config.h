@@ -39,7 +39,8 @@ typedef struct {
 cbe_status cbe_config_from_gguf(cbe_config *out, const cbe_gguf *file, cbe_error *err);
 
 /** Reads the configuration from the text of a config.json, with the keys of transformers 4 or 5.
- * @param path  named in messages */
+ * @param path  named in messages
+ * @return as cbe_config_from_gguf; CBE_ERR_NOMEM */
 cbe_status cbe_config_from_json(cbe_config *out, const char *text, size_t length, const char *path,
                                 cbe_error *err);
 
@@ -61,7 +62,8 @@ cbe_status cbe_config_set_windows(cbe_config *config, cbe_window_rule rule, size
  * float32: PyTorch's sine of an infinite angle would be NaN. @return CBE_OK, CBE_ERR_FORMAT */
 cbe_status cbe_config_check_angles(const cbe_config *config, const char *path, cbe_error *err);
 /** Fills in the sizes that have defaults and checks that all values agree.
- * @param path  named in messages, with the keys of that format */
+ * @param path  named in messages, with the keys of that format
+ * @return as cbe_config_from_gguf */
 cbe_status cbe_config_finish(cbe_config *config, cbe_model_format format, const char *path,
                              cbe_error *err);
 

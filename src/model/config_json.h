@@ -8,10 +8,12 @@
 
 #include "model/config.h"
 
-/** Reads rotary embeddings of both reaches, their scaling, and the rotated share of a head. */
+/** Reads rotary embeddings of both reaches, their scaling, and the rotated share of a head.
+ * @return CBE_OK, CBE_ERR_FORMAT, CBE_ERR_UNSUPPORTED */
 cbe_status cbe_config_json_rope(const json_t *root, const char *path, cbe_config *config,
                                 cbe_error *err);
-/** Reads which blocks are local, and their window. Sizes must be set. */
+/** Reads which blocks are local, and their window. Sizes must be set.
+ * @return CBE_OK, CBE_ERR_FORMAT, CBE_ERR_UNSUPPORTED */
 cbe_status cbe_config_json_windows(const json_t *root, const char *path, cbe_config *config,
                                    cbe_error *err);
 

@@ -94,7 +94,8 @@ cbe_status cbe_hidden_states_read(const cbe_hidden_states *states, size_t layer,
 cbe_status cbe_hidden_states_labels(const cbe_hidden_states *states, size_t skip, int64_t *out,
                                     cbe_error *err);
 /** Computes the median norm of first positions over the median norm of all tokens of a layer: above
- * 10 if a model puts a huge norm on the first token. */
+ * 10 if a model puts a huge norm on the first token.
+ * @return as cbe_hidden_states_read; CBE_ERR_NOMEM */
 cbe_status cbe_hidden_states_first_norm_ratio(const cbe_hidden_states *states, size_t layer,
                                               double *ratio, cbe_error *err);
 

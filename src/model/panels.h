@@ -55,7 +55,8 @@ cbe_status cbe_panels_block(const cbe_panels *panels, size_t index, size_t n_tok
 
 /** Runs the backward pass of a block.
  * @param grad  [in, out] (n_tokens, d): the gradient in the stream after the block, then before it
- * @param grad_mixed (n_tokens, q_size), grad_qkv (n_tokens, qkv_size)  scratch */
+ * @param grad_mixed (n_tokens, q_size), grad_qkv (n_tokens, qkv_size)  scratch
+ * @return as cbe_panels_block */
 cbe_status cbe_panels_block_back(const cbe_panels *panels, size_t index, size_t n_tokens,
                                  const cbe_block_kept *kept, float *grad, float *grad_mixed,
                                  float *grad_qkv, cbe_error *err);

@@ -33,7 +33,8 @@ const char *cbe_processes_library(void);
 
 /** Splits the processes into groups of `size` neighbouring ranks; size must divide the number of
  * processes. *out is the caller's group, NULL if the caller is alone in it. The caller frees it
- * with cbe_processes_free, before `processes` ends. */
+ * with cbe_processes_free, before `processes` ends.
+ * @return CBE_OK; CBE_ERR_ARG (size does not divide the number); CBE_ERR_NOMEM */
 cbe_status cbe_processes_split(cbe_processes **out, const cbe_processes *processes, size_t size,
                                cbe_error *err);
 void cbe_processes_free(cbe_processes *group); /* NULL is allowed */
@@ -72,7 +73,8 @@ cbe_status cbe_processes_fetch_rows(const cbe_processes *processes, const size_t
 void cbe_processes_barrier(const cbe_processes *processes);
 /** Allocates memory that all processes see: segments (size) has one segment of `bytes` for each
  * process. *segments is NULL if the processes are on several machines. cbe_processes_unshare,
- * collective too, frees the segments. */
+ * collective too, frees the segments.
+ * @return CBE_OK, CBE_ERR_NOMEM */
 cbe_status cbe_processes_share(const cbe_processes *processes, size_t bytes, void ***segments,
                                cbe_error *err);
 void cbe_processes_unshare(const cbe_processes *processes, void **segments); /* NULL is allowed */
@@ -85,12 +87,14 @@ cbe_status cbe_processes_agree(const cbe_processes *processes, cbe_status st, cb
 /* Messages to rank 0, which receives them at its own time. Not collective. */
 
 /** Sends a copy of the bytes to rank 0, after waiting for the message that this process sent
- * before. */
+ * before.
+ * @return CBE_OK; CBE_ERR_NOMEM; CBE_ERR_INTERNAL (too long a message) */
 cbe_status cbe_processes_send(cbe_processes *processes, size_t bytes, const void *data,
                               cbe_error *err);
 /** Receives, in rank 0, the next message of any process.
  * @param wait  whether to wait until there is a message
- * @param data [out] the caller frees it with cbe_free; NULL if there is no message */
+ * @param data [out] the caller frees it with cbe_free; NULL if there is no message
+ * @return CBE_OK, CBE_ERR_NOMEM */
 cbe_status cbe_processes_receive(const cbe_processes *processes, bool wait, size_t *from,
                                  size_t *bytes, void **data, cbe_error *err);
 

@@ -1,4 +1,5 @@
-/* csv.h - rows of comma-separated values (RFC 4180), built in memory. */
+/* csv.h - rows of comma-separated values (RFC 4180), built in memory. Functions return CBE_OK or
+ * CBE_ERR_NOMEM. */
 #ifndef CBE_REPORT_CSV_H
 #define CBE_REPORT_CSV_H
 

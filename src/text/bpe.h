@@ -24,14 +24,15 @@ typedef struct {
  * @param options     copied; NULL for a byte-level vocabulary
  * @param merges      n_merges pairs (left, right) as files write them, in the order of rank
  * @return CBE_OK; CBE_ERR_FORMAT if a merge names no tokens or comes twice (the message names it);
- * CBE_ERR_NOMEM */
+ * CBE_ERR_UNSUPPORTED (too many merges); CBE_ERR_NOMEM */
 cbe_status cbe_bpe_create(cbe_bpe **out, const char *path, const cbe_vocabulary *vocabulary,
                           const cbe_bpe_options *options, size_t n_merges,
                           const cbe_span (*merges)[2], cbe_error *err);
 /** Creates an encoder by scores (SentencePiece's BPE): any two tokens whose texts make up a third
  * token are merged into it, the third token of the highest score first.
  * @param scores  a finite score for each token
- * @param kinds   as for cbe_vocabulary_create; control, unknown and byte tokens take no part */
+ * @param kinds   as for cbe_vocabulary_create; control, unknown and byte tokens take no part
+ * @return CBE_OK; CBE_ERR_UNSUPPORTED (too many merges); CBE_ERR_NOMEM */
 cbe_status cbe_bpe_create_scored(cbe_bpe **out, const cbe_vocabulary *vocabulary,
                                  const cbe_bpe_options *options, const float *scores,
                                  const int64_t *kinds, cbe_error *err);
@@ -39,7 +40,8 @@ void cbe_bpe_free(cbe_bpe *bpe); /* NULL is allowed */
 
 /** Appends the tokens of one word, well-formed UTF-8 unless the vocabulary is byte-level, to ids.
  * Thread-safe. Cost: quadratic in the length of short words, for which that is fastest; O(n log n)
- * for longer words. */
+ * for longer words.
+ * @return CBE_OK; CBE_ERR_UNSUPPORTED (too long a word); CBE_ERR_NOMEM */
 cbe_status cbe_bpe_encode(const cbe_bpe *bpe, const char *word, size_t length, cbe_id_list *ids,
                           cbe_error *err);
 

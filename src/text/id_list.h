@@ -15,7 +15,8 @@ typedef struct {
 
 /** Appends one id. @return CBE_OK, CBE_ERR_NOMEM */
 cbe_status cbe_id_list_push(cbe_id_list *list, int64_t id, cbe_error *err);
-/** Appends count ids. */
+/** Appends count ids.
+ * @return CBE_OK, CBE_ERR_NOMEM */
 cbe_status cbe_id_list_append(cbe_id_list *list, const int64_t *ids, size_t count, cbe_error *err);
 
 #endif

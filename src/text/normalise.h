@@ -12,7 +12,7 @@
 #include "text/regex.h"
 
 /** Begins as zeros, which change nothing; freed by cbe_normaliser_free. Steps run in the order in
- * which they were added. */
+ * which they were added. Functions that add a step return CBE_OK or CBE_ERR_NOMEM. */
 typedef struct {
     struct cbe_normaliser_step *steps;
     size_t n_steps, capacity;
@@ -41,7 +41,8 @@ cbe_status cbe_normaliser_add_replace(cbe_normaliser *normaliser, cbe_regex *reg
 
 /** Runs all steps. The caller frees *out with cbe_free; *out is NULL if nothing changes.
  * Thread-safe.
- * @param text  length bytes of well-formed UTF-8 */
+ * @param text  length bytes of well-formed UTF-8
+ * @return CBE_OK; CBE_ERR_NOMEM; CBE_ERR_UNSUPPORTED (a regex takes too many steps) */
 cbe_status cbe_normalise(const cbe_normaliser *normaliser, const char *text, size_t length,
                          char **out, size_t *out_length, cbe_error *err);
 

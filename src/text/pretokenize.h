@@ -27,7 +27,8 @@ typedef enum {
     CBE_PREPEND_ALWAYS
 } cbe_prepend_scheme;
 
-/** Begins as zeros, which cut nothing; freed by cbe_pretokenizer_free. */
+/** Begins as zeros, which cut nothing; freed by cbe_pretokenizer_free. Functions that add a step
+ * return CBE_OK, CBE_ERR_NOMEM or CBE_ERR_UNSUPPORTED (too many steps). */
 typedef struct {
     struct cbe_pretokenizer_step *steps;
     size_t n_steps;
@@ -52,7 +53,9 @@ typedef cbe_status cbe_word_fn(void *user, const char *word, size_t length, cbe_
 
 /** Visits the words of text from left to right. Thread-safe.
  * @param text   length bytes of well-formed UTF-8 (not checked); may contain 0
- * @param first  whether text begins the document */
+ * @param first  whether text begins the document
+ * @return CBE_OK; CBE_ERR_NOMEM; CBE_ERR_UNSUPPORTED (a regex takes too many steps); the
+ * visitor's status */
 cbe_status cbe_pretokenize(const cbe_pretokenizer *pretokenizer, const char *text, size_t length,
                            bool first, cbe_word_fn *visit, void *user, cbe_error *err);
 

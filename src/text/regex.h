@@ -22,7 +22,8 @@ typedef struct cbe_regex cbe_regex;
  * or compiled; CBE_ERR_NOMEM */
 cbe_status cbe_regex_create(cbe_regex **out, const char *pattern, size_t length, const char *path,
                             cbe_error *err);
-/** Makes a regex that matches exactly these bytes. */
+/** Makes a regex that matches exactly these bytes.
+ * @return as cbe_regex_create */
 cbe_status cbe_regex_create_literal(cbe_regex **out, const char *text, size_t length,
                                     cbe_error *err);
 void cbe_regex_free(cbe_regex *regex); /* NULL is allowed */
@@ -30,7 +31,9 @@ void cbe_regex_free(cbe_regex *regex); /* NULL is allowed */
 /** The state of one search. Several threads may search with one regex, each with its own state. */
 typedef struct cbe_regex_search cbe_regex_search;
 
-/** @param length  bytes of the text, with which the limit on steps grows */
+/** Creates the state of a search in one text.
+ * @param length  bytes of the text, with which the limit on steps grows
+ * @return CBE_OK, CBE_ERR_NOMEM */
 cbe_status cbe_regex_search_create(cbe_regex_search **out, const cbe_regex *regex, size_t length,
                                    cbe_error *err);
 void cbe_regex_search_free(cbe_regex_search *search); /* NULL is allowed */

@@ -31,7 +31,8 @@ cbe_status cbe_split_find(cbe_split *out, const char *name, size_t length, const
                           cbe_error *err);
 /** Traits of a split, borrowed, static; split must be below CBE_N_SPLITS. */
 const cbe_split_traits *cbe_split_get(cbe_split split);
-/** Adds the steps of a split. */
+/** Adds the steps of a split.
+ * @return as cbe_pretokenizer_add_split */
 cbe_status cbe_pretokenizer_add_named(cbe_pretokenizer *pretokenizer, cbe_split split,
                                       cbe_error *err);
 

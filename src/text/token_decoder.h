@@ -10,7 +10,8 @@
 #include "formats/gguf.h"
 #include "cbe/status.h"
 
-/** Begins as zeros, which put spaces between tokens; freed by cbe_token_decoder_free. */
+/** Begins as zeros, which put spaces between tokens; freed by cbe_token_decoder_free. Functions
+ * that add a step return CBE_OK or CBE_ERR_NOMEM. */
 typedef struct {
     struct cbe_decoder_step *steps;
     size_t n_steps;

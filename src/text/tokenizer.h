@@ -31,7 +31,8 @@ cbe_status cbe_tokenizer_from_json(cbe_tokenizer **out, const char *path, cbe_in
                                    cbe_error *err);
 /** Makes a tokenizer from the tokenizer.json of a Hugging Face folder. bos and eos are named by the
  * first of tokenizer_config.json, special_tokens_map.json and config.json that names them.
- * @param inputs  files read are added to this list as CBE_INPUT_MODEL_BESIDE; NULL skips it */
+ * @param inputs  files read are added to this list as CBE_INPUT_MODEL_BESIDE; NULL skips it
+ * @return as cbe_tokenizer_from_json */
 cbe_status cbe_tokenizer_from_folder(cbe_tokenizer **out, const char *folder, cbe_inputs *inputs,
                                      cbe_error *err);
 /** Makes the tokenizer of a model, a GGUF file or a Hugging Face folder.

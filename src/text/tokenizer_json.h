@@ -7,7 +7,8 @@
 
 #include "text/tokenizer_private.h"
 
-/** Fail for a file that is wrong, and for a file with a kind of part that is not supported. */
+/** Fail with CBE_ERR_FORMAT for a file that is wrong, and with CBE_ERR_UNSUPPORTED for a file with
+ * a kind of part that is not supported. */
 cbe_status cbe_json_wrong(const char *path, const char *what, cbe_error *err);
 cbe_status cbe_json_not_read(const char *path, const char *what, const char *kind, cbe_error *err);
 
@@ -27,7 +28,9 @@ bool cbe_json_span(const json_t *object, const char *key, cbe_span *out);
 /** A bool of an object; `otherwise` if it is missing. */
 bool cbe_json_flag(const json_t *object, const char *key, bool otherwise);
 
-/* Each adds the steps of its value to *out; null adds none. */
+/* Each adds the steps of its value to *out; null adds none. Failures are CBE_ERR_FORMAT,
+ * CBE_ERR_UNSUPPORTED and CBE_ERR_NOMEM; a decoder's step that is not supported fails only when
+ * text is decoded. */
 cbe_status cbe_json_normaliser(const json_t *value, const char *path, cbe_normaliser *out,
                                cbe_error *err);
 /** *byte_level is set if words are to be taken as bytes. */
