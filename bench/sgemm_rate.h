@@ -1,4 +1,4 @@
-/* sgemm_rate.h - what a large matrix product reaches, to measure other work against in the same
+/* sgemm_rate.h - the rate of a large matrix product, for comparison with other work of the same
  * run. */
 #ifndef CBE_BENCH_SGEMM_RATE_H
 #define CBE_BENCH_SGEMM_RATE_H
@@ -8,8 +8,8 @@
 #include "math/gemm.h"
 #include "core/memory.h"
 
-/* FLOP/s of C (2048, 3072) = A (2048, 576) B', the widest of SmolLM2's products; 0 without
- * memory. */
+/* FLOP/s of C (2048, 3072) = A (2048, 576) B', the widest of SmolLM2's products; 0 if memory is
+ * short. */
 static inline double sgemm_rate(void)
 {
     const size_t m = 2048, n = 3072, k = 576;

@@ -33,7 +33,8 @@ CBE_API int64_t cbe_tokenizer_eos(const cbe_tokenizer *tokenizer);
  * @param add_special  whether to add what the tokenizer puts at the ends of a text
  * @param ids          [out] n_ids of them, owned; to cbe_tokenizer_free_ids
  * @param n_replaced   [out] number of invalid parts; NULL: not wanted
- * @return CBE_OK; CBE_ERR_FORMAT (a step of the tokenizer fails on the text); CBE_ERR_NOMEM */
+ * @return CBE_OK; CBE_ERR_ARG (NULL); CBE_ERR_UNSUPPORTED (a text that the tokenizer cannot
+ * encode); CBE_ERR_NOMEM */
 CBE_API cbe_status cbe_tokenizer_encode(const cbe_tokenizer *tokenizer, const char *text,
                                         size_t length, bool add_special, int64_t **ids,
                                         size_t *n_ids, size_t *n_replaced, cbe_error *err);
@@ -41,7 +42,8 @@ CBE_API void cbe_tokenizer_free_ids(int64_t *ids);
 
 /** Text of ids, special tokens kept; bytes that do not form UTF-8 become U+FFFD.
  * @param text  [out] length bytes and a 0 behind them, owned; to cbe_tokenizer_free_text
- * @return CBE_OK; CBE_ERR_ARG (an id out of range); CBE_ERR_NOMEM */
+ * @return CBE_OK; CBE_ERR_ARG (NULL, an id out of range); CBE_ERR_UNSUPPORTED (a step of decoding
+ * that is not supported); CBE_ERR_NOMEM */
 CBE_API cbe_status cbe_tokenizer_decode(const cbe_tokenizer *tokenizer, const int64_t *ids,
                                         size_t n_ids, char **text, size_t *length, cbe_error *err);
 CBE_API void cbe_tokenizer_free_text(char *text);

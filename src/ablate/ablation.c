@@ -1,12 +1,12 @@
 /*
  * ablation.c - see ablate/ablation.h.
  *
- * A variant is a subspace and a rank, a pair a variant and a sequence. Pairs run behind the layer
- * in batches, forward alone, and their energies, cross-entropies and top tokens come from one pass
- * through the unembedding (divergence.h). The clean output is taken once for all layers. Sums go
- * over the tokens of a pair in their order, then over pairs.
+ * A variant is a subspace and a rank; a pair is a variant and a sequence. Pairs run through the
+ * blocks behind the layer in batches, forward only, and their energies, cross-entropies and top
+ * tokens come from one pass through the unembedding (divergence.h). The clean output is computed
+ * once for all layers. Sums go over the tokens of a pair in their order, then over pairs.
  *
- * N tokens that are ablated: those of B sequences of S positions that are not skipped.
+ * N tokens are ablated: those of B sequences of S positions that are not skipped.
  */
 #include "ablate/ablation.h"
 
@@ -22,9 +22,9 @@
 #include "model/suffix.h"
 
 enum {
-    BATCH_TOKENS = 4096, /* that run at once, where memory allows it */
+    BATCH_TOKENS = 4096, /* most tokens that run at once */
     N_ARRAYS = 11,
-    EIGEN_MATRICES = 4 /* (d, d) in double: of principal components, and LAPACK's room for them */
+    EIGEN_MATRICES = 4 /* (d, d) in double: for principal components, and LAPACK's scratch */
 };
 
 struct cbe_ablation_run {
@@ -36,15 +36,15 @@ struct cbe_ablation_run {
     bool derangement_unused;
     cbe_suffix *suffix;
     cbe_divergence *divergence;
-    float *whole;                  /* (B S, d) of the layer */
-    float *hidden;                 /* (N, d): those of them that are ablated */
+    float *whole;                  /* (B S, d), the layer's hidden states */
+    float *hidden;                 /* (N, d), the hidden states that are ablated */
     int64_t *labels;               /* (N), the next token or -1 */
     int64_t *derangement;          /* (N); NULL unless resample */
     cbe_divergence_measure *clean; /* (N) */
-    double *coeff;                 /* (CBE_N_SPANS, N, m) of each subspace */
-    double (*sums)[CBE_N_EFFECTS]; /* (CBE_N_SPANS, m, B): of the tokens of a pair */
-    cbe_divergence_item *items;    /* (at_once each, N at the least) */
-    int64_t *item_labels;          /* likewise, all below */
+    double *coeff;                 /* (CBE_N_SPANS, N, m) coefficients of each subspace */
+    double (*sums)[CBE_N_EFFECTS]; /* (CBE_N_SPANS, m, B): sums over the tokens of a pair */
+    cbe_divergence_item *items;    /* (at_once each), at least (N) */
+    int64_t *item_labels;          /* of the same size, as are the arrays below */
     double *energy;
     cbe_divergence_measure *measures;
     const cbe_subspace *spans[CBE_N_SPANS];
@@ -64,7 +64,7 @@ const char *cbe_span_name(cbe_span_kind span)
     return names[span];
 }
 
-/* Every array, its size by the fields that are set. */
+/* Lists every array, with sizes from the members set before. */
 static void list_arrays(cbe_ablation_run *o, cbe_array list[N_ARRAYS])
 {
     const size_t n = o->n_tokens, m = o->options.max_rank,
@@ -105,7 +105,7 @@ static cbe_suffix_options suffix_options(const cbe_ablation_run *o)
     return (cbe_suffix_options){o->first_block, o->length, o->at_once, CBE_SUFFIX_FORWARD};
 }
 
-/* Bytes of everything, with as many sequences at once as is set. */
+/* Bytes of all memory, with o->at_once sequences at once. */
 static size_t bytes_of(cbe_ablation_run *o)
 {
     cbe_array arrays[N_ARRAYS];
@@ -120,7 +120,7 @@ static size_t bytes_of(cbe_ablation_run *o)
     return cbe_arrays_bytes(N_ARRAYS, arrays, total);
 }
 
-/* As many sequences at once as are wanted and fit. */
+/* Sets the number of sequences at once: as many as memory and BATCH_TOKENS allow. */
 static cbe_status choose_batch(cbe_ablation_run *o, cbe_error *err)
 {
     const size_t memory = o->options.memory;
@@ -162,13 +162,13 @@ static cbe_status describe(cbe_ablation_run *o, cbe_error *err)
     if (options->ablation != CBE_ABLATE_ZERO && o->n_tokens < 2)
         return cbe_fail(err, CBE_ERR_ARG, -1, "%s ablation needs at least 2 tokens, there is 1",
                         cbe_ablation_name(options->ablation));
-    /* Layers before the first that there are states of will not be asked for. */
+    /* Layers before the first with hidden states will not be asked for. */
     while (o->first_block < n_layers && !cbe_hidden_states_has(o->states, o->first_block))
         o->first_block++;
     return choose_batch(o, err);
 }
 
-/* Another token for each: as given, or at random. */
+/* Makes the derangement: that of the hidden states, or a random one. */
 static void make_derangement(cbe_ablation_run *o)
 {
     const int64_t *given = cbe_hidden_states_derangement(o->states);
@@ -182,7 +182,7 @@ static void make_derangement(cbe_ablation_run *o)
     cbe_rng_derangement(&rng, o->n_tokens, o->derangement);
 }
 
-/* The clean output, from hidden_states.L in o->whole. */
+/* Computes the clean output from hidden_states.L in o->whole. */
 static cbe_status take_clean(cbe_ablation_run *o, cbe_error *err)
 {
     for (size_t n = 0; n < o->n_tokens; n++)
@@ -234,7 +234,7 @@ size_t cbe_ablation_n_tokens(const cbe_ablation_run *run)
 
 size_t cbe_ablation_n_labelled(const cbe_ablation_run *run)
 {
-    return run->n_tokens - run->n_sequences; /* the last of each sequence has no next one */
+    return run->n_tokens - run->n_sequences; /* the last token of each sequence has no next token */
 }
 
 size_t cbe_ablation_n_at_once(const cbe_ablation_run *run, size_t *bytes)
@@ -248,7 +248,7 @@ bool cbe_ablation_derangement_unused(const cbe_ablation_run *run)
     return run->derangement_unused;
 }
 
-/* The ablated sequence of a pair, and its rows, at a place of the batch. */
+/* Writes the ablated sequence of a pair to a place of the batch, and lists its rows. */
 static void ablate_pair(cbe_ablation_run *o, size_t m, size_t pair, size_t place)
 {
     const size_t d = o->d, each = o->each, skip = o->options.skip_positions;
@@ -266,7 +266,7 @@ static void ablate_pair(cbe_ablation_run *o, size_t m, size_t pair, size_t place
     }
 }
 
-/* What the tokens of the pair at a place of the batch add up to. */
+/* Adds up the effects over the tokens of the pair at a place of the batch. */
 static void add_up(cbe_ablation_run *o, size_t pair, size_t place)
 {
     const size_t each = o->each, b = pair % o->n_sequences;
@@ -299,7 +299,7 @@ static cbe_status run_pairs(cbe_ablation_run *o, size_t state, size_t m, cbe_err
     return CBE_OK;
 }
 
-/* Mean of the means of n sequences of `count` tokens each, and its standard error. */
+/* Computes the mean of the means of n sequences of `count` tokens each, and its standard error. */
 static void average(size_t n, size_t count, const double (*sums)[CBE_N_EFFECTS], cbe_effect effect,
                     cbe_effects *out)
 {

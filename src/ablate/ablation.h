@@ -1,9 +1,9 @@
 /*
- * ablation.h - what taking subspaces out of a layer does to the model's own output.
+ * ablation.h - effects of removing subspaces from a layer on the model's output.
  *
- * The first r of m vectors are taken out together (ablate/subspace.h), the blocks behind the layer
- * and the decoder run on, and the output is compared with that of the clean model: beside the
- * vectors given, r principal components of D and r random directions. Source: Belrose et al. 2023,
+ * The span of the first r of m vectors is removed (ablate/subspace.h), the blocks behind the layer
+ * and the decoder run, and the output is compared with the clean model's. r principal components of
+ * D and r random directions are removed for comparison. Source: Belrose et al. 2023,
  * arXiv:2303.08112, section 4. Definitions: docs/ablation.md.
  */
 #ifndef CBE_ABLATE_ABLATION_H
@@ -18,16 +18,16 @@
 /** Effects of an ablation. */
 typedef enum {
     CBE_EFFECT_KL = 0, /* KL(clean || ablated), nats a token */
-    /* increment of the cross-entropy of the next token, nats a token that has one */
+    /* Increase of the cross-entropy of the next token, nats a token with a next token. */
     CBE_EFFECT_CE,
-    CBE_EFFECT_TOP1, /* share of the tokens whose most probable next token is another one */
+    CBE_EFFECT_TOP1, /* share of tokens whose most probable next token changes */
     CBE_N_EFFECTS
 } cbe_effect;
 
-/** What is taken out. */
+/** Kinds of spans that are removed. */
 typedef enum {
     CBE_SPAN_BASIS = 0, /* the vectors given */
-    CBE_SPAN_PRINCIPAL, /* principal components of D, which remove most of the hidden states */
+    CBE_SPAN_PRINCIPAL, /* principal components of D, whose removal changes hidden states most */
     CBE_SPAN_RANDOM,    /* random directions */
     CBE_N_SPANS
 } cbe_span_kind;
@@ -35,31 +35,31 @@ typedef enum {
 const char *cbe_effect_name(cbe_effect effect); /* "kl", "ce", "top1" */
 const char *cbe_span_name(cbe_span_kind span);  /* "basis", "principal", "random" */
 
-/** Means over tokens, and standard errors of the means of sequences; NaN where there is no token
- * with a next one, and for the errors of a single sequence. */
+/** Means over tokens, and their standard errors, from the means of sequences; NaN if no token has a
+ * next token, and for errors of a single sequence. */
 typedef struct {
     double mean[CBE_N_EFFECTS], error[CBE_N_EFFECTS];
 } cbe_effects;
 
-/** Start with {0}. */
+/** Options of a run; start with {0}. */
 typedef struct {
     cbe_ablation ablation; /* mean, resample or zero */
-    /* first positions of every sequence that stay as they are and do not count */
+    /* First positions of every sequence, which are not ablated and do not count. */
     size_t skip_positions;
-    size_t max_rank; /* the most vectors that will be taken out together; 0: 1 */
-    /* of the derangement, and with the layer's number added of random directions */
+    size_t max_rank; /* most vectors removed together; 0: 1 */
+    /* Seed of the derangement; the layer's number is added for random directions. */
     uint64_t seed;
-    /* bytes that may be taken; 0: no limit. Decides how many sequences run at once */
+    /* Most bytes of memory, which decide how many sequences run at once; 0: no limit. */
     size_t memory;
-    /* of a layer; false cancels; NULL: none */
+    /* Called with work done of a layer; false cancels; NULL: no calls. */
     bool (*progress)(void *context, size_t done, size_t total);
     void *context;
 } cbe_ablation_options;
 
 typedef struct cbe_ablation_run cbe_ablation_run;
 
-/** Prepares a run on hidden states of the model, hidden_states.L among them: the clean output is
- * taken from it.
+/** Prepares a run on hidden states of the model. hidden_states.L, from which the clean output is
+ * computed, must be among them.
  * @param model, states  borrowed until free
  * @return CBE_OK; CBE_ERR_ARG (no token is left, or too few for the ablation; too little memory);
  * CBE_ERR_UNSUPPORTED (optimal); CBE_ERR_NUMERIC; CBE_ERR_NOMEM */
@@ -67,32 +67,32 @@ cbe_status cbe_ablation_run_create(cbe_ablation_run **out, const cbe_model *mode
                                    const cbe_hidden_states *states,
                                    const cbe_ablation_options *options, cbe_error *err);
 void cbe_ablation_run_free(cbe_ablation_run *run); /* NULL is allowed */
-/** Tokens that are ablated, and those of them that have a next one; sequences that run at once, and
- * bytes taken. */
+/** Number of tokens ablated; number of them with a next token; number of sequences that run at
+ * once, and bytes of memory. */
 size_t cbe_ablation_n_tokens(const cbe_ablation_run *run);
 size_t cbe_ablation_n_labelled(const cbe_ablation_run *run);
 size_t cbe_ablation_n_at_once(const cbe_ablation_run *run, size_t *bytes);
-/** True when the hidden states' derangement could not be used since positions are skipped. */
+/** Whether the hidden states' derangement could not be used because positions are skipped. */
 bool cbe_ablation_derangement_unused(const cbe_ablation_run *run);
 
-/** Effects at hidden_states.<state> for ranks 1 .. m. Costs 3 m forward passes through what is
- * behind.
+/** Computes effects at hidden_states.<state> for ranks 1 .. m. Cost: 3 m forward passes through the
+ * blocks behind. The same bits for any number of threads.
  * @param layer   added to the seed
  * @param vectors (m, d), independent; m up to max_rank
- * @param out     [out] (CBE_N_SPANS, m), ranks rising; not to be relied on after a failure
- * @return CBE_OK; CBE_ERR_ARG and CBE_ERR_NUMERIC as cbe_subspace_create, hidden states that are
- * not finite; CBE_ERR_CANCELLED; CBE_ERR_NOMEM. The same bits for any number of threads. */
+ * @param out     [out] (CBE_N_SPANS, m), ranks rising; undefined after a failure
+ * @return CBE_OK; CBE_ERR_ARG and CBE_ERR_NUMERIC as cbe_subspace_create; CBE_ERR_NUMERIC also for
+ * hidden states that are not finite; CBE_ERR_CANCELLED; CBE_ERR_NOMEM */
 cbe_status cbe_ablation_run_layer(cbe_ablation_run *run, size_t layer, size_t state, size_t m,
                                   const double *vectors, cbe_effects *out, cbe_error *err);
 
-/* Results. */
+/* Results of one layer. */
 
 typedef struct {
     size_t layer, n_ranks;
     cbe_effects *effects; /* (CBE_N_SPANS, n_ranks) */
 } cbe_layer_ablation;
 
-/** What was run, for the record. */
+/** Description of the run, for ablate.json. */
 typedef struct {
     const char *model, *basis, *tokens; /* paths; tokens NULL: texts */
     size_t n_texts;

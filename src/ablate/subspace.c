@@ -1,4 +1,4 @@
-/* subspace.c - see ablate/subspace.h: spans in orthonormal form, and taking them out of hidden
+/* subspace.c - see ablate/subspace.h: spans in orthonormal form, and their removal from hidden
  * states. */
 #include "ablate/subspace.h"
 
@@ -14,8 +14,8 @@
 
 enum { GRAM_ROWS = 256 };
 
-/* What is left of a vector by those before it, of its length: less, and float32 could not have told
- * it from nothing. */
+/* Least share of a vector's length that the vectors before it must leave; a smaller one may be
+ * rounding of float32 vectors. */
 static const double least_remainder = 1e-6;
 
 struct cbe_subspace {
@@ -47,8 +47,8 @@ static double dot(size_t d, const double *a, const double *b)
     return sum;
 }
 
-/* Row j to length 1 and orthogonal to the rows before it; by Gram and Schmidt, twice, which is
- * enough (Giraud et al. 2005, doi:10.1007/s00211-005-0615-4). */
+/* Makes row j orthogonal to the rows before it and scales it to length 1, by Gram-Schmidt, run
+ * twice, which is enough (Giraud et al. 2005, doi:10.1007/s00211-005-0615-4). */
 static cbe_status orthogonalise(cbe_subspace *s, size_t j, cbe_error *err)
 {
     const size_t d = s->d;
@@ -62,7 +62,7 @@ static cbe_status orthogonalise(cbe_subspace *s, size_t j, cbe_error *err)
     if (largest == 0)
         return cbe_fail(err, CBE_ERR_ARG, -1, "vector %zu of the subspace is 0: it spans nothing",
                         j);
-    /* squares of any entries can be summed then */
+    /* After the division squares of any entries can be summed. */
     for (size_t k = 0; k < d; k++) row[k] /= largest;
     double length = sqrt(dot(d, row, row));
     for (size_t k = 0; k < d; k++) row[k] /= length;
@@ -83,7 +83,7 @@ static cbe_status orthogonalise(cbe_subspace *s, size_t j, cbe_error *err)
     return CBE_OK;
 }
 
-/* Room for m vectors. */
+/* Allocates a subspace of m vectors. */
 static cbe_status create(cbe_subspace **out, size_t m, size_t d, cbe_error *err)
 {
     if (m == 0 || m > d)
@@ -102,7 +102,7 @@ static cbe_status create(cbe_subspace **out, size_t m, size_t d, cbe_error *err)
     return CBE_OK;
 }
 
-/* Takes the subspace, whose vectors are filled in, or frees it. */
+/* Orthogonalises the vectors of a subspace and hands it to *out, or frees it. */
 static cbe_status finish(cbe_subspace **out, cbe_subspace *s, cbe_error *err)
 {
     cbe_status st = CBE_OK;
@@ -136,7 +136,7 @@ cbe_status cbe_subspace_random(cbe_subspace **out, size_t m, size_t d, uint64_t 
     return finish(out, s, err);
 }
 
-/* What replaces tokens is known. */
+/* Checks that the ablation defines D of n tokens. */
 static cbe_status check(cbe_ablation ablation, size_t n, const int64_t *derangement, cbe_error *err)
 {
     if (ablation != CBE_ABLATE_MEAN && ablation != CBE_ABLATE_RESAMPLE &&
@@ -155,7 +155,7 @@ static cbe_status check(cbe_ablation ablation, size_t n, const int64_t *derangem
     return CBE_OK;
 }
 
-/* Mean of n tokens (d), or zeros where the ablation has none. */
+/* Computes the mean (d) of n tokens; zeros if the ablation has no mean. */
 static void mean_of(cbe_ablation ablation, size_t n, size_t d, const float *hidden, double *mean)
 {
     memset(mean, 0, d * sizeof *mean);
@@ -165,7 +165,7 @@ static void mean_of(cbe_ablation ablation, size_t n, size_t d, const float *hidd
     for (size_t k = 0; k < d; k++) mean[k] /= (double)n;
 }
 
-/* D of a token (d). */
+/* Computes D (d) of a token. */
 static void delta_of(cbe_ablation ablation, size_t token, size_t d, const float *hidden,
                      const double *mean, const int64_t *derangement, double *delta)
 {
@@ -247,7 +247,7 @@ cbe_status cbe_subspace_coefficients(const cbe_subspace *s, cbe_ablation ablatio
 void cbe_subspace_subtract(const cbe_subspace *s, size_t rank, size_t n_tokens, const double *coeff,
                            const float *hidden, float *out)
 {
-    enum { AT_ONCE = 64 }; /* numbers of a state, whose sums stay in double */
+    enum { AT_ONCE = 64 }; /* numbers of a state whose sums are kept in double */
     const size_t d = s->d;
     for (size_t n = 0; n < n_tokens; n++)
         for (size_t first = 0; first < d; first += AT_ONCE) {

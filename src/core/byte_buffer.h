@@ -6,14 +6,17 @@
 
 #include "cbe/status.h"
 
-/** Begins as zeros, ends by cbe_free(bytes). */
+/** Begins as zeros; the caller frees `bytes` with cbe_free. */
 typedef struct {
     char *bytes;
     size_t size, capacity;
 } cbe_byte_buffer;
 
-/** Room for `more` further bytes; doubled, so that appending costs constant time a byte. */
+/** Makes room for `more` further bytes. The capacity doubles, so appending costs constant time a
+ * byte.
+ * @return CBE_OK, CBE_ERR_NOMEM */
 cbe_status cbe_byte_buffer_reserve(cbe_byte_buffer *buffer, size_t more, cbe_error *err);
+/** Appends length bytes. @return CBE_OK, CBE_ERR_NOMEM */
 cbe_status cbe_byte_buffer_put(cbe_byte_buffer *buffer, const void *bytes, size_t length,
                                cbe_error *err);
 

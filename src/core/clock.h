@@ -1,12 +1,12 @@
 /*
- * clock.h - seconds, for what is reported; never for what is decided.
+ * clock.h - seconds for reports; no decision depends on them.
  */
 #ifndef CBE_CORE_CLOCK_H
 #define CBE_CORE_CLOCK_H
 
 #include <time.h>
 
-/** Seconds since some moment, never going back. */
+/** Seconds since a fixed moment; the clock never goes back. */
 static inline double cbe_now(void)
 {
     struct timespec t;

@@ -1,9 +1,9 @@
 /*
  * clones.h - elementwise functions built for several instruction sets in one binary.
  *
- * CBE_CLONES before a function definition: the loader picks the widest version that the
- * processor runs. It takes glibc's ifunc, and resolvers run before a sanitizer is set up:
- * elsewhere it is empty.
+ * CBE_CLONES stands before a function definition: the loader then picks the widest version that the
+ * processor runs. The attribute needs glibc's ifunc, whose resolvers run before a sanitizer is set
+ * up, so CBE_CLONES is empty elsewhere and under sanitizers.
  */
 #ifndef CBE_CORE_CLONES_H
 #define CBE_CORE_CLONES_H

@@ -20,10 +20,10 @@ const char *cbe_status_name(cbe_status status)
     return (unsigned)status < CBE_N_STATUS ? names[status] : "?";
 }
 
-/* A formatted message before its terms are chosen (terms.h); longer ones are cut. */
+/* Bytes of a formatted message before its terms are chosen (terms.h); a longer message is cut. */
 enum { RAW_SIZE = 2 * CBE_MESSAGE_SIZE };
 
-/* The message in the words of one side. @return whether it has terms */
+/* Writes the message in the wording of one side. @return whether the message has terms */
 static bool word(char *out, const char *raw, bool whole, cbe_side side)
 {
     bool all;
@@ -64,7 +64,7 @@ cbe_status cbe_fail_as(cbe_error *err, const cbe_error *why, const char *format,
     va_start(args, format);
     vsnprintf(before, sizeof before, format, args);
     va_end(args);
-    const cbe_error cause = *why; /* which may be err */
+    const cbe_error cause = *why; /* a copy, since why may be err */
     cbe_fail(err, cause.code, cause.offset, "%s" CBE_TERM("%s", "%s"), before,
              cbe_error_typed(&cause), cause.message);
     if (err) memcpy(err->option, cause.option, sizeof err->option);

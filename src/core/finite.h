@@ -1,5 +1,5 @@
 /*
- * finite.h - whether numbers are finite, in a loop that vectorises.
+ * finite.h - a test that numbers are finite, in a loop that vectorises.
  */
 #ifndef CBE_CORE_FINITE_H
 #define CBE_CORE_FINITE_H
@@ -7,7 +7,7 @@
 #include <math.h>
 #include <stddef.h>
 
-/** Index of the first of n numbers that is NaN or infinite; n where all are finite. */
+/** Index of the first of n numbers that is NaN or infinite; n if all are finite. */
 static inline size_t cbe_first_not_finite(const float *x, size_t n)
 {
     /* x - x is 0 for finite numbers alone; a loop that stopped early would not vectorise. */

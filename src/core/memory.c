@@ -10,8 +10,8 @@
 
 #include "core/fail.h"
 
-/* What is as large as this is read from end to end: in pages of 2 MB, where the system has them,
- * that takes a sixth less time (docs/performance.md). */
+/* Allocations from HUGE_FROM bytes on are read from end to end. Pages of 2 MB, if the system has
+ * them, take a sixth off that time (docs/performance.md). */
 static const size_t HUGE_PAGE = (size_t)2 << 20, HUGE_FROM = (size_t)32 << 20;
 
 static atomic_long allocations_left = -1;
@@ -44,7 +44,7 @@ static bool allocation_allowed(void)
     return true;
 }
 
-/* Aligned memory of that size, a multiple of CBE_ALIGNMENT. */
+/* Aligned memory of `bytes` bytes, a multiple of CBE_ALIGNMENT; NULL if there is none. */
 static void *get_memory(size_t bytes)
 {
 #ifdef MADV_HUGEPAGE
@@ -52,7 +52,7 @@ static void *get_memory(size_t bytes)
     if (bytes >= HUGE_FROM && cbe_add_size(bytes, HUGE_PAGE - 1, &whole)) {
         whole = whole / HUGE_PAGE * HUGE_PAGE;
         void *memory = aligned_alloc(HUGE_PAGE, whole);
-        /* a wish: refused, nothing changes */
+        /* The kernel may refuse huge pages, and then nothing changes. */
         if (memory) madvise(memory, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
         return memory;
     }

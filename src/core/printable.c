@@ -18,7 +18,7 @@ static const uint32_t hidden[][2] = {
 static uint32_t character_of(const char *text, size_t size)
 {
     static const unsigned char bits[] = {0, 0x7f, 0x1f, 0x0f,
-                                         0x07}; /* of the first byte, by size */
+                                         0x07}; /* mask of the first byte's payload, by size */
     uint32_t c = (unsigned char)text[0] & bits[size];
     for (size_t i = 1; i < size; i++) c = c << 6 | ((unsigned char)text[i] & 0x3f);
     return c;
@@ -56,7 +56,7 @@ size_t cbe_whole_characters(const char *text, size_t length)
     for (size_t back = 1; back < MOST && back <= length; back++) {
         const unsigned char c = (unsigned char)text[length - back];
         if (c < 0x80) break;
-        if (c < 0xc0) continue; /* within a character */
+        if (c < 0xc0) continue; /* a continuation byte */
         return cbe_utf8_size((char)c) > back ? length - back : length;
     }
     return length;

@@ -18,7 +18,7 @@ static inline size_t cbe_max_size(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-/** a b c, or SIZE_MAX when that overflows: no memory has as much. */
+/** a b c, or SIZE_MAX on overflow, which no allocation can satisfy. */
 static inline size_t cbe_times(size_t a, size_t b, size_t c)
 {
     size_t product;

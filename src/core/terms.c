@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-/* MARK and one of the others begin the two words of a term, and end it. */
+/* MARK and PROGRAM, or MARK and LIBRARY, begin a wording of a term; MARK and END end the term. */
 enum { MARK = 1, PROGRAM = 2, LIBRARY = 3, END = 4 };
 
 bool cbe_choose_terms(char *out, size_t size, const char *message, cbe_side side, bool *all)

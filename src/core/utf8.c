@@ -1,9 +1,8 @@
 /*
  * utf8.c - see utf8.h.
  *
- * The second byte decides between well-formed and not (overlong forms, surrogates, beyond
- * U+10FFFF); its range for each first byte is Unicode's table 3-7. Cost: one pass, eight ASCII
- * bytes at a time.
+ * The second byte's range for each first byte (Unicode's table 3-7) excludes overlong forms,
+ * surrogates and characters beyond U+10FFFF. Cost: one pass, eight ASCII bytes at a time.
  */
 #include "core/utf8.h"
 
@@ -11,7 +10,7 @@
 #include <stdint.h>
 #include <string.h>
 
-/* First bytes in order; a row holds from its first byte up to the next row's. */
+/* First bytes in order; a row holds for first bytes from its own up to the next row's. */
 static const struct {
     unsigned char first, length, low, high; /* length 0: never a first byte */
 } sequences[] = {

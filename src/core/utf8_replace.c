@@ -15,7 +15,8 @@ cbe_status cbe_utf8_replace(char **out, const char *text, size_t length, size_t 
 {
     size_t size = 0, replaced = 0;
     for (size_t i = 0;
-         i < length;) { /* each byte gives at most 3: the sum fits where it can be held */
+         /* Each byte becomes at most 3, so size cannot overflow for a text in memory. */
+         i < length;) {
         const size_t good = cbe_utf8_valid_length(text + i, length - i);
         i += good;
         size += good;

@@ -17,8 +17,9 @@
 
 struct cbe_atomic_file {
     bool synced;
-    char *path, *target;         /* as given, named in messages; behind symbolic links */
-    cbe_temporary_file contents; /* in the target's folder */
+    /* path as given, named in messages; the path behind symbolic links */
+    char *path, *target;
+    cbe_temporary_file contents; /* temporary file in the target's folder */
 };
 
 static void atomic_file_free(cbe_atomic_file *file)
@@ -30,7 +31,8 @@ static void atomic_file_free(cbe_atomic_file *file)
     cbe_free(file);
 }
 
-/* Whether rename could not replace what lies at the target, which it would say only at the end. */
+/* Refuses a target that rename could not replace, before the data is written instead of at the
+ * end. */
 static cbe_status check_replaced(const cbe_atomic_file *file, cbe_error *err)
 {
     struct stat info, folder;
@@ -62,7 +64,7 @@ cbe_status cbe_atomic_file_create(cbe_atomic_file **out, const char *path, cbe_e
     file->contents.fd = -1;
     if (!(file->path = cbe_copy_string(path, strlen(path), err))) goto done;
     if ((st = cbe_path_resolve(&file->target, path, err)) != CBE_OK) goto done;
-    // Said now, not at the end of a long run; and a device must never be replaced by a file.
+    // Refused now, not at the end of a long run; a file must never replace a device.
     if ((st = cbe_path_look(file->target, &kind, err)) != CBE_OK) goto done;
     if (kind == CBE_PATH_FOLDER || kind == CBE_PATH_OTHER) {
         st = cbe_fail(err, CBE_ERR_IO, -1, "%s: is %s, choose the name of a file", path,
@@ -97,7 +99,7 @@ cbe_status cbe_atomic_file_write(cbe_atomic_file *file, uint64_t offset, const v
 }
 
 /* Makes the new name survive a power cut. A folder that cannot be opened or synced is no failure:
- * the file under its name is whole either way. */
+ * the file is complete either way. */
 static void sync_folder(const char *folder)
 {
     const int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -129,7 +131,7 @@ cbe_status cbe_atomic_file_commit(cbe_atomic_file *file, cbe_error *err)
         goto done;
     sync_folder(file->contents.folder);
 done:
-    atomic_file_free(file); // What was synced is stored, whatever closing says.
+    atomic_file_free(file); // Synced data is stored even if closing fails.
     return st;
 }
 

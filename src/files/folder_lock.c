@@ -1,4 +1,4 @@
-/* folder_lock.c - see folder_lock.h. Who has a lock is read in Linux's /proc/locks. */
+/* folder_lock.c - see folder_lock.h. Linux's /proc/locks tells which process has a lock. */
 #define _GNU_SOURCE
 #include "files/folder_lock.h"
 
@@ -13,7 +13,7 @@
 
 #include "core/fail.h"
 
-/* The process that has a folder locked; 0: not known. */
+/* The process that has locked a folder; 0: not known. */
 static long holder_of(int fd)
 {
     struct stat info;

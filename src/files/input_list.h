@@ -1,18 +1,18 @@
-/* input_list.h - how readers add files to the inputs of a run (files/inputs.h). A list that is
- * NULL takes nothing. */
+/* input_list.h - adding files to the inputs of a run (files/inputs.h), by their readers. NULL in
+ * place of a list is allowed: nothing is added. */
 #ifndef CBE_FILES_INPUT_LIST_H
 #define CBE_FILES_INPUT_LIST_H
 
 #include "files/inputs.h"
 #include "files/mapped_file.h"
 
-/** Adds a file that is mapped, with the digest of the mapping. A file of a model that is opened
- * again is listed once.
+/** Adds a mapped file, with the digest of the mapping. A model's file that is opened again is
+ * listed once.
  * @return CBE_OK, CBE_ERR_NOMEM */
 cbe_status cbe_inputs_add(cbe_inputs *inputs, cbe_input_role role, const cbe_mapped_file *file,
                           cbe_error *err);
-/** Adds a file that was read otherwise; n_bytes and digest are of what was read, and digest may
- * be empty.
+/** Adds a file that was read without mapping it; n_bytes and sha256 are those of the bytes read,
+ * and sha256 may be empty.
  * @return CBE_OK, CBE_ERR_NOMEM */
 cbe_status cbe_inputs_add_read(cbe_inputs *inputs, cbe_input_role role, const char *path,
                                const cbe_file_identity *identity, uint64_t n_bytes,

@@ -14,10 +14,10 @@
 #include "core/fail.h"
 #include "core/memory.h"
 
-/* The files that are mapped. A signal handler reads the table at any moment: an entry is complete
- * before its `begin` is set, and `begin` is taken away before the path is freed. */
+/* The mapped files. A signal handler may read the table at any moment: an entry is complete before
+ * its `begin` is set, and `begin` is cleared before the path is freed. */
 enum { MOST_ENTRIES = 4096 };
-enum { ENTRY_FREE = 0, ENTRY_TAKEN = 1 }; /* in place of an address */
+enum { ENTRY_FREE = 0, ENTRY_TAKEN = 1 }; /* values of `begin` that are no addresses */
 
 static struct {
     atomic_uintptr_t begin;
@@ -61,7 +61,7 @@ cbe_status cbe_mapped_file_open(cbe_mapped_file *file, const char *path, cbe_err
     cbe_status st = CBE_OK;
     cbe_mapped_file mapped = {0};
     memset(file, 0, sizeof *file);
-    // Without O_NONBLOCK a named pipe would be waited for instead of refused.
+    // Without O_NONBLOCK open would wait for the writer of a named pipe instead of refusing it.
     const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: cannot be opened: %s", path,
@@ -110,7 +110,7 @@ void cbe_mapped_file_close(cbe_mapped_file *file)
 {
     if (file->data) {
         leave(file);
-        // munmap takes a pointer to what may be written, though it writes nothing.
+        // munmap's argument is not const, though it writes nothing.
         munmap((void *)(uintptr_t)file->data, file->size);
     }
     cbe_free(file->path);
@@ -119,7 +119,7 @@ void cbe_mapped_file_close(cbe_mapped_file *file)
 
 void cbe_mapped_file_let_go(const cbe_mapped_file *file, size_t from, size_t size)
 {
-    // Advice that is not taken costs memory alone.
+    // If the kernel ignores the advice, nothing but memory is lost.
     madvise((void *)(uintptr_t)(file->data + from), size, MADV_DONTNEED);
 }
 

@@ -1,4 +1,4 @@
-/* path.c - see path.h. Linux's /proc is told by the number of its file system. */
+/* path.c - see path.h. The type of its file system identifies Linux's /proc. */
 #include "files/path.h"
 
 #include <errno.h>
@@ -66,8 +66,8 @@ char *cbe_path_folder_of(const char *path, cbe_error *err)
     return cbe_copy_string(path, at == 1 ? 1 : at - 1, err);
 }
 
-/* Whether a link is one of /proc, which stands for an open file and may read as a path that has
- * become another file's. */
+/* Whether a link lies in /proc. Such a link stands for an open file, and its text may by now be
+ * another file's path. */
 static cbe_status is_of_proc(const char *link, bool *out, cbe_error *err)
 {
     struct statfs info = {0};
@@ -79,7 +79,7 @@ static cbe_status is_of_proc(const char *link, bool *out, cbe_error *err)
     return st;
 }
 
-/* *path is a link: the path that it leads to takes its place. */
+/* Replaces *path, a link, by the path that it leads to. */
 static cbe_status follow(char **path, const char *given, cbe_error *err)
 {
     char text[PATH_MAX];

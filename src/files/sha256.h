@@ -1,4 +1,4 @@
-/* sha256.h - SHA-256 digests as text, by which results and checkpoints know what was read. */
+/* sha256.h - SHA-256 digests as text, by which results and checkpoints know their inputs. */
 #ifndef CBE_FILES_SHA256_H
 #define CBE_FILES_SHA256_H
 
@@ -8,12 +8,12 @@
 #include "files/inputs.h"
 #include "files/mapped_file.h"
 
-/** The digest of what was put into the context, which begins anew. */
+/** Writes the digest of the data put into the context, and resets the context. */
 void cbe_sha256_end(struct sha256_ctx *context, char digest[CBE_SHA256_TEXT]);
-/** Of bytes in memory. */
+/** Digest of bytes in memory. */
 void cbe_sha256_bytes(const void *data, size_t size, char digest[CBE_SHA256_TEXT]);
-/** Of a mapped file, whose pages are let go behind the reading: they do not count as memory in
- * use. */
+/** Digest of a mapped file. Pages are dropped after they are read, so that they do not count as
+ * memory in use. */
 void cbe_sha256_mapping(const cbe_mapped_file *file, char digest[CBE_SHA256_TEXT]);
 
 #endif

@@ -1,5 +1,4 @@
-/* temporary_file.c - see temporary_file.h. O_TMPFILE is Linux's; other systems take the named
- * file. */
+/* temporary_file.c - see temporary_file.h. O_TMPFILE is Linux's; other systems use a named file. */
 #define _GNU_SOURCE
 #include "files/temporary_file.h"
 
@@ -18,13 +17,13 @@
 #include "files/path.h"
 
 enum {
-    NAME_TRIES = 1000, /* names that killed processes of the same number may have left */
+    NAME_TRIES = 1000, /* names that killed processes with this process number may have left */
     NAME_SPACE = 64,   /* for "/.cbe-PROCESS-NUMBER.tmp" */
     LINK_SPACE = 40,   /* for "/proc/self/fd/NUMBER" */
-    MODE = 0666        /* less what the user's umask takes; not that of mkstemp */
+    MODE = 0666        /* before the umask; mkstemp would set 0600 */
 };
 
-/* A further name, not taken by this process; size: of `name`. */
+/* Writes a name that this process has not used yet to `name` (size bytes). */
 static void next_name(char *name, size_t size, const char *folder)
 {
     static atomic_uint counter;
@@ -32,7 +31,7 @@ static void next_name(char *name, size_t size, const char *folder)
              atomic_fetch_add(&counter, 1));
 }
 
-/* Whether it can be given a name: for that the file must be seen in /proc. */
+/* Whether the file appears in /proc, through which linkat can give it a name. */
 static bool is_in_proc(int fd, char link[LINK_SPACE])
 {
     struct stat here, there;
@@ -70,7 +69,7 @@ cbe_status cbe_temporary_file_open(cbe_temporary_file *out, const char *folder, 
     if (!(file.folder = cbe_copy_string(folder, strlen(folder), err))) goto done;
     if (!(file.name = cbe_alloc_zero(size, 1, "name of a temporary file", err))) goto done;
     st = CBE_OK;
-    // Whatever the reason for that, a named file is tried, and its failure is the one that is told.
+    // Whatever made the nameless file fail, a named file is tried, and its failure is reported.
     if ((file.fd = open_nameless(folder)) < 0) {
         for (int i = 0; i < NAME_TRIES && file.fd < 0; i++) {
             next_name(file.name, size, folder);

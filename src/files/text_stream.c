@@ -1,9 +1,10 @@
 /*
- * text_stream.c - see text_stream.h. Compressed files may have several members, which follow one
- * another.
+ * text_stream.c - see text_stream.h. Compressed files may have several members, one after the
+ * other.
  *
- * Bytes are read by read(2) into a buffer that is always filled, but at the end: so what has
- * been read when a reader stops depends on the text alone, and not on how a pipe delivers it.
+ * read(2) fills the whole buffer before bytes are taken from it, except at the end of the file. The
+ * number of bytes read when a reader stops thus depends on the text alone, not on how a pipe
+ * delivers it.
  */
 #include "files/text_stream.h"
 
@@ -22,23 +23,23 @@
 #include "files/input_list.h"
 #include "files/sha256.h"
 
-enum { BUFFER = 1 << 16, PATIENCE = 200 /* milliseconds that a pipe is waited for at once */ };
+enum { BUFFER = 1 << 16, PATIENCE = 200 /* milliseconds of one wait for a pipe */ };
 
 typedef enum { UNKNOWN, PLAIN, GZIP, ZSTANDARD } compression;
 
 struct cbe_text_stream {
     char *path;
-    const char *name; /* in messages */
+    const char *name; /* name in messages */
     int fd;
-    bool is_file; /* never waits */
+    bool is_file; /* a regular file, for which reads never wait */
     bool digests;
     cbe_file_identity identity;
-    struct sha256_ctx digest; /* of what was read */
+    struct sha256_ctx digest; /* SHA-256 of the bytes read so far */
     uint64_t n_before;        /* bytes before the buffer */
-    size_t n, used;           /* bytes in the buffer, and how many of them were taken */
-    bool filled;              /* the buffer is as full as it gets, and may be taken from */
-    bool at_end;              /* of the file: nothing comes after the buffer */
-    bool ended;               /* and all was given out */
+    size_t n, used;           /* bytes in the buffer; bytes of it already taken */
+    bool filled;              /* the buffer is full or holds the end, and bytes may be taken */
+    bool at_end;              /* the file has no bytes after the buffer */
+    bool ended;               /* the whole text was given out */
     bool member_ended;        /* a member of a compressed text has ended, and no other has begun */
     compression kind;
     z_stream gzip;
@@ -86,8 +87,8 @@ static void zlib_free(voidpf unused, voidpf memory)
 static cbe_status open_file(cbe_text_stream *s, cbe_error *err)
 {
     struct stat info;
-    /* A named pipe is not waited for here, where nobody could say that it takes too long, but
-     * while it is read. */
+    /* O_NONBLOCK: opening does not wait for the writer of a named pipe, since the wait could not be
+     * cancelled here. Reading waits, and can be cancelled. */
     s->fd = is_standard_input(s->path) ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1)
                                        : open(s->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (s->fd < 0)
@@ -143,14 +144,15 @@ cbe_status cbe_text_stream_note(const cbe_text_stream *s, cbe_inputs *inputs, cb
     struct sha256_ctx digest = s->digest;
     cbe_file_identity identity = s->identity;
     if (s->digests) cbe_sha256_end(&digest, text);
-    /* Standard input has no path to look at again; files of /proc have no size. */
+    /* Standard input has no path to look at again, and files of /proc have no size: neither has an
+     * identity. */
     if (is_standard_input(s->path) || (identity.size == 0 && s->n_before + s->n > 0))
         identity.known = false;
     return cbe_inputs_add_read(inputs, CBE_INPUT_TEXT, s->path, &identity, s->n_before + s->n, text,
                                err);
 }
 
-/* Fills the buffer when all in it was taken. Where it is not filled then, a pipe has nothing
+/* Fills the buffer if all its bytes were taken. If `filled` is false on return, a pipe has nothing
  * yet. */
 static cbe_status fill(cbe_text_stream *s, cbe_error *err)
 {
@@ -177,11 +179,11 @@ static cbe_status fill(cbe_text_stream *s, cbe_error *err)
     return CBE_OK;
 }
 
-/* By the first bytes of the text, which are in the buffer. */
+/* Finds the compression from the first bytes of the text, which are in the buffer. */
 static cbe_status recognise(cbe_text_stream *s, cbe_error *err)
 {
     static const unsigned char gzip_magic[] = {0x1f, 0x8b}, zstd_magic[] = {0x28, 0xb5, 0x2f, 0xfd};
-    enum { GZIP_WINDOW = 15 + 16 }; /* the largest, and the header of gzip */
+    enum { GZIP_WINDOW = 15 + 16 }; /* zlib's largest window, with gzip's header */
     compression kind = PLAIN;
     bool room = true;
     if (s->n >= sizeof gzip_magic && memcmp(s->buffer, gzip_magic, sizeof gzip_magic) == 0) {
@@ -226,7 +228,7 @@ static cbe_status read_gzip(cbe_text_stream *s, char *out, size_t size, size_t *
     if (rc != Z_OK && rc != Z_STREAM_END && rc != Z_BUF_ERROR)
         return damaged(s, z->msg ? z->msg : "it cannot be read", err);
     s->member_ended = rc == Z_STREAM_END;
-    /* Without input zlib gives what it still holds back. */
+    /* Without input zlib still gives out bytes that it has buffered. */
     return given == 0 && *n == 0 && !s->member_ended ? damaged(s, "it ends too early", err)
                                                      : CBE_OK;
 }

@@ -1,9 +1,9 @@
 /*
- * text_stream.h - a text read from its beginning to its end, a part at a time, whether it is
- * plain or compressed by gzip or zstd, which is known by its first bytes.
+ * text_stream.h - a text read from its beginning to its end, a part at a time. The first bytes tell
+ * whether it is plain or compressed by gzip or zstd.
  *
- * Whatever can be read is read until its end, once: files whose size stat does not tell, pipes,
- * devices.
+ * Any readable file will do, also pipes, devices and files whose size stat does not tell; each is
+ * read once, until its end.
  */
 #ifndef CBE_FILES_TEXT_STREAM_H
 #define CBE_FILES_TEXT_STREAM_H
@@ -16,31 +16,31 @@
 
 typedef struct cbe_text_stream cbe_text_stream;
 
-/** @param path    "-": standard input
- * @param digest  whether cbe_text_stream_note will want one
+/** @param path    file to read; "-" is standard input
+ * @param digest  whether cbe_text_stream_note will need the SHA-256
  * @return CBE_OK; CBE_ERR_IO (path and reason); CBE_ERR_NOMEM */
 cbe_status cbe_text_stream_open(cbe_text_stream **out, const char *path, bool digest,
                                 cbe_error *err);
 void cbe_text_stream_close(cbe_text_stream *stream); /* NULL is allowed */
 
-/** Reads up to size bytes. *n is 0 at the end, and where a pipe has had nothing for a moment: the
- * caller may look whether it should go on, and call again.
- * @return CBE_OK; CBE_ERR_IO; CBE_ERR_FORMAT when compressed data is damaged or ends too early;
+/** Reads up to size bytes. *n is 0 at the end, and if a pipe has had nothing for a moment: the
+ * caller may check for cancellation and call again.
+ * @return CBE_OK; CBE_ERR_IO; CBE_ERR_FORMAT if compressed data is damaged or ends too early;
  *   CBE_ERR_NOMEM */
 cbe_status cbe_text_stream_read(cbe_text_stream *stream, char *out, size_t size, size_t *n,
                                 cbe_error *err);
-/** Whether all has been read. */
+/** Whether the whole text has been read. */
 bool cbe_text_stream_ended(const cbe_text_stream *stream);
-/** Adds the text to the inputs of a run, with the digest of what was read so far. @return CBE_OK,
- * CBE_ERR_NOMEM */
+/** Adds the text to the inputs of a run, with the digest of the bytes read so far.
+ * @return CBE_OK, CBE_ERR_NOMEM */
 cbe_status cbe_text_stream_note(const cbe_text_stream *stream, cbe_inputs *inputs, cbe_error *err);
 
-/** What a text is called in messages. */
+/** Name of a text in messages: its path, or "standard input". */
 const char *cbe_text_name(const char *path);
-/** That there is a text, which is not read. @return CBE_OK; CBE_ERR_IO (path and reason) */
+/** Checks that there is a text, without reading it. @return CBE_OK; CBE_ERR_IO (path and reason) */
 cbe_status cbe_text_look(const char *path, cbe_error *err);
-/** Whether a text can be read from its beginning any number of times, by any process; what is not
- * there counts so too. */
+/** Whether any process can read the text from its beginning any number of times. A missing file
+ * counts as such a text. */
 bool cbe_text_is_file(const char *path);
 
 #endif

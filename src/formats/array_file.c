@@ -17,28 +17,28 @@
 
 enum { PART = 1 << 16, MOST_ENTRIES = 100000 };
 
-/* An array of a .npz or .npy file. */
+/* An array in a .npz or .npy file. */
 typedef struct {
     char *name;
     cbe_tensor tensor; /* shape and type; data in a .npy file */
     size_t head_size;
-    cbe_status status; /* whether its head could be read, and why not */
+    cbe_status status; /* status of reading its head, told when the array is read */
     cbe_error err;
 } entry;
 
 struct cbe_array_file {
     char *path;
-    cbe_safetensors *safetensors; /* one of the three */
-    cbe_mapped_file map;          /* of the others */
+    cbe_safetensors *safetensors; /* set for a .safetensors file */
+    cbe_mapped_file map;          /* set for .npz and .npy files */
     zip_t *npz;
     size_t n_entries;
-    entry *entries; /* of npz in the order of the archive, and of npy */
+    entry *entries; /* arrays of a .npz file in the archive's order, or the one of a .npy file */
 };
 
 struct cbe_array_reader {
     const cbe_array_file *file;
-    cbe_tensor tensor; /* with its data, unless it comes from an archive */
-    size_t at;         /* elements passed */
+    cbe_tensor tensor; /* data is NULL if the array lies in an archive */
+    size_t at;         /* elements read or skipped */
     zip_file_t *stream;
     unsigned char *part;
 };
@@ -68,7 +68,7 @@ static cbe_status open_npy(cbe_array_file *file, const char *name, cbe_error *er
     return st;
 }
 
-/* Bytes of an entry of the archive, until size of them are there or it ends. */
+/* Reads size bytes of an entry, or fewer if it ends: *n bytes. */
 static cbe_status read_bytes(const cbe_array_file *file, zip_file_t *stream, unsigned char *out,
                              size_t size, size_t *n, cbe_error *err)
 {
@@ -90,8 +90,8 @@ static cbe_status read_bytes(const cbe_array_file *file, zip_file_t *stream, uns
     return CBE_OK;
 }
 
-/* The head of an array of the archive. What is wrong with it is remembered, for when it is asked
- * for. */
+/* Reads the head of an array in the archive. A failure is remembered in *e until the array is
+ * read. */
 static cbe_status read_entry(const cbe_array_file *file, zip_uint64_t index, size_t size,
                              unsigned char *head, entry *e, cbe_error *err)
 {
@@ -116,7 +116,7 @@ static cbe_status read_entry(const cbe_array_file *file, zip_uint64_t index, siz
     return e->status;
 }
 
-/* Every entry NAME.npy. */
+/* Reads the heads of all entries NAME.npy. */
 static cbe_status open_npz(cbe_array_file *file, cbe_error *err)
 {
     static const char ending[] = ".npy";
@@ -149,7 +149,8 @@ static cbe_status open_npz(cbe_array_file *file, cbe_error *err)
     return st;
 }
 
-/* A file of neither magic is a safetensors file, unless its name says otherwise. */
+/* Refuses a file that has neither magic and is named .npz or .npy: it would be read as a
+ * safetensors file. */
 static cbe_status check_name(const cbe_mapped_file *file, cbe_error *err)
 {
     const char *ending = strrchr(file->path, '.');
@@ -233,7 +234,7 @@ const char *cbe_array_file_metadata(const cbe_array_file *file, const char *key)
     return file->safetensors ? cbe_safetensors_metadata(file->safetensors, key) : NULL;
 }
 
-/* With its data, unless it comes from an archive. */
+/* Finds an array; out->data is NULL if it lies in an archive. */
 static cbe_status find_array(const cbe_array_file *file, const char *name, cbe_tensor *out,
                              cbe_error *err)
 {
@@ -265,7 +266,7 @@ static cbe_status damaged(const cbe_array_reader *r, cbe_error *err)
                     r->file->path, r->tensor.name);
 }
 
-/* Opens an array of the archive behind its head. */
+/* Opens an array in the archive, behind its head. */
 static cbe_status open_stream(cbe_array_reader *r, const char *name, cbe_error *err)
 {
     char full[1024];
@@ -310,7 +311,7 @@ void cbe_array_reader_close(cbe_array_reader *reader)
     cbe_free(reader);
 }
 
-/* From the archive, as they lie in it; out NULL passes over them. */
+/* Reads the next size bytes from the archive, unconverted; out NULL skips them. */
 static cbe_status next_bytes(cbe_array_reader *r, size_t size, unsigned char *out, cbe_error *err)
 {
     size_t n;
@@ -324,7 +325,7 @@ static cbe_status next_bytes(cbe_array_reader *r, size_t size, unsigned char *ou
     return CBE_OK;
 }
 
-/* The archive's checksum is compared when its end is read. */
+/* Reads the entry's end, at which libzip compares its checksum. */
 static cbe_status check_end(cbe_array_reader *r, cbe_error *err)
 {
     size_t n;

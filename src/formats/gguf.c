@@ -1,9 +1,9 @@
 /*
  * gguf.c - reading one .gguf file; the grammar is in formats/gguf.h.
  *
- * A cursor walks the mapped file once. It compares each length with the bytes left before anything
- * is read, skipped or allocated, so that no damaged file needs a special case. Values stay where
- * they are: a pair keeps the offset of its value, which the walk has checked.
+ * A cursor walks the mapped file once. It compares each length with the bytes left before it reads,
+ * skips or allocates, so that no damaged file needs a special case. Values stay in the file: a pair
+ * keeps the offset of its value, which the walk has checked.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -18,10 +18,11 @@
 enum {
     MIN_PAIR_BYTES = 8 + 4 + 1,     /* an empty key, a type, a value of one byte */
     MIN_INFO_BYTES = 8 + 4 + 4 + 8, /* an empty name, no dimensions, type, offset */
-    MIN_STRING_BYTES = 8,           /* its length */
+    MIN_STRING_BYTES = 8,           /* the string's length */
     MIN_ARRAY_BYTES = 4 + 8,        /* type and count */
     MAX_ARRAY_DEPTH = 4,            /* arrays in arrays; files in use have none */
-    MAX_COUNT = 1000000, /* tensors, pairs: bounds what a damaged head makes us allocate */
+    /* most tensors or pairs: bounds the allocations that a damaged head causes */
+    MAX_COUNT = 1000000,
     DEFAULT_ALIGNMENT = 32,
     MIN_ALIGNMENT = 8,
 };
@@ -75,7 +76,8 @@ static cbe_status read_u64(cursor *c, uint64_t *out, const char *what)
     return CBE_OK;
 }
 
-/* Fails without moving past the string's length, so that the message shows where that stands. */
+/* Fails without moving past the string's length, so that the message gives the byte of the
+ * length. */
 static cbe_status read_string(cursor *c, cbe_span *out, const char *what)
 {
     uint64_t length;
@@ -89,7 +91,7 @@ static cbe_status read_string(cursor *c, cbe_span *out, const char *what)
     return CBE_OK;
 }
 
-/* The head of an array: its items' type and how many there are, which the bytes left could hold. */
+/* Reads the head of an array: the type and number of its items, which the bytes left can hold. */
 static cbe_status read_array_head(cursor *c, uint32_t *item_type, uint64_t *count)
 {
     const size_t start = c->at;
@@ -113,10 +115,10 @@ static cbe_status read_array_head(cursor *c, uint32_t *item_type, uint64_t *coun
 }
 
 /* Moves past an array's items. Arrays of arrays are walked with a small stack of counts instead of
- * recursion: the file must not decide how deep we call. */
+ * recursion: the file must not decide the depth of calls. */
 static cbe_status skip_items(cursor *c, uint32_t item_type, uint64_t count)
 {
-    uint64_t items_left[MAX_ARRAY_DEPTH]; // of the enclosing arrays
+    uint64_t items_left[MAX_ARRAY_DEPTH]; // items left in the enclosing arrays
     int depth = 0;
     cbe_status st = CBE_OK;
     for (;;) {
@@ -134,7 +136,7 @@ static cbe_status skip_items(cursor *c, uint32_t item_type, uint64_t count)
             for (uint64_t i = 0; i < count && st == CBE_OK; i++)
                 st = read_string(c, &string, "a string in an array");
         } else {
-            // read_array_head has compared this product with the bytes left.
+            // The product cannot overflow: read_array_head has compared it with the bytes left.
             st = skip(c, count * cbe_gguf_value_types[item_type].size, "an array");
         }
         if (st != CBE_OK) return st;
@@ -209,7 +211,7 @@ static cbe_status read_info(cursor *c, cbe_gguf_info *t)
     if ((st = read_u32(c, &t->type, "a tensor's type")) != CBE_OK) return st;
     if ((st = read_u64(c, &t->offset, "a tensor's offset")) != CBE_OK) return st;
     const cbe_gguf_tensor_type *type = cbe_gguf_tensor_type_get(t->type);
-    if (!type) return CBE_OK; // unknown: nothing more can be checked; an error when it is asked for
+    if (!type) return CBE_OK; // an unknown type: an error when the tensor is read
     if ((n_dims > 0 ? t->dims[n_dims - 1] : 1) % type->block_items)
         return info_error(c, t, "its rows are not whole blocks of its type");
     if (!cbe_mul_size(t->n_elements / type->block_items, type->block_bytes, &t->n_bytes))
@@ -217,7 +219,8 @@ static cbe_status read_info(cursor *c, cbe_gguf_info *t)
     return CBE_OK;
 }
 
-/* A count of the head, which stands at a byte: whether so many items of min_size fit the file. */
+/* Checks that `count` items of at least min_size bytes fit the file; the count stands at byte
+ * `byte`. */
 static cbe_status check_count(const cursor *c, int64_t byte, uint64_t count, size_t min_size,
                               const char *what)
 {
@@ -235,7 +238,7 @@ static cbe_status check_count(const cursor *c, int64_t byte, uint64_t count, siz
     return CBE_OK;
 }
 
-/* Magic, version and counts. */
+/* Reads magic, version and counts. */
 static cbe_status read_head(cursor *c, uint64_t *n_infos, uint64_t *n_pairs)
 {
     static const char magic[4] = {'G', 'G', 'U', 'F'};
@@ -337,17 +340,17 @@ static cbe_status read_alignment(cbe_gguf *file, cbe_error *err)
     return CBE_OK;
 }
 
-/* Where the data starts, and that every tensor lies in it, aligned, by itself, under its own name.
- * Tensors of unknown type count as empty. */
+/* Finds the start of the data, and checks that every tensor lies in it, aligned, without overlap
+ * and with a name of its own. Tensors of unknown type count as empty. */
 static cbe_status check_data(cbe_gguf *file, const cursor *c)
 {
     const size_t padding = (file->alignment - c->at % file->alignment) % file->alignment;
     // A file without data may end before the padding does.
     const size_t data_size = bytes_left(c) > padding ? bytes_left(c) - padding : 0;
-    const cbe_gguf_info **sorted = file->infos_by_name; // by offset first, then for good by name
+    const cbe_gguf_info **sorted = file->infos_by_name; // sorted by offset first, at last by name
     file->data_start = c->map->size - data_size;
     qsort(sorted, file->n_infos, sizeof *sorted, compare_offsets);
-    const cbe_gguf_info *previous = NULL; // the last one with data
+    const cbe_gguf_info *previous = NULL; // the last tensor with data
     for (size_t i = 0; i < file->n_infos; i++) {
         const cbe_gguf_info *t = sorted[i];
         if (t->offset % file->alignment)

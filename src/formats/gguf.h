@@ -7,7 +7,7 @@
  *
  * Files are mapped. Every count, length and offset is checked against the bytes left before it is
  * used. F32, F64, F16, BF16, I64, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K and IQ4_NL are read;
- * another type is an error, by name, only when its tensor is asked for.
+ * another type is an error, which names the type, only when its tensor is read.
  *
  * A model may be split into parts, NAME-00001-of-00003.gguf and so on: opening the first opens all.
  */
@@ -27,50 +27,58 @@ typedef struct {
     size_t length;
 } cbe_span;
 
-/** @param path  a model's file, or the first of its parts
+/** Opens a model's file, and all further parts of a split model.
+ * @param path  a model's file, or the first of its parts
  * @return CBE_OK; CBE_ERR_IO (a missing part is named); CBE_ERR_ARG (a later part was given);
  *         CBE_ERR_FORMAT; CBE_ERR_UNSUPPORTED (version, byte order); CBE_ERR_NOMEM */
 cbe_status cbe_gguf_open(cbe_gguf **out, const char *path, cbe_error *err);
 void cbe_gguf_close(cbe_gguf *file);             /* NULL is allowed */
-const char *cbe_gguf_path(const cbe_gguf *file); /* of the first part */
-/** The files of a model: 1 unless it is split; path of the i-th, borrowed. */
+const char *cbe_gguf_path(const cbe_gguf *file); /* path of the first part; borrowed */
+/** Number of files of a model, 1 unless it is split; path of file i, borrowed. */
 size_t cbe_gguf_n_parts(const cbe_gguf *file);
 const char *cbe_gguf_part_path(const cbe_gguf *file, size_t i);
 /** Adds every part to the inputs of a run, as CBE_INPUT_MODEL. @return CBE_OK, CBE_ERR_NOMEM */
 cbe_status cbe_gguf_note(const cbe_gguf *file, cbe_inputs *inputs, cbe_error *err);
 
-/* Metadata. A key that is missing is CBE_ERR_FORMAT and named; so is a value of another type. */
+/* Metadata. A missing key and a value of another type are CBE_ERR_FORMAT; the message names the
+ * key. Functions that allocate return CBE_ERR_NOMEM if memory is short. */
 
 bool cbe_gguf_has(const cbe_gguf *file, const char *key);
-/** Any integer type, when not negative. */
+/** A value of any integer type; a negative value is CBE_ERR_FORMAT. */
 cbe_status cbe_gguf_uint(const cbe_gguf *file, const char *key, uint64_t *out, cbe_error *err);
-/** Any floating or integer type; NaN and infinity are CBE_ERR_FORMAT. */
+/** A value of any floating or integer type; NaN and infinity are CBE_ERR_FORMAT. */
 cbe_status cbe_gguf_double(const cbe_gguf *file, const char *key, double *out, cbe_error *err);
+/** A value of type bool; a string, whose bytes are borrowed. */
 cbe_status cbe_gguf_bool(const cbe_gguf *file, const char *key, bool *out, cbe_error *err);
 cbe_status cbe_gguf_string(const cbe_gguf *file, const char *key, cbe_span *out, cbe_error *err);
-/** Strings of an array: *out (count) is to cbe_gguf_free_array; the spans are borrowed. */
+/** Strings of an array. The caller frees *out (count) with cbe_gguf_free_array; the spans are
+ * borrowed. */
 cbe_status cbe_gguf_strings(const cbe_gguf *file, const char *key, cbe_span **out, size_t *count,
                             cbe_error *err);
-/** Integers of an array of any integer type, widened; to cbe_gguf_free_array. */
+/** Integers of an array of any integer type, widened; freed with cbe_gguf_free_array. */
 cbe_status cbe_gguf_ints(const cbe_gguf *file, const char *key, int64_t **out, size_t *count,
                          cbe_error *err);
-/** Floats of an array of f32; to cbe_gguf_free_array. */
+/** Floats of an array of f32; freed with cbe_gguf_free_array. */
 cbe_status cbe_gguf_floats(const cbe_gguf *file, const char *key, float **out, size_t *count,
                            cbe_error *err);
 void cbe_gguf_free_array(void *array);
 
-/** Metadata as text for listings: the i-th key and its value on one line, cut to size bytes (an
- * array as "string[3]"). @return false when i is past the end */
+/** Metadata as text for listings: key i and its value on one line, cut to size bytes (an array as
+ * "string[3]"). @return false if i is past the end */
 bool cbe_gguf_describe(const cbe_gguf *file, size_t i, cbe_span *key, char *value, size_t size);
 
 /* Tensors. Dimensions are given slowest first, the reverse of the file's. */
 
+/** Number of tensors of all parts; name, type and shape of tensor i, borrowed until close. */
 size_t cbe_gguf_count(const cbe_gguf *file);
 const char *cbe_gguf_name(const cbe_gguf *file, size_t i);
-const char *cbe_gguf_type_name(const cbe_gguf *file, size_t i); /* "q4_k" also when not read */
+/* "q4_k"; also for types that are not read */
+const char *cbe_gguf_type_name(const cbe_gguf *file, size_t i);
 const size_t *cbe_gguf_shape(const cbe_gguf *file, size_t i, size_t *n_dims);
 bool cbe_gguf_has_tensor(const cbe_gguf *file, const char *name);
-/** @return CBE_OK; CBE_ERR_FORMAT when there is no such tensor; CBE_ERR_UNSUPPORTED (type named) */
+/** Finds a tensor by name.
+ * @return CBE_OK; CBE_ERR_FORMAT if there is no such tensor; CBE_ERR_UNSUPPORTED (the message names
+ * the type) */
 cbe_status cbe_gguf_tensor(const cbe_gguf *file, const char *name, cbe_tensor *out, cbe_error *err);
 
 #endif

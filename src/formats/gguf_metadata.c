@@ -1,8 +1,7 @@
 /*
  * gguf_metadata.c - the values of a .gguf file's metadata; see formats/gguf.h.
  *
- * Values stay where they are in the mapped file. Reading the container has checked that each lies
- * in it.
+ * Values stay in the mapped file. Opening the container has checked that each lies in it.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -67,7 +66,7 @@ static cbe_status wrong_type(const cbe_gguf *file, const cbe_gguf_pair *p, const
                     cbe_gguf_value_types[array ? p->item_type : p->type].name, expected, p->value);
 }
 
-/* A number of any type but bool, of which one field is set. */
+/* A number of any type but bool; one field is set. */
 typedef struct {
     enum { NOT_A_NUMBER_TYPE, UNSIGNED, SIGNED, FLOATING } kind;
     uint64_t u;
@@ -153,7 +152,7 @@ cbe_status cbe_gguf_bool(const cbe_gguf *file, const char *key, bool *out, cbe_e
     return CBE_OK;
 }
 
-/* The string at a byte that the walk has checked; *at moves behind it. */
+/* The string at byte *at, which opening has checked; *at moves behind the string. */
 static cbe_span load_string(const cbe_gguf *file, size_t *at)
 {
     uint64_t length;
@@ -244,7 +243,7 @@ void cbe_gguf_free_array(void *array)
     cbe_free(array);
 }
 
-/* Copies a string into size bytes, on one line; a UTF-8 character is not cut in two. */
+/* Copies a string to out (size bytes), on one line, without cutting through a UTF-8 character. */
 static void print_line(char *out, size_t size, cbe_span text)
 {
     size_t length = text.length;

@@ -1,9 +1,9 @@
 /*
  * gguf_parts.c - models of one or several .gguf files: opening them, and finding their tensors.
  *
- * A split model is NAME-00001-of-00003.gguf and its neighbours: every part says which it is and how
- * many there are (split.no, from 0, and split.count), the first holds all other metadata, and each
- * tensor lies in one of them.
+ * A split model is NAME-00001-of-00003.gguf and its neighbours: every part has its number and the
+ * number of parts (split.no, from 0, and split.count), the first part holds all other metadata, and
+ * each tensor lies in one part.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -17,7 +17,7 @@
 
 enum { NUMBER_DIGITS = 5, MOST_PARTS = 99999, SUFFIX_SIZE = 64 };
 
-/* 0 when the key is missing. */
+/* Reads a count; *value is 0 if the key is missing. */
 static cbe_status read_count(const cbe_gguf *part, const char *key, uint64_t *value, cbe_error *err)
 {
     *value = 0;
@@ -31,8 +31,8 @@ static void print_suffix(char text[SUFFIX_SIZE], uint64_t number, uint64_t count
              NUMBER_DIGITS, count);
 }
 
-/* Opens part `number` (from 1) and checks that it is that part. path has room and the first part's
- * name. */
+/* Opens part `number` (from 1) and checks its number. path holds the first part's name, with room
+ * for the suffix. */
 static cbe_status open_other(cbe_gguf *first, char *path, size_t stem, uint64_t number,
                              uint64_t count, cbe_error *err)
 {
@@ -69,7 +69,7 @@ static cbe_status open_other(cbe_gguf *first, char *path, size_t stem, uint64_t 
     return CBE_OK;
 }
 
-/* All parts together have as many tensors as the first one says, where it does. */
+/* Checks that the parts have as many tensors together as the first part says, if it says so. */
 static cbe_status check_total(const cbe_gguf *first, cbe_error *err)
 {
     static const char key[] = "split.tensors.count";
@@ -162,7 +162,7 @@ cbe_status cbe_gguf_note(const cbe_gguf *file, cbe_inputs *inputs, cbe_error *er
     return st;
 }
 
-/* The i-th tensor of all parts. */
+/* Tensor i of all parts, in their order. */
 static const cbe_gguf_info *info_at(const cbe_gguf *file, size_t i)
 {
     if (i < file->n_infos) return &file->infos[i];
@@ -190,7 +190,7 @@ const size_t *cbe_gguf_shape(const cbe_gguf *file, size_t i, size_t *n_dims)
     return t->dims;
 }
 
-/* The tensor and the part that it lies in; NULL when there is none. */
+/* Finds a tensor and its part; NULL: there is none. */
 static const cbe_gguf_info *find_tensor(const cbe_gguf *file, const char *name,
                                         const cbe_gguf **part)
 {

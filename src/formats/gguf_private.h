@@ -1,5 +1,5 @@
 /*
- * gguf_private.h - what an open .gguf file holds, for gguf.c (the container), gguf_metadata.c
+ * gguf_private.h - the contents of an open .gguf file, for gguf.c (the container), gguf_metadata.c
  * (values) and gguf_parts.c (models of one or several files).
  */
 #ifndef CBE_FORMATS_GGUF_PRIVATE_H
@@ -30,7 +30,7 @@ typedef enum {
     CBE_GGUF_N_VALUE_TYPES
 } cbe_gguf_value_type;
 
-/** Name of each, and the bytes of one value: 0 where that varies. */
+/** Name of each type, and the bytes of one value; 0: they vary. */
 extern const struct cbe_gguf_value_info {
     const char *name;
     size_t size;
@@ -38,9 +38,9 @@ extern const struct cbe_gguf_value_info {
 
 typedef struct {
     cbe_span key;
-    uint32_t type, item_type; /* cbe_gguf_value_type; item_type: of an array's items */
-    uint64_t count;           /* items of an array */
-    size_t value;             /* byte in the file: the value, an array's first item */
+    uint32_t type, item_type; /* cbe_gguf_value_type; item_type: type of an array's items */
+    uint64_t count;           /* number of an array's items */
+    size_t value;             /* byte in the file of the value, or of an array's first item */
 } cbe_gguf_pair;
 
 typedef struct {
@@ -55,7 +55,7 @@ typedef struct {
 struct cbe_gguf {
     cbe_mapped_file map;
     size_t n_pairs, n_infos;
-    cbe_gguf_pair *pairs; /* in the order of the file */
+    cbe_gguf_pair *pairs; /* pairs in the order of the file */
     cbe_gguf_info *infos;
     const cbe_gguf_pair **pairs_by_key;  /* sorted */
     const cbe_gguf_info **infos_by_name; /* sorted */
@@ -64,24 +64,25 @@ struct cbe_gguf {
     cbe_gguf **others;
 };
 
-/** One file by itself, whatever it says of further parts. */
+/** Opens one file by itself, even if it is a part of a split model.
+ * @return as cbe_gguf_open */
 cbe_status cbe_gguf_open_part(cbe_gguf **out, const char *path, cbe_error *err);
-/** The tensor of that name in this one file; NULL when there is none. */
+/** The tensor of that name in this one file; NULL: there is none. */
 const cbe_gguf_info *cbe_gguf_find_info(const cbe_gguf *part, const char *name);
 
-/** NULL when there is none. */
+/** The pair of a key; NULL: there is none. */
 const cbe_gguf_pair *cbe_gguf_find_pair(const cbe_gguf *file, const char *key);
 /** For qsort over (const cbe_gguf_pair *). */
 int cbe_gguf_compare_keys(const void *a, const void *b);
 
-/** What a tensor type's number means; dtype is CBE_N_DTYPES for what we do not read. */
+/** A tensor type; dtype is CBE_N_DTYPES for a type that is not read. */
 typedef struct {
     const char *name;
     cbe_dtype dtype;
     size_t block_items, block_bytes;
 } cbe_gguf_tensor_type;
 
-/** NULL for a number that means nothing. */
+/** The tensor type of a number in a file; NULL for an unknown number. */
 const cbe_gguf_tensor_type *cbe_gguf_tensor_type_get(uint32_t number);
 
 #endif

@@ -1,7 +1,7 @@
 /*
  * gguf_tensor_types.c - types of tensors, by their number in a .gguf file.
  *
- * Numbers without a row were given up (4, 5, 31 to 33, 36 to 38).
+ * Numbers without a row are types that the format has dropped (4, 5, 31 to 33, 36 to 38).
  */
 #include "formats/gguf_private.h"
 

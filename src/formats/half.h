@@ -1,6 +1,6 @@
 /*
- * half.h - 16-bit floats to float, with integer operations, because the baseline instruction set
- * has no conversion; no branch, so that loops vectorise.
+ * half.h - conversion of 16-bit floats to float, by integer operations, because the baseline
+ * instruction set has no conversion, and without branches, so that loops vectorise.
  */
 #ifndef CBE_FORMATS_HALF_H
 #define CBE_FORMATS_HALF_H

@@ -1,7 +1,8 @@
 /*
  * json_keys.h - keys of a JSON object with their types checked, for config.json.
  *
- * Each function leaves *out as it is when the key is absent or null. Messages name file and key.
+ * Each function leaves *out untouched if the key is absent or null. A value of another type, or out
+ * of range, is CBE_ERR_FORMAT, and the message names file and key.
  */
 #ifndef CBE_FORMATS_JSON_KEYS_H
 #define CBE_FORMATS_JSON_KEYS_H
@@ -12,23 +13,24 @@
 
 #include "cbe/status.h"
 
-/** NULL also for null; object may be NULL. */
+/** Value of a key; NULL if the key is absent or null. object may be NULL. */
 const json_t *cbe_json_get(const json_t *object, const char *key);
 
 /** An integer from 1 to max. */
 cbe_status cbe_json_size(const json_t *object, const char *key, size_t max, const char *path,
                          size_t *out, cbe_error *err);
+/** A number; a boolean. */
 cbe_status cbe_json_double(const json_t *object, const char *key, const char *path, double *out,
                            cbe_error *err);
 cbe_status cbe_json_bool(const json_t *object, const char *key, const char *path, bool *out,
                          cbe_error *err);
-/** Borrowed from the object. */
+/** A string, borrowed from the object. */
 cbe_status cbe_json_string(const json_t *object, const char *key, const char *path,
                            const char **out, cbe_error *err);
-/** At most max numbers; *count is left too when absent. */
+/** An array of at most max numbers; *count too is untouched if the key is absent. */
 cbe_status cbe_json_doubles(const json_t *object, const char *key, size_t max, const char *path,
                             double *out, size_t *count, cbe_error *err);
-/** CBE_ERR_FORMAT: "path: key 'key' must be `expected`". */
+/** Fails with CBE_ERR_FORMAT and "path: key 'key' must be `expected`". */
 cbe_status cbe_json_wrong_type(const char *path, const char *key, const char *expected,
                                cbe_error *err);
 

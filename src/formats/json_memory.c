@@ -8,7 +8,7 @@
 
 #include "core/fail.h"
 
-/* Blocks, in an array of them that grows. */
+/* A growing list of allocated blocks. */
 typedef struct {
     void **blocks;
     size_t n, room;
@@ -26,8 +26,9 @@ static json_free_t given_free;
 static _Thread_local struct {
     bool was_short;
     bool parsing;
-    jmp_buf out; /* of the parser */
-    /* by the parser: all that it asked for, and what it gave back, which is freed at its end */
+    jmp_buf out; /* where to go if the parser lacks memory */
+    /* Blocks that the parser allocated, and blocks that it freed, whose memory is freed after
+     * parsing. */
     block_list made, dropped;
 } mine;
 
@@ -52,7 +53,7 @@ static bool list_add(block_list *list, void *block)
     return true;
 }
 
-/* The parser is left where it stands; what it holds is in the list. */
+/* Leaves the parser by longjmp, if it is running; the list holds its blocks. */
 static void *no_memory(void)
 {
     mine.was_short = true;
@@ -114,7 +115,7 @@ bool cbe_json_short(void)
     return mine.was_short;
 }
 
-/* json_loadb, of which nothing is left where memory is short. */
+/* json_loadb, which leaves no block behind if memory is short. */
 static json_t *parse(const char *text, size_t length, size_t flags, json_error_t *problem)
 {
     json_t *volatile root = NULL;

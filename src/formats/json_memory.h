@@ -19,11 +19,10 @@
 
 #include "cbe/status.h"
 
-/** The value of a text of length bytes; text NULL: an empty one. flags: those of json_loadb.
- * @param out      to json_decref
- * @param problem  what is wrong with the text, where it is CBE_ERR_FORMAT that is returned
- * @return CBE_OK; CBE_ERR_NOMEM, err is set and names the path; CBE_ERR_FORMAT, err is for the
- * caller to set */
+/** Parses a text of length bytes; text NULL: an empty text. flags: those of json_loadb.
+ * @param out      the caller drops it with json_decref
+ * @param problem  [out] what is wrong with the text, if CBE_ERR_FORMAT is returned
+ * @return CBE_OK; CBE_ERR_NOMEM, err names the path; CBE_ERR_FORMAT, the caller sets err */
 cbe_status cbe_json_parse(json_t **out, const char *text, size_t length, size_t flags,
                           const char *path, json_error_t *problem, cbe_error *err);
 

@@ -1,4 +1,5 @@
-/* npy.c - see npy.h. The literal is read strictly: these three keys, each once, in any order. */
+/* npy.c - see npy.h. The literal is read strictly: the keys descr, fortran_order and shape, each
+ * once, in any order. */
 #include "formats/npy.h"
 
 #include <string.h>
@@ -24,7 +25,7 @@ static void skip_blanks(literal *l)
     while (l->at < l->end && (*l->at == ' ' || *l->at == '\n' || *l->at == '\t')) l->at++;
 }
 
-/* The character, after blanks; it is passed. */
+/* Takes the character c, after blanks. */
 static bool take(literal *l, char c)
 {
     skip_blanks(l);
@@ -42,7 +43,7 @@ static bool take_word(literal *l, const char *word)
     return true;
 }
 
-/* A string in quotes, without escapes. */
+/* Takes a string in quotes, without escapes. */
 static bool take_string(literal *l, const char **text, size_t *length)
 {
     skip_blanks(l);
@@ -66,7 +67,7 @@ static bool take_size(literal *l, size_t *value)
     return digits > 0;
 }
 
-/* "(2, 3)", "(2,)" or "()". */
+/* Takes "(2, 3)", "(2,)" or "()". */
 static bool take_shape(literal *l, cbe_tensor *out)
 {
     if (!take(l, '(')) return false;
@@ -104,7 +105,7 @@ static cbe_status wrong(const char *path, cbe_error *err)
                     "%s: damaged head of a NumPy array; save it again with numpy.save", path);
 }
 
-/* The dictionary; *fortran: whether the order is Fortran's. */
+/* Reads the dictionary; *fortran: whether the order is Fortran's. */
 static cbe_status read_dictionary(literal *l, const char *path, cbe_tensor *out, bool *fortran,
                                   cbe_error *err)
 {

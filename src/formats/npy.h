@@ -14,15 +14,16 @@
 
 enum {
     CBE_NPY_MAGIC_SIZE = 6,
-    CBE_NPY_HEAD_MOST = 65536 /* bytes of a head that are looked at; longer ones are refused */
+    CBE_NPY_HEAD_MOST = 65536 /* most bytes of a head; a longer head is refused */
 };
 
+/** Whether size bytes of data begin with the magic of .npy. */
 bool cbe_npy_is(const unsigned char *data, size_t size);
 
-/** Reads the head of an array. out gets dtype, dimensions, n_elements and n_bytes; data and name
- * are left.
- * @param data       the first size bytes, whole or at least CBE_NPY_HEAD_MOST of them
- * @param file_size  bytes of the whole, which the array must fit
+/** Reads the head of an array. Sets dtype, dimensions, n_elements and n_bytes of *out; data and
+ * name stay as they are.
+ * @param data       the first size bytes: the whole file or at least CBE_NPY_HEAD_MOST bytes
+ * @param file_size  bytes of the whole file, into which the array must fit
  * @param path       named in messages
  * @param head_size  [out] bytes before the data
  * @return CBE_OK; CBE_ERR_FORMAT; CBE_ERR_UNSUPPORTED for big-endian, Fortran order and types that

@@ -1,9 +1,8 @@
 /*
  * pickle.c - see pickle.h. Opcodes: Python's Lib/pickletools.py.
  *
- * An opcode is at least one byte, makes at most one value and puts it on the stack at most once,
- * and takes at most what is there: arrays with one place for each byte of the pickle cannot
- * overflow.
+ * An opcode has at least one byte, makes at most one value and pushes it at most once, so arrays
+ * with one place for each byte of the pickle cannot overflow.
  */
 #include "formats/pickle.h"
 
@@ -16,7 +15,8 @@ enum { LOWEST_PROTOCOL = 2, HIGHEST_PROTOCOL = 5, MOST_LONG = 8 };
 
 typedef enum { G_ORDERED_DICT, G_REBUILD_TENSOR, G_REBUILD_PARAMETER, G_STORAGE } global_role;
 
-/* All that a state dict may name. dtype CBE_N_DTYPES: a storage that is known, but not read. */
+/* The globals that a state dict may name. dtype CBE_N_DTYPES: a storage that is known but not
+ * read. */
 static const struct {
     const char *module, *name;
     global_role role;
@@ -44,15 +44,15 @@ enum { N_GLOBALS = sizeof globals / sizeof *globals };
 typedef struct {
     const char *path;
     const unsigned char *data;
-    size_t size, at, opcode; /* opcode: where the one in work began */
+    size_t size, at, opcode; /* opcode: first byte of the current opcode */
     cbe_pickle made;
-    uint32_t *stack, *memo; /* memo: CBE_PICKLE_NOTHING where there is nothing */
-    size_t *marks;          /* heights of the stack */
+    uint32_t *stack, *memo; /* memo: CBE_PICKLE_NOTHING in empty places */
+    size_t *marks;          /* heights of the stack at the marks */
     size_t n_values, height, n_items, n_marks, n_pairs, n_memo;
     cbe_error *err;
 } machine;
 
-/* Names of all opcodes, for the message of those that are refused. */
+/* Name of an opcode, for the message that refuses it. */
 static const char *opcode_name(unsigned char code)
 {
     static const struct {
@@ -153,7 +153,7 @@ static cbe_status fail_opcode(const machine *m, unsigned char code)
                     m->path, name, m->opcode);
 }
 
-/* n bytes at the cursor, which moves behind them; NULL when there are fewer. */
+/* Takes n bytes at the cursor; NULL if fewer are left. */
 static const unsigned char *take(machine *m, size_t n)
 {
     if (n > m->size - m->at) {
@@ -164,7 +164,7 @@ static const unsigned char *take(machine *m, size_t n)
     return m->data + m->at - n;
 }
 
-/* A little-endian number of n bytes. */
+/* Takes a little-endian number of n bytes. */
 static bool take_number(machine *m, size_t n, uint64_t *out)
 {
     const unsigned char *bytes = take(m, n);
@@ -181,7 +181,7 @@ static cbe_status push(machine *m, cbe_pickle_value v)
     return CBE_OK;
 }
 
-/* The lowest height that an opcode may take values from: those below a mark are not its own. */
+/* The lowest height from which an opcode may take values: values below a mark are not its own. */
 static size_t floor_of(const machine *m)
 {
     return m->n_marks ? m->marks[m->n_marks - 1] : 0;
@@ -206,7 +206,7 @@ static cbe_status push_integer(machine *m, int64_t integer)
     return push(m, (cbe_pickle_value){CBE_PICKLE_INTEGER, {.integer = integer}});
 }
 
-/* Values from `from` to the top of the stack become a tuple. */
+/* Replaces the values from `from` to the top of the stack by a tuple. */
 static cbe_status push_tuple(machine *m, size_t from)
 {
     const cbe_pickle_value v = {CBE_PICKLE_TUPLE,
@@ -264,7 +264,7 @@ static cbe_status push_global(machine *m, cbe_pickle_text module, cbe_pickle_tex
                     m->path, shown[0], module.start, shown[1], name.start, m->opcode);
 }
 
-/* A line of GLOBAL, without its end. */
+/* Takes a line of GLOBAL, without its end. */
 static bool take_line(machine *m, cbe_pickle_text *out)
 {
     const unsigned char *start = m->data + m->at, *end = memchr(start, '\n', m->size - m->at);
@@ -324,7 +324,7 @@ static cbe_status get_numbered(machine *m, size_t bytes)
     return take_number(m, bytes, &index) ? memo_get(m, index) : CBE_ERR_FORMAT;
 }
 
-/* Keys and values from `from` to the top of the stack go to the dict below them. */
+/* Moves keys and values from `from` to the top of the stack into the dict below them. */
 static cbe_status set_items(machine *m, size_t from)
 {
     if (from <= floor_of(m) || m->made.values[m->stack[from - 1]].kind != CBE_PICKLE_DICT)
@@ -375,7 +375,8 @@ static cbe_status persistent_id(machine *m)
     return push(m, storage);
 }
 
-/* _rebuild_tensor_v2(storage, offset, size, stride, requires_grad, backward_hooks[, metadata]) */
+/* Records a call of _rebuild_tensor_v2(storage, offset, size, stride, requires_grad,
+ * backward_hooks[, metadata]). */
 static cbe_status rebuild_tensor(machine *m, const cbe_pickle_value *arguments)
 {
     const size_t n = arguments->as.tuple.count;
@@ -435,7 +436,7 @@ static cbe_status reduce(machine *m)
 }
 
 /* The state that nn.Module.state_dict() gives its OrderedDict: {'_metadata': OrderedDict of
- * versions}. It says nothing of the tensors, and is dropped. */
+ * versions}. The state does not concern tensors, and is dropped. */
 static cbe_status build(machine *m)
 {
     uint32_t s = 0;
@@ -474,7 +475,7 @@ static cbe_status check_protocol(machine *m)
                : fail(m, "the pickle's protocol is not one of 2 to 5");
 }
 
-/* Everything but STOP. */
+/* Executes an opcode other than STOP. */
 static cbe_status step(machine *m, unsigned char code)
 {
     uint64_t n;

@@ -31,7 +31,7 @@ static bool is_size(const cbe_pickle_value *v)
     return v->kind == CBE_PICKLE_INTEGER && v->as.integer >= 0;
 }
 
-/* Sizes and strides, and that no element lies outside the storage. */
+/* Reads sizes and strides, and checks that no element lies outside the storage. */
 static cbe_status place(const cbe_pickle *pickle, const char *path, const cbe_pickle_value *v,
                         cbe_pickle_tensor *t, cbe_error *err)
 {

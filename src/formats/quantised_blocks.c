@@ -3,7 +3,7 @@
  *
  * Blocks of 32: byte j of the quants holds item j in its low half and item j + 16 in its high half;
  * a fifth bit of item j is bit j of a 32-bit word. Blocks of 256 ("k-quants") have eight or sixteen
- * groups with small integer scales of their own; their layouts are drawn where they are read.
+ * groups with small integer scales of their own; each layout is described at its function.
  */
 #include "formats/quantised_blocks.h"
 
@@ -12,7 +12,7 @@
 
 #include "formats/half.h"
 
-// d * q + m is rounded twice in the reference implementation; a fused product differs.
+// The reference implementation rounds d * q + m twice; a fused operation would differ.
 #pragma STDC FP_CONTRACT OFF
 
 enum { HALF_ITEMS = CBE_BLOCK_ITEMS / 2 };
@@ -110,8 +110,8 @@ void cbe_convert_iq4_nl(const unsigned char *data, size_t count, float *out)
 }
 
 /*
- * Scale (4 bits) and minimum (4 bits) of each of 16 groups; quants of 2 bits; d; dmin.
- * Byte i of 32 holds items i, i + 32, i + 64 and i + 96 of 128, the first in its lowest bits.
+ * Layout: scale (4 bits) and minimum (4 bits) of each of 16 groups; quants of 2 bits; d; dmin. Byte
+ * i of 32 holds items i, i + 32, i + 64 and i + 96 of 128, item i in its lowest bits.
  */
 void cbe_convert_q2_k(const unsigned char *data, size_t count, float *out)
 {
@@ -130,9 +130,9 @@ void cbe_convert_q2_k(const unsigned char *data, size_t count, float *out)
 }
 
 /*
- * Third bits, inverted (bit g of byte i: item i of the g-th 32); quants of 2 bits as in q2_k;
- * scales of 6 bits less 32: the low 4 bits of scales 0 to 7 and 8 to 15 in the halves of bytes 0 to
- * 7, the upper two of scale 4 r + i in byte 8 + i at bit 2 r; d.
+ * Layout: third bits, inverted (bit g of byte i: item i of the g-th 32); quants of 2 bits as in
+ * q2_k; scales of 6 bits less 32: the low 4 bits of scales 0 to 7 and 8 to 15 in the halves of
+ * bytes 0 to 7, the upper two of scale 4 r + i in byte 8 + i at bit 2 r; d.
  */
 void cbe_convert_q3_k(const unsigned char *data, size_t count, float *out)
 {
@@ -155,9 +155,10 @@ void cbe_convert_q3_k(const unsigned char *data, size_t count, float *out)
 }
 
 /*
- * Scales and minima of the 8 groups of q4_k and q5_k, 6 bits each, in 12 bytes: those of groups 0
- * to 3 in the low bits of bytes 0 to 3 and 4 to 7; of groups 4 to 7 the low 4 bits in the halves of
- * bytes 8 to 11, the upper two in the high bits of bytes 0 to 7.
+ * Unpacks the scale and minimum of one of 8 groups of q4_k and q5_k, 6 bits each, from 12 bytes.
+ * Groups 0 to 3: scales in the low bits of bytes 0 to 3, minima in those of bytes 4 to 7. Groups 4
+ * to 7: the low 4 bits in the halves of bytes 8 to 11, the upper two in the high bits of bytes 0 to
+ * 7.
  */
 static void group_scale(const unsigned char *packed, int group, int *scale, int *minimum)
 {
@@ -170,7 +171,7 @@ static void group_scale(const unsigned char *packed, int group, int *scale, int 
     }
 }
 
-/* d; dmin; scales; quants: the halves of 32 bytes are two groups of 32. */
+/* Layout: d; dmin; scales; quants, in which the halves of 32 bytes are two groups of 32. */
 void cbe_convert_q4_k(const unsigned char *data, size_t count, float *out)
 {
     for (; count; count -= CBE_SUPER_ITEMS, data += CBE_Q4_K_BYTES, out += CBE_SUPER_ITEMS) {
@@ -187,7 +188,7 @@ void cbe_convert_q4_k(const unsigned char *data, size_t count, float *out)
     }
 }
 
-/* d; dmin; scales; fifth bits (bit g of byte i: item i of group g); quants as in q4_k. */
+/* Layout: d; dmin; scales; fifth bits (bit g of byte i: item i of group g); quants as in q4_k. */
 void cbe_convert_q5_k(const unsigned char *data, size_t count, float *out)
 {
     for (; count; count -= CBE_SUPER_ITEMS, data += CBE_Q5_K_BYTES, out += CBE_SUPER_ITEMS) {
@@ -208,9 +209,9 @@ void cbe_convert_q5_k(const unsigned char *data, size_t count, float *out)
 }
 
 /*
- * Low 4 bits: of 64 bytes the low halves are items 0 to 63 of 128, the high halves the others;
- * upper two bits: byte i of 32 holds those of items i, i + 32, i + 64, i + 96; signed scales of 16
- * groups; d.
+ * Layout: low 4 bits, the low halves of 64 bytes for items 0 to 63 of 128, the high halves for
+ * items 64 to 127; upper two bits, byte i of 32 for items i, i + 32, i + 64, i + 96; signed scales
+ * of 16 groups; d.
  */
 void cbe_convert_q6_k(const unsigned char *data, size_t count, float *out)
 {

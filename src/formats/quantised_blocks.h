@@ -1,5 +1,5 @@
 /*
- * quantised_blocks.h - GGUF's quantised types to float, each block by itself.
+ * quantised_blocks.h - conversion of GGUF's quantised types to float, block by block.
  *
  * Every function expands count elements, whole blocks, from data of any alignment. Products and
  * sums are rounded in the order of the format's reference implementation, so that results have its
@@ -10,7 +10,7 @@
 
 #include <stddef.h>
 
-/* Items in a block of the plain types, and in one of the k-quants. */
+/* Items of a block of the plain types, and of the k-quants. */
 enum { CBE_BLOCK_ITEMS = 32, CBE_SUPER_ITEMS = 256 };
 
 /* Bytes of one block. */

@@ -7,7 +7,8 @@
 #include "core/finite.h"
 #include "core/memory.h"
 
-enum { TRANSPOSED_ROWS = 16 }; /* of the file at a time: a cache line of each row written */
+/* rows of the file at a time: they fill a cache line of each row written */
+enum { TRANSPOSED_ROWS = 16 };
 
 static size_t row_in_file(const cbe_row_order *order, size_t row)
 {
@@ -24,7 +25,7 @@ static size_t row_in_file(const cbe_row_order *order, size_t row)
     return order->first + head * (order->step ? order->step : order->head_size) + i;
 }
 
-/* The message for the row of the file that cannot be read or is not finite; x has room for it. */
+/* Fails for a row of the file that cannot be read or is not finite; x has room for the row. */
 static cbe_status bad_row(const cbe_tensor *tensor, size_t row, size_t columns, const char *path,
                           float *x, cbe_error *err)
 {
@@ -45,7 +46,7 @@ static bool read_row(const cbe_tensor *tensor, size_t row, size_t columns, float
 static cbe_status read_rows(const cbe_tensor *tensor, const cbe_row_order *order, size_t rows,
                             size_t columns, const char *path, float *out, cbe_error *err)
 {
-    size_t bad = rows; /* the lowest */
+    size_t bad = rows; /* the lowest bad row */
 #pragma omp parallel for reduction(min : bad)
     for (size_t r = 0; r < rows; r++)
         if (!read_row(tensor, row_in_file(order, r), columns, out + r * columns))
@@ -54,8 +55,8 @@ static cbe_status read_rows(const cbe_tensor *tensor, const cbe_row_order *order
     return bad_row(tensor, row_in_file(order, bad), columns, path, out + bad * columns, err);
 }
 
-/* A vector: its numbers are the rows. Blocks of quantised types cannot be entered in the middle,
- * so all of it is converted first. */
+/* Reads a vector, whose numbers are the rows. Conversion cannot begin inside a quantised block, so
+ * the whole vector is converted first. */
 static cbe_status read_vector(const cbe_tensor *tensor, const cbe_row_order *order,
                               const char *path, float *out, cbe_error *err)
 {
@@ -67,7 +68,7 @@ static cbe_status read_vector(const cbe_tensor *tensor, const cbe_row_order *ord
     return st;
 }
 
-/* A matrix stored [in, out]: column row_in_file(r) becomes row r. */
+/* Reads a matrix stored [in, out]: column row_in_file(r) becomes row r. */
 static cbe_status read_transposed(const cbe_tensor *tensor, const cbe_row_order *order,
                                   const char *path, float *out, cbe_error *err)
 {

@@ -23,10 +23,10 @@
 enum {
     LENGTH_BYTES = 8,
     MAX_HEADER_BYTES = 100000000, /* the reference implementation's limit */
-    NAMES_SHOWN = 300,            /* characters of other tensors' names in a message */
+    NAMES_SHOWN = 300,            /* characters of tensors' names in a message */
 };
 
-/* What the format defines; dtype is CBE_N_DTYPES for what we do not read. */
+/* The format's dtypes; dtype is CBE_N_DTYPES for a dtype that is not read. */
 static const struct dtype_row {
     const char *name;
     size_t bits;
@@ -51,15 +51,15 @@ typedef struct {
 
 struct cbe_safetensors {
     cbe_mapped_file map;
-    json_t *header, *metadata; /* metadata: borrowed from header, NULL when there is none */
+    json_t *header, *metadata; /* metadata: borrowed from header; NULL: there is none */
     size_t data_start;
     size_t count;
-    entry *entries;        /* in the order of the header */
+    entry *entries;        /* tensors in the order of the header */
     const entry **by_name; /* sorted */
 };
 
-/* Where a key stands in the file; the start of the header when it is written with escapes. Only for
- * messages: the parser does not keep positions. */
+/* Byte of a key in the file, or of the header's start if the key is written with escapes. Only for
+ * messages: the parser keeps no positions. */
 static int64_t offset_of_key(const cbe_safetensors *file, const char *key)
 {
     const char *text = (const char *)file->map.data + LENGTH_BYTES;
@@ -140,7 +140,7 @@ static cbe_status check_metadata(cbe_safetensors *file, json_t *metadata, cbe_er
     return CBE_OK;
 }
 
-/* A JSON value as a size: an integer that is not negative. */
+/* Converts a JSON integer that is not negative; false for any other value. */
 static bool size_of_json(const json_t *value, size_t *out)
 {
     if (!json_is_integer(value) || json_integer_value(value) < 0) return false;
@@ -185,7 +185,8 @@ static cbe_status parse_offsets(const cbe_safetensors *file, const json_t *offse
     return CBE_OK;
 }
 
-/* For a dtype that is not in our table nothing is known of its size: only the range was checked. */
+/* Checks the size of a tensor by its dtype. The size of an unknown dtype is not known, so its range
+ * alone was checked. */
 static cbe_status check_dtype(const cbe_safetensors *file, entry *e, cbe_error *err)
 {
     size_t bits;
@@ -235,8 +236,8 @@ static int compare_ranges(const void *a, const void *b)
     return (x->end > y->end) - (x->end < y->end);
 }
 
-/* The ranges, in order, must follow each other from the data's first byte to its last. by_name is
- * used as room for the sorting. */
+/* Checks that the ranges, sorted, follow each other from the data's first byte to its last. by_name
+ * is the array that is sorted. */
 static cbe_status check_tiling(cbe_safetensors *file, cbe_error *err)
 {
     const size_t data_size = file->map.size - file->data_start;

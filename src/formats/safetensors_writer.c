@@ -2,8 +2,8 @@
  * safetensors_writer.c - writing .safetensors files; the grammar is in formats/safetensors.h.
  *
  * The header is known before any data, so it is written first and every element has its place from
- * then on. It lists the tensors as declared; their data lies by decreasing element size, as the
- * reference implementation has it, so that every tensor is aligned without holes.
+ * then on. The header lists the tensors as declared; the data lies by decreasing element size, as
+ * in the reference implementation, so that every tensor is aligned without holes.
  */
 #include "formats/safetensors.h"
 
@@ -23,7 +23,7 @@ enum { DATA_ALIGNMENT = 8 };
 typedef struct {
     char *name;
     size_t element_size, n_elements;
-    size_t begin;     /* byte of the data */
+    size_t begin;     /* first byte, counted from the start of the data */
     uint64_t written; /* elements put so far */
 } slot;
 
@@ -85,7 +85,7 @@ static cbe_status lay_out(cbe_safetensors_writer *writer, cbe_error *err)
     return CBE_OK;
 }
 
-/* One tensor's part of the header. */
+/* A tensor's entry in the header. */
 static json_t *describe(const slot *s, const cbe_tensor_spec *spec)
 {
     json_t *shape = json_array();
@@ -106,7 +106,7 @@ static cbe_status add(json_t *object, const char *key, json_t *value, const char
         json_decref(value);
         return cbe_fail(err, CBE_ERR_ARG, -1, "%s: '%.80s' is declared twice", path, key);
     }
-    // A copy of the key is taken; it fails for what is not UTF-8, as for lack of memory.
+    // jansson copies the key; it fails for a key that is not UTF-8, and for lack of memory.
     if (value && json_object_set_new(object, key, value) == 0) return CBE_OK;
     if (cbe_json_short())
         return cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: out of memory for the header", path);
@@ -114,7 +114,7 @@ static cbe_status add(json_t *object, const char *key, json_t *value, const char
                     path, key);
 }
 
-/* *text: the header as JSON, to free(). */
+/* Makes the header as JSON; the caller frees *text with free(). */
 static cbe_status make_header(const cbe_safetensors_writer *writer, const cbe_tensor_spec *tensors,
                               size_t n_metadata, const char *const *metadata, char **text,
                               cbe_error *err)
@@ -159,7 +159,7 @@ static cbe_status write_header(cbe_safetensors_writer *writer, const char *text,
         return st;
     st = cbe_atomic_file_write(writer->file, sizeof field + length, spaces, padding, err);
     if (st != CBE_OK || writer->data_size == 0) return st;
-    // The last byte gives the file its size at once, so that a limit on it shows now.
+    // Writing the last byte gives the file its size, so that a limit on sizes shows at once.
     return cbe_atomic_file_write(writer->file, writer->data_start + writer->data_size - 1, &zero, 1,
                                  err);
 }

@@ -124,7 +124,7 @@ cbe_status cbe_tensor_to_float(const cbe_tensor *tensor, size_t first, size_t co
     return CBE_OK;
 }
 
-/* "[2, 3]"; a shape too long for the buffer is cut. */
+/* Writes a shape as "[2, 3]"; a shape too long for the buffer is cut. */
 static void print_shape(char *text, size_t size, size_t n_dims, const size_t *dims)
 {
     size_t used = (size_t)snprintf(text, size, "[");

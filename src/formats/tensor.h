@@ -18,34 +18,34 @@ typedef enum {
     CBE_BF16,
     CBE_I64,
     CBE_I32,
-    CBE_U8, /* booleans too */
-    /* GGUF blocks of 32: an f16 scale, in _1 an f16 minimum too, and 4, 5 or 8 bits for each
-     * item */
+    CBE_U8, /* also booleans */
+    /* GGUF blocks of 32 items: an f16 scale, in _1 also an f16 minimum, and 4, 5 or 8 bits an
+     * item. */
     CBE_Q4_0,
     CBE_Q4_1,
     CBE_Q5_0,
     CBE_Q5_1,
     CBE_Q8_0,
-    /* GGUF blocks of 256, whose groups have scales of their own: 2 to 6 bits for each item */
+    /* GGUF blocks of 256 items, whose groups have scales of their own: 2 to 6 bits an item. */
     CBE_Q2_K,
     CBE_Q3_K,
     CBE_Q4_K,
     CBE_Q5_K,
     CBE_Q6_K,
-    CBE_IQ4_NL, /* GGUF blocks of 32: an f16 scale, 4 bits that choose one of 16 levels */
+    CBE_IQ4_NL, /* GGUF blocks of 32 items: an f16 scale, 4 bits that choose one of 16 levels */
     CBE_N_DTYPES
 } cbe_dtype;
 
-/** What is known of a dtype: its name ("F32", "Q4_1"), and the items and bytes of one block. */
+/** A dtype's name ("F32", "Q4_1"), and the items and bytes of one block. */
 typedef struct {
     const char *name;
     size_t block_items, block_bytes;
 } cbe_dtype_info;
 
-/** Borrowed, static; dtype must be one of the enum. */
+/** The table's row of a dtype, borrowed, static; dtype must be below CBE_N_DTYPES. */
 const cbe_dtype_info *cbe_dtype_get(cbe_dtype dtype);
 
-/** A view into a mapped file: valid until that file is closed. Little-endian, row-major. */
+/** A view into a mapped file, valid until the file is closed. Little-endian, row-major. */
 typedef struct {
     const char *name;
     cbe_dtype dtype;
@@ -55,15 +55,17 @@ typedef struct {
     const void *data; /* not necessarily aligned */
 } cbe_tensor;
 
-/** Elements first .. first + count - 1 as float: exact for F32, F16, BF16, dequantised for the
- * others, rounded to nearest for F64, I64 and I32.
+/** Converts elements first .. first + count - 1 to float: exactly for F32, F16, BF16 and U8,
+ * rounded to nearest for F64, I64 and I32, dequantised for quantised types.
  * @param out shape (count)
- * @return CBE_OK; CBE_ERR_ARG when the range leaves the tensor or starts or ends inside a block */
+ * @return CBE_OK; CBE_ERR_ARG if the range leaves the tensor or starts or ends inside a block */
 cbe_status cbe_tensor_to_float(const cbe_tensor *tensor, size_t first, size_t count, float *out,
                                cbe_error *err);
 
-/** Checks the shape; n_dims of them follow. Error CBE_ERR_SHAPE with the tensor's name, its shape,
- * and the shape expected. @param path the file, named in the message */
+/** Checks that a tensor has shape dims (n_dims).
+ * @param path  the file, named in the message
+ * @return CBE_OK; CBE_ERR_SHAPE, whose message has the tensor's name, its shape and the shape
+ * expected */
 cbe_status cbe_tensor_expect(const cbe_tensor *tensor, const char *path, size_t n_dims,
                              const size_t *dims, cbe_error *err);
 

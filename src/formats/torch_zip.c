@@ -20,7 +20,7 @@ enum {
     MOST_ENTRIES = 1000000,
     MOST_NAME = 512,
     PART = 1 << 16,
-    /* elements of a storage between the first and the last of a tensor, for each of its elements */
+    /* Most elements of a tensor's extent for each of its elements. */
     MOST_SPREAD = 64,
 };
 
@@ -28,7 +28,7 @@ struct cbe_torch_zip {
     char *path;
     cbe_mapped_file map;
     zip_t *zip;
-    char *folder; /* of data.pkl, with its slash */
+    char *folder; /* folder of data.pkl, with its slash */
     cbe_pickle_tensors tensors;
 };
 
@@ -43,11 +43,12 @@ void cbe_torch_zip_close(cbe_torch_zip *file)
     cbe_free(file);
 }
 
-/* What the file is by its first bytes; libzip would search all of a large file for the end of an
+/* Refuses a file by its first bytes; libzip would search all of a large file for the end of an
  * archive. */
 static cbe_status check_start(const cbe_mapped_file *map, cbe_error *err)
 {
-    /* The pickled number with which torch.save began before 1.6; older still was a tar archive. */
+    /* The pickled number at the start of files of torch.save before 1.6; still older files are tar
+     * archives. */
     static const unsigned char legacy[] = {0x80, 2,    0x8a, 0x0a, 0x6c, 0xfc, 0x9c,
                                            0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19};
     static const struct {
@@ -74,7 +75,7 @@ static cbe_status check_start(const cbe_mapped_file *map, cbe_error *err)
     return CBE_OK;
 }
 
-/* The folder of the one data.pkl; entries must not share bytes of the file. */
+/* Finds the folder of the one data.pkl, and checks that entries share no bytes of the file. */
 static cbe_status examine_entries(cbe_torch_zip *file, cbe_error *err)
 {
     static const char pickle[] = "/data.pkl";
@@ -107,7 +108,8 @@ static cbe_status examine_entries(cbe_torch_zip *file, cbe_error *err)
                     "%s: has no data.pkl: not a file that torch.save wrote", file->path);
 }
 
-/* Finds an entry that is stored. *there: whether there is one; NULL: there must be. */
+/* Finds an entry, which must be stored. *there: whether there is one; there NULL: a missing entry
+ * is an error. */
 static cbe_status find_entry(const cbe_torch_zip *file, const char *folder, const char *name,
                              bool *there, zip_stat_t *info, cbe_error *err)
 {
@@ -140,7 +142,7 @@ static cbe_status damaged(const cbe_torch_zip *file, const char *what, cbe_error
                     what);
 }
 
-/* The same, unless libzip's error is another. */
+/* Fails for an entry that cannot be read, as damaged unless libzip lacks memory. */
 static cbe_status unread(const cbe_torch_zip *file, const char *what, zip_error_t *why,
                          cbe_error *err)
 {
@@ -148,9 +150,9 @@ static cbe_status unread(const cbe_torch_zip *file, const char *what, zip_error_
     return st == CBE_ERR_FORMAT ? damaged(file, what, err) : st;
 }
 
-/* size bytes of an entry, the first at `first`. Where these are all, their CRC-32 is compared; one
- * that is 0 was not made (torch.serialization.set_crc32_options), and libzip, which would compare
- * it, is asked for the bytes as they are. */
+/* Reads size bytes of an entry from byte `first` on. If they are the whole entry, their CRC-32 is
+ * compared. A CRC-32 of 0 was not computed (torch.serialization.set_crc32_options); libzip, which
+ * would compare it, is asked for raw bytes. */
 static cbe_status read_entry(const cbe_torch_zip *file, const zip_stat_t *info, const char *what,
                              uint64_t first, unsigned char *out, size_t size, cbe_error *err)
 {
@@ -222,7 +224,7 @@ static cbe_status read_pickle(cbe_torch_zip *file, cbe_error *err)
     return st;
 }
 
-/* Before anything is allocated for them. */
+/* Checks the sizes of storages before anything is allocated for them. */
 static cbe_status check_storages(const cbe_torch_zip *file, cbe_error *err)
 {
     size_t total = 0;
@@ -309,7 +311,7 @@ static bool is_contiguous(const cbe_pickle_tensor *t)
     return true;
 }
 
-/* from: the extent of the storage; out: row-major. */
+/* Copies a tensor from the extent of its storage to out, row-major. */
 static void gather(const cbe_pickle_tensor *t, const float *from, float *out)
 {
     size_t index[CBE_MAX_DIMS] = {0}, at = 0;

@@ -17,10 +17,10 @@
 
 enum {
     ALIGNMENT = 64,
-    NAME_SPACE = 40,       /* of entries: "archive/data/" and a number */
+    NAME_SPACE = 40,       /* bytes of an entry's name, "archive/data/" and a number */
     PICKLE_FIXED = 256,    /* bytes of the pickle's start and end */
-    PICKLE_TENSOR = 200,   /* of a tensor, without its name and dimensions */
-    PICKLE_DIMENSION = 20, /* a size and a stride */
+    PICKLE_TENSOR = 200,   /* bytes of a tensor, without its name and dimensions */
+    PICKLE_DIMENSION = 20, /* bytes of a size and a stride */
     LOCAL_BYTES = 30,
     DIRECTORY_BYTES = 46,
     END64_BYTES = 56,
@@ -31,7 +31,7 @@ enum {
     ZIP64_ID = 1,
     VERSION_PLAIN = 20,
     VERSION_64 = 45,
-    MOST_TENSORS = 50000, /* with the other entries fewer than 16 bits count */
+    MOST_TENSORS = 50000, /* with the other entries below the 16 bits of zip's count */
     UTF8_NAMES = 0x800,
 };
 
@@ -44,7 +44,7 @@ typedef struct {
 
 typedef struct {
     char name[NAME_SPACE];
-    uint64_t offset, size; /* of the local header; of the data */
+    uint64_t offset, size; /* byte of the local header; bytes of the data */
     uint32_t crc;
 } entry;
 
@@ -55,7 +55,8 @@ typedef struct {
     entry *entries;
 } archive;
 
-/* Room was counted before: what is written past it is a mistake of ours, and is not written. */
+/* Appends bytes. The room was counted before: writing past it would be a mistake of this file, and
+ * is left out. */
 static void put(output *o, const void *data, size_t size)
 {
     if (size <= o->capacity - o->size) memcpy(o->data + o->size, data, size);
@@ -88,7 +89,7 @@ static void put_integer(output *o, uint64_t number)
     put_number(o, number, is_short ? 4 : 8);
 }
 
-/* _rebuild_tensor_v2(storage, 0, size, stride, False, OrderedDict()) */
+/* Writes the call _rebuild_tensor_v2(storage, 0, size, stride, False, OrderedDict()). */
 static void put_tensor(output *o, const cbe_torch_tensor *t, size_t key)
 {
     char text[24];
@@ -143,8 +144,8 @@ static uint32_t crc_of(const unsigned char *data, size_t size)
     return (uint32_t)crc32_z(crc32(0, NULL, 0), data, size);
 }
 
-/* What local header and directory have in common, from the version needed to the length of the
- * name. */
+/* Writes the fields that local header and directory share, from the version needed to the length of
+ * the name. */
 static void put_common(output *o, const entry *e, bool large)
 {
     put_number(o, large ? VERSION_64 : VERSION_PLAIN, 2);

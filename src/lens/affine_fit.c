@@ -1,4 +1,4 @@
-/* affine_fit.c - the affine lens of a model, from a text in one pass; see lens/fit.h. */
+/* affine_fit.c - fitting the affine lens of a model in one pass over a text; see lens/fit.h. */
 #include "lens/affine_fit.h"
 
 #include "core/fail.h"
@@ -26,7 +26,7 @@ cbe_status cbe_hold_out_count(double share, size_t n_sequences, size_t *count, c
     return CBE_OK;
 }
 
-/* Runs of sequences that are of one kind are added together. */
+/* Adds neighbouring sequences together if all are fitted or all are held out. */
 static cbe_status add_chunk(void *context, size_t first, size_t n, const float *const *hidden,
                             cbe_error *err)
 {

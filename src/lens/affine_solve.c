@@ -3,11 +3,11 @@
  * sums.
  *
  * With D = diag S and the eigenvectors of D^-1/2 S D^-1/2 = Q' diag(l) Q (rows of Q), every ridge
- * is cheap:
+ * is cheap.
  *
  *   T = Q D^-1/2 (d, d)    R = T C    A'(ridge) = T' F R,  F = diag 1 / (l + ridge)
  *
- * and with held-out moments about the fitted means, S_h and C_h, the error of a ridge is, but for a
+ * With held-out moments about the fitted means, S_h and C_h, the error of a ridge is, up to a
  * constant,
  *
  *   sum_jk F_j F_k (T S_h T')_jk (R R')_jk - 2 sum_k F_k ((T C_h) R')_kk
@@ -28,7 +28,7 @@
 /* sqrt 10 */
 static const double least_ridge = 1e-6, most_ridge = 100, ridge_step = 3.1622776601683795;
 
-/* Matrices (d, d) of one thread, and vectors (d). */
+/* Scratch of a thread: matrices (d, d) and vectors (d). */
 typedef struct {
     size_t d;
     double *transform, *response; /* T, R */
@@ -47,7 +47,7 @@ static room room_in(double *memory, size_t d)
         vectors, vectors + d, vectors + 2 * d, vectors + 3 * d};
 }
 
-/* out: xr of a layer about given means of x and r, (d, d). */
+/* Computes a layer's xr about given means of x and r: out (d, d). */
 static void cross_about(const cbe_affine_sums *sums, size_t layer, const double *mean_x,
                         const double *mean_r, double *out)
 {
@@ -71,7 +71,7 @@ static void square_about(const cbe_affine_sums *sums, size_t layer, const double
                                               sums->weight * mean_x[i] * mean_x[j];
 }
 
-/* Means, T, R and the eigenvalues of a layer. */
+/* Computes means, T, R and eigenvalues of a layer. */
 static cbe_status decompose(const cbe_affine_sums *sums, size_t layer, room *w, cbe_error *err)
 {
     const cbe_layer_sums *s = &sums->layers[layer];
@@ -98,7 +98,7 @@ static cbe_status decompose(const cbe_affine_sums *sums, size_t layer, room *w, 
     return CBE_OK;
 }
 
-/* The best ridge for what decompose left in w. */
+/* Finds the ridge with the least held-out error, after decompose. */
 static void choose_ridge(const cbe_affine_sums *held_out, size_t layer, room *w,
                          cbe_affine_layer *report)
 {
@@ -135,7 +135,7 @@ static void choose_ridge(const cbe_affine_sums *held_out, size_t layer, room *w,
     }
 }
 
-/* A and b for what decompose left in w; false where they are not finite. */
+/* Computes A and b for a ridge, after decompose; false if they are not finite. */
 static bool translator(room *w, double ridge, float *weight, float *bias)
 {
     const size_t d = w->d;
@@ -148,7 +148,7 @@ static bool translator(room *w, double ridge, float *weight, float *bias)
         double b = w->mean_r[i];
         for (size_t j = 0; j < d; j++) {
             weight[i * d + j] = (float)w->other[i * d + j];
-            /* of A as it is stored: means may be large */
+            /* takes A rounded to float, as it is stored, since means may be large */
             b -= (double)weight[i * d + j] * w->mean_x[j];
         }
         bias[i] = (float)b;

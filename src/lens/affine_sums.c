@@ -2,10 +2,10 @@
  * affine_sums.c - sums of weighted products over tokens, of every layer; see affine_sums.h and
  * lens/fit.h.
  *
- * A thread has a layer and takes tokens in blocks of ROWS: rows are converted to float64, times
- * their weights, and two products are added, d^2 and 2 d^2 operations a token. Float64 throughout:
- * a first token that is 100 times as long as the others leaves 12 digits of the moments about the
- * mean.
+ * A thread has a layer and takes tokens in blocks of ROWS: rows are converted to float64,
+ * multiplied by their weights, and two products are added, d^2 and 2 d^2 operations a token. All is
+ * float64: a first token 100 times as long as other tokens leaves 12 digits of the moments about
+ * the mean.
  */
 #include "lens/affine_sums.h"
 
@@ -75,7 +75,7 @@ void cbe_rms_weights(size_t n, size_t d, const float *rows, double *weights)
     }
 }
 
-/* One layer's share; x and r have room for ROWS rows. */
+/* Adds n tokens to a layer's sums; x and r have room for ROWS rows. */
 static void add_layer(cbe_layer_sums *layer, size_t n, size_t d, const float *hidden,
                       const float *last, const double *weights, double *x, double *r)
 {
@@ -155,7 +155,7 @@ void cbe_affine_sums_merge(cbe_affine_sums *into, const cbe_affine_sums *from)
 
 void cbe_affine_covariance(const cbe_affine_sums *sums, size_t layer, double *out)
 {
-    /* Of a component that is the same in all tokens rounding leaves about 1e-16 of its square. */
+    /* The variance of a constant component is rounding, about 1e-16 of its square. */
     const double rounding = 1e-13;
     const cbe_layer_sums *s = &sums->layers[layer];
     const size_t d = sums->hidden_size;

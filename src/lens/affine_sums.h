@@ -1,10 +1,10 @@
-/* affine_sums.h - what cbe_affine_sums holds; see lens/fit.h. */
+/* affine_sums.h - the struct cbe_affine_sums; see lens/fit.h. */
 #ifndef CBE_LENS_AFFINE_SUMS_H
 #define CBE_LENS_AFFINE_SUMS_H
 
 #include "lens/fit.h"
 
-/** Of one layer; x its hidden states, r what they lack of the last ones, each times w. */
+/** Sums of one layer: x are its hidden states, r = hidden_states.L - x, w the weights. */
 typedef struct {
     double *x, *r;    /* (d) sum w^2 x, sum w^2 r */
     double *xx;       /* (d, d) sum w^2 x x', the upper triangle */
@@ -18,11 +18,12 @@ struct cbe_affine_sums {
     cbe_layer_sums *layers;
 };
 
-/** Of n rows (n, d): 1 / rms, 0 for a row of zeros, NaN where a number is not finite. */
+/** Computes the weights w = 1 / rms of n rows (n, d): 0 for a row of zeros, NaN for a row with a
+ * number that is not finite. */
 void cbe_rms_weights(size_t n, size_t d, const float *rows, double *weights);
 
-/** xx of a layer about the weighted mean: the whole matrix, (d, d). Variances that are rounding
- * alone become 0. */
+/** Computes a layer's xx about the weighted mean, the whole matrix (d, d). Variances that are only
+ * rounding become 0. */
 void cbe_affine_covariance(const cbe_affine_sums *sums, size_t layer, double *out);
 
 #endif

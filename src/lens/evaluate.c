@@ -1,12 +1,12 @@
 /*
  * evaluate.c - measures of lenses on a text; see lens/evaluate.h.
  *
- * Some sequences at a time go through the model, whose hidden states of the layers asked for are
- * kept until all of them have been read; then a block of tokens at a time: final logits once, and
- * for each lens and layer the lens's logits, in one product with the unembedding, whose rows are
- * measured at once (row_measures.h). A cell is one row of the result: a lens, the layer of its
- * translator and the layer of the hidden states. Sums go in the order of tokens within a sequence
- * and of sequences: the same bits for any number of threads.
+ * A chunk of sequences goes through the model, and its hidden states of the layers asked for are
+ * kept. Then each block of tokens takes the final logits once, and for each lens and layer the
+ * lens's logits, by a product with the unembedding whose rows are measured at once
+ * (row_measures.h). A cell is one row of the result: a lens, the layer of its translator and the
+ * layer of the hidden states. Sums follow the order of tokens and sequences, so the bits are the
+ * same for any number of threads.
  */
 #include <math.h>
 #include <string.h>
@@ -32,12 +32,12 @@ const char *cbe_lens_measure_name(cbe_lens_measure measure)
     return measure_names[measure];
 }
 
-/* Indices into the lenses and layers asked for. */
+/* A cell: indices into the lenses and layers asked for. */
 typedef struct {
     size_t lens, layer, state;
 } cell;
 
-/* Of the means of the sequences so far. */
+/* Moments of the means of the sequences so far. */
 typedef struct {
     double mean[CBE_N_LENS_MEASURES], squares[CBE_N_LENS_MEASURES];
 } moments;
@@ -48,21 +48,21 @@ typedef struct {
     const cbe_tokens *tokens;
     const cbe_lens_eval_options *options;
     const cbe_kernels *kernels;
-    /* kept: positions of a sequence that count */
+    /* kept: number of positions of a sequence that count. */
     size_t n_blocks, hidden_size, vocab_size, context_length, kept;
     size_t n_cells;
     cell *cells;               /* (n_cells) */
     bool *wanted;              /* (L + 1): hidden states that are read */
-    size_t *state_of;          /* (L + 1): where they lie in `states`; the final ones come last */
-    size_t sequences;          /* at once */
-    size_t chunk;              /* the first of those at hand */
-    float *states;             /* (n_layers + 1, sequences kept, d) */
-    size_t block;              /* tokens at once */
+    size_t *state_of;          /* (L + 1): place of each layer in `states`; layer L is last */
+    size_t sequences;          /* sequences of a chunk */
+    size_t chunk;              /* first sequence of this chunk */
+    float *states;             /* (n_layers + 1, sequences * kept, d) */
+    size_t block;              /* tokens of a block */
     float *reference, *logits; /* (block, V) */
     float *normalised, *x;     /* (block, d) */
     cbe_row_reference *rows;   /* (block) */
     double (*measured)[CBE_N_LENS_MEASURES]; /* (block) */
-    /* (n_cells + 1, sequences): over tokens; the last cell is the model itself */
+    /* (n_cells + 1, sequences): sums over tokens; the last cell is the model itself. */
     double (*sums)[CBE_N_LENS_MEASURES];
     moments *totals;              /* (n_cells + 1) */
     size_t n_done;                /* sequences in totals */
@@ -166,7 +166,7 @@ static void release(evaluation *e)
     cbe_free(e->totals);
 }
 
-/* hidden_states.<layer> of the sequences at hand, without the positions left out. */
+/* Keeps hidden_states.<layer> of the chunk's sequences, without skipped positions. */
 static cbe_status keep_states(void *context, size_t layer, size_t first, size_t n_tokens,
                               const float *hidden, cbe_error *err)
 {
@@ -183,7 +183,7 @@ static cbe_status keep_states(void *context, size_t layer, size_t first, size_t 
     return CBE_OK;
 }
 
-/* The token after row i of the sequences at hand; -1 at the end of a sequence. */
+/* The next token of row i of the chunk; -1 at the end of a sequence. */
 static int64_t label_of(const evaluation *e, size_t row)
 {
     const size_t sequence = e->chunk + row / e->kept, position = row % e->kept;
@@ -196,8 +196,8 @@ static const float *states_at(const evaluation *e, size_t state, size_t row)
     return e->states + (state * e->sequences * e->kept + row) * e->hidden_size;
 }
 
-/* Adds what was measured of rows first .. first + n - 1 to the sums of a cell; `which` NULL: the
- * model itself. */
+/* Adds the measures of rows first .. first + n - 1 to the sums of a cell; `which` NULL: the model
+ * itself. */
 static cbe_status add_rows(evaluation *e, size_t index, const cell *which, size_t first, size_t n,
                            cbe_error *err)
 {
@@ -262,7 +262,7 @@ static cbe_status measure_block(evaluation *e, size_t first, size_t n, cbe_error
     return st;
 }
 
-/* The means of the sequences at hand join the moments (Welford 1962,
+/* Adds the means of the chunk's n sequences to the moments (Welford 1962,
  * doi:10.1080/00401706.1962.10490022). */
 static void add_sequences(evaluation *e, size_t n)
 {

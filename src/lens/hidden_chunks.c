@@ -12,7 +12,7 @@ typedef struct {
     const cbe_hidden_chunks *chunks;
     size_t hidden_size;
     float **hidden;     /* (L + 1), each (tokens of a chunk, d) */
-    size_t before, all; /* tokens of the chunks before this one; of all */
+    size_t before, all; /* tokens of the chunks before this one; of all chunks */
 } collector;
 
 static cbe_status keep(void *context, size_t layer, size_t first, size_t n_tokens,

@@ -15,9 +15,9 @@
 #include "math/norm.h"
 #include "math/rows.h"
 
-enum { SUM_BLOCK = 1024 }; /* entries summed in float lanes before the sum goes on in double */
+enum { SUM_BLOCK = 1024 }; /* entries summed in float lanes before the sum is added to a double */
 
-/* sum exp(z - shift) */
+/* sum exp(z - shift). */
 CBE_CLONES static double exp_sum(size_t n, const float *z, float shift)
 {
     double sum = 0;
@@ -45,7 +45,7 @@ CBE_CLONES static double expectation(size_t n, const float *p, const float *z, f
     return sum;
 }
 
-/* z becomes q: exp(z - shift) times scale. */
+/* z becomes q = exp(z - shift) times scale. */
 CBE_CLONES static void to_probs(size_t n, float *z, float shift, float scale)
 {
 #pragma omp simd
@@ -130,7 +130,7 @@ void cbe_loss_room_free(cbe_loss_room *room)
     *room = (cbe_loss_room){0};
 }
 
-/* A token drawn from exp(z - shift) / sum by u in [0, 1). */
+/* Draws a token from exp(z - shift) / sum by u in [0, 1). */
 static size_t draw(size_t n, const float *z, float shift, double sum, double u)
 {
     double left = u * sum;
@@ -143,11 +143,11 @@ static size_t draw(size_t n, const float *z, float shift, double sum, double u)
     const size_t end = cbe_min_size(first + SUM_BLOCK, n);
     for (size_t i = first; i < end; i++)
         if ((left -= (double)cbe_expf(z[i] - shift)) < 0) return i;
-    return end - 1; /* rounding */
+    return end - 1; /* reached by rounding only */
 }
 
-/* The loss of one row of logits, which becomes d loss / d logits before the cap when a gradient is
- * wanted. */
+/* The loss of a row of logits. If gradient, the row becomes the gradient in the logits before the
+ * cap. */
 static double row_loss(const cbe_decoder *decoder, const cbe_lens_target *target, size_t token,
                        float *row, bool gradient, size_t *drawn, cbe_rng *rng)
 {

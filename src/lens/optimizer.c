@@ -13,7 +13,8 @@
 
 static const char what[] = "optimizer of a lens";
 
-/* Of the curvature's running mean, a step: it follows the lens, over some 50 steps. */
+/* Decay of the curvature's running mean at each step: the mean spans some 50 steps, as the lens
+ * changes. */
 static const double curvature_decay = 0.98;
 
 cbe_status cbe_lens_optimizer_create(cbe_lens_optimizer *o, const cbe_lens_train_options *options,
@@ -32,8 +33,8 @@ cbe_status cbe_lens_optimizer_create(cbe_lens_optimizer *o, const cbe_lens_train
     return o->inverse && o->mean && o->curvature ? CBE_OK : CBE_ERR_NOMEM;
 }
 
-/* (S + ridge diag S)^-1 and the mean; s and inverse are room for (d, d). Components that never
- * change get no step. */
+/* Computes (S + ridge diag S)^-1 and the mean; s and inverse are scratch (d, d). Rows of constant
+ * components are 0, so that A never moves along them. */
 static bool invert_inputs(cbe_lens_optimizer *o, const cbe_affine_sums *sums, size_t layer,
                           double ridge, double *s, double *inverse)
 {
@@ -111,7 +112,7 @@ void cbe_optimizer_room_free(cbe_optimizer_room *room)
     *room = (cbe_optimizer_room){0};
 }
 
-/* Means over the step's tokens of g h' and of g. */
+/* Computes the means of g h' and of g over the step's tokens. */
 static void mean_gradient(size_t n, size_t d, const float *hidden, const float *gradient,
                           const float *mean, float *out)
 {
@@ -126,7 +127,8 @@ static void mean_gradient(size_t n, size_t d, const float *hidden, const float *
         for (size_t i = 0; i < d; i++) out[k * d + i] -= bias[k] * mean[i];
 }
 
-/* The curvature so far, with a step's tokens; its factor with damping into room->factor. */
+/* Adds a step's tokens to the curvature, and writes the damped curvature's Cholesky factor to
+ * room->factor. */
 static bool update_curvature(cbe_lens_optimizer *o, const cbe_lens_train_options *options, size_t n,
                              const float *sampled, const double *weights, cbe_optimizer_room *room)
 {
@@ -155,7 +157,8 @@ static bool preconditioned_step(cbe_lens_optimizer *o, const cbe_lens_train_opti
 {
     const size_t d = o->hidden_size;
     if (!update_curvature(o, options, n, sampled, weights, room)) return false;
-    /* Columns of D (S + ..)^-1 as rows, since the factor solves for rows; then the bias's. */
+    /* Columns of D (S + ..)^-1 become rows, since the factor solves for rows; the bias's row comes
+     * last. */
     cbe_gemm(false, true, d, d, d, 1, o->inverse, d, room->direction, d, 0, room->gradient, d);
     for (size_t i = 0; i < d * d; i++) room->rows[i] = (double)room->gradient[i];
     for (size_t k = 0; k < d; k++)

@@ -10,7 +10,7 @@
 #include "formats/torch_zip.h"
 
 struct cbe_lens_params {
-    cbe_torch_zip *zip; /* one of the two */
+    cbe_torch_zip *zip; /* NULL for params.safetensors */
     cbe_safetensors *safetensors;
 };
 
@@ -91,7 +91,7 @@ static cbe_status save_safetensors(const char *path, size_t n, const cbe_torch_t
     for (size_t i = 0; i < n; i++)
         specs[i] = (cbe_tensor_spec){
             tensors[i].name, CBE_F32, tensors[i].n_dims, {tensors[i].dims[0], tensors[i].dims[1]}};
-    static const char *const metadata[] = {"format", "pt"}; /* as safetensors.torch writes */
+    static const char *const metadata[] = {"format", "pt"}; /* as safetensors.torch writes it */
     cbe_status st = cbe_safetensors_writer_create(&writer, path, n, specs, 1, metadata, err);
     for (size_t i = 0; i < n && st == CBE_OK; i++) {
         const size_t count = tensors[i].dims[0] * (tensors[i].n_dims == 2 ? tensors[i].dims[1] : 1);

@@ -5,8 +5,8 @@
 
 static const double LOG2E = 1.4426950408889634, LN2 = 0.6931471805599453;
 
-/* Shifts a row by its largest entry; out: cross-entropy and entropy. Returns logsumexp of the
- * shifted row. */
+/* Shifts a row by its largest entry and measures cross-entropy and entropy. Returns the logsumexp
+ * of the shifted row. */
 static double measure_alone(const cbe_kernels *kernels, size_t n, float *logits, int64_t label,
                             double out[CBE_N_LENS_MEASURES])
 {
@@ -19,7 +19,7 @@ static double measure_alone(const cbe_kernels *kernels, size_t n, float *logits,
     return logsumexp;
 }
 
-/* Of a shifted row. */
+/* Index of the first 0, the largest entry of a shifted row. */
 static size_t first_top(size_t n, const float *logits)
 {
     size_t i = 0;
@@ -45,7 +45,7 @@ void cbe_row_measure(const cbe_row_reference *reference, const cbe_kernels *kern
     const double logsumexp = measure_alone(kernels, n, logits, label, out);
     out[CBE_LENS_TOP1] = logits[reference->top] == 0 && first_top(n, logits) == reference->top;
     kernels->subtract(n, logits, logsumexp);
-    /* Weights 2^(log2 p); what they weigh: log q - ln 2 log2 p, small where the two are alike. */
+    /* Sums of p = 2^(log2 p) times log q - ln 2 log2 p, which is small where p and q are alike. */
     const cbe_row_sums sums =
         kernels->row_exp(n, logits, log2_probs, log2_probs, 0, (float)LN2, 0, false, NULL);
     out[CBE_LENS_KL] = -sums.ey / sums.e;

@@ -1,11 +1,11 @@
-/* text_bytes.c - bytes of the text that a lens was measured on, and figures by byte; see
+/* text_bytes.c - bytes of the text on which a lens was measured, and figures a byte; see
  * lens/evaluate.h. */
 #include <math.h>
 
 #include "core/memory.h"
 #include "lens/evaluate.h"
 
-/* Bytes of n tokens, without those that begin or end a text; kept: room for n ids. */
+/* Bytes of n tokens, without tokens that begin or end a text; kept: scratch (n). */
 static cbe_status decoded_bytes(size_t *bytes, const cbe_tokenizer *tokenizer, size_t n,
                                 const int64_t *ids, int64_t *kept, cbe_error *err)
 {

@@ -1,11 +1,11 @@
 /*
- * train.c - the loop of a training; see lens/train.h.
+ * train.c - the loop of training; see lens/train.h.
  *
- * Sequences go through the model in chunks; of each sequence some positions go to a pool, and
- * whenever it is full a step is taken on step_tokens of them, drawn at random: the target once,
- * then each layer's loss, gradient and step by a thread of its own, with BLAS single-threaded
- * inside, so that bits do not depend on their number. Random numbers are functions of the seed and
- * of the sequence, or of the step and layer: there is no generator to keep in a checkpoint.
+ * Sequences go through the model in chunks; some positions of each sequence go to a pool. When the
+ * pool is full, a step is taken on step_tokens positions drawn at random: the target is computed
+ * once, then each layer's loss, gradient and step by one thread, with BLAS single-threaded inside,
+ * so that bits do not depend on the number of threads. Random numbers are functions of the seed and
+ * of the sequence, or of the step and layer, so a checkpoint holds no generator.
  */
 #include <math.h>
 #include <omp.h>
@@ -22,14 +22,14 @@
 #include "lens/train_options.h"
 #include "lens/train_state.h"
 
-/* Of the sequences trained on, those by which the affine start's ridge is chosen. */
+/* Share of the sequences trained on by which the affine start's ridge is chosen. */
 static const double ridge_share = 0.1;
 
-/* Steps that the pool holds: with 256 positions a step and 38 of a sequence, those of 53
- * sequences. */
+/* Steps whose positions the pool holds: with 256 positions a step and 38 of each sequence,
+ * positions of 53 sequences. */
 enum { POOL_STEPS = 8 };
 
-/* What the steps of one run share, besides the state. */
+/* Scratch and counters of a run, besides the state. */
 typedef struct {
     cbe_train_state *state;
     const cbe_lens_train_hooks *hooks;
@@ -39,9 +39,9 @@ typedef struct {
     cbe_optimizer_room *optimizer_rooms; /* (n_threads) */
     float *gradients, *sampled;          /* (n_threads) of (step_tokens, d) */
     double *weights;                     /* (step_tokens) */
-    size_t *shuffled;                    /* (context_length) positions of a sequence */
-    size_t last_checkpoint;              /* step */
-    /* A measurement's: */
+    size_t *shuffled;                    /* (context_length), positions of a sequence, shuffled */
+    size_t last_checkpoint;              /* step of the last checkpoint */
+    /* Members of a measurement. */
     const cbe_tuned_lens *measured;
     double *sums; /* (L) */
     size_t n_measured, wanted, available;
@@ -56,7 +56,7 @@ void cbe_lens_training_free(cbe_lens_training *training)
     *training = (cbe_lens_training){0};
 }
 
-/* Another stream of random numbers for each use, and each index of it. */
+/* A stream of random numbers for each use, and for each index of the use. */
 static cbe_rng stream(uint64_t seed, uint64_t use, uint64_t index)
 {
     cbe_rng rng;
@@ -66,19 +66,19 @@ static cbe_rng stream(uint64_t seed, uint64_t use, uint64_t index)
 
 enum { USE_ORDER = 1, USE_POSITIONS, USE_POOL, USE_DRAWS };
 
-/* Positions of a sequence that may be trained on: those with a next token, for ce. */
+/* Number of positions of a sequence that can be trained on; for ce they need a next token. */
 static size_t usable_positions(const cbe_train_state *s)
 {
     return s->context_length - (s->options->loss == CBE_LOSS_CE ? 1 : 0);
 }
 
-/* Positions taken of the first n sequences of the order. */
+/* Number of positions taken from the first n sequences of the order. */
 static size_t positions_of(const cbe_train_state *s, size_t n)
 {
     return (size_t)((double)n * s->options->positions * (double)usable_positions(s));
 }
 
-/* Splits the text's sequences: *held (n_held) and s->order, shuffled. */
+/* Splits the text's sequences into *held (n_held) and s->order, which is shuffled. */
 static cbe_status split_text(cbe_train_state *s, size_t **held, size_t *n_held, cbe_error *err)
 {
     cbe_status st;
@@ -224,7 +224,7 @@ static void draw_positions(cbe_train_state *s)
     }
 }
 
-/* One step on positions of the pool, which leave it. */
+/* Takes one step on positions of the pool, which leave it. */
 static cbe_status take_step(trainer *t, cbe_error *err)
 {
     cbe_train_state *s = t->state;
@@ -279,7 +279,7 @@ static void take_position(cbe_train_state *s, const float *const *hidden, size_t
     s->labels[s->pending++] = label;
 }
 
-/* The next token at a position of a sequence; 0 where it does not matter. */
+/* The next token of a position of a sequence; 0 for the last position, which ce does not use. */
 static int64_t label_at(const cbe_train_state *s, size_t row, size_t position)
 {
     return position + 1 < s->context_length ? s->ids[row * s->context_length + position + 1] : 0;
@@ -311,7 +311,7 @@ static cbe_status train_chunk(void *context, size_t first, size_t n, const float
     return cbe_train_checkpoint_save(s, err);
 }
 
-/* Losses of t->measured on the positions pending, added to t->sums. */
+/* Adds the losses of t->measured on the pool's positions to t->sums. */
 static void measure(trainer *t)
 {
     cbe_train_state *s = t->state;
@@ -345,8 +345,8 @@ static cbe_status measure_chunk(void *context, size_t first, size_t n, const flo
     return CBE_OK;
 }
 
-/* Mean losses of a lens (NULL: the logit lens) on held-out tokens, evenly spread. Positions pending
- * are lost: this is for before and after training. */
+/* Computes mean losses of a lens (NULL: the logit lens) on held-out tokens, evenly spread. The
+ * pool's positions are lost, so it is called before and after training only. */
 static cbe_status measure_held_out(trainer *t, const size_t *held, size_t n_held,
                                    const cbe_tuned_lens *lens, double *out, cbe_error *err)
 {
@@ -387,8 +387,8 @@ static void copy_lens(cbe_tuned_lens *to, const cbe_tuned_lens *from)
     }
 }
 
-/* The pass before training, where one is needed: the start, and what the optimizers take from the
- * sums. */
+/* Runs the pass before training, if one is needed, for the start and the optimizers' input
+ * sides. */
 static cbe_status prepare(cbe_train_state *s, const cbe_lens_train_hooks *hooks, cbe_error *err)
 {
     cbe_status st = CBE_OK;
@@ -456,7 +456,7 @@ cbe_status cbe_lens_train(cbe_tuned_lens **out, cbe_lens_training *training, con
 {
     cbe_status st;
     const cbe_model_config *config = cbe_model_get_config(model);
-    cbe_lens_train_options own = *options; /* with what the defaults stand for */
+    cbe_lens_train_options own = *options; /* with defaults replaced by numbers */
     cbe_lens_train_options_complete(&own);
     cbe_train_state s = {.options = &own,
                          .model = model,

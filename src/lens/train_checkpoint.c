@@ -1,6 +1,7 @@
 /*
- * train_checkpoint.c - a training's state in a safetensors file: tensors as train_state.h marks
- * them, and in the metadata what the run is of, each part by a name that an error can give.
+ * train_checkpoint.c - a training's state in a safetensors file: the members that train_state.h
+ * marks are tensors, and the metadata identify the run, each part under a name that errors can
+ * give.
  */
 #include <inttypes.h>
 #include <stdarg.h>
@@ -22,7 +23,7 @@ enum {
     PER_LAYER = 8
 };
 
-/* Metadata: what must agree, then what a run goes on from. */
+/* Metadata: first the values that must agree, then the values from which a run continues. */
 typedef struct {
     const char *keys[N_KEYS];
     char values[N_KEYS][VALUE];
@@ -46,8 +47,8 @@ static void hash_floats(struct sha256_ctx *context, size_t n, const float *numbe
     if (numbers) sha256_update(context, n * sizeof *numbers, (const uint8_t *)numbers);
 }
 
-/* The model by its decoder and, where they are known, by the digests of its files; the token ids;
- * the lens to begin with. They are what the run holds, and taken once. */
+/* Takes the digests of the model (its decoder and, if known, the digests of its files), of the
+ * token ids and of the initial lens, once. */
 static void take_digests(cbe_train_state *s)
 {
     const cbe_decoder *decoder = s->decoder;
@@ -96,7 +97,7 @@ static void describe(record *r, cbe_train_state *s)
     put(r, "seed", "%" PRIu64, o->seed);
 }
 
-/* A tensor of the file: name, how many numbers, where they are. */
+/* A tensor of the file: its name, number of elements and memory. */
 typedef struct {
     char name[64];
     cbe_dtype dtype;
@@ -121,7 +122,8 @@ static void add_part(part *parts, size_t *n, cbe_dtype dtype, size_t count, void
     p->data = data;
 }
 
-/* All tensors, allocated; curvature weights are gathered in `weights` (n_layers). */
+/* Lists all tensors, in allocated memory; curvature weights are gathered in `weights`
+ * (n_layers). */
 static part *list_parts(const cbe_train_state *s, double *weights, double *scales, size_t *n,
                         cbe_error *err)
 {
@@ -206,7 +208,7 @@ static cbe_status compare(const cbe_safetensors *file, const record *r, cbe_erro
                                      "leave out " CBE_OPTION("resume"),
                             cbe_safetensors_path(file), r->keys[i]);
         if (strcmp(value, r->values[i]) == 0) continue;
-        const bool hash = i < N_DIGESTS; /* nobody knows them by heart */
+        const bool hash = i < N_DIGESTS; /* digests are not shown: they tell a reader nothing */
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         "%s: the checkpoint is of another run: its %s is %s%s%s%s; give the same "
                         "again, or leave out " CBE_OPTION("resume"),
@@ -216,7 +218,7 @@ static cbe_status compare(const cbe_safetensors *file, const record *r, cbe_erro
     return CBE_OK;
 }
 
-/* A count of the metadata, at most `most`. */
+/* Reads a count of at most `most` from the metadata. */
 static cbe_status read_count(const cbe_safetensors *file, const char *key, size_t most, size_t *out,
                              cbe_error *err)
 {

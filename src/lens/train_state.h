@@ -1,5 +1,5 @@
-/* train_state.h - all that a training is at one moment; see lens/train.h. What a checkpoint
- * holds is marked (c). */
+/* train_state.h - the state of a training; see lens/train.h. Members that a checkpoint holds are
+ * marked (c). */
 #ifndef CBE_LENS_TRAIN_STATE_H
 #define CBE_LENS_TRAIN_STATE_H
 
@@ -16,18 +16,18 @@ typedef struct {
     size_t n_text;      /* sequences of the text */
     const int64_t *ids; /* (n_text, context_length) */
     const cbe_tuned_lens *init;
-    cbe_folder_mark folder; /* of options->checkpoint, when the training began */
-    /* of model, ids and init, taken when a checkpoint first needs them */
+    cbe_folder_mark folder; /* folder of options->checkpoint when the training began */
+    /* Digests of model, ids and init, taken when a checkpoint first needs them. */
     char digests[3][CBE_SHA256_TEXT];
 
-    size_t n_sequences, *order; /* trained on, in this order */
-    size_t next_sequence;       /* (c) in the order; at the beginning of a chunk */
-    size_t first_sequence;      /* next_sequence when this run began */
-    size_t step, n_steps;       /* (c) taken; in all */
-    /* positions that are mixed: steps draw from so many, as one sequence's are alike */
+    size_t n_sequences, *order; /* sequences trained on, in this order */
+    size_t next_sequence;       /* (c) index in the order; first of a chunk */
+    size_t first_sequence;      /* value of next_sequence when this run began */
+    size_t step, n_steps;       /* (c) steps taken; steps of the whole training */
+    /* Positions of the pool. Steps draw from it, since positions of one sequence are alike. */
     size_t pool;
-    size_t pending;                 /* (c) positions that wait in it */
-    float **rows;                   /* (c) (L + 1) of (pool, d): their hidden states */
+    size_t pending;                 /* (c) positions in the pool now */
+    float **rows;                   /* (c) (L + 1) of (pool, d): hidden states of the pool */
     int64_t *labels;                /* (c) (pool) */
     cbe_tuned_lens *lens;           /* (c) */
     cbe_lens_optimizer *optimizers; /* (c) (L) */
@@ -35,11 +35,13 @@ typedef struct {
     double *logit, *start;          /* (c) (L) */
 } cbe_train_state;
 
-/** Writes options->checkpoint. */
+/** Writes options->checkpoint.
+ * @return CBE_OK, CBE_ERR_IO, CBE_ERR_SYSTEM, CBE_ERR_NOMEM */
 cbe_status cbe_train_checkpoint_save(cbe_train_state *state, cbe_error *err);
-/** Reads it into a state whose arrays are there. *found: false where there is no such file.
- * @return CBE_OK; CBE_ERR_ARG, of another run: what differs is named; CBE_ERR_FORMAT; CBE_ERR_IO;
- * CBE_ERR_NOMEM */
+/** Reads options->checkpoint into a state whose arrays are allocated. *found: whether there is such
+ * a file.
+ * @return CBE_OK; CBE_ERR_ARG: a checkpoint of another run (the difference is named);
+ * CBE_ERR_FORMAT; CBE_ERR_IO; CBE_ERR_NOMEM */
 cbe_status cbe_train_checkpoint_load(cbe_train_state *state, bool *found, cbe_error *err);
 
 #endif

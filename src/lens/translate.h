@@ -1,4 +1,4 @@
-/* translate.h - hidden states through a lens's translator. */
+/* translate.h - applying a lens's translator to hidden states. */
 #ifndef CBE_LENS_TRANSLATE_H
 #define CBE_LENS_TRANSLATE_H
 
@@ -10,8 +10,8 @@ typedef struct {
     const float *bias;   /* b (d); NULL: 0 */
 } cbe_translator;
 
-/** x = h + A h + b for n hidden states; x = h where the translator is the logit lens's.
- * @param hidden (n, d)  @param x [out] (n, d), other memory than hidden */
+/** x = h + A h + b for n hidden states; x = h for the logit lens's translator.
+ * @param hidden (n, d)  @param x [out] (n, d), not hidden itself */
 void cbe_translate(cbe_translator translator, size_t n, size_t d, const float *hidden, float *x);
 
 #endif

@@ -53,7 +53,7 @@ cbe_status cbe_tuned_lens_config_set(cbe_tuned_lens_config *config, const char *
     return set ? CBE_OK : no_memory(err);
 }
 
-/* The keys of tuned-lens, in its order. */
+/* Makes the keys of tuned-lens, in its order. */
 static json_t *new_root(const char *base_model, const char *hash)
 {
     return json_pack("{s:s, s:i, s:i, s:b, s:n, s:s?, s:s}", "base_model_name_or_path", base_model,

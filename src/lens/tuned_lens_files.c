@@ -55,7 +55,7 @@ cbe_status cbe_tuned_lens_find(const char *folder, cbe_lens_format *format, cbe_
     return CBE_OK;
 }
 
-/* Which tensor <i>.weight or <i>.bias a name is. */
+/* Reads a name <i>.weight or <i>.bias; false for another name. */
 static bool parse_name(const char *name, size_t n_layers, bool bias, size_t *layer, bool *is_bias)
 {
     char again[32];
@@ -74,8 +74,8 @@ static bool parse_name(const char *name, size_t n_layers, bool bias, size_t *lay
     return false;
 }
 
-/* That the file has every tensor of the lens, no other, and each of the right shape; before room is
- * made for the lens. */
+/* Checks that the file has every tensor of the lens with its shape, and no further tensors, before
+ * memory is allocated for the lens. */
 static cbe_status check_tensors(const cbe_lens_params *params, const char *path, size_t n_layers,
                                 size_t d, bool bias, cbe_error *err)
 {
@@ -119,7 +119,7 @@ static cbe_status read_tensors(const cbe_lens_params *params, cbe_tuned_lens *le
         cbe_status st = cbe_lens_params_tensor(params, i, &t, err);
         if (st != CBE_OK) return st;
         if (!parse_name(t.name, lens->n_layers, lens->bias != NULL, &layer, &is_bias))
-            continue; /* none: they were checked */
+            continue; /* cannot happen: names were checked */
         if ((st = cbe_lens_params_read(params, i, is_bias ? lens->bias[layer] : lens->weight[layer],
                                        err)) != CBE_OK)
             return st;
@@ -165,8 +165,8 @@ done:
     return st;
 }
 
-/* What must not be written over or beside: the other format would make the folder ambiguous, a
- * model would lose its config.json. */
+/* Refuses a folder with a lens of the other format, which would make it ambiguous, or with a model,
+ * which would lose its config.json. */
 static cbe_status check_neighbours(const char *folder, cbe_lens_format format, cbe_error *err)
 {
     static const char *const models[] = {"model.safetensors", "model.safetensors.index.json",

@@ -2,13 +2,11 @@
  * unembed_hash.c - the hash by which tuned-lens tells models apart: see cbe_unembed_hash in
  * lens/tuned_lens.h.
  *
- * It hashes numpy.array_str(W, precision=1), so NumPy's text must be met to the character
+ * It hashes numpy.array_str(W, precision=1), so the text must be NumPy's to the character
  * (numpy/_core/arrayprint.py, NumPy 2; older versions differ only for entries of a million and
- * more):
- * - of more than 1000 elements, only the first and last 3 of each dimension longer than 6, with
- * "..." between them;
- * - one digit after the point, none where no element has one; scientific notation where, among the
- * elements shown, the
+ * more): - of more than 1000 elements, only the first and last 3 of each dimension longer than 6,
+ * with "..." between them; - one digit after the point, none where no element has one; scientific
+ * notation where, among the elements shown, the
  *   largest is 10^6 or more, the smallest but 0 below 10^-4, or their ratio above 1000;
  * - otherwise each element without a 0 behind its point, but as wide as the widest on both sides of
  * it;
@@ -28,18 +26,18 @@ enum { THRESHOLD = 1000, EDGE = 3, LINE_WIDTH = 75, WORD = 64 };
 _Static_assert(CBE_UNEMBED_HASH_SIZE == BASE16_ENCODE_LENGTH(SHA256_DIGEST_SIZE) + 1,
                "digits and a 0");
 
-/* A matrix as it is shown. */
+/* State of printing a matrix. */
 typedef struct {
     const float *x;
     size_t rows, columns;
     bool summary;
     bool scientific;
-    int digits;    /* after the point: 0 or 1 */
+    int digits;    /* digits after the point: 0 or 1 */
     size_t before; /* characters before the point */
     struct sha256_ctx hash;
 } printer;
 
-/* Indices shown of a dimension: how many, and the i-th of them. */
+/* Number of indices shown of a dimension, and the i-th index shown. */
 static size_t n_shown(const printer *p, size_t length)
 {
     return p->summary && length > 2 * EDGE ? 2 * EDGE : length;
@@ -55,15 +53,15 @@ static float element(const printer *p, size_t i, size_t j)
     return p->x[shown(p, p->rows, i) * p->columns + shown(p, p->columns, j)];
 }
 
-/* At a given number of digits; the point stays without digits too. Correctly rounded, half to even,
- * as NumPy. */
+/* Formats x with `digits` digits behind the point, which stays if there are none. Correctly
+ * rounded, ties to even, as in NumPy. */
 static void format(const printer *p, float x, int digits, char word[WORD])
 {
     snprintf(word, WORD, p->scientific ? "%#.*e" : "%#.*f", digits, (double)x);
 }
 
-/* Digits after the point that an element needs, at most 1: none where that is 0, or where fewer
- * tell it from its neighbours (the smallest subnormal numbers). */
+/* Number of digits after the point that an element needs, at most 1: none if the digit is 0, or if
+ * fewer digits tell the element from its neighbours (the smallest subnormal numbers). */
 static int digits_needed(const printer *p, float x)
 {
     char word[WORD];
@@ -109,11 +107,12 @@ static void put_text(printer *p, const char *text)
     put(p, text, strlen(text));
 }
 
-/* Adds a word to a line, which a word that does not fit ends: its blanks at the end are dropped,
- * the next is indented. */
+/* Adds a word to a line. If the word does not fit, the line ends without its trailing blanks, and
+ * the next line is indented. */
 static void add_word(printer *p, char *line, size_t *length, const char *word)
 {
-    enum { INDENT = 2, WIDTH = LINE_WIDTH - 2 }; /* room for two brackets at its end */
+    /* leaves room for two brackets at the line's end */
+    enum { INDENT = 2, WIDTH = LINE_WIDTH - 2 };
     const size_t n = strlen(word);
     if (*length + n > WIDTH && *length > INDENT) {
         while (*length > 0 && line[*length - 1] == ' ') --*length;

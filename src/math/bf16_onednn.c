@@ -1,10 +1,10 @@
 /*
  * bf16_onednn.c - bf16.h by oneDNN 2.
  *
- * Rows are taken TILE at a time: split into their parts, which stay in a cache, and multiplied by a
- * primitive for that many rows. A primitive is made when its shape comes up first and kept;
- * matrices of one shape are arranged alike, whatever the rows. oneDNN's fast kernels want the rows
- * of C close together: where they are not, C's rows go through room of the thread's own.
+ * A tile of TILE rows is split into its parts, which stay in a cache, and multiplied by a primitive
+ * for that number of rows. A primitive is created when its shape first comes up, and kept; matrices
+ * of one shape have one arrangement for any number of rows. oneDNN's fast kernels want the rows of
+ * C close together: if ldc is larger than n, the rows go through a buffer of the thread.
  */
 #include <omp.h>
 #include <oneapi/dnnl/dnnl.h>
@@ -25,22 +25,24 @@
 
 enum { TILE = 128, MAX_PRODUCTS = 256, PAD = 64 };
 
-/* A product of m rows with a (k, n) matrix, and its operands' places for each thread. */
+/* A product of m rows with a (k, n) matrix, and oneDNN's handles of its operands for each
+ * thread. */
 typedef struct {
     size_t m, k, n;
     bool add;
     dnnl_primitive_t primitive;
-    dnnl_memory_t *a, *c, *scratch; /* (n_threads) each; scratch holds memory of its own */
+    dnnl_memory_t *a, *c, *scratch; /* (n_threads) each; only scratch owns the memory behind it */
 } product;
 
 struct cbe_bf16 {
     size_t max_size, n_threads;
     dnnl_engine_t engine;
     dnnl_stream_t *streams; /* (n_threads) */
-    uint16_t *room;         /* (n_threads, 2, TILE, max_size): parts of the rows in work */
-    float *results;         /* (n_threads, TILE, max_size): rows of C that are to be spread */
-    pthread_mutex_t lock;   /* of products and n_products */
-    product *products;      /* (MAX_PRODUCTS) */
+    uint16_t *room;         /* (n_threads, 2, TILE, max_size): parts of a tile's rows */
+    /* (n_threads, TILE, max_size): rows of C before they are spread to ldc */
+    float *results;
+    pthread_mutex_t lock; /* guards products and n_products */
+    product *products;    /* (MAX_PRODUCTS) */
     size_t n_products;
     int parts;
     atomic_bool failed;
@@ -63,7 +65,7 @@ const char *cbe_bf16_missing(void)
 #endif
 }
 
-/* To the nearest, to even; what is not finite stays so. */
+/* Rounds to the nearest bfloat16, ties to even; infinity and NaN stay infinity and NaN. */
 static inline uint16_t round_bf16(float x)
 {
     uint32_t bits;
@@ -71,7 +73,7 @@ static inline uint16_t round_bf16(float x)
     return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
-/* low NULL: not wanted. */
+/* Splits n numbers into high and low parts; low may be NULL. */
 CBE_CLONES static void split_row(size_t n, const float *x, uint16_t *high, uint16_t *low)
 {
     for (size_t i = 0; i < n; i++) high[i] = round_bf16(x[i]);
@@ -160,7 +162,7 @@ static bool describe(dnnl_memory_desc_t *out, dnnl_data_type_t type, size_t rows
     return dnnl_memory_desc_init_by_strides(out, 2, dims, type, steps) == dnnl_success;
 }
 
-/* What a product of these descriptions will be, C added to or set; NULL when there is no memory. */
+/* Describes the product C = A B, or C += A B if add; NULL if oneDNN lacks memory. */
 static dnnl_primitive_desc_t plan_product(dnnl_engine_t engine, const dnnl_memory_desc_t *a,
                                           const dnnl_memory_desc_t *b, const dnnl_memory_desc_t *c,
                                           bool add)
@@ -177,8 +179,8 @@ static dnnl_primitive_desc_t plan_product(dnnl_engine_t engine, const dnnl_memor
         ready = dnnl_post_ops_create(&post) == dnnl_success &&
                 dnnl_post_ops_append_sum(post, 1) == dnnl_success &&
                 dnnl_primitive_attr_set_post_ops(attr, post) == dnnl_success;
-    /* It shares out work among as many threads as there are now, and they must be there when it
-     * runs: our threads are one each. */
+    /* A primitive divides its work over the number of threads at its creation, which must be there
+     * when it runs: each of our threads runs primitives alone. */
     const int threads = omp_get_max_threads();
     omp_set_num_threads(1);
     if (ready && dnnl_primitive_desc_create(&plan, &desc, attr, engine, NULL) != dnnl_success)
@@ -189,7 +191,7 @@ static dnnl_primitive_desc_t plan_product(dnnl_engine_t engine, const dnnl_memor
     return plan;
 }
 
-/* How oneDNN wants matrices of that shape. */
+/* Finds the arrangement that oneDNN wants for a matrix (k, n). */
 static bool arrange(const cbe_bf16 *o, size_t k, size_t n, dnnl_memory_desc_t *out)
 {
     const dnnl_dims_t dims = {(dnnl_dim_t)k, (dnnl_dim_t)n};
@@ -204,7 +206,7 @@ static bool arrange(const cbe_bf16 *o, size_t k, size_t n, dnnl_memory_desc_t *o
     return true;
 }
 
-/* Blocks of PAD x PAD, at most. */
+/* Most entries of an arranged matrix (k, n): oneDNN pads to blocks of at most PAD x PAD. */
 static size_t padded_entries(size_t k, size_t n)
 {
     return cbe_times((k + PAD - 1) / PAD * PAD, (n + PAD - 1) / PAD * PAD, 1);
@@ -309,8 +311,8 @@ static bool make_product(const cbe_bf16 *o, const cbe_bf16_matrix *b, product *p
     return done;
 }
 
-/* The product of that shape, made if there is none; NULL when that fails. Products are never moved
- * or freed while there are rows in work. */
+/* The product of m rows with b, created if there is none; NULL if that fails. Products are never
+ * moved or freed before cbe_bf16_free, so threads may keep the pointer. */
 static const product *find_product(cbe_bf16 *o, const cbe_bf16_matrix *b, size_t m, bool add)
 {
     const product wanted = {.m = m, .k = b->k, .n = b->n, .add = add};
@@ -371,7 +373,7 @@ void cbe_bf16_gemm(const cbe_bf16_matrix *b, size_t m, const float *a, size_t ld
 #pragma omp parallel for schedule(dynamic) if (tiles > 1 && !inside)
     for (size_t tile = 0; tile < tiles; tile++) {
         const size_t first = tile * TILE, rows = cbe_min_size(TILE, m - first);
-        /* A region inside another numbers its one thread 0. */
+        /* In a nested region omp_get_thread_num is 0 for each thread of the outer one. */
         const size_t thread =
             (size_t)(inside ? omp_get_ancestor_thread_num(1) : omp_get_thread_num());
         uint16_t *high = o->room + thread * 2 * TILE * o->max_size, *low = high + TILE * k;

@@ -6,10 +6,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/** Replaces a (n, n) by its factor. false: it is not positive definite, or n is too large for
- * LAPACK. */
+/** Replaces a (n, n) by its Cholesky factor.
+ * @return false if a is not positive definite or n is too large for LAPACK */
 bool cbe_cholesky(size_t n, double *a);
-/** Solves A y = b for m vectors b, the rows of (m, n), in place; factor as cbe_cholesky left it. */
+/** Solves A y = b for m vectors b, the rows of (m, n), in place; factor is the result of
+ * cbe_cholesky. */
 void cbe_cholesky_solve(size_t n, const double *factor, size_t m, double *rows);
 
 #endif

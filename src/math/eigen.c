@@ -6,7 +6,7 @@
 #include "core/fail.h"
 #include "core/memory.h"
 
-/* LAPACK's Fortran interface; Debian's LAPACKE is a package of its own. */
+/* LAPACK's Fortran interface, since Debian has LAPACKE in another package. */
 extern void dsyevd_(const char *jobz, const char *uplo, const int *n, double *a, const int *lda,
                     double *w, double *work, const int *lwork, int *iwork, const int *liwork,
                     int *info);
@@ -30,7 +30,7 @@ cbe_status cbe_eigen_symmetric(size_t n, double *a, double *values, cbe_error *e
     if (!work || !iwork) return CBE_ERR_NOMEM;
     if (info != 0)
         return cbe_fail(err, CBE_ERR_NUMERIC, -1, "LAPACK's dsyevd failed with info %d", info);
-    /* Fortran's columns are our rows; LAPACK orders values rising. */
+    /* Fortran's columns are rows in C. LAPACK orders values rising: reverse them. */
     for (size_t i = 0, j = n - 1; i < j; i++, j--) {
         const double value = values[i];
         values[i] = values[j];

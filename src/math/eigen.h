@@ -6,8 +6,9 @@
 
 #include "cbe/status.h"
 
-/** Eigenvalues of a symmetric matrix a (n, n), falling, and its eigenvectors: row i of a on return
- * belongs to values[i]. @return CBE_OK, CBE_ERR_NOMEM, CBE_ERR_NUMERIC (LAPACK did not converge) */
+/** Computes the eigenvalues (n) of a symmetric matrix a (n, n), falling, and replaces a by its
+ * eigenvectors: row i belongs to values[i].
+ * @return CBE_OK, CBE_ERR_NOMEM, CBE_ERR_NUMERIC (LAPACK did not converge) */
 cbe_status cbe_eigen_symmetric(size_t n, double *a, double *values, cbe_error *err);
 
 #endif

@@ -3,12 +3,12 @@
  *
  * Cody and Waite: x = n ln 2 + r, |r| <= ln 2 / 2, exp(r) by the polynomial of Cephes' expf
  * (Moshier), n added to the exponent bits. Arguments are clamped to [-64, 64], results to [1.6e-28,
- * 6.2e27]. NaN in, NaN out. Relative error below 1.5e-7 in between.
+ * 6.2e27]. NaN gives NaN. The relative error inside the range is below 1.5e-7.
  *
- * What is clamped counts for nothing in a softmax or a sigmoid. The range is narrower than float's
- * so that a product or quotient with the result is not subnormal: compilers take both sides of a
- * clamp for all elements, and z / exp(88) made SiLU take three times as long on CPUs that are slow
- * with subnormal numbers.
+ * Clamped values do not matter in a softmax or a sigmoid. The range is narrower than float's so
+ * that a product or quotient with the result is not subnormal: compilers take both sides of a clamp
+ * for all elements, and z / exp(88) made SiLU take three times as long on CPUs that are slow with
+ * subnormal numbers.
  */
 #ifndef CBE_MATH_EXP_H
 #define CBE_MATH_EXP_H
@@ -18,8 +18,8 @@
 
 static inline float cbe_expf(float x)
 {
-    /* Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits: no conversion, which
-     * compilers keep out of vector loops for the exceptions it may raise. */
+    /* Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits. A conversion would keep
+     * the loop from being vectorised, as it may raise exceptions. */
     const float round_bias = 12582912.0f;
     x = x < -64.0f ? -64.0f : x;
     x = x > 64.0f ? 64.0f : x;

@@ -12,7 +12,7 @@
 #include "core/memory.h"
 #include "core/sizes.h"
 
-/* Each BLAS has its own switch; those that are not linked are NULL. */
+/* Each BLAS has its own switch; the switches of libraries that are not linked are NULL. */
 extern void openblas_set_num_threads(int) __attribute__((weak));
 extern int openblas_get_num_threads(void) __attribute__((weak));
 extern void bli_thread_set_num_threads(long) __attribute__((weak));
@@ -20,7 +20,7 @@ extern long bli_thread_get_num_threads(void) __attribute__((weak));
 extern void MKL_Set_Num_Threads(int) __attribute__((weak));
 extern int MKL_Get_Max_Threads(void) __attribute__((weak));
 
-/* BLAS's own threads, when the first of those who are inside came in. */
+/* Callers between enter and leave, and BLAS's numbers of threads before the first of them. */
 static struct {
     pthread_mutex_t lock;
     atomic_size_t n_inside;
@@ -68,8 +68,8 @@ static void stay_inside(void)
     cbe_gemm_enter();
 }
 
-/* Outside of parallel regions a product comes in by itself. In them its caller has done so, or BLAS
- * never gets its threads back. */
+/* Outside of parallel regions a product enters by itself. Inside one the caller should have entered
+ * before the region; if nobody has, BLAS stays at one thread for good. */
 static bool come_in(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -86,14 +86,14 @@ static void go_out(bool came_in)
     if (came_in) cbe_gemm_leave();
 }
 
-/* OpenBLAS's buffers: one for each product in work, mapped at the first need and kept. In 0.3.21
- * each has 128 MB on x86-64 and aarch64, of which little is ever touched; it also tries malloc,
- * which adds a page. */
+/* OpenBLAS keeps a buffer for each concurrent product, mapped when it is first needed. In 0.3.21 a
+ * buffer has 128 MB on x86-64 and aarch64, of which little is ever touched; OpenBLAS also tries
+ * malloc, which adds a page. */
 extern void *blas_memory_alloc(int) __attribute__((weak));
 extern void blas_memory_free(void *) __attribute__((weak));
 enum { BLAS_BUFFER_MB = 128, BLAS_BUFFER = (BLAS_BUFFER_MB << 20) + (1 << 16) };
 
-/* BLAS maps its buffers now, while there is room: later some of it will be taken. */
+/* Makes BLAS map its buffers now, before other allocations take the room. */
 static void take_buffers(size_t n, void **buffers)
 {
     if (!blas_memory_alloc || !blas_memory_free) return;
@@ -128,9 +128,9 @@ cbe_status cbe_gemm_reserve(size_t n_threads, cbe_error *err)
     return st;
 }
 
-/* Measured on two cores of a Zen 4 with OpenBLAS 0.3.21: 187 GFLOP/s with these tiles, 5% less with
- * half as many rows, 107 with its own threads. A product of few rows, as of one short text, is cut
- * into narrower tiles until there are some for each thread (48 tokens of SmolLM2: twice as fast);
+/* Measured on two cores of a Zen 4 with OpenBLAS 0.3.21: 187 GFLOP/s with tiles of 512 x 1024, 5%
+ * less with half as many rows, 107 with its own threads. A product of few rows (one short text) is
+ * cut into narrower tiles until there are ENOUGH_TILES tiles (48 tokens of SmolLM2: twice as fast);
  * many narrow tiles would pack A too often. */
 enum { TILE_ROWS = 512, TILE_COLUMNS = 1024, MIN_TILE_COLUMNS = 64, ENOUGH_TILES = 8 };
 
@@ -139,8 +139,8 @@ static size_t count_tiles(size_t size, size_t tile)
     return (size + tile - 1) / tile;
 }
 
-/* A function of the shape and of being inside a parallel region alone, never of how many threads
- * there are: omp_get_level counts regions of one thread too, omp_in_parallel does not. */
+/* Depends on the shape and on being inside a parallel region alone, never on the number of threads:
+ * omp_get_level counts regions of one thread too, omp_in_parallel does not. */
 static size_t columns_of_tile(size_t row_tiles, size_t n, bool inside)
 {
     size_t columns = TILE_COLUMNS;

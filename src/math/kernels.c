@@ -1,4 +1,4 @@
-/* kernels.c - the table of kernels and the plain twin that all others are checked against. */
+/* kernels.c - the table of kernels, and the plain twin that every kernel is checked against. */
 #include "math/kernels.h"
 
 #include <math.h>
@@ -70,7 +70,7 @@ static void subtract_ref(size_t n, float *z, double shift)
     for (size_t i = 0; i < n; i++) z[i] = (float)((double)z[i] - shift);
 }
 
-/* A half-precision number is m 2^e, |m| <= 2047 (ten bits and the hidden one), e >= -24. */
+/* A half-precision number is m 2^e, |m| <= 2047 (ten bits and the hidden bit), e >= -24. */
 static void to_half_ref(size_t n, const float *z, float scale, uint16_t *half)
 {
     for (size_t i = 0; i < n; i++) {
@@ -79,7 +79,7 @@ static void to_half_ref(size_t n, const float *z, float scale, uint16_t *half)
         int exponent = -24;
         if (size > 0) frexp(size, &exponent);
         const int unit = exponent - 11 > -24 ? exponent - 11 : -24;
-        /* 2048 carries into the exponent */
+        /* A mantissa rounded up to 2048 carries into the exponent. */
         const uint32_t mantissa = (uint32_t)nearbyint(ldexp(size, -unit));
         half[i] = (uint16_t)((uint32_t)(unit + 24) * 1024 + mantissa + (signbit(x) ? 0x8000 : 0));
     }
@@ -181,7 +181,7 @@ static const cbe_kernels kernels_ref = {
     rows_dot_ref, rows_sum_ref, rows_dot_f64_ref, rows_sum_f64_ref,
 };
 
-/* Built from kernels_simd.c, once for each instruction set. */
+/* Defined by kernels_simd.c, which is compiled once for each instruction set. */
 extern const cbe_kernels cbe_kernels_plain;
 #ifdef CBE_KERNELS_X86
 extern const cbe_kernels cbe_kernels_avx2, cbe_kernels_avx512;

@@ -2,8 +2,8 @@
  * kernels_simd.c - the kernels of kernels.h, built once for each instruction set
  * (src/CMakeLists.txt), under the name cbe_kernels_<isa>.
  *
- * What takes exponentials is written in vectors (simd.h), so that these fuse with the sums; the
- * rest are plain loops that compilers vectorise.
+ * Kernels with exponentials are written in vectors (simd.h), so that exponentials fuse with the
+ * sums; the other kernels are plain loops that compilers vectorise.
  */
 #include "math/kernels.h"
 
@@ -17,8 +17,8 @@
 
 static const float LOG2E_F = 1.44269504088896341f;
 
-/* How exponents are made: the plain product a y, with a whole level; with offset and level, known
- * to lie in the range of exp2_in_range; or anything. */
+/* Kinds of exponents: a y plus a whole level; a y + offset + level, known to lie in the range of
+ * exp2_in_range; or any exponent. */
 typedef enum { PRODUCT, IN_RANGE, ANY } exponents;
 
 SIMD vfloat row_entry(exponents kind, vfloat a, vfloat y, const float *offset, vfloat level)
@@ -32,16 +32,16 @@ typedef struct {
     vfloat e, ey, eu;
 } block_sums;
 
-/* The same in double, over the blocks. */
+/* Sums over the blocks, in double. */
 typedef struct {
     vdouble e, ey, eu;
 } double_sums;
 
-/* Floats ahead, into the second cache: what comes from memory must be asked for long before it is
- * used, or waiting for it and arithmetic take turns. Measured on a Zen 4, one pass of exponentials
- * over 0.4 GB that takes 0.0140 s to read: 0.0215 s without, 0.0204 with 2 KB ahead into the first
- * cache, 0.0138 with 64 KB ahead into the second. Two rows with their gradient leave less of that
- * cache: 0.0152 s with 64 KB ahead for each, 0.0140 with 16. */
+/* Floats ahead that are prefetched into the second cache: a row must be requested long before it is
+ * used, or waiting and arithmetic take turns. Measured on a Zen 4, one pass of exponentials over
+ * 0.4 GB that takes 0.0140 s to read: 0.0215 s without prefetching, 0.0204 s with 2 KB ahead into
+ * the first cache, 0.0138 s with 64 KB ahead into the second. Two rows with their gradient leave
+ * less of the second cache: 0.0152 s with 64 KB ahead for each, 0.0140 s with 16 KB. */
 enum { PREFETCH = 16384, PREFETCH_ROWS = 4096 };
 
 SIMD void fetch(const float *p, size_t ahead)
@@ -54,8 +54,8 @@ typedef struct {
     vfloat a, minus_c, level;
 } row_factors;
 
-/* Exponentials of the next LANES entries; count of them where the row ends. The sum of e has the
- * same bits with and without the others. */
+/* Exponentials of the next `count` entries: LANES, or fewer at the row's end. The sum of e has the
+ * same bits with and without the sums of e y and e u. */
 SIMD vfloat row_step(exponents kind, bool with_sums, size_t count, const row_factors *by,
                      const float *z, size_t ahead, vfloat us, const float *offset, block_sums *sums)
 {
@@ -96,7 +96,7 @@ SIMD cbe_row_sums total_sums(const double_sums *total)
     return (cbe_row_sums){sum_lanes(total->e), sum_lanes(total->ey), sum_lanes(total->eu)};
 }
 
-/* The entries i .. i + count - 1 of a row. */
+/* Exponentials of entries i .. i + count - 1 of a row. */
 SIMD void row_entries(exponents kind, bool with_sums, size_t i, size_t count, const row_factors *by,
                       const float *z, const float *u, const float *offset, float *e,
                       block_sums *sums)
@@ -130,7 +130,7 @@ SIMD cbe_row_sums row_pass(exponents kind, bool with_sums, size_t n, const float
     return total_sums(&total);
 }
 
-/* The entries i .. i + count - 1 of some rows; see cbe_kernels.rows_exp. */
+/* Exponentials of entries i .. i + count - 1 of some rows; see cbe_kernels.rows_exp. */
 SIMD void rows_entries(exponents kind, size_t rows, size_t i, size_t count, const row_factors *by,
                        const float *const *z, const float *u, const float *offset, const vfloat *w,
                        float *g, float *const *e, block_sums *sums)
@@ -161,7 +161,8 @@ SIMD void rows_pass(exponents kind, size_t rows, size_t n, const cbe_exp_row *ro
     double_sums total[CBE_EXP_ROWS] = {{{0}, {0}, {0}}};
     row_factors by[CBE_EXP_ROWS];
     vfloat ws[CBE_EXP_ROWS] = {{0}};
-    /* Copies, which stores cannot change: else they would be read again for every entry. */
+    /* Copies of pointers, which stores cannot change: the originals would be read again for every
+     * entry. */
     const float *z[CBE_EXP_ROWS];
     float *e[CBE_EXP_ROWS];
     for (size_t r = 0; r < rows; r++) {
@@ -199,7 +200,7 @@ static cbe_row_sums row_exp(size_t n, const float *z, const float *u, const floa
     return row_pass(PRODUCT, true, n, z, u, NULL, a, c, level, e);
 }
 
-/* The rows one after the other: as rows_pass adds them up, with the same bits. */
+/* Adds the rows one after the other, as rows_pass does, with the same bits. */
 SIMD void accumulate_pass(size_t rows, size_t n, const float *const *e, const float *w, int first,
                           float *g)
 {
@@ -248,7 +249,7 @@ static void rows_exp(size_t rows, size_t n, const cbe_exp_row *row, const float 
     for (size_t r = 0; r < rows; r++) bounded = bounded && row[r].bounded;
     if (bounded && rows == CBE_EXP_ROWS) {
         bounded_rows_exp(n, row, u, offset, w, g, sums);
-    } else { /* rare: need not be fast */
+    } else { /* rare, and need not be fast */
         const float *e[CBE_ROW_GROUP] = {NULL};
         for (size_t r = 0; r < rows; r++) e[r] = row[r].e;
         if (w) accumulate(n, rows, e, w, 0, g);
@@ -314,7 +315,7 @@ static void from_half(size_t n, const uint16_t *half, float scale, float *z)
     store_some(z + i, load_half(last) * scale, n - i);
 }
 
-/* tanh(x) = 1 - 2 / (e^2x + 1); near 0 that cancels, so there an odd series takes over. */
+/* tanh(x) = 1 - 2 / (e^2x + 1); near 0 the formula cancels, and an odd series takes over. */
 SIMD vfloat tanh_fast(vfloat x)
 {
     const vfloat x2 = x * x;
@@ -328,7 +329,7 @@ typedef struct {
     vfloat e, efy, efu, pfy, pfu, change;
 } cap_block;
 
-/* The next LANES entries, or count of them; see cbe_kernels.row_cap. */
+/* The next `count` entries, at most LANES; see cbe_kernels.row_cap. */
 SIMD void cap_step(size_t count, const float *z0, const float *z, const float *u,
                    const float *offset, const cbe_cap_row *row, float *ef, float *pf,
                    cap_block *sums)
@@ -388,18 +389,19 @@ static cbe_cap_sums row_cap(size_t n, const float *z0, const float *z, const flo
                           sum_lanes(total[3]), sum_lanes(total[4]), sum_lanes(total[5])};
 }
 
-/* The next LANES entries, or `left` of them. */
+/* The next LANES entries, or `left` entries and zeros if fewer are left. */
 SIMD vfloat load_left(const float *p, size_t left)
 {
     return left >= LANES ? load(p) : load_some(p, left);
 }
 
-/* The sums of four vectors' lanes, each in the same order whatever the others are. */
+/* The sum of lanes of each of four vectors, in an order that does not depend on the vectors beside
+ * it. */
 SIMD void sum_four(const vfloat v[4], float out[4])
 {
 #if defined(__AVX512F__)
-    /* Lanes 8 apart, then 4 apart, in which two vectors and then four share a register; then those
-     * of each quarter. */
+    /* Adds lanes 8 apart, then 4 apart, with two and then four vectors in a register; then the
+     * lanes of each quarter. */
     const __m512 a = (__m512)v[0], b = (__m512)v[1], c = (__m512)v[2], d = (__m512)v[3];
     const __m512 ab = _mm512_shuffle_f32x4(a, b, 0x44) + _mm512_shuffle_f32x4(a, b, 0xee);
     const __m512 cd = _mm512_shuffle_f32x4(c, d, 0x44) + _mm512_shuffle_f32x4(c, d, 0xee);
@@ -418,22 +420,23 @@ SIMD void sum_four(const vfloat v[4], float out[4])
 }
 
 enum {
-    /* vectors, which stay in the first cache, multiplied together with */
+    /* Vectors of a tile; they stay in the first cache. */
     DOT_VECTORS = 4,
-    DOT_ROWS = LANES == 16 ? 4 : 2, /* so many rows: as many sums as registers hold; */
-    ONE_ROWS = 4,                   /* or one vector with so many */
+    /* rows of a tile with several vectors: registers hold the sums */
+    DOT_ROWS = LANES == 16 ? 4 : 2,
+    ONE_ROWS = 4, /* rows of a tile with one vector */
     DOT_SUMS = DOT_ROWS * DOT_VECTORS,
-    /* floats of rows that stay in the second cache for the next vectors */
+    /* Floats of a block of rows, which stays in the second cache for the next vectors. */
     DOT_BLOCK = 32768
 };
 
-/* A tile: so many rows with so many vectors; of rows `from` to `to` - 1 what lies `ahead` is
- * fetched. */
+/* The shape of a tile; for rows `from` to `to` - 1 the floats `ahead` of them are prefetched. */
 typedef struct {
     size_t rows, vectors, from, to, ahead;
 } dot_shape;
 
-/* The next entries of a tile's rows x and vectors y; `left` of them where they end. */
+/* Multiplies the next LANES entries of a tile's rows x and vectors y, or `left` entries at their
+ * end. */
 SIMD void dot_step(dot_shape tile, size_t k, size_t left, const float *const *x,
                    const float *const *y, vfloat *sums)
 {
@@ -450,8 +453,8 @@ SIMD void dot_step(dot_shape tile, size_t k, size_t left, const float *const *x,
     }
 }
 
-/* A tile's products, whose sums share their loads; out (rows, vectors). Each is added up in the
- * same order in every shape: its bits are the same whatever it is made with. */
+/* The products of a tile, whose sums share their loads; out (rows, vectors). Each product is summed
+ * in the same order in a tile of any shape, so its bits do not depend on the tile. */
 SIMD void dot_tile(dot_shape tile, size_t d, const float *const *x, const float *const *y,
                    float *out)
 {
@@ -464,8 +467,8 @@ SIMD void dot_tile(dot_shape tile, size_t d, const float *const *x, const float 
     for (size_t i = 0; i < tile.rows * tile.vectors; i += 4) sum_four(sums + i, out + i);
 }
 
-/* Products of n rows with m <= tile.vectors vectors; what is missing of a tile repeats the last row
- * or vector. */
+/* Products of n rows with m <= tile.vectors vectors; an incomplete tile repeats the last row or
+ * vector. */
 SIMD void dot_rows(dot_shape tile, size_t n, size_t d, const float *w, size_t ldw, size_t m,
                    const float *a, float *out, size_t ldo)
 {
@@ -481,8 +484,8 @@ SIMD void dot_rows(dot_shape tile, size_t n, size_t d, const float *w, size_t ld
     }
 }
 
-/* Of more vectors than a tile has, in blocks of rows; of the next block half is fetched in each of
- * the first two passes over one. */
+/* Products with more vectors than a tile has, in blocks of rows; each of the first two passes over
+ * a block prefetches half of the next block. */
 static void dot_blocks(size_t n, size_t d, const float *w, size_t ldw, size_t m, const float *a,
                        float *out, size_t ldo)
 {
@@ -521,15 +524,15 @@ static void rows_dot(size_t n, size_t d, const float *w, size_t ldw, size_t m, c
 }
 
 enum {
-    /* rows summed in float before the sum goes on in double */
+    /* Rows summed in float before the sum is added to a double. */
     SUM_ROWS = 64,
-    /* sums that registers hold: of vectors of a row, for some coefficients each; */
+    /* Sums that registers hold. */
     SUM_SUMS = LANES == 16 ? 16 : 8,
-    SUM_VECTORS = SUM_SUMS / 2, /* so many coefficients at the most, */
-    SUM_COLUMNS = 8             /* and so many vectors */
+    SUM_VECTORS = SUM_SUMS / 2, /* most lists of coefficients of a tile */
+    SUM_COLUMNS = 8             /* most registers of a row's entries in a tile */
 };
 
-/* out += sums; `left` of them where the row ends. */
+/* out += sums, LANES entries or `left` entries at the row's end. */
 SIMD void add_sum(vfloat sums, size_t left, double *out)
 {
     vdouble total;
@@ -545,8 +548,8 @@ SIMD void add_sum(vfloat sums, size_t left, double *out)
 }
 
 /* Sums over n rows of `columns` vectors each, in registers, for m <= vectors lists of coefficients
- * (n, vectors). Each sum takes its rows in order, whatever is summed beside it. left: entries that
- * there are of the last vector. */
+ * (n, vectors). Each sum adds its rows in their order, whatever is summed beside it. left: entries
+ * left in the row. */
 SIMD void sum_tile(size_t vectors, size_t columns, size_t n, const float *w, size_t ldw,
                    size_t left, size_t m, const float *coeff, double *out, size_t ldo)
 {
@@ -555,7 +558,7 @@ SIMD void sum_tile(size_t vectors, size_t columns, size_t n, const float *w, siz
         vfloat x[SUM_COLUMNS];
 #pragma GCC unroll 8
         for (size_t k = 0; k < columns; k++) {
-            /* what the next SUM_ROWS rows have here */
+            /* Prefetches the same entries of the next SUM_ROWS rows. */
             __builtin_prefetch(w + SUM_ROWS * ldw + k * LANES, 0, 2);
             x[k] = load_left(w + k * LANES, left - k * LANES);
         }
@@ -574,7 +577,7 @@ SIMD void sum_tile(size_t vectors, size_t columns, size_t n, const float *w, siz
             if (j < m) add_sum(sums[j * columns + k], left - k * LANES, out + j * ldo + k * LANES);
 }
 
-/* Sums over n <= SUM_ROWS rows, of all their d entries. */
+/* Sums over n <= SUM_ROWS rows, for all d entries. */
 SIMD void sum_rows(size_t vectors, size_t columns, size_t n, size_t d, const float *w, size_t ldw,
                    size_t m, const float *coeff, size_t ldc, double *out)
 {
@@ -612,17 +615,17 @@ static void rows_sum(size_t n, size_t d, const float *w, size_t ldw, size_t m, c
 }
 
 enum {
-    DOUBLES = LANES / 2, /* of a register */
-    /* sums that a product is added up in, one after the other, */
+    DOUBLES = LANES / 2, /* doubles in a register */
+    /* Partial sums of a product, which take registers in turn. */
     DOUBLE_SUMS = 4,
-    DOUBLE_VECTORS = LANES == 16 ? 4 : 2, /* for so many vectors multiplied with a row together */
+    DOUBLE_VECTORS = LANES == 16 ? 4 : 2, /* vectors multiplied with a row together */
     DOUBLE_ROWS = 4                       /* rows added up together */
 };
 
 typedef double vregister __attribute__((vector_size(8 * DOUBLES)));
 typedef float vnarrow __attribute__((vector_size(4 * DOUBLES)));
 
-/* The next DOUBLES entries, as double; zeros behind the last of them. */
+/* The next DOUBLES entries, as double; zeros behind the row's end. */
 SIMD vregister load_widened(const float *p, size_t left)
 {
     vnarrow v = {0};
@@ -637,8 +640,8 @@ SIMD vregister load_doubles(const double *p, size_t left)
     return v;
 }
 
-/* Products of a row with some vectors, which share its conversion. Each is added up in the same
- * order whatever it is made with. */
+/* Products of a row with some vectors, which share the row's conversion. Each product is summed in
+ * the same order, whatever the number of vectors. */
 SIMD void dot_row_f64(size_t vectors, size_t d, const float *row, const double *a, double *out,
                       size_t ldo)
 {
@@ -682,7 +685,7 @@ static void rows_dot_f64(size_t n, size_t d, const float *const *rows, size_t m,
             dot_row_f64(1, d, rows[i], a + j * d, out + j * ldo + i, ldo);
 }
 
-/* Some rows, whose entries are converted once for all lists of coefficients. */
+/* Sums of some rows, whose entries are converted once for all lists of coefficients. */
 SIMD void sum_rows_f64(size_t n, size_t d, const float *const *rows, size_t m, const double *coeff,
                        size_t ldc, double *out)
 {
@@ -720,7 +723,7 @@ static int usable(void)
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("avx512cd");
-/* half precision comes with AVX2 in every CPU; clang 14 does not know its name */
+/* Every CPU with AVX2 has half precision; clang 14 does not know the name of that feature. */
 #elif defined(__AVX2__)
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
            __builtin_cpu_supports("bmi2");

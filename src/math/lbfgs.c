@@ -1,5 +1,5 @@
-/* lbfgs.c - see math/lbfgs.h. The state between two questions is what a line search has in its
- * hands. */
+/* lbfgs.c - see math/lbfgs.h. Between ask and tell the object holds the state of the line
+ * search. */
 #include "math/lbfgs.h"
 
 #include <float.h>
@@ -9,7 +9,7 @@
 #include "core/fail.h"
 #include "core/memory.h"
 
-/* What the value told next is for. */
+/* What the next value told is for. */
 typedef enum { AT_START, BRACKETING, ZOOMING, STOPPED } stage;
 
 /* A trial of the line search: step, value, slope along the direction, and which buffer holds its
@@ -29,7 +29,7 @@ struct cbe_lbfgs {
     double *previous_g, *direction;
     double f, previous_f;
     double step;   /* the last step taken along direction */
-    double *asked; /* the point in question */
+    double *asked; /* the point to evaluate */
     double *best;
     double best_f, last_f;
 
@@ -40,12 +40,12 @@ struct cbe_lbfgs {
 
     size_t iterations, evaluations, line_search_evaluations;
 
-    /* Line search: the trial in question, and either the trial before it or the bracket. */
+    /* Line search: the trial to evaluate, and either the trial before it or the bracket. */
     double slope0, f0, direction_max;
     trial current, previous, bracket[2];
     int low; /* which end of the bracket has the lower value */
     int insufficient;
-    double *gradients[4]; /* buffers for current, previous and bracket; trials point into them */
+    double *gradients[4]; /* of current, previous and bracket[2]; each trial points to one */
 };
 
 void cbe_lbfgs_options_init(cbe_lbfgs_options *options)
@@ -189,7 +189,7 @@ static void remember_pair(cbe_lbfgs *opt)
                             : opt->oldest;
     double *s = opt->s + slot * n, *y = opt->y + slot * n;
     double sy = 0;
-    /* The slot may hold the oldest pair: decide before anything is overwritten. */
+    /* The slot may hold the oldest pair: test s'y before overwriting it. */
     for (size_t i = 0; i < n; i++)
         sy += (opt->g[i] - opt->previous_g[i]) * (opt->direction[i] * opt->step);
     if (!(sy > opt->options.curvature_min)) return;
@@ -315,7 +315,8 @@ static void zoom(cbe_lbfgs *opt)
     const double low = fmin(a->t, b->t), high = fmax(a->t, b->t), margin = 0.1 * (high - low);
     double t = interpolate(a, b, low, high);
     if (fmin(high - t, t - low) < margin) {
-        /* Twice near an end, or on it: move away from that end, so that the bracket shrinks. */
+        /* The trial is near an end for the second time, or on it: move it away from that end, so
+         * that the bracket shrinks. */
         if (opt->insufficient || t >= high || t <= low) {
             t = fabs(t - high) < fabs(t - low) ? high - margin : low + margin;
             opt->insufficient = 0;
@@ -347,7 +348,7 @@ static int too_high(const cbe_lbfgs *opt, const trial *c)
     return c->f > opt->f0 + opt->options.wolfe_decrease * c->t * opt->slope0 + noise_of(opt);
 }
 
-/* Whether a trial is no lower than another one. */
+/* Whether a trial's value is not below that of another trial. */
 static int not_below(const cbe_lbfgs *opt, const trial *c, const trial *other)
 {
     const double noise = noise_of(opt);

@@ -1,11 +1,11 @@
 /*
- * long_sum.h - sums of doubles with twice their digits, which then come out the same in whatever
- * order and shares they were added.
+ * long_sum.h - sums of doubles with twice the digits of a double, the same for any order and
+ * division of the terms.
  *
- * Rounded to a double such a sum differs from another order's about once in 2^40 times; a plain sum
- * differs nearly always in its last bit, and a search goes on from that to other last digits of its
- * maxima. The sum of two numbers and its rounding error: Knuth, The Art of Computer Programming 2,
- * 4.2.2, theorem B.
+ * Rounded to a double, the sums of two orders differ about once in 2^40 times. Plain sums of two
+ * orders nearly always differ in the last bit, and a search carries that on to other last digits of
+ * its maxima. The sum of two numbers and its rounding error: Knuth, The Art of Computer Programming
+ * 2, 4.2.2, theorem B.
  */
 #ifndef CBE_MATH_LONG_SUM_H
 #define CBE_MATH_LONG_SUM_H

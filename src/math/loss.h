@@ -1,4 +1,4 @@
-/* loss.h - how far a distribution over next tokens, q, is from what it should be, in nats. */
+/* loss.h - losses of a distribution q over next tokens, in nats. */
 #ifndef CBE_MATH_LOSS_H
 #define CBE_MATH_LOSS_H
 

@@ -68,7 +68,7 @@ CBE_CLONES static void gradient_sums(size_t d, const float *x, float mean, const
     *along = a;
 }
 
-/* out = keep out + scale (g gamma - shift - slope (x - mean)) */
+/* out = keep out + scale (g gamma - shift - slope (x - mean)). */
 CBE_CLONES static void norm_gradient(size_t d, const float *x, float mean, const float *gamma,
                                      const float *g, float scale, float shift, float slope,
                                      float keep, float *out)

@@ -9,7 +9,7 @@
 
 typedef enum {
     CBE_NORM_RMS = 0, /* x / sqrt(mean(x^2) + eps) * gamma + beta; "rmsnorm" in files */
-    CBE_NORM_LAYER,   /* the same of x - mean(x); "layernorm" */
+    CBE_NORM_LAYER,   /* (x - mean) / sqrt(mean((x - mean)^2) + eps) * gamma + beta; "layernorm" */
     CBE_N_NORMS
 } cbe_norm;
 
@@ -18,14 +18,14 @@ const char *cbe_norm_name(cbe_norm norm);
 
 /** out = norm(x) * gamma + beta for each row of d numbers; sums in float64 (a hidden state may have
  * entries in the thousands beside ordinary ones).
- * @param x, out (n, d), the same or apart  @param beta (d) or NULL */
+ * @param x, out (n, d), the same array or apart  @param beta (d) or NULL */
 void cbe_norm_rows(cbe_norm norm, double eps, size_t n, size_t d, const float *x,
                    const float *gamma, const float *beta, float *out);
 
-/** Its backward pass: grad = (or +=, when add) d/dx of what has d/d norm(x) = grad_out. With
- * y = (x - mean) / s, g = grad_out gamma:  (g - mean(g) - y mean(g y)) / s, mean(g) for LayerNorm
- * alone.
- * @param x  what the norm was taken of  @param grad (n, d); may be grad_out when not added to */
+/** Backward pass of cbe_norm_rows: grad = (or += if add) the gradient in x of a function whose
+ * gradient in the norm's output is grad_out. With y = (x - mean) / s, g = grad_out gamma:  (g -
+ * mean(g) - y mean(g y)) / s, where mean(g) is for LayerNorm alone.
+ * @param x  (n, d), the norm's input  @param grad (n, d); may be grad_out unless add */
 void cbe_norm_rows_back(cbe_norm norm, double eps, size_t n, size_t d, const float *x,
                         const float *gamma, const float *grad_out, bool add, float *grad);
 

@@ -56,7 +56,7 @@ void cbe_rng_derangement(cbe_rng *rng, size_t n, int64_t *out)
 {
     for (size_t i = 0; i < n; i++) out[i] = (int64_t)i;
     for (size_t i = n - 1; i > 0; i--) {
-        const size_t j = cbe_rng_below(rng, i); /* j < i: this is what makes one cycle */
+        const size_t j = cbe_rng_below(rng, i); /* j < i makes a single cycle */
         const int64_t t = out[i];
         out[i] = out[j];
         out[j] = t;

@@ -1,5 +1,6 @@
 /*
- * random.h - random numbers from a state that the caller owns: no globals, the same everywhere.
+ * random.h - random numbers from a state that the caller owns: no globals, the same numbers on
+ * every machine.
  *
  * xoshiro256** seeded by splitmix64 (Blackman and Vigna 2021, doi:10.1145/3460772).
  */
@@ -13,12 +14,14 @@ typedef struct {
     uint64_t s[4];
 } cbe_rng;
 
+/** Sets the state from a seed. */
 void cbe_rng_seed(cbe_rng *rng, uint64_t seed);
 /** Uniform in 0 .. n - 1, n > 0, without bias. */
 size_t cbe_rng_below(cbe_rng *rng, size_t n);
 /** Normal with mean 0 and variance 1 (Box and Muller 1958). */
 double cbe_rng_normal(cbe_rng *rng);
-/** A random cyclic permutation of n >= 2 (Sattolo 1986): none of its points is fixed. */
+/** Fills out (n), n >= 2, with a random cyclic permutation (Sattolo 1986), which has no fixed
+ * point. */
 void cbe_rng_derangement(cbe_rng *rng, size_t n, int64_t *out);
 
 #endif

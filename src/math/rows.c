@@ -1,8 +1,8 @@
 /* rows.c - see rows.h. Plain twins: tests/ref/model_ref.c. */
 #include "math/rows.h"
 
-/* Nobody reads the exception flags; while compilers must keep them right, the clamps inside
- * cbe_expf stay out of vector loops. NaN and infinity behave as ever. */
+/* Exception flags are read nowhere. If compilers had to keep them right, the clamps in cbe_expf
+ * would not vectorise. NaN and infinity behave as without the option. */
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC optimize("no-trapping-math")
 #endif
@@ -10,10 +10,10 @@
 #include "math/exp.h"
 #include "core/clones.h"
 
-/* Partial sums of SUM_BLOCK terms are float, the sum of them is double. */
+/* A block of SUM_BLOCK terms is summed in float, the blocks in double. */
 enum { SUM_BLOCK = 256, MAX_LANES = 32 };
 
-/* In lanes, for compilers that do not vectorise a maximum that must keep track of NaN. */
+/* Written in lanes for compilers that do not vectorise a maximum that must keep track of NaN. */
 CBE_CLONES float cbe_max_row(size_t n, const float *x)
 {
     float lanes[MAX_LANES], top = x[0];

@@ -6,12 +6,12 @@
 
 #include <stddef.h>
 
-/** Largest of n >= 1 numbers; NaN is passed over, but in the first place. */
+/** Largest of n >= 1 numbers; NaN is ignored except in x[0]. */
 float cbe_max_row(size_t n, const float *x);
 
 /** x = exp(x - max x), for a row of n >= 1 numbers; returns their sum. */
 double cbe_exp_row(size_t n, float *x);
-/** x = exp(x - shift), likewise. */
+/** x = exp(x - shift), for a row of n numbers; returns their sum. */
 double cbe_exp_shifted_row(size_t n, float shift, float *x);
 
 /** out = scale * x; out may be x. */

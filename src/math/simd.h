@@ -1,18 +1,19 @@
 /*
- * simd.h - vectors of float as wide as the instruction set has, and 2^t of them.
+ * simd.h - vectors of floats, as wide as the instruction set's, and 2^t of them.
  *
- * GCC's and clang's vector types: arithmetic is written with operators, and only what has no
- * operator (a lookup in a register, minimum and maximum) is written for each instruction set. For
- * kernels_simd.c, which is compiled once for each of them; -ffp-contract=fast makes a product and a
- * sum one instruction.
+ * GCC's and clang's vector types: arithmetic is written with operators, and only operations without
+ * an operator (a lookup in a register, minimum and maximum) are written for each instruction set.
+ * kernels_simd.c, compiled once for each instruction set, includes this header; -ffp-contract=fast
+ * makes a product and a sum one instruction.
  *
- * 2^t: t is rounded to a multiple of 1 / EXP2_STEPS by adding a magic number, whose sum has that
- * multiple in its low bits; 2^(the rest) is a polynomial; the fraction of the multiple is looked up
- * where registers can be indexed (AVX2: 8 floats, AVX-512: 16), which shortens the polynomial from
- * degree 6 to 3; its integer is added to the exponent bits. Coefficients: minimax for the relative
- * error, tests/tools/exp2_coefficients.py. Errors: 2.1e-8 without a table, 3.8e-8 and 2.3e-9 with 8
- * and 16 steps, and half a unit in the last place for the table. (A polynomial with 1.6e-7 showed:
- * energies of 1 nat were 2e-7 too high, and searches stopped there.)
+ * 2^t: t is rounded to a multiple of 1 / EXP2_STEPS by adding a magic number, and the sum has that
+ * multiple in its low bits; 2^(the remainder) is a polynomial; 2^(the multiple's fraction) is
+ * looked up if registers can be indexed (AVX2: 8 floats, AVX-512: 16), which shortens the
+ * polynomial from degree 6 to 3; the multiple's integer part is added to the exponent bits.
+ * Coefficients: minimax for the relative error, tests/tools/exp2_coefficients.py. Errors: 2.1e-8
+ * without a table, 3.8e-8 and 2.3e-9 with 8 and 16 steps, and half a unit in the last place for the
+ * table. (A polynomial with an error of 1.6e-7 was too coarse: energies of 1 nat were 2e-7 too
+ * high, and searches stopped there.)
  */
 #ifndef CBE_MATH_SIMD_H
 #define CBE_MATH_SIMD_H
@@ -60,7 +61,7 @@ SIMD vfloat splat(float x)
     return x - (vfloat){0};
 }
 
-/* a b + c, rounded once where the instruction set has that; written out where two loops must agree
+/* a b + c, rounded once if the instruction set has a fused operation; used if two loops must agree
  * to the bit. */
 SIMD vfloat multiply_add(vfloat a, vfloat b, vfloat c)
 {
@@ -105,13 +106,13 @@ SIMD double sum_lanes(vdouble v)
     return sum;
 }
 
-/* Lane by lane where the mask is set a, else b. */
+/* In each lane a if the mask is set, else b. */
 SIMD vfloat choose(vmask mask, vfloat a, vfloat b)
 {
     return (vfloat)(((vmask)a & mask) | ((vmask)b & ~mask));
 }
 
-/* The larger or smaller; b where either is NaN. */
+/* The larger (or smaller) of each lane; b if either is NaN. */
 SIMD vfloat larger(vfloat a, vfloat b)
 {
 #if defined(__AVX512F__)
@@ -134,8 +135,9 @@ SIMD vfloat smaller(vfloat a, vfloat b)
 #endif
 }
 
-/* Half precision in the upper bits of a float: its exponent is 112 less, and floats too small to be
- * normal serve for those of half precision. Rounds to even; finite, at most 65504 in size. */
+/* Stores x in half precision, rounded to even, clamped to 65504 in size. Without an instruction for
+ * it: scaling by 2^-112 lowers the float's exponent to the range of half precision, and subnormal
+ * floats become the subnormal halves. */
 SIMD void store_half(uint16_t *p, vfloat x)
 {
     x = smaller(splat(65504.0f), larger(splat(-65504.0f), x));
@@ -169,8 +171,7 @@ SIMD vfloat load_half(const uint16_t *p)
 /* Added to t, leaves round(t EXP2_STEPS) in the low bits of the sum. */
 #define EXP2_MAGIC (12582912.0f / EXP2_STEPS)
 
-/* x as it is rounded: compilers must not make the product that it is and a sum that it goes into
- * one operation. */
+/* x, rounded: keeps compilers from fusing the product x and a sum with it into one operation. */
 SIMD vfloat rounded(vfloat x)
 {
 #if defined(__x86_64__)
@@ -181,7 +182,7 @@ SIMD vfloat rounded(vfloat x)
     return x;
 }
 
-/* 2^(shifted - magic + f): f what rounding left, |f| <= 1 / (2 EXP2_STEPS). */
+/* 2^(shifted - magic + f), where f is the remainder of the rounding, |f| <= 1 / (2 EXP2_STEPS). */
 SIMD vfloat exp2_assemble(vfloat shifted, vfloat f)
 {
     const vbits bits = (vbits)shifted << EXP2_SHIFT;
@@ -226,17 +227,17 @@ SIMD vfloat exp2_in_range(vfloat t)
     return exp2_assemble(shifted, t - (shifted - EXP2_MAGIC));
 }
 
-/* 2^(a y + level), the same range, magic = EXP2_MAGIC + level, level a whole number: an operation
- * less, and the product is not rounded. */
+/* 2^(a y + level) for an exponent in the range of exp2_in_range, magic = EXP2_MAGIC + level, level
+ * a whole number: takes one operation less, and the product a y is not rounded. */
 SIMD vfloat exp2_of_product(vfloat a, vfloat y, vfloat magic)
 {
     const vfloat shifted = multiply_add(a, y, magic);
     return exp2_assemble(shifted, multiply_add(a, y, magic - shifted));
 }
 
-/* 2^t for any t, which is clamped to [-100, 127]; NaN goes through, so that a bad input is seen in
- * a sum. Lower, products with what is clamped would be subnormal, and a layer with many such took
- * five times as long to set. */
+/* 2^t for any t, which is clamped to [-100, 127]; NaN stays NaN, so that a bad input shows in a
+ * sum. With a lower bound products with clamped values would be subnormal, and setting a layer with
+ * many of them took five times as long. */
 SIMD vfloat exp2_clamped(vfloat t)
 {
     return exp2_in_range(smaller(splat(127.0f), larger(splat(-100.0f), t)));

@@ -1,12 +1,12 @@
 /*
  * activation.c - see activation.h. Plain twins: tests/ref/model_ref.c.
  *
- * Each function is one inline of floats, so that the loops over it become vector code.
+ * Each activation is an inline function of a float, so that loops over it become vector code.
  */
 #include "model/activation.h"
 
-/* Nobody reads the exception flags; while compilers must keep them right, the clamps inside
- * cbe_expf stay out of vector loops. NaN and infinity behave as ever. */
+/* Exception flags are read nowhere. If compilers had to keep them right, the clamps in cbe_expf
+ * would not vectorise. NaN and infinity behave as without the option. */
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC optimize("no-trapping-math")
 #endif
@@ -41,7 +41,7 @@ static inline float quick_gelu_slope(float z)
     return s + 1.702f * z * (e * s) * s;
 }
 
-/* (1 + tanh(u)) / 2 = 1 / (1 + exp(-2 u)): nothing cancels. */
+/* Uses (1 + tanh(u)) / 2 = 1 / (1 + exp(-2 u)), in which nothing cancels. */
 static inline float gelu_tanh(float z)
 {
     const float twice_root = 1.5957691216057308f; /* 2 sqrt(2 / pi) */
@@ -98,7 +98,7 @@ static inline float relu_slope(float z)
     return z > 0 ? 1 : 0;
 }
 
-/* Loops for each function: alone, and times b; forward and back. */
+/* Loops over an activation f: alone, and times b; forward and backward. */
 #define DEFINE_LOOPS(f)                                                                            \
     CBE_CLONES static void f##_row(size_t n, const float *a, float *out)                           \
     {                                                                                              \

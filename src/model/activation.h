@@ -1,5 +1,5 @@
 /*
- * activation.h - what stands between the two products of an MLP.
+ * activation.h - the activation functions of an MLP, and their backward passes.
  */
 #ifndef CBE_MODEL_ACTIVATION_H
 #define CBE_MODEL_ACTIVATION_H
@@ -15,7 +15,7 @@ typedef enum {
     CBE_N_ACTIVATIONS
 } cbe_activation;
 
-/** The activation of that name in config.json ("gelu_new"); CBE_N_ACTIVATIONS when unknown. */
+/** The activation of a name in config.json ("gelu_new"); CBE_N_ACTIVATIONS if it is unknown. */
 cbe_activation cbe_activation_find(const char *name);
 
 /** out = f(a) for a row of n numbers; out may be a. */
@@ -24,7 +24,8 @@ void cbe_activate(cbe_activation activation, size_t n, const float *a, float *ou
 void cbe_activate_gated(cbe_activation activation, size_t n, const float *a, const float *b,
                         float *out);
 
-/* Their backward passes, from d/d out; grad_a may be grad_out. */
+/* Backward passes: from the gradient grad_out in `out` to the gradients in a and b; grad_a may be
+ * grad_out. */
 void cbe_activate_back(cbe_activation activation, size_t n, const float *a, const float *grad_out,
                        float *grad_a);
 void cbe_activate_gated_back(cbe_activation activation, size_t n, const float *a, const float *b,

@@ -2,8 +2,8 @@
  * attention.c - see attention.h.
  *
  * Query heads that share a key-value head are stacked as rows of one product, so that the keys are
- * read once for all of them. Scores are held for a block of queries of one such group at a time:
- * (queries * group) x keys, of the keys that the block can see. Plain twin: tests/ref/model_ref.c.
+ * read once for the whole group. Scores are held for a block of queries of one group at a time:
+ * (queries * group) x keys, for the keys that the block can see. Plain twin: tests/ref/model_ref.c.
  */
 #include "model/attention.h"
 
@@ -15,12 +15,12 @@
 #include "core/clones.h"
 #include "math/rows.h"
 
-/* Scores of a block: this many floats (1 MiB, a second-level cache), but not fewer rows than
- * make an efficient product. Queries are limited too, for half of the block on the diagonal is
+/* A block has at most SCORE_FLOATS scores (1 MiB, a second-level cache), but at least MIN_ROWS
+ * rows, for an efficient product. Queries are limited, since half of the block on the diagonal is
  * wasted. */
 enum { SCORE_FLOATS = 1 << 18, MIN_ROWS = 64, MAX_QUERIES = 128 };
 
-/* Keys that a block of `queries` can see. */
+/* Most keys that a block of `queries` can see. */
 static size_t max_keys(const cbe_attention_spec *spec, size_t context_length, size_t queries)
 {
     const size_t seen = spec->window ? spec->window + queries - 1 : context_length;
@@ -71,14 +71,14 @@ size_t cbe_attention_scratch(const cbe_attention_spec *spec, size_t context_leng
     return cbe_mul_size(rows, row, &floats) ? floats : 0;
 }
 
-/* x_i += slope (i - at): 0 at the token itself, less the farther back. */
+/* x_i += slope (i - at): 0 at the token itself, and the lower the farther back. */
 CBE_CLONES static void add_ramp(size_t n, float slope, float at, float *x)
 {
 #pragma omp simd
     for (size_t i = 0; i < n; i++) x[i] += slope * ((float)(int)i - at);
 }
 
-/* Scores of a token with the keys that it sees become exp(score - largest); returns their sum. */
+/* Turns a token's scores into exp(score - largest) and returns their sum. */
 static double exp_scores(const cbe_attention_spec *spec, size_t head, size_t n, float *scores)
 {
     if (spec->softcap > 0) cbe_softcap_row(n, (float)spec->softcap, scores);
@@ -86,7 +86,7 @@ static double exp_scores(const cbe_attention_spec *spec, size_t head, size_t n, 
     return cbe_exp_row(n, scores);
 }
 
-/* Tokens first .. last - 1 of the heads that share key-value head g. */
+/* Attention of tokens first .. last - 1 for the heads that share key-value head g. */
 static void group_attention(const cbe_attention_spec *spec, size_t g, size_t first, size_t last,
                             const float *qkv, size_t stride, float *scratch, float *out)
 {
@@ -132,8 +132,8 @@ void cbe_attention(const cbe_attention_spec *spec, size_t context_length, size_t
     }
 }
 
-/* From scores to probabilities, as in the forward pass; slope: of the soft cap, where there is
- * one. */
+/* Turns scores into probabilities, as in the forward pass; slope: [out] the soft cap's slope, if
+ * there is a cap. */
 static void softmax_scores(const cbe_attention_spec *spec, size_t head, size_t n, float *scores,
                            float *slope)
 {
@@ -147,7 +147,7 @@ static void softmax_scores(const cbe_attention_spec *spec, size_t head, size_t n
     cbe_scale_row(n, (float)(1 / sum), scores, scores);
 }
 
-/* grad = p (grad - p . grad): from d/d probabilities to d/d scores. */
+/* grad = p (grad - p . grad): from the gradient in probabilities to the gradient in scores. */
 CBE_CLONES static void softmax_back(size_t n, const float *p, float *grad)
 {
     double along = 0;
@@ -164,8 +164,8 @@ CBE_CLONES static void multiply_row(size_t n, const float *factor, float *x)
     for (size_t i = 0; i < n; i++) x[i] *= factor[i];
 }
 
-/* Queries first .. last - 1 of the heads that share key-value head g: their own gradient is stored,
- * that of the keys and values which they see is added to. */
+/* Queries first .. last - 1 of the heads that share key-value head g: the gradient in queries is
+ * stored, the gradient in the keys and values that they see is added. */
 static void group_attention_back(const cbe_attention_spec *spec, size_t g, size_t first,
                                  size_t last, const float *qkv, size_t stride,
                                  const float *grad_out, float *scratch, float *grad_qkv)

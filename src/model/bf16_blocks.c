@@ -12,7 +12,7 @@ enum { MAPS = 4, MATRICES = 2 * MAPS };
 struct cbe_bf16_blocks {
     size_t first, count;
     cbe_block *blocks;          /* (count) */
-    cbe_bf16_matrix **matrices; /* (count, MATRICES): of each map forward, back */
+    cbe_bf16_matrix **matrices; /* (count, MATRICES): for each linear map forward and backward */
 };
 
 /* A linear map of a block. */

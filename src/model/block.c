@@ -2,7 +2,7 @@
  * block.c - see block.h.
  *
  * A thread's scratch: rows (panel, max(d, q)); MLP (panel, max(2 m or m, d)); attention. The
- * backward pass has another MLP's room of m in front of the last.
+ * backward pass has further MLP rows of m in front of the attention's part.
  */
 #include "model/block.h"
 
@@ -71,7 +71,7 @@ cbe_status cbe_block_context_init(cbe_block_context *context, const cbe_config *
     return CBE_OK;
 }
 
-/* out = x, or norm(x) where there is one; x and out (n, d). Returns where the result is. */
+/* Returns norm(x), written to out, or x if there is no norm; x and out (n, d). */
 static const float *normed(const cbe_config *config, const cbe_norm_weights *norm, size_t n,
                            const float *x, float *out)
 {
@@ -81,7 +81,7 @@ static const float *normed(const cbe_config *config, const cbe_norm_weights *nor
     return out;
 }
 
-/* out (n, outputs) = x W' + bias + beta out */
+/* out (n, outputs) = x W' + bias + beta out. */
 static void linear(const cbe_linear *map, size_t n, size_t outputs, size_t inputs, const float *x,
                    size_t ldx, float beta, float *out)
 {
@@ -93,7 +93,7 @@ static void linear(const cbe_linear *map, size_t n, size_t outputs, size_t input
     for (size_t i = 0; i < n && map->bias; i++) cbe_add_row(outputs, map->bias, out + i * outputs);
 }
 
-/* grad_x (n, inputs) = grad_out W */
+/* grad_x (n, inputs) = grad_out W. */
 static void linear_back(const cbe_linear *map, size_t n, size_t outputs, size_t inputs,
                         const float *grad_out, size_t ldg, float *grad_x, size_t ldx)
 {
@@ -104,13 +104,14 @@ static void linear_back(const cbe_linear *map, size_t n, size_t outputs, size_t 
                  ldx);
 }
 
-/* Copies rows to where they are kept for the backward pass, if they are. */
+/* Copies rows to `kept`, for the backward pass; kept may be NULL. */
 static void keep_rows(size_t n, size_t d, const float *rows, float *kept)
 {
     if (kept) memcpy(kept, rows, n * d * sizeof *rows);
 }
 
-/* hidden += norm(map(x)); branch has room for (n, d). kept: of what the norm is taken of. */
+/* hidden += norm(map(x)); branch has room for (n, d). kept: [out] the norm's input; NULL skips
+ * it. */
 static void add_branch(const cbe_block_context *context, const cbe_linear *map,
                        const cbe_norm_weights *after, size_t n, size_t inputs, const float *x,
                        size_t ldx, float *branch, float *hidden, float *kept)
@@ -126,7 +127,8 @@ static void add_branch(const cbe_block_context *context, const cbe_linear *map,
     cbe_add_row(n * d, branch, hidden);
 }
 
-/* grad = (or +=) d/dx of norm(x), or as it is where there is no norm. */
+/* Backward pass of normed: grad = (or += if add) the gradient in x; grad_out itself if there is no
+ * norm. */
 static void normed_back(const cbe_config *config, const cbe_norm_weights *norm, size_t n,
                         const float *x, const float *grad_out, bool add, float *grad)
 {
@@ -138,7 +140,8 @@ static void normed_back(const cbe_config *config, const cbe_norm_weights *norm, 
         cbe_add_row(n * d, grad_out, grad);
 }
 
-/* Gradient (n, inputs) of a branch's input from that of the stream it was added to. */
+/* Backward pass of add_branch: the gradient (n, inputs) in the branch's input, from the gradient in
+ * the stream. */
 static void branch_back(const cbe_block_context *context, const cbe_linear *map,
                         const cbe_norm_weights *after, size_t n, size_t inputs, const float *kept,
                         const float *grad, float *rows, float *grad_x, size_t ldx)
@@ -148,7 +151,7 @@ static void branch_back(const cbe_block_context *context, const cbe_linear *map,
     linear_back(map, n, d, inputs, after->gamma ? rows : grad, d, grad_x, ldx);
 }
 
-/* Norms of one token's queries or keys, n_heads of them. */
+/* Norms of one token's queries or keys of n_heads heads. */
 static void head_norm(const cbe_config *config, const cbe_norm_weights *norm, size_t n_heads,
                       float *x)
 {
@@ -221,7 +224,7 @@ void cbe_block_qkv_back(const cbe_block_context *context, const cbe_block *block
                 kept->input + first * d, scratch, true, grad);
 }
 
-/* Attention of the panel's tokens, which may lie in several sequences; out is (n, q). */
+/* Attention of a panel's tokens, which may lie in several sequences; out is (n, q). */
 static void panel_attention(const cbe_block_context *context, size_t index, size_t first,
                             size_t last, const float *qkv, float *scratch, float *out)
 {
@@ -236,8 +239,8 @@ static void panel_attention(const cbe_block_context *context, size_t index, size
     }
 }
 
-/* The norm that the MLP reads the stream through. Without one of its own the MLP of a parallel
- * block shares that of the attention. */
+/* The norm through which the MLP reads the stream. In a parallel block without a norm for it, the
+ * MLP shares the attention's norm. */
 static const cbe_norm_weights *norm_before_mlp(const cbe_config *config, const cbe_block *block)
 {
     static const cbe_norm_weights none = {NULL, NULL};
@@ -247,7 +250,7 @@ static const cbe_norm_weights *norm_before_mlp(const cbe_config *config, const c
 }
 
 /* mlp = f(Wu norm(h)), (n, ld) with m numbers in each row; returns ld. rows has room for (n, d).
- * kept_up: where Wu norm(h) is kept, NULL: it is overwritten. */
+ * kept_up: [out] Wu norm(h); NULL: it is not kept. */
 static size_t mlp_inner(const cbe_config *config, const cbe_block *block, size_t n,
                         const float *hidden, float *rows, float *kept_up, float *mlp)
 {
@@ -267,8 +270,8 @@ static size_t mlp_inner(const cbe_config *config, const cbe_block *block, size_t
     return ld;
 }
 
-/* Adds to grad the gradient of the stream that the MLP read, from grad_mlp (n, m); grad_up has room
- * for (n, up_size). */
+/* Backward pass of mlp_inner: adds the gradient in the stream to grad, from grad_mlp (n, m);
+ * grad_up has room for (n, up_size). */
 static void mlp_inner_back(const cbe_config *config, const cbe_block *block, size_t n,
                            const float *stream, const float *up, const float *grad_mlp,
                            float *grad_up, float *rows, float *grad)
@@ -288,7 +291,7 @@ static void mlp_inner_back(const cbe_config *config, const cbe_block *block, siz
     normed_back(config, norm_before_mlp(config, block), n, stream, rows, true, grad);
 }
 
-/* Row `first` of what is kept, NULL when it is not. */
+/* Row `first` of an array that is kept; NULL if it is not kept. */
 static float *kept_rows(float *kept, size_t first, size_t width)
 {
     return kept ? kept + first * width : NULL;
@@ -307,7 +310,8 @@ void cbe_block_rest(const cbe_block_context *context, const cbe_block *block, si
     float *kept_attention = kept_rows(to.attention, first, d);
     float *kept_mlp = kept_rows(to.mlp, first, d);
     if (config->traits.parallel) {
-        /* The MLP's larger half first, from the old stream; then nothing needs that any more. */
+        /* The MLP's inner half comes first: it reads the old stream, which nothing needs
+         * afterwards. */
         const size_t ld = mlp_inner(config, block, n, hidden, rows, kept_up, mlp);
         add_branch(context, &block->down, &block->after_mlp_norm, n, m, mlp, ld, rows, hidden,
                    kept_mlp);
@@ -339,7 +343,7 @@ void cbe_block_rest_back(const cbe_block_context *context, const cbe_block *bloc
     float *grad_mlp = scratch + context->attention_at;
     const float *stream = parallel ? kept->input + first * d : kept->middle + first * d;
     if (sums) normed_back(config, &block->mlp_norm, n, kept->output + first * d, grad, false, grad);
-    /* Both branches of a parallel block take the gradient as it comes. */
+    /* Both branches of a parallel block take the gradient in the stream after the block. */
     if (parallel)
         branch_back(context, &block->attention_out, &block->after_attention_norm, n, q,
                     kept_rows(kept->attention, first, d), grad, rows, grad_mixed, q);
@@ -364,7 +368,8 @@ void cbe_block_attention_back(const cbe_block_context *context, size_t index, si
                        grad_qkv + first * context->qkv_size);
 }
 
-/* Where a block keeps what, and how wide each is; 0: the backward pass does not need it. */
+/* Lists the arrays of *kept and their widths; width 0: the backward pass does not need the
+ * array. */
 static size_t list_kept(const cbe_config *config, cbe_block_kept *kept, float **slots[8],
                         size_t widths[8])
 {

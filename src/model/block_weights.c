@@ -1,8 +1,8 @@
 /*
  * block_weights.c - see block_weights.h.
  *
- * A block is a list of fields, each an array of cbe_block, made of one or more tensors below one
- * another. The list follows from traits and plan; checking, measuring and reading walk it.
+ * A block is a list of fields. Each field is an array of cbe_block, made of one or more tensors
+ * stacked by rows. Traits and plan give the list; checking, measuring and reading walk it.
  */
 #include "model/block_weights.h"
 
@@ -17,19 +17,19 @@ enum { MAX_FIELDS = 24, MAX_PARTS = 3, FLOATS_ALIGNED = CBE_ALIGNMENT / sizeof(f
 
 static const char weight[] = "weight", bias[] = "bias";
 
-/* One tensor, or the part of it that goes to one place. */
+/* A tensor, or the part of it that goes to one field. */
 typedef struct {
     cbe_tensor_role role;
     const char *ending;
-    /* of the file's tensor as we see it (before a transposition); columns 0: a vector of `rows` */
+    /* Shape of the tensor before a transposition; columns 0: a vector of `rows`. */
     size_t rows, columns;
     cbe_row_order order;
 } part;
 
 typedef struct {
-    size_t offset; /* in cbe_block, of a const float * */
-    size_t floats; /* all parts together */
-    bool gain;     /* of a norm: files may hold it less 1; without parts it is all ones */
+    size_t offset; /* offset of a const float * in cbe_block */
+    size_t floats; /* number of floats of all parts */
+    bool gain;     /* a norm's gain: files may hold it minus 1; without parts it is all ones */
     size_t n_parts;
     part parts[MAX_PARTS];
 } field;
@@ -46,7 +46,7 @@ void cbe_tensor_name(const cbe_block_plan *plan, cbe_tensor_role role, size_t bl
     if (role >= CBE_FIRST_BLOCK_ROLE)
         snprintf(out, CBE_TENSOR_NAME_SIZE, "%s%s%zu.%s.%s", plan->prefix,
                  plan->names->block_prefix, block, name, ending);
-    else if (role == CBE_ROLE_UNEMBEDDING) /* beside the model proper: no prefix */
+    else if (role == CBE_ROLE_UNEMBEDDING) /* the unembedding has no prefix */
         snprintf(out, CBE_TENSOR_NAME_SIZE, "%s.%s", name, ending);
     else
         snprintf(out, CBE_TENSOR_NAME_SIZE, "%s%s.%s", plan->prefix, name, ending);
@@ -73,7 +73,7 @@ static void add_norm(field_list *list, const cbe_config *config, size_t offset,
     beta->parts[beta->n_parts++] = (part){role, bias, size, 0, all};
 }
 
-/* The weight of a linear map of n_parts tensors, and its bias. */
+/* Adds the weight of a linear map, made of n_parts tensors, and its bias. */
 static void add_linear(field_list *list, size_t offset, bool has_bias, size_t columns,
                        size_t n_parts, const part *parts)
 {
@@ -92,7 +92,7 @@ static void add_linear(field_list *list, size_t offset, bool has_bias, size_t co
     }
 }
 
-/* All rows of a matrix in their order. */
+/* A part that is a whole matrix, rows in their order. */
 static part whole(const cbe_block_plan *plan, cbe_tensor_role role, size_t rows, size_t columns)
 {
     return (part){role,
@@ -225,7 +225,7 @@ static cbe_status make_plan(const cbe_config *config, const cbe_source *source,
     return CBE_OK;
 }
 
-/* Is `rest`, what follows a block's number, the name of one of its tensors? */
+/* Whether `rest`, a name behind the block's number, is that of one of the block's tensors. */
 static bool is_known(const cbe_block_plan *plan, const field_list *list, const char *rest)
 {
     for (size_t f = 0; f < list->count; f++)
@@ -242,7 +242,7 @@ static bool is_known(const cbe_block_plan *plan, const field_list *list, const c
     return false;
 }
 
-/* Tensors inside blocks that we would leave out change the result: better to stop. */
+/* Refuses an unknown tensor inside a block: without it the result would be wrong. */
 static cbe_status check_name(const cbe_model *model, const cbe_source *source,
                              const field_list *list, const char *name, cbe_error *err)
 {
@@ -296,7 +296,7 @@ cbe_status cbe_blocks_check(cbe_model *model, const cbe_source *source, cbe_erro
                           err);
                 if (st != CBE_OK) return st;
             }
-    /* The shapes are those of files that are there, so sums of them cannot overflow. */
+    /* The shapes are those of existing files, so the sum cannot overflow. */
     model->block_floats = 0;
     for (size_t f = 0; f < list.count; f++) model->block_floats += aligned(list.fields[f].floats);
     return CBE_OK;

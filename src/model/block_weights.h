@@ -8,17 +8,18 @@
 
 enum { CBE_TENSOR_NAME_SIZE = 128 };
 
-/** Name of a tensor: "model.layers.3.mlp.up_proj.weight". */
+/** Writes a tensor's name: "model.layers.3.mlp.up_proj.weight". */
 void cbe_tensor_name(const cbe_block_plan *plan, cbe_tensor_role role, size_t block,
                      const char *ending, char out[CBE_TENSOR_NAME_SIZE]);
 
-/** Makes model->plan, whose names and prefix are set, and model->block_floats; checks that every
- * block has its tensors, in their shapes, and no others.
+/** Sets model->plan, whose names and prefix are set before, and model->block_floats; checks that
+ * every block has its tensors, with the right shapes, and no further tensors.
  * @return CBE_OK; CBE_ERR_FORMAT (tensor missing), CBE_ERR_SHAPE, CBE_ERR_UNSUPPORTED (a tensor
- *         that has no place), each naming the tensor */
+ *         without a place); messages name the tensor */
 cbe_status cbe_blocks_check(cbe_model *model, const cbe_source *source, cbe_error *err);
 
-/** Expands block i. @param memory [out] (model->block_floats); *out points into it
+/** Expands block i to float32.
+ * @param memory [out] (model->block_floats); *out points into it
  * @return CBE_OK; CBE_ERR_NUMERIC (tensor named), CBE_ERR_NOMEM */
 cbe_status cbe_block_expand(const cbe_model *model, const cbe_source *source, size_t i,
                             float *memory, cbe_block *out, cbe_error *err);

@@ -104,7 +104,7 @@ cbe_status cbe_config_check_angles(const cbe_config *config, const char *path, c
     for (size_t r = 0; r < CBE_N_REACHES; r++) {
         const cbe_rope *rope = &config->rope[r];
         const double last = fmax(rope->max_context - 1, 1);
-        for (size_t list = 0; list < 2; list++) { /* of the short contexts and of the long ones */
+        for (size_t list = 0; list < 2; list++) { /* for short and for long contexts */
             double frequencies[CBE_MAX_ROTARY_PAIRS];
             const double length = list ? fmax(rope->max_context, rope->original_context + 1) : 1;
             cbe_rope_frequencies(rope, config->rotary_size,
@@ -120,13 +120,13 @@ cbe_status cbe_config_check_angles(const cbe_config *config, const char *path, c
     return CBE_OK;
 }
 
-/* The root of the temperature in equation 22 of the YaRN paper. */
+/* The square root of 1 / t, with the temperature t of equation 22 of the YaRN paper. */
 static double yarn_scale(double factor, double mscale)
 {
     return 0.1 * mscale * log(factor) + 1;
 }
 
-/* Values that follow from others, and checks. */
+/* Sets the values that follow from other values, and checks all. */
 static cbe_status finish_rope(const cbe_config *config, cbe_rope *rope, const char *path,
                               cbe_error *err)
 {

@@ -13,7 +13,7 @@ typedef struct {
     const char *architecture;
 } reader;
 
-/* "llama" and "block_count" make "llama.block_count". */
+/* Joins "llama" and "block_count" to "llama.block_count". */
 static const char *full_key(const reader *in, const char *key, char out[KEY_SIZE])
 {
     snprintf(out, KEY_SIZE, "%s.%s", in->architecture, key);
@@ -31,7 +31,7 @@ static bool is_architecture(const reader *in, const char *name)
     return strcmp(in->architecture, name) == 0;
 }
 
-/* Where a key may be absent *out then keeps its value. */
+/* Reads a size. If the key is not required and absent, *out keeps its value. */
 
 static cbe_status read_size(const reader *in, const char *key, bool required, size_t *out,
                             cbe_error *err)
@@ -74,7 +74,7 @@ static cbe_status read_sizes(const reader *in, cbe_model_config *c, cbe_error *e
         {"attention.key_length", false, &c->head_size},
         {"context_length", false, &c->max_context},
     };
-    c->head_size = 0; /* without the key it is the hidden size by heads in every architecture */
+    c->head_size = 0; /* without the key, head size is hidden size / heads in every architecture */
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         const cbe_status st = read_size(in, sizes[i].key, sizes[i].required, sizes[i].out, err);
         if (st != CBE_OK) return st;
@@ -91,12 +91,12 @@ static cbe_status rope_kind(const reader *in, cbe_rope_kind *out, cbe_error *err
     } kinds[] = {{"none", CBE_ROPE_DEFAULT},
                  {"linear", CBE_ROPE_LINEAR},
                  {"yarn", CBE_ROPE_YARN},
-                 /* What it does is in tensors (weights.c). */
+                 /* longrope's divisors are tensors (weights.c). */
                  {"longrope", CBE_ROPE_DEFAULT}};
     char name[KEY_SIZE];
     cbe_span kind;
     if (!has(in, key)) {
-        /* What files said before scaling had a type. */
+        /* The key of files from before scaling had a type. */
         if (has(in, "rope.scale_linear")) *out = CBE_ROPE_LINEAR;
         return CBE_OK;
     }
@@ -114,8 +114,8 @@ static cbe_status rope_kind(const reader *in, cbe_rope_kind *out, cbe_error *err
                     kind.data);
 }
 
-/* Metadata are float32. Where the attention's factor of longrope is the usual one, it is taken as
- * that, so that the model is the same to the bit as in the folder it was made from. */
+/* Metadata are float32. If longrope's attention factor is the usual one rounded, the exact factor
+ * is taken, so that the model has the same bits as the folder that it was made from. */
 static double exact_factor(double given, double context, double original)
 {
     if (!(context > original && original > 1)) return given;
@@ -123,7 +123,8 @@ static double exact_factor(double given, double context, double original)
     return (float)usual == (float)given ? usual : given;
 }
 
-/* Scaling rules the global blocks; local ones have a base of their own in some architectures. */
+/* Reads rotary embeddings. Scaling applies to global blocks; local blocks have a base of their own
+ * in some architectures. */
 static cbe_status read_rope(const reader *in, cbe_config *config, cbe_error *err)
 {
     cbe_status st;
@@ -148,13 +149,14 @@ static cbe_status read_rope(const reader *in, cbe_config *config, cbe_error *err
         global->attention_factor, (double)config->sizes.max_context, global->original_context);
     if ((st = rope_kind(in, &global->kind, err)) != CBE_OK) return st;
     if (global->kind == CBE_ROPE_YARN && global->attention_factor > 0 && global->factor > 1)
-        global->attention_factor *= 0.1 * log(global->factor) + 1; /* theirs comes on top */
+        /* GGUF's factor multiplies YaRN's own */
+        global->attention_factor *= 0.1 * log(global->factor) + 1;
     if (!apart) *local = *global;
     return read_size(in, "rope.dimension_count", false, &config->rotary_size, err);
 }
 
-/* Gemma's largest models scale scores by d / heads instead of the head size; the files do not say
- * so, the number of blocks tells. */
+/* Factor of scores. Gemma's largest models take d / heads in place of the head size; only the
+ * number of blocks tells, as files do not say. */
 static double query_scale(const reader *in, const cbe_model_config *c)
 {
     const bool largest = (is_architecture(in, "gemma2") && c->n_layers == 46) ||
@@ -162,7 +164,7 @@ static double query_scale(const reader *in, const cbe_model_config *c)
     return largest ? 1 / sqrt((double)c->hidden_size / (double)c->n_heads) : 0;
 }
 
-/* The pattern is a number in files that have one: every so many blocks one is global. */
+/* Reads which blocks are local. If the pattern is a number n, every n-th block is global. */
 static cbe_status read_windows(const reader *in, cbe_config *config, cbe_error *err)
 {
     cbe_status st;
@@ -208,8 +210,8 @@ static cbe_status read_attention(const reader *in, cbe_config *config, cbe_error
     return read_windows(in, config, err);
 }
 
-/* Keys that change the computation in a way we do not follow: they must be absent or have the
- * value. */
+/* Checks keys that would change the computation: each must be absent or have the value of the
+ * forward pass here. */
 static cbe_status check_expected(const reader *in, const cbe_model_config *sizes, cbe_error *err)
 {
     const struct {
@@ -235,7 +237,8 @@ static cbe_status check_expected(const reader *in, const cbe_model_config *sizes
     return CBE_OK;
 }
 
-/* Files do not say which biases there are, and hold gains as they are applied. */
+/* Adapts traits to GGUF: files do not say which biases there are, and hold gains as they are
+ * applied. */
 static void set_traits(cbe_traits *traits)
 {
     cbe_bias *const biases[] = {&traits->qkv_bias, &traits->attention_out_bias, &traits->mlp_bias,
@@ -274,7 +277,7 @@ cbe_status cbe_config_from_gguf(cbe_config *out, const cbe_gguf *file, cbe_error
     cbe_model_config *c = &config.sizes;
     snprintf(c->architecture, sizeof c->architecture, "%s", in.architecture);
     if ((st = read_sizes(&in, c, err)) != CBE_OK) return st;
-    if (c->vocab_size == 0) { /* the key came late to the format; the tensor has it */
+    if (c->vocab_size == 0) { /* older files lack the key; the tensor's shape tells */
         cbe_tensor embedding;
         snprintf(tensor, sizeof tensor, "%s.weight", names->roles[CBE_ROLE_EMBEDDING]);
         if ((st = cbe_gguf_tensor(file, tensor, &embedding, err)) != CBE_OK) return st;

@@ -9,10 +9,10 @@
 #include "formats/json_memory.h"
 #include "formats/json_keys.h"
 
-/* A size and its names: those of GPT-2 and its kin stand beside the ones that are usual now. */
+/* A size and its keys: today's usual key, and those of GPT-2 and its relatives. */
 typedef struct {
     const char *keys[3];
-    size_t offset; /* of a size_t in cbe_model_config */
+    size_t offset; /* offset of a size_t in cbe_model_config */
     bool required;
 } size_key;
 
@@ -68,8 +68,8 @@ static cbe_status read_numbers(const json_t *root, const char *path, cbe_config 
     return CBE_OK;
 }
 
-/* A cap that the family has; null is a value of its own: none. 0 is none only in cbe_config:
- * PyTorch divides by it. */
+/* Reads a cap that the family has. null means none. 0 in a file is an error, since PyTorch divides
+ * by it; only cbe_config has 0 for none. */
 static cbe_status read_softcap(const json_t *root, const char *path, const char *key, double *out,
                                cbe_error *err)
 {
@@ -93,7 +93,7 @@ static cbe_status read_softcaps(const json_t *root, const char *path, cbe_config
     return read_softcap(root, path, "final_logit_softcapping", &config->logit_softcap, err);
 }
 
-/* Keys that rule one of the traits, where the family has them and the file gives them. */
+/* Reads keys that set a trait, if the family has the key and the file gives it. */
 static cbe_status read_flags(const json_t *root, const char *path, cbe_config *config,
                              cbe_error *err)
 {
@@ -154,12 +154,12 @@ static cbe_status read_activation(const json_t *root, const char *path, cbe_conf
                         "%s: %s '%.40s' is not supported (known: silu, gelu, gelu_new, "
                         "gelu_pytorch_tanh, quick_gelu, relu)",
                         path, key, name);
-    /* Gemma's first files say gelu where the tanh form was meant. */
+    /* Gemma's first files say gelu but mean the tanh form. */
     if (found != CBE_GELU || !config->traits.scaled_embedding) config->traits.activation = found;
     return CBE_OK;
 }
 
-/* Options that change the computation in a way we do not follow. */
+/* Refuses options that would change the computation. */
 static cbe_status check_unsupported(const json_t *root, const char *path, cbe_error *err)
 {
     static const char *const flags[] = {"apply_residual_connection_post_layernorm",
@@ -187,7 +187,7 @@ static cbe_status unknown_kind(const char *path, const char *key, const char *ki
                     path, key, kind ? kind : "?");
 }
 
-/* A list of kinds, one for each block. */
+/* Reads a list of kinds, one for each block. */
 static cbe_status read_kinds(const json_t *list, const char *path, const char *key,
                              cbe_config *config, cbe_error *err)
 {
@@ -207,7 +207,7 @@ static cbe_status read_kinds(const json_t *list, const char *path, const char *k
     return CBE_OK;
 }
 
-/* GPT-Neo: [[["global", "local"], 12]] is both of them, 12 times. */
+/* Reads GPT-Neo's list: [[["global", "local"], 12]] means global, local, 12 times. */
 static cbe_status read_attention_types(const json_t *types, const char *path, cbe_config *config,
                                        cbe_error *err)
 {
@@ -243,11 +243,11 @@ cbe_status cbe_config_json_windows(const json_t *root, const char *path, cbe_con
     if (defaults->window_rule == CBE_WINDOW_NONE) return CBE_OK;
     if ((st = cbe_json_bool(root, "use_sliding_window", path, &used, err)) != CBE_OK) return st;
     if (defaults->window_rule == CBE_WINDOW_FROM && !used) {
-        config->window = 0; /* whatever the other keys say */
+        config->window = 0; /* no window, even if other keys give one */
         return CBE_OK;
     }
     const char *key = defaults->window_rule == CBE_WINDOW_LISTED ? "window_size" : "sliding_window";
-    /* null is a value of its own: none. */
+    /* null means no window. */
     if (json_is_null(json_object_get(root, key))) config->window = 0;
     const struct {
         const char *key;
@@ -261,7 +261,7 @@ cbe_status cbe_config_json_windows(const json_t *root, const char *path, cbe_con
         if ((st = cbe_json_size(root, numbers[i].key, CBE_CONFIG_SIZE_MAX, path, numbers[i].out,
                                 err)) != CBE_OK)
             return st;
-    double first = (double)from; /* a number, for it may be 0 */
+    double first = (double)from; /* read as a number, since it may be 0 */
     if ((st = cbe_json_double(root, "max_window_layers", path, &first, err)) != CBE_OK) return st;
     from = first >= 0 && first < CBE_MAX_LOCAL_BLOCKS ? (size_t)first : CBE_MAX_LOCAL_BLOCKS;
     if (config->window == 0) return CBE_OK;

@@ -8,10 +8,12 @@
 
 #include "model/config.h"
 
-/** Rotary embeddings of both reaches, their scaling, and how much of a head is rotated. */
+/** Reads rotary embeddings of both reaches, their scaling, and the rotated share of a head.
+ * @return CBE_OK, CBE_ERR_FORMAT, CBE_ERR_UNSUPPORTED */
 cbe_status cbe_config_json_rope(const json_t *root, const char *path, cbe_config *config,
                                 cbe_error *err);
-/** Which blocks are local, and their window. Sizes must be known. */
+/** Reads which blocks are local, and their window. Sizes must be set.
+ * @return CBE_OK, CBE_ERR_FORMAT, CBE_ERR_UNSUPPORTED */
 cbe_status cbe_config_json_windows(const json_t *root, const char *path, cbe_config *config,
                                    cbe_error *err);
 

@@ -1,9 +1,9 @@
 /*
  * config_json_rope.c - see config_json.h.
  *
- * transformers 5 has everything in rope_parameters, for some families once for each kind of block;
- * transformers 4 has rope_theta (or rotary_emb_base) beside rope_scaling, whose kind older files
- * call "type". rope_scaling rules the global blocks alone.
+ * transformers 5 has all values in rope_parameters, in some families one object for each kind of
+ * block; transformers 4 has rope_theta (or rotary_emb_base) beside rope_scaling, whose kind older
+ * files call "type". rope_scaling applies to global blocks only.
  */
 #include <string.h>
 
@@ -16,7 +16,7 @@ static const char original_key[] = "original_max_position_embeddings";
 static cbe_status find_kind(const char *name, bool phi3, const char *path, cbe_rope_kind *out,
                             cbe_error *err)
 {
-    /* Older names; Phi 3's first files called it yarn, which it is not. */
+    /* Older names of longrope; Phi 3's first files call it yarn. */
     if (strcmp(name, "su") == 0 || (phi3 && strcmp(name, "yarn") == 0)) name = "longrope";
     for (int i = 0; i < CBE_N_ROPES; i++)
         if (strcmp(name, cbe_rope_name((cbe_rope_kind)i)) == 0) {
@@ -29,7 +29,7 @@ static cbe_status find_kind(const char *name, bool phi3, const char *path, cbe_r
                     path, name);
 }
 
-/* The lists of longrope. */
+/* Reads longrope's lists of divisors. */
 static cbe_status read_divisors(const json_t *object, const char *path, cbe_rope *rope,
                                 cbe_error *err)
 {
@@ -49,7 +49,7 @@ static cbe_status read_divisors(const json_t *object, const char *path, cbe_rope
     return CBE_OK;
 }
 
-/* Numbers that are 0 where a file says nothing: one that says 0 means something that cannot be. */
+/* Refuses a number that a file gives as 0, which here stands for a missing key. */
 static cbe_status check_not_zero(const json_t *object, const char *key, const char *path,
                                  double value, cbe_error *err)
 {
@@ -63,12 +63,12 @@ static bool uses_original(cbe_rope_kind kind)
     return kind == CBE_ROPE_YARN || kind == CBE_ROPE_LONGROPE || kind == CBE_ROPE_LLAMA3;
 }
 
-/* What rules the kind of scaling alone: other kinds ignore it. */
+/* Reads the values of one kind of scaling, which other kinds ignore. */
 static cbe_status check_used(const json_t *object, const char *path, cbe_rope *rope, cbe_error *err)
 {
     const bool whole = rope->kind == CBE_ROPE_YARN || rope->kind == CBE_ROPE_LONGROPE;
     cbe_status st = CBE_OK;
-    if (!whole) rope->attention_factor = 0; /* not given */
+    if (!whole) rope->attention_factor = 0; /* absent */
     if (whole) st = check_not_zero(object, "attention_factor", path, rope->attention_factor, err);
     if (st == CBE_OK && rope->kind != CBE_ROPE_DEFAULT)
         st = check_not_zero(object, "factor", path, rope->factor, err);
@@ -77,7 +77,7 @@ static cbe_status check_used(const json_t *object, const char *path, cbe_rope *r
     return st;
 }
 
-/* One object of parameters, for one reach. */
+/* Reads an object of parameters, for one reach. */
 static cbe_status read_parameters(const json_t *object, const char *path, bool phi3, cbe_rope *rope,
                                   double *share, cbe_error *err)
 {
@@ -116,7 +116,7 @@ static cbe_status read_parameters(const json_t *object, const char *path, bool p
     return rope->kind == CBE_ROPE_LONGROPE ? read_divisors(object, path, rope, err) : CBE_OK;
 }
 
-/* What stands beside rope_scaling in the files of transformers 4. */
+/* Reads the keys beside rope_scaling in files of transformers 4. */
 static cbe_status read_root(const json_t *root, const char *path, cbe_config *config,
                             cbe_error *err)
 {
@@ -168,7 +168,7 @@ cbe_status cbe_config_json_rope(const json_t *root, const char *path, cbe_config
                         "%s: partial_rotary_factor differs between kinds of blocks, %g and %g",
                         path, share[CBE_REACH_GLOBAL], share[CBE_REACH_LOCAL]);
     config->rotary_share = share[CBE_REACH_GLOBAL];
-    /* Phi 3 has it beside the others; the root goes first. */
+    /* Phi 3 has original_max_position_embeddings in the root, which comes first. */
     for (size_t i = 0; i < CBE_N_REACHES; i++) {
         cbe_rope *rope = &config->rope[i];
         st = cbe_json_double(root, original_key, path, &rope->original_context, err);

@@ -1,12 +1,12 @@
 /*
- * decode.h - the arithmetic of a decoder, on memory that the caller has.
+ * decode.h - the arithmetic of a decoder, in the caller's memory.
  */
 #ifndef CBE_MODEL_DECODE_H
 #define CBE_MODEL_DECODE_H
 
 #include "model/decoder.h"
 
-/** As cbe_decoder_logits, with room for the normalised hidden states.
+/** cbe_decoder_logits in memory of the caller, which cannot fail.
  * @param normalised [out] (n, d) */
 void cbe_decode(const cbe_decoder *decoder, size_t n, const float *hidden, float *normalised,
                 float *logits);

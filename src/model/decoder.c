@@ -27,7 +27,7 @@ static cbe_status read_norm(const cbe_safetensors *file, cbe_norm *out, cbe_erro
                     cbe_safetensors_path(file), name ? name : "missing");
 }
 
-/* A number of __metadata__, which holds strings; at least 0. */
+/* Reads a number of at least 0 from a string of __metadata__. */
 static cbe_status read_number(const cbe_safetensors *file, const char *key, double *out,
                               cbe_error *err)
 {
@@ -42,7 +42,7 @@ static cbe_status read_number(const cbe_safetensors *file, const char *key, doub
     return CBE_OK;
 }
 
-/* *out: the tensor as floats, allocated; its shape must be the n_dims sizes at dims. */
+/* Allocates *out and reads a tensor as floats; its shape must be dims (n_dims). */
 static cbe_status read_floats(const cbe_safetensors *file, const char *name, size_t n_dims,
                               const size_t *dims, float **out, cbe_error *err)
 {

@@ -1,7 +1,7 @@
 /*
  * decoder.h - from a hidden state to logits: final norm, unembedding, cap.
  *
- *   logits = cap(W norm(x) + bias),   cap(z) = c tanh(z / c), or identity when c = 0
+ * logits = cap(W norm(x) + bias),   cap(z) = c tanh(z / c), or identity if c = 0
  */
 #ifndef CBE_MODEL_DECODER_H
 #define CBE_MODEL_DECODER_H
@@ -12,7 +12,7 @@
 #include "files/inputs.h"
 #include "math/norm.h"
 
-/** Plain, readable by all of the library; owns its arrays. */
+/** A plain struct, readable by all of the library, which owns its arrays. */
 struct cbe_decoder {
     size_t hidden_size, vocab_size; /* d, V */
     cbe_norm norm;
@@ -24,7 +24,7 @@ struct cbe_decoder {
     float *bias;          /* (V); NULL: zero */
 };
 
-/** cbe_decoder_load (cbe/cbe.h), with the file added to the inputs of a run (NULL: not wanted). */
+/** cbe_decoder_load (cbe/cbe.h), which adds the file to the inputs of a run (NULL skips it). */
 cbe_status cbe_decoder_read(cbe_decoder **out, const char *path, cbe_inputs *inputs,
                             cbe_error *err);
 

@@ -6,10 +6,10 @@
 
 #include "model/private.h"
 
-/** hidden = norm(scale * embedding + position) of n tokens, whole sequences; norm, scale and
- * position as far as the model has them.
+/** hidden = norm(scale * embedding + position) of n tokens, whole sequences; a model may have no
+ * norm, scale or position.
  * @param hidden [out] (n, d)
- * @return CBE_OK; CBE_ERR_NUMERIC for rows that are read from the file only now */
+ * @return CBE_OK; CBE_ERR_NUMERIC for a row that is read from the file only now */
 cbe_status cbe_embed(const cbe_model *model, size_t context_length, size_t n, const int64_t *ids,
                      float *hidden, cbe_error *err);
 

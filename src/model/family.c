@@ -37,7 +37,7 @@ static const cbe_tensor_names gguf = {
     .ignored = {"attn_rot_embd.weight"},
 };
 
-/* Converters to the llama architecture turn rotary pairs from half a head apart to side by side. */
+/* Converters to the llama architecture move rotary pairs from half a head apart to side by side. */
 static const cbe_tensor_names gguf_llama = {
     .prefixes = {""},
     .block_prefix = "blk.",
@@ -82,7 +82,7 @@ static const cbe_tensor_names hf_llama = {
     .ignored = {"self_attn.rotary_emb.inv_freq"},
 };
 
-/* gemma2, gemma3, olmo2: norms of what the branches add. */
+/* gemma2, gemma3, olmo2: norms of the branches' outputs. */
 static const cbe_tensor_names hf_norms_after = {
     .prefixes = {"model.", ""},
     .block_prefix = "layers.",

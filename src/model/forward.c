@@ -1,13 +1,13 @@
 /*
  * forward.c - the forward pass; see model/model.h.
  *
- * Blocks run panel by panel in threads (panels.h). Only attention needs other panels' tokens, and
- * only their keys and values.
+ * Blocks run panel by panel in threads (panels.h). Only attention needs tokens of other panels:
+ * their keys and values.
  *
  * N tokens of a batch, d hidden size, m MLP size, q + 2 kv the width of queries, keys and values.
  * Cost for each token and block: 2 d (q + 2 kv) + 2 q d + 4 or 6 d m, and for attention 4 q (keys
- * seen). Panels depend on N alone, never on the number of threads: the bits are the same for any.
- * Weights that wait in their file are expanded a block at a time, once for each batch. Plain twin:
+ * seen). Panels depend on N alone, so the bits are the same for any number of threads. Weights that
+ * stay in their file are expanded a block at a time, once for each batch. Plain twin:
  * tests/ref/model_ref.c.
  */
 #include "core/fail.h"
@@ -18,8 +18,8 @@
 #include "model/panels.h"
 
 enum {
-    BATCH_TOKENS = 8192,  /* tokens in one batch, when whole sequences allow it */
-    LOGIT_BYTES = 1 << 25 /* a block of logits, of one token at least */
+    BATCH_TOKENS = 8192,  /* most tokens of a batch; one sequence may be longer */
+    LOGIT_BYTES = 1 << 25 /* a block of logits; at least one token */
 };
 
 static const size_t batch_bytes = (size_t)1 << 28;
@@ -55,7 +55,8 @@ static cbe_status workspace_init(workspace *w, const cbe_model *model, size_t n_
     const size_t token_bytes = (d + qkv_size) * sizeof(float);
     const size_t wanted = cbe_min_size(BATCH_TOKENS, batch_bytes / token_bytes);
     const size_t batch = cbe_min_size(cbe_max_size(wanted / context_length, 1), n_sequences);
-    w->batch_tokens = batch * context_length; /* no more than n_sequences * context_length: fits */
+    /* cannot overflow: at most n_sequences * context_length */
+    w->batch_tokens = batch * context_length;
     st = cbe_panels_init(&w->panels, model, context_length, w->batch_tokens, false, err);
     if (st != CBE_OK) return st;
 
@@ -83,7 +84,8 @@ static cbe_status give_logits(const workspace *w, const cbe_forward_sink *sink, 
     return CBE_OK;
 }
 
-/* One batch of whole sequences; first: its first token in the whole run of n_total tokens. */
+/* Runs a batch of whole sequences; first: index of its first token among the run's n_total
+ * tokens. */
 static cbe_status run_batch(const workspace *w, const cbe_forward_sink *sink, size_t n_blocks,
                             size_t first, size_t n_tokens, size_t n_total, const int64_t *ids,
                             cbe_error *err)

@@ -1,4 +1,5 @@
-/* hidden_states.c - what hidden states are, wherever they come from; see model/hidden_states.h. */
+/* hidden_states.c - sizes and accessors of hidden states, captured or opened; see
+ * model/hidden_states.h. */
 #include "model/hidden_states_private.h"
 
 #include <string.h>

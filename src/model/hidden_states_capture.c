@@ -1,5 +1,5 @@
-/* hidden_states_capture.c - hidden states as a model's forward pass gives them: into memory, into
- * a file without a name, or into a hidden-state file; see model/hidden_states.h. */
+/* hidden_states_capture.c - capturing hidden states of a model's forward pass: into memory, into a
+ * file without a name, or into a hidden-state file; see model/hidden_states.h. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,17 +11,17 @@
 #include "model/hidden_states_private.h"
 
 typedef struct {
-    float *const *captured;         /* into memory, or */
-    cbe_safetensors_writer *writer; /* into a file, or */
-    cbe_unnamed_array *spilled;     /* into one without a name: */
-    const size_t *tensor;           /* index of each layer there, and of the logits */
+    float *const *captured;         /* set to capture into memory */
+    cbe_safetensors_writer *writer; /* set to write a hidden-state file */
+    cbe_unnamed_array *spilled;     /* set to write a file without a name */
+    const size_t *tensor;           /* index in the file of each layer, and of the logits */
     size_t logits_tensor, hidden_size, vocab_size, context_length;
     bool (*progress)(void *context, size_t done, size_t total);
     void *context;
 } capture;
 
-/* x: numbers of n tokens from `first` on, `width` each, that go to a file. A model whose weights
- * are finite may still overflow. */
+/* Checks x (n, width), of tokens from `first` on, before it goes to a file: a model with finite
+ * weights may still overflow. */
 static cbe_status check_finite(const capture *c, const char *what, size_t first, size_t n,
                                size_t width, const float *x, cbe_error *err)
 {
@@ -70,8 +70,7 @@ static bool take_progress(void *context, size_t done, size_t total)
     return !c->progress || c->progress(c->context, done, total);
 }
 
-/* Of the model's last layers[i] that is set on, and the tokens; states themselves are to be
- * captured. */
+/* Makes *out with the model's sizes and the tokens, ready for states to be captured. */
 static cbe_status begin_capture(cbe_hidden_states **out, const cbe_model *model,
                                 const cbe_tokens *tokens, const bool *layers, size_t *size,
                                 cbe_error *err)

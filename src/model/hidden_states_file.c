@@ -59,7 +59,7 @@ static cbe_status read_ids(cbe_hidden_states *s, const char *path, cbe_error *er
     return CBE_OK;
 }
 
-/* attention_mask, or mask: tokens whose entry is 0 are left out. */
+/* Reads attention_mask or mask, whose zeros leave tokens out. */
 static cbe_status read_mask(cbe_hidden_states *s, const char *path, cbe_error *err)
 {
     const char *name = cbe_array_file_has(s->file, "attention_mask") ? "attention_mask" : "mask";
@@ -88,7 +88,7 @@ done:
     return st;
 }
 
-/* Of all tokens, or of those that a mask leaves. */
+/* Reads a derangement of all tokens, or of the tokens that a mask leaves. */
 static cbe_status read_derangement(cbe_hidden_states *s, const char *path, cbe_error *err)
 {
     const size_t n = s->n_sequences * s->context_length, n_left = s->kept ? s->n_kept : n;
@@ -101,12 +101,12 @@ static cbe_status read_derangement(cbe_hidden_states *s, const char *path, cbe_e
                         "%s: derangement must be int64, one for each of the %zu hidden states",
                         path, n_left);
     if (t.n_elements == n_left) return CBE_OK;
-    cbe_free(s->derangement); /* one of tokens that are left out cannot be used */
+    cbe_free(s->derangement); /* a derangement that sends to tokens left out cannot be used */
     s->derangement = NULL;
     return CBE_OK;
 }
 
-/* i of hidden_states.<i>, or -1; four digits are more than any model has. */
+/* i of hidden_states.<i>, at most four digits; -1 for another name. */
 static long layer_of(const char *name)
 {
     static const char prefix[] = "hidden_states.";
@@ -118,7 +118,7 @@ static long layer_of(const char *name)
     return strtol(digits, NULL, 10);
 }
 
-/* What the only array of a .npy file is: hidden_states.<i> when the file is called so, else
+/* Names the array of a .npy file: hidden_states.<i> if the file is called so, else
  * hidden_states.0. */
 static void name_single(char name[CBE_LAYER_NAME], const char *path)
 {

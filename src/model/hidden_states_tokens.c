@@ -1,5 +1,5 @@
-/* hidden_states_tokens.c - the tokens that a mask and skipped positions leave: how many they are,
- * their hidden states and their labels; see model/hidden_states.h. */
+/* hidden_states_tokens.c - the tokens that a mask and skipped positions leave: their number, hidden
+ * states and labels; see model/hidden_states.h. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,8 +8,7 @@
 #include "core/memory.h"
 #include "model/hidden_states_private.h"
 
-/* Tokens that are left of sequence `i` of those kept: *first, and how many. With a mask they are
- * numbers of `kept`. */
+/* Number of tokens left in sequence i, and index of the first; with a mask an index into `kept`. */
 static size_t left_of(const cbe_hidden_states *states, size_t i, size_t skip, size_t *first)
 {
     const size_t s = states->context_length, b = states->first_sequence + i;
@@ -34,10 +33,10 @@ size_t cbe_hidden_states_n_tokens(const cbe_hidden_states *states, size_t skip)
     return n;
 }
 
-/* Copies tokens one after the other, wherever they lie. */
+/* State of copying tokens one after the other, from memory or a file. */
 typedef struct {
-    const float *captured;    /* (B S, d), or */
-    cbe_array_reader *reader; /* which stands at token `at` */
+    const float *captured;    /* (B S, d); NULL: read from the file */
+    cbe_array_reader *reader; /* stands at token `at` */
     size_t at, hidden_size;
 } token_source;
 
@@ -78,7 +77,7 @@ cbe_status cbe_hidden_states_read(const cbe_hidden_states *states, size_t layer,
     for (size_t b = 0; b < states->n_sequences && st == CBE_OK; b++) {
         size_t first, n = left_of(states, b, skip, &first);
         for (size_t i = 0, run; i < n && st == CBE_OK; i += run, out += run * d) {
-            /* Neighbours at once. */
+            /* Neighbouring tokens are copied together. */
             const size_t token = token_of(states, first + i);
             for (run = 1; i + run < n && token_of(states, first + i + run) == token + run;) run++;
             st = copy_tokens(&from, token, run, out, err);

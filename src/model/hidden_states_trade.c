@@ -1,4 +1,4 @@
-/* hidden_states_trade.c - hidden states from one process to another; see model/hidden_states.h. */
+/* hidden_states_trade.c - exchanging hidden states between processes; see model/hidden_states.h. */
 #include "core/memory.h"
 #include "model/hidden_states_private.h"
 

@@ -68,7 +68,7 @@ const char *cbe_model_path(const cbe_model *model)
     return model->path;
 }
 
-/* Only the sizes of a configuration that was read are the caller's; the rest is large. */
+/* Reads a configuration and keeps its sizes; the configuration is allocated, since it is large. */
 static cbe_status read_sizes(cbe_model_config *out, const cbe_source *source,
                              const cbe_mapped_file *json, const char *path, cbe_error *err)
 {

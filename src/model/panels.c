@@ -1,10 +1,11 @@
 /*
  * panels.c - see panels.h.
  *
- * Only attention needs other panels' tokens. Forward these are their keys and values: two loops
- * over panels, queries, keys and values first, then attention and the rest. Back they are the
- * gradients of keys and values, which come from all later queries: the rest in panels, attention in
- * sequences and heads of keys and values, then queries, keys and values in panels.
+ * Only attention needs tokens of other panels. Forward it needs their keys and values, so there are
+ * two loops over panels: queries, keys and values first, then attention and the rest. Backward it
+ * needs gradients in keys and values, which come from all later queries: first the rest by panels,
+ * then attention by sequences and heads of keys and values, then queries, keys and values by
+ * panels.
  */
 #include "model/panels.h"
 
@@ -17,19 +18,19 @@
 #include "model/block_weights.h"
 
 enum {
-    /* BLAS packs the weights for each panel: it loses 4% at 256 rows, a tenth at 128, a fifth at
-     * 64 */
+    /* BLAS packs the weights for each panel, which costs 4% at 256 rows, a tenth at 128, a fifth at
+     * 64. */
     MAX_PANEL = 512,
     MIN_PANEL = 64,
-    LEAST_SEQUENCE = 128, /* shorter ones go together into panels */
-    MIN_PANELS = 4        /* wanted, so that several threads have work */
+    LEAST_SEQUENCE = 128, /* shorter sequences share panels */
+    MIN_PANELS = 4        /* panels wanted, so that several threads have work */
 };
 
 size_t cbe_panel_size(size_t n_tokens)
 {
     const size_t panel = cbe_min_size(cbe_max_size(n_tokens / MIN_PANELS, MIN_PANEL), MAX_PANEL);
     const size_t n_panels = (n_tokens - 1) / panel + 1;
-    return (n_tokens - 1) / n_panels + 1; /* as equal as can be */
+    return (n_tokens - 1) / n_panels + 1; /* panels of equal size, but for 1 token */
 }
 
 bool cbe_panels_cut_by_sequence(size_t context_length)
@@ -61,7 +62,7 @@ static size_t count_panels(const cbe_panels *p, size_t n_tokens)
     return n_tokens / piece * ((piece - 1) / p->panel + 1);
 }
 
-/* Sizes alone. */
+/* Sets the sizes of *p, without allocating. */
 static cbe_status describe(cbe_panels *p, const cbe_model *model, size_t context_length,
                            size_t batch_tokens, bool back, cbe_error *err)
 {
@@ -93,7 +94,7 @@ static cbe_status make_rope(const cbe_config *config, cbe_reach reach, size_t co
     return CBE_OK;
 }
 
-/* Tables of positions. */
+/* Makes the tables of positions. */
 static cbe_status make_positions(cbe_block_context *block, const cbe_config *config, cbe_error *err)
 {
     if (config->traits.positions == CBE_POSITIONS_ALIBI) {
@@ -152,13 +153,13 @@ size_t cbe_panels_bytes(const cbe_model *model, size_t context_length, size_t ba
     return cbe_add_size(bytes, weights, &bytes) ? bytes : SIZE_MAX;
 }
 
-/* One loop over panels or heads: item i with a thread's scratch. */
+/* One loop over panels or heads. */
 typedef struct {
     const cbe_panels *panels;
     const cbe_block *block;
     size_t index, n_tokens;
     cbe_reach reach;
-    float *hidden, *qkv; /* forward: the stream; back: its gradient in hidden */
+    float *hidden, *qkv; /* hidden: forward the stream, backward the gradient in it */
     const cbe_block_kept *kept;
     float *grad_mixed, *grad_qkv;
 } block_run;
@@ -197,15 +198,15 @@ static void panel_qkv_back(const block_run *run, size_t first, size_t n, float *
                        run->hidden + first * p->model->config.sizes.hidden_size);
 }
 
-/* All panels through one of the functions above; the last ones first, for they see more keys of a
- * long sequence. For a thread of a parallel region, or for all threads outside of one. */
+/* Runs one of the functions above on all panels, the last panels first, since they see more keys of
+ * a long sequence. Called by each thread of a parallel region, or outside of one. */
 static void each_panel(const block_run *run,
                        void (*work)(const block_run *run, size_t first, size_t n, float *scratch))
 {
     const cbe_panels *p = run->panels;
     const size_t piece = cbe_min_size(p->piece, run->n_tokens), each = (piece - 1) / p->panel + 1;
     const size_t n_panels = count_panels(p, run->n_tokens);
-    if (n_panels == 1) { /* outside of a region, so that the threads share its products' tiles */
+    if (n_panels == 1) { /* outside of a region, so that threads share the tiles of its products */
         work(run, 0, run->n_tokens, p->scratch);
         return;
     }
@@ -230,7 +231,7 @@ static void each_head_back(const block_run *run)
             p->scratch + (size_t)omp_get_thread_num() * thread_scratch(p), run->grad_qkv);
 }
 
-/* The block's weights: resident, or expanded into *expanded. */
+/* Finds a block's weights: resident, or expanded into *expanded. */
 static cbe_status find_block(const cbe_panels *p, size_t index, cbe_block *expanded,
                              const cbe_block **out, cbe_error *err)
 {

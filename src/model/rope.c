@@ -26,14 +26,14 @@ static double llama3_frequency(const cbe_rope *rope, double frequency)
     return (1 - smooth) * frequency / rope->factor + smooth * frequency;
 }
 
-/* The pair, as a real number, that makes so many turns in the original context. */
+/* The pair, as a real number, that makes `turns` turns in the original context. */
 static double pair_of_turns(const cbe_rope *rope, double size, double turns)
 {
     return size * log(rope->original_context / (turns * two_pi)) / (2 * log(rope->base));
 }
 
-/* YaRN, sections 3.1 and 3.2: pairs before `low` keep their frequency, those past `high` have it
- * divided by factor, a ramp in between. */
+/* YaRN, sections 3.1 and 3.2: pairs before `low` keep their frequency, pairs past `high` have it
+ * divided by factor, with a ramp in between. */
 static double yarn_frequency(const cbe_rope *rope, double size, double pair, double frequency)
 {
     double low = pair_of_turns(rope, size, rope->beta_fast);
@@ -49,10 +49,10 @@ static double yarn_frequency(const cbe_rope *rope, double size, double pair, dou
     return frequency / rope->factor * ramp + frequency * (1 - ramp);
 }
 
-/* Dynamic NTK: past max_context the base grows, so that the longest wavelength does. */
+/* Dynamic NTK: past max_context the base grows, and with it the longest wavelength. */
 static double dynamic_base(const cbe_rope *rope, double size, double length)
 {
-    if (size <= 2) return rope->base; /* the only frequency is 1, whatever the base */
+    if (size <= 2) return rope->base; /* the only frequency is 1 for any base */
     length = fmax(length, rope->max_context);
     return rope->base *
            pow(rope->factor * length / rope->max_context - (rope->factor - 1), size / (size - 2));

@@ -15,8 +15,8 @@
 
 struct cbe_source {
     char *path;
-    cbe_gguf *gguf;                /* or, for a folder: */
-    cbe_mapped_file config, index; /* index: empty where there is none */
+    cbe_gguf *gguf;                /* NULL for a folder, which has the members below */
+    cbe_mapped_file config, index; /* index: empty if there is none */
     cbe_safetensors **shards;
     size_t n_shards;
 };
@@ -31,7 +31,7 @@ static cbe_status add_shard(cbe_source *source, const char *name, cbe_error *err
     return st;
 }
 
-/* An index may name files of its own folder only. */
+/* Whether a name is a plain file name: an index may only name files in its own folder. */
 static bool is_plain_name(const char *name)
 {
     return *name && !strchr(name, '/') && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
@@ -85,7 +85,7 @@ static cbe_status open_index(cbe_source *source, const char *index_path, cbe_err
     return st;
 }
 
-/* The folder holds no safetensors file: say what may be done about it. */
+/* Fails for a folder without a safetensors file, and says what to do. */
 static cbe_status no_weights(const cbe_source *source, cbe_error *err)
 {
     static const char *const pickled[] = {"pytorch_model.bin", "pytorch_model.bin.index.json",

@@ -1,4 +1,4 @@
-/* suffix.c - see suffix.h. What a block computes, and the way back through it: block.h. */
+/* suffix.c - see suffix.h. block.h has a block's forward and backward pass. */
 #include "model/suffix.h"
 
 #include <stdint.h>
@@ -13,16 +13,17 @@ struct cbe_suffix {
     const cbe_model *model;
     cbe_suffix_options options;
     cbe_panels panels;
-    cbe_bf16 *bf16;               /* NULL: none */
-    cbe_bf16_blocks *bf16_blocks; /* owned; what panels.bf16 is */
-    size_t n_tokens;              /* of a batch, at most */
+    cbe_bf16 *bf16;               /* borrowed; NULL: products in float32 */
+    cbe_bf16_blocks *bf16_blocks; /* owned; panels.bf16 points to it */
+    size_t n_tokens;              /* most tokens of a batch */
     float *hidden, *grad;         /* (n_tokens, d) */
-    float *qkv;        /* (n_tokens, qkv_size): where none are kept, and their gradient */
+    /* (n_tokens, qkv_size): queries, keys and values if not kept, and their gradient */
+    float *qkv;
     float *grad_mixed; /* (n_tokens, q_size) */
     float *inputs;     /* (n blocks, n_tokens, d): CBE_SUFFIX_INPUTS; else NULL */
     float *kept;       /* (n blocks or 1, n_tokens, kept size) */
 
-    size_t first, n_run; /* of the last forward pass: its first block, its tokens */
+    size_t first, n_run; /* first block and number of tokens of the last forward pass */
 };
 
 enum { N_ARRAYS = 6 };
@@ -33,7 +34,7 @@ static void describe(cbe_suffix *s, const cbe_model *model, const cbe_suffix_opt
     s->n_tokens = cbe_times(options->n_sequences, options->context_length, 1);
 }
 
-/* Every array, its size by the fields that are set. */
+/* Lists every array, with sizes from the members set before. */
 static void list_arrays(cbe_suffix *s, cbe_array list[N_ARRAYS])
 {
     const cbe_model_config *c = &s->model->config.sizes;
@@ -117,7 +118,7 @@ float *cbe_suffix_grad(cbe_suffix *suffix)
     return suffix->grad;
 }
 
-/* Where block number `index` keeps what the way back needs. */
+/* Arrays in which block number `index` keeps values for the backward pass. */
 static cbe_block_kept kept_of(const cbe_suffix *s, size_t index)
 {
     const cbe_config *config = &s->model->config;

@@ -1,8 +1,8 @@
 /*
  * weights.c - see weights.h. Blocks: block_weights.c.
  *
- * All tensors are found and their shapes checked before anything is allocated for them, so that a
- * false configuration cannot ask for more memory than the files' own size explains.
+ * All tensors are found and their shapes checked before memory is allocated for them, so that a
+ * false configuration cannot ask for more memory than the files' size explains.
  */
 #include "model/weights.h"
 
@@ -16,9 +16,9 @@
 #include "model/block_weights.h"
 #include "formats/read_tensor.h"
 
-/* A norm that leaves x as it is: RMSNorm divides by sqrt(mean square + eps), and beside this eps
- * the mean square of any hidden state vanishes in float32; the gain takes the division back.
- * Powers of two: nothing is rounded. */
+/* A norm that leaves x as it is. RMSNorm divides by sqrt(mean square + eps); beside this eps the
+ * mean square of any hidden state vanishes in float32, and the gain undoes the division. Both are
+ * powers of two, so nothing is rounded. */
 static const double identity_eps = 0x1p64;
 static const float identity_gain = 0x1p32f;
 
@@ -27,7 +27,7 @@ typedef struct {
     const cbe_source *source;
 } loader;
 
-/* The tensor of a role outside of blocks; rows 0: a vector. */
+/* Finds the tensor of a role outside of blocks; rows 0: a vector. */
 static cbe_status find(const loader *in, cbe_tensor_role role, const char *ending, size_t rows,
                        size_t columns, cbe_tensor *tensor, const char **path, cbe_error *err)
 {
@@ -48,7 +48,7 @@ static bool has(const loader *in, cbe_tensor_role role, const char *ending)
     return cbe_source_has(in->source, name);
 }
 
-/* *out: the tensor as floats, allocated. */
+/* Allocates *out and reads a tensor as floats. */
 static cbe_status load(const loader *in, cbe_tensor_role role, const char *ending, size_t rows,
                        size_t columns, float **out, cbe_error *err)
 {
@@ -66,7 +66,7 @@ static cbe_status load(const loader *in, cbe_tensor_role role, const char *endin
     return st;
 }
 
-/* Gain and offset of a norm (d) outside of blocks. */
+/* Reads gain and offset (d) of a norm outside of blocks. */
 static cbe_status load_norm(const loader *in, cbe_tensor_role role, float **gamma, float **beta,
                             cbe_error *err)
 {
@@ -98,8 +98,8 @@ static cbe_status load_final_norm(const loader *in, cbe_decoder *decoder, cbe_er
     return CBE_OK;
 }
 
-/* rows (V, e) times a projection, which then stands for both: out (V, d), allocated.
- * @param transposed  the projection is (d, e) rather than (e, d) */
+/* Multiplies rows (V, e) by a projection: *out (V, d), allocated, replaces both.
+ * @param transposed  the projection is (d, e), not (e, d) */
 static cbe_status project(const loader *in, const float *rows, cbe_tensor_role role,
                           bool transposed, float **out, cbe_error *err)
 {
@@ -128,8 +128,8 @@ static cbe_status project(const loader *in, const float *rows, cbe_tensor_role r
                     cbe_source_path(in->source), name, bad / d);
 }
 
-/* Embedding and unembedding of a model whose embedding is not as wide as its stream: the
- * projections are folded into them. */
+/* Reads embedding and unembedding of a model whose embedding is not as wide as its stream, and
+ * folds the projections into them. */
 static cbe_status load_projected(const loader *in, cbe_error *err)
 {
     cbe_status st;
@@ -149,7 +149,8 @@ static cbe_status load_projected(const loader *in, cbe_error *err)
     return st;
 }
 
-/* Embedding and unembedding. @param keep  whether the embedding is expanded too, if it is apart */
+/* Reads the unembedding, and the embedding.
+ * @param keep  whether an embedding that is not tied is expanded */
 static cbe_status load_embeddings(const loader *in, bool keep, cbe_error *err)
 {
     cbe_status st;
@@ -169,7 +170,7 @@ static cbe_status load_embeddings(const loader *in, bool keep, cbe_error *err)
     return load(in, CBE_ROLE_EMBEDDING, "weight", vocab, d, &model->embedding, err);
 }
 
-/* Everything but blocks, embedding and unembedding. */
+/* Reads all weights but blocks, embedding and unembedding. */
 static cbe_status load_small(const loader *in, cbe_error *err)
 {
     cbe_status st;
@@ -207,8 +208,8 @@ static cbe_status load_small(const loader *in, cbe_error *err)
     return CBE_OK;
 }
 
-/* GGUF files of models with rescaled rotary embeddings carry divisors of the frequencies: one list,
- * or one for short and one for long sequences. */
+/* Reads divisors of rotary frequencies, which GGUF files of models with scaled rotary embeddings
+ * have as tensors: one list, or one for short and one for long sequences. */
 static cbe_status load_divisors(const loader *in, cbe_error *err)
 {
     static const char *const names[2][2] = {
@@ -242,8 +243,8 @@ static cbe_status load_divisors(const loader *in, cbe_error *err)
     return cbe_config_check_angles(config, cbe_source_path(in->source), err);
 }
 
-/* How much is expanded: *n_resident blocks, and the embedding where it is apart. A block that is
- * not needs room for one while it is used. */
+/* Decides what is expanded within `memory`: *n_resident blocks, and the embedding if it is not
+ * tied. Blocks that are not resident need room for one expanded block. */
 static cbe_status share_memory(const loader *in, size_t memory, bool *embedding, cbe_error *err)
 {
     cbe_model *model = in->model;
@@ -300,7 +301,7 @@ cbe_status cbe_weights_load(cbe_model *model, cbe_source **source, const cbe_mod
     for (size_t i = 0; i < CBE_MAX_PREFIXES && names->prefixes[i]; i++) {
         model->plan.prefix = names->prefixes[i];
         if (has(&in, CBE_ROLE_EMBEDDING, "weight")) break;
-        model->plan.prefix = names->prefixes[0]; /* for messages, when there is none */
+        model->plan.prefix = names->prefixes[0]; /* for messages, if the file has no prefix */
     }
     if ((st = cbe_blocks_check(model, *source, err)) != CBE_OK) return st;
     model->decoder = cbe_alloc_zero(1, sizeof *model->decoder, "decoder", err);

@@ -17,7 +17,7 @@
 cbe_status cbe_weights_load(cbe_model *model, cbe_source **source, const cbe_model_options *options,
                             cbe_error *err);
 
-/** Row id of the embedding, from memory or from the file. @param out [out] (d)
+/** Copies row id of the embedding from memory or the file. @param out [out] (d)
  * @return CBE_OK; CBE_ERR_NUMERIC */
 cbe_status cbe_weights_embedding(const cbe_model *model, size_t id, float *out, cbe_error *err);
 

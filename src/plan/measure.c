@@ -1,5 +1,5 @@
-/* measure.c - rates of this machine (plan/plan.h): a lens objective of random numbers, evaluated as
- * searches do. */
+/* measure.c - measuring the rates of this machine (plan/plan.h): evaluations of a lens objective of
+ * random numbers, as in searches. */
 #include <math.h>
 #include <omp.h>
 #include <string.h>
@@ -15,19 +15,18 @@
 #include "core/sizes.h"
 
 enum {
-    TOKENS = 1024, /* at the most */
-    /* Numbers of a hidden state in the first problem, at most: beside its vocabulary they do not
-     * count for much. */
+    TOKENS = 1024, /* most tokens of a problem */
+    /* Most numbers of a hidden state in the first problem, whose vocabulary dominates the time. */
     MOST_WIDTH = 1024,
-    WIDTH = 2048,   /* numbers of a hidden state in the second problem, where they count */
+    WIDTH = 2048,   /* numbers of a hidden state in the second problem, where they matter */
     ENTRIES = 4096, /* vocabulary of the second problem */
     BATCH = CBE_LENS_BATCH,
-    WEIGHTS = 32 << 20, /* numbers of an unembedding, enough not to stay in a cache */
-    LOGITS = 24 << 20,  /* logits that are enough not to stay in a cache */
-    GEMM = 1024         /* rows and columns of the product that is measured */
+    WEIGHTS = 32 << 20, /* most numbers of an unembedding: too many for a cache */
+    LOGITS = 24 << 20,  /* most logits: too many for a cache */
+    GEMM = 1024         /* rows and columns of the measured product */
 };
-static const double LEAST = 0.3; /* seconds of one measurement */
-/* Share of an evaluation that grows with its tokens, at least: on a busy machine a few tokens
+static const double LEAST = 0.3; /* least seconds of one measurement */
+/* Least share of an evaluation's time that grows with its tokens: on a busy machine a few tokens
  * may take as long as all, and a rate of 0 would plan no time at all. */
 static const double GROWS = 1e-3;
 
@@ -59,7 +58,7 @@ static cbe_status make_problem(problem *p, size_t d, size_t vocab_size, cbe_erro
     p->v = cbe_alloc(BATCH * d, sizeof *p->v, "numbers to measure with", err);
     p->grad = cbe_alloc(BATCH * d, sizeof *p->grad, "numbers to measure with", err);
     if (!p->numbers || !p->v || !p->grad) return CBE_ERR_NOMEM;
-    /* Any numbers will do whose logits are some units: a few random ones, in turn. */
+    /* A few random numbers, repeated: any numbers will do that give logits of some units. */
     float some[1021];
     for (size_t i = 0; i < sizeof some / sizeof *some; i++) some[i] = (float)cbe_rng_normal(&rng);
     for (size_t i = 0; i < count; i++)
@@ -77,8 +76,8 @@ static cbe_status make_problem(problem *p, size_t d, size_t vocab_size, cbe_erro
     return cbe_lens_objective_create(&p->objective, &p->decoder, &options, err);
 }
 
-/* Seconds of an evaluation of m directions on a sample of n tokens (0: all), the least of
- * several. */
+/* Measures the seconds of an evaluation of m directions on a sample of n tokens (0: all), the least
+ * of several. */
 static cbe_status time_evaluation(problem *p, size_t m, size_t n, bool gradient, double *seconds,
                                   cbe_error *err)
 {
@@ -95,7 +94,8 @@ static cbe_status time_evaluation(problem *p, size_t m, size_t n, bool gradient,
     return CBE_OK;
 }
 
-/* What grows with the tokens of an evaluation, and what does not: from all tokens and a few. */
+/* Splits an evaluation's seconds into a part that grows with tokens and a part that does not, from
+ * all tokens and a few. */
 static cbe_status split(problem *p, size_t m, bool gradient, double *row, double *product,
                         cbe_error *err)
 {
@@ -110,7 +110,7 @@ static cbe_status split(problem *p, size_t m, bool gradient, double *row, double
     return CBE_OK;
 }
 
-/* Rates of one kind of evaluation in two problems: what a token costs for each vocabulary entry,
+/* Rates of one kind of evaluation from two problems: seconds of a token for each vocabulary entry,
  * and for each number of its state. */
 static cbe_status split_both(problem problems[2], size_t m, bool gradient, double *row,
                              double *state, double *product, cbe_error *err)
@@ -143,13 +143,13 @@ static cbe_status measure_multiply(double *multiply, cbe_error *err)
     return CBE_OK;
 }
 
-/* Setting a layer: two products for each logit, and the rest. */
+/* Measures setting a layer: its two products, and the rest for each logit. */
 static cbe_status measure_set(problem *p, cbe_plan_rates *out, cbe_error *err)
 {
     const double d = (double)p->decoder.hidden_size, v = (double)p->decoder.vocab_size,
                  n = (double)p->n_tokens;
     double least = HUGE_VAL;
-    for (int i = 0; i < 2; i++) { /* the first touches new memory */
+    for (int i = 0; i < 2; i++) { /* the first round touches new memory */
         const double start = cbe_now();
         const cbe_status st = cbe_lens_objective_set_layer(
             p->objective, p->numbers + (size_t)(d + v * d), (cbe_translator){0}, err);

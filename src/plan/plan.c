@@ -1,8 +1,8 @@
 /*
  * plan.c - the cost model of an extraction (plan/plan.h).
  *
- * How often a search evaluates is what it did on average in layers of SmolLM2 (docs/scaling.md).
- * How it divides its work follows search/rules.h and extract/extraction.c.
+ * Numbers of evaluations are averages of searches in layers of SmolLM2 (docs/scaling.md). The
+ * division of work follows search/rules.h and extract/extraction.c.
  */
 #include "plan/plan.h"
 
@@ -17,7 +17,7 @@
 #include "core/memory.h"
 #include "core/sizes.h"
 
-/* Directions evaluated for one vector. */
+/* Numbers of directions evaluated for one vector. */
 typedef struct {
     double sampled;  /* with gradient on the sample, rough if there are rough energies */
     double larger;   /* with gradient on the larger sample, rough */
@@ -31,13 +31,13 @@ enum { WITHOUT_ROUGH, WITH_ROUGH };
 static const effort FIRST[] = {{215, 0, 0, 17, 0, 14}, {231, 234, 39, 11, 24, 8}};
 static const effort LATER[] = {{138, 0, 0, 33, 0, 20}, {121, 118, 60, 10, 24, 8}};
 enum {
-    SEARCH_VECTORS = 4000, /* vectors of half a double each that a search keeps */
-    CALLS_BATCH = 3,       /* climbs on all tokens that are evaluated together, on average */
-    LIKELY_ENTRIES = 8192  /* entries that rough evaluations go over, mostly */
+    SEARCH_VECTORS = 4000, /* vectors of floats that a search keeps */
+    CALLS_BATCH = 3,       /* average number of climbs on all tokens that are evaluated together */
+    LIKELY_ENTRIES = 8192  /* usual number of vocabulary entries of rough evaluations */
 };
-/* A vector's reports, in evaluations without gradient of all tokens. */
+/* Cost of a vector's reports, in evaluations of all tokens without gradient. */
 static const double REPORTS = 5;
-/* Matrix products of a forward pass reach this share of the rate of a large one. */
+/* Share of a large product's rate that products of a forward pass reach. */
 static const double FORWARD_SHARE = 0.8;
 static const double PROGRAM_BYTES = 60e6, BLAS_BYTES_OF_A_THREAD = 8e6;
 
@@ -50,7 +50,7 @@ size_t cbe_plan_weight_bytes(const cbe_model_config *m, size_t *block)
     return m->n_layers * *block + m->vocab_size * d * sizeof(float);
 }
 
-/* Seconds with the threads of a process: rates are of all threads that were measured. */
+/* Seconds with the threads of a process, from seconds with the threads measured. */
 static double scaled(const cbe_plan_run *run, const cbe_plan_rates *rates, double seconds)
 {
     return seconds * (double)rates->threads / (double)run->threads;
@@ -63,7 +63,7 @@ static cbe_decoder decoder_of(const cbe_plan_run *run)
                          .norm_eps = 1e-5};
 }
 
-/* Tokens of the process that has most of them. */
+/* Largest number of tokens of a process. */
 static size_t share_of(const cbe_plan_run *run, size_t group_size)
 {
     const size_t sequences = cbe_max_size(run->n_tokens / run->context_length, 1);
@@ -71,14 +71,14 @@ static size_t share_of(const cbe_plan_run *run, size_t group_size)
            cbe_min_size(run->context_length, run->n_tokens);
 }
 
-/* Layers of the group that has most of them. */
+/* Largest number of layers of a group. */
 static size_t layers_of(const cbe_plan_run *run, size_t n_groups)
 {
     return (run->n_layers + n_groups - 1) / n_groups;
 }
 
-/* Memory of a process in groups of a size, with logits kept in a way; SIZE_MAX where it
- * overflows. */
+/* Sets the memory of a process, for groups of group_size and logits kept as storage; SIZE_MAX on
+ * overflow. */
 static size_t fill_memory(cbe_plan *plan, const cbe_plan_run *run, size_t group_size,
                           cbe_logit_storage storage)
 {
@@ -87,7 +87,7 @@ static size_t fill_memory(cbe_plan *plan, const cbe_plan_run *run, size_t group_
     const cbe_decoder decoder = decoder_of(run);
     const cbe_lens_options lens = {.n_tokens = n, .max_batch = CBE_LENS_BATCH, .storage = storage};
     size_t block, weights = cbe_plan_weight_bytes(&run->model, &block);
-    /* what does not fit is expanded block by block from the file */
+    /* Weights that do not fit are expanded block by block from the file. */
     if (run->memory && weights > run->memory / 2) weights = run->memory / 2 + run->file_bytes;
     plan->group_size = group_size;
     plan->n_groups = groups;
@@ -105,7 +105,8 @@ static size_t fill_memory(cbe_plan *plan, const cbe_plan_run *run, size_t group_
     return plan->memory;
 }
 
-/* Groups as `--divide auto` makes them, or as asked for; and logits as precise as memory allows. */
+/* Chooses groups as `--divide auto` does, or as asked for, and logits as precise as memory
+ * allows. */
 static cbe_status divide(cbe_plan *plan, const cbe_plan_run *run, cbe_error *err)
 {
     const size_t p = run->n_processes,
@@ -137,14 +138,14 @@ static cbe_status divide(cbe_plan *plan, const cbe_plan_run *run, cbe_error *err
                     1e-9 * (double)least, 1e-9 * (double)run->memory);
 }
 
-/* Seconds of one direction for each: token and vocabulary entry, token and number of a state, entry
- * and number. */
+/* Seconds of one direction, for each token and vocabulary entry, each token and number of a state,
+ * and each entry and number. */
 typedef struct {
     double row, state, product;
 } rate;
 
-/* Seconds of evaluations of `count` directions on n tokens of the process's own. @param divided
- * number of processes that share the products */
+/* Seconds of evaluating `count` directions on n tokens of a process.
+ * @param divided  number of processes that share the products */
 static double evaluations(double count, double n, double v, double d, double divided, const rate *r)
 {
     return count * (r->row * n * v + r->state * n * d + r->product * v * d / divided);
@@ -161,18 +162,18 @@ static double rough_vocabulary(const cbe_plan_run *run)
     return roughness(run) ? fmin(LIKELY_ENTRIES, v / CBE_LENS_LIKELY_SHARE) : v;
 }
 
-/* Candidates that are scored for a vector. */
+/* Number of candidates scored for a vector. */
 static double n_candidates(void)
 {
     return (double)(CBE_CANDIDATE_FAMILIES * cbe_candidate_rules.each + cbe_start_rules.random);
 }
 
-/* Seconds of one vector's search, of a process that has a share of the tokens. */
+/* Seconds of one vector's search, for a process with a share of the tokens. */
 static double vector_seconds(const cbe_plan_run *run, const cbe_plan_rates *r, const effort *e,
                              double n, double share, size_t group_size)
 {
     /* On one machine a group divides the products with the vocabulary; on several machines each
-     * process makes all of them. */
+     * process makes all products. */
     const double divided = run->n_machines == 1 ? (double)group_size : 1;
     const double d = (double)run->model.hidden_size, v = (double)run->model.vocab_size,
                  few_entries = rough_vocabulary(run);
@@ -195,16 +196,16 @@ static double vector_seconds(const cbe_plan_run *run, const cbe_plan_rates *r, c
            evaluations(e->rescored, n, v, d, divided, &score);
 }
 
-/* Directions and gradients of a vector's search that a process sends or receives, and calls that
- * wait for other processes. */
+/* Adds the traffic of searches: directions and gradients that a process sends or receives, and
+ * calls that wait for other processes. */
 static void add_traffic(cbe_plan *plan, const cbe_plan_run *run, const effort *e, double layers)
 {
     const double d = (double)run->model.hidden_size, size = (double)plan->group_size;
     if (plan->group_size == 1) return;
     const double with_gradient = e->sampled + e->larger + e->rough + e->full,
                  without = n_candidates() + e->weighed + e->rescored + REPORTS;
-    /* A direction comes; two sums of d numbers, each of two doubles, and some single ones go, and
-     * come back rounded. */
+    /* A process receives a direction, sends two sums of d numbers, each of two doubles, and some
+     * single sums, and receives all sums rounded. */
     const double bytes = sizeof(double) * (with_gradient * (7 * d + 9) + without * (d + 6));
     const double calls = (e->sampled + e->larger) / CBE_LENS_BATCH + e->rough +
                          e->full / CALLS_BATCH + without / CBE_LENS_BATCH;
@@ -215,8 +216,8 @@ static void add_traffic(cbe_plan *plan, const cbe_plan_run *run, const effort *e
             layers * (bytes / run->bandwidth + calls * 4 * ceil(log2(size)) * run->latency);
 }
 
-/* Whether groups run the model on parts of the tokens and give one another the states. Meanwhile
- * states are there twice; they may take half of what weights leave. */
+/* Whether groups run the model on parts of the tokens and exchange the states. States are held
+ * twice meanwhile, and may take half of the memory that weights leave. */
 static bool shares_forward(const cbe_plan *plan, const cbe_plan_run *run)
 {
     const size_t sequences = run->n_tokens / run->context_length,
@@ -227,8 +228,8 @@ static bool shares_forward(const cbe_plan *plan, const cbe_plan_run *run)
     return !run->memory || (run->memory > used && plan->states <= (run->memory - used) / 4);
 }
 
-/* Adds the states of the process's layers that other processes have run the model for, and the
- * states that it gives them. */
+/* Adds the traffic of hidden states that the process receives for its layers and sends for other
+ * layers. */
 static void add_states(cbe_plan *plan, const cbe_plan_run *run, double states)
 {
     const double bytes = 2 * states * (1 - 1 / (double)plan->n_groups);
@@ -252,7 +253,7 @@ cbe_status cbe_plan_make(cbe_plan *plan, const cbe_plan_run *run, const cbe_plan
     const double run_tokens = shared ? (double)share_of(run, run->n_processes) : n;
     plan->forward = scaled(run, r, run_tokens * multiplications * r->multiply / FORWARD_SHARE);
     const effort *first = &FIRST[roughness(run)], *later = &LATER[roughness(run)];
-    double products = 2 * n * v * d; /* in setting a layer */
+    double products = 2 * n * v * d; /* multiplications in setting a layer */
     if (roughness(run))
         products += fmin(CBE_LENS_RANKED_ROWS, (double)run->n_tokens) * share * v * d +
                     n * rough_vocabulary(run) * d;

@@ -1,9 +1,8 @@
 /*
- * plan.h - what an extraction through a lens will take, before it is run: memory, time, and what
- * travels between processes.
+ * plan.h - a forecast of an extraction through a lens: memory, time, and traffic between processes.
  *
- * A cost model with two parts: rates of this machine, from evaluations of a small problem of the
- * model's shape that take some seconds, and how often a search evaluates, from runs
+ * The cost model has two parts: rates of this machine, from some seconds of evaluations of a small
+ * problem of the model's shape, and the number of a search's evaluations, from runs
  * (docs/scaling.md).
  */
 #ifndef CBE_PLAN_PLAN_H
@@ -11,22 +10,22 @@
 
 #include "model/model.h"
 
-/** Seconds of work on this machine with all threads that were measured. An evaluation has three
- * parts, for each of which there are three rates: `score` of the energy alone, in a batch; `one` of
- * energy and gradient of a single direction; `many` of energy and gradient, in a batch. */
+/** Seconds of work on this machine with the threads measured. An evaluation has three parts, for
+ * each of which there are three rates: `score` of the energy alone, in a batch; `one` of energy and
+ * gradient of a single direction; `many` of energy and gradient, in a batch. */
 typedef struct {
     size_t threads;  /* OpenMP threads that were at work */
-    double multiply; /* of a multiplication and addition in a large matrix product */
-    double set;      /* of one token and vocabulary entry when a layer is set, besides products */
-    /* Of one token, vocabulary entry and direction. */
+    double multiply; /* a multiplication and addition in a large matrix product */
+    double set;      /* setting a layer, for each token and vocabulary entry, without products */
+    /* For each token, vocabulary entry and direction. */
     double score, one, many;
-    /* Of one vocabulary entry, number of a hidden state and direction. */
+    /* For each vocabulary entry, number of a hidden state and direction. */
     double score_product, one_product, many_product;
-    /* Of one token, number of a hidden state and direction. */
+    /* For each token, number of a hidden state and direction. */
     double score_state, one_state, many_state;
 } cbe_plan_rates;
 
-/** Measures them with random numbers of a decoder's shape, cut to a size that takes seconds and
+/** Measures the rates on random numbers of a decoder's shape, cut to a size that takes seconds and
  * about 300 MB.
  * @return CBE_OK, CBE_ERR_NOMEM */
 cbe_status cbe_plan_measure(cbe_plan_rates *out, size_t hidden_size, size_t vocab_size,
@@ -34,19 +33,19 @@ cbe_status cbe_plan_measure(cbe_plan_rates *out, size_t hidden_size, size_t voca
 
 typedef struct {
     cbe_model_config model;
-    size_t file_bytes; /* of weights, mapped; 0: not known */
+    size_t file_bytes; /* bytes of the mapped weights; 0: not known */
     size_t n_tokens, context_length;
-    size_t n_layers;    /* of the run */
+    size_t n_layers;    /* layers of the run */
     size_t n_vectors;   /* k */
-    size_t n_processes; /* of the run */
-    size_t n_machines;  /* that the processes run on */
-    size_t threads;     /* of a process */
+    size_t n_processes; /* processes of the run */
+    size_t n_machines;  /* machines of the processes */
+    size_t threads;     /* threads of a process */
     /* Groups of processes, each with layers of its own. 0: as many as `cbe extract --divide auto`
      * makes. */
     size_t n_groups;
     size_t memory;    /* bytes that a process may use; 0: no limit */
-    double bandwidth; /* of the network between machines, bytes a second */
-    double latency;   /* of the network between machines, seconds */
+    double bandwidth; /* bandwidth between machines, bytes a second */
+    double latency;   /* latency between machines, seconds */
 } cbe_plan_run;
 
 /** Bytes are of one process, seconds of the run. */
@@ -66,8 +65,9 @@ typedef struct {
  * are expanded one at a time. @param block [out] bytes of one block */
 size_t cbe_plan_weight_bytes(const cbe_model_config *model, size_t *block);
 
-/** Plans a run. @return CBE_OK; CBE_ERR_ARG (a division that cannot be made; too little memory:
- * how much is needed is said) */
+/** Plans a run.
+ * @return CBE_OK; CBE_ERR_ARG (an impossible division; too little memory: the message says how much
+ * is needed) */
 cbe_status cbe_plan_make(cbe_plan *out, const cbe_plan_run *run, const cbe_plan_rates *rates,
                          cbe_error *err);
 

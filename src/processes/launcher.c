@@ -3,13 +3,13 @@
 
 #include <stdlib.h>
 
-/* Open MPI's mpirun; Hydra of MPICH and Intel MPI, and srun with PMI; srun. */
+/* Variables of Open MPI's mpirun; of Hydra (MPICH, Intel MPI) and of srun with PMI; of srun. */
 static const char *const names[][2] = {{"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"},
                                        {"PMI_SIZE", "PMI_RANK"},
                                        {"SLURM_STEP_NUM_TASKS", "SLURM_PROCID"}};
 enum { N_NAMES = sizeof names / sizeof *names };
 
-/* A count in the environment; 0: none there. */
+/* A number in the environment; 0: there is none. */
 static size_t read_count(const char *name)
 {
     const char *text = getenv(name);

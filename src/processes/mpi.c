@@ -1,9 +1,9 @@
 /*
- * mpi.c - the transport of MPI: of its calls those that every version since 3 has.
+ * mpi.c - the transport by MPI, with calls that every version since 3 has.
  *
- * A sum goes to rank 0 and back from there, so that all have the same bits, whatever the algorithm
- * of the library's all-to-all sum. Errors of MPI itself end the job there and then, as its own
- * handler does, with a message that says where.
+ * A sum is reduced to rank 0 and broadcast from there, so that all processes have the same bits
+ * whatever the library's algorithm for MPI_Allreduce. An error of MPI ends the job at once by MPI's
+ * own handler, whose message says where.
  */
 #include "processes/transport.h"
 
@@ -28,11 +28,11 @@ typedef struct {
     MPI_Comm comm;
     bool world;
     int *counts, *places, *other_counts, *other_places; /* (size) each: scratch of calls */
-    void *sent;          /* what is on its way to rank 0; NULL: nothing */
-    MPI_Request request; /* of it */
+    void *sent;          /* message on its way to rank 0; NULL: none */
+    MPI_Request request; /* request of the message in `sent` */
 } mpi_processes;
 
-/* The scratch of calls changes in an object that is otherwise constant to callers. */
+/* Callers see a constant object, in which only the scratch of calls changes. */
 static mpi_processes *of(const cbe_processes *self)
 {
     union {
@@ -68,7 +68,7 @@ static void mpi_abort(const cbe_processes *self, int status)
     MPI_Abort(of(self)->comm, status);
 }
 
-/* Sums of all processes' parts, in rank 0's. */
+/* Adds the parts of all processes; rank 0's part becomes the sum. */
 static void reduce(const mpi_processes *p, void *part, int count, MPI_Datatype type, MPI_Op op)
 {
     if (p->head.rank == 0)
@@ -88,7 +88,7 @@ static void mpi_sum(const cbe_processes *self, size_t n, double *x)
     }
 }
 
-/* MPI_User_function of pairs of doubles. */
+/* The MPI_User_function that adds cbe_long_sum. */
 static void add_pairs(void *in, void *inout, int *count, MPI_Datatype *type)
 {
     const cbe_long_sum *from = in;
@@ -109,7 +109,7 @@ static void mpi_add_up(const cbe_processes *self, size_t n, cbe_long_sum *sums)
         const int count = (int)cbe_min_size(AT_ONCE, n - first);
         cbe_long_sum *part = sums + first;
         reduce(p, part, count, pair, add);
-        /* Rounded, and close together, on the way back. */
+        /* The way back takes rounded doubles, packed at the front of the pairs. */
         double *values = (double *)(void *)part;
         for (int i = 0; p->head.rank == 0 && i < count; i++) values[i] = cbe_long_value(&part[i]);
         MPI_Bcast(values, count, MPI_DOUBLE, 0, p->comm);
@@ -127,8 +127,8 @@ static void mpi_broadcast(const cbe_processes *self, size_t from, size_t bytes, 
                   (int)from, p->comm);
 }
 
-/* Lengths and places as MPI takes them; what does not fit ends the job, for the others are in the
- * same call. */
+/* Lengths and places as int, which MPI takes. A list that does not fit ends the job, since the
+ * other processes are in the same call. */
 static void lay_out(const mpi_processes *p, const size_t *counts, int *lengths, int *places)
 {
     size_t place = 0;
@@ -238,7 +238,7 @@ static const cbe_transport transport = {
     mpi_split,    mpi_destroy, mpi_abort, mpi_sum,     mpi_add_up, mpi_broadcast, mpi_join,
     mpi_exchange, mpi_barrier, mpi_share, mpi_unshare, mpi_send,   mpi_receive};
 
-/* Takes the communicator. on_machine 0: of all its processes, found out here. */
+/* Makes *out from comm, which *out owns. world: comm is MPI_COMM_WORLD. */
 static cbe_status wrap(cbe_processes **out, MPI_Comm comm, bool world, cbe_error *err)
 {
     int rank, size, on_machine;

@@ -64,7 +64,8 @@ void cbe_processes_broadcast(const cbe_processes *p, size_t bytes, void *x)
 
 enum { LISTED_AT_ONCE = 256 };
 
-/* Numbers of ranks first .. first + n - 1: sums of which the others have 0, exact below 2^53. */
+/* Numbers of ranks first .. first + n - 1: each is a sum in which all other ranks have 0, exact
+ * below 2^53. */
 static void list_some(const cbe_processes *p, size_t mine, size_t first, size_t n,
                       double numbers[LISTED_AT_ONCE])
 {
@@ -108,11 +109,12 @@ void cbe_processes_join(const cbe_processes *p, const double *mine, const size_t
         memcpy(all, mine, counts[0] * sizeof *all);
 }
 
-/* What one process asks of the others, and they of it. */
+/* Rows that this process asks of the other processes, and rows that they ask of it. */
 typedef struct {
-    size_t *counts, *asked; /* (size): rows that it wants of each, and each of it */
-    size_t *next;           /* (size) */
-    /* (n): rows in the order of their owners; (sum of asked): rows of its own */
+    size_t *counts, *asked; /* (size): number of rows asked of each process, and by each */
+    size_t *next;           /* (size): next place in `wanted`, then in `got`, of each owner */
+    /* (n): numbers of the rows asked for, by owner; (sum of asked): numbers of the rows asked of
+     * this process. */
     size_t *wanted, *numbers;
     float *answers, *got; /* (sum of asked, width), (n, width) */
 } rows_trade;
@@ -136,7 +138,8 @@ static size_t owner_of(const size_t *first, size_t size, size_t row)
     return low;
 }
 
-/* Sorts what is wanted by owner; where row i of `wanted` then lies is found the same way again. */
+/* Sorts the wanted rows by owner. cbe_processes_fetch_rows finds the place of row i of `wanted` by
+ * the same loop. */
 static cbe_status sort_wanted(const cbe_processes *p, const size_t *first, size_t width, size_t n,
                               const size_t *wanted, rows_trade *t, cbe_error *err)
 {
@@ -153,7 +156,7 @@ static cbe_status sort_wanted(const cbe_processes *p, const size_t *first, size_
     return CBE_OK;
 }
 
-/* What others want, copied for them. */
+/* Copies the rows that other processes asked for into t->answers. */
 static cbe_status answer(const cbe_processes *p, size_t own, size_t width, const float *rows,
                          rows_trade *t, cbe_error *err)
 {
@@ -203,7 +206,7 @@ void cbe_processes_barrier(const cbe_processes *p)
     if (p) p->transport->barrier(p);
 }
 
-/* Behind the segments lies the transport's handle. */
+/* segments[size] is the transport's handle. */
 cbe_status cbe_processes_share(const cbe_processes *p, size_t bytes, void ***segments,
                                cbe_error *err)
 {
@@ -232,7 +235,7 @@ cbe_status cbe_processes_agree(const cbe_processes *p, cbe_status st, cbe_error 
     double failed = st != CBE_OK;
     p->transport->sum(p, 1, &failed);
     if (failed == 0) return CBE_OK;
-    /* Each tells what it has, until one has failed; this is rare. */
+    /* Each rank broadcasts its status and message until one has failed, which is rare. */
     cbe_error shared = {.code = st, .offset = -1};
     if (st != CBE_OK && err) shared = *err;
     size_t lowest = p->size;

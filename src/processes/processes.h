@@ -1,11 +1,11 @@
 /*
- * processes.h - several processes at work on one run, on one machine or many, by MPI where that is
- * built in.
+ * processes.h - several processes at work on one run, on one machine or many, by MPI if it is built
+ * in.
  *
- * Each function that takes a cbe_processes is called by all of them alike, unless it says
- * otherwise; NULL is a process on its own, for which there is nothing to do. A process that fails
- * before such a call must still make it: cbe_processes_agree is where failures meet. One that dies
- * ends the job: MPI's launcher says which.
+ * Each function that takes a cbe_processes is collective, called by all processes alike, unless it
+ * says otherwise; NULL stands for a process on its own, which has nothing to exchange. A process
+ * that fails before a collective call must still make the call: cbe_processes_agree tells all
+ * processes of the failure. A process that dies ends the job, and MPI's launcher names it.
  */
 #ifndef CBE_PROCESSES_PROCESSES_H
 #define CBE_PROCESSES_PROCESSES_H
@@ -17,76 +17,84 @@
 
 typedef struct cbe_processes cbe_processes;
 
-/** Joins the others of this run, when a launcher (mpirun, srun) started several; once in a process,
- * before anything else.
- * @param out [out] NULL: alone. To cbe_processes_end
+/** Joins the other processes of this run, if a launcher (mpirun, srun) started several. Called once
+ * in a process, before anything else.
+ * @param out [out] ended by cbe_processes_end; NULL: the process is alone
  * @return CBE_OK; CBE_ERR_UNSUPPORTED (started as one of several, but built without MPI);
  * CBE_ERR_INTERNAL; CBE_ERR_NOMEM */
 cbe_status cbe_processes_start(cbe_processes **out, cbe_error *err);
-/** Leaves; waits for the others. */
+/** Leaves the run, after waiting for the other processes. */
 void cbe_processes_end(cbe_processes *processes);
-/** Ends all of them at once with an exit status, whatever they do. Not collective; returns only
- * where `processes` is NULL. */
+/** Ends all processes at once with an exit status, whatever they do. Not collective; returns only
+ * if `processes` is NULL. */
 void cbe_processes_abort(const cbe_processes *processes, int status);
-/** MPI that is built in, "Open MPI 4.1.4"; NULL: none. Not collective. */
+/** Name of the MPI that is built in, "Open MPI 4.1.4"; NULL: none. Not collective. */
 const char *cbe_processes_library(void);
 
-/** Groups of `size` neighbours, which must divide the number of processes; *out is the caller's
- * group, of which it must not be in use beyond that of `processes`; to cbe_processes_free. NULL
- * where the group is the caller alone. */
+/** Splits the processes into groups of `size` neighbouring ranks; size must divide the number of
+ * processes. *out is the caller's group, NULL if the caller is alone in it. The caller frees it
+ * with cbe_processes_free, before `processes` ends.
+ * @return CBE_OK; CBE_ERR_ARG (size does not divide the number); CBE_ERR_NOMEM */
 cbe_status cbe_processes_split(cbe_processes **out, const cbe_processes *processes, size_t size,
                                cbe_error *err);
 void cbe_processes_free(cbe_processes *group); /* NULL is allowed */
 
-/** 0 .. size - 1, and how many there are; not collective. */
+/** Rank of the caller, 0 .. size - 1, and the number of processes. Not collective. */
 size_t cbe_processes_rank(const cbe_processes *processes);
 size_t cbe_processes_size(const cbe_processes *processes);
-/** How many of them are on the caller's machine. Known from the start: not collective. */
+/** Number of processes on the caller's machine. Not collective: it is known from the start. */
 size_t cbe_processes_on_machine(const cbe_processes *processes);
 
-/** Replaces x (n) by its sums over processes, which have the same bits in all of them. */
+/** Replaces x (n) by its sums over processes, the same bits in every process. */
 void cbe_processes_sum(const cbe_processes *processes, size_t n, double *x);
-/** x (bytes) of rank 0, to all. */
+/** Copies x (bytes) of rank 0 to all processes. */
 void cbe_processes_broadcast(const cbe_processes *processes, size_t bytes, void *x);
-/** The numbers of all processes, in the order of ranks: all (size). */
+/** Fills all (size) with the numbers of all processes, in the order of ranks. */
 void cbe_processes_list(const cbe_processes *processes, size_t mine, size_t *all);
-/** The sum of the numbers of lower ranks, and that of all. */
+/** Sums the numbers of lower ranks (*before) and of all ranks (*all). */
 void cbe_processes_place(const cbe_processes *processes, size_t mine, size_t *before, size_t *all);
-/** The same for lists of numbers, one behind the other; counts (size) as cbe_processes_list gives
- * them. */
+/** Concatenates the lists of all processes in the order of ranks; counts (size), the lengths of the
+ * lists, are those of cbe_processes_list. */
 void cbe_processes_join(const cbe_processes *processes, const double *mine, const size_t *counts,
                         double *all);
-/** Rows of floats that other processes hold: those of rank r are numbered first[r] .. first[r + 1]
- * - 1.
- * @param first  (size + 1), the same in all; @param rows (first[rank + 1] - first[rank], width) of
- * the caller
- * @param wanted (n) numbers of rows; @param out (n, width) */
+/** Fetches rows of floats that other processes hold: rank r holds rows first[r] to
+ * first[r + 1] - 1.
+ * @param first  (size + 1), the same in all processes
+ * @param rows   (first[rank + 1] - first[rank], width), the caller's rows
+ * @param wanted (n), numbers of rows
+ * @param out    (n, width)
+ * @return CBE_OK, CBE_ERR_NOMEM */
 cbe_status cbe_processes_fetch_rows(const cbe_processes *processes, const size_t *first,
                                     size_t width, const float *rows, size_t n, const size_t *wanted,
                                     float *out, cbe_error *err);
 
-/** Waits for all: what they wrote to shared memory before is seen after. */
+/** Waits for all processes. Shared memory that any of them wrote before the call can be read after
+ * it. */
 void cbe_processes_barrier(const cbe_processes *processes);
-/** Memory that all of them see, a segment of `bytes` of each: segments (size). Where not all are on
- * one machine *segments is NULL, and there is none. Until cbe_processes_unshare, which all call
- * too. */
+/** Allocates memory that all processes see: segments (size) has one segment of `bytes` for each
+ * process. *segments is NULL if the processes are on several machines. cbe_processes_unshare,
+ * collective too, frees the segments.
+ * @return CBE_OK, CBE_ERR_NOMEM */
 cbe_status cbe_processes_share(const cbe_processes *processes, size_t bytes, void ***segments,
                                cbe_error *err);
 void cbe_processes_unshare(const cbe_processes *processes, void **segments); /* NULL is allowed */
 
-/** All get the same result: `st` where all have CBE_OK, else the status of the lowest rank that
- * failed, whose message `err` then has in all of them (with the number of the process, unless that
- * is 0). */
+/** Gives all processes the same status: CBE_OK if all have CBE_OK, else the status of the lowest
+ * rank that failed. err then has the message of that rank in every process, with the number of the
+ * process unless it is 0. */
 cbe_status cbe_processes_agree(const cbe_processes *processes, cbe_status st, cbe_error *err);
 
-/* Messages to rank 0, which takes them when it comes to it. Not collective. */
+/* Messages to rank 0, which receives them at its own time. Not collective. */
 
-/** Sends bytes to rank 0, which are copied; waits for what this process sent before. */
+/** Sends a copy of the bytes to rank 0, after waiting for the message that this process sent
+ * before.
+ * @return CBE_OK; CBE_ERR_NOMEM; CBE_ERR_INTERNAL (too long a message) */
 cbe_status cbe_processes_send(cbe_processes *processes, size_t bytes, const void *data,
                               cbe_error *err);
-/** In rank 0: the next message, from whichever process.
- * @param wait  until there is one
- * @param data [out] to cbe_free (core/memory.h); NULL when there is none */
+/** Receives, in rank 0, the next message of any process.
+ * @param wait  whether to wait until there is a message
+ * @param data [out] the caller frees it with cbe_free; NULL if there is no message
+ * @return CBE_OK, CBE_ERR_NOMEM */
 cbe_status cbe_processes_receive(const cbe_processes *processes, bool wait, size_t *from,
                                  size_t *bytes, void **data, cbe_error *err);
 

@@ -1,4 +1,4 @@
-/* start.c - see processes/processes.h: the transport of this build, where a launcher started
+/* start.c - see processes/processes.h: starts the transport of this build if a launcher started
  * several processes. */
 #include "core/fail.h"
 #include "processes/launcher.h"

@@ -1,4 +1,4 @@
-/* ablation_files.c - effects of ablations as JSON, CSV and charts (ablate/ablation.h,
+/* ablation_files.c - writing effects of ablations as JSON, CSV and charts (ablate/ablation.h,
  * docs/ablation.md). */
 #include <inttypes.h>
 #include <jansson.h>
@@ -51,7 +51,7 @@ static json_t *layer_json(const cbe_layer_ablation *layer)
 static cbe_status save_json(const char *folder, size_t n, const cbe_layer_ablation *layers,
                             const cbe_ablation_record *r, cbe_error *err)
 {
-    char seed[24]; /* past what JSON readers take for an integer */
+    char seed[24]; /* a string, since seeds exceed the integers of JSON readers */
     snprintf(seed, sizeof seed, "%" PRIu64, r->seed);
     cbe_json_begin();
     json_t *list = json_array(), *texts = json_array();
@@ -100,7 +100,7 @@ static cbe_status save_csv(const char *folder, size_t n, const cbe_layer_ablatio
     return st;
 }
 
-/* Divergences over ranks, a line for each span. */
+/* Draws divergences over ranks, with a line for each span. */
 static cbe_status save_chart(const char *folder, const cbe_layer_ablation *layer, cbe_error *err)
 {
     const size_t n = layer->n_ranks;

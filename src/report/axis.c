@@ -6,7 +6,7 @@
 #include <string.h>
 
 static const double LARGEST = 1e300, SMALLEST = 1e-300;
-/* Ticks are products of doubles: a value this part of a step off a tick is on it. */
+/* A value within this part of a step of a tick is on the tick, since ticks are rounded products. */
 static const double ON_TICK = 1e-9;
 
 bool cbe_axis_can_show(double value, bool log)
@@ -33,7 +33,7 @@ static int decade_of(double value)
     return (int)floor(log10(value) + ON_TICK);
 }
 
-/* 1234567.5 as 1,234,567.5. */
+/* Writes 1234567.5 as 1,234,567.5. */
 static void add_commas(char *text)
 {
     char *first = text + (*text == '-'), *end = first + strspn(first, "0123456789");
@@ -44,7 +44,8 @@ static void add_commas(char *text)
     }
 }
 
-/* With as many digits as tell ticks a step apart; largest: the size of the largest on the axis. */
+/* Writes a label with the digits that tell ticks a step apart; largest: the largest size on the
+ * axis. */
 static void write_label(char label[CBE_AXIS_LABEL], double value, double step, double largest)
 {
     const int decade = decade_of(step), top = decade_of(largest);
@@ -68,8 +69,7 @@ static void add_tick(cbe_axis *axis, double value, double step, double largest)
     write_label(axis->labels[axis->n_ticks++], value, step, largest);
 }
 
-/* The smallest of 1, 2, 5, 10 times a power of ten that is not below what n steps over the axis
- * would be. */
+/* The smallest of 1, 2, 5, 10 times a power of ten that is at least span / n. */
 static double round_step(double span, size_t n)
 {
     static const double mantissas[] = {1, 2, 5, 10};
@@ -107,7 +107,7 @@ static void log_ticks(cbe_axis *axis, bool to_ticks)
         for (size_t i = 0; i < n && !above; i++) {
             const double value = mantissas[i] * pow(10, k);
             above = value >= high;
-            if (to_ticks && value <= low) { /* the last of those below it stays */
+            if (to_ticks && value <= low) { /* the last tick at or below `low` stays */
                 axis->low = value;
                 axis->n_ticks = 0;
             }

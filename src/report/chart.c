@@ -1,10 +1,10 @@
 /*
  * chart.c - see chart.h.
  *
- * The picture brings its own ground, light, or dark where the reader's page is
- * (prefers-color-scheme): so it can be read wherever it is shown. Colours are those of Okabe and
- * Ito (Color Universal Design, 2008) without yellow, which light grounds swallow; past seven
- * series, dashes tell lines of one colour apart.
+ * The picture has its own background, light, or dark if the reader's page is dark
+ * (prefers-color-scheme), so that it can be read on any page. Colours are those of Okabe and Ito
+ * (Color Universal Design, 2008) without yellow, which is hard to see on light backgrounds; past
+ * seven series, dashes tell lines of one colour apart.
  */
 #include "report/chart.h"
 
@@ -25,11 +25,11 @@ enum {
     WIDTH = 760,
     PLOT_HEIGHT = 320,
     MARGIN = 24,
-    CHARACTER = 7,      /* width of a character of the legend and of labels, about */
+    CHARACTER = 7,      /* approximate width of a character of the legend and of labels */
     LEGEND_SAMPLE = 32, /* the piece of line before a name */
     LEGEND_ROW = 22,
-    MOST_CHARACTERS = 80, /* of a name or title; what is longer is cut */
-    MOST_DOTS = 100       /* series of more points are drawn without dots */
+    MOST_CHARACTERS = 80, /* most characters of a name or title; a longer one is cut */
+    MOST_DOTS = 100       /* most points of a series that is drawn with dots */
 };
 
 static const char *const colours[] = {"#0072B2", "#D55E00", "#009E73", "#CC79A7",
@@ -37,14 +37,14 @@ static const char *const colours[] = {"#0072B2", "#D55E00", "#009E73", "#CC79A7"
 static const char *const dashes[] = {"none", "7 3", "2 3", "9 3 2 3"};
 enum { N_COLOURS = sizeof colours / sizeof *colours, N_DASHES = sizeof dashes / sizeof *dashes };
 
-/* The text so far; after a failure nothing is added any more. */
+/* The text so far; after a failure nothing more is added. */
 typedef struct {
     cbe_byte_buffer text;
     cbe_status status;
     cbe_error *err;
 } svg;
 
-/* At most 511 bytes. */
+/* Appends formatted text of at most 511 bytes. */
 static void put(svg *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void put(svg *s, const char *format, ...)
 {
@@ -57,7 +57,8 @@ static void put(svg *s, const char *format, ...)
         s->status = cbe_byte_buffer_put(&s->text, text, (size_t)length, s->err);
 }
 
-/* Of well-formed UTF-8; XML has no room for control characters and two others. */
+/* Appends a character of well-formed UTF-8; XML does not allow control characters, U+FFFE and
+ * U+FFFF. */
 static void put_character(svg *s, const char *at)
 {
     const unsigned char first = (unsigned char)*at;
@@ -72,7 +73,7 @@ static void put_character(svg *s, const char *at)
         put(s, "%.*s", (int)cbe_utf8_size(*at), at);
 }
 
-/* Text of any bytes as the content of an element; returns its characters. */
+/* Appends any bytes as the text of an element; returns the number of characters. */
 static size_t put_text(svg *s, const char *text)
 {
     char *clean = NULL;
@@ -94,10 +95,10 @@ static size_t characters(const char *text)
     return n;
 }
 
-/* Where things lie, in pixels. */
+/* Layout in pixels. */
 typedef struct {
-    double left, right, top, bottom; /* of the plot */
-    double height;                   /* of the picture */
+    double left, right, top, bottom; /* edges of the plot */
+    double height;                   /* height of the picture */
 } layout;
 
 static double across(const layout *l, const cbe_axis *x, double value)
@@ -110,7 +111,7 @@ static double upward(const layout *l, const cbe_axis *y, double value)
     return l->bottom + cbe_axis_place(y, value) * (l->top - l->bottom);
 }
 
-/* Names from left to right, in as many rows as they need; draws them unless s is NULL. Returns the
+/* Lays out names from left to right in rows, and draws them unless s is NULL. Returns the number of
  * rows. */
 static size_t legend(svg *s, const cbe_chart *chart, double top)
 {
@@ -180,8 +181,8 @@ static bool can_show(const cbe_chart *chart, const cbe_series *series, size_t i)
            cbe_axis_can_show(series->y[i], chart->log_y);
 }
 
-/* A line for each run of points without a gap; a dot for each point that has no neighbour, and for
- * all of them where they are few. */
+/* Draws a line for each run of points without a gap, and a dot for each point without a neighbour,
+ * or for all points if they are few. */
 static void draw_series(svg *s, const cbe_chart *chart, size_t index, const layout *l,
                         const cbe_axis *x, const cbe_axis *y)
 {

@@ -10,7 +10,7 @@
 #include "cbe/status.h"
 
 typedef struct {
-    const char *name; /* in the legend; any UTF-8 */
+    const char *name; /* name in the legend; any UTF-8 */
     size_t n;
     const double *x, *y; /* (n); a y that is not finite leaves a gap */
 } cbe_series;
@@ -22,7 +22,7 @@ typedef struct {
     const cbe_series *series;
 } cbe_chart;
 
-/** Writes the chart, whole or not at all. Readable on a light and on a dark page.
+/** Writes the chart, completely or not at all. It is readable on light and dark pages.
  * @return CBE_OK, CBE_ERR_IO, CBE_ERR_NOMEM */
 cbe_status cbe_chart_save(const cbe_chart *chart, const char *path, cbe_error *err);
 

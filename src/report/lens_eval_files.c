@@ -1,4 +1,4 @@
-/* lens_eval_files.c - an evaluation of lenses as JSON, CSV and charts (lens/evaluate.h,
+/* lens_eval_files.c - writing an evaluation of lenses as JSON, CSV and charts (lens/evaluate.h,
  * docs/lens-evaluation.md). */
 #include <jansson.h>
 #include <stdio.h>
@@ -36,7 +36,7 @@ static json_t *figures_json(size_t layer, const cbe_lens_figures *figures, doubl
     return NULL;
 }
 
-/* Rows: layers of translators. */
+/* A measure of all pairs of layers as JSON; rows are the translators' layers. */
 static json_t *matrix_json(const cbe_lens_eval *eval, size_t lens, cbe_lens_measure measure)
 {
     const size_t n = eval->n_layers;
@@ -151,7 +151,7 @@ static cbe_status save_transfer_csv(const cbe_lens_eval *eval, const char *folde
     return st;
 }
 
-/* Divergences over layers, a line for each lens. */
+/* Draws divergences over layers, with a line for each lens. */
 static cbe_status save_chart(const cbe_lens_eval *eval, const char *folder, cbe_error *err)
 {
     const size_t n = eval->n_layers;
@@ -181,8 +181,7 @@ done:
     return st;
 }
 
-/* For translators of some layers, evenly spread, their divergences over the layers of hidden
- * states. */
+/* Draws divergences over layers of hidden states, for translators of some layers, evenly spread. */
 static cbe_status save_transfer_chart(const cbe_lens_eval *eval, size_t lens, const char *file,
                                       const char *folder, cbe_error *err)
 {

@@ -1,4 +1,4 @@
-/* lens_training_files.c - learning curves of a training as CSV and as a chart; see
+/* lens_training_files.c - writing learning curves of a training as CSV and as a chart; see
  * lens/train.h. */
 #include <stdarg.h>
 #include <stdio.h>
@@ -20,7 +20,7 @@ size_t cbe_lens_training_group(size_t n_layers, size_t g, size_t *first, size_t 
     return n;
 }
 
-/* A text that grows within room for all of it. */
+/* A text that grows in a buffer allocated for its full length. */
 typedef struct {
     char *text;
     size_t size, room;
@@ -69,7 +69,8 @@ static cbe_status save_csv(const cbe_lens_training *t, const char *path, cbe_err
     return st;
 }
 
-/* Each group's mean over its layers and over as many steps as make POINTS points at most. */
+/* Draws a curve for each group of layers: means over its layers and over steps, at most POINTS
+ * points. */
 static cbe_status save_chart(const cbe_lens_training *t, const char *path, cbe_error *err)
 {
     const size_t window = (t->n_steps + POINTS - 1) / POINTS, n = t->n_steps / window;

@@ -1,5 +1,5 @@
 /* added_tokens.c - see added_tokens.h. A sorted array serves as a trie: each byte read narrows the
- * range of tokens that begin with what was read, by two binary searches. */
+ * range of tokens that begin with the bytes read, by two binary searches. */
 #include "text/added_tokens.h"
 
 #include <stdlib.h>
@@ -32,8 +32,8 @@ void cbe_added_tokens_free(cbe_added_tokens *added)
     memset(added, 0, sizeof *added);
 }
 
-/* First of tokens[low, high) whose byte at `depth` is not below `byte`; all are longer than
- * depth. */
+/* Index of the first of tokens[low, high) whose byte at `depth` is not below `byte`; all of them
+ * are longer than depth. */
 static size_t first_not_below(const cbe_added_token *tokens, size_t low, size_t high, size_t depth,
                               unsigned byte)
 {
@@ -77,7 +77,7 @@ static size_t previous(const char *text, size_t at)
     return at;
 }
 
-/* Letters, marks, digits, connecting punctuation and joiners. */
+/* Whether a character is a letter, mark, digit, connecting punctuation or joiner. */
 static bool is_word(int32_t character)
 {
     switch (utf8proc_category(character)) {
@@ -111,7 +111,7 @@ cbe_added_place cbe_added_tokens_find(const cbe_added_tokens *added, const char 
         if (!token) continue;
         size_t begin = at, end = at + token->text.length;
         if (token->single_word && !stands_alone(text, length, begin, end)) {
-            at = end - 1; /* the next one is looked for behind it */
+            at = end - 1; /* the search goes on behind the token */
             continue;
         }
         while (token->lstrip && begin > from &&

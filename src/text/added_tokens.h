@@ -1,8 +1,9 @@
 /*
- * added_tokens.h - finding the tokens that stand in a text as they are written ("<|im_start|>").
+ * added_tokens.h - finding added tokens, which stand in a text as they are written
+ * ("<|im_start|>").
  *
- * They are recognised before anything else, the leftmost first, and of those that begin at one
- * place the longest.
+ * Added tokens are recognised before all other tokens: the leftmost first, and of two that begin at
+ * one place the longest.
  */
 #ifndef CBE_TEXT_ADDED_TOKENS_H
 #define CBE_TEXT_ADDED_TOKENS_H
@@ -15,28 +16,30 @@
 #include "cbe/status.h"
 
 typedef struct {
-    cbe_span text; /* borrowed from whoever added it */
+    cbe_span text; /* borrowed from the caller of cbe_added_tokens_init */
     int64_t id;
-    bool single_word;    /* not inside a word */
-    bool lstrip, rstrip; /* takes the white space in front of it, behind it, with it */
+    bool single_word;    /* is not recognised inside a word */
+    bool lstrip, rstrip; /* includes the white space in front of it; behind it */
 } cbe_added_token;
 
-/** Sorted by text; begins[b]: some token begins with byte b. */
+/** The added tokens, sorted by text; begins[b]: some token begins with byte b. */
 typedef struct {
     cbe_added_token *tokens;
     size_t n_tokens;
     bool begins[256];
 } cbe_added_tokens;
 
-/** Where an added token was found. */
+/** An added token found in a text. */
 typedef struct {
-    const cbe_added_token *token; /* NULL: none was */
-    size_t begin, end; /* with the white space that it takes; both the text's length without one */
+    const cbe_added_token *token; /* NULL: none was found */
+    /* Bytes, with the white space that the token includes; both are the text's length if none was
+     * found. */
+    size_t begin, end;
 } cbe_added_place;
 
-/** Sorts n_tokens tokens, none of them empty, and takes them over. */
+/** Sorts n_tokens tokens, none of which has an empty text, and takes over the array. */
 void cbe_added_tokens_init(cbe_added_tokens *added, cbe_added_token *tokens, size_t n_tokens);
-void cbe_added_tokens_free(cbe_added_tokens *added); /* zeroes it; a zeroed one is allowed */
+void cbe_added_tokens_free(cbe_added_tokens *added); /* zeroes *added; a zeroed struct is allowed */
 
 /** The first added token in text[from, length), which is well-formed UTF-8. */
 cbe_added_place cbe_added_tokens_find(const cbe_added_tokens *added, const char *text,

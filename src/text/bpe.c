@@ -37,8 +37,8 @@ struct cbe_bpe {
     cbe_bpe_options options;
     merge_slot *merges;
     size_t merge_mask;
-    uint32_t byte_ids[N_BYTES];     /* of words of one byte; NO_ID: the vocabulary has none */
-    uint32_t fallback_ids[N_BYTES]; /* of "<0x00>" to "<0xFF>" */
+    uint32_t byte_ids[N_BYTES];     /* tokens of single bytes; NO_ID: the vocabulary has none */
+    uint32_t fallback_ids[N_BYTES]; /* tokens "<0x00>" to "<0xFF>" */
 };
 
 static uint64_t pair_of(uint32_t left, uint32_t right)
@@ -46,7 +46,7 @@ static uint64_t pair_of(uint32_t left, uint32_t right)
     return (uint64_t)left << 32 | right;
 }
 
-/* Slot of this pair, or the empty one where it belongs. */
+/* Slot of a pair, or the empty slot where it belongs. */
 static merge_slot *find_merge(const cbe_bpe *bpe, uint32_t left, uint32_t right)
 {
     const uint64_t pair = pair_of(left, right);
@@ -62,7 +62,7 @@ static uint32_t find_id(const cbe_vocabulary *vocabulary, const char *bytes, siz
     return id < 0 ? NO_ID : (uint32_t)id;
 }
 
-/* Without merges; room for n of them. */
+/* Creates an encoder without merges, with room for n_merges. */
 static cbe_status create_empty(cbe_bpe **out, const cbe_vocabulary *vocabulary,
                                const cbe_bpe_options *options, size_t n_merges, cbe_error *err)
 {
@@ -90,8 +90,8 @@ static cbe_status create_empty(cbe_bpe **out, const cbe_vocabulary *vocabulary,
     return CBE_OK;
 }
 
-/* left and right of a merge into buffer, one after the other; false when they stand for no
- * bytes. */
+/* Writes the bytes of left and right of a merge to buffer, one after the other; false if either
+ * stands for no bytes. */
 static bool merge_bytes(const cbe_bpe *bpe, const cbe_span merge[2], char *buffer,
                         size_t lengths[2])
 {
@@ -180,14 +180,14 @@ static bool takes_part(const int64_t *kinds, size_t id)
            kinds[id] == CBE_TOKEN_UNDEFINED;
 }
 
-/* Every way to cut a token into two tokens; *n counts them, and they are added where bpe is not
- * NULL. */
+/* Finds every way to cut a token into two tokens; *n counts them, and they are added to bpe unless
+ * it is NULL. */
 static void visit_cuts(const cbe_vocabulary *vocabulary, const int64_t *kinds, uint32_t id,
                        uint32_t rank, cbe_bpe *bpe, size_t *n)
 {
     const cbe_span text = cbe_vocabulary_bytes(vocabulary, id);
     for (size_t cut = 1; cut < text.length; cut++) {
-        if (((unsigned char)text.data[cut] & 0xc0) == 0x80) continue; /* inside a character */
+        if (((unsigned char)text.data[cut] & 0xc0) == 0x80) continue; /* a cut inside a character */
         const uint32_t left = find_id(vocabulary, text.data, cut);
         if (left == NO_ID || !takes_part(kinds, left)) continue;
         const uint32_t right = find_id(vocabulary, text.data + cut, text.length - cut);
@@ -218,7 +218,7 @@ cbe_status cbe_bpe_create_scored(cbe_bpe **out, const cbe_vocabulary *vocabulary
                                                 "%zu merges; %zu can be made", n_merges, LAST);
     uint32_t rank = 0;
     for (size_t i = 0; i < n && st == CBE_OK; i++) {
-        /* Equal scores have one rank: of such merges the leftmost is done first. */
+        /* Equal scores have one rank, so among merges of one score the leftmost is done first. */
         if (i > 0 && tokens[i].score != tokens[i - 1].score) rank++;
         visit_cuts(vocabulary, kinds, tokens[i].id, rank, made, &n_merges);
     }
@@ -234,7 +234,7 @@ void cbe_bpe_free(cbe_bpe *bpe)
     cbe_free(bpe);
 }
 
-/* Tokens of a character's bytes into symbols; false when one of them has none. */
+/* Writes the tokens of a character's bytes to symbols; false if a byte has none. */
 static bool fall_back(const cbe_bpe *bpe, const char *character, size_t length, uint32_t *symbols)
 {
     for (size_t i = 0; i < length; i++)
@@ -242,7 +242,7 @@ static bool fall_back(const cbe_bpe *bpe, const char *character, size_t length, 
     return true;
 }
 
-/* The symbols that a word begins as, at most one for each byte. */
+/* Writes a word's first symbols, at most one for each byte, and returns their number. */
 static size_t begin_word(const cbe_bpe *bpe, const char *word, size_t length, uint32_t *symbols)
 {
     size_t n = 0;
@@ -302,13 +302,13 @@ cbe_status cbe_bpe_encode_short(const cbe_bpe *bpe, const char *word, size_t len
     return CBE_OK;
 }
 
-/* A symbol of a long word in a doubly linked list; what a merge swallows leaves it. */
+/* A symbol of a long word in a doubly linked list, which the right symbol of a merge leaves. */
 typedef struct {
-    uint32_t id, previous, next; /* next and previous: NO_NODE at the ends; id NO_ID: swallowed */
+    uint32_t id, previous, next; /* previous, next: NO_NODE at the ends; id NO_ID: merged away */
 } node;
 
-/* The heap's entries are rank << 32 | place of the left symbol, so that the smallest is the merge
- * to do. Merges make entries stale; they are found out when they come up. */
+/* An entry of the heap is rank << 32 | place of the left symbol, so that the smallest is the merge
+ * to do. Merges make entries stale; a stale entry is dropped when it is popped. */
 static void heap_push(uint64_t *heap, size_t *n, uint64_t entry)
 {
     size_t at = (*n)++;
@@ -348,7 +348,8 @@ cbe_status cbe_bpe_encode_long(const cbe_bpe *bpe, const char *word, size_t leng
         return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
                         "the text has a word of %zu bytes; %u can be tokenised", length,
                         NO_NODE - 1);
-    /* A merge takes one entry and adds two at most: n - 1 at first and n - 1 more. */
+    /* The heap begins with n - 1 entries, and each of n - 1 merges takes one and adds at most
+     * two. */
     if (!(heap = cbe_alloc(2 * length, sizeof *heap, "pairs of a long word", err))) goto done;
     if (!(nodes = cbe_alloc(length, sizeof *nodes, "symbols of a long word", err))) goto done;
     if (!(symbols = cbe_alloc(length, sizeof *symbols, "symbols of a long word", err))) goto done;

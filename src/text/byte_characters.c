@@ -3,7 +3,8 @@
 
 #include <utf8proc.h>
 
-/* Bytes that are not written as the character of their number: three runs, in this order. */
+/* Bytes that are not written as the character of their number: three runs, in the order of their
+ * characters. */
 enum { RUN1_END = 0x21, RUN2_BEGIN = 0x7f, RUN2_END = 0xa1, LAST = 0xad };
 enum { N_RUN2 = RUN2_END - RUN2_BEGIN, FIRST_CHARACTER = 0x100 };
 
@@ -16,7 +17,7 @@ int32_t cbe_byte_character(unsigned byte)
     return (int32_t)byte;
 }
 
-/* -1 for a character that stands for no byte. */
+/* The byte of a character; -1 if it stands for none. */
 static int byte_of(int32_t character)
 {
     if (character < FIRST_CHARACTER)

@@ -1,9 +1,9 @@
 /*
- * byte_characters.h - the printable character that vocabularies of byte-level BPE write for each
- * byte.
+ * byte_characters.h - the printable characters that stand for bytes in vocabularies of byte-level
+ * BPE.
  *
- * GPT-2's table: 0x21-0x7e, 0xa1-0xac and 0xae-0xff are the character of that number, the others in
- * order U+0100, U+0101, ...: a space is "Ġ" (U+0120).
+ * GPT-2's table: bytes 0x21-0x7e, 0xa1-0xac and 0xae-0xff are the character of that number, the
+ * other bytes in order U+0100, U+0101, ...: a space is "Ġ" (U+0120).
  */
 #ifndef CBE_TEXT_BYTE_CHARACTERS_H
 #define CBE_TEXT_BYTE_CHARACTERS_H
@@ -16,8 +16,8 @@
 
 /** The character of a byte below 256. */
 int32_t cbe_byte_character(unsigned byte);
-/** Bytes that the characters of text stand for, at most text.length of them. false when the text is
- * empty, not UTF-8 or holds a character that stands for no byte. */
+/** Writes the bytes that the characters of text stand for to out, at most text.length bytes.
+ * @return false if the text is empty, not UTF-8 or has a character that stands for no byte */
 bool cbe_bytes_of_characters(cbe_span text, char *out, size_t *length);
 
 #endif

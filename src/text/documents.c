@@ -13,16 +13,16 @@
 
 enum { PART = 1 << 16, WHERE_SIZE = 400 };
 
-/* A file on its way to documents. */
+/* A file that is being read. */
 typedef struct {
-    const char *path; /* as it is called in messages */
+    const char *path; /* the file's name in messages */
     cbe_documents_kind kind;
     const char *field;
     cbe_document_fn *visit;
     void *user;
     bool *stop;
-    size_t line;       /* number of the line that was read last, from 1 */
-    size_t first_line; /* of the document that is gathered */
+    size_t line;       /* number of the last line read, from 1 */
+    size_t first_line; /* first line of the document being gathered */
     cbe_byte_buffer document;
 } reading;
 
@@ -67,7 +67,7 @@ static cbe_status take_json(reading *r, const char *line, size_t length, cbe_err
     return st;
 }
 
-/* The lines gathered so far are a document, without the end of the last one. */
+/* Visits the lines gathered so far as a document, without the end of the last line. */
 static cbe_status end_document(reading *r, cbe_error *err)
 {
     size_t length = r->document.size;
@@ -78,7 +78,7 @@ static cbe_status end_document(reading *r, cbe_error *err)
     return visit(r, r->document.bytes, length, r->first_line, err);
 }
 
-/* A line without its end. */
+/* Takes a line, given without its end. */
 static cbe_status take_line(reading *r, const char *line, size_t length, cbe_error *err)
 {
     r->line++;
@@ -89,7 +89,7 @@ static cbe_status take_line(reading *r, const char *line, size_t length, cbe_err
     return st == CBE_OK ? cbe_byte_buffer_put(&r->document, "\n", 1, err) : st;
 }
 
-/* Whole lines at the beginning of a buffer; the rest moves to the front. */
+/* Takes the whole lines at the beginning of a buffer; the rest moves to the front. */
 static cbe_status take_lines(reading *r, cbe_byte_buffer *buffer, size_t searched, bool at_end,
                              cbe_error *err)
 {

@@ -9,16 +9,15 @@
 
 #include "text/tokens.h"
 
-/** Called with each document; `where` names it in messages ("a.jsonl: line 3"). *stop ends the run.
- * Anything but CBE_OK ends it with that status. */
+/** Called with each document; `where` names it in messages ("a.jsonl: line 3"). Setting *stop ends
+ * the visit; so does any status but CBE_OK, which cbe_documents_visit returns. */
 typedef cbe_status cbe_document_fn(void *user, const char *where, const char *text, size_t length,
                                    bool *stop, cbe_error *err);
 
-/** Visits the documents of a file. Memory: the longest document or line, besides what the visitor
- * holds.
+/** Visits the documents of a file. Memory: the longest document or line.
  * @param options  NULL: defaults
- * @return CBE_OK; CBE_ERR_IO; CBE_ERR_FORMAT (file and line named); CBE_ERR_NOMEM; what the visitor
- * returned */
+ * @return CBE_OK; CBE_ERR_IO; CBE_ERR_FORMAT (file and line named); CBE_ERR_NOMEM; the visitor's
+ * status */
 cbe_status cbe_documents_visit(const char *path, const cbe_documents_options *options,
                                cbe_document_fn *visit, void *user, bool *stop, cbe_error *err);
 

@@ -8,7 +8,8 @@
 
 enum { FIRST_CAPACITY = 256 };
 
-/* Room for `more` further ids; doubled, so that appending costs constant time a token. */
+/* Makes room for `more` further ids. The capacity doubles, so appending costs constant time a
+ * token. */
 static cbe_status reserve(cbe_id_list *list, size_t more, cbe_error *err)
 {
     if (more <= list->capacity - list->count) return CBE_OK;

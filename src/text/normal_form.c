@@ -16,7 +16,7 @@
 
 enum {
     FIRST_MARK_BYTE = 0xcc,  /* U+0300, the first character that NFC may change, begins with it */
-    FIRST_OTHER_BYTE = 0xc2, /* U+0080, below which no form changes anything */
+    FIRST_OTHER_BYTE = 0xc2, /* U+0080, below which no form changes a character */
     N_CLASSES = 256,
     BEFORE_FINALS = 0x11a7 /* the number before the first final consonant of Hangul */
 };
@@ -34,7 +34,7 @@ static unsigned combining_class(int32_t character)
     return (unsigned)utf8proc_get_property(character)->combining_class % N_CLASSES;
 }
 
-/* Stable sort of a run by class; spare has room for it. */
+/* Sorts a run stably by class; spare has room for n characters. */
 static void sort_run(int32_t *run, size_t n, int32_t *spare)
 {
     size_t start[N_CLASSES + 1] = {0};
@@ -60,8 +60,8 @@ static void sort_marks(int32_t *characters, size_t n, int32_t *spare)
 }
 
 /* Composes in place and returns how many characters are left. U+11A7 composes with nothing, but
- * utf8proc 2.8 takes it for a final consonant and drops it after a syllable: so pieces begin at
- * it. */
+ * utf8proc 2.8 takes it for a final consonant and drops it after a syllable: so a piece begins at
+ * each U+11A7. */
 static size_t compose(int32_t *characters, size_t n, utf8proc_option_t options)
 {
     size_t kept = 0;
@@ -100,7 +100,7 @@ cbe_status cbe_normal_form_of(char **out, cbe_normal_form form, const char *text
         utf8proc_decompose(bytes, (utf8proc_ssize_t)length, NULL, 0, options);
     if (count < 0)
         return cbe_fail(err, CBE_ERR_INTERNAL, -1, "normalisation: %s", utf8proc_errmsg(count));
-    /* One more, because utf8proc ends the bytes that it writes in place by a 0. */
+    /* One more, because utf8proc encodes in place and ends the bytes by a 0. */
     characters = cbe_alloc((size_t)count + 1, sizeof *characters, "normalised text", err);
     if (characters) spare = cbe_alloc((size_t)count, sizeof *spare, "normalised text", err);
     if (!spare) {

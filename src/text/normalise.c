@@ -31,7 +31,7 @@ void cbe_normaliser_free(cbe_normaliser *normaliser)
     *normaliser = (cbe_normaliser){0};
 }
 
-/* Takes over what the step owns. */
+/* Adds a step and takes over its memory, also on failure. */
 static cbe_status add(cbe_normaliser *n, step made, cbe_error *err)
 {
     if (n->n_steps == n->capacity) {
@@ -113,7 +113,7 @@ static cbe_status lowercase(cbe_byte_buffer *out, const char *text, size_t lengt
     enum {
         CAPITAL_I_DOT = 0x130,
         DOT_ABOVE = 0x307
-    }; /* the one letter that becomes two characters */
+    }; /* the only letter that becomes two characters */
     cbe_status st = CBE_OK;
     for (size_t i = 0, size; i < length && st == CBE_OK; i += size) {
         const int32_t character = character_at(text, length, i, &size);
@@ -169,7 +169,8 @@ static cbe_status replace(cbe_byte_buffer *out, const step *s, const char *text,
     return st;
 }
 
-/* Into *out, which becomes the text; a form that the text has leaves *out without bytes. */
+/* Runs one step and writes the new text to *out; out->bytes stays NULL if the text has the form
+ * already. */
 static cbe_status run(const step *s, const char *text, size_t length, cbe_byte_buffer *out,
                       cbe_error *err)
 {
@@ -199,7 +200,7 @@ cbe_status cbe_normalise(const cbe_normaliser *normaliser, const char *text, siz
     for (size_t i = 0; i < normaliser->n_steps; i++) {
         cbe_byte_buffer next = {0};
         cbe_status st = run(&normaliser->steps[i], current ? current : text, length, &next, err);
-        /* An empty result is a result. */
+        /* An empty result needs bytes too, since NULL means unchanged. */
         if (st == CBE_OK && !next.bytes && next.size < length)
             st = cbe_byte_buffer_reserve(&next, 1, err);
         if (st != CBE_OK) {

@@ -1,8 +1,7 @@
 /*
  * pretokenize.c - see pretokenize.h.
  *
- * A piece goes through all steps before the next one is cut, so that nothing but changed text is
- * stored.
+ * A piece goes through all steps before the next piece is cut, so that only changed text is stored.
  */
 #include "text/pretokenize.h"
 
@@ -36,7 +35,7 @@ void cbe_pretokenizer_free(cbe_pretokenizer *pretokenizer)
     *pretokenizer = (cbe_pretokenizer){0};
 }
 
-/* Takes over what the step owns. */
+/* Adds a step and takes over its memory, also on failure. */
 static cbe_status add(cbe_pretokenizer *p, step made, cbe_error *err)
 {
     cbe_status st = CBE_OK;
@@ -80,15 +79,15 @@ cbe_status cbe_pretokenizer_add_metaspace(cbe_pretokenizer *pretokenizer, const 
                err);
 }
 
-/* One call of cbe_pretokenize. */
+/* State of one call of cbe_pretokenize. */
 typedef struct {
     const cbe_pretokenizer *pretokenizer;
-    cbe_regex_search *searches[MAX_STEPS]; /* of the splits */
+    cbe_regex_search *searches[MAX_STEPS]; /* searches of the split steps */
     cbe_word_fn *visit;
     void *user;
 } run;
 
-/* A piece of text; first: it begins the document. */
+/* A piece of text; first: the piece begins the document. */
 typedef struct {
     const char *text;
     size_t length;
@@ -97,12 +96,12 @@ typedef struct {
 
 static cbe_status visit_piece(const run *r, size_t stage, piece p, cbe_error *err);
 
-/* A split of one piece, as it goes: the part that waits for what comes behind it. */
+/* State of splitting one piece: the part that may still grow. */
 typedef struct {
     const run *r;
     size_t stage;
     piece whole;
-    size_t begin, end; /* the part that waits; begin == end: none */
+    size_t begin, end; /* the waiting part; begin == end: none */
     bool after_match;
 } cutting;
 
@@ -114,7 +113,7 @@ static cbe_status hand_over(cutting *c, cbe_error *err)
     return visit_piece(c->r, c->stage + 1, part, err);
 }
 
-/* The next part, a match or what lies between two. */
+/* Takes the next part, a match or the text between two matches. */
 static cbe_status add_part(cutting *c, cbe_split_behaviour behaviour, size_t begin, size_t end,
                            bool match, cbe_error *err)
 {

@@ -9,8 +9,8 @@
 #include "core/memory.h"
 #include "text/regex_translate.h"
 
-/* Steps allowed in a search of n bytes: patterns in use take a few for each byte. One that
- * backtracks without end is to be reported, not waited for. */
+/* Limit on steps in a search: patterns in use take a few steps a byte, and a pattern that
+ * backtracks without end must be reported. */
 enum { STEPS_A_BYTE = 40, STEPS_AT_LEAST = 100000, SHOWN = 80 };
 
 struct cbe_regex {
@@ -41,7 +41,8 @@ static cbe_status out_of_memory(cbe_error *err)
     return cbe_fail(err, CBE_ERR_NOMEM, -1, "pre-tokenisation: out of memory");
 }
 
-/* pattern as PCRE2 reads it; shown, of which the message shows the beginning, as it was written. */
+/* Compiles a pattern in PCRE2's syntax; `shown`, whose beginning the message shows, is the
+ * original. */
 static cbe_status compile(cbe_regex **out, const char *pattern, size_t length, uint32_t options,
                           const char *path, const char *shown, size_t shown_length, cbe_error *err)
 {
@@ -73,7 +74,8 @@ static cbe_status compile(cbe_regex **out, const char *pattern, size_t length, u
                             (const char *)why);
         goto done;
     }
-    /* Machine code is refused where pages may not be executable: matching then interprets. */
+    /* If the system allows no executable pages, compiling to machine code fails and matching
+     * interprets. */
     (void)pcre2_jit_compile(made->code, PCRE2_JIT_COMPLETE);
     *out = made;
     made = NULL;
@@ -144,7 +146,7 @@ cbe_status cbe_regex_find(cbe_regex_search *search, const char *text, size_t len
     uint32_t options = PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY;
     int rc =
         pcre2_match(code, (PCRE2_SPTR)text, length, from, options, search->match, search->limits);
-    /* Machine code has a small stack; the interpreter's grows. */
+    /* Machine code has a small stack; the interpreter's stack grows. */
     if (rc == PCRE2_ERROR_JIT_STACKLIMIT) {
         options |= PCRE2_NO_JIT;
         rc = pcre2_match(code, (PCRE2_SPTR)text, length, from, options, search->match,

@@ -1,9 +1,9 @@
 /*
  * regex.h - the regular expressions of tokenizers, written for Oniguruma, matched by PCRE2.
  *
- * What the two read differently is translated: \s, \w, \d and \h have Unicode's meaning as in
- * Oniguruma, scripts are those of the characters alone, X{1,3}+ repeats X{1,3}, and a class in a
- * class adds to it. What has no translation (intersections, negated classes in classes) is an
+ * Syntax that the two read differently is translated: \s, \w, \d and \h have Unicode's meaning as
+ * in Oniguruma, scripts are those of the characters alone, X{1,3}+ repeats X{1,3}, and a class in a
+ * class adds to it. Syntax without a translation (intersections, negated classes in classes) is an
  * error.
  */
 #ifndef CBE_TEXT_REGEX_H
@@ -15,29 +15,33 @@
 
 typedef struct cbe_regex cbe_regex;
 
-/** @param pattern  length bytes of UTF-8
- * @param path     the file that it is from, for messages
- * @return CBE_OK; CBE_ERR_UNSUPPORTED when it cannot be translated or compiled (shown);
- * CBE_ERR_NOMEM */
+/** Compiles a pattern.
+ * @param pattern  length bytes of UTF-8
+ * @param path     the pattern's file, for messages
+ * @return CBE_OK; CBE_ERR_UNSUPPORTED if the pattern, which the message shows, cannot be translated
+ * or compiled; CBE_ERR_NOMEM */
 cbe_status cbe_regex_create(cbe_regex **out, const char *pattern, size_t length, const char *path,
                             cbe_error *err);
-/** Matches exactly these bytes. */
+/** Makes a regex that matches exactly these bytes.
+ * @return as cbe_regex_create */
 cbe_status cbe_regex_create_literal(cbe_regex **out, const char *text, size_t length,
                                     cbe_error *err);
 void cbe_regex_free(cbe_regex *regex); /* NULL is allowed */
 
-/** The state of one search; several threads may search by one regex, each with its own. */
+/** The state of one search. Several threads may search with one regex, each with its own state. */
 typedef struct cbe_regex_search cbe_regex_search;
 
-/** @param length  of the text to be searched: the limit on steps grows with it */
+/** Creates the state of a search in one text.
+ * @param length  bytes of the text, with which the limit on steps grows
+ * @return CBE_OK, CBE_ERR_NOMEM */
 cbe_status cbe_regex_search_create(cbe_regex_search **out, const cbe_regex *regex, size_t length,
                                    cbe_error *err);
 void cbe_regex_search_free(cbe_regex_search *search); /* NULL is allowed */
 
-/** The first match in text[from, length) that is not empty; *begin = *end = length when there is
- * none.
+/** Finds the first match in text[from, length) that is not empty; *begin = *end = length if there
+ * is none.
  * @param text  well-formed UTF-8 (not checked); may contain 0
- * @return CBE_OK; CBE_ERR_NOMEM; CBE_ERR_UNSUPPORTED when matching takes too many steps */
+ * @return CBE_OK; CBE_ERR_NOMEM; CBE_ERR_UNSUPPORTED if matching takes too many steps */
 cbe_status cbe_regex_find(cbe_regex_search *search, const char *text, size_t length, size_t from,
                           size_t *begin, size_t *end, cbe_error *err);
 

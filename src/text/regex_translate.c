@@ -2,8 +2,8 @@
  * regex_translate.c - see regex_translate.h.
  *
  * One pass over the pattern. The last atom (character, class, group) is remembered, because a
- * repeat of a repeat, X{1,3}+, is (?:X{1,3})+ there; PCRE2 would take it for a possessive one. A
- * class is gathered before it is written, as what it contains may change how it must be.
+ * repeat of a repeat, X{1,3}+, means (?:X{1,3})+ in Oniguruma; PCRE2 would read it as possessive. A
+ * class is gathered before it is written, as its members decide its form.
  */
 #include "text/regex_translate.h"
 
@@ -26,7 +26,7 @@ typedef struct {
     size_t length, at;
     char *out;
     size_t n, capacity;
-    size_t atom; /* where the last atom begins in out; n when nothing can be repeated */
+    size_t atom; /* place of the last atom in out; n if nothing can be repeated */
     size_t groups[MAX_DEPTH];
     int depth;
     const char *path;
@@ -42,7 +42,7 @@ static cbe_status unsupported(const translation *t, const char *what)
                     t->path, (int)(t->length < SHOWN ? t->length : SHOWN), t->pattern, what);
 }
 
-/* The buffer has room for GROWTH bytes for each of the pattern. */
+/* Appends to out, which has room for GROWTH bytes for each byte of the pattern. */
 static void put(translation *t, const char *text, size_t length)
 {
     memcpy(t->out + t->n, text, length);
@@ -69,8 +69,8 @@ static bool starts_with(const char *name, size_t length, const char *prefix)
     return length >= strlen(prefix) && memcmp(name, prefix, strlen(prefix)) == 0;
 }
 
-/* \p{NAME} and \P{NAME}; t->at is at the backslash. A general category has one or two letters;
- * other names are scripts or binary properties, which PCRE2 tells apart by a prefix. */
+/* Translates \p{NAME} and \P{NAME}; t->at is at the backslash. A general category has one or two
+ * letters; other names are scripts or binary properties, which PCRE2 tells apart by a prefix. */
 static cbe_status put_property(translation *t)
 {
     static const char *const words[][2] = {
@@ -128,7 +128,7 @@ static cbe_status put_property(translation *t)
     return CBE_OK;
 }
 
-/* An escape; t->at is at the backslash. */
+/* Translates an escape; t->at is at the backslash. */
 static cbe_status put_escape(translation *t, bool in_class)
 {
     static const struct {
@@ -183,7 +183,7 @@ static cbe_status put_escape(translation *t, bool in_class)
     return CBE_OK;
 }
 
-/* A class; t->at is at the bracket. */
+/* Translates a class; t->at is at the bracket. */
 static cbe_status put_class(translation *t)
 {
     int nested = 0;
@@ -226,7 +226,7 @@ static cbe_status put_class(translation *t)
     return CBE_OK;
 }
 
-/* "{2}", "{1,3}", "{,3}" or "{2,}" at t->at: its size, else 0. */
+/* Size of "{2}", "{1,3}", "{,3}" or "{2,}" at t->at; 0 if there is none. */
 static size_t braces(const translation *t)
 {
     size_t i = 1, digits = 0;
@@ -236,7 +236,7 @@ static size_t braces(const translation *t)
     return peek(t, i) == '}' && digits ? i + 1 : 0;
 }
 
-/* A repeat in braces, and what may follow it. */
+/* Translates a repeat in braces and the +, * or ? behind it. */
 static void put_braces(translation *t, size_t size)
 {
     const bool open = t->pattern[t->at + 1] == ','; /* {,3} is {0,3} */
@@ -271,7 +271,7 @@ static cbe_status put_atom(translation *t)
         t->groups[t->depth++] = t->n;
         put_text(t, "(");
         t->at++;
-        if (peek(t, 0) == '?') { /* kept as it is: what kind of group it is */
+        if (peek(t, 0) == '?') { /* the kind of group is copied */
             put_text(t, "?");
             t->at++;
         }
@@ -291,7 +291,7 @@ static cbe_status put_atom(translation *t)
         t->at++;
         return CBE_OK;
     } else {
-        /* One character with all of its bytes. */
+        /* Copies one character with all of its bytes. */
         put(t, t->pattern + t->at, 1);
         t->at++;
         while (peek(t, 0) >= 0x80 && peek(t, 0) < 0xc0) {

@@ -1,9 +1,9 @@
 /*
  * splits.c - see splits.h.
  *
- * The patterns are those of the models' tokenizers. Repeats after which nothing can follow are
- * possessive, so that no text makes them backtrack; where a run of white space can, it is consumed
- * by the match that follows: cost is linear in the text.
+ * The patterns are those of the models' tokenizers. A repeat that nothing can follow is possessive,
+ * so that no text makes it backtrack. A run of white space can backtrack, but the match behind it
+ * consumes the run, so the cost is linear in the text.
  */
 #include "text/splits.h"
 
@@ -33,7 +33,7 @@ enum { MAX_STAGES = 2 };
     "]++"
 
 static const struct {
-    const char *patterns[MAX_STAGES]; /* NULL: no further one */
+    const char *patterns[MAX_STAGES]; /* NULL: no further stage */
     cbe_split_traits traits;
 } splits[] = {
     [CBE_SPLIT_GPT2] = {{GPT2}, {.nfc = false}},

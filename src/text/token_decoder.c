@@ -16,13 +16,13 @@ typedef enum { REPLACE, BYTE_FALLBACK, FUSE, STRIP, METASPACE } step_kind;
 
 typedef struct cbe_decoder_step {
     step_kind kind;
-    char *from, *to; /* from: also what is stripped, and the replacement of METASPACE */
+    char *from, *to; /* from: for strip the character, for metaspace the replacement */
     size_t from_length, to_length;
     size_t start, stop;
     bool prepended;
 } step;
 
-/* Texts one after the other; ends has n of them. */
+/* A list of texts, stored one after the other; ends (n). */
 typedef struct {
     cbe_byte_buffer text;
     size_t n, *ends;
@@ -103,7 +103,7 @@ static bool same(const char *text, size_t length, const char *other, size_t othe
     return length >= other_length && memcmp(text, other, other_length) == 0;
 }
 
-/* text with each `from` replaced. */
+/* Appends text to *out with each `from` replaced by `to`. */
 static cbe_status replace(cbe_byte_buffer *out, cbe_span text, cbe_span from, cbe_span to,
                           cbe_error *err)
 {
@@ -136,7 +136,7 @@ static int byte_of(cbe_span token)
     return high < 0 || low < 0 ? -1 : high << 4 | low;
 }
 
-/* The bytes gathered, when they are UTF-8; else one U+FFFD for each. */
+/* Appends the gathered bytes if they are UTF-8, else one U+FFFD for each byte. */
 static cbe_status put_bytes(cbe_byte_buffer *out, cbe_byte_buffer *gathered, cbe_error *err)
 {
     cbe_status st = CBE_OK;
@@ -156,7 +156,7 @@ static cbe_span text_at(const text_list *list, size_t i)
     return (cbe_span){list->text.bytes + begin, list->ends[i] - begin};
 }
 
-/* Bytes that follow one another become one text. */
+/* Runs the byte-fallback step: neighbouring byte tokens become one text. */
 static cbe_status byte_fallback(const text_list *from, text_list *to, cbe_error *err)
 {
     cbe_byte_buffer gathered = {0};
@@ -195,7 +195,7 @@ static cbe_span strip(const step *s, cbe_span text)
     return text;
 }
 
-/* to->ends has room for from->n; both lists are the caller's. */
+/* Runs a step; to->ends has room for from->n ends, and the caller owns both lists. */
 static cbe_status run(const step *s, const text_list *from, text_list *to, cbe_error *err)
 {
     cbe_status st = CBE_OK;

@@ -48,7 +48,7 @@ int64_t cbe_tokenizer_eos(const cbe_tokenizer *tokenizer)
     return tokenizer->eos;
 }
 
-/* One call of cbe_tokenizer_encode. */
+/* State of one call of cbe_tokenizer_encode. */
 typedef struct {
     const cbe_tokenizer *tokenizer;
     cbe_id_list ids;
@@ -66,8 +66,8 @@ static cbe_status encode_word(void *user, const char *word, size_t length, cbe_e
     return cbe_bpe_encode(t->bpe, word, length, &run->ids, err);
 }
 
-/* text holds no added token but those that are looked for in normalised text.
- * @param first  whether it begins the document */
+/* Encodes text that holds no added tokens but those found in normalised text.
+ * @param first  whether text begins the document */
 static cbe_status encode_plain(encoding *run, const char *text, size_t length, bool first,
                                cbe_error *err)
 {
@@ -135,7 +135,7 @@ void cbe_tokenizer_free_ids(int64_t *ids)
     cbe_free(ids);
 }
 
-/* The bytes that the tokens of a byte-level vocabulary stand for, one after the other. */
+/* Joins the bytes that tokens of a byte-level vocabulary stand for. */
 static cbe_status join_bytes(size_t n, const cbe_span *tokens, char **text, size_t *length,
                              cbe_error *err)
 {
@@ -155,7 +155,7 @@ static cbe_status join_bytes(size_t n, const cbe_span *tokens, char **text, size
     return st;
 }
 
-/* What a token is written as: an added one that is looked for in normalised text, normalised. */
+/* The text of a token; an added token found in normalised text has its normalised text. */
 static cbe_span text_of(const cbe_tokenizer *t, int64_t id)
 {
     for (size_t i = 0; t->n_texts > 0 && i < t->normalised.n_tokens; i++)

@@ -14,14 +14,14 @@
 
 typedef enum { BYTE_LEVEL_BPE, SENTENCEPIECE_BPE, UNIGRAM } model_kind;
 
-/* What a file holds, while a tokenizer is made of it. */
+/* A file's parts, while a tokenizer is made of them. */
 typedef struct {
     const cbe_gguf *gguf;
     const char *path;
     model_kind kind;
     size_t n_tokens, n_merges;
     cbe_span *tokens, *merges;
-    int64_t *kinds; /* NULL: the file has none */
+    int64_t *kinds; /* (n_tokens); NULL: the file has none */
     float *scores;
     cbe_split_traits traits;
 } source;
@@ -44,7 +44,7 @@ static cbe_status read_model(source *s, cbe_error *err)
                     s->path, (int)(model.length < 64 ? model.length : 64), model.data);
 }
 
-/* *id is -1 when the file has no such key. */
+/* Reads an id; *id is -1 if the file has no such key. */
 static cbe_status read_id(const source *s, const char *key, int64_t *id, cbe_error *err)
 {
     uint64_t value;
@@ -68,7 +68,8 @@ static cbe_status read_bool(const source *s, const char *key, bool otherwise, bo
     return cbe_gguf_has(s->gguf, key) ? cbe_gguf_bool(s->gguf, key, flag, err) : CBE_OK;
 }
 
-/* Whether a token (named by id_key) is put at an end of the text; only where there is one. */
+/* Adds the token that id_key names to list if the file says that texts have it at this end;
+ * `otherwise` if it does not say. */
 static cbe_status read_end(const source *s, const char *key, const char *id_key, int64_t id,
                            bool otherwise, cbe_id_list *list, cbe_error *err)
 {
@@ -148,7 +149,7 @@ static cbe_status collect_added(cbe_tokenizer *made, const source *s, cbe_error 
     return CBE_OK;
 }
 
-/* "LEFT RIGHT" in two. */
+/* Makes the encoder from merges "LEFT RIGHT". */
 static cbe_status make_merges(cbe_tokenizer *made, const source *s, cbe_error *err)
 {
     cbe_span(*pairs)[2] = cbe_alloc(s->n_merges, sizeof *pairs, "merges", err);
@@ -166,7 +167,7 @@ static cbe_status make_merges(cbe_tokenizer *made, const source *s, cbe_error *e
     return st;
 }
 
-/* Byte-level BPE has a token for every character of ASCII that is printed. */
+/* Refuses a vocabulary of byte-level BPE without a token for each printable character of ASCII. */
 static cbe_status check_bytes(const cbe_tokenizer *made, const source *s, cbe_error *err)
 {
     for (char byte = 0x20; byte < 0x7f; byte++)
@@ -178,7 +179,8 @@ static cbe_status check_bytes(const cbe_tokenizer *made, const source *s, cbe_er
     return CBE_OK;
 }
 
-/* Files of before tokenizer.ggml.pre was known have GPT-2's split, as their writers did. */
+/* Makes a byte-level BPE tokenizer. Files older than tokenizer.ggml.pre have GPT-2's split, as
+ * their writers assumed. */
 static cbe_status make_byte_level(cbe_tokenizer *made, source *s, cbe_error *err)
 {
     cbe_split split = CBE_SPLIT_GPT2;
@@ -208,7 +210,8 @@ static cbe_status add_replace(cbe_tokenizer *made, const char *pattern, const ch
                         : st;
 }
 
-/* Spaces become marks, and one is put in front where the file does not say otherwise; and back. */
+/* Adds the step that turns spaces into marks, with a mark in front unless the file says otherwise,
+ * and the step back. */
 static cbe_status add_space_marks(cbe_tokenizer *made, const source *s, cbe_error *err)
 {
     static const cbe_span mark = {SPACE_MARK, sizeof SPACE_MARK - 1}, space = {" ", 1};

@@ -9,17 +9,17 @@
 #include "files/mapped_file.h"
 #include "text/tokenizer_json.h"
 
-/* Ids may leave gaps, as vocabularies padded to round sizes do, but not so many that a small
- * damaged file makes us allocate much. */
+/* Most gaps in the ids. Vocabularies padded to round sizes have gaps, but a small damaged file must
+ * not cause large allocations. */
 enum { MAX_GAPS = 1 << 16 };
 
-/* What the file holds, while a tokenizer is made of it. */
+/* The file's parts, while a tokenizer is made of them. */
 typedef struct {
     const char *path;
     const json_t *root, *model, *added;
     bool unigram, byte_level;
     size_t n_tokens;
-    cbe_span *tokens; /* by id; empty where the numbering has a gap */
+    cbe_span *tokens; /* by id; an empty text for a gap in the numbering */
     int64_t *kinds;
 } source;
 
@@ -56,7 +56,7 @@ static cbe_status raise_size(source *s, int64_t id, const char *token, cbe_error
     return CBE_OK;
 }
 
-/* How many ids there are: one more than the highest. */
+/* Sets n_tokens to the highest id plus 1. */
 static cbe_status count_tokens(source *s, cbe_error *err)
 {
     const json_t *vocab = json_object_get(s->model, "vocab");
@@ -104,7 +104,7 @@ static cbe_status put_token(source *s, int64_t id, cbe_span text, int64_t kind, 
     return CBE_OK;
 }
 
-/* Fills tokens and kinds. */
+/* Fills s->tokens and s->kinds. */
 static cbe_status gather_tokens(source *s, cbe_error *err)
 {
     cbe_status st = CBE_OK;
@@ -142,7 +142,7 @@ static cbe_status gather_tokens(source *s, cbe_error *err)
     return st;
 }
 
-/* Id of model.unk_token or model.unk_id; -1 when it names none. */
+/* Reads the id of model.unk_token or model.unk_id; -1 if the model names none. */
 static cbe_status read_unknown(const source *s, const cbe_vocabulary *vocabulary, int64_t *id,
                                cbe_error *err)
 {
@@ -160,7 +160,7 @@ static cbe_status read_unknown(const source *s, const cbe_vocabulary *vocabulary
                : cbe_json_wrong(s->path, "the model's unknown token is not in its vocabulary", err);
 }
 
-/* Settings of BPE that change what it does, and are off in the models that are read. */
+/* Refuses settings of BPE that change its result and that are not supported. */
 static cbe_status check_bpe(const source *s, cbe_error *err)
 {
     static const char *const affixes[] = {"continuing_subword_prefix", "end_of_word_suffix"};
@@ -173,7 +173,7 @@ static cbe_status check_bpe(const source *s, cbe_error *err)
     return CBE_OK;
 }
 
-/* ["LEFT", "RIGHT"], or "LEFT RIGHT" in older files. */
+/* Reads a merge: ["LEFT", "RIGHT"], or "LEFT RIGHT" in older files. */
 static cbe_status read_merge(const source *s, const json_t *value, cbe_span merge[2],
                              cbe_error *err)
 {
@@ -234,7 +234,7 @@ static cbe_status make_unigram(cbe_tokenizer *made, const source *s, cbe_error *
             st = cbe_json_wrong(s->path, "a token of model.vocab has no score", err);
     }
     if (st == CBE_OK) {
-        /* Added tokens have no score; only the list's own are part of the model. */
+        /* Added tokens have no score; only the tokens of the list belong to the model. */
         for (size_t i = json_array_size(vocab); i < s->n_tokens; i++)
             s->kinds[i] = CBE_TOKEN_UNUSED;
         st = cbe_unigram_create(&made->unigram, made->vocabulary, scores, s->kinds, unknown,
@@ -248,7 +248,7 @@ static cbe_status make_model(cbe_tokenizer *made, source *s, cbe_error *err)
 {
     s->model = json_object_get(s->root, "model");
     const char *type = cbe_json_type(s->model);
-    const bool untyped = *type == 0; /* as older files are */
+    const bool untyped = *type == 0; /* older files have no type */
     s->unigram = strcmp(type, "Unigram") == 0 || (untyped && json_object_get(s->model, "unk_id"));
     if (!s->unigram && strcmp(type, "BPE") != 0 &&
         !(untyped && json_object_get(s->model, "merges")))
@@ -263,7 +263,7 @@ static cbe_status make_model(cbe_tokenizer *made, source *s, cbe_error *err)
     return st != CBE_OK ? st : s->unigram ? make_unigram(made, s, err) : make_bpe(made, s, err);
 }
 
-/* The text of an added token as it is in normalised text; owned by the tokenizer. */
+/* Replaces the text of an added token by its normalised text, which the tokenizer owns. */
 static cbe_status normalise_token(cbe_tokenizer *made, cbe_added_token *token, cbe_error *err)
 {
     char *text = NULL;
@@ -313,7 +313,7 @@ static cbe_status make_added(cbe_tokenizer *made, const source *s, cbe_error *er
     return st;
 }
 
-/* Ids of a special token that a template names. */
+/* Appends the ids of a special token that a template names. */
 static cbe_status push_special(const cbe_tokenizer *made, const source *s, const json_t *processor,
                                const json_t *item, cbe_id_list *list, cbe_error *err)
 {
@@ -354,7 +354,7 @@ static cbe_status read_template(cbe_tokenizer *made, const source *s, const json
     return st;
 }
 
-/* ["TOKEN", id] of the processors of BERT and RoBERTa. */
+/* Appends the id of ["TOKEN", id], in the processors of BERT and RoBERTa. */
 static cbe_status push_pair(const cbe_tokenizer *made, const source *s, const json_t *pair,
                             cbe_id_list *list, cbe_error *err)
 {
@@ -371,7 +371,7 @@ static cbe_status read_processor(cbe_tokenizer *made, const source *s, const jso
     cbe_status st = CBE_OK;
     const char *type = cbe_json_type(value);
     if (!value || json_is_null(value) || strcmp(type, "ByteLevel") == 0)
-        return CBE_OK; /* offsets only */
+        return CBE_OK; /* ByteLevel's processor changes offsets only */
     if (strcmp(type, "TemplateProcessing") == 0) return read_template(made, s, value, err);
     if (strcmp(type, "RobertaProcessing") == 0 || strcmp(type, "BertProcessing") == 0) {
         st = push_pair(made, s, json_object_get(value, "cls"), &made->before, err);

@@ -1,4 +1,5 @@
-/* tokenizer_json.h - parts of a tokenizer.json, each from its JSON value; see tokenizer_json.c. */
+/* tokenizer_json.h - reading the parts of a tokenizer.json, each from its JSON value; see
+ * tokenizer_json.c. */
 #ifndef CBE_TEXT_TOKENIZER_JSON_H
 #define CBE_TEXT_TOKENIZER_JSON_H
 
@@ -6,30 +7,33 @@
 
 #include "text/tokenizer_private.h"
 
-/** Errors of a file: what is wrong with it, and what kind of thing in it is not read. */
+/** Fail with CBE_ERR_FORMAT for a file that is wrong, and with CBE_ERR_UNSUPPORTED for a file with
+ * a kind of part that is not supported. */
 cbe_status cbe_json_wrong(const char *path, const char *what, cbe_error *err);
 cbe_status cbe_json_not_read(const char *path, const char *what, const char *kind, cbe_error *err);
 
 /** Reads a JSON file of a model's folder.
- * @param out    [out] to json_decref
- * @param inputs the file is added to, as CBE_INPUT_MODEL_BESIDE; NULL: not wanted
+ * @param out    [out] the caller drops it with json_decref
+ * @param inputs the file is added to this list as CBE_INPUT_MODEL_BESIDE; NULL skips it
  * @return CBE_OK, CBE_ERR_IO, CBE_ERR_FORMAT, CBE_ERR_NOMEM */
 cbe_status cbe_json_load(json_t **out, const char *path, cbe_inputs *inputs, cbe_error *err);
 
-/** The id of a token; -1 when the value is none that can be. */
+/** A token's id; -1 if the value cannot be one. */
 int64_t cbe_json_id(const json_t *value);
 
-/** Value of "type"; "" when there is none. */
+/** Value of "type"; "" if there is none. */
 const char *cbe_json_type(const json_t *value);
-/** A string of an object as a span, borrowed; false when it is not there. */
+/** A string of an object as a span, borrowed; false if it is missing. */
 bool cbe_json_span(const json_t *object, const char *key, cbe_span *out);
-/** A bool of an object; `otherwise` when it is not there. */
+/** A bool of an object; `otherwise` if it is missing. */
 bool cbe_json_flag(const json_t *object, const char *key, bool otherwise);
 
-/* Each adds steps to what is there; null adds none. */
+/* Each adds the steps of its value to *out; null adds none. Failures are CBE_ERR_FORMAT,
+ * CBE_ERR_UNSUPPORTED and CBE_ERR_NOMEM; a decoder's step that is not supported fails only when
+ * text is decoded. */
 cbe_status cbe_json_normaliser(const json_t *value, const char *path, cbe_normaliser *out,
                                cbe_error *err);
-/** *byte_level is set when words are to be taken as bytes. */
+/** *byte_level is set if words are to be taken as bytes. */
 cbe_status cbe_json_pretokenizer(const json_t *value, const char *path, cbe_pretokenizer *out,
                                  bool *byte_level, cbe_error *err);
 cbe_status cbe_json_decoder(const json_t *value, bool byte_level, cbe_token_decoder *out,

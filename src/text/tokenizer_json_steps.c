@@ -2,8 +2,7 @@
  * tokenizer_json_steps.c - normalizer, pre_tokenizer and decoder of a tokenizer.json, by their
  * "type".
  *
- * What is not known is an error that names it, except in a decoder, which is needed by --decode
- * alone.
+ * An unknown type is an error that names it, but for a decoder's, which only decoding needs.
  */
 #include <string.h>
 
@@ -15,10 +14,10 @@ enum { MAX_DEPTH = 8 };
 
 #define PUNCTUATION "[!-/:-@\\[-`{-~\\p{P}]"
 
-/* Characters of words as the crate regex has them. */
+/* Characters of words, as in the crate regex. */
 #define WORDS "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{200c}\\x{200d}"
 
-/* GPT-2's split, which ByteLevel does unless it says otherwise. */
+/* GPT-2's split, which ByteLevel does unless use_regex is false. */
 #define GPT2_SPLIT                                                                                 \
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 
@@ -56,7 +55,7 @@ bool cbe_json_flag(const json_t *object, const char *key, bool otherwise)
     return json_is_boolean(value) ? json_is_true(value) : otherwise;
 }
 
-/* {"String": text} or {"Regex": pattern}. */
+/* Reads {"String": text} or {"Regex": pattern}. */
 static cbe_status read_pattern(const json_t *value, const char *path, cbe_regex **out,
                                cbe_error *err)
 {
@@ -120,7 +119,7 @@ static cbe_status add_pattern(cbe_pretokenizer *out, const char *pattern,
     return st == CBE_OK ? cbe_pretokenizer_add_split(out, regex, behaviour, invert, err) : st;
 }
 
-/* "Isolated" where it is not given. */
+/* Reads "behavior"; "Isolated" if it is missing. */
 static cbe_status read_behaviour(const json_t *value, const char *path, cbe_split_behaviour *out,
                                  cbe_error *err)
 {
@@ -148,7 +147,7 @@ static cbe_status byte_level(const json_t *value, cbe_pretokenizer *out, cbe_err
     return st;
 }
 
-/* "prepend_scheme", or "add_prefix_space" in older files. */
+/* Reads "prepend_scheme", or "add_prefix_space" in older files. */
 static cbe_status read_scheme(const json_t *value, const char *path, cbe_prepend_scheme *out,
                               cbe_error *err)
 {
@@ -199,7 +198,8 @@ static cbe_status pretokenizer(const json_t *value, const char *path, int depth,
     cbe_status st = CBE_OK;
     if (!value || json_is_null(value)) return CBE_OK;
     const char *type = cbe_json_type(value);
-    /* Behind it text is characters that stand for bytes, which no other step is made for. */
+    /* Behind ByteLevel the text consists of characters that stand for bytes, which other steps do
+     * not expect. */
     if (*is_byte_level)
         return cbe_json_not_read(path, "behind ByteLevel, pre_tokenizer", type, err);
     for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++)

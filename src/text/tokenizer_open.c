@@ -1,6 +1,7 @@
 /*
- * tokenizer_open.c - the tokenizer of a model: of a GGUF file, or of a Hugging Face folder, which
- * is tokenizer.json and what other files of the folder say of the tokens that begin and end a text.
+ * tokenizer_open.c - the tokenizer of a model: from a GGUF file, or from a Hugging Face folder,
+ * whose tokenizer.json has the tokenizer and whose other files name the tokens that begin and end a
+ * text.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -12,8 +13,7 @@
 #include "formats/gguf.h"
 #include "text/tokenizer_json.h"
 
-/* Id of a token that a file names, as a string or as an object with its content; -1 when it is not
- * known. */
+/* Id of a token named by a string or by an object with its content; -1 if it is not known. */
 static int64_t named_id(const cbe_tokenizer *tokenizer, const json_t *value)
 {
     if (json_is_object(value)) value = json_object_get(value, "content");
@@ -31,15 +31,15 @@ static int64_t named_id(const cbe_tokenizer *tokenizer, const json_t *value)
     return id < (int64_t)n ? id : -1;
 }
 
-/* An id of config.json, or the first of several. */
+/* An id in config.json, or the first of several ids. */
 static int64_t numbered_id(const cbe_tokenizer *tokenizer, const json_t *value)
 {
     const int64_t id = cbe_json_id(json_is_array(value) ? json_array_get(value, 0) : value);
     return id < (int64_t)cbe_vocabulary_size(tokenizer->vocabulary) ? id : -1;
 }
 
-/* What one more file of the folder says of the ends, where none before it did; a file that is not
- * there says nothing. */
+/* Reads bos and eos from one file of the folder if no earlier file had them; a missing file has
+ * neither. */
 static cbe_status read_ends(cbe_tokenizer *made, const char *folder, const char *name,
                             cbe_inputs *inputs, cbe_error *err)
 {

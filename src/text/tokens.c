@@ -11,7 +11,7 @@
 #include "text/documents.h"
 #include "text/id_list.h"
 
-/* Documents on their way to one list of tokens. */
+/* State of joining documents to one list of tokens. */
 typedef struct {
     const cbe_tokenizer *tokenizer;
     cbe_id_list all;
@@ -61,7 +61,7 @@ cbe_status cbe_tokens_from_texts(cbe_tokens *out, const cbe_tokenizer *tokenizer
         return cbe_fail(err, CBE_ERR_ARG, -1, "the context length is 0; it must be at least 1");
     if (n_paths == 0) return cbe_fail(err, CBE_ERR_ARG, -1, "no text was given; name a file");
     for (size_t i = 0; i < n_paths; i++) {
-        /* Also what is not going to be read must be there. */
+        /* A file that will not be read must exist too. */
         st = stop ? cbe_text_look(paths[i], err)
                   : cbe_documents_visit(paths[i], documents, take_document, &p, &stop, err);
         if (st != CBE_OK) goto done;
@@ -83,7 +83,7 @@ done:
     return st;
 }
 
-/* Copies tensor `name` of integers, with n_dims dimensions at most. */
+/* Reads integers `name`, with at most n_dims dimensions. */
 static cbe_status read_int64(const cbe_array_file *file, const char *name, size_t n_dims,
                              cbe_tensor *tensor, int64_t **out, cbe_error *err)
 {
@@ -98,7 +98,7 @@ static cbe_status read_int64(const cbe_array_file *file, const char *name, size_
     return cbe_array_file_integers(file, name, tensor, out, err);
 }
 
-/* A permutation of n without fixed points. */
+/* Checks that a derangement is a permutation of n tokens without fixed points. */
 static cbe_status check_derangement(const char *path, const int64_t *derangement, size_t n,
                                     cbe_error *err)
 {
@@ -123,7 +123,8 @@ static cbe_status check_derangement(const char *path, const int64_t *derangement
     return st;
 }
 
-/* A model is run on whole sequences: a mask may be there, but must leave nothing out. */
+/* Checks that a mask, if there is one, leaves no token out, since a model is run on whole
+ * sequences. */
 static cbe_status check_mask(const cbe_array_file *file, cbe_error *err)
 {
     static const char *const names[] = {"attention_mask", "mask"};

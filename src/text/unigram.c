@@ -2,8 +2,8 @@
  * unigram.c - see unigram.h.
  *
  * Viterbi over the bytes of a word: best[i] is the best way to write its first i bytes. Tokens that
- * begin at a place are found in a sorted list, whose range each byte read narrows. Neighbouring
- * unknown characters are one unknown token.
+ * begin at a place are found in a sorted list; each byte read narrows the range of tokens.
+ * Neighbouring unknown characters are one unknown token.
  */
 #include "text/unigram.h"
 
@@ -16,7 +16,8 @@
 #include "core/utf8.h"
 
 enum { N_BYTES = 256 };
-static const double unknown_penalty = 10.0; /* below the lowest score, as in SentencePiece */
+/* distance below the lowest score, as in SentencePiece */
+static const double unknown_penalty = 10.0;
 
 typedef struct {
     cbe_span text;
@@ -27,14 +28,15 @@ struct cbe_unigram {
     const cbe_vocabulary *vocabulary;
     size_t n_entries;
     entry *entries;            /* sorted by text */
-    size_t first[N_BYTES + 1]; /* of the entries that begin with each byte */
-    double *scores;            /* by id */
+    size_t first[N_BYTES + 1]; /* index of the first entry that begins with each byte */
+    double *scores;            /* scores by id */
     double unknown_score;
     int64_t unknown;
-    int64_t fallback_ids[N_BYTES]; /* of "<0x00>" to "<0xFF>"; -1: none */
+    int64_t fallback_ids[N_BYTES]; /* tokens "<0x00>" to "<0xFF>"; -1: none */
 };
 
-/* The best way to write the bytes before a place: its last token and where that begins. */
+/* The best way to write the bytes before a place: its last token and the place where the token
+ * begins. */
 typedef struct {
     double score;
     size_t begin;
@@ -99,8 +101,8 @@ void cbe_unigram_free(cbe_unigram *unigram)
     cbe_free(unigram);
 }
 
-/* First of entries[low, high) whose byte at `depth` is not below `byte`; all are longer than
- * depth. */
+/* Index of the first of entries[low, high) whose byte at `depth` is not below `byte`; all of them
+ * are longer than depth. */
 static size_t first_not_below(const entry *entries, size_t low, size_t high, size_t depth,
                               unsigned byte)
 {
@@ -119,7 +121,8 @@ static void offer(best_way *way, double score, size_t begin, int64_t id)
     if (way->id < 0 || score > way->score) *way = (best_way){score, begin, id, 0};
 }
 
-/* Offers every token that begins at `at`; whether one of them is its first character alone. */
+/* Offers every token that begins at `at`. Returns whether one of them is the first character
+ * alone. */
 static bool offer_tokens(const cbe_unigram *u, const char *word, size_t length, size_t at,
                          size_t size, best_way *best)
 {
@@ -140,7 +143,8 @@ static bool offer_tokens(const cbe_unigram *u, const char *word, size_t length, 
     return single;
 }
 
-/* The tokens of unknown text: those of its bytes, or one for all. */
+/* Appends the tokens of unknown text: those of its bytes if all bytes have one, else the unknown
+ * token. */
 static cbe_status push_unknown(const cbe_unigram *u, const char *text, size_t length,
                                cbe_id_list *ids, cbe_error *err)
 {

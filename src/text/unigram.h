@@ -10,18 +10,23 @@
 
 typedef struct cbe_unigram cbe_unigram;
 
-/** @param vocabulary     borrowed; not byte-level
- * @param scores         one for each token, log-probabilities; copied
- * @param kinds          as for the vocabulary; unused tokens take no part
- * @param unknown        id for characters that no token has; -1: such characters are an error
- * @param byte_fallback  they become the tokens of their bytes, "<0x0A>", where these exist */
+/** Creates an encoder.
+ * @param vocabulary     borrowed; not byte-level
+ * @param scores         log-probability of each token; copied
+ * @param kinds          as for cbe_vocabulary_create; unused tokens take no part
+ * @param unknown        id for characters without a token; -1: such characters are an error
+ * @param byte_fallback  such characters become the tokens of their bytes, "<0x0A>", if all of these
+ * exist
+ * @return CBE_OK, CBE_ERR_NOMEM */
 cbe_status cbe_unigram_create(cbe_unigram **out, const cbe_vocabulary *vocabulary,
                               const double *scores, const int64_t *kinds, int64_t unknown,
                               bool byte_fallback, cbe_error *err);
 void cbe_unigram_free(cbe_unigram *unigram); /* NULL is allowed */
 
 /** Appends the tokens of one word, well-formed UTF-8, to ids. Thread-safe. Cost: the word's length
- * times that of the longest token. */
+ * times that of the longest token.
+ * @return CBE_OK; CBE_ERR_NOMEM; CBE_ERR_UNSUPPORTED (a character without a token, if unknown
+ * is -1) */
 cbe_status cbe_unigram_encode(const cbe_unigram *unigram, const char *word, size_t length,
                               cbe_id_list *ids, cbe_error *err);
 

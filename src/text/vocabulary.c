@@ -16,9 +16,9 @@
 struct cbe_vocabulary {
     bool byte_level;
     size_t n_tokens;
-    char *bytes;     /* of all tokens, one after the other */
-    size_t *offsets; /* n_tokens + 1 */
-    uint32_t *slots; /* id, or NO_ID: empty */
+    char *bytes;     /* bytes of all tokens, one after the other */
+    size_t *offsets; /* (n_tokens + 1) */
+    uint32_t *slots; /* id; NO_ID: the slot is empty */
     size_t slot_mask;
 };
 
@@ -41,7 +41,7 @@ static uint64_t hash_bytes(const char *bytes, size_t length)
     return cbe_mix(hash ^ word);
 }
 
-/* Slot of these bytes, or the empty one where they belong. */
+/* Slot of these bytes, or the empty slot where they belong. */
 static uint32_t *find_slot(const cbe_vocabulary *v, const char *bytes, size_t length)
 {
     size_t at = (size_t)hash_bytes(bytes, length) & v->slot_mask;
@@ -79,7 +79,7 @@ static bool is_added(const int64_t *kinds, size_t id)
     return kinds && (kinds[id] == CBE_TOKEN_CONTROL || kinds[id] == CBE_TOKEN_USER_DEFINED);
 }
 
-/* Fills bytes and offsets; reachable[id]: the token stands for bytes that a text may hold. */
+/* Fills v->bytes and v->offsets; reachable[id]: the token stands for bytes that a text may hold. */
 static cbe_status store_tokens(cbe_vocabulary *v, const cbe_span *tokens, const int64_t *kinds,
                                bool *reachable, cbe_error *err)
 {
@@ -108,7 +108,8 @@ static cbe_status store_tokens(cbe_vocabulary *v, const cbe_span *tokens, const 
     return CBE_OK;
 }
 
-/* Added tokens come last: where one is written like another, a text means the other. */
+/* Enters all tokens into the table. Added tokens come last: if one has the bytes of another token,
+ * the other token is found. */
 static cbe_status index_tokens(cbe_vocabulary *v, const char *path, const cbe_span *tokens,
                                const int64_t *kinds, const bool *reachable, cbe_error *err)
 {

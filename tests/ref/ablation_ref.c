@@ -16,7 +16,7 @@ static double *doubles(size_t count)
     return memory;
 }
 
-/* Log-probabilities (B S, V) behind the stream `hidden`. */
+/* Log-probabilities (B S, V) from the stream `hidden`. */
 static double *log_probs(const cbe_ablation_case *c, const double *hidden)
 {
     const cbe_model_config *config = cbe_model_get_config(c->model);

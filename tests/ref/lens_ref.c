@@ -1,4 +1,4 @@
-/* lens_ref.c - see lens_ref.h. Written for plainness: nothing is shared with the library. */
+/* lens_ref.c - see lens_ref.h. Plain code that shares nothing with the library. */
 #include "ref/lens_ref.h"
 
 #include <math.h>
@@ -46,7 +46,7 @@ static void forward(const cbe_decoder *decoder, cbe_translator t, const double *
     }
 }
 
-/* From d / d logits to d / d hidden. */
+/* From the gradient in the logits to the gradient in the hidden state. */
 static void backward(const cbe_decoder *decoder, cbe_translator t, const forward_state *f,
                      const double *grad_logits, double *grad_hidden)
 {
@@ -148,7 +148,7 @@ double cbe_lens_energy_ref(const cbe_decoder *decoder, const cbe_lens_options *o
                 exp(log_q[j]) -
                 (options->kind == CBE_LOSS_CE ? (double)(j == (size_t)label) : exp(log_p[j]));
         backward(decoder, translator, &f, grad_logits, grad_h);
-        /* h' = h - (delta . v) v */
+        /* The gradient in v of h' = h - (delta . v) v. */
         double along = 0;
         for (size_t k = 0; k < d; k++) along += grad_h[k] * v[k];
         for (size_t k = 0; k < d; k++) grad[k] -= c * grad_h[k] + along * delta[k];

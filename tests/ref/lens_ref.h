@@ -1,17 +1,17 @@
 /*
- * lens_ref.h - the energy through a lens and its gradient, in float64, as their definitions read.
+ * lens_ref.h - the energy through a lens and its gradient, in float64, by their definitions.
  *
- * The plain twin of src/objective/lens: each ablated hidden state is written out, goes through
- * translator, norm, unembedding and cap, and the gradient is propagated back through the same
- * steps. Cost 4 N V d.
+ * The plain twin of src/objective/lens: each ablated hidden state goes through translator, norm,
+ * unembedding and cap, and the gradient goes back through the same steps. Cost 4 N V d.
  */
 #ifndef CBE_TESTS_LENS_REF_H
 #define CBE_TESTS_LENS_REF_H
 
 #include "objective/lens/objective.h"
 
-/** Arrays as in objective/objective.h; energy_per_token (tokens with a label for ce) and grad (d)
- * may be NULL. constant: a of c_n = D_n . v - a, with D_n = h_n for CBE_ABLATE_OPTIMAL; 0 otherwise
+/** Computes the energy of a direction and its gradient. Arrays are as in objective/objective.h;
+ * energy_per_token (for ce of tokens with a label) and grad (d) may be NULL.
+ * @param constant  a of c_n = D_n . v - a, with D_n = h_n, for CBE_ABLATE_OPTIMAL; else 0
  * @return the energy in nats */
 double cbe_lens_energy_ref(const cbe_decoder *decoder, const cbe_lens_options *options,
                            const float *hidden, cbe_translator translator, const double *v,

@@ -15,7 +15,7 @@ static double *doubles(size_t count)
     return memory;
 }
 
-/* Logits (B S, V) behind the stream `hidden`. */
+/* Logits (B S, V) from the stream `hidden`. */
 static double *run(const cbe_model *model, const cbe_model_objective_options *o, size_t first,
                    const double *hidden)
 {

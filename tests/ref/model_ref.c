@@ -1,5 +1,5 @@
-/* model_ref.c - see model_ref.h. One token after another; memory for keys and values of one
- * block. Nothing but the description and the weights is shared with the library. */
+/* model_ref.c - see model_ref.h. It runs one token after another, with keys and values of one block
+ * in memory. Only the configuration and the weights are shared with the library. */
 #include "ref/model_ref.h"
 
 #include <assert.h>
@@ -27,7 +27,7 @@ static void norm(const cbe_config *c, size_t d, const double *x, const float *ga
         out[i] = (x[i] - mean) * scale * (double)gamma[i] + (beta ? (double)beta[i] : 0);
 }
 
-/* out = norm(x) when there is such a norm, else x. */
+/* out = norm(x) if there is such a norm, else x. */
 static void maybe_norm(const cbe_config *c, const cbe_norm_weights *w, size_t d, const double *x,
                        double *out)
 {
@@ -37,7 +37,7 @@ static void maybe_norm(const cbe_config *c, const cbe_norm_weights *w, size_t d,
         memcpy(out, x, d * sizeof *out);
 }
 
-/* out = W x + b, W (rows, columns) */
+/* out = W x + b, W (rows, columns). */
 static void product(size_t rows, size_t columns, const cbe_linear *w, const double *x, double *out)
 {
     for (size_t r = 0; r < rows; r++) {
@@ -74,7 +74,7 @@ static void prepare_heads(const cbe_config *c, size_t n_heads, const cbe_norm_we
     }
 }
 
-/* Slope of ALiBi as the paper's code gives it, head by head. */
+/* ALiBi's slope of one head, as in the paper's code. */
 static double slope(size_t n_heads, size_t head)
 {
     const double power = exp2(floor(log2((double)n_heads)));
@@ -82,7 +82,8 @@ static double slope(size_t n_heads, size_t head)
     return pow(exp2(-4 / power), 2 * ((double)head - power) + 1);
 }
 
-/* One head's query against the positions that it sees; keys and values are `stride` apart. */
+/* Attention of one head's query over the positions that it sees; keys and values are `stride`
+ * apart. */
 static void attend(const cbe_config *c, size_t block, size_t head, size_t t, const double *q,
                    const double *keys, const double *values, size_t stride, double *scores,
                    double *out)
@@ -112,7 +113,7 @@ typedef struct {
     double *qkv, *normed, *mixed, *scores, *attention, *mlp, *update;
 } room;
 
-/* What the attention of the block adds to token t, whose q, k and v are ready. */
+/* Adds the output of a block's attention to token t, whose q, k and v are ready. */
 static void attention_branch(const cbe_config *c, const cbe_block *block, size_t index, size_t t,
                              const room *r)
 {
@@ -183,8 +184,8 @@ static void embed(const cbe_model *model, size_t length, const int64_t *ids, dou
     }
 }
 
-/* Blocks from `first` on; hidden: the stream of the sequence before it, layer_gap apart from that
- * before the next. */
+/* Runs blocks from `first` on. hidden: a sequence's stream before block `first`; streams of
+ * successive blocks are layer_gap apart. */
 static void run_sequence(const cbe_model *model, size_t first, size_t length, size_t layer_gap,
                          double *hidden)
 {

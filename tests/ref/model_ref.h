@@ -1,8 +1,8 @@
 /*
- * model_ref.h - the forward pass in float64 and plain loops: the twin of src/model/forward.c.
+ * model_ref.h - the forward pass in float64 by plain loops: the twin of src/model/forward.c.
  *
- * It follows the description and the expanded weights of an open model, so it says nothing about
- * how they were read; golden files do.
+ * It takes the configuration and the expanded weights of an open model, so it does not test how
+ * they were read; golden files do.
  */
 #ifndef CBE_TESTS_MODEL_REF_H
 #define CBE_TESTS_MODEL_REF_H
@@ -15,14 +15,15 @@
 
 double cbe_model_ref_activation(cbe_activation kind, double z);
 
-/** @param hidden [out] (n_layers + 1, N, d), N = n_sequences context_length
- *  @param logits [out] (N, V); NULL: not wanted */
+/** Runs a model.
+ * @param hidden [out] (n_layers + 1, N, d), N = n_sequences context_length @param logits [out] (N,
+ *  V); NULL skips them */
 void cbe_model_ref(const cbe_model *model, size_t n_sequences, size_t context_length,
                    const int64_t *ids, double *hidden, double *logits);
 
-/** The blocks from `first` on, and the decoder.
- * @param hidden [in, out] (n_layers + 1 - first, N, d): hidden_states.first goes in; the others
- * come out */
+/** Runs the blocks from `first` on, and the decoder.
+ * @param hidden [in, out] (n_layers + 1 - first, N, d): hidden_states.first in, the later layers
+ * out */
 void cbe_model_ref_suffix(const cbe_model *model, size_t first, size_t n_sequences,
                           size_t context_length, double *hidden, double *logits);
 

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* Solves a x = b, a (m, m), by elimination with the largest pivot; x takes the place of b. */
+/* Solves a x = b, a (m, m), by elimination with the largest pivot; x replaces b. */
 static void solve(size_t m, double *a, double *b)
 {
     for (size_t i = 0; i < m; i++) {

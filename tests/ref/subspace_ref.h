@@ -1,7 +1,7 @@
 /*
- * subspace_ref.h - taking a subspace out of hidden states, in float64, as its definition reads: the
- * normal equations of the vectors as they are, by elimination. The plain twin of
- * src/ablate/subspace.c, which makes them orthonormal first.
+ * subspace_ref.h - removing a subspace from hidden states, in float64, by its definition: the
+ * normal equations of the given vectors, solved by elimination. The plain twin of
+ * src/ablate/subspace.c, which makes the vectors orthonormal first.
  */
 #ifndef CBE_TESTS_SUBSPACE_REF_H
 #define CBE_TESTS_SUBSPACE_REF_H
@@ -11,8 +11,9 @@
 
 #include "objective/ablation.h"
 
-/** h' = h - A (A'A)^-1 A' D. vectors (m, d): the columns of A as rows; hidden, out (n, d), not the
- * same. */
+/** Computes h' = h - A (A'A)^-1 A' D.
+ * @param vectors  (m, d), the columns of A as rows
+ * @param hidden, out  (n, d), not the same array */
 void cbe_subspace_ref(size_t m, size_t d, const double *vectors, cbe_ablation ablation, size_t n,
                       const double *hidden, const int64_t *derangement, double *out);
 

@@ -2,7 +2,7 @@
  * assert_close.h - comparing numbers in tests.
  *
  * The comparison is written as !(difference <= tolerance), so that NaN fails; cmocka's own macros
- * accept it. The message names the index, both values and what the caller adds.
+ * accept NaN. The message has the index, both values and the caller's text.
  */
 #ifndef CBE_TESTS_ASSERT_CLOSE_H
 #define CBE_TESTS_ASSERT_CLOSE_H
@@ -15,7 +15,7 @@
 
 #include "cbe/status.h"
 
-/** Index of the first |got - want| that is not <= absolute + relative |want|; n when all are. */
+/** Index of the first |got - want| that is not <= absolute + relative |want|; n if all are. */
 size_t cbe_first_difference(const double *got, const double *want, size_t n, double absolute,
                             double relative);
 size_t cbe_first_difference_f32(const float *got, const float *want, size_t n, double absolute,
@@ -31,7 +31,7 @@ void cbe_fail_difference(const char *file, int line, size_t index, double got, d
         if (i_ < (n))                                                                              \
             cbe_fail_difference(__FILE__, __LINE__, i_, got_[i_], want_[i_], __VA_ARGS__);         \
     } while (0)
-/** The same for arrays of float. */
+/** cbe_assert_close for arrays of float. */
 #define cbe_assert_close_f32(got, want, n, absolute, relative, ...)                                \
     do {                                                                                           \
         const float *got_ = (got), *want_ = (want);                                                \
@@ -41,7 +41,7 @@ void cbe_fail_difference(const char *file, int line, size_t index, double got, d
                                 __VA_ARGS__);                                                      \
     } while (0)
 
-/** Asserts CBE_OK and shows the message otherwise. */
+/** Asserts that a call returns CBE_OK, and shows its message otherwise. */
 #define cbe_assert_ok(call, err)                                                                   \
     do {                                                                                           \
         if ((call) != CBE_OK) fail_msg("%s: %s", #call, (err)->message);                           \

@@ -16,19 +16,19 @@ typedef struct {
 } bytes;
 
 void bytes_put(bytes *b, const void *data, size_t size);
-void bytes_text(bytes *b, const char *text); /* without its 0 */
+void bytes_text(bytes *b, const char *text); /* without the 0 at its end */
 void bytes_u8(bytes *b, uint8_t value);
 void bytes_u32(bytes *b, uint32_t value);
 void bytes_u64(bytes *b, uint64_t value);
 void bytes_zeros(bytes *b, size_t count);
 
-/* Damaged versions of a file, each written to path and visited. Only its first `fixed` bytes, the
+/* Damaged versions of a file, each written to path and visited. Only the first `fixed` bytes, the
  * header, are changed. */
 
-/** Every shorter file, and every value of every byte of the header. */
+/** Visits every shorter file, and every value of every byte of the header. */
 void bytes_visit_damaged(const bytes *valid, const char *path, size_t fixed,
                          void (*visit)(const char *path));
-/** `rounds` times 2 to 5 bytes of the header set to others; the same in every run. */
+/** Visits `rounds` files with 2 to 5 bytes of the header changed, the same files in every run. */
 void bytes_visit_random(const bytes *valid, const char *path, size_t fixed, size_t rounds,
                         void (*visit)(const char *path));
 

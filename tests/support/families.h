@@ -1,4 +1,4 @@
-/* families.h - the models under tests/golden/models, one of each family and its variants. */
+/* families.h - names of the models under tests/golden/models: one of each family, and variants. */
 #ifndef CBE_TESTS_FAMILIES_H
 #define CBE_TESTS_FAMILIES_H
 

@@ -36,8 +36,6 @@ void gguf_pair_u32(bytes *b, const char *key, uint32_t value)
     bytes_u32(b, value);
 }
 
-/* Two dimensions, the fastest first as in the file; tensor types are numbers: 0 f32, 1 f16, 2
- * q4_0. */
 void gguf_info(bytes *b, const char *name, uint64_t fast, uint64_t slow, uint32_t type,
                uint64_t offset)
 {

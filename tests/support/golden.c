@@ -124,7 +124,7 @@ static bool same(const char *a, const char *b)
     return a && b && strcmp(a, b) == 0;
 }
 
-/* The declaration of one tensor in the copy; false when it is left out. */
+/* Makes the declaration of a tensor in the copy; false if the tensor is left out. */
 static bool edit_spec(const cbe_tensor *tensor, size_t i, const cbe_copy_edit *edit,
                       cbe_tensor_spec *spec)
 {

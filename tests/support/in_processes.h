@@ -1,4 +1,4 @@
-/* in_processes.h - a group of tests that 3 processes run together, as mpiexec starts them. */
+/* in_processes.h - running a group of tests in 3 processes together, as mpiexec starts them. */
 #ifndef CBE_TESTS_IN_PROCESSES_H
 #define CBE_TESTS_IN_PROCESSES_H
 
@@ -6,7 +6,7 @@
 
 #include "support/assert_close.h"
 
-/** Runs n tests, whose *state is the cbe_processes of all; returns the exit status. */
+/** Runs n tests, whose *state is the cbe_processes of all processes; returns the exit status. */
 int in_processes_run(size_t n, struct CMUnitTest *tests);
 
 #endif

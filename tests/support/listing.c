@@ -47,7 +47,7 @@ static void list_folder(listing *out, const char *folder, const char *prefix)
         }
         assert_true(out->n < LISTING_FILES);
         listed_file *file = &out->files[out->n++];
-        memset(file, 0, sizeof *file); /* they are compared as bytes */
+        memset(file, 0, sizeof *file); /* entries are compared as bytes */
         snprintf(file->name, LISTING_NAME, "%s", name);
         file->hash = listing_hash_file(path);
     }

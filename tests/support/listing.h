@@ -1,4 +1,4 @@
-/* listing.h - what files a folder holds, folders in it too, and what is in them. */
+/* listing.h - names and contents of the files in a folder and its subfolders. */
 #ifndef CBE_TESTS_LISTING_H
 #define CBE_TESTS_LISTING_H
 
@@ -10,23 +10,24 @@ enum { LISTING_FILES = 256, LISTING_NAME = 96 };
 
 typedef struct {
     char name
-        [LISTING_NAME]; /* below the folder; the rest is zeros, as files are compared as bytes */
-    uint64_t hash;      /* of the content; of a link that leads nowhere 0 */
+        /* Path below the folder; the rest is zeros, as entries are compared as bytes. */
+        [LISTING_NAME];
+    uint64_t hash; /* hash of the content; 0 for a link that leads nowhere */
 } listed_file;
 
 typedef struct {
     size_t n;
-    listed_file files[LISTING_FILES]; /* by name */
+    listed_file files[LISTING_FILES]; /* sorted by name */
 } listing;
 
-/** Fails the test where there are more files or longer names. A folder that is not there is empty.
- * */
+/** Lists a folder; a missing folder is empty. Fails the test if there are more files or longer
+ * names. */
 void listing_read(listing *out, const char *folder);
-/** NULL: there is none. */
+/** The file of a name; NULL: there is none. */
 const listed_file *listing_find(const listing *files, const char *name);
 bool listing_same(const listing *a, const listing *b);
 
-/** Hash of a file, 0 where it cannot be opened; and of bytes, going on from another hash or from
+/** Hash of a file, 0 if it cannot be opened; hash of bytes, continued from another hash or from
  * LISTING_BEGIN. */
 #define LISTING_BEGIN 0xcbf29ce484222325u
 uint64_t listing_hash_file(const char *path);

@@ -1,5 +1,5 @@
 /*
- * problems.h - functions to minimise whose minima are known.
+ * problems.h - functions with known minima, for tests of minimisers.
  *
  * Most are in More, Garbow and Hillstrom 1981, doi:10.1145/355934.355936.
  */
@@ -8,9 +8,9 @@
 
 #include <stddef.h>
 
-enum { PROBLEM_MOST = 10, N_PROBLEMS = 13 }; /* numbers in a point, at most; problems */
+enum { PROBLEM_MOST = 10, N_PROBLEMS = 13 }; /* most numbers in a point; number of problems */
 
-/** The value at x (n), and the gradient in g (n). */
+/** Returns the value at x (n) and writes the gradient to g (n). */
 typedef double problem_function(size_t n, const double *x, double *g);
 
 problem_function problem_rosenbrock, problem_rosenbrock_chain, problem_booth, problem_powell;
@@ -20,7 +20,7 @@ typedef struct {
     problem_function *f;
     size_t n;
     double start[PROBLEM_MOST], minimiser[PROBLEM_MOST], minimum;
-    double x_tolerance; /* how near the minimiser values of f can tell */
+    double x_tolerance; /* distance from the minimiser that values of f can resolve */
 } problem;
 
 extern const problem problems[N_PROBLEMS];

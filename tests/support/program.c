@@ -78,7 +78,7 @@ static void read_text(const char *path, char *out)
     fclose(file);
 }
 
-/* @param prepare  called in the new process; NULL: nothing to prepare */
+/* @param prepare  called in the new process; NULL: no call */
 static pid_t start(const char *program, const char *line, void (*prepare)(void))
 {
     char copy[4096], out[600], err[600], *argv[64] = {NULL};
@@ -119,7 +119,7 @@ pid_t program_begin(const char *line, void (*prepare)(void))
     return start(program_path(), line, prepare);
 }
 
-/* Whether SIGTERM has a handler. */
+/* Whether a process has a handler of SIGTERM. */
 static bool catches_sigterm(pid_t child)
 {
     char path[64], line[200];
@@ -132,7 +132,7 @@ static bool catches_sigterm(pid_t child)
     return caught >> (SIGTERM - 1) & 1;
 }
 
-/* Processor time in clock ticks. */
+/* Processor time of a process in clock ticks. */
 static unsigned long time_used(pid_t child)
 {
     char path[64], text[1000] = "";
@@ -140,7 +140,7 @@ static unsigned long time_used(pid_t child)
     snprintf(path, sizeof path, "/proc/%ld/stat", (long)child);
     FILE *file = fopen(path, "r");
     if (file && fgets(text, sizeof text, file)) {
-        const char *fields = strrchr(text, ')'); /* the name before it may hold anything */
+        const char *fields = strrchr(text, ')'); /* the name before it may contain any characters */
         if (fields)
             sscanf(fields, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system);
     }
@@ -193,14 +193,15 @@ int program_run(const char *line)
 
 static unsigned limit;
 
-/* A timer that stays with the process when it becomes the program. */
+/* Sets a timer, which the process keeps when it becomes the program. */
 static void set_limit(void)
 {
     const struct itimerval once = {.it_value = {limit / 1000, (suseconds_t)(limit % 1000) * 1000}};
     setitimer(ITIMER_PROF, &once, NULL);
 }
 
-/* @return the exit status, or -1 for a signal, of which only this one may end it; 0: none */
+/* Fails the test if a signal other than `signal` ended the run; signal 0: if any signal did.
+ * @return the exit status, or -1 for the signal */
 static int exit_status(const char *line, int status, int signal)
 {
     read_output();
@@ -224,9 +225,9 @@ static bool is_file(const char *path)
     return access(path, F_OK) == 0;
 }
 
-/* Waits until the file holds what it must, and then lets the run stand still.
+/* Waits until the file has the content to wait for, and stops the run.
  * @param over  [out] whether the run has ended, with *status
- * @return false: it has ended, or the file was gone again before it stood still */
+ * @return false: the run has ended, or removed the file before it stopped */
 static bool stop_while(pid_t child, const char *path, bool (*holds)(const char *path), bool *over,
                        int *status)
 {

@@ -1,5 +1,5 @@
 /*
- * program.h - running cbe as a user does, its path in CBE_PROGRAM (ctest sets it).
+ * program.h - running cbe as a user does; ctest sets its path in CBE_PROGRAM.
  */
 #ifndef CBE_TESTS_PROGRAM_H
 #define CBE_TESTS_PROGRAM_H
@@ -9,10 +9,10 @@
 
 enum { PROGRAM_TEXT = 16384 };
 
-/** What the last run wrote, cut to this size: to standard output and to standard error. */
+/** Standard output and standard error of the last run, each cut to PROGRAM_TEXT bytes. */
 extern char program_out[PROGRAM_TEXT], program_err[PROGRAM_TEXT];
 
-/** Group setup, instead of temp_folder_create: the folder is also that of %F below. */
+/** Group setup, in place of temp_folder_create; the folder is also %F below. */
 int program_set_up(void **state);
 
 /** Runs `cbe LINE`, split at blanks; returns the exit status. In the line, %F is the test's folder,
@@ -21,36 +21,35 @@ int program_set_up(void **state);
 int program_run(const char *line);
 /** Runs `LAUNCHER LINE`, where the line names the program. */
 int program_run_under(const char *launcher, const char *line);
-/** Starts the same and goes on; launcher NULL: the program itself. */
+/** Starts `LAUNCHER LINE` without waiting for its end; launcher NULL: `cbe LINE`. */
 pid_t program_start(const char *launcher, const char *line);
-/** Waits for its end; returns the exit status, or minus the signal that ended it. */
+/** Waits for the end of a process; returns the exit status, or minus the signal that ended it. */
 int program_end(pid_t process);
-/** Runs it for so many milliseconds of processor time, however long they take, and kills it;
- * returns the exit status, or -1 where it was killed. The kernel's clock counts such time in steps
- * of some milliseconds. */
+/** Runs `cbe LINE` and kills it after this many milliseconds of processor time; returns the exit
+ * status, or -1 if it was killed. The kernel counts processor time in steps of some
+ * milliseconds. */
 int program_run_limited(const char *line, unsigned milliseconds);
-/** Runs it, and while a file is there that the run makes and takes away again does something with
- * the run standing still, then lets it go on; where there is nothing to do it is killed. Returns
- * the exit status, or -1 where it was killed.
- * @param path   program_expand's
- * @param holds  whether the file holds what is waited for; NULL: any file
- * @param acted  [out] false: the run had ended, or the file was gone again, before it could be
- * stopped */
+/** Runs `cbe LINE`, stops the run while it has a file that it makes and removes again, calls act,
+ * and lets the run go on; act NULL: the run is killed. Returns the exit status, or -1 if it was
+ * killed.
+ * @param path   the file's path, of program_expand
+ * @param holds  whether the file has the content to wait for; NULL: any content
+ * @param acted  [out] false: the run had ended or removed the file before it could be stopped */
 int program_run_while(const char *line, const char *path, bool (*holds)(const char *path),
                       void (*act)(void *context), void *context, bool *acted);
-/** As program_run_while, but sends the run a signal instead, and lets it go on.
- * @return the exit status, or -1 where the signal ended it; with *sent false the run had ended
+/** As program_run_while, but sends the run a signal in place of calling act, and lets it go on.
+ * @return the exit status, or -1 if the signal ended the run; *sent false: the run had ended
  * before */
 int program_run_signalled(const char *line, const char *path, int signal, bool *sent);
-/** Starts it, after `prepare` was called in the new process, whose standard output and error are
- * files; NULL: nothing to prepare. */
+/** Starts `cbe LINE`, after calling `prepare` in the new process, whose standard output and error
+ * are files; prepare NULL: no call. */
 pid_t program_begin(const char *line, void (*prepare)(void));
-/** Waits until a program that was begun catches SIGTERM and has then computed for so many
+/** Waits until a program of program_begin catches SIGTERM and has then computed for this many
  * hundredths of a second. */
 void program_await_work(pid_t child, unsigned hundredths);
-/** As program_run, asserting that it is done. */
+/** program_run that asserts exit status 0. */
 void program_done(const char *line);
-/** The same line with %F and the others replaced: for paths that a test reads itself. Static
+/** The line with %F, %D, %G, %H, %E and %P replaced, for paths that a test reads itself. Static
  * memory, valid until the fourth call from now. */
 const char *program_expand(const char *line);
 

@@ -20,7 +20,7 @@ int temp_folder_create(void **state)
     return *state ? 0 : -1;
 }
 
-/* A file, or a folder with all that is in it. */
+/* Removes a file, or a folder with all its files and folders. */
 static int remove_tree(const char *path)
 {
     DIR *folder = opendir(path);

@@ -1,5 +1,5 @@
 /*
- * tensor_file.h - safetensors files of one tensor, for tests.
+ * tensor_file.h - writing safetensors files of one tensor, in tests.
  */
 #ifndef CBE_TESTS_TENSOR_FILE_H
 #define CBE_TESTS_TENSOR_FILE_H
@@ -8,8 +8,8 @@
 
 #include "formats/safetensors.h"
 
-/** Writes a matrix (rows, columns) of that type under a name. @param path in which %F and the
- * others of program.h may stand */
+/** Writes a matrix (rows, columns) of a type under a name.
+ * @param path  may have %F and the like, as in program.h */
 void write_tensor(const char *path, const char *name, cbe_dtype dtype, size_t rows, size_t columns,
                   const void *data);
 /** Writes the columns of a basis (d, k) as the tensor v (k, d) of float32, the directions of cbe

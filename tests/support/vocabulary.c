@@ -1,4 +1,4 @@
-/* vocabulary.c - see vocabulary.h. Whatever fails here ends the test that called it. */
+/* vocabulary.c - see vocabulary.h. A failure here fails the calling test. */
 #include "support/vocabulary.h"
 
 #include <stdbool.h>
@@ -9,8 +9,8 @@
 
 #include "support/assert_close.h"
 
-/* GPT-2's table as its definition has it: bytes that print stand for themselves, the others are
- * counted. */
+/* GPT-2's table by its definition: printable bytes stand for themselves, other bytes are numbered
+ * in order. */
 static unsigned character_of_byte(unsigned byte)
 {
     unsigned others = 0;
