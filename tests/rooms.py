@@ -6,7 +6,8 @@ usage: rooms.py BUILD
 The order of the rooms, from the bottom to the top, is that of CBE_ROOMS in src/CMakeLists.txt; cli
 lies above them all, include/cbe below them. BUILD is a build folder, whose object files say by what
 symbols files need each other. Names each include and each symbol that goes upward, each circle of
-files, each room of more than 15% of the lines, and a table in CONTRIBUTING.md of another order.
+files, each room of more than 15% of the lines, a table in CONTRIBUTING.md of another order, and
+each test that lies in no room's folder of tests/.
 """
 
 import re
@@ -19,6 +20,8 @@ MOST_OF_SRC = 0.15
 DEFINED = "TDBRVWCi"  # what nm says of a symbol that other files can use
 ROOT = Path(__file__).resolve().parent.parent
 SRC = ROOT / "src"
+TESTS = ROOT / "tests"
+ROOMLESS = ["faults", "install", "mpi", "support"]  # tests of several rooms, or of none
 
 
 def read_rooms():
@@ -41,6 +44,14 @@ def room_of(path):
 def check_folders(rooms):
     for folder in sorted({room_of(path) for path in sources()} - set(rooms)):
         yield f"src/{folder} is no room of src/CMakeLists.txt's CBE_ROOMS"
+
+
+def check_tests(rooms):
+    """tests/CMakeLists.txt builds what lies in folders of rooms."""
+    for file in sorted(TESTS.rglob("test_*.c")):
+        path = str(file.relative_to(TESTS))
+        if room_of(path) not in [*rooms, *ROOMLESS]:
+            yield f"tests/{path} lies in no room's folder"
 
 
 def check_table(rooms):
@@ -145,6 +156,7 @@ def main():
         defined, taken = read_symbols(Path(sys.argv[1]))
         faults = [
             *check_table(rooms),
+            *check_tests(rooms),
             *check_includes(rooms),
             *check_symbols(rooms, defined, taken),
             *check_circles(defined, taken),

@@ -5,7 +5,7 @@
  * scale. Exponentials are powers of two:  t(i) = a y(i) + offset(i) + level  with a, offset and
  * level already multiplied by log2(e). Sums over V are taken in float, a lane each, over blocks of
  * CBE_SUM_BLOCK entries and in double over the blocks. Maths: docs/maths.md. Plain twin: the row
- * "ref" of the table. Tests: tests/unit/test_kernels.c.
+ * "ref" of the table. Tests: tests/math/test_kernels.c.
  */
 #ifndef CBE_MATH_KERNELS_H
 #define CBE_MATH_KERNELS_H
