@@ -46,7 +46,8 @@ extern "C" {
 CBE_API const char *cbe_version(void);
 /** CBE_ABI of the library that is linked. */
 CBE_API int cbe_abi(void);
-/** What the library was built with, as "kernels avx512; OpenMP; MPI; oneDNN". Borrowed, static. */
+/** Kernels that are used on this CPU, the library of several processes where there is one, and
+ * whether products in bfloat16 can be made: "kernels avx512; bfloat16". Borrowed, static. */
 CBE_API const char *cbe_build(void);
 
 /* ---- Hidden states: the residual stream at some layers, for B sequences of S tokens ---- */

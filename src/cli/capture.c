@@ -70,7 +70,8 @@ int cli_capture(int argc, char **argv)
     cbe_outputs_begin(&outputs);
     cbe_outputs_read_corpus(&outputs, &given.corpus);
     if ((st = cbe_outputs_write_file(&outputs, given.output, &err)) != CBE_OK) goto done;
-    if ((st = cbe_corpus_open_model(&model, &given.corpus, &err)) != CBE_OK) goto done;
+    if ((st = cbe_corpus_open_model(&model, &given.corpus, &progress.watch, &err)) != CBE_OK)
+        goto done;
     const size_t n_states = cbe_model_get_config(model)->n_layers + 1;
     if ((st = cbe_choose_layers(&given.layers, n_states, &layers, &n_layers, &err)) != CBE_OK)
         goto done;

@@ -136,12 +136,13 @@ static cbe_status open_inputs(eval_inputs *in, const eval_options *given, cli_pr
                         "--layer-transfer needs a tuned lens: the logit lens is the same at every "
                         "layer; give --lens FOLDER");
     if (given->output && (st = declare_outputs(&in->outputs, given, err)) != CBE_OK) return st;
-    if ((st = cbe_corpus_open_model(&in->model, &given->corpus, err)) != CBE_OK) return st;
+    if ((st = cbe_corpus_open_model(&in->model, &given->corpus, &progress->watch, err)) != CBE_OK)
+        return st;
     st = cbe_choose_layers(&given->layers, cbe_model_get_config(in->model)->n_layers, &in->layers,
                            &in->n_layers, err);
     if (st != CBE_OK) return st;
     if ((st = open_lenses(in, given, progress, err)) != CBE_OK) return st;
-    if ((st = cbe_tokenizer_open(&in->tokenizer, given->corpus.model, given->corpus.inputs,
+    if ((st = cbe_tokenizer_read(&in->tokenizer, given->corpus.model, given->corpus.inputs,
                                  &in->untold)) == CBE_ERR_NOMEM) {
         *err = in->untold;
         return st;

@@ -92,7 +92,8 @@ int cli_lens_fit(int argc, char **argv)
     cbe_outputs_begin(&outputs);
     cbe_outputs_read_corpus(&outputs, &given.corpus);
     if ((st = cbe_outputs_write_lens(&outputs, given.output, format, &err)) != CBE_OK) goto done;
-    if ((st = cbe_corpus_open_model(&model, &given.corpus, &err)) != CBE_OK) goto done;
+    if ((st = cbe_corpus_open_model(&model, &given.corpus, &progress.watch, &err)) != CBE_OK)
+        goto done;
     st = cbe_corpus_read_tokens(&tokens, model, &given.corpus, given.corpus.max_tokens,
                                 &progress.watch, &err);
     if (st != CBE_OK) goto done;

@@ -151,7 +151,8 @@ static cbe_status open_inputs(train_inputs *in, const train_options *given, cli_
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         "--resume needs checkpoints: leave out --checkpoint-steps 0");
     if ((st = declare_outputs(in, given, progress, err)) != CBE_OK) return st;
-    if ((st = cbe_corpus_open_model(&in->model, &given->corpus, err)) != CBE_OK) return st;
+    if ((st = cbe_corpus_open_model(&in->model, &given->corpus, &progress->watch, err)) != CBE_OK)
+        return st;
     const cbe_model_config *config = cbe_model_get_config(in->model);
     if (given->init) {
         st = cbe_open_lens_folder(&in->init, NULL, given->init, config->n_layers,

@@ -171,15 +171,15 @@ int cli_tokenize(int argc, char **argv)
         goto done;
     }
     if ((st = cbe_check_texts(&given.files, &err)) != CBE_OK) goto done;
-    if ((st = cbe_tokenizer_open(&tokenizer, given.model, NULL, &err)) != CBE_OK) goto done;
+    if ((st = cbe_tokenizer_read(&tokenizer, given.model, NULL, &err)) != CBE_OK) goto done;
     if (given.text) {
         const size_t length = strlen(given.text);
         st = given.decode ? decode(tokenizer, "TEXT", given.text, length, &err)
                           : encode(tokenizer, given.text, length, given.special, &progress, &err);
     }
-    const cbe_documents_options documents = {given.decode ? CBE_DOCUMENTS_FILE
-                                                          : (cbe_documents_kind)given.documents,
-                                             given.text_field, NULL};
+    const cbe_documents_options documents = {
+        .kind = given.decode ? CBE_DOCUMENTS_FILE : (cbe_documents_kind)given.documents,
+        .field = given.text_field};
     encoding run = {tokenizer, given.special, &progress};
     bool stop = false;
     for (size_t i = 0; i < given.files.n && st == CBE_OK && !stop; i++)

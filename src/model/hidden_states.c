@@ -3,14 +3,17 @@
 
 #include <string.h>
 
+#include "core/fail.h"
 #include "core/memory.h"
 
 void cbe_hidden_states_close(cbe_hidden_states *states)
 {
     if (!states) return;
     const bool in_memory = states->captured && !states->spilled.numbers;
-    for (size_t i = 0; in_memory && i < states->end; i++) cbe_free(states->captured[i]);
+    for (size_t i = 0; in_memory && i < states->end; i++)
+        if (!states->borrowed || !states->borrowed[i]) cbe_free(states->captured[i]);
     cbe_free(states->captured);
+    cbe_free(states->borrowed);
     cbe_unnamed_array_close(&states->spilled);
     cbe_array_file_close(states->file);
     cbe_free(states->kept);
@@ -40,6 +43,29 @@ cbe_status cbe_hidden_states_take_tokens(cbe_hidden_states *s, const cbe_tokens 
     s->derangement =
         tokens->derangement ? copy_int64(tokens->derangement, n, "derangement", err) : NULL;
     return s->ids && (s->derangement || !tokens->derangement) ? CBE_OK : CBE_ERR_NOMEM;
+}
+
+cbe_status cbe_hidden_states_take_mask(cbe_hidden_states *s, const int64_t *mask, const char *name,
+                                       cbe_error *err)
+{
+    const size_t n = s->n_sequences * s->context_length;
+    size_t n_kept = 0;
+    for (size_t i = 0; i < n; i++) n_kept += mask[i] != 0;
+    if (n_kept == 0) return cbe_fail(err, CBE_ERR_ARG, -1, "%s leaves out every token", name);
+    cbe_free(s->kept);
+    cbe_free(s->starts);
+    s->kept = s->starts = NULL;
+    s->n_kept = 0;
+    if (n_kept == n) return CBE_OK;
+    s->kept = cbe_alloc(n_kept, sizeof *s->kept, "mask", err);
+    s->starts = cbe_alloc(s->n_sequences + 1, sizeof *s->starts, "mask", err);
+    if (!s->kept || !s->starts) return CBE_ERR_NOMEM;
+    for (size_t i = 0; i < n; i++) {
+        if (i % s->context_length == 0) s->starts[i / s->context_length] = s->n_kept;
+        if (mask[i]) s->kept[s->n_kept++] = i;
+    }
+    s->starts[s->n_sequences] = s->n_kept;
+    return CBE_OK;
 }
 
 size_t cbe_hidden_states_n_sequences(const cbe_hidden_states *states)

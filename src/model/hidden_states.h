@@ -1,17 +1,21 @@
 /*
  * hidden_states.h - the residual stream at some layers, for a set of tokens: captured from a model,
- * or read from a file made elsewhere.
+ * read from a file made elsewhere, or given in arrays.
+ *
+ * cbe/cbe.h has what callers of the library use of it. In a file, `hidden_states.<i>` is (B, S, d)
+ * or (N, d), which is one sequence of N unless there are input_ids (B, S); attention_mask or mask
+ * (B, S) leaves tokens out by its zeros; `derangement` is of all tokens or of those that are left.
+ * A .npy file is one layer: hidden_states.<i> when it is called so, else hidden_states.0.
  */
 #ifndef CBE_MODEL_HIDDEN_STATES_H
 #define CBE_MODEL_HIDDEN_STATES_H
 
 #include <stdbool.h>
 
+#include "cbe/cbe.h"
 #include "model/model.h"
 #include "processes/processes.h"
 #include "text/tokens.h"
-
-typedef struct cbe_hidden_states cbe_hidden_states;
 
 /** Runs a model and keeps hidden_states.i where layers[i] (L + 1 of them) in memory.
  * @param progress as in cbe_forward_sink, with its context; NULL: none
@@ -37,17 +41,10 @@ cbe_status cbe_hidden_states_save(const char *path, const cbe_model *model,
                                   const cbe_tokens *tokens, const bool *layers, bool with_logits,
                                   bool (*progress)(void *context, size_t done, size_t total),
                                   void *context, cbe_error *err);
-/** Opens a file of hidden states, .safetensors, .npz or .npy: `hidden_states.<i>` (B, S, d) or (N,
- * d), and where present `input_ids` (B, S), `attention_mask` or `mask` (B, S), whose zeros leave
- * tokens out, and `derangement` of all tokens or of those that are left. A .npy file is one layer:
- * hidden_states.<i> when it is called so, else hidden_states.0.
- * @return CBE_OK; CBE_ERR_IO; CBE_ERR_FORMAT; CBE_ERR_SHAPE (tensor named); CBE_ERR_NOMEM */
-cbe_status cbe_hidden_states_open(cbe_hidden_states **out, const char *path, cbe_error *err);
 /** Adds the file of states that were opened to the inputs of a run. @return CBE_OK,
  * CBE_ERR_NOMEM */
 cbe_status cbe_hidden_states_note(const cbe_hidden_states *states, cbe_inputs *inputs,
                                   cbe_error *err);
-void cbe_hidden_states_close(cbe_hidden_states *states); /* NULL is allowed */
 
 /** Of captured states, gives other processes what they want of them and takes from them what the
  * caller wants. Process r has captured sequences first[r] .. first[r + 1] - 1 of a text, all of
@@ -66,19 +63,21 @@ cbe_status cbe_hidden_states_trade(cbe_hidden_states *states, const cbe_processe
  * tokens. */
 void cbe_hidden_states_keep(cbe_hidden_states *states, size_t first, size_t n);
 
-/** B and S; a file of (N, d) without input_ids is one sequence of N. */
-size_t cbe_hidden_states_n_sequences(const cbe_hidden_states *states);
-size_t cbe_hidden_states_context_length(const cbe_hidden_states *states);
-size_t cbe_hidden_states_hidden_size(const cbe_hidden_states *states);
 /** One more than the highest layer that is there. */
 size_t cbe_hidden_states_end(const cbe_hidden_states *states);
 /** L of the model that made them; 0 when the file does not say. */
 size_t cbe_hidden_states_n_blocks(const cbe_hidden_states *states);
-bool cbe_hidden_states_has(const cbe_hidden_states *states, size_t layer);
 /** (B S) borrowed, NULL when there are none. */
 const int64_t *cbe_hidden_states_ids(const cbe_hidden_states *states);
 /** Of the tokens that are left. */
 const int64_t *cbe_hidden_states_derangement(const cbe_hidden_states *states);
+
+/** Whether the model's own logits are there: of hidden_states.<state>, (B, S, vocab_size). */
+bool cbe_hidden_states_logits(const cbe_hidden_states *states, size_t *state, size_t *vocab_size);
+/** Logits of n tokens, numbers of those that a mask leaves, rising: out (n, vocab_size). There must
+ * be logits. @return CBE_OK; CBE_ERR_IO, CBE_ERR_FORMAT, CBE_ERR_NOMEM */
+cbe_status cbe_hidden_states_read_logits(const cbe_hidden_states *states, size_t n,
+                                         const size_t *tokens, float *out, cbe_error *err);
 
 /* Leaving out the first positions of every sequence, counted among the tokens that a mask
  * leaves. */

@@ -65,7 +65,7 @@ static cbe_status read_mask(cbe_hidden_states *s, const char *path, cbe_error *e
     const char *name = cbe_array_file_has(s->file, "attention_mask") ? "attention_mask" : "mask";
     const size_t n = s->n_sequences * s->context_length;
     int64_t *mask = NULL;
-    size_t n_kept = 0;
+    char label[CBE_MESSAGE_SIZE];
     cbe_tensor t;
     if (!cbe_array_file_has(s->file, name)) return CBE_OK;
     cbe_status st = cbe_array_file_integers(s->file, name, &t, &mask, err);
@@ -81,23 +81,8 @@ static cbe_status read_mask(cbe_hidden_states *s, const char *path, cbe_error *e
         s->n_sequences = t.dims[0];
         s->context_length = t.dims[1];
     }
-    for (size_t i = 0; i < n; i++) n_kept += mask[i] != 0;
-    if (n_kept == n) goto done;
-    if (n_kept == 0) {
-        st = cbe_fail(err, CBE_ERR_ARG, -1, "%s: %s leaves out every token", path, name);
-        goto done;
-    }
-    s->kept = cbe_alloc(n_kept, sizeof *s->kept, "mask", err);
-    s->starts = cbe_alloc(s->n_sequences + 1, sizeof *s->starts, "mask", err);
-    if (!s->kept || !s->starts) {
-        st = CBE_ERR_NOMEM;
-        goto done;
-    }
-    for (size_t i = 0; i < n; i++) {
-        if (i % s->context_length == 0) s->starts[i / s->context_length] = s->n_kept;
-        if (mask[i]) s->kept[s->n_kept++] = i;
-    }
-    s->starts[s->n_sequences] = s->n_kept;
+    snprintf(label, sizeof label, "%s: %s", path, name);
+    st = cbe_hidden_states_take_mask(s, mask, label, err);
 done:
     cbe_free(mask);
     return st;

@@ -91,8 +91,9 @@ cbe_status cbe_hidden_states_read(const cbe_hidden_states *states, size_t layer,
                         "finite%s",
                         path, colon, layer, (token + k / d) / s, (token + k / d) % s,
                         (double)out[k],
-                        states->file ? ""
-                                     : ": the model's numbers overflow float32 with these weights");
+                        states->file || states->given
+                            ? ""
+                            : ": the model's numbers overflow float32 with these weights");
         }
     }
     cbe_array_reader_close(from.reader);
@@ -104,9 +105,9 @@ cbe_status cbe_hidden_states_labels(const cbe_hidden_states *states, size_t skip
 {
     const size_t s = states->context_length;
     if (!states->ids)
-        return cbe_fail(
-            err, CBE_ERR_ARG, -1,
-            "objective ce needs the next tokens: the hidden-state file has no input_ids");
+        return cbe_fail(err, CBE_ERR_ARG, -1, "objective ce needs the next tokens: %s",
+                        states->given ? "cbe_hidden_states_set_ids gives the token ids"
+                                      : "the hidden-state file has no input_ids");
     for (size_t b = 0; b < states->n_sequences; b++) {
         size_t first;
         const size_t n = left_of(states, b, skip, &first);

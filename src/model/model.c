@@ -33,7 +33,7 @@ cbe_status cbe_model_open_with(cbe_model **out, const char *path, const cbe_mode
         goto done;
     }
     if ((st = cbe_source_config(source, &model->config, err)) != CBE_OK) goto done;
-    if ((st = cbe_weights_load(model, &source, options->memory, err)) != CBE_OK) goto done;
+    if ((st = cbe_weights_load(model, &source, options, err)) != CBE_OK) goto done;
     *out = model;
     model = NULL;
 done:

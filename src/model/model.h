@@ -1,8 +1,6 @@
 /*
- * model.h - language models: loading, and the forward pass with its residual stream laid open.
- *
- * hidden_states.i, i = 0..L, is the stream entering block i; hidden_states.L leaves the last
- * block and is taken before the final norm.
+ * model.h - language models (cbe/model.h): loading within a budget of memory, configuration, and
+ * the forward pass with its residual stream laid open.
  */
 #ifndef CBE_MODEL_MODEL_H
 #define CBE_MODEL_MODEL_H
@@ -13,9 +11,7 @@
 
 #include "model/decoder.h"
 #include "files/inputs.h"
-#include "cbe/status.h"
-
-typedef struct cbe_model cbe_model;
+#include "cbe/model.h"
 
 typedef struct {
     char architecture[32]; /* "llama" */
@@ -26,13 +22,6 @@ typedef struct {
     bool gated_mlp; /* activation(gate) * up, three matrices; else two */
 } cbe_model_config;
 
-/** Opens a .gguf file, or a Hugging Face folder (config.json and *.safetensors), and reads its
- * weights to float32.
- * @return CBE_OK; CBE_ERR_IO; CBE_ERR_FORMAT; CBE_ERR_SHAPE (tensor named); CBE_ERR_UNSUPPORTED
- *         (architecture, rotary scaling or tensor type named); CBE_ERR_NUMERIC (tensor named);
- *         CBE_ERR_NOMEM */
-cbe_status cbe_model_open(cbe_model **out, const char *path, cbe_error *err);
-
 /** Start with {0}. */
 typedef struct {
     /* Bytes that float32 copies of weights may take; 0: no limit. What does not fit stays in its
@@ -40,14 +29,15 @@ typedef struct {
      * same results to the bit. The unembedding and one block are the least. */
     size_t memory;
     cbe_inputs *inputs; /* files are added to; NULL: not wanted */
+    /* Called before each block is read to float32; false cancels; NULL: none. */
+    bool (*progress)(void *context, size_t done, size_t total);
+    void *context;
 } cbe_model_options;
 
-/** The same with options. @return besides: CBE_ERR_ARG, memory is too small for the least */
+/** cbe_model_open (cbe/model.h) with options. @return besides: CBE_ERR_ARG, memory is too small for
+ * the least */
 cbe_status cbe_model_open_with(cbe_model **out, const char *path, const cbe_model_options *options,
                                cbe_error *err);
-void cbe_model_close(cbe_model *model); /* NULL is allowed */
-/** As it was opened; borrowed until close. */
-const char *cbe_model_path(const cbe_model *model);
 
 /** What a model is, without its weights: of a model as above, or of a config.json alone.
  * @param file_bytes [out] of its files; 0 for a config.json
@@ -56,8 +46,6 @@ cbe_status cbe_model_read_config(cbe_model_config *out, size_t *file_bytes, cons
                                  cbe_error *err);
 
 const cbe_model_config *cbe_model_get_config(const cbe_model *model); /* borrowed */
-/** Final norm and unembedding; borrowed until close. */
-const cbe_decoder *cbe_model_decoder(const cbe_model *model);
 
 /** Receives logits (n_tokens, V) of the tokens first .. first + n_tokens - 1, in order. Anything
  * but CBE_OK ends the forward pass with that status. */

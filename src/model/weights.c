@@ -268,7 +268,7 @@ static cbe_status share_memory(const loader *in, size_t memory, bool *embedding,
     return CBE_OK;
 }
 
-static cbe_status load_blocks(const loader *in, cbe_error *err)
+static cbe_status load_blocks(const loader *in, const cbe_model_options *options, cbe_error *err)
 {
     cbe_model *model = in->model;
     const size_t n = model->n_resident;
@@ -276,6 +276,9 @@ static cbe_status load_blocks(const loader *in, cbe_error *err)
     model->block_memory = cbe_alloc_zero(n, sizeof *model->block_memory, "blocks", err);
     if (!model->blocks || !model->block_memory) return CBE_ERR_NOMEM;
     for (size_t i = 0; i < n; i++) {
+        if (options->progress && !options->progress(options->context, i, n))
+            return cbe_fail(err, CBE_ERR_CANCELLED, -1, "%s: reading was cancelled",
+                            cbe_source_path(in->source));
         float *memory = cbe_alloc(model->block_floats, sizeof(float), "weights", err);
         if (!memory) return CBE_ERR_NOMEM;
         model->block_memory[i] = memory;
@@ -286,7 +289,8 @@ static cbe_status load_blocks(const loader *in, cbe_error *err)
     return CBE_OK;
 }
 
-cbe_status cbe_weights_load(cbe_model *model, cbe_source **source, size_t memory, cbe_error *err)
+cbe_status cbe_weights_load(cbe_model *model, cbe_source **source, const cbe_model_options *options,
+                            cbe_error *err)
 {
     cbe_status st;
     bool embedding;
@@ -305,9 +309,9 @@ cbe_status cbe_weights_load(cbe_model *model, cbe_source **source, size_t memory
         (st = load_divisors(&in, err)) != CBE_OK)
         return st;
     if ((st = load_small(&in, err)) != CBE_OK) return st;
-    if ((st = share_memory(&in, memory, &embedding, err)) != CBE_OK) return st;
+    if ((st = share_memory(&in, options->memory, &embedding, err)) != CBE_OK) return st;
     if ((st = load_embeddings(&in, embedding, err)) != CBE_OK) return st;
-    if ((st = load_blocks(&in, err)) != CBE_OK) return st;
+    if ((st = load_blocks(&in, options, err)) != CBE_OK) return st;
     if (!model->embedding || model->n_resident < model->config.sizes.n_layers) {
         model->source = *source;
         *source = NULL;

@@ -25,9 +25,24 @@ size_t cbe_corpus_memory(const cbe_corpus *corpus)
     return corpus->memory ? corpus->memory : cbe_memory_available() / 10 * 7;
 }
 
-cbe_status cbe_corpus_open_model(cbe_model **out, const cbe_corpus *corpus, cbe_error *err)
+static bool reading_model(void *context, size_t done, size_t total)
 {
-    const cbe_model_options options = {cbe_corpus_memory(corpus) / 2, corpus->inputs};
+    return cbe_stage(context, "reading the model: block %zu of %zu", done + 1, total);
+}
+
+static bool reading_text(void *context, size_t done, size_t total)
+{
+    (void)total;
+    return cbe_stage(context, "reading the text: %.1f MB", 1e-6 * (double)done);
+}
+
+cbe_status cbe_corpus_open_model(cbe_model **out, const cbe_corpus *corpus, cbe_watch *watch,
+                                 cbe_error *err)
+{
+    const cbe_model_options options = {.memory = cbe_corpus_memory(corpus) / 2,
+                                       .inputs = corpus->inputs,
+                                       .progress = reading_model,
+                                       .context = watch};
     return cbe_model_open_with(out, corpus->model, &options, err);
 }
 
@@ -63,8 +78,11 @@ cbe_status cbe_corpus_read_tokens(cbe_tokens *tokens, const cbe_model *model,
     cbe_status st;
     cbe_tokenizer *tokenizer = NULL;
     cbe_tokens made = {0};
-    const cbe_documents_options documents = {(cbe_documents_kind)corpus->documents,
-                                             corpus->text_field, corpus->inputs};
+    const cbe_documents_options documents = {.kind = (cbe_documents_kind)corpus->documents,
+                                             .field = corpus->text_field,
+                                             .inputs = corpus->inputs,
+                                             .progress = reading_text,
+                                             .context = watch};
     if ((corpus->tokens != NULL) == (corpus->text.n > 0))
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         corpus->tokens
@@ -76,7 +94,7 @@ cbe_status cbe_corpus_read_tokens(cbe_tokens *tokens, const cbe_model *model,
         if ((st = cbe_tokens_load(&made, corpus->tokens, corpus->inputs, err)) != CBE_OK) goto done;
     } else {
         const size_t vocab_size = cbe_model_get_config(model)->vocab_size;
-        if ((st = cbe_tokenizer_open(&tokenizer, corpus->model, corpus->inputs, err)) != CBE_OK)
+        if ((st = cbe_tokenizer_read(&tokenizer, corpus->model, corpus->inputs, err)) != CBE_OK)
             goto done;
         if (cbe_tokenizer_vocab_size(tokenizer) > vocab_size) {
             st = cbe_fail(err, CBE_ERR_FORMAT, -1,

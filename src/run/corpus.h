@@ -54,7 +54,8 @@ cbe_status cbe_use_threads(size_t threads, cbe_error *err);
 size_t cbe_corpus_memory(const cbe_corpus *corpus);
 /** Opens the model: of that memory its float32 weights may take half, and what does not fit is
  * expanded block by block. */
-cbe_status cbe_corpus_open_model(cbe_model **out, const cbe_corpus *corpus, cbe_error *err);
+cbe_status cbe_corpus_open_model(cbe_model **out, const cbe_corpus *corpus, cbe_watch *watch,
+                                 cbe_error *err);
 /** After the results of a command are in place: warns of files that are not any more what was read
  * of them. */
 void cbe_warn_of_changes(cbe_watch *watch, const cbe_inputs *inputs);

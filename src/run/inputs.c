@@ -9,6 +9,7 @@
 #include "run/lens_folder.h"
 #include "run/memory.h"
 #include "run/capture.h"
+#include "run/decoder_check.h"
 #include "run/same_run.h"
 #include "math/bf16.h"
 #include "core/fail.h"
@@ -267,7 +268,8 @@ static cbe_status open_model(cbe_run_inputs *in, const cbe_run_settings *run,
     in->model = run->given_model;
     if (!in->model) {
         cbe_stage(watch, "reading %s", path);
-        if ((st = cbe_corpus_open_model(&in->own_model, &run->corpus, err)) != CBE_OK) return st;
+        if ((st = cbe_corpus_open_model(&in->own_model, &run->corpus, watch, err)) != CBE_OK)
+            return st;
         in->model = in->own_model;
     }
     if (run->made_from &&
@@ -335,6 +337,11 @@ static cbe_status open_files(cbe_run_inputs *in, const cbe_run_settings *run,
             return cbe_fail(err, CBE_ERR_ARG, -1,
                             "%s: there is no tensor hidden_states.%zu, which layer %zu needs", path,
                             state, layers[i]);
+    }
+    if (in->n_layers > 0) {
+        const size_t highest = cbe_site_state(in->options.site, layers[in->n_layers - 1]);
+        st = cbe_check_decoder(in->states, path, highest, in->decoder, err);
+        if (st != CBE_OK) return st;
     }
     cbe_note(watch, "hidden states: %zu sequences of %zu, hidden size %zu, vocabulary %zu",
              cbe_hidden_states_n_sequences(in->states),

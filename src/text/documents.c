@@ -137,6 +137,7 @@ cbe_status cbe_documents_visit(const char *path, const cbe_documents_options *op
     cbe_byte_buffer buffer = {0};
     cbe_inputs *inputs = options ? options->inputs : NULL;
     cbe_status st = cbe_text_stream_open(&stream, path, inputs && inputs->digests, err);
+    size_t n_bytes = 0;
     for (bool ended = false; st == CBE_OK && !ended && !*stop;) {
         size_t n;
         if ((st = cbe_byte_buffer_reserve(&buffer, PART, err)) != CBE_OK) break;
@@ -144,6 +145,11 @@ cbe_status cbe_documents_visit(const char *path, const cbe_documents_options *op
         st = cbe_text_stream_read(stream, buffer.bytes + before, buffer.capacity - before, &n, err);
         if (st != CBE_OK) break;
         buffer.size += n;
+        n_bytes += n;
+        if (options && options->progress && !options->progress(options->context, n_bytes, 0)) {
+            st = cbe_fail(err, CBE_ERR_CANCELLED, -1, "%s: reading was cancelled", r.path);
+            break;
+        }
         ended = cbe_text_stream_ended(stream);
         if (r.kind != CBE_DOCUMENTS_FILE) st = take_lines(&r, &buffer, before, ended, err);
     }

@@ -96,7 +96,7 @@ cbe_status cbe_tokenizer_from_folder(cbe_tokenizer **out, const char *folder, cb
     return st;
 }
 
-cbe_status cbe_tokenizer_open(cbe_tokenizer **out, const char *path, cbe_inputs *inputs,
+cbe_status cbe_tokenizer_read(cbe_tokenizer **out, const char *path, cbe_inputs *inputs,
                               cbe_error *err)
 {
     cbe_path_kind kind;
@@ -109,4 +109,12 @@ cbe_status cbe_tokenizer_open(cbe_tokenizer **out, const char *path, cbe_inputs 
     if (st == CBE_OK) st = cbe_tokenizer_from_gguf(out, file, err);
     cbe_gguf_close(file);
     return st;
+}
+
+cbe_status cbe_tokenizer_open(cbe_tokenizer **out, const char *path, cbe_error *err)
+{
+    if (!out || !path)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "cbe_tokenizer_open: %s is NULL",
+                        out ? "the path" : "out");
+    return cbe_tokenizer_read(out, path, NULL, err);
 }

@@ -22,6 +22,10 @@ typedef struct {
     cbe_documents_kind kind;
     const char *field;  /* of JSON objects; NULL: "text" */
     cbe_inputs *inputs; /* files are added to, as CBE_INPUT_TEXT; NULL: not wanted */
+    /* Called after each part of a text that is read; done: bytes of this text so far; total: 0, not
+     * known. false cancels; NULL: none. */
+    bool (*progress)(void *context, size_t done, size_t total);
+    void *context;
 } cbe_documents_options;
 
 typedef struct {

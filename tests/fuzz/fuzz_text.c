@@ -50,8 +50,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size == 0) return 0;
     const unsigned how = data[0];
     const char *path = fuzz_file(how & 4 ? "x.jsonl" : "x.txt", data + 1, size - 1);
-    const cbe_documents_options options = {(cbe_documents_kind)(how % CBE_N_DOCUMENTS_KINDS),
-                                           how & 8 ? "b" : NULL, NULL};
+    const cbe_documents_options options = {
+        .kind = (cbe_documents_kind)(how % CBE_N_DOCUMENTS_KINDS), .field = how & 8 ? "b" : NULL};
     cbe_error err = {0};
     visited v = {0};
     bool stop = false;

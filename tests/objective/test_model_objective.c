@@ -462,7 +462,7 @@ static void objective__has_the_same_bits_for_any_number_of_threads(void **state)
                 assert_int_equal(cbe_model_objective_choose(&plan, p.model, &options, &err),
                                  CBE_ERR_ARG);
                 assert_non_null(strstr(err.message, "sequences of 40 tokens"));
-                assert_non_null(strstr(err.message, "--memory"));
+                assert_non_null(strstr(err.message, "give more memory"));
                 assert_int_equal(plan.n_sequences, 1);
                 options.memory = plan.bytes;
                 cbe_assert_ok(cbe_model_objective_choose(&plan, p.model, &options, &err), &err);

@@ -39,7 +39,7 @@ static cbe_status gather(void *user, const char *where, const char *text, size_t
 static cbe_status read_all(gathered *g, const char *path, cbe_documents_kind kind,
                            const char *field, cbe_error *err)
 {
-    const cbe_documents_options options = {kind, field, NULL};
+    const cbe_documents_options options = {.kind = kind, .field = field};
     bool stop = false;
     g->length = g->n = 0;
     g->text[0] = g->where[0] = 0;
@@ -107,7 +107,7 @@ static void documents__bad_lines_are_named(void **state)
     } cases[] = {
         {"{\"text\": \"a\"}\n{\"text\": \"b\"", "line 2: not JSON"},
         {"{\"text\": \"a\"}\n\n[1]\n",
-         "line 3: no field 'text' that is a string; name the field with --text-field"},
+         "line 3: no field 'text' that is a string; name the field with text-field"},
         {"{\"content\": \"a\"}", "line 1: no field 'text'"},
         {"{\"text\": 1}", "line 1: no field 'text' that is a string"},
         {"{\"text\": \"a\"} x", "line 1: not JSON"},

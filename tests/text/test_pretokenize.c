@@ -206,7 +206,7 @@ static void pretokenize__finds_splits_by_the_names_in_files(void **state)
         assert_int_equal(st, CBE_ERR_UNSUPPORTED);
         assert_non_null(strstr(err.message, "m.gguf"));
         assert_non_null(strstr(err.message, unknown[i]));
-        assert_non_null(strstr(err.message, "--tokens"));
+        assert_non_null(strstr(err.message, "with tokens"));
     }
 }
 

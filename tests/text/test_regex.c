@@ -87,7 +87,7 @@ static void regex__what_cannot_be_translated_is_shown(void **state)
         const cbe_status st = find_all(patterns[i], "", got, &err);
         if (st != CBE_ERR_UNSUPPORTED) fail_msg("'%s': %s", patterns[i], cbe_status_name(st));
         assert_true(strstr(err.message, patterns[i]) && strstr(err.message, "t.json") &&
-                    strstr(err.message, "--tokens"));
+                    strstr(err.message, "with tokens"));
     }
     char deep[200] = "";
     for (int i = 0; i < 60; i++) strcat(deep, "(");

@@ -168,7 +168,7 @@ static void json__parts_that_are_not_read_are_named(void **state)
         if (st != CBE_OK && (!strstr(err.message, cases[i].what) || !strstr(err.message, path)))
             fail_msg("case %zu: '%s' does not say '%s'", i, err.message, cases[i].what);
         if (st == CBE_ERR_UNSUPPORTED)
-            assert_non_null(strstr(err.message, "--tokens IDS.safetensors"));
+            assert_non_null(strstr(err.message, "tokens IDS.safetensors"));
         assert_true((tokenizer != NULL) == (st == CBE_OK));
         cbe_tokenizer_free(tokenizer);
     }
@@ -237,7 +237,7 @@ static void folder__without_a_tokenizer_says_what_to_do(void **state)
     mkdir(folder, 0700);
     assert_int_equal(cbe_tokenizer_from_folder(&tokenizer, folder, NULL, &err), CBE_ERR_IO);
     assert_non_null(strstr(err.message, "empty/tokenizer.json"));
-    assert_non_null(strstr(err.message, "--tokens IDS.safetensors"));
+    assert_non_null(strstr(err.message, "tokens IDS.safetensors"));
 }
 
 static void visit(const char *path)
