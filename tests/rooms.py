@@ -79,20 +79,22 @@ def check_includes(rooms):
 def read_symbols(build):
     """Which file defines each symbol, and the symbols that each file takes from elsewhere."""
     defined, taken = {}, defaultdict(set)
-    objects = [p for p in sorted((build / "src").rglob("*.o")) if ".dir" in str(p)]
-    for file in objects:
+    paths = {}
+    for file in sorted((build / "src").rglob("*.o")):
         path = re.sub(r"^.*?\.dir/", "", str(file.relative_to(build / "src")))[: -len(".o")]
-        if not (SRC / path).exists():
-            continue
-        listing = subprocess.run(["nm", str(file)], check=True, capture_output=True, text=True)
-        for line in listing.stdout.splitlines():
-            words = line.split()
-            if len(words) == 2 and words[0] == "U":
-                taken[path].add(words[1])
-            elif len(words) == 3 and words[1] in DEFINED:
-                defined[words[2]] = path
-    if not defined:
+        if ".dir" in str(file) and (SRC / path).exists():
+            paths[str(file)] = path
+    if not paths:
         sys.exit(f"rooms: no object files in {build / 'src'}")
+    command = ["nm", "--print-file-name", *paths]
+    listing = subprocess.run(command, check=True, capture_output=True, text=True)
+    for line in listing.stdout.splitlines():
+        file, _, symbol = line.rpartition(":")
+        path, words = paths[file], symbol.split()
+        if len(words) == 2 and words[0] == "U":
+            taken[path].add(words[1])
+        elif len(words) == 3 and words[1] in DEFINED:
+            defined[words[2]] = path
     return defined, taken
 
 
