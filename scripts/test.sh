@@ -17,7 +17,8 @@ no file outside the checkout but the model, which is fetched once; without it
 the tests that read it are skipped. Where MPICH, clang, or compiler, emulator or
 libraries for ARM cannot be had, that build is left out; where it was asked for,
 and with CI=true in the environment, that is a failure.
-  --quick  only the layout and the optimised build
+  --quick  only the layout and the optimised build, and of its tests the fast
+           ones (label fast), or all those that -R, -L or -I chooses
   --asan   only the build with sanitizers
   --tsan   only the build with the thread sanitizer
   --fuzz   only the fuzz targets; scripts/fuzz.sh runs them for long
@@ -31,18 +32,24 @@ presets=(ci mpich asan tsan fuzz)
 [[ $(uname -m) == aarch64 ]] || presets+=(aarch64) # there ci is that build
 [[ ${CI-} == true ]] && all_are_needed=1 || all_are_needed=0
 check_format=1
+quick=0
+chosen=0 # whether the options of ctest choose tests
 options=()
 for argument in "$@"; do
     case $argument in
     -h | --help) usage && exit ;;
-    --quick) presets=(ci) ;;
+    --quick) presets=(ci) quick=1 ;;
     --asan) presets=(asan) check_format=0 ;;
     --tsan) presets=(tsan) check_format=0 all_are_needed=1 ;;
     --fuzz) presets=(fuzz) check_format=0 all_are_needed=1 ;;
     --cross) presets=(aarch64) check_format=0 all_are_needed=1 ;;
+    -R | -L | -I | --tests-regex | --label-regex | --tests-information | --rerun-failed)
+        chosen=1 options+=("$argument")
+        ;;
     *) options+=("$argument") ;;
     esac
 done
+if ((quick && !chosen)); then options+=(-L '^fast$'); fi
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 status=0

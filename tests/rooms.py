@@ -6,7 +6,8 @@ usage: rooms.py BUILD
 The order of the rooms, from the bottom to the top, is that of CBE_ROOMS in src/CMakeLists.txt; cli
 lies above them all, include/cbe below them. BUILD is a build folder, whose object files say by what
 symbols files need each other. Names each include and each symbol that goes upward, each circle of
-files, each room of more than 15% of the lines, and a table in CONTRIBUTING.md of another order.
+files, each room of more than 15% of the lines, a table in CONTRIBUTING.md of another order, and
+each test that lies in no room's folder of tests/.
 """
 
 import re
@@ -19,6 +20,8 @@ MOST_OF_SRC = 0.15
 DEFINED = "TDBRVWCi"  # what nm says of a symbol that other files can use
 ROOT = Path(__file__).resolve().parent.parent
 SRC = ROOT / "src"
+TESTS = ROOT / "tests"
+ROOMLESS = ["faults", "install", "mpi", "support"]  # tests of several rooms, or of none
 
 
 def read_rooms():
@@ -41,6 +44,14 @@ def room_of(path):
 def check_folders(rooms):
     for folder in sorted({room_of(path) for path in sources()} - set(rooms)):
         yield f"src/{folder} is no room of src/CMakeLists.txt's CBE_ROOMS"
+
+
+def check_tests(rooms):
+    """tests/CMakeLists.txt builds what lies in folders of rooms."""
+    for file in sorted(TESTS.rglob("test_*.c")):
+        path = str(file.relative_to(TESTS))
+        if room_of(path) not in [*rooms, *ROOMLESS]:
+            yield f"tests/{path} lies in no room's folder"
 
 
 def check_table(rooms):
@@ -68,20 +79,22 @@ def check_includes(rooms):
 def read_symbols(build):
     """Which file defines each symbol, and the symbols that each file takes from elsewhere."""
     defined, taken = {}, defaultdict(set)
-    objects = [p for p in sorted((build / "src").rglob("*.o")) if ".dir" in str(p)]
-    for file in objects:
+    paths = {}
+    for file in sorted((build / "src").rglob("*.o")):
         path = re.sub(r"^.*?\.dir/", "", str(file.relative_to(build / "src")))[: -len(".o")]
-        if not (SRC / path).exists():
-            continue
-        listing = subprocess.run(["nm", str(file)], check=True, capture_output=True, text=True)
-        for line in listing.stdout.splitlines():
-            words = line.split()
-            if len(words) == 2 and words[0] == "U":
-                taken[path].add(words[1])
-            elif len(words) == 3 and words[1] in DEFINED:
-                defined[words[2]] = path
-    if not defined:
+        if ".dir" in str(file) and (SRC / path).exists():
+            paths[str(file)] = path
+    if not paths:
         sys.exit(f"rooms: no object files in {build / 'src'}")
+    command = ["nm", "--print-file-name", *paths]
+    listing = subprocess.run(command, check=True, capture_output=True, text=True)
+    for line in listing.stdout.splitlines():
+        file, _, symbol = line.rpartition(":")
+        path, words = paths[file], symbol.split()
+        if len(words) == 2 and words[0] == "U":
+            taken[path].add(words[1])
+        elif len(words) == 3 and words[1] in DEFINED:
+            defined[words[2]] = path
     return defined, taken
 
 
@@ -145,6 +158,7 @@ def main():
         defined, taken = read_symbols(Path(sys.argv[1]))
         faults = [
             *check_table(rooms),
+            *check_tests(rooms),
             *check_includes(rooms),
             *check_symbols(rooms, defined, taken),
             *check_circles(defined, taken),

@@ -5,7 +5,7 @@
  * scale. Exponentials are powers of two:  t(i) = a y(i) + offset(i) + level  with a, offset and
  * level already multiplied by log2(e). Each lane sums in float over blocks of CBE_SUM_BLOCK
  * entries; the sums of blocks are added in double. Maths: docs/maths.md. Plain twin: the row "ref"
- * of the table. Tests: tests/unit/test_kernels.c.
+ * of the table. Tests: tests/math/test_kernels.c.
  */
 #ifndef CBE_MATH_KERNELS_H
 #define CBE_MATH_KERNELS_H

@@ -1,5 +1,5 @@
 /* norm.c - see norm.h. Plain twin: tests/ref/model_ref.c; gradients:
- * tests/unit/test_gradients.c. */
+ * tests/model/test_gradients.c. */
 #include "math/norm.h"
 
 #include <math.h>

@@ -32,6 +32,9 @@
 #include <unistd.h>
 #include <zlib.h>
 #include <zstd.h>
+#ifdef CBE_COVERAGE
+#include <gcov.h>
+#endif
 
 #include "formats/safetensors.h"
 #include "faults/inject.h"
@@ -267,6 +270,9 @@ static void run_child(const char *line, const inject_fault *fault, bool note_ver
     for (size_t i = 0; i < MOST_HELD && i < shared->held; i++)
         shared->held_by[i] = (uintptr_t)inject_held_by(i);
     shared->descriptors = open_descriptors() - descriptors;
+#ifdef CBE_COVERAGE
+    __gcov_dump(); /* _exit leaves out what it has counted */
+#endif
     _exit(status);
 }
 

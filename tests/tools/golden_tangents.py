@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden" / "extract"
-CHAOTIC = {"massive-logit", "sharp-logit"}  # left out by tests/unit/test_golden_extract.c too
+CHAOTIC = {"massive-logit", "sharp-logit"}  # left out by tests/search/test_golden_extract.c too
 
 
 def log_probs(x, tensors, metadata):

@@ -2,7 +2,7 @@
 
 good: one small state dict in all the ways in which torch.save has written such a thing; expected:
 its numbers. bad: hostile and damaged files; what is said of each stands in
-tests/unit/test_torch_zip.c. Files that would run something would make a file `cbe-was-executed`.
+tests/formats/test_torch_zip.c. Files that would run something would make a file `cbe-was-executed`.
 Needs PyTorch and safetensors.
 
     python3 tests/tools/make_torch_files.py FOLDER

@@ -1,14 +1,11 @@
 /* The cost model of cbe plan: its sums by hand, how they scale, divisions, refusals; rates that are
- * measured; the command. */
-#include <math.h>
-#include <stdio.h>
+ * measured. */
+#include <omp.h>
 #include <string.h>
 
 #include "objective/lens/objective.h"
 #include "plan/plan.h"
 #include "support/assert_close.h"
-#include "support/program.h"
-#include "support/temp_folder.h"
 
 static cbe_error err;
 
@@ -188,45 +185,17 @@ static void measure__gives_rates(void **state)
 {
     (void)state;
     cbe_plan_rates r;
+    const int threads = omp_get_max_threads();
+    omp_set_num_threads(1);
     cbe_assert_ok(cbe_plan_measure(&r, 64, 5000, &err), &err);
-    assert_true(r.threads >= 1);
+    omp_set_num_threads(threads);
+    assert_int_equal(r.threads, 1);
     /* Between a CPU of 1 TFLOP/s a thread and one of an emulator. */
     assert_true(r.multiply > 1e-13 && r.multiply < 1e-6);
     const double all[] = {r.score,       r.one,          r.many, r.score_product,
                           r.one_product, r.many_product, r.set};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) assert_true(all[i] >= 0 && all[i] < 1e-5);
     assert_true(r.score > 0 && r.one > 0 && r.many > 0);
-}
-
-static void command__plans_and_refuses(void **state)
-{
-    (void)state;
-    program_done("plan %G/models/llama --tokens 4096 -k 2");
-    assert_non_null(strstr(program_out, "3 layers, 2 vectors each"));
-    assert_non_null(strstr(program_out, "logits as float32"));
-    program_done(
-        "plan %G/models/llama/config.json --tokens 4096 -k 2 -p 2 --nodes 2 --divide tokens -t 1");
-    assert_non_null(strstr(program_out, "2 of 1 thread on 2 nodes"));
-    program_done("plan %G/models/llama --tokens 4096 -k 2 -p 4 --divide layers");
-    assert_non_null(strstr(program_out, "2 groups with layers of their own, of 2 that divide"));
-    static const struct {
-        const char *line, *said;
-    } cases[] = {
-        {"plan --tokens 5", "MODEL is missing"},
-        {"plan %G/models/llama", "--tokens N is missing"},
-        {"plan %G/models/llama --tokens 4096 --nodes 2", "--nodes 2"},
-        {"plan %G/models/llama --tokens 4096 -k 100000", "-k 100000"},
-        {"plan %G/models/llama --tokens 4096 -l 7", "no layer 7"},
-        {"plan %G/models/llama --tokens 4096 --bandwidth 0", "--bandwidth"},
-        {"plan %G/models/llama --tokens 4096 -p 4 --divide 3", "3 groups"},
-        {"plan %F/none.json --tokens 4096", "none.json"},
-        {"plan %G/models/llama --tokens 4096 --memory 1M", "a process needs"},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        assert_int_equal(program_run(cases[i].line), 2);
-        if (!strstr(program_err, cases[i].said)) fail_msg("%s: %s", cases[i].line, program_err);
-        assert_ptr_equal(strchr(program_err, '\n'), program_err + strlen(program_err) - 1);
-    }
 }
 
 int main(void)
@@ -239,7 +208,6 @@ int main(void)
         cmocka_unit_test(plan__divides_tokens_where_memory_asks_for_it),
         cmocka_unit_test(plan__refuses_what_cannot_be),
         cmocka_unit_test(measure__gives_rates),
-        cmocka_unit_test(command__plans_and_refuses),
     };
-    return cmocka_run_group_tests(tests, program_set_up, temp_folder_remove);
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }
