@@ -191,7 +191,7 @@ void cbe_decode(const cbe_decoder *decoder, size_t n, const float *hidden, float
 cbe_status cbe_decoder_logits(const cbe_decoder *decoder, size_t n, const float *hidden,
                               float *logits, cbe_error *err)
 {
-    if (!decoder || !hidden || !logits)
+    if (!decoder || (n > 0 && (!hidden || !logits)))
         return cbe_fail(err, CBE_ERR_ARG, -1, "cbe_decoder_logits: %s is NULL",
                         !decoder ? "the decoder"
                         : hidden ? "logits"
