@@ -763,6 +763,40 @@ static void model__captures_what_the_program_captures(void **state)
     free(path);
 }
 
+/* A lens that was written is read again, numbers and all; refusals leave no folder behind. */
+static void lens__is_saved_and_loaded(void **state)
+{
+    (void)state;
+    enum { LAYERS = 3, D = 5 };
+    cbe_error err;
+    cbe_lens *lens = NULL, *read = NULL;
+    float *weight, *bias;
+    assert_int_equal(cbe_lens_create(&lens, 0, D, &err), CBE_ERR_ARG);
+    assert_int_equal(cbe_lens_create(&lens, LAYERS, 0, &err), CBE_ERR_ARG);
+    cbe_assert_ok(cbe_lens_create(&lens, LAYERS, D, &err), &err);
+    for (size_t l = 0; l < LAYERS; l++) {
+        assert_true(cbe_lens_translator(lens, l, &weight, &bias));
+        for (size_t i = 0; i < D * D; i++) weight[i] = (float)(l + 1) / (float)(i + 1);
+        for (size_t i = 0; i < D; i++) bias[i] = (float)l - (float)i / 8;
+    }
+    cbe_assert_ok(cbe_lens_save(lens, program_expand("%F/lens"), NULL, &err), &err);
+    cbe_assert_ok(cbe_lens_load(&read, program_expand("%F/lens"), &err), &err);
+    assert_int_equal(cbe_lens_n_layers(read), LAYERS);
+    assert_int_equal(cbe_lens_hidden_size(read), D);
+    for (size_t l = 0; l < LAYERS; l++) {
+        float *read_weight, *read_bias;
+        assert_true(cbe_lens_translator(lens, l, &weight, &bias));
+        assert_true(cbe_lens_translator(read, l, &read_weight, &read_bias));
+        assert_memory_equal(weight, read_weight, D * D * sizeof *weight);
+        assert_memory_equal(bias, read_bias, D * sizeof *bias);
+    }
+    cbe_lens_free(read);
+    read = NULL;
+    assert_int_equal(cbe_lens_load(&read, program_expand("%F/no-lens"), &err), CBE_ERR_IO);
+    assert_null(read);
+    cbe_lens_free(lens);
+}
+
 /* ---- the process ---- */
 
 static void threads__of_the_caller_are_as_they_were(void **state)
@@ -809,6 +843,7 @@ int main(void)
         cmocka_unit_test(callback__cancels_reading),
         cmocka_unit_test(output__is_written_by_the_run),
         cmocka_unit_test(model__captures_what_the_program_captures),
+        cmocka_unit_test(lens__is_saved_and_loaded),
         cmocka_unit_test(threads__of_the_caller_are_as_they_were),
         cmocka_unit_test(version__is_that_of_the_header),
     };
