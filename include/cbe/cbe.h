@@ -14,7 +14,8 @@
  *         fprintf(stderr, "%s\n", err.message);
  *
  * Shapes are row-major, energies in nats. `*out` is owned by the caller, and freed by the function
- * of its type, which allows NULL; what a function returns as const is borrowed. A function that can
+ * of its type, which allows NULL; what a function returns as const is borrowed. Functions without a
+ * cbe_error take no NULL, but for those that free and those of a run. A function that can
  * fail returns a cbe_status and takes a cbe_error last, which may be NULL (cbe/status.h); outputs
  * are untouched then. Objects are not for several threads at once; different ones are independent.
  * The library prints nothing, never ends the process, and leaves what holds for the whole process
@@ -147,7 +148,8 @@ CBE_API void cbe_run_free(cbe_run *run);
  * @return CBE_OK; CBE_ERR_ARG (no such option; what may be given); CBE_ERR_NOMEM */
 CBE_API cbe_status cbe_run_set(cbe_run *run, const char *option, const char *value, cbe_error *err);
 /** The value of an option in force, as it would be typed. Borrowed until the next call for the run.
- * @return NULL: it is not given and has no default, or there is no such option */
+ * @return NULL: it is not given and has no default, it takes several files, or there is no such
+ * option */
 CBE_API const char *cbe_run_get(cbe_run *run, const char *option);
 /** The i-th option of a run's command.
  * @param type  [out] "flag", "count", "number", "size", "seed", "string", "choice", "files",
@@ -170,8 +172,9 @@ CBE_API cbe_status cbe_run_set_model(cbe_run *run, const struct cbe_model *model
 /** A lens (cbe/lens.h) that the output is read through. */
 CBE_API cbe_status cbe_run_set_lens(cbe_run *run, const struct cbe_tuned_lens *lens,
                                     cbe_error *err);
-/** Vectors for a run of "probe".
- * @param v  (m, d), of any length; copied
+/** Vectors for a run of "probe", which are used as they are: v ablates h to h - (D . v) v, so one of
+ * length 0 changes nothing, and one so long that h overflows float32 has the energy NaN.
+ * @param v  (m, d); copied
  * @return CBE_OK; CBE_ERR_ARG; CBE_ERR_NUMERIC (NaN or infinity: vector named); CBE_ERR_NOMEM */
 CBE_API cbe_status cbe_run_set_vectors(cbe_run *run, size_t m, size_t hidden_size, const double *v,
                                        cbe_error *err);
@@ -183,8 +186,8 @@ typedef enum {
     CBE_EVENT_STAGE,      /* what is being prepared */
     CBE_EVENT_PROGRESS,   /* done of total, and the same in words */
     CBE_EVENT_LAYER,      /* a layer is done: done of total; its results can be read */
-    CBE_EVENT_CHECKPOINT, /* path of the file from which an interrupted run goes on */
-    CBE_EVENT_SAVING,     /* results are being put in place */
+    CBE_EVENT_CHECKPOINT, /* path of the file that keeps up, there from the first vector on */
+    CBE_EVENT_SAVING,     /* results are being put in place: too late to cancel */
     CBE_N_EVENTS
 } cbe_event;
 
@@ -210,7 +213,8 @@ CBE_API cbe_status cbe_run_execute(cbe_run *run, cbe_error *err);
  * CBE_ERR_NOMEM */
 CBE_API cbe_status cbe_run_save(cbe_run *run, const char *path, cbe_error *err);
 
-/** Layers that have results, rising, borrowed. @return how many */
+/** Layers that have results, rising, borrowed; in a callback all layers of the run, whether they are
+ * done or not. @return how many */
 CBE_API size_t cbe_run_layers(const cbe_run *run, const size_t **layers);
 /** The vectors of a layer: (n, d), a vector a row, borrowed. Of "extract" an orthonormal basis,
  * energies falling; of "probe" the vectors given.

@@ -37,7 +37,8 @@ CBE_API const cbe_decoder *cbe_model_decoder(const cbe_model *model);
  * @param ids       (n_sequences, context_length), each below V; copied
  * @param states    (L + 1): which hidden_states.i to keep; NULL: all
  * @param callback  told of progress, and may cancel; NULL: none
- * @return CBE_OK; CBE_ERR_ARG (NULL, an id, too long a sequence); CBE_ERR_NOMEM; CBE_ERR_NUMERIC;
+ * @return CBE_OK; CBE_ERR_ARG (NULL, an id, too long a sequence for learned
+ * positions); CBE_ERR_NOMEM; CBE_ERR_NUMERIC;
  * CBE_ERR_CANCELLED */
 CBE_API cbe_status cbe_model_capture(cbe_hidden_states **out, const cbe_model *model,
                                      size_t n_sequences, size_t context_length, const int64_t *ids,

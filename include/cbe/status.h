@@ -44,7 +44,8 @@ typedef struct {
     int64_t offset;                 /* byte in the input file, -1 when there is none */
     char message[CBE_MESSAGE_SIZE]; /* one line, no newline at its end */
     char option[CBE_OPTION_SIZE];   /* the first option that the message names, "memory"; else "" */
-    /* the same line as the program cbe prints it, with options as they are typed, "--memory" */
+    /* the line of the program cbe, with options as they are typed, "--memory"; "" where it is the
+     * same as the message */
     char command_line[CBE_MESSAGE_SIZE];
 } cbe_error;
 

@@ -101,7 +101,7 @@ int cli_ablate(int argc, char **argv)
     } else if (st == CBE_OK) {
         cli_progress_init(&w.progress, run->settings.corpus.quiet, run->settings.corpus.verbose);
         w.run = run;
-        run->watch = (cbe_watch){watch, &w, CBE_IN_PROGRAM};
+        run->watch = (cbe_watch){.callback = watch, .context = &w, .side = CBE_IN_PROGRAM};
         st = cbe_run_execute(run, &err);
         cli_status_clear(&w.progress);
     }

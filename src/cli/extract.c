@@ -91,7 +91,7 @@ int cli_extract(int argc, char **argv)
     if (!speaks) cli_progress_silence(&w.progress);
     w.run = run;
     w.speaks = speaks;
-    run->watch = (cbe_watch){watch, &w, CBE_IN_PROGRAM};
+    run->watch = (cbe_watch){.callback = watch, .context = &w, .side = CBE_IN_PROGRAM};
     if (st == CBE_OK && !help) {
         cli_interrupt_note(speaks);
         st = cbe_run_execute(run, &err);

@@ -48,6 +48,12 @@ static void print_table(cbe_run *run, cli_progress *progress)
                  lost, m * n_layers);
 }
 
+/* The table tells of the layers. */
+static bool watch(void *context, cbe_event event, const char *text, size_t done, size_t total)
+{
+    return event == CBE_EVENT_LAYER || cli_watch(context, event, text, done, total);
+}
+
 int cli_probe(int argc, char **argv)
 {
     cbe_error err = {0};
@@ -62,7 +68,7 @@ int cli_probe(int argc, char **argv)
         cli_print_help(&cli_probe_command);
     } else if (st == CBE_OK) {
         cli_progress_init(&progress, run->settings.corpus.quiet, run->settings.corpus.verbose);
-        run->watch = progress.watch;
+        run->watch = (cbe_watch){.callback = watch, .context = &progress, .side = CBE_IN_PROGRAM};
         st = cbe_run_execute(run, &err);
         cli_status_clear(&progress);
         if (st == CBE_OK) print_table(run, &progress);

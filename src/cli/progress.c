@@ -14,7 +14,8 @@ void cli_progress_init(cli_progress *progress, bool quiet, bool verbose)
 {
     *progress = (cli_progress){.quiet = quiet, .verbose = verbose && !quiet, .holding = true};
     progress->terminal = isatty(STDERR_FILENO) == 1;
-    progress->watch = (cbe_watch){cli_watch, progress, CBE_IN_PROGRAM};
+    progress->watch =
+        (cbe_watch){.callback = cli_watch, .context = progress, .side = CBE_IN_PROGRAM};
 }
 
 void cli_progress_silence(cli_progress *progress)

@@ -32,10 +32,8 @@ cbe_status cbe_tuned_lens_create(cbe_tuned_lens **out, size_t n_layers, size_t h
 void cbe_tuned_lens_free(cbe_tuned_lens *lens)
 {
     if (!lens) return;
-    for (size_t i = 0; i < lens->n_layers; i++) {
-        if (lens->weight) cbe_free(lens->weight[i]);
-        if (lens->bias) cbe_free(lens->bias[i]);
-    }
+    for (size_t i = 0; lens->weight && i < lens->n_layers; i++) cbe_free(lens->weight[i]);
+    for (size_t i = 0; lens->bias && i < lens->n_layers; i++) cbe_free(lens->bias[i]);
     cbe_free(lens->weight);
     cbe_free(lens->bias);
     cbe_free(lens);

@@ -19,6 +19,7 @@ bool cbe_hidden_states_logits(const cbe_hidden_states *states, size_t *state, si
         cbe_array_file_describe(states->file, name, &t, NULL) != CBE_OK || t.n_dims < 2 ||
         t.n_elements == 0)
         return false;
+    if (!cbe_hidden_states_has(states, states->n_blocks)) return false;
     *state = states->n_blocks;
     *vocab_size = t.dims[t.n_dims - 1];
     return t.n_elements / *vocab_size == states->n_sequences * states->context_length;

@@ -25,9 +25,10 @@ cbe_status cbe_hidden_states_create(cbe_hidden_states **out, size_t n_sequences,
     const size_t numbers = cbe_times(n_sequences, context_length, hidden_size);
     if (!out || numbers == 0 || numbers > SIZE_MAX / sizeof(double))
         return cbe_fail(err, CBE_ERR_ARG, -1,
-                        "cbe_hidden_states_create: %s%zu sequences of %zu tokens with %zu numbers "
-                        "each cannot be held",
-                        out ? "" : "out is NULL; ", n_sequences, context_length, hidden_size);
+                        out ? "cbe_hidden_states_create: %zu sequences of %zu tokens with %zu "
+                              "numbers each cannot be held"
+                            : "cbe_hidden_states_create: out is NULL",
+                        n_sequences, context_length, hidden_size);
     cbe_hidden_states *s = cbe_alloc_zero(1, sizeof *s, "hidden states", err);
     if (!s) return CBE_ERR_NOMEM;
     s->given = true;
@@ -126,9 +127,11 @@ cbe_status cbe_hidden_states_set_logits(cbe_hidden_states *s, size_t state, size
     const cbe_status st =
         check(s, logits, "cbe_hidden_states_set_logits", "the logits are NULL", err);
     if (st != CBE_OK) return st;
-    if (vocab_size == 0)
+    if (vocab_size == 0 ||
+        cbe_times(s->n_sequences * s->context_length, vocab_size, sizeof *logits) == SIZE_MAX)
         return cbe_fail(err, CBE_ERR_ARG, -1,
-                        "cbe_hidden_states_set_logits: the vocabulary has no entry");
+                        "cbe_hidden_states_set_logits: logits of %zu tokens cannot be held",
+                        vocab_size);
     s->logits = logits;
     s->logits_state = state;
     s->vocab_size = vocab_size;

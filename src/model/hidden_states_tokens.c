@@ -104,7 +104,8 @@ cbe_status cbe_hidden_states_labels(const cbe_hidden_states *states, size_t skip
 {
     const size_t s = states->context_length;
     if (!states->ids)
-        return cbe_fail(err, CBE_ERR_ARG, -1, "objective ce needs the next tokens: %s",
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        CBE_TERM("objective", "objective") " ce needs the next tokens: %s",
                         states->given ? "cbe_hidden_states_set_ids gives the token ids"
                                       : "the hidden-state file has no input_ids");
     for (size_t b = 0; b < states->n_sequences; b++) {

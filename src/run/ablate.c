@@ -245,6 +245,7 @@ static cbe_status execute(cbe_run *run, cbe_error *err)
     s->vectors_of = s->made_from = run->basis;
     if ((st = cbe_run_inputs_open(&run->in, s, &run->watch, err)) != CBE_OK) return st;
     if ((st = run_ablations(run, err)) != CBE_OK) return st;
+    cbe_tell(&run->watch, CBE_EVENT_SAVING, "", 0, 0);
     if ((st = cbe_outputs_check_folder(&run->outputs, err)) != CBE_OK) return st;
     if (s->output) st = cbe_ablation_save(s->output, run->in.n_layers, r->layers, &r->record, err);
     if (st == CBE_OK) cbe_warn_of_changes(&run->watch, &run->read);

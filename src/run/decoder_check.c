@@ -134,8 +134,12 @@ cbe_status cbe_check_decoder(const cbe_hidden_states *states, const char *path, 
                  n = cbe_min_size(TOKENS, cbe_hidden_states_n_tokens(states, 0));
     size_t rows[TOKENS], logits_state, width;
     if (n == 0 || cbe_hidden_states_hidden_size(states) != d) return CBE_OK; /* refused later */
-    const bool has_logits = cbe_hidden_states_logits(states, &logits_state, &width) &&
-                            cbe_hidden_states_has(states, logits_state);
+    const bool has_logits = cbe_hidden_states_logits(states, &logits_state, &width);
+    if (has_logits && !cbe_hidden_states_has(states, logits_state))
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "%s: there are logits of hidden_states.%zu, but not that state; give it "
+                        "too, or no logits",
+                        path, logits_state);
     if (has_logits && width != v)
         return cbe_fail(err, CBE_ERR_SHAPE, -1,
                         "%s: the logits have %zu entries, the decoder's vocabulary %zu", path,
@@ -147,6 +151,12 @@ cbe_status cbe_check_decoder(const cbe_hidden_states *states, const char *path, 
     if (st == CBE_OK) st = pick(states, has_logits ? logits_state : state, n, hidden, rows, err);
     if (st == CBE_OK && has_logits) {
         st = cbe_hidden_states_read_logits(states, n, rows, given, err);
+        for (size_t i = 0; i < n * v && st == CBE_OK; i++)
+            if (!isfinite(given[i]))
+                st = cbe_fail(err, CBE_ERR_NUMERIC, -1,
+                              "%s: the logits of token %zu hold %g at entry %zu; logits must be "
+                              "finite",
+                              path, rows[i / v], (double)given[i], i % v);
         if (st == CBE_OK)
             st = compare_logits(path, logits_state, decoder, n, hidden, given, made, err);
     } else if (st == CBE_OK && n == TOKENS && is_normed(decoder, n, hidden)) {

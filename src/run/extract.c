@@ -329,6 +329,10 @@ static cbe_status prepare(cbe_run *run, cbe_error *err)
     const bool has_inputs =
         s->corpus.model || s->hidden_states || s->given_model || s->given_states;
     cbe_status st = cbe_parse_divide(&s->divide, s->divide_text, err);
+    if (st == CBE_OK && s->resume && !s->output && s->output_optional)
+        st = cbe_fail(err, CBE_ERR_ARG, -1,
+                      CBE_OPTION("resume") " needs " CBE_TERM("-o", "output") ", where the "
+                                                                              "checkpoint lies");
     if (st == CBE_OK && cbe_team_speaks(&run->team) && s->output && has_inputs)
         st = declare_outputs(run, s->output, true, err);
     return st == CBE_OK ? open_init(run, err) : st;

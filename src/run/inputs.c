@@ -147,6 +147,10 @@ static cbe_status check_usage(const cbe_run_settings *run, cbe_lens_kind lens, c
                     "MODEL",
                     "model") ", " CBE_OPTION("text") " and " CBE_OPTION("tokens") ": leave them "
                                                                                   "out");
+        if (run->given_states && !run->decoder && !run->given_decoder)
+            return cbe_fail(err, CBE_ERR_ARG, -1,
+                            "the hidden states given need a decoder: cbe_run_set_decoder, or the "
+                            "option " CBE_OPTION("decoder"));
         if (!run->decoder && !run->given_decoder)
             return cbe_fail(
                 err, CBE_ERR_ARG, -1,
@@ -160,11 +164,11 @@ static cbe_status check_usage(const cbe_run_settings *run, cbe_lens_kind lens, c
                                                                                               "on"
                                                                                               "e");
     } else if (!run->corpus.model && !run->given_model) {
-        return cbe_fail(
-            err, CBE_ERR_ARG, -1,
-            CBE_TERM(
-                "MODEL",
-                "model") " is missing: name a .gguf file or a model folder before the options");
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        CBE_TERM("MODEL is missing: name a .gguf file or a model folder before the "
+                                 "options",
+                                 "inputs are missing: give hidden states and a decoder, or a "
+                                 "model with texts or tokens"));
     } else if (run->decoder || run->given_decoder) {
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         CBE_OPTION("decoder") " goes with " CBE_OPTION(
@@ -321,6 +325,9 @@ static cbe_status open_files(cbe_run_inputs *in, const cbe_run_settings *run,
         return cbe_fail(err, CBE_ERR_SHAPE, -1,
                         "%s: the lens is one for %zu layers, but %s holds hidden_states.%zu",
                         run->given_lens ? "the lens given" : lens->path, blocks, path, last - 1);
+    if (last == 0)
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "%s: there is no state; cbe_hidden_states_set gives one", path);
     /* The last state of a model is the input of no block. */
     size_t end = in->options.site == CBE_SITE_POST ? last - 1 : last;
     if (blocks && end > blocks) end = blocks;

@@ -34,7 +34,7 @@ cbe_status cbe_lens_fit(cbe_lens **out, const cbe_model *model, size_t n_sequenc
                         size_t context_length, const int64_t *ids, cbe_callback *callback,
                         void *context, cbe_error *err)
 {
-    cbe_watch watch = {callback, context, CBE_IN_LIBRARY};
+    cbe_watch watch = {.callback = callback, .context = context, .side = CBE_IN_LIBRARY};
     if (!out || !model || !ids || context_length == 0)
         return refuse("cbe_lens_fit",
                       !out     ? "out is NULL"

@@ -30,8 +30,12 @@ cbe_status cbe_model_capture(cbe_hidden_states **out, const cbe_model *model, si
                              cbe_callback *callback, void *context, cbe_error *err)
 {
     size_t n;
-    cbe_watch watch = {callback, context, CBE_IN_LIBRARY};
-    if (!out || !model || !ids || !cbe_mul_size(n_sequences, context_length, &n) || n == 0)
+    cbe_watch watch = {.callback = callback, .context = context, .side = CBE_IN_LIBRARY};
+    if (!cbe_mul_size(n_sequences, context_length, &n) || n > SIZE_MAX / sizeof *ids)
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "cbe_model_capture: %zu sequences of %zu tokens cannot be held",
+                        n_sequences, context_length);
+    if (!out || !model || !ids || n == 0)
         return cbe_fail(err, CBE_ERR_ARG, -1, "cbe_model_capture: %s",
                         !out     ? "out is NULL"
                         : !model ? "the model is NULL"

@@ -307,7 +307,10 @@ bool cbe_option_text(const cbe_option *option, const void *fields, char *text, s
         if (!*(const char *const *)field) return false;
         snprintf(text, size, "%s", *(const char *const *)field);
         return true;
-    case OPT_CHOICE: snprintf(text, size, "%s", option->choices[*(const int *)field]); return true;
+    case OPT_CHOICE:
+        if (!option->choices[*(const int *)field]) return false; /* behind the last: not given */
+        snprintf(text, size, "%s", option->choices[*(const int *)field]);
+        return true;
     case OPT_FILES: return false; /* inputs are recorded with their digests */
     case OPT_LAYERS: {
         const cbe_ranges *ranges = field;

@@ -169,6 +169,16 @@ static cbe_status open_target(cbe_run *run, cbe_objective *layer, target *to, cb
     return CBE_OK;
 }
 
+static cbe_status tell_layer(cbe_run *run, size_t place, cbe_error *err)
+{
+    char line[64];
+    const size_t n = run->in.n_layers;
+    snprintf(line, sizeof line, "layer %zu done (%zu of %zu)", run->in.layers[place], place + 1, n);
+    return cbe_tell(&run->watch, CBE_EVENT_LAYER, line, place + 1, n)
+               ? CBE_OK
+               : cbe_fail(err, CBE_ERR_CANCELLED, -1, "the run was cancelled");
+}
+
 static cbe_status run_layers(cbe_run *run, cbe_layer_objective *objective, cbe_error *err)
 {
     const cbe_run_inputs *in = &run->in;
@@ -182,6 +192,7 @@ static cbe_status run_layers(cbe_run *run, cbe_layer_objective *objective, cbe_e
         if (st == CBE_OK) st = cbe_layer_objective_set(objective, in->layers[i], &layer, err);
         if (st == CBE_OK && i == 0) st = open_target(run, layer, &to, err);
         if (st == CBE_OK) st = probe_layer(run, layer, i, &to, err);
+        if (st == CBE_OK) st = tell_layer(run, i, err);
     }
     if (st == CBE_OK) cbe_tell(&run->watch, CBE_EVENT_SAVING, "", 0, 0);
     if (st == CBE_OK && to.writer) {
@@ -227,9 +238,9 @@ static cbe_status execute(cbe_run *run, cbe_error *err)
         return st;
     if ((st = cbe_run_inputs_open(in, s, &run->watch, err)) != CBE_OK) return st;
     if (r->hidden_size != in->decoder->hidden_size)
-        return cbe_fail(err, CBE_ERR_SHAPE, -1,
-                        "%s: directions of tensor 'v' have %zu numbers, the hidden size is %zu",
-                        s->vectors_file ? s->vectors_file : "cbe_run_set_vectors", r->hidden_size,
+        return cbe_fail(err, CBE_ERR_SHAPE, -1, "%s: %s have %zu numbers, the hidden size is %zu",
+                        s->vectors_file ? s->vectors_file : "cbe_run_set_vectors",
+                        s->vectors_file ? "directions of tensor 'v'" : "vectors", r->hidden_size,
                         in->decoder->hidden_size);
     st = cbe_layer_objective_create(&objective, in->states, in->decoder, &in->options, err);
     if (st != CBE_OK) return st;
@@ -292,7 +303,7 @@ static size_t values(cbe_run *run, size_t place, const char *name, const double 
                  {"constant", r->constants, m},
                  {"gradient", r->gradients, m * r->hidden_size},
                  {"energy_per_token", r->per_token, m * r->n_tokens}};
-    for (size_t i = 0; run->done && i < sizeof lists / sizeof *lists; i++)
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         if (strcmp(name, lists[i].name) == 0 && lists[i].of_all) {
             *out = lists[i].of_all + place * lists[i].each;
             return lists[i].each;

@@ -197,15 +197,17 @@ cbe_status cbe_run_set_vectors(cbe_run *run, size_t m, size_t hidden_size, const
         return cbe_fail(err, CBE_ERR_ARG, -1, "cbe_run_set_vectors: %s",
                         run->command != &cbe_command_probe ? "vectors are for a run of probe"
                                                            : "there are no vectors");
-    for (size_t j = 0; j < m; j++)
-        for (size_t i = 0; i < hidden_size; i++)
-            if (!isfinite(v[j * hidden_size + i]))
-                return cbe_fail(err, CBE_ERR_NUMERIC, -1,
-                                "cbe_run_set_vectors: vector %zu has NaN or infinity in it", j);
     size_t n;
     if (!cbe_mul_size(m, hidden_size, &n)) n = SIZE_MAX;
     double *copy = cbe_alloc(n, sizeof *copy, "vectors", err);
     if (!copy) return CBE_ERR_NOMEM;
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(v[i])) {
+            cbe_free(copy);
+            return cbe_fail(err, CBE_ERR_NUMERIC, -1,
+                            "cbe_run_set_vectors: vector %zu has NaN or infinity in it",
+                            i / hidden_size);
+        }
     memcpy(copy, v, n * sizeof *copy);
     cbe_probe_results *p = &run->results.probe;
     cbe_free(p->vectors);
@@ -217,7 +219,8 @@ cbe_status cbe_run_set_vectors(cbe_run *run, size_t m, size_t hidden_size, const
 
 void cbe_run_set_callback(cbe_run *run, cbe_callback *callback, void *context)
 {
-    if (run) run->watch = (cbe_watch){callback, context, run->watch.side};
+    if (run)
+        run->watch = (cbe_watch){.callback = callback, .context = context, .side = run->watch.side};
 }
 
 /* ---- execution ---- */
@@ -238,8 +241,9 @@ cbe_status cbe_run_execute(cbe_run *run, cbe_error *err)
     if (st != CBE_OK) return st;
     const int threads = omp_get_max_threads();
     cbe_gemm_enter();
-    run->executed = true;
+    run->executed = run->executing = true;
     st = run->command->execute(run, err);
+    run->executing = false;
     run->done = st == CBE_OK;
     cbe_gemm_leave();
     omp_set_num_threads(threads);
@@ -250,9 +254,11 @@ cbe_status cbe_run_save(cbe_run *run, const char *path, cbe_error *err)
 {
     if (!run || !run->done || !path || run->settings.output)
         return cbe_fail(err, CBE_ERR_ARG, -1, "cbe_run_save: %s",
-                        !run || !run->done ? "the run has no results"
-                        : !path            ? "the path is NULL"
-                                           : "the results are where output says");
+                        !run    ? "the run is NULL"
+                        : !path ? "the path is NULL"
+                        : !run->done
+                            ? "the run has no results"
+                            : "the results are where " CBE_TERM("output", "output") " says");
     return run->command->save(run, path, err);
 }
 
@@ -261,7 +267,7 @@ cbe_status cbe_run_save(cbe_run *run, const char *path, cbe_error *err)
 /* The place of a layer among those of the run. */
 static bool find_layer(const cbe_run *run, size_t layer, size_t *place)
 {
-    for (size_t i = 0; run && run->executed && i < run->in.n_layers; i++)
+    for (size_t i = 0; run && (run->done || run->executing) && i < run->in.n_layers; i++)
         if (run->in.layers[i] == layer) {
             *place = i;
             return true;
@@ -271,7 +277,7 @@ static bool find_layer(const cbe_run *run, size_t layer, size_t *place)
 
 size_t cbe_run_layers(const cbe_run *run, const size_t **layers)
 {
-    if (!run || !run->executed) return 0;
+    if (!run || (!run->done && !run->executing)) return 0;
     if (layers) *layers = run->in.layers;
     return run->in.n_layers;
 }

@@ -66,12 +66,12 @@ struct cbe_run {
     cbe_inputs read; /* files of the run */
     cbe_outputs outputs;
     cbe_run_inputs in;
-    cbe_basis_file *basis; /* of --init or --basis */
-    double began;          /* when the run was created */
-    bool executed, done;   /* begun; and ended without an error */
-    cbe_owned_text *owned; /* values of options */
-    char shown[64];        /* what cbe_run_get returned last, where it is no text of its own */
-    double *values;        /* what cbe_run_values returned last, where it is no array of its own */
+    cbe_basis_file *basis;          /* of --init or --basis */
+    double began;                   /* when the run was created */
+    bool executed, executing, done; /* begun; at work; ended without an error */
+    cbe_owned_text *owned;          /* values of options */
+    char shown[64]; /* what cbe_run_get returned last, where it is no text of its own */
+    double *values; /* what cbe_run_values returned last, where it is no array of its own */
     union {
         cbe_extract_results extract;
         cbe_probe_results probe;

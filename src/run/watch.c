@@ -15,13 +15,15 @@ static bool is_heard(const cbe_watch *watch)
     return watch && watch->callback;
 }
 
-bool cbe_tell(const cbe_watch *watch, cbe_event event, const char *text, size_t done, size_t total)
+bool cbe_tell(cbe_watch *watch, cbe_event event, const char *text, size_t done, size_t total)
 {
-    return !is_heard(watch) || watch->callback(watch->context, event, text, done, total);
+    if (!is_heard(watch)) return true;
+    if (!watch->callback(watch->context, event, text, done, total)) watch->cancelled = true;
+    return !watch->cancelled;
 }
 
-static bool tell(const cbe_watch *watch, cbe_event event, size_t done, size_t total,
-                 const char *format, va_list args)
+static bool tell(cbe_watch *watch, cbe_event event, size_t done, size_t total, const char *format,
+                 va_list args)
 {
     char raw[LINE], line[LINE];
     bool all;
@@ -33,7 +35,7 @@ static bool tell(const cbe_watch *watch, cbe_event event, size_t done, size_t to
     return cbe_tell(watch, event, line, done, total);
 }
 
-void cbe_note(const cbe_watch *watch, const char *format, ...)
+void cbe_note(cbe_watch *watch, const char *format, ...)
 {
     if (!is_heard(watch)) return;
     va_list args;
@@ -42,7 +44,7 @@ void cbe_note(const cbe_watch *watch, const char *format, ...)
     va_end(args);
 }
 
-void cbe_warn(const cbe_watch *watch, const char *format, ...)
+void cbe_warn(cbe_watch *watch, const char *format, ...)
 {
     if (!is_heard(watch)) return;
     va_list args;
@@ -51,7 +53,7 @@ void cbe_warn(const cbe_watch *watch, const char *format, ...)
     va_end(args);
 }
 
-bool cbe_stage(const cbe_watch *watch, const char *format, ...)
+bool cbe_stage(cbe_watch *watch, const char *format, ...)
 {
     if (!is_heard(watch)) return true;
     va_list args;
@@ -61,7 +63,7 @@ bool cbe_stage(const cbe_watch *watch, const char *format, ...)
     return go_on;
 }
 
-bool cbe_working(const cbe_watch *watch, size_t done, size_t total, const char *format, ...)
+bool cbe_working(cbe_watch *watch, size_t done, size_t total, const char *format, ...)
 {
     if (!is_heard(watch)) return true;
     va_list args;

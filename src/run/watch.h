@@ -15,24 +15,22 @@
 typedef struct {
     cbe_callback *callback;
     void *context;
-    cbe_side side; /* whose words lines are in */
+    cbe_side side;  /* whose words lines are in */
+    bool cancelled; /* the callback has returned false, whatever the event */
 } cbe_watch;
 
 /** A line that a user should see: what was read and what was chosen. */
-void cbe_note(const cbe_watch *watch, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+void cbe_note(cbe_watch *watch, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /** A line that a user must see: the results may not be what they seem. */
-void cbe_warn(const cbe_watch *watch, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+void cbe_warn(cbe_watch *watch, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /** What is being prepared. @return as cbe_working */
-bool cbe_stage(const cbe_watch *watch, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+bool cbe_stage(cbe_watch *watch, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /** How far the work is: done of total, and the same in words.
  * @return false: the work is to end with CBE_ERR_CANCELLED */
-bool cbe_working(const cbe_watch *watch, size_t done, size_t total, const char *format, ...)
+bool cbe_working(cbe_watch *watch, size_t done, size_t total, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 /** An event with its text. @return as cbe_working */
-bool cbe_tell(const cbe_watch *watch, cbe_event event, const char *text, size_t done, size_t total);
+bool cbe_tell(cbe_watch *watch, cbe_event event, const char *text, size_t done, size_t total);
 
 /** For cbe_forward_sink and its like; context is a cbe_watch. */
 bool cbe_watch_forward(void *context, size_t done, size_t total);

@@ -233,6 +233,7 @@ static void options__are_those_of_the_program_by_name(void **state)
     }
     assert_null(cbe_run_get(run, "no such"));
     assert_null(cbe_run_get(run, "output"));
+    assert_null(cbe_run_get(run, "site")); /* follows from the lens */
     cbe_run_free(run);
 }
 
@@ -320,7 +321,10 @@ static void nothing__is_taken_for_a_command_or_a_run(void **state)
     cbe_assert_ok(cbe_run_create(&run, "extract", &err), &err);
     assert_int_equal(cbe_run_execute(run, &err), CBE_ERR_ARG);
     assert_string_equal(err.message,
-                        "model is missing: name a .gguf file or a model folder before the options");
+                        "inputs are missing: give hidden states and a decoder, or a model with "
+                        "texts or tokens");
+    assert_string_equal(err.command_line,
+                        "MODEL is missing: name a .gguf file or a model folder before the options");
     assert_int_equal(cbe_run_set(run, "vectors", "3", &err), CBE_ERR_ARG);
     assert_string_equal(err.message, "cbe_run_set: the run was executed; create another one");
     cbe_run_free(run);
@@ -455,7 +459,9 @@ static void inputs__that_do_not_fit_together_are_refused(void **state)
     cbe_assert_ok(cbe_run_create(&f.run, "extract", &err), &err);
     cbe_assert_ok(cbe_run_set_states(f.run, f.states, &err), &err);
     assert_int_equal(cbe_run_execute(f.run, &err), CBE_ERR_ARG);
-    assert_string_equal(err.option, "hidden-states");
+    assert_string_equal(
+        err.message, "the hidden states given need a decoder: cbe_run_set_decoder, or the option "
+                     "decoder");
     cbe_run_free(f.run);
     cbe_assert_ok(cbe_run_create(&f.run, "extract", &err), &err);
     cbe_assert_ok(cbe_run_set_states(f.run, f.states, &err), &err);
@@ -587,6 +593,12 @@ static void mistakes__with_arrays_are_told(void **state)
                             "the hidden states given: hidden_states.2 is the output of the final "
                             "norm; give the hidden states before it");
     }
+    /* Logits that are none, or of a state that is not there. */
+    t.logits[t.v + 2] = NAN;
+    assert_int_equal(run_toy(&t, t.hidden, "rmsnorm", true, &err), CBE_ERR_NUMERIC);
+    assert_string_equal(err.message, "the hidden states given: the logits of token 1 hold nan at "
+                                     "entry 2; logits must be finite");
+    t.logits[t.v + 2] = 0;
     /* Another decoder. */
     for (size_t i = 0; i < t.v * t.d; i++) t.unembedding[i] *= i % 3 == 0 ? 2 : 1;
     assert_int_equal(run_toy(&t, t.hidden, "rmsnorm", true, &err), CBE_ERR_ARG);
@@ -604,6 +616,7 @@ typedef struct {
     size_t n[CBE_N_EVENTS], until;
     bool layer_was_there;
     const char *stage; /* at which the run is cancelled; NULL: at none */
+    int event;         /* at which it is cancelled; CBE_N_EVENTS: at none */
     cbe_run *run;
 } listener;
 
@@ -618,6 +631,7 @@ static bool listen(void *context, cbe_event event, const char *text, size_t done
         const double *energies;
         l->layer_was_there = cbe_run_values(l->run, LAYER, "energy", &energies) == VECTORS;
     }
+    if ((int)event == l->event) return false;
     if (event == CBE_EVENT_STAGE && l->stage && strstr(text, l->stage)) return false;
     return event != CBE_EVENT_PROGRESS || l->n[event] < l->until;
 }
@@ -627,7 +641,7 @@ static void callback__hears_of_the_run_and_cancels_it(void **state)
     (void)state;
     fixture f;
     cbe_error err;
-    listener l = {.until = SIZE_MAX};
+    listener l = {.until = SIZE_MAX, .event = CBE_N_EVENTS};
     open_case(&f);
     create(&f, "extract");
     set(f.run, "vectors", "3");
@@ -644,7 +658,7 @@ static void callback__hears_of_the_run_and_cancels_it(void **state)
     cbe_assert_ok(cbe_run_create(&f.run, "extract", &err), &err);
     cbe_assert_ok(cbe_run_set_states(f.run, f.states, &err), &err);
     cbe_assert_ok(cbe_run_set_decoder(f.run, f.decoder, &err), &err);
-    l = (listener){.until = 3, .run = f.run};
+    l = (listener){.until = 3, .event = CBE_N_EVENTS, .run = f.run};
     cbe_run_set_callback(f.run, listen, &l);
     assert_int_equal(cbe_run_execute(f.run, &err), CBE_ERR_CANCELLED);
     assert_int_equal(cbe_run_save(f.run, program_expand("%F/cancelled"), &err), CBE_ERR_ARG);
@@ -652,6 +666,38 @@ static void callback__hears_of_the_run_and_cancels_it(void **state)
     struct stat info;
     assert_int_not_equal(stat(program_expand("%F/cancelled"), &info), 0);
     close_case(&f);
+}
+
+/* At any event but the last. */
+static void callback__cancels_at_every_event(void **state)
+{
+    (void)state;
+    static const char *const commands[] = {"extract", "probe"};
+    for (int event = 0; event < CBE_N_EVENTS; event++)
+        for (size_t c = 0; c < 2; c++) {
+            fixture f;
+            cbe_error err;
+            const bool probe = c == 1;
+            listener l = {.until = SIZE_MAX, .event = event};
+            open_case(&f);
+            create(&f, commands[c]);
+            double *v = calloc(f.d, sizeof *v);
+            v[0] = 1;
+            if (probe)
+                cbe_assert_ok(cbe_run_set_vectors(f.run, 1, f.d, v, &err), &err);
+            else
+                set(f.run, "vectors", "3");
+            l.run = f.run;
+            cbe_run_set_callback(f.run, listen, &l);
+            const cbe_status st = cbe_run_execute(f.run, &err);
+            if (l.n[event] == 0 || event == CBE_EVENT_SAVING)
+                cbe_assert_ok(st, &err);
+            else
+                assert_int_equal(st, CBE_ERR_CANCELLED);
+            if (st != CBE_OK) assert_int_equal(cbe_run_layers(f.run, NULL), 0);
+            free(v);
+            close_case(&f);
+        }
 }
 
 /* What comes before the search can be cancelled too. */
@@ -664,7 +710,7 @@ static void callback__cancels_reading(void **state)
     for (size_t i = 0; i < sizeof stages / sizeof *stages; i++) {
         cbe_error err;
         cbe_run *run = NULL;
-        listener l = {.until = SIZE_MAX, .stage = stages[i]};
+        listener l = {.until = SIZE_MAX, .event = CBE_N_EVENTS, .stage = stages[i]};
         cbe_assert_ok(cbe_run_create(&run, "extract", &err), &err);
         set(run, "model", model);
         set(run, "text", program_expand("%F/text"));
@@ -682,7 +728,7 @@ static void output__is_written_by_the_run(void **state)
     (void)state;
     fixture f;
     cbe_error err;
-    listener l = {.until = SIZE_MAX};
+    listener l = {.until = SIZE_MAX, .event = CBE_N_EVENTS};
     struct stat info;
     open_case(&f);
     create(&f, "extract");
@@ -773,6 +819,8 @@ static void lens__is_saved_and_loaded(void **state)
     float *weight, *bias;
     assert_int_equal(cbe_lens_create(&lens, 0, D, &err), CBE_ERR_ARG);
     assert_int_equal(cbe_lens_create(&lens, LAYERS, 0, &err), CBE_ERR_ARG);
+    assert_int_equal(cbe_lens_create(&lens, SIZE_MAX / 4, D, &err), CBE_ERR_NOMEM);
+    assert_null(lens);
     cbe_assert_ok(cbe_lens_create(&lens, LAYERS, D, &err), &err);
     for (size_t l = 0; l < LAYERS; l++) {
         assert_true(cbe_lens_translator(lens, l, &weight, &bias));
@@ -840,6 +888,7 @@ int main(void)
         cmocka_unit_test(decoders__that_cannot_be_are_refused),
         cmocka_unit_test(mistakes__with_arrays_are_told),
         cmocka_unit_test(callback__hears_of_the_run_and_cancels_it),
+        cmocka_unit_test(callback__cancels_at_every_event),
         cmocka_unit_test(callback__cancels_reading),
         cmocka_unit_test(output__is_written_by_the_run),
         cmocka_unit_test(model__captures_what_the_program_captures),
