@@ -172,8 +172,8 @@ CBE_API cbe_status cbe_run_set_model(cbe_run *run, const struct cbe_model *model
 /** A lens (cbe/lens.h) that the output is read through. */
 CBE_API cbe_status cbe_run_set_lens(cbe_run *run, const struct cbe_tuned_lens *lens,
                                     cbe_error *err);
-/** Vectors for a run of "probe", which are used as they are: v ablates h to h - (D . v) v, so one of
- * length 0 changes nothing, and one so long that h overflows float32 has the energy NaN.
+/** Vectors for a run of "probe", which are used as they are: v ablates h to h - (D . v) v, so one
+ * of length 0 changes nothing, and one so long that h overflows float32 has the energy NaN.
  * @param v  (m, d); copied
  * @return CBE_OK; CBE_ERR_ARG; CBE_ERR_NUMERIC (NaN or infinity: vector named); CBE_ERR_NOMEM */
 CBE_API cbe_status cbe_run_set_vectors(cbe_run *run, size_t m, size_t hidden_size, const double *v,
@@ -213,8 +213,8 @@ CBE_API cbe_status cbe_run_execute(cbe_run *run, cbe_error *err);
  * CBE_ERR_NOMEM */
 CBE_API cbe_status cbe_run_save(cbe_run *run, const char *path, cbe_error *err);
 
-/** Layers that have results, rising, borrowed; in a callback all layers of the run, whether they are
- * done or not. @return how many */
+/** Layers that have results, rising, borrowed; in a callback all layers of the run, whether they
+ * are done or not. @return how many */
 CBE_API size_t cbe_run_layers(const cbe_run *run, const size_t **layers);
 /** The vectors of a layer: (n, d), a vector a row, borrowed. Of "extract" an orthonormal basis,
  * energies falling; of "probe" the vectors given.
