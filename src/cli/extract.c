@@ -86,7 +86,7 @@ int cli_extract(int argc, char **argv)
     run->settings.output_optional = false;
     st = begin(run, argc, argv, &help, &err);
     const cbe_corpus *corpus = &run->settings.corpus;
-    const bool speaks = cbe_run_speaks(run);
+    const bool speaks = cbe_team_speaks(&run->team);
     cli_progress_init(&w.progress, corpus->quiet || !speaks, corpus->verbose && speaks);
     if (!speaks) cli_progress_silence(&w.progress);
     w.run = run;

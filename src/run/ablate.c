@@ -170,7 +170,6 @@ static cbe_status run_layers(cbe_run *run, cbe_ablation_run *ablation, cbe_error
     double *vectors = NULL;
     for (size_t i = 0; i < in->n_layers && st == CBE_OK; i++) {
         const size_t layer = in->layers[i], m = rank_of(&run->settings, run->basis, layer);
-        char line[64];
         results[i] = (cbe_layer_ablation){layer, m, NULL};
         cbe_free(vectors);
         vectors =
@@ -182,9 +181,7 @@ static cbe_status run_layers(cbe_run *run, cbe_ablation_run *ablation, cbe_error
             st = cbe_ablation_run_layer(ablation, layer, cbe_site_state(in->options.site, layer), m,
                                         vectors, results[i].effects, err);
         if (st != CBE_OK) break;
-        snprintf(line, sizeof line, "layer %zu done (%zu of %zu)", layer, i + 1, in->n_layers);
-        if (!cbe_tell(&run->watch, CBE_EVENT_LAYER, line, i + 1, in->n_layers))
-            st = cbe_fail(err, CBE_ERR_CANCELLED, -1, "the run was cancelled");
+        st = cbe_tell_layer(run, i, err);
     }
     cbe_free(vectors);
     return st;
@@ -206,9 +203,7 @@ static cbe_status run_ablations(cbe_run *run, cbe_error *err)
         o.max_rank = cbe_max_size(o.max_rank, rank_of(s, run->basis, in->layers[i]));
     cbe_status st = cbe_ablation_run_create(&ablation, in->model, in->states, &o, err);
     if (st != CBE_OK) return st;
-    if (cbe_ablation_derangement_unused(ablation))
-        cbe_warn(&run->watch, "the derangement given is one of all tokens; with some left out one "
-                              "from " CBE_OPTION("seed") " is used");
+    if (cbe_ablation_derangement_unused(ablation)) cbe_warn_of_derangement(run);
     size_t bytes;
     const size_t at_once = cbe_ablation_n_at_once(ablation, &bytes);
     cbe_note(&run->watch,
@@ -262,14 +257,6 @@ static cbe_status save(cbe_run *run, const char *folder, cbe_error *err)
     return st;
 }
 
-static size_t vectors(const cbe_run *run, size_t place, const double **out)
-{
-    (void)run;
-    (void)place;
-    (void)out;
-    return 0;
-}
-
 /* Whether a name is SPAN.EFFECT or SPAN.EFFECT_error. */
 static bool read_name(const char *name, size_t *span, size_t *effect, bool *error)
 {
@@ -312,4 +299,4 @@ static void release(cbe_run *run)
 }
 
 const cbe_run_command cbe_command_ablate = {
-    "ablate", cbe_ablate_options, true, begin, execute, save, vectors, values, release};
+    "ablate", cbe_ablate_options, true, begin, execute, save, NULL, values, release};

@@ -93,23 +93,20 @@ static bool layer_done(void *context, const cbe_layer_result *result)
 /* Options in force, for basis.json. */
 static cbe_status record_options(cbe_run *run, cbe_error *err)
 {
-    enum {
-        VALUE = 4608, /* a path, or a list of layers */
-        COUNT = sizeof cbe_extract_options / sizeof *cbe_extract_options
-    };
+    enum { COUNT = sizeof cbe_extract_options / sizeof *cbe_extract_options };
     cbe_extract_results *r = &run->results.extract;
-    r->texts = cbe_alloc(COUNT, VALUE, "options", err);
+    r->texts = cbe_alloc(COUNT, CBE_OPTION_TEXT, "options", err);
     r->options = cbe_alloc(COUNT, sizeof *r->options, "options", err);
     size_t n = 0;
     if (!r->texts || !r->options) return CBE_ERR_NOMEM;
     for (const cbe_option *o = cbe_extract_options; o->name; o++) {
-        char *value = r->texts + n * VALUE;
+        char *value = r->texts + n * CBE_OPTION_TEXT;
         if (strcmp(o->name, "quiet") == 0 || strcmp(o->name, "verbose") == 0) continue;
         if (strcmp(o->name, "skip-positions") == 0 && run->in.skip_chosen)
-            snprintf(value, VALUE, "auto");
+            snprintf(value, CBE_OPTION_TEXT, "auto");
         else if (strcmp(o->name, "skip-positions") == 0)
-            snprintf(value, VALUE, "%zu", run->in.options.skip_positions);
-        else if (!cbe_option_text(o, &run->settings, value, VALUE))
+            snprintf(value, CBE_OPTION_TEXT, "%zu", run->in.options.skip_positions);
+        else if (!cbe_option_text(o, &run->settings, value, CBE_OPTION_TEXT))
             continue;
         r->options[n++] = (cbe_run_option){o->name, value};
     }
@@ -276,9 +273,7 @@ static cbe_status run_extraction(cbe_run *run, cbe_error *err)
     if ((st = cbe_processes_agree(all, st, err)) != CBE_OK) goto done;
     st = cbe_layer_objective_create(&objective, in->states, in->decoder, &in->options, err);
     if ((st = cbe_processes_agree(all, st, err)) != CBE_OK) goto done;
-    if (cbe_layer_objective_derangement_unused(objective))
-        cbe_warn(&run->watch, "the derangement given is one of all tokens; with some left out one "
-                              "from " CBE_OPTION("seed") " is used");
+    if (cbe_layer_objective_derangement_unused(objective)) cbe_warn_of_derangement(run);
     cbe_note_storage(&run->watch, objective, in);
     fill_record(run, objective);
     if (run->settings.output) {
@@ -388,41 +383,36 @@ static size_t vectors(const cbe_run *run, size_t place, const double **out)
 
 /* ---- numbers of a vector, by name ---- */
 
-static double evaluations(const cbe_vector_record *record)
-{
-    return (double)record->evaluations;
-}
+/* In the order of names. */
+enum { ENERGY, ENERGY_ERROR, HELD_OUT, HELD_OUT_ERROR, OPTIMAL, CONSTANT, EVALUATIONS, SECONDS, N };
+static const char *const names[N] = {"energy",         "standard_error", "held_out_energy",
+                                     "held_out_error", "optimal_energy", "optimal_constant",
+                                     "evaluations",    "seconds"};
 
-static const struct {
-    const char *name;
-    size_t record, report; /* offset of a double in one of the two; SIZE_MAX: in the other */
-    double (*of)(const cbe_vector_record *record); /* or what it is made by */
-} numbers[] = {
-    {"energy", offsetof(cbe_vector_record, energy), SIZE_MAX, NULL},
-    {"seconds", offsetof(cbe_vector_record, seconds), SIZE_MAX, NULL},
-    {"evaluations", SIZE_MAX, SIZE_MAX, evaluations},
-    {"standard_error", SIZE_MAX, offsetof(cbe_vector_report, standard_error), NULL},
-    {"held_out_energy", SIZE_MAX, offsetof(cbe_vector_report, held_out_energy), NULL},
-    {"held_out_error", SIZE_MAX, offsetof(cbe_vector_report, held_out_error), NULL},
-    {"optimal_energy", SIZE_MAX, offsetof(cbe_vector_report, optimal_energy), NULL},
-    {"optimal_constant", SIZE_MAX, offsetof(cbe_vector_report, optimal_constant), NULL},
-};
+static double number(const cbe_vector_record *record, const cbe_vector_report *report, size_t which)
+{
+    switch (which) {
+    case ENERGY: return record->energy;
+    case ENERGY_ERROR: return report->standard_error;
+    case HELD_OUT: return report->held_out_energy;
+    case HELD_OUT_ERROR: return report->held_out_error;
+    case OPTIMAL: return report->optimal_energy;
+    case CONSTANT: return report->optimal_constant;
+    case EVALUATIONS: return (double)record->evaluations;
+    default: return record->seconds;
+    }
+}
 
 static size_t values(cbe_run *run, size_t place, const char *name, const double **out)
 {
     const cbe_layer_result *result = result_at(run, place);
-    size_t i = 0;
-    while (i < sizeof numbers / sizeof *numbers && strcmp(name, numbers[i].name) != 0) i++;
-    if (!result || i == sizeof numbers / sizeof *numbers) return 0;
+    size_t which = 0;
+    while (which < N && strcmp(name, names[which]) != 0) which++;
+    if (!result || which == N) return 0;
     const size_t n = result->basis.n_vectors;
     double *list = cbe_run_scratch(run, n);
-    for (size_t j = 0; list && j < n; j++) {
-        const cbe_vector_record *record = &result->basis.records[j];
-        const char *in = numbers[i].record != SIZE_MAX
-                             ? (const char *)record + numbers[i].record
-                             : (const char *)&result->reports[j] + numbers[i].report;
-        list[j] = numbers[i].of ? numbers[i].of(record) : *(const double *)(const void *)in;
-    }
+    for (size_t j = 0; list && j < n; j++)
+        list[j] = number(&result->basis.records[j], &result->reports[j], which);
     *out = list;
     return list ? n : 0;
 }

@@ -92,6 +92,8 @@ cbe_status cbe_option_set(const cbe_option *option, const char *value, void *fie
                           cbe_error *err);
 /** Frees what the fields own. */
 void cbe_options_free(const cbe_option *options, void *fields);
+/** Bytes of a value as text, with room for a path and for a list of layers. */
+enum { CBE_OPTION_TEXT = 4608 };
 /** An option's value in force, as it would be typed, into text (size bytes). false: not given and
  * no default. */
 bool cbe_option_text(const cbe_option *option, const void *fields, char *text, size_t size);

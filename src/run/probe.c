@@ -5,6 +5,7 @@
 
 #include "core/fail.h"
 #include "core/memory.h"
+#include "core/sizes.h"
 #include "formats/safetensors.h"
 #include "run/run.h"
 
@@ -155,28 +156,14 @@ static cbe_status open_target(cbe_run *run, cbe_objective *layer, target *to, cb
         const cbe_status st = declare(&to->writer, output, &run->in, m, n, err);
         if (st != CBE_OK) return st;
     }
-    size_t rows = to->batch;
-    if (!output && !cbe_mul_size(n_layers, m, &rows)) rows = SIZE_MAX;
-    size_t grads, tokens;
-    if (!cbe_mul_size(rows, d, &grads)) grads = SIZE_MAX;
-    if (!cbe_mul_size(rows, n, &tokens)) tokens = SIZE_MAX;
+    const size_t rows = output ? to->batch : cbe_times(n_layers, m, 1);
     if (!(r->energies = cbe_alloc(n_layers * m, sizeof(double), "energies", err)) ||
         (tensors_each(&run->in) > 3 &&
          !(r->constants = cbe_alloc(n_layers * m, sizeof(double), "constants", err))) ||
-        !(to->grad = cbe_alloc(grads, sizeof(double), "gradients", err)) ||
-        !(to->per_token = cbe_alloc(tokens, sizeof(double), "energies", err)))
+        !(to->grad = cbe_alloc(rows, cbe_times(d, sizeof(double), 1), "gradients", err)) ||
+        !(to->per_token = cbe_alloc(rows, cbe_times(n, sizeof(double), 1), "energies", err)))
         return CBE_ERR_NOMEM;
     return CBE_OK;
-}
-
-static cbe_status tell_layer(cbe_run *run, size_t place, cbe_error *err)
-{
-    char line[64];
-    const size_t n = run->in.n_layers;
-    snprintf(line, sizeof line, "layer %zu done (%zu of %zu)", run->in.layers[place], place + 1, n);
-    return cbe_tell(&run->watch, CBE_EVENT_LAYER, line, place + 1, n)
-               ? CBE_OK
-               : cbe_fail(err, CBE_ERR_CANCELLED, -1, "the run was cancelled");
 }
 
 static cbe_status run_layers(cbe_run *run, cbe_layer_objective *objective, cbe_error *err)
@@ -188,11 +175,11 @@ static cbe_status run_layers(cbe_run *run, cbe_layer_objective *objective, cbe_e
     for (size_t i = 0; i < in->n_layers && st == CBE_OK; i++) {
         cbe_objective *layer = NULL;
         if (!cbe_stage(&run->watch, "layer %zu (%zu of %zu)", in->layers[i], i + 1, in->n_layers))
-            st = cbe_fail(err, CBE_ERR_CANCELLED, -1, "the run was cancelled");
+            st = cbe_run_cancelled(err);
         if (st == CBE_OK) st = cbe_layer_objective_set(objective, in->layers[i], &layer, err);
         if (st == CBE_OK && i == 0) st = open_target(run, layer, &to, err);
         if (st == CBE_OK) st = probe_layer(run, layer, i, &to, err);
-        if (st == CBE_OK) st = tell_layer(run, i, err);
+        if (st == CBE_OK) st = cbe_tell_layer(run, i, err);
     }
     if (st == CBE_OK) cbe_tell(&run->watch, CBE_EVENT_SAVING, "", 0, 0);
     if (st == CBE_OK && to.writer) {
@@ -244,9 +231,7 @@ static cbe_status execute(cbe_run *run, cbe_error *err)
                         in->decoder->hidden_size);
     st = cbe_layer_objective_create(&objective, in->states, in->decoder, &in->options, err);
     if (st != CBE_OK) return st;
-    if (cbe_layer_objective_derangement_unused(objective))
-        cbe_warn(&run->watch, "the derangement given is one of all tokens; with some left out one "
-                              "from " CBE_OPTION("seed") " is used");
+    if (cbe_layer_objective_derangement_unused(objective)) cbe_warn_of_derangement(run);
     cbe_note_storage(&run->watch, objective, in);
     st = run_layers(run, objective, err);
     cbe_layer_objective_free(objective);

@@ -9,6 +9,7 @@
 #include "core/clock.h"
 #include "core/fail.h"
 #include "core/memory.h"
+#include "core/sizes.h"
 #include "math/gemm.h"
 
 struct cbe_owned_text {
@@ -65,6 +66,7 @@ int cbe_run_leave(cbe_run *run, int status)
         cbe_free(t);
         t = next;
     }
+    cbe_free(run->shown);
     cbe_free(run->values);
     cbe_free(run);
     return cbe_team_end(&team, status);
@@ -134,17 +136,15 @@ cbe_status cbe_run_set(cbe_run *run, const char *name, const char *value, cbe_er
 
 const char *cbe_run_get(cbe_run *run, const char *name)
 {
-    enum { VALUE = 4608 }; /* a list of layers */
-    char text[VALUE];
+    char text[CBE_OPTION_TEXT];
     const cbe_option *option = run ? find_option(run, name) : NULL;
     if (!option) return NULL;
     if (option->kind == OPT_STRING)
         return *(const char *const *)((const char *)&run->settings + option->field);
     if (option == &model_option || !cbe_option_text(option, &run->settings, text, sizeof text))
         return NULL;
-    if (strlen(text) >= sizeof run->shown) return own(run, text, NULL);
-    strcpy(run->shown, text);
-    return run->shown;
+    cbe_free(run->shown);
+    return run->shown = cbe_copy_string(text, strlen(text), NULL);
 }
 
 const char *cbe_run_option_at(const cbe_run *run, size_t i, const char **type, const char **help)
@@ -197,8 +197,7 @@ cbe_status cbe_run_set_vectors(cbe_run *run, size_t m, size_t hidden_size, const
         return cbe_fail(err, CBE_ERR_ARG, -1, "cbe_run_set_vectors: %s",
                         run->command != &cbe_command_probe ? "vectors are for a run of probe"
                                                            : "there are no vectors");
-    size_t n;
-    if (!cbe_mul_size(m, hidden_size, &n)) n = SIZE_MAX;
+    const size_t n = cbe_times(m, hidden_size, 1);
     double *copy = cbe_alloc(n, sizeof *copy, "vectors", err);
     if (!copy) return CBE_ERR_NOMEM;
     for (size_t i = 0; i < n; i++)
@@ -228,11 +227,6 @@ void cbe_run_set_callback(cbe_run *run, cbe_callback *callback, void *context)
 cbe_status cbe_run_join(cbe_run *run, cbe_error *err)
 {
     return cbe_team_start(&run->team, &run->settings.corpus, err);
-}
-
-bool cbe_run_speaks(const cbe_run *run)
-{
-    return cbe_team_speaks(&run->team);
 }
 
 cbe_status cbe_run_execute(cbe_run *run, cbe_error *err)
@@ -286,7 +280,7 @@ size_t cbe_run_vectors(const cbe_run *run, size_t layer, const double **vectors)
 {
     size_t place;
     const double *ignored;
-    return find_layer(run, layer, &place)
+    return find_layer(run, layer, &place) && run->command->vectors
                ? run->command->vectors(run, place, vectors ? vectors : &ignored)
                : 0;
 }

@@ -21,6 +21,7 @@ typedef struct {
     void (*begin)(cbe_run_settings *settings);
     cbe_status (*execute)(cbe_run *run, cbe_error *err);
     cbe_status (*save)(cbe_run *run, const char *path, cbe_error *err);
+    /** NULL: the command has none. */
     size_t (*vectors)(const cbe_run *run, size_t place, const double **vectors);
     /** Numbers of the layer at a place of run->in.layers; scratch is run->values. */
     size_t (*values)(cbe_run *run, size_t place, const char *name, const double **values);
@@ -70,7 +71,7 @@ struct cbe_run {
     double began;                   /* when the run was created */
     bool executed, executing, done; /* begun; at work; ended without an error */
     cbe_owned_text *owned;          /* values of options */
-    char shown[64]; /* what cbe_run_get returned last, where it is no text of its own */
+    char *shown;    /* what cbe_run_get returned last, where it is no text of its own */
     double *values; /* what cbe_run_values returned last, where it is no array of its own */
     union {
         cbe_extract_results extract;
@@ -85,9 +86,16 @@ struct cbe_run {
 cbe_status cbe_run_join(cbe_run *run, cbe_error *err);
 /** Frees a run of several processes; all return the status of rank 0. */
 int cbe_run_leave(cbe_run *run, int status);
-/** Whether this process is the one that tells and writes. */
-bool cbe_run_speaks(const cbe_run *run);
+
+/* What the runs of all commands do alike: shared.c. */
+
 /** Room for n numbers in run->values. @return NULL: no memory */
 double *cbe_run_scratch(cbe_run *run, size_t n);
+/** Warns that the derangement given cannot be used. */
+void cbe_warn_of_derangement(cbe_run *run);
+/** The error of a run whose callback has returned false. @return CBE_ERR_CANCELLED */
+cbe_status cbe_run_cancelled(cbe_error *err);
+/** Tells that the layer at a place of run->in.layers is done. @return CBE_OK, CBE_ERR_CANCELLED */
+cbe_status cbe_tell_layer(cbe_run *run, size_t place, cbe_error *err);
 
 #endif

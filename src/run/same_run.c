@@ -22,19 +22,18 @@ static bool matters(const char *option)
 
 static cbe_status add_options(cbe_run_identity *out, const cbe_run_settings *run, cbe_error *err)
 {
-    enum { VALUE = 4608 };
     static const char tuned[] = "tuned=";
     const cbe_option *options = run->options;
     size_t count = 0, n = 0;
     while (options[count].name) count++;
     cbe_run_option *list = cbe_alloc(count, sizeof *list, "options", err);
-    char *values = cbe_alloc(count, VALUE, "options", err);
+    char *values = cbe_alloc(count, CBE_OPTION_TEXT, "options", err);
     cbe_status st = list && values ? CBE_OK : CBE_ERR_NOMEM;
     for (size_t i = 0; i < count && st == CBE_OK; i++) {
-        char *value = values + i * VALUE;
+        char *value = values + i * CBE_OPTION_TEXT;
         if (options[i].field == offsetof(cbe_run_settings, site) && run->site == CBE_N_SITES)
             continue; /* not given */
-        if (!cbe_option_text(&options[i], run, value, VALUE)) continue;
+        if (!cbe_option_text(&options[i], run, value, CBE_OPTION_TEXT)) continue;
         if (strcmp(options[i].name, "lens") == 0 && strncmp(value, tuned, strlen(tuned)) == 0)
             value[strlen(tuned)] = 0;
         list[n++] = (cbe_run_option){options[i].name, value};
