@@ -15,7 +15,7 @@ if(NOT parts STREQUAL PROJECT_VERSION)
 endif()
 
 # What programs that link libcbe.a need besides: names of libraries, not this machine's files.
-set(libraries ${CBLAS_LIBRARY} ${LAPACK_LIBRARY} ${jansson_LIBRARY} ${pcre2_LIBRARY}
+set(libraries ${CBLAS_LIBRARY} ${LAPACK_LIBRARY} ${pcre2_LIBRARY}
     ${utf8proc_LIBRARY} ${nettle_LIBRARY} ${zlib_LIBRARY} ${zstd_LIBRARY} ${zip_LIBRARY})
 if(CBE_MPI)
     list(APPEND libraries ${MPI_C_LIBRARIES})

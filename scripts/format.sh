@@ -6,9 +6,9 @@ usage() {
     cat <<'END'
 usage: scripts/format.sh [--check]
 
-Lays out all C, shell and Python files that git tracks, by clang-format 14,
-shfmt and ruff. Other versions of clang-format lay out otherwise, and are not
-used.
+Lays out all C, shell and Python files that git tracks, but for third_party,
+by clang-format 14, shfmt and ruff. Other versions of clang-format lay out
+otherwise, and are not used.
   --check  changes nothing, and fails when clang-format, shfmt, shellcheck or
            ruff find something, or when a line of C, shell, Python or CMake is
            longer than 100 columns. Names the files and lines. C between
@@ -63,7 +63,7 @@ tracked() {
     local file
     while read -rd '' file; do
         if [[ -f $file ]]; then printf '%s\0' "$file"; fi
-    done < <(git ls-files -z -- "$@")
+    done < <(git ls-files -z -- "$@" ':!third_party')
 }
 
 mapfile -d '' c < <(tracked '*.c' '*.h')

@@ -37,14 +37,14 @@ packages_of() {
     case $1 in
     build) echo gcc cmake make && packages_of libraries ;;
     libraries)
-        echo libc6-dev libopenblas-dev libjansson-dev libpcre2-dev libutf8proc-dev nettle-dev \
+        echo libc6-dev libopenblas-dev libpcre2-dev libutf8proc-dev nettle-dev \
             zlib1g-dev libzstd-dev libzip-dev
         ;;
     bf16) echo libdnnl-dev ;;
     mpi) echo libopenmpi-dev openmpi-bin ;;
     mpich) echo libmpich-dev mpich ;;
     cross) echo gcc-aarch64-linux-gnu qemu-user ;;
-    tests) echo libcmocka-dev python3 g++ groff-base pkg-config ;;
+    tests) echo libcmocka-dev libjansson-dev python3 g++ groff-base pkg-config ;;
     tsan) echo clang llvm libomp-dev ;;
     fuzz) echo clang libclang-rt-14-dev libomp-14-dev ;;
     format) echo clang-format shellcheck shfmt ;;

@@ -23,7 +23,7 @@ void cbe_basis_close(cbe_basis_file *basis)
 {
     if (!basis) return;
     cbe_safetensors_close(basis->file);
-    json_decref(basis->record);
+    yyjson_doc_free(basis->record_doc);
     cbe_mapped_file_close(&basis->record_map);
     cbe_free(basis->path);
     cbe_free(basis->record_path);

@@ -3,10 +3,9 @@
 #ifndef CBE_EXTRACT_BASIS_FILE_STATE_H
 #define CBE_EXTRACT_BASIS_FILE_STATE_H
 
-#include <jansson.h>
-
 #include "extract/basis_file.h"
 #include "files/mapped_file.h"
+#include "formats/json.h"
 #include "formats/safetensors.h"
 
 struct cbe_basis_file {
@@ -14,7 +13,8 @@ struct cbe_basis_file {
     char *path;
     char *record_path; /* NULL: there is no basis.json */
     cbe_mapped_file record_map;
-    json_t *record; /* an object whose known keys have the right types; NULL: no basis.json */
+    yyjson_doc *record_doc; /* NULL: no basis.json */
+    yyjson_val *record;     /* its object, whose known keys have the right types */
     size_t hidden_size;
     size_t n_layers, *layers;
 };

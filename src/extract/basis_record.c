@@ -8,7 +8,7 @@
 #include "core/fail.h"
 #include "files/input_list.h"
 #include "formats/json_keys.h"
-#include "formats/json_memory.h"
+#include "formats/json.h"
 
 enum { SHOWN_DIGITS = 12 /* of a SHA-256 in messages */ };
 
@@ -20,15 +20,16 @@ static cbe_status wrong(const cbe_basis_file *b, const char *key, const char *ex
 
 static cbe_status check_inputs(const cbe_basis_file *b, cbe_error *err)
 {
-    const json_t *inputs = json_object_get(b->record, "inputs"), *input;
-    if (!json_is_array(inputs)) return wrong(b, "inputs", "a list", err);
-    for (size_t i = 0; i < json_array_size(inputs); i++) {
-        input = json_array_get(inputs, i);
-        const json_t *digest = json_object_get(input, "sha256");
-        if (!json_is_string(json_object_get(input, "role")) ||
-            !json_is_string(json_object_get(input, "path")) || !json_is_string(digest) ||
-            json_string_length(digest) != CBE_SHA256_TEXT - 1 ||
-            strspn(json_string_value(digest), "0123456789abcdef") != CBE_SHA256_TEXT - 1)
+    yyjson_val *inputs = cbe_json_at(b->record, "inputs"), *input;
+    size_t i, n;
+    if (!yyjson_is_arr(inputs)) return wrong(b, "inputs", "a list", err);
+    yyjson_arr_foreach(inputs, i, n, input)
+    {
+        yyjson_val *digest = cbe_json_at(input, "sha256");
+        if (!yyjson_is_str(cbe_json_at(input, "role")) ||
+            !yyjson_is_str(cbe_json_at(input, "path")) || !yyjson_is_str(digest) ||
+            yyjson_get_len(digest) != CBE_SHA256_TEXT - 1 ||
+            strspn(yyjson_get_str(digest), "0123456789abcdef") != CBE_SHA256_TEXT - 1)
             return wrong(b, "inputs", "a list of objects with role, path and sha256", err);
     }
     return CBE_OK;
@@ -36,12 +37,14 @@ static cbe_status check_inputs(const cbe_basis_file *b, cbe_error *err)
 
 static cbe_status check_options(const cbe_basis_file *b, cbe_error *err)
 {
-    json_t *options = json_object_get(b->record, "options"), *value;
-    const char *key;
+    yyjson_val *options = cbe_json_at(b->record, "options"), *key, *value;
+    size_t i, n;
     cbe_site site;
-    if (!json_is_object(options)) return wrong(b, "options", "an object", err);
-    json_object_foreach(options, key, value) if (!json_is_string(value)) return wrong(
-        b, "options", "an object of strings", err);
+    if (!yyjson_is_obj(options)) return wrong(b, "options", "an object", err);
+    yyjson_obj_foreach(options, i, n, key, value)
+    {
+        if (!yyjson_is_str(value)) return wrong(b, "options", "an object of strings", err);
+    }
     if (cbe_basis_option(b, "site") && !cbe_basis_site(b, &site))
         return wrong(b, "options.site", "pre or post", err);
     return CBE_OK;
@@ -50,16 +53,16 @@ static cbe_status check_options(const cbe_basis_file *b, cbe_error *err)
 static cbe_status check_record(const cbe_basis_file *b, cbe_error *err)
 {
     cbe_status st;
-    const json_t *format = json_object_get(b->record, "format"),
-                 *width = json_object_get(b->record, "hidden_size");
-    if (!json_is_string(format) || strcmp(json_string_value(format), "causal basis") != 0)
+    yyjson_val *format = cbe_json_at(b->record, "format"),
+               *width = cbe_json_at(b->record, "hidden_size");
+    if (!yyjson_is_str(format) || strcmp(yyjson_get_str(format), "causal basis") != 0)
         return wrong(b, "format", "\"causal basis\"", err);
     if ((st = check_inputs(b, err)) != CBE_OK || (st = check_options(b, err)) != CBE_OK) return st;
-    const json_t *skip = json_object_get(b->record, "skip_positions");
-    if (!json_is_integer(skip) || json_integer_value(skip) < 0)
+    yyjson_val *skip = cbe_json_at(b->record, "skip_positions");
+    if (!yyjson_is_int(skip) || yyjson_get_sint(skip) < 0)
         return wrong(b, "skip_positions", "an integer, 0 or more", err);
-    if (!json_is_integer(width) || json_integer_value(width) < 0 ||
-        (uint64_t)json_integer_value(width) != b->hidden_size)
+    if (!yyjson_is_int(width) || yyjson_get_sint(width) < 0 ||
+        (uint64_t)yyjson_get_sint(width) != b->hidden_size)
         return cbe_fail(err, CBE_ERR_SHAPE, -1,
                         "%s: hidden_size is not %zu, as it is in basis.safetensors beside it; they "
                         "do not belong together",
@@ -70,20 +73,17 @@ static cbe_status check_record(const cbe_basis_file *b, cbe_error *err)
 cbe_status cbe_basis_read_record(cbe_basis_file *b, cbe_error *err)
 {
     const cbe_mapped_file *map = &b->record_map;
-    json_error_t problem;
     cbe_status st = cbe_mapped_file_open(&b->record_map, b->record_path, err);
     if (st != CBE_OK) return st;
-    st = cbe_json_parse(&b->record, (const char *)map->data, map->size, JSON_REJECT_DUPLICATES,
-                        b->record_path, &problem, err);
-    if (st == CBE_ERR_FORMAT)
-        cbe_fail(err, CBE_ERR_FORMAT, problem.position, "%s: line %d: %s", b->record_path,
-                 problem.line, problem.text);
-    return st == CBE_OK ? check_record(b, err) : st;
+    st = cbe_json_read(&b->record_doc, (const char *)map->data, map->size, b->record_path, err);
+    if (st != CBE_OK) return st;
+    b->record = yyjson_doc_get_root(b->record_doc);
+    return check_record(b, err);
 }
 
 const char *cbe_basis_option(const cbe_basis_file *basis, const char *name)
 {
-    return json_string_value(json_object_get(json_object_get(basis->record, "options"), name));
+    return cbe_json_text(cbe_json_at(basis->record, "options"), name);
 }
 
 bool cbe_basis_site(const cbe_basis_file *basis, cbe_site *site)
@@ -99,15 +99,10 @@ bool cbe_basis_site(const cbe_basis_file *basis, cbe_site *site)
 
 bool cbe_basis_skip_positions(const cbe_basis_file *basis, size_t *skip)
 {
-    const json_t *json = json_object_get(basis->record, "skip_positions");
+    yyjson_val *json = cbe_json_at(basis->record, "skip_positions");
     if (!json) return false;
-    *skip = (size_t)json_integer_value(json);
+    *skip = (size_t)yyjson_get_sint(json);
     return true;
-}
-
-static const char *text_of(const json_t *input, const char *key)
-{
-    return json_string_value(json_object_get(input, key));
 }
 
 static const char *name_of(const char *path)
@@ -117,12 +112,12 @@ static const char *name_of(const char *path)
 }
 
 /* Returns the next recorded file of the model from *i on; NULL: there is no more. */
-static const json_t *next_model_file(const cbe_basis_file *b, size_t *i)
+static yyjson_val *next_model_file(const cbe_basis_file *b, size_t *i)
 {
-    const json_t *inputs = json_object_get(b->record, "inputs");
-    while (*i < json_array_size(inputs)) {
-        const json_t *input = json_array_get(inputs, (*i)++);
-        if (strcmp(text_of(input, "role"), "model") == 0) return input;
+    yyjson_val *inputs = cbe_json_at(b->record, "inputs");
+    while (*i < yyjson_arr_size(inputs)) {
+        yyjson_val *input = yyjson_arr_get(inputs, (*i)++);
+        if (strcmp(cbe_json_text(input, "role"), "model") == 0) return input;
     }
     return NULL;
 }
@@ -130,8 +125,8 @@ static const json_t *next_model_file(const cbe_basis_file *b, size_t *i)
 const char *cbe_basis_model(const cbe_basis_file *basis)
 {
     size_t i = 0;
-    const json_t *first = next_model_file(basis, &i);
-    return first ? text_of(first, "path") : NULL;
+    yyjson_val *first = next_model_file(basis, &i);
+    return first ? cbe_json_text(first, "path") : NULL;
 }
 
 /* Demands that a file of the model was recorded. More files may have been: a tokenizer, tensors
@@ -140,17 +135,18 @@ static cbe_status match_file(const cbe_basis_file *b, const cbe_input *file, con
                              cbe_error *err)
 {
     const char *path = file->path, *digest = file->sha256;
-    const json_t *recorded, *same_name = NULL;
+    yyjson_val *recorded, *same_name = NULL;
     for (size_t i = 0; (recorded = next_model_file(b, &i));) {
-        if (strcmp(text_of(recorded, "sha256"), digest) == 0) return CBE_OK;
-        if (strcmp(name_of(text_of(recorded, "path")), name_of(path)) == 0) same_name = recorded;
+        if (strcmp(cbe_json_text(recorded, "sha256"), digest) == 0) return CBE_OK;
+        if (strcmp(name_of(cbe_json_text(recorded, "path")), name_of(path)) == 0)
+            same_name = recorded;
     }
     if (same_name)
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         "%s: the basis was made from another model than %s: the SHA-256 of its %s "
                         "began with %.*s, here it is %.*s",
                         b->record_path, model, name_of(path), SHOWN_DIGITS,
-                        text_of(same_name, "sha256"), SHOWN_DIGITS, digest);
+                        cbe_json_text(same_name, "sha256"), SHOWN_DIGITS, digest);
     return cbe_fail(err, CBE_ERR_ARG, -1,
                     "%s: the basis was made from another model than %s: from %s, and no file of it "
                     "has the SHA-256 %.*s.. of %s",

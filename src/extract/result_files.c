@@ -1,7 +1,6 @@
 /* result_files.c - see result_files.h. */
 #include "extract/result_files.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "extract/result_json.h"
@@ -51,7 +50,7 @@ cbe_status cbe_result_save(const char *folder, size_t n, const cbe_layer_result 
 done:
     cbe_safetensors_writer_abandon(tensors);
     cbe_atomic_file_abandon(json);
-    free(text);
+    cbe_free(text);
     cbe_free(tensor_path);
     cbe_free(json_path);
     return st;

@@ -1,99 +1,114 @@
 /* result_json.c - see result_json.h. */
 #include "extract/result_json.h"
 
-#include <jansson.h>
-
 #include "core/fail.h"
-#include "formats/json_memory.h"
-#include "formats/json_values.h"
+#include "formats/json_writer.h"
 
-static json_t *inputs_json(const cbe_inputs *inputs)
+static yyjson_mut_val *inputs_json(cbe_json_writer *w, const cbe_inputs *inputs)
 {
-    json_t *list = json_array();
+    yyjson_mut_val *list = cbe_json_new_list(w);
     for (size_t i = 0; inputs && i < inputs->n; i++) {
         const cbe_input *file = &inputs->files[i];
-        list = cbe_json_append(list, json_pack("{s:s, s:o, s:s, s:I}", "role",
-                                               cbe_input_role_name(file->role), "path",
-                                               cbe_json_of_text(file->path), "sha256", file->sha256,
-                                               "bytes", (json_int_t)file->n_bytes));
+        yyjson_mut_val *input = cbe_json_new_object(w);
+        cbe_json_put_string(w, input, "role", cbe_input_role_name(file->role));
+        cbe_json_put_string(w, input, "path", file->path);
+        cbe_json_put_string(w, input, "sha256", file->sha256);
+        cbe_json_put_count(w, input, "bytes", file->n_bytes);
+        cbe_json_append(w, list, input);
     }
     return list;
 }
 
 /* The number of distinct maxima that were met, and the energies of the highest ones. */
-static json_t *maxima_json(size_t n, const double *energies)
+static yyjson_mut_val *maxima_json(cbe_json_writer *w, size_t n, const double *energies)
 {
-    json_t *list = json_array();
+    yyjson_mut_val *maxima = cbe_json_new_object(w), *list = cbe_json_new_list(w);
     for (size_t i = 0; i < n && i < CBE_MAXIMA_LISTED; i++)
-        list = cbe_json_append(list, cbe_json_of_number(energies[i]));
-    return json_pack("{s:I, s:o}", "count", (json_int_t)n, "energies", list);
+        cbe_json_append(w, list, cbe_json_new_number(w, energies[i]));
+    cbe_json_put_count(w, maxima, "count", n);
+    cbe_json_put(w, maxima, "energies", list);
+    return maxima;
 }
 
 /* For each kind of start that was tried: the number of starts and the highest energy reached. */
-static json_t *kinds_json(const cbe_vector_record *r)
+static yyjson_mut_val *kinds_json(cbe_json_writer *w, const cbe_vector_record *r)
 {
-    json_t *kinds = json_object();
-    for (int kind = 0; kind < CBE_N_START_KINDS; kind++)
-        if (r->by_kind[kind].starts)
-            kinds =
-                cbe_json_put(kinds, cbe_start_kind_name((cbe_start_kind)kind),
-                             json_pack("{s:I, s:o}", "starts", (json_int_t)r->by_kind[kind].starts,
-                                       "energy", cbe_json_of_number(r->by_kind[kind].energy)));
+    yyjson_mut_val *kinds = cbe_json_new_object(w);
+    for (int kind = 0; kind < CBE_N_START_KINDS; kind++) {
+        if (!r->by_kind[kind].starts) continue;
+        yyjson_mut_val *one = cbe_json_new_object(w);
+        cbe_json_put_count(w, one, "starts", r->by_kind[kind].starts);
+        cbe_json_put_number(w, one, "energy", r->by_kind[kind].energy);
+        cbe_json_put(w, kinds, cbe_start_kind_name((cbe_start_kind)kind), one);
+    }
     return kinds;
 }
 
-static json_t *layer_json(const cbe_layer_result *result, bool held_out)
+static yyjson_mut_val *vector_json(cbe_json_writer *w, const cbe_vector_record *r,
+                                   const cbe_vector_report *report, bool held_out)
 {
-    json_t *vectors = json_array();
-    const cbe_basis *b = &result->basis;
-    for (size_t j = 0; j < b->n_vectors; j++) {
-        const cbe_vector_record *r = &b->records[j];
-        const cbe_vector_report *more = &result->reports[j];
-        json_t *vector = json_pack("{s:o, s:o, s:o, s:o}", "energy", cbe_json_of_number(r->energy),
-                                   "standard_error", cbe_json_of_number(more->standard_error),
-                                   "optimal_energy", cbe_json_of_number(more->optimal_energy),
-                                   "optimal_constant", cbe_json_of_number(more->optimal_constant));
-        if (held_out) {
-            vector =
-                cbe_json_put(vector, "held_out_energy", cbe_json_of_number(more->held_out_energy));
-            vector = cbe_json_put(vector, "held_out_standard_error",
-                                  cbe_json_of_number(more->held_out_error));
-        }
-        json_t *search = json_pack(
-            "{s:I, s:I, s:I, s:s, s:o, s:f, s:s, s:o, s:o}", "evaluations",
-            (json_int_t)r->evaluations, "sample_evaluations", (json_int_t)r->sample_evaluations,
-            "starts", (json_int_t)r->starts, "start", cbe_start_kind_name(r->start),
-            "starts_by_kind", kinds_json(r), "seconds", r->seconds, "stop", cbe_stop_name(r->stop),
-            "maxima", maxima_json(r->n_maxima, r->maxima), "sample_maxima",
-            maxima_json(r->n_sample_maxima, r->sample_maxima));
-        vectors = cbe_json_append(vectors, cbe_json_join(vector, search));
+    yyjson_mut_val *vector = cbe_json_new_object(w);
+    cbe_json_put_number(w, vector, "energy", r->energy);
+    cbe_json_put_number(w, vector, "standard_error", report->standard_error);
+    cbe_json_put_number(w, vector, "optimal_energy", report->optimal_energy);
+    cbe_json_put_number(w, vector, "optimal_constant", report->optimal_constant);
+    if (held_out) {
+        cbe_json_put_number(w, vector, "held_out_energy", report->held_out_energy);
+        cbe_json_put_number(w, vector, "held_out_standard_error", report->held_out_error);
     }
-    return json_pack("{s:I, s:f, s:f, s:b, s:o}", "layer", (json_int_t)result->layer, "seconds",
-                     result->seconds, "search_seconds", result->search_seconds,
-                     "stopped_below_min_energy", b->below_min_energy, "vectors", vectors);
+    cbe_json_put_count(w, vector, "evaluations", r->evaluations);
+    cbe_json_put_count(w, vector, "sample_evaluations", r->sample_evaluations);
+    cbe_json_put_count(w, vector, "starts", r->starts);
+    cbe_json_put_string(w, vector, "start", cbe_start_kind_name(r->start));
+    cbe_json_put(w, vector, "starts_by_kind", kinds_json(w, r));
+    cbe_json_put_number(w, vector, "seconds", r->seconds);
+    cbe_json_put_string(w, vector, "stop", cbe_stop_name(r->stop));
+    cbe_json_put(w, vector, "maxima", maxima_json(w, r->n_maxima, r->maxima));
+    cbe_json_put(w, vector, "sample_maxima", maxima_json(w, r->n_sample_maxima, r->sample_maxima));
+    return vector;
+}
+
+static yyjson_mut_val *layer_json(cbe_json_writer *w, const cbe_layer_result *result, bool held_out)
+{
+    const cbe_basis *b = &result->basis;
+    yyjson_mut_val *layer = cbe_json_new_object(w), *vectors = cbe_json_new_list(w);
+    for (size_t j = 0; j < b->n_vectors; j++)
+        cbe_json_append(w, vectors, vector_json(w, &b->records[j], &result->reports[j], held_out));
+    cbe_json_put_count(w, layer, "layer", result->layer);
+    cbe_json_put_number(w, layer, "seconds", result->seconds);
+    cbe_json_put_number(w, layer, "search_seconds", result->search_seconds);
+    cbe_json_put_flag(w, layer, "stopped_below_min_energy", b->below_min_energy);
+    cbe_json_put(w, layer, "vectors", vectors);
+    return layer;
 }
 
 cbe_status cbe_result_json(char **text, size_t n, const cbe_layer_result *results,
                            const cbe_run_record *record, cbe_error *err)
 {
-    cbe_json_begin();
-    json_t *inputs = inputs_json(record->inputs), *options = json_object(), *layers = json_array();
+    cbe_json_writer writer = cbe_json_start(), *w = &writer;
+    yyjson_mut_val *root = cbe_json_new_object(w), *options = cbe_json_new_object(w),
+                   *layers = cbe_json_new_list(w);
     for (size_t i = 0; i < record->n_options; i++)
-        options = cbe_json_put(options, record->options[i].name,
-                               cbe_json_of_text(record->options[i].value));
+        cbe_json_put_string(w, options, record->options[i].name, record->options[i].value);
     for (size_t i = 0; i < n; i++)
-        layers = cbe_json_append(layers, layer_json(&results[i], record->n_held_out > 0));
-    json_t *root = json_pack(
-        "{s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:f, s:o}",
-        "format", "causal basis", "version", CBE_VERSION, "inputs", inputs, "options", options,
-        "n_sequences", (json_int_t)record->n_sequences, "context_length",
-        (json_int_t)record->context_length, "n_tokens", (json_int_t)record->n_tokens,
-        "n_held_out_sequences", (json_int_t)record->n_held_out, "skip_positions",
-        (json_int_t)record->skip_positions, "hidden_size", (json_int_t)record->hidden_size,
-        "processes", (json_int_t)(record->n_processes * record->n_groups), "processes_of_a_layer",
-        (json_int_t)record->n_processes, "kernels", record->kernels, "logits", record->logits,
-        "seconds", record->seconds, "layers", layers);
-    *text = cbe_json_end(root, JSON_INDENT(2));
+        cbe_json_append(w, layers, layer_json(w, &results[i], record->n_held_out > 0));
+    cbe_json_put_string(w, root, "format", "causal basis");
+    cbe_json_put_string(w, root, "version", CBE_VERSION);
+    cbe_json_put(w, root, "inputs", inputs_json(w, record->inputs));
+    cbe_json_put(w, root, "options", options);
+    cbe_json_put_count(w, root, "n_sequences", record->n_sequences);
+    cbe_json_put_count(w, root, "context_length", record->context_length);
+    cbe_json_put_count(w, root, "n_tokens", record->n_tokens);
+    cbe_json_put_count(w, root, "n_held_out_sequences", record->n_held_out);
+    cbe_json_put_count(w, root, "skip_positions", record->skip_positions);
+    cbe_json_put_count(w, root, "hidden_size", record->hidden_size);
+    cbe_json_put_count(w, root, "processes", record->n_processes * record->n_groups);
+    cbe_json_put_count(w, root, "processes_of_a_layer", record->n_processes);
+    cbe_json_put_string(w, root, "kernels", record->kernels);
+    cbe_json_put_string(w, root, "logits", record->logits);
+    cbe_json_put_number(w, root, "seconds", record->seconds);
+    cbe_json_put(w, root, "layers", layers);
+    *text = cbe_json_finish(w, root, true);
     return *text ? CBE_OK
                  : cbe_fail(err, CBE_ERR_NOMEM, -1, "the record of the run does not fit memory");
 }

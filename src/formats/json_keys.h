@@ -7,28 +7,21 @@
 #ifndef CBE_FORMATS_JSON_KEYS_H
 #define CBE_FORMATS_JSON_KEYS_H
 
-#include <jansson.h>
-#include <stdbool.h>
-#include <stddef.h>
-
-#include "cbe/status.h"
-
-/** Value of a key; NULL if the key is absent or null. object may be NULL. */
-const json_t *cbe_json_get(const json_t *object, const char *key);
+#include "formats/json.h"
 
 /** An integer from 1 to max. */
-cbe_status cbe_json_size(const json_t *object, const char *key, size_t max, const char *path,
+cbe_status cbe_json_size(yyjson_val *object, const char *key, size_t max, const char *path,
                          size_t *out, cbe_error *err);
 /** A number; a boolean. */
-cbe_status cbe_json_double(const json_t *object, const char *key, const char *path, double *out,
+cbe_status cbe_json_double(yyjson_val *object, const char *key, const char *path, double *out,
                            cbe_error *err);
-cbe_status cbe_json_bool(const json_t *object, const char *key, const char *path, bool *out,
+cbe_status cbe_json_bool(yyjson_val *object, const char *key, const char *path, bool *out,
                          cbe_error *err);
 /** A string, borrowed from the object. */
-cbe_status cbe_json_string(const json_t *object, const char *key, const char *path,
-                           const char **out, cbe_error *err);
+cbe_status cbe_json_string(yyjson_val *object, const char *key, const char *path, const char **out,
+                           cbe_error *err);
 /** An array of at most max numbers; *count too is untouched if the key is absent. */
-cbe_status cbe_json_doubles(const json_t *object, const char *key, size_t max, const char *path,
+cbe_status cbe_json_doubles(yyjson_val *object, const char *key, size_t max, const char *path,
                             double *out, size_t *count, cbe_error *err);
 /** Fails with CBE_ERR_FORMAT and "path: key 'key' must be `expected`". */
 cbe_status cbe_json_wrong_type(const char *path, const char *key, const char *expected,

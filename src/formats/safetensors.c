@@ -1,22 +1,20 @@
 /*
  * safetensors.c - reading .safetensors files; the grammar is in formats/safetensors.h.
  *
- * The header is parsed with jansson, which refuses duplicate names, NUL in strings, invalid UTF-8,
- * integers past 64 bits and nesting beyond its limit. Its strings are borrowed for the file's life.
- * As in the reference implementation, the data of all tensors must tile the rest of the file: no
- * overlap, no hole, nothing behind.
+ * The header's strings are borrowed for the file's life. Names with NUL are refused, and so are
+ * equal names. As in the reference implementation, the data of all tensors must tile the rest of
+ * the file: no overlap, no hole, nothing behind.
  */
 #include "formats/safetensors.h"
 
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/fail.h"
 #include "core/memory.h"
-#include "formats/json_memory.h"
+#include "formats/json.h"
 #include "files/input_list.h"
 #include "files/mapped_file.h"
 
@@ -51,7 +49,8 @@ typedef struct {
 
 struct cbe_safetensors {
     cbe_mapped_file map;
-    json_t *header, *metadata; /* metadata: borrowed from header; NULL: there is none */
+    yyjson_doc *header;
+    yyjson_val *metadata; /* borrowed from header; NULL: there is none */
     size_t data_start;
     size_t count;
     entry *entries;        /* tensors in the order of the header */
@@ -87,7 +86,7 @@ static cbe_status parse_header(cbe_safetensors *file, cbe_error *err)
 {
     const char *path = file->map.path;
     uint64_t length;
-    json_error_t json;
+    cbe_json_problem problem;
     if (cbe_mapped_file_is_lfs_pointer(&file->map))
         return cbe_fail(err, CBE_ERR_FORMAT, 0,
                         "%s: is a Git LFS pointer, not the data: run 'git lfs pull' in its folder",
@@ -115,51 +114,55 @@ static cbe_status parse_header(cbe_safetensors *file, cbe_error *err)
                         "%s: header does not start with '{' (byte %d): not a safetensors file",
                         path, LENGTH_BYTES);
     file->data_start = LENGTH_BYTES + (size_t)length;
-    const cbe_status st = cbe_json_parse(&file->header, text, (size_t)length,
-                                         JSON_REJECT_DUPLICATES, path, &json, err);
+    const cbe_status st =
+        cbe_json_parse(&file->header, text, (size_t)length, NULL, path, &problem, err);
     if (st != CBE_ERR_FORMAT) return st;
-    const int64_t offset = LENGTH_BYTES + (int64_t)json.position;
+    const int64_t offset = LENGTH_BYTES + (int64_t)problem.byte;
     return cbe_fail(err, CBE_ERR_FORMAT, offset,
                     "%s: header is not valid JSON at byte %" PRId64 ": %s", path, offset,
-                    json.text);
+                    problem.text);
 }
 
-static cbe_status check_metadata(cbe_safetensors *file, json_t *metadata, cbe_error *err)
+static cbe_status check_metadata(cbe_safetensors *file, yyjson_val *metadata, cbe_error *err)
 {
-    const char *key;
-    json_t *value;
+    yyjson_val *key, *value;
+    size_t i, n;
     const int64_t offset = offset_of_key(file, "__metadata__");
-    if (!json_is_object(metadata))
+    if (!yyjson_is_obj(metadata))
         return cbe_fail(err, CBE_ERR_FORMAT, offset,
                         "%s: __metadata__ is not an object (byte %" PRId64 ")", file->map.path,
                         offset);
-    json_object_foreach(metadata, key, value) if (!json_is_string(value)) return cbe_fail(
-        err, CBE_ERR_FORMAT, offset, "%s: __metadata__ '%.80s' is not a string (byte %" PRId64 ")",
-        file->map.path, key, offset);
+    yyjson_obj_foreach(metadata, i, n, key, value)
+    {
+        if (!yyjson_is_str(value))
+            return cbe_fail(err, CBE_ERR_FORMAT, offset,
+                            "%s: __metadata__ '%.80s' is not a string (byte %" PRId64 ")",
+                            file->map.path, yyjson_get_str(key), offset);
+    }
     file->metadata = metadata;
     return CBE_OK;
 }
 
 /* Converts a JSON integer that is not negative; false for any other value. */
-static bool size_of_json(const json_t *value, size_t *out)
+static bool size_of_json(yyjson_val *value, size_t *out)
 {
-    if (!json_is_integer(value) || json_integer_value(value) < 0) return false;
-    *out = (size_t)json_integer_value(value);
+    if (!yyjson_is_uint(value)) return false;
+    *out = (size_t)yyjson_get_uint(value);
     return true;
 }
 
-static cbe_status parse_shape(const cbe_safetensors *file, const json_t *shape, entry *e,
+static cbe_status parse_shape(const cbe_safetensors *file, yyjson_val *shape, entry *e,
                               cbe_error *err)
 {
-    if (!json_is_array(shape)) return entry_error(file, e->name, err, "'shape' is not an array");
-    e->n_dims = json_array_size(shape);
+    if (!yyjson_is_arr(shape)) return entry_error(file, e->name, err, "'shape' is not an array");
+    e->n_dims = yyjson_arr_size(shape);
     if (e->n_dims > CBE_MAX_DIMS)
         return entry_error(file, e->name, err,
                            "'shape' has too many dimensions, at most 8 can be read");
     _Static_assert(CBE_MAX_DIMS == 8, "the message above says so");
     e->n_elements = 1;
     for (size_t i = 0; i < e->n_dims; i++) {
-        if (!size_of_json(json_array_get(shape, i), &e->dims[i]))
+        if (!size_of_json(yyjson_arr_get(shape, i), &e->dims[i]))
             return entry_error(file, e->name, err, "'shape' holds something other than sizes");
         if (!cbe_mul_size(e->n_elements, e->dims[i], &e->n_elements))
             return entry_error(file, e->name, err, "the product of its 'shape' overflows");
@@ -167,13 +170,13 @@ static cbe_status parse_shape(const cbe_safetensors *file, const json_t *shape, 
     return CBE_OK;
 }
 
-static cbe_status parse_offsets(const cbe_safetensors *file, const json_t *offsets, entry *e,
+static cbe_status parse_offsets(const cbe_safetensors *file, yyjson_val *offsets, entry *e,
                                 cbe_error *err)
 {
     const size_t data_size = file->map.size - file->data_start;
-    if (!json_is_array(offsets) || json_array_size(offsets) != 2 ||
-        !size_of_json(json_array_get(offsets, 0), &e->begin) ||
-        !size_of_json(json_array_get(offsets, 1), &e->end))
+    if (!yyjson_is_arr(offsets) || yyjson_arr_size(offsets) != 2 ||
+        !size_of_json(yyjson_arr_get(offsets, 0), &e->begin) ||
+        !size_of_json(yyjson_arr_get(offsets, 1), &e->end))
         return entry_error(file, e->name, err, "'data_offsets' is not a pair of offsets");
     if (e->begin > e->end)
         return entry_error(file, e->name, err, "'data_offsets' end before they begin");
@@ -210,17 +213,19 @@ static cbe_status check_dtype(const cbe_safetensors *file, entry *e, cbe_error *
     return CBE_OK;
 }
 
-static cbe_status parse_entry(const cbe_safetensors *file, const json_t *value, entry *e,
+static cbe_status parse_entry(const cbe_safetensors *file, yyjson_val *value, entry *e,
                               cbe_error *err)
 {
     cbe_status st;
-    if (!json_is_object(value))
-        return entry_error(file, e->name, err, "its entry is not an object");
-    e->dtype_name = json_string_value(json_object_get(value, "dtype"));
+    if (!yyjson_is_obj(value)) return entry_error(file, e->name, err, "its entry is not an object");
+    static const char *const keys[] = {"dtype", "shape", "data_offsets"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (yyjson_obj_get(value, keys[i]) != cbe_json_at(value, keys[i]))
+            return entry_error(file, e->name, err, "a key of its entry is there twice");
+    e->dtype_name = cbe_json_text(value, "dtype");
     if (!e->dtype_name) return entry_error(file, e->name, err, "'dtype' is not a string");
-    if ((st = parse_shape(file, json_object_get(value, "shape"), e, err)) != CBE_OK) return st;
-    if ((st = parse_offsets(file, json_object_get(value, "data_offsets"), e, err)) != CBE_OK)
-        return st;
+    if ((st = parse_shape(file, cbe_json_at(value, "shape"), e, err)) != CBE_OK) return st;
+    if ((st = parse_offsets(file, cbe_json_at(value, "data_offsets"), e, err)) != CBE_OK) return st;
     return check_dtype(file, e, err);
 }
 
@@ -267,28 +272,29 @@ static cbe_status check_tiling(cbe_safetensors *file, cbe_error *err)
 static cbe_status parse_entries(cbe_safetensors *file, cbe_error *err)
 {
     cbe_status st;
-    const char *name;
-    json_t *value;
-    size_t n = json_object_size(file->header);
-    json_t *metadata = json_object_get(file->header, "__metadata__");
-    if (metadata) {
-        if ((st = check_metadata(file, metadata, err)) != CBE_OK) return st;
-        n--;
-    }
+    yyjson_val *name, *value, *header = yyjson_doc_get_root(file->header);
+    size_t i, n = yyjson_obj_size(header);
+    yyjson_val *metadata = cbe_json_get(header, "__metadata__");
+    if (metadata && (st = check_metadata(file, metadata, err)) != CBE_OK) return st;
     file->entries = cbe_alloc_zero(n, sizeof *file->entries, "list of tensors", err);
     if (!file->entries) return CBE_ERR_NOMEM;
     file->by_name = cbe_alloc(n, sizeof *file->by_name, "index of tensors", err);
     if (!file->by_name) return CBE_ERR_NOMEM;
-    json_object_foreach(file->header, name, value)
+    yyjson_obj_foreach(header, i, n, name, value)
     {
-        if (value == metadata) continue;
         entry *e = &file->entries[file->count];
-        e->name = name;
+        e->name = yyjson_get_str(name);
+        if (strcmp(e->name, "__metadata__") == 0) continue;
+        if (strlen(e->name) != yyjson_get_len(name))
+            return entry_error(file, e->name, err, "its name has a NUL byte");
         if ((st = parse_entry(file, value, e, err)) != CBE_OK) return st;
         file->by_name[file->count++] = e;
     }
     if ((st = check_tiling(file, err)) != CBE_OK) return st;
     qsort(file->by_name, file->count, sizeof *file->by_name, compare_names);
+    for (i = 1; i < file->count; i++)
+        if (strcmp(file->by_name[i - 1]->name, file->by_name[i]->name) == 0)
+            return entry_error(file, file->by_name[i]->name, err, "the header names it twice");
     return CBE_OK;
 }
 
@@ -312,7 +318,7 @@ void cbe_safetensors_close(cbe_safetensors *file)
     if (!file) return;
     cbe_free(file->by_name);
     cbe_free(file->entries);
-    json_decref(file->header);
+    yyjson_doc_free(file->header);
     cbe_mapped_file_close(&file->map);
     cbe_free(file);
 }
@@ -351,7 +357,7 @@ cbe_status cbe_safetensors_note(const cbe_safetensors *file, cbe_inputs *inputs,
 
 const char *cbe_safetensors_metadata(const cbe_safetensors *file, const char *key)
 {
-    return json_string_value(json_object_get(file->metadata, key));
+    return cbe_json_text(file->metadata, key);
 }
 
 static const entry *find(const cbe_safetensors *file, const char *name)

@@ -8,15 +8,14 @@
 #include "formats/safetensors.h"
 
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/fail.h"
 #include "core/memory.h"
+#include "core/utf8.h"
 #include "files/atomic_file.h"
-#include "formats/json_memory.h"
+#include "formats/json_writer.h"
 
 enum { DATA_ALIGNMENT = 8 };
 
@@ -86,61 +85,61 @@ static cbe_status lay_out(cbe_safetensors_writer *writer, cbe_error *err)
 }
 
 /* A tensor's entry in the header. */
-static json_t *describe(const slot *s, const cbe_tensor_spec *spec)
+static yyjson_mut_val *describe(cbe_json_writer *w, const slot *s, const cbe_tensor_spec *spec)
 {
-    json_t *shape = json_array();
+    yyjson_mut_val *entry = cbe_json_new_object(w), *shape = cbe_json_new_list(w),
+                   *offsets = cbe_json_new_list(w);
     for (size_t i = 0; i < spec->n_dims; i++)
-        if (json_array_append_new(shape, json_integer((json_int_t)spec->dims[i])) != 0) {
-            json_decref(shape);
-            return NULL;
-        }
-    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", cbe_dtype_get(spec->dtype)->name, "shape",
-                     shape, "data_offsets", (json_int_t)s->begin,
-                     (json_int_t)(s->begin + s->n_elements * s->element_size));
+        cbe_json_append(w, shape, cbe_json_new_count(w, spec->dims[i]));
+    cbe_json_append(w, offsets, cbe_json_new_count(w, s->begin));
+    cbe_json_append(w, offsets, cbe_json_new_count(w, s->begin + s->n_elements * s->element_size));
+    cbe_json_put_string(w, entry, "dtype", cbe_dtype_get(spec->dtype)->name);
+    cbe_json_put(w, entry, "shape", shape);
+    cbe_json_put(w, entry, "data_offsets", offsets);
+    return entry;
 }
 
-static cbe_status add(json_t *object, const char *key, json_t *value, const char *path,
-                      cbe_error *err)
+static bool is_utf8(const char *text)
 {
-    if (json_object_get(object, key)) {
-        json_decref(value);
+    return cbe_utf8_valid_length(text, strlen(text)) == strlen(text);
+}
+
+/* Looks at a key of the header, and its value if that is a string, before both are put there. */
+static cbe_status check_key(yyjson_mut_val *object, const char *key, const char *value,
+                            const char *path, cbe_error *err)
+{
+    if (yyjson_mut_obj_get(object, key))
         return cbe_fail(err, CBE_ERR_ARG, -1, "%s: '%.80s' is declared twice", path, key);
-    }
-    // jansson copies the key; it fails for a key that is not UTF-8, and for lack of memory.
-    if (value && json_object_set_new(object, key, value) == 0) return CBE_OK;
-    if (cbe_json_short())
-        return cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: out of memory for the header", path);
+    if (is_utf8(key) && is_utf8(value)) return CBE_OK;
     return cbe_fail(err, CBE_ERR_ARG, -1, "%s: '%.80s' cannot be put into the header: not UTF-8?",
                     path, key);
 }
 
-/* Makes the header as JSON; the caller frees *text with free(). */
+/* Makes the header as JSON; the caller frees *text with cbe_free. */
 static cbe_status make_header(const cbe_safetensors_writer *writer, const cbe_tensor_spec *tensors,
                               size_t n_metadata, const char *const *metadata, char **text,
                               cbe_error *err)
 {
     cbe_status st = CBE_OK;
-    cbe_json_begin();
-    json_t *header = json_object(), *pairs = json_object();
-    if (!header || !pairs) {
-        st = cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: out of memory for the header", writer->path);
-        goto done;
+    cbe_json_writer json = cbe_json_start(), *w = &json;
+    yyjson_mut_val *header = cbe_json_new_object(w), *pairs = cbe_json_new_object(w);
+    for (size_t i = 0; i < n_metadata && st == CBE_OK; i++) {
+        const char *key = metadata[2 * i], *value = metadata[2 * i + 1];
+        st = check_key(pairs, key, value, writer->path, err);
+        if (st == CBE_OK) cbe_json_put_string(w, pairs, key, value);
     }
-    for (size_t i = 0; i < n_metadata && st == CBE_OK; i++)
-        st = add(pairs, metadata[2 * i], json_string(metadata[2 * i + 1]), writer->path, err);
-    if (st == CBE_OK && n_metadata > 0)
-        st = add(header, "__metadata__", json_incref(pairs), writer->path, err);
-    for (size_t i = 0; i < writer->count && st == CBE_OK; i++)
-        st = add(header, writer->slots[i].name, describe(&writer->slots[i], &tensors[i]),
-                 writer->path, err);
-done:
-    json_decref(pairs);
+    if (n_metadata > 0) cbe_json_put(w, header, "__metadata__", pairs);
+    for (size_t i = 0; i < writer->count && st == CBE_OK; i++) {
+        const char *name = writer->slots[i].name;
+        st = check_key(header, name, "", writer->path, err);
+        if (st == CBE_OK)
+            cbe_json_put(w, header, name, describe(w, &writer->slots[i], &tensors[i]));
+    }
     if (st != CBE_OK) {
-        json_decref(header);
-        cbe_json_end(NULL, 0);
+        cbe_json_drop(w);
         return st;
     }
-    *text = cbe_json_end(header, JSON_COMPACT);
+    *text = cbe_json_finish(w, header, false);
     if (*text) return CBE_OK;
     return cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: out of memory for the header", writer->path);
 }
@@ -186,7 +185,7 @@ cbe_status cbe_safetensors_writer_create(cbe_safetensors_writer **out, const cha
     *out = writer;
     writer = NULL;
 done:
-    free(text);
+    cbe_free(text);
     writer_free(writer);
     return st;
 }

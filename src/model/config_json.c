@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "core/fail.h"
-#include "formats/json_memory.h"
 #include "formats/json_keys.h"
 
 /* A size and its keys: today's usual key, and those of GPT-2 and its relatives. */
@@ -28,7 +27,7 @@ static const size_key sizes[] = {
     {{"max_position_embeddings", "n_positions", "n_ctx"}, AT(max_context), false},
 };
 
-static cbe_status read_sizes(const json_t *root, const char *path, cbe_model_config *config,
+static cbe_status read_sizes(yyjson_val *root, const char *path, cbe_model_config *config,
                              cbe_error *err)
 {
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
@@ -46,7 +45,7 @@ static cbe_status read_sizes(const json_t *root, const char *path, cbe_model_con
     return CBE_OK;
 }
 
-static cbe_status read_numbers(const json_t *root, const char *path, cbe_config *config,
+static cbe_status read_numbers(yyjson_val *root, const char *path, cbe_config *config,
                                cbe_error *err)
 {
     double query_scalar = config->family->defaults.query_scalar;
@@ -70,17 +69,17 @@ static cbe_status read_numbers(const json_t *root, const char *path, cbe_config 
 
 /* Reads a cap that the family has. null means none. 0 in a file is an error, since PyTorch divides
  * by it; only cbe_config has 0 for none. */
-static cbe_status read_softcap(const json_t *root, const char *path, const char *key, double *out,
+static cbe_status read_softcap(yyjson_val *root, const char *path, const char *key, double *out,
                                cbe_error *err)
 {
-    if (json_is_null(json_object_get(root, key))) *out = 0;
+    if (yyjson_is_null(cbe_json_at(root, key))) *out = 0;
     const cbe_status st = cbe_json_double(root, key, path, out, err);
     if (st != CBE_OK || *out != 0 || !cbe_json_get(root, key)) return st;
     return cbe_fail(err, CBE_ERR_FORMAT, -1,
                     "%s: key '%s' is 0, must be positive; null is for no soft cap", path, key);
 }
 
-static cbe_status read_softcaps(const json_t *root, const char *path, cbe_config *config,
+static cbe_status read_softcaps(yyjson_val *root, const char *path, cbe_config *config,
                                 cbe_error *err)
 {
     const cbe_family_defaults *defaults = &config->family->defaults;
@@ -94,8 +93,7 @@ static cbe_status read_softcaps(const json_t *root, const char *path, cbe_config
 }
 
 /* Reads keys that set a trait, if the family has the key and the file gives it. */
-static cbe_status read_flags(const json_t *root, const char *path, cbe_config *config,
-                             cbe_error *err)
+static cbe_status read_flags(yyjson_val *root, const char *path, cbe_config *config, cbe_error *err)
 {
     cbe_traits *traits = &config->traits;
     const unsigned keys = config->family->defaults.keys;
@@ -136,7 +134,7 @@ static cbe_status read_flags(const json_t *root, const char *path, cbe_config *c
     return CBE_OK;
 }
 
-static cbe_status read_activation(const json_t *root, const char *path, cbe_config *config,
+static cbe_status read_activation(yyjson_val *root, const char *path, cbe_config *config,
                                   cbe_error *err)
 {
     cbe_status st;
@@ -160,7 +158,7 @@ static cbe_status read_activation(const json_t *root, const char *path, cbe_conf
 }
 
 /* Refuses options that would change the computation. */
-static cbe_status check_unsupported(const json_t *root, const char *path, cbe_error *err)
+static cbe_status check_unsupported(yyjson_val *root, const char *path, cbe_error *err)
 {
     static const char *const flags[] = {"apply_residual_connection_post_layernorm",
                                         "add_cross_attention", "use_bidirectional_attention"};
@@ -188,15 +186,15 @@ static cbe_status unknown_kind(const char *path, const char *key, const char *ki
 }
 
 /* Reads a list of kinds, one for each block. */
-static cbe_status read_kinds(const json_t *list, const char *path, const char *key,
+static cbe_status read_kinds(yyjson_val *list, const char *path, const char *key,
                              cbe_config *config, cbe_error *err)
 {
     const size_t n = config->sizes.n_layers;
-    if (!json_is_array(list) || json_array_size(list) != n || n > CBE_MAX_LOCAL_BLOCKS)
+    if (!yyjson_is_arr(list) || yyjson_arr_size(list) != n || n > CBE_MAX_LOCAL_BLOCKS)
         return cbe_fail(err, CBE_ERR_FORMAT, -1,
                         "%s: key '%s' must list one kind for each of the %zu blocks", path, key, n);
     for (size_t i = 0; i < n; i++) {
-        const char *kind = json_string_value(json_array_get(list, i));
+        const char *kind = yyjson_get_str(yyjson_arr_get(list, i));
         const bool local =
             kind && (strcmp(kind, "sliding_attention") == 0 || strcmp(kind, "local") == 0);
         if (!local &&
@@ -208,18 +206,18 @@ static cbe_status read_kinds(const json_t *list, const char *path, const char *k
 }
 
 /* Reads GPT-Neo's list: [[["global", "local"], 12]] means global, local, 12 times. */
-static cbe_status read_attention_types(const json_t *types, const char *path, cbe_config *config,
+static cbe_status read_attention_types(yyjson_val *types, const char *path, cbe_config *config,
                                        cbe_error *err)
 {
     static const char key[] = "attention_types";
     const size_t n = config->sizes.n_layers;
     size_t filled = 0;
-    for (size_t i = 0; i < json_array_size(types); i++) {
-        const json_t *item = json_array_get(types, i), *kinds = json_array_get(item, 0);
-        const json_int_t times = json_integer_value(json_array_get(item, 1));
-        for (json_int_t t = 0; t < times && json_array_size(kinds) > 0; t++)
-            for (size_t k = 0; k < json_array_size(kinds); k++) {
-                const char *kind = json_string_value(json_array_get(kinds, k));
+    for (size_t i = 0; i < yyjson_arr_size(types); i++) {
+        yyjson_val *item = yyjson_arr_get(types, i), *kinds = yyjson_arr_get(item, 0);
+        const int64_t times = yyjson_get_sint(yyjson_arr_get(item, 1));
+        for (int64_t t = 0; t < times && yyjson_arr_size(kinds) > 0; t++)
+            for (size_t k = 0; k < yyjson_arr_size(kinds); k++) {
+                const char *kind = yyjson_get_str(yyjson_arr_get(kinds, k));
                 const bool local = kind && strcmp(kind, "local") == 0;
                 if (!local && (!kind || strcmp(kind, "global") != 0))
                     return unknown_kind(path, key, kind, err);
@@ -233,7 +231,7 @@ count:
                     "%s: key '%s' must describe as many blocks as there are, %zu", path, key, n);
 }
 
-cbe_status cbe_config_json_windows(const json_t *root, const char *path, cbe_config *config,
+cbe_status cbe_config_json_windows(yyjson_val *root, const char *path, cbe_config *config,
                                    cbe_error *err)
 {
     cbe_status st;
@@ -248,7 +246,7 @@ cbe_status cbe_config_json_windows(const json_t *root, const char *path, cbe_con
     }
     const char *key = defaults->window_rule == CBE_WINDOW_LISTED ? "window_size" : "sliding_window";
     /* null means no window. */
-    if (json_is_null(json_object_get(root, key))) config->window = 0;
+    if (yyjson_is_null(cbe_json_at(root, key))) config->window = 0;
     const struct {
         const char *key;
         size_t *out;
@@ -265,7 +263,7 @@ cbe_status cbe_config_json_windows(const json_t *root, const char *path, cbe_con
     if ((st = cbe_json_double(root, "max_window_layers", path, &first, err)) != CBE_OK) return st;
     from = first >= 0 && first < CBE_MAX_LOCAL_BLOCKS ? (size_t)first : CBE_MAX_LOCAL_BLOCKS;
     if (config->window == 0) return CBE_OK;
-    const json_t *list = cbe_json_get(root, "layer_types");
+    yyjson_val *list = cbe_json_get(root, "layer_types");
     if (list && defaults->window_rule != CBE_WINDOW_ALL)
         return read_kinds(list, path, "layer_types", config, err);
     if (defaults->window_rule != CBE_WINDOW_LISTED)
@@ -278,7 +276,7 @@ cbe_status cbe_config_json_windows(const json_t *root, const char *path, cbe_con
     return read_attention_types(list, path, config, err);
 }
 
-static cbe_status find_family(const json_t *root, const char *path, const cbe_family **out,
+static cbe_status find_family(yyjson_val *root, const char *path, const cbe_family **out,
                               cbe_error *err)
 {
     const char *type = NULL;
@@ -293,12 +291,12 @@ static cbe_status find_family(const json_t *root, const char *path, const cbe_fa
                     "%s: model_type '%.60s' is not supported (known: %s)", path, type, known);
 }
 
-static cbe_status read_config(const json_t *root, const char *path, cbe_config *config,
+static cbe_status read_config(yyjson_val *root, const char *path, cbe_config *config,
                               cbe_error *err)
 {
     cbe_status st;
     const cbe_family *family;
-    if (!json_is_object(root))
+    if (!yyjson_is_obj(root))
         return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: must be a JSON object", path);
     if ((st = find_family(root, path, &family, err)) != CBE_OK) return st;
     cbe_config_init(config, family);
@@ -325,16 +323,11 @@ cbe_status cbe_config_from_json(cbe_config *out, const char *text, size_t length
                                 cbe_error *err)
 {
     cbe_config config;
-    json_error_t problem;
-    json_t *root = NULL;
-    cbe_status st =
-        cbe_json_parse(&root, text, length, JSON_REJECT_DUPLICATES, path, &problem, err);
-    if (st == CBE_ERR_FORMAT)
-        cbe_fail(err, CBE_ERR_FORMAT, problem.position, "%s: line %d: %s", path, problem.line,
-                 problem.text);
+    yyjson_doc *doc = NULL;
+    cbe_status st = cbe_json_read(&doc, text, length, path, err);
     if (st != CBE_OK) return st;
-    st = read_config(root, path, &config, err);
-    json_decref(root);
+    st = read_config(yyjson_doc_get_root(doc), path, &config, err);
+    yyjson_doc_free(doc);
     if (st == CBE_OK) *out = config;
     return st;
 }

@@ -30,7 +30,7 @@ static cbe_status find_kind(const char *name, bool phi3, const char *path, cbe_r
 }
 
 /* Reads longrope's lists of divisors. */
-static cbe_status read_divisors(const json_t *object, const char *path, cbe_rope *rope,
+static cbe_status read_divisors(yyjson_val *object, const char *path, cbe_rope *rope,
                                 cbe_error *err)
 {
     cbe_status st;
@@ -50,7 +50,7 @@ static cbe_status read_divisors(const json_t *object, const char *path, cbe_rope
 }
 
 /* Refuses a number that a file gives as 0, which here stands for a missing key. */
-static cbe_status check_not_zero(const json_t *object, const char *key, const char *path,
+static cbe_status check_not_zero(yyjson_val *object, const char *key, const char *path,
                                  double value, cbe_error *err)
 {
     if (value != 0 || !cbe_json_get(object, key)) return CBE_OK;
@@ -64,7 +64,7 @@ static bool uses_original(cbe_rope_kind kind)
 }
 
 /* Reads the values of one kind of scaling, which other kinds ignore. */
-static cbe_status check_used(const json_t *object, const char *path, cbe_rope *rope, cbe_error *err)
+static cbe_status check_used(yyjson_val *object, const char *path, cbe_rope *rope, cbe_error *err)
 {
     const bool whole = rope->kind == CBE_ROPE_YARN || rope->kind == CBE_ROPE_LONGROPE;
     cbe_status st = CBE_OK;
@@ -78,7 +78,7 @@ static cbe_status check_used(const json_t *object, const char *path, cbe_rope *r
 }
 
 /* Reads an object of parameters, for one reach. */
-static cbe_status read_parameters(const json_t *object, const char *path, bool phi3, cbe_rope *rope,
+static cbe_status read_parameters(yyjson_val *object, const char *path, bool phi3, cbe_rope *rope,
                                   double *share, cbe_error *err)
 {
     cbe_status st;
@@ -117,8 +117,7 @@ static cbe_status read_parameters(const json_t *object, const char *path, bool p
 }
 
 /* Reads the keys beside rope_scaling in files of transformers 4. */
-static cbe_status read_root(const json_t *root, const char *path, cbe_config *config,
-                            cbe_error *err)
+static cbe_status read_root(yyjson_val *root, const char *path, cbe_config *config, cbe_error *err)
 {
     cbe_status st;
     cbe_rope *global = &config->rope[CBE_REACH_GLOBAL], *local = &config->rope[CBE_REACH_LOCAL];
@@ -140,7 +139,7 @@ static cbe_status read_root(const json_t *root, const char *path, cbe_config *co
     return cbe_json_size(root, "rotary_dim", CBE_CONFIG_SIZE_MAX, path, &config->rotary_size, err);
 }
 
-cbe_status cbe_config_json_rope(const json_t *root, const char *path, cbe_config *config,
+cbe_status cbe_config_json_rope(yyjson_val *root, const char *path, cbe_config *config,
                                 cbe_error *err)
 {
     cbe_status st;
@@ -151,15 +150,15 @@ cbe_status cbe_config_json_rope(const json_t *root, const char *path, cbe_config
     for (size_t i = 0; i < CBE_N_REACHES; i++) share[i] = config->rotary_share;
 
     const char *place = cbe_json_get(root, "rope_parameters") ? "rope_parameters" : "rope_scaling";
-    const json_t *given = cbe_json_get(root, place);
-    if (given && !json_is_object(given)) return cbe_json_wrong_type(path, place, "an object", err);
+    yyjson_val *given = cbe_json_get(root, place);
+    if (given && !yyjson_is_obj(given)) return cbe_json_wrong_type(path, place, "an object", err);
     const bool local_apart = config->family->defaults.local_rope_base > 0;
     bool nested = false;
     for (size_t i = 0; i < CBE_N_REACHES; i++) nested |= cbe_json_get(given, reaches[i]) != NULL;
     for (size_t i = 0; i < CBE_N_REACHES; i++) {
-        const json_t *object = nested ? cbe_json_get(given, reaches[i]) : given;
+        yyjson_val *object = nested ? cbe_json_get(given, reaches[i]) : given;
         if (!object || (!nested && local_apart && i == CBE_REACH_LOCAL)) continue;
-        if (!json_is_object(object)) return cbe_json_wrong_type(path, reaches[i], "an object", err);
+        if (!yyjson_is_obj(object)) return cbe_json_wrong_type(path, reaches[i], "an object", err);
         st = read_parameters(object, path, phi3, &config->rope[i], &share[i], err);
         if (st != CBE_OK) return st;
     }

@@ -1,7 +1,6 @@
 /* source.c - see source.h. */
 #include "model/source.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -9,7 +8,7 @@
 #include "core/fail.h"
 #include "core/memory.h"
 #include "files/input_list.h"
-#include "formats/json_memory.h"
+#include "formats/json.h"
 #include "files/mapped_file.h"
 #include "files/path.h"
 
@@ -37,33 +36,39 @@ static bool is_plain_name(const char *name)
     return *name && !strchr(name, '/') && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
 }
 
+/* Whether a shard of the folder, by its file name, is open. */
+static bool is_open(const cbe_source *source, const char *name)
+{
+    for (size_t i = 0; i < source->n_shards; i++) {
+        const char *path = cbe_safetensors_path(source->shards[i]), *slash = strrchr(path, '/');
+        if (strcmp(slash ? slash + 1 : path, name) == 0) return true;
+    }
+    return false;
+}
+
 /* Opens each file that the weight_map of model.safetensors.index.json names, once. */
-static cbe_status open_shards(cbe_source *source, const char *index_path, json_t *map,
+static cbe_status open_shards(cbe_source *source, const char *index_path, yyjson_val *map,
                               cbe_error *err)
 {
-    if (!json_is_object(map))
+    if (!yyjson_is_obj(map))
         return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: key 'weight_map' must be an object",
                         index_path);
-    source->shards =
-        cbe_alloc_zero(json_object_size(map), sizeof(cbe_safetensors *), "shards", err);
+    source->shards = cbe_alloc_zero(yyjson_obj_size(map), sizeof(cbe_safetensors *), "shards", err);
     if (!source->shards) return CBE_ERR_NOMEM;
-    json_t *seen = json_object(), *file;
-    const char *tensor;
+    yyjson_val *key, *file;
+    size_t i, n;
     cbe_status st = CBE_OK;
-    json_object_foreach(map, tensor, file)
+    yyjson_obj_foreach(map, i, n, key, file)
     {
-        const char *name = json_string_value(file);
+        const char *name = yyjson_get_str(file);
         if (!name || !is_plain_name(name))
             st = cbe_fail(err, CBE_ERR_FORMAT, -1,
                           "%s: tensor '%.80s' must be in a file of the same folder, not '%.80s'",
-                          index_path, tensor, name ? name : "?");
-        else if (!json_object_get(seen, name))
-            st = json_object_set_new(seen, name, json_true()) == 0
-                     ? add_shard(source, name, err)
-                     : cbe_fail(err, CBE_ERR_NOMEM, -1, "%s: out of memory", index_path);
+                          index_path, yyjson_get_str(key), name ? name : "?");
+        else if (!is_open(source, name))
+            st = add_shard(source, name, err);
         if (st != CBE_OK) break;
     }
-    json_decref(seen);
     return st;
 }
 
@@ -72,16 +77,12 @@ static cbe_status open_index(cbe_source *source, const char *index_path, cbe_err
     const cbe_mapped_file *index = &source->index;
     cbe_status st = cbe_mapped_file_open(&source->index, index_path, err);
     if (st != CBE_OK) return st;
-    json_error_t problem;
-    json_t *root = NULL;
-    st = cbe_json_parse(&root, (const char *)index->data, index->size, JSON_REJECT_DUPLICATES,
-                        index_path, &problem, err);
+    yyjson_doc *doc = NULL;
+    st = cbe_json_read(&doc, (const char *)index->data, index->size, index_path, err);
     if (st == CBE_OK)
-        st = open_shards(source, index_path, json_object_get(root, "weight_map"), err);
-    else if (st == CBE_ERR_FORMAT)
-        cbe_fail(err, CBE_ERR_FORMAT, problem.position, "%s: line %d: %s", index_path, problem.line,
-                 problem.text);
-    json_decref(root);
+        st = open_shards(source, index_path, cbe_json_at(yyjson_doc_get_root(doc), "weight_map"),
+                         err);
+    yyjson_doc_free(doc);
     return st;
 }
 

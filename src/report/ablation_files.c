@@ -1,51 +1,44 @@
 /* ablation_files.c - writing effects of ablations as JSON, CSV and charts (ablate/ablation.h,
  * docs/ablation.md). */
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "ablate/ablation.h"
 #include "core/fail.h"
 #include "core/memory.h"
 #include "files/atomic_file.h"
-#include "formats/json_memory.h"
 #include "files/path.h"
 #include "report/chart.h"
 #include "report/csv.h"
-#include "formats/json_values.h"
+#include "formats/json_writer.h"
 
-static json_t *effects_json(size_t rank, const cbe_effects *effects)
+static yyjson_mut_val *effects_json(cbe_json_writer *w, size_t rank, const cbe_effects *effects)
 {
-    json_t *json = json_pack("{s:I}", "rank", (json_int_t)rank);
-    bool whole = true;
+    yyjson_mut_val *json = cbe_json_new_object(w);
+    cbe_json_put_count(w, json, "rank", rank);
     for (int e = 0; e < CBE_N_EFFECTS; e++) {
         char key[32];
         const char *name = cbe_effect_name((cbe_effect)e);
-        whole &= json_object_set_new(json, name, cbe_json_of_number(effects->mean[e])) == 0;
+        cbe_json_put_number(w, json, name, effects->mean[e]);
         snprintf(key, sizeof key, "%s_error", name);
-        whole &= json_object_set_new(json, key, cbe_json_of_number(effects->error[e])) == 0;
+        cbe_json_put_number(w, json, key, effects->error[e]);
     }
-    if (whole) return json;
-    json_decref(json);
-    return NULL;
+    return json;
 }
 
-static json_t *layer_json(const cbe_layer_ablation *layer)
+static yyjson_mut_val *layer_json(cbe_json_writer *w, const cbe_layer_ablation *layer)
 {
-    json_t *json = json_pack("{s:I}", "layer", (json_int_t)layer->layer);
-    bool whole = true;
+    yyjson_mut_val *json = cbe_json_new_object(w);
+    cbe_json_put_count(w, json, "layer", layer->layer);
     for (int s = 0; s < CBE_N_SPANS; s++) {
-        json_t *ranks = json_array();
+        yyjson_mut_val *ranks = cbe_json_new_list(w);
         for (size_t r = 0; r < layer->n_ranks; r++)
-            ranks = cbe_json_append(
-                ranks, effects_json(r + 1, &layer->effects[(size_t)s * layer->n_ranks + r]));
-        whole &= json_object_set_new(json, cbe_span_name((cbe_span_kind)s), ranks) == 0;
+            cbe_json_append(
+                w, ranks, effects_json(w, r + 1, &layer->effects[(size_t)s * layer->n_ranks + r]));
+        cbe_json_put(w, json, cbe_span_name((cbe_span_kind)s), ranks);
     }
-    if (whole) return json;
-    json_decref(json);
-    return NULL;
+    return json;
 }
 
 static cbe_status save_json(const char *folder, size_t n, const cbe_layer_ablation *layers,
@@ -53,24 +46,32 @@ static cbe_status save_json(const char *folder, size_t n, const cbe_layer_ablati
 {
     char seed[24]; /* a string, since seeds exceed the integers of JSON readers */
     snprintf(seed, sizeof seed, "%" PRIu64, r->seed);
-    cbe_json_begin();
-    json_t *list = json_array(), *texts = json_array();
-    for (size_t i = 0; i < n; i++) list = cbe_json_append(list, layer_json(&layers[i]));
+    cbe_json_writer writer = cbe_json_start(), *w = &writer;
+    yyjson_mut_val *root = cbe_json_new_object(w), *list = cbe_json_new_list(w),
+                   *texts = cbe_json_new_list(w);
+    for (size_t i = 0; i < n; i++) cbe_json_append(w, list, layer_json(w, &layers[i]));
     for (size_t i = 0; i < r->n_texts; i++)
-        texts = cbe_json_append(texts, cbe_json_of_text(r->texts[i]));
-    json_t *root = json_pack(
-        "{s:s, s:s, s:o, s:o, s:o, s:o, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:o}", "format",
-        "subspace ablation", "version", CBE_VERSION, "model", cbe_json_of_text(r->model), "basis",
-        cbe_json_of_text(r->basis), "texts", texts, "tokens", cbe_json_of_text(r->tokens), "site",
-        cbe_site_name(r->site), "ablation", cbe_ablation_name(r->ablation), "seed", seed,
-        "n_sequences", (json_int_t)r->n_sequences, "context_length", (json_int_t)r->context_length,
-        "skip_positions", (json_int_t)r->skip_positions, "n_tokens", (json_int_t)r->n_tokens,
-        "n_labelled", (json_int_t)r->n_labelled, "layers", list);
-    char *text = cbe_json_end(root, JSON_INDENT(2));
+        cbe_json_append(w, texts, cbe_json_new_string(w, r->texts[i]));
+    cbe_json_put_string(w, root, "format", "subspace ablation");
+    cbe_json_put_string(w, root, "version", CBE_VERSION);
+    cbe_json_put_string(w, root, "model", r->model);
+    cbe_json_put_string(w, root, "basis", r->basis);
+    cbe_json_put(w, root, "texts", texts);
+    cbe_json_put_string(w, root, "tokens", r->tokens);
+    cbe_json_put_string(w, root, "site", cbe_site_name(r->site));
+    cbe_json_put_string(w, root, "ablation", cbe_ablation_name(r->ablation));
+    cbe_json_put_string(w, root, "seed", seed);
+    cbe_json_put_count(w, root, "n_sequences", r->n_sequences);
+    cbe_json_put_count(w, root, "context_length", r->context_length);
+    cbe_json_put_count(w, root, "skip_positions", r->skip_positions);
+    cbe_json_put_count(w, root, "n_tokens", r->n_tokens);
+    cbe_json_put_count(w, root, "n_labelled", r->n_labelled);
+    cbe_json_put(w, root, "layers", list);
+    char *text = cbe_json_finish(w, root, true);
     if (!text)
         return cbe_fail(err, CBE_ERR_NOMEM, -1, "the record of the ablations does not fit memory");
     const cbe_status st = cbe_atomic_file_save_in(folder, "ablate.json", text, strlen(text), err);
-    free(text);
+    cbe_free(text);
     return st;
 }
 

@@ -1,100 +1,107 @@
 /* lens_eval_files.c - writing an evaluation of lenses as JSON, CSV and charts (lens/evaluate.h,
  * docs/lens-evaluation.md). */
-#include <jansson.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "lens/evaluate.h"
 #include "core/fail.h"
 #include "core/memory.h"
 #include "files/atomic_file.h"
-#include "formats/json_memory.h"
 #include "files/path.h"
 #include "report/chart.h"
 #include "report/csv.h"
-#include "formats/json_values.h"
+#include "formats/json_writer.h"
 
 enum { TRANSFER_LINES = 7 };
 
-static json_t *figures_json(size_t layer, const cbe_lens_figures *figures, double bits)
+static yyjson_mut_val *figures_json(cbe_json_writer *w, size_t layer,
+                                    const cbe_lens_figures *figures, double bits)
 {
     char key[32];
-    json_t *json = json_pack("{s:I}", "layer", (json_int_t)layer);
-    bool whole = true;
+    yyjson_mut_val *json = cbe_json_new_object(w);
+    cbe_json_put_count(w, json, "layer", layer);
     for (int m = 0; m < CBE_N_LENS_MEASURES; m++) {
         const char *name = cbe_lens_measure_name((cbe_lens_measure)m);
-        whole &= json_object_set_new(json, name, cbe_json_of_number(figures->mean[m])) == 0;
+        cbe_json_put_number(w, json, name, figures->mean[m]);
         snprintf(key, sizeof key, "%s_error", name);
-        whole &= json_object_set_new(json, key, cbe_json_of_number(figures->error[m])) == 0;
+        cbe_json_put_number(w, json, key, figures->error[m]);
         if (m == CBE_LENS_TOP1) continue;
         snprintf(key, sizeof key, "%s_bits_per_byte", name);
-        whole &= json_object_set_new(json, key, cbe_json_of_number(bits * figures->mean[m])) == 0;
+        cbe_json_put_number(w, json, key, bits * figures->mean[m]);
     }
-    if (whole) return json;
-    json_decref(json);
-    return NULL;
+    return json;
 }
 
 /* A measure of all pairs of layers as JSON; rows are the translators' layers. */
-static json_t *matrix_json(const cbe_lens_eval *eval, size_t lens, cbe_lens_measure measure)
+static yyjson_mut_val *matrix_json(cbe_json_writer *w, const cbe_lens_eval *eval, size_t lens,
+                                   cbe_lens_measure measure)
 {
     const size_t n = eval->n_layers;
-    json_t *rows = json_array();
+    yyjson_mut_val *rows = cbe_json_new_list(w);
     for (size_t i = 0; i < n; i++) {
-        json_t *row = json_array();
+        yyjson_mut_val *row = cbe_json_new_list(w);
         for (size_t j = 0; j < n; j++)
-            row = cbe_json_append(
-                row, cbe_json_of_number(eval->transfer[lens][i * n + j].mean[measure]));
-        rows = cbe_json_append(rows, row);
+            cbe_json_append(w, row,
+                            cbe_json_new_number(w, eval->transfer[lens][i * n + j].mean[measure]));
+        cbe_json_append(w, rows, row);
     }
     return rows;
 }
 
-static json_t *lens_json(const cbe_lens_eval *eval, size_t lens, double bits)
+static yyjson_mut_val *lens_json(cbe_json_writer *w, const cbe_lens_eval *eval, size_t lens,
+                                 double bits)
 {
-    json_t *layers = json_array(), *numbers = json_array();
-    for (size_t i = 0; i < eval->n_layers; i++) {
-        layers = cbe_json_append(
-            layers, figures_json(eval->layers[i], &eval->figures[lens * eval->n_layers + i], bits));
-        numbers = cbe_json_append(numbers, json_integer((json_int_t)eval->layers[i]));
-    }
-    if (!eval->transfer[lens]) {
-        json_decref(numbers);
-        return json_pack("{s:o, s:o}", "name", cbe_json_of_text(eval->names[lens]), "layers",
-                         layers);
-    }
-    return json_pack("{s:o, s:o, s:{s:o, s:o, s:o}}", "name", cbe_json_of_text(eval->names[lens]),
-                     "layers", layers, "transfer", "layers", numbers, "kl",
-                     matrix_json(eval, lens, CBE_LENS_KL), "ce",
-                     matrix_json(eval, lens, CBE_LENS_CE));
+    yyjson_mut_val *json = cbe_json_new_object(w), *layers = cbe_json_new_list(w);
+    for (size_t i = 0; i < eval->n_layers; i++)
+        cbe_json_append(
+            w, layers,
+            figures_json(w, eval->layers[i], &eval->figures[lens * eval->n_layers + i], bits));
+    cbe_json_put_string(w, json, "name", eval->names[lens]);
+    cbe_json_put(w, json, "layers", layers);
+    if (!eval->transfer[lens]) return json;
+    yyjson_mut_val *transfer = cbe_json_new_object(w), *numbers = cbe_json_new_list(w);
+    for (size_t i = 0; i < eval->n_layers; i++)
+        cbe_json_append(w, numbers, cbe_json_new_count(w, eval->layers[i]));
+    cbe_json_put(w, transfer, "layers", numbers);
+    cbe_json_put(w, transfer, "kl", matrix_json(w, eval, lens, CBE_LENS_KL));
+    cbe_json_put(w, transfer, "ce", matrix_json(w, eval, lens, CBE_LENS_CE));
+    cbe_json_put(w, json, "transfer", transfer);
+    return json;
 }
 
 static cbe_status save_json(const cbe_lens_eval *eval, const cbe_lens_eval_record *record,
                             const char *folder, cbe_error *err)
 {
     const double bits = cbe_lens_eval_bits_per_byte(eval);
-    cbe_json_begin();
-    json_t *lenses = json_array(), *texts = json_array();
+    cbe_json_writer writer = cbe_json_start(), *w = &writer;
+    yyjson_mut_val *root = cbe_json_new_object(w), *lenses = cbe_json_new_list(w),
+                   *texts = cbe_json_new_list(w);
     for (size_t i = 0; i < record->n_texts; i++)
-        texts = cbe_json_append(texts, cbe_json_of_text(record->texts[i]));
+        cbe_json_append(w, texts, cbe_json_new_string(w, record->texts[i]));
     for (size_t i = 0; i < eval->n_lenses; i++)
-        lenses = cbe_json_append(lenses, lens_json(eval, i, bits));
-    json_t *root = json_pack(
-        "{s:s, s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "format",
-        "lens evaluation", "version", CBE_VERSION, "model", cbe_json_of_text(record->model),
-        "texts", texts, "tokens", cbe_json_of_text(record->tokens), "n_sequences",
-        (json_int_t)eval->n_sequences, "context_length", (json_int_t)eval->context_length,
-        "skip_positions", (json_int_t)eval->skip_positions, "n_tokens", (json_int_t)eval->n_tokens,
-        "n_labelled", (json_int_t)eval->n_labelled, "text_bytes",
-        eval->text_bytes ? json_integer((json_int_t)eval->text_bytes) : json_null(),
-        "bits_per_byte_of_a_nat", cbe_json_of_number(bits), "final",
-        figures_json(eval->n_blocks, &eval->final, bits), "lenses", lenses);
-    char *text = cbe_json_end(root, JSON_INDENT(2));
+        cbe_json_append(w, lenses, lens_json(w, eval, i, bits));
+    cbe_json_put_string(w, root, "format", "lens evaluation");
+    cbe_json_put_string(w, root, "version", CBE_VERSION);
+    cbe_json_put_string(w, root, "model", record->model);
+    cbe_json_put(w, root, "texts", texts);
+    cbe_json_put_string(w, root, "tokens", record->tokens);
+    cbe_json_put_count(w, root, "n_sequences", eval->n_sequences);
+    cbe_json_put_count(w, root, "context_length", eval->context_length);
+    cbe_json_put_count(w, root, "skip_positions", eval->skip_positions);
+    cbe_json_put_count(w, root, "n_tokens", eval->n_tokens);
+    cbe_json_put_count(w, root, "n_labelled", eval->n_labelled);
+    if (eval->text_bytes)
+        cbe_json_put_count(w, root, "text_bytes", eval->text_bytes);
+    else
+        cbe_json_put_string(w, root, "text_bytes", NULL);
+    cbe_json_put_number(w, root, "bits_per_byte_of_a_nat", bits);
+    cbe_json_put(w, root, "final", figures_json(w, eval->n_blocks, &eval->final, bits));
+    cbe_json_put(w, root, "lenses", lenses);
+    char *text = cbe_json_finish(w, root, true);
     if (!text)
         return cbe_fail(err, CBE_ERR_NOMEM, -1, "the evaluation's record does not fit memory");
     const cbe_status st = cbe_atomic_file_save_in(folder, "eval.json", text, strlen(text), err);
-    free(text);
+    cbe_free(text);
     return st;
 }
 

@@ -1,12 +1,11 @@
 /* own_files.c - see own_files.h. */
 #include "run/own_files.h"
 
-#include <jansson.h>
 #include <string.h>
 
 #include "formats/safetensors.h"
 #include "core/memory.h"
-#include "formats/json_memory.h"
+#include "formats/json.h"
 #include "files/mapped_file.h"
 #include "files/path.h"
 #include "lens/params.h"
@@ -82,18 +81,17 @@ static cbe_status look_at_text(cbe_own_file kind, const char *path, bool *own, c
 {
     const char *text = kinds[kind].text;
     cbe_mapped_file map;
-    json_error_t problem;
-    json_t *root = NULL;
+    cbe_json_problem problem;
+    yyjson_doc *doc = NULL;
     cbe_status st = cbe_mapped_file_open(&map, path, err);
     if (st != CBE_OK) return tell(st, own);
     if (kinds[kind].mark == BY_START) {
         *own = map.size >= strlen(text) && memcmp(map.data, text, strlen(text)) == 0;
     } else {
-        st = cbe_json_parse(&root, (const char *)map.data, map.size, 0, path, &problem, err);
-        const char *format =
-            st == CBE_OK ? json_string_value(json_object_get(root, "format")) : NULL;
+        st = cbe_json_parse(&doc, (const char *)map.data, map.size, NULL, path, &problem, err);
+        const char *format = cbe_json_text(yyjson_doc_get_root(doc), "format");
         *own = format && strcmp(format, text) == 0;
-        json_decref(root);
+        yyjson_doc_free(doc);
     }
     cbe_mapped_file_close(&map);
     return st == CBE_ERR_NOMEM ? st : CBE_OK;

@@ -1,13 +1,12 @@
 /* documents.c - see documents.h. */
 #include "text/documents.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "core/fail.h"
 #include "core/memory.h"
-#include "formats/json_memory.h"
+#include "formats/json.h"
 #include "files/text_stream.h"
 #include "core/byte_buffer.h"
 
@@ -46,24 +45,24 @@ static bool is_blank(const char *line, size_t length)
 static cbe_status take_json(reading *r, const char *line, size_t length, cbe_error *err)
 {
     cbe_status st;
-    json_error_t why;
+    cbe_json_problem why;
     if (is_blank(line, length)) return CBE_OK;
-    json_t *root = NULL;
-    st = cbe_json_parse(&root, line, length, JSON_ALLOW_NUL, r->path, &why, err);
+    yyjson_doc *doc = NULL;
+    st = cbe_json_parse(&doc, line, length, NULL, r->path, &why, err);
     if (st == CBE_ERR_NOMEM) return st;
-    const json_t *text = json_object_get(root, r->field);
-    if (!root)
-        st = cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: line %zu: not JSON, at its byte %d: %s",
-                      r->path, r->line, why.position, why.text);
-    else if (!json_is_string(text))
+    yyjson_val *text = cbe_json_at(yyjson_doc_get_root(doc), r->field);
+    if (!doc)
+        st = cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: line %zu: not JSON, at its byte %zu: %s",
+                      r->path, r->line, why.byte + 1, why.text);
+    else if (!yyjson_is_str(text))
         st = cbe_fail(
             err, CBE_ERR_FORMAT, -1,
             "%s: line %zu: no field '%.60s' that is a string; name the field with " CBE_OPTION(
                 "text-field"),
             r->path, r->line, r->field);
     else
-        st = visit(r, json_string_value(text), json_string_length(text), r->line, err);
-    json_decref(root);
+        st = visit(r, yyjson_get_str(text), yyjson_get_len(text), r->line, err);
+    yyjson_doc_free(doc);
     return st;
 }
 

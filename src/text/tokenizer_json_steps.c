@@ -35,29 +35,28 @@ cbe_status cbe_json_not_read(const char *path, const char *what, const char *kin
                     path, what, kind);
 }
 
-const char *cbe_json_type(const json_t *value)
+const char *cbe_json_type(yyjson_val *value)
 {
-    const char *type = json_string_value(json_object_get(value, "type"));
+    const char *type = yyjson_get_str(cbe_json_at(value, "type"));
     return type ? type : "";
 }
 
-bool cbe_json_span(const json_t *object, const char *key, cbe_span *out)
+bool cbe_json_span(yyjson_val *object, const char *key, cbe_span *out)
 {
-    const json_t *value = json_object_get(object, key);
-    if (!json_is_string(value)) return false;
-    *out = (cbe_span){json_string_value(value), json_string_length(value)};
+    yyjson_val *value = cbe_json_at(object, key);
+    if (!yyjson_is_str(value)) return false;
+    *out = (cbe_span){yyjson_get_str(value), yyjson_get_len(value)};
     return true;
 }
 
-bool cbe_json_flag(const json_t *object, const char *key, bool otherwise)
+bool cbe_json_flag(yyjson_val *object, const char *key, bool otherwise)
 {
-    const json_t *value = json_object_get(object, key);
-    return json_is_boolean(value) ? json_is_true(value) : otherwise;
+    yyjson_val *value = cbe_json_at(object, key);
+    return yyjson_is_bool(value) ? yyjson_is_true(value) : otherwise;
 }
 
 /* Reads {"String": text} or {"Regex": pattern}. */
-static cbe_status read_pattern(const json_t *value, const char *path, cbe_regex **out,
-                               cbe_error *err)
+static cbe_status read_pattern(yyjson_val *value, const char *path, cbe_regex **out, cbe_error *err)
 {
     cbe_span text;
     if (cbe_json_span(value, "String", &text) && text.length > 0)
@@ -67,27 +66,31 @@ static cbe_status read_pattern(const json_t *value, const char *path, cbe_regex 
     return cbe_json_wrong(path, "a pattern is neither a String nor a Regex", err);
 }
 
-static cbe_status normaliser(const json_t *value, const char *path, int depth, cbe_normaliser *out,
+static cbe_status normaliser(yyjson_val *value, const char *path, int depth, cbe_normaliser *out,
                              cbe_error *err)
 {
     static const struct {
         const char *type;
         cbe_normal_form form;
     } forms[] = {{"NFC", CBE_NFC}, {"NFD", CBE_NFD}, {"NFKC", CBE_NFKC}, {"NFKD", CBE_NFKD}};
+    size_t i, n;
     cbe_span text;
+    yyjson_val *item;
     cbe_status st = CBE_OK;
-    if (!value || json_is_null(value)) return CBE_OK;
+    if (!value || yyjson_is_null(value)) return CBE_OK;
     const char *type = cbe_json_type(value);
-    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
+    for (i = 0; i < sizeof forms / sizeof *forms; i++)
         if (strcmp(type, forms[i].type) == 0)
             return cbe_normaliser_add_form(out, forms[i].form, err);
     if (strcmp(type, "Sequence") == 0 && depth < MAX_DEPTH) {
-        const json_t *list = json_object_get(value, "normalizers");
-        if (!json_is_array(list))
+        yyjson_val *list = cbe_json_at(value, "normalizers");
+        if (!yyjson_is_arr(list))
             return cbe_json_wrong(path, "a sequence of normalizers is not a list", err);
-        for (size_t i = 0; i < json_array_size(list) && st == CBE_OK; i++)
-            st = normaliser(json_array_get(list, i), path, depth + 1, out, err);
-        return st;
+        yyjson_arr_foreach(list, i, n, item)
+        {
+            if ((st = normaliser(item, path, depth + 1, out, err)) != CBE_OK) return st;
+        }
+        return CBE_OK;
     }
     if (strcmp(type, "Lowercase") == 0) return cbe_normaliser_add_lowercase(out, err);
     if (strcmp(type, "StripAccents") == 0) return cbe_normaliser_add_strip_accents(out, err);
@@ -98,14 +101,14 @@ static cbe_status normaliser(const json_t *value, const char *path, int depth, c
         return cbe_normaliser_add_prepend(out, text.data, text.length, err);
     if (strcmp(type, "Replace") == 0 && cbe_json_span(value, "content", &text)) {
         cbe_regex *regex = NULL;
-        st = read_pattern(json_object_get(value, "pattern"), path, &regex, err);
+        st = read_pattern(cbe_json_at(value, "pattern"), path, &regex, err);
         return st == CBE_OK ? cbe_normaliser_add_replace(out, regex, text.data, text.length, err)
                             : st;
     }
     return cbe_json_not_read(path, "normalizer", type, err);
 }
 
-cbe_status cbe_json_normaliser(const json_t *value, const char *path, cbe_normaliser *out,
+cbe_status cbe_json_normaliser(yyjson_val *value, const char *path, cbe_normaliser *out,
                                cbe_error *err)
 {
     return normaliser(value, path, 0, out, err);
@@ -120,15 +123,15 @@ static cbe_status add_pattern(cbe_pretokenizer *out, const char *pattern,
 }
 
 /* Reads "behavior"; "Isolated" if it is missing. */
-static cbe_status read_behaviour(const json_t *value, const char *path, cbe_split_behaviour *out,
+static cbe_status read_behaviour(yyjson_val *value, const char *path, cbe_split_behaviour *out,
                                  cbe_error *err)
 {
     static const char *const names[] = {"Removed", "Isolated", "MergedWithPrevious",
                                         "MergedWithNext", "Contiguous"};
-    const json_t *behaviour = json_object_get(value, "behavior");
+    yyjson_val *behaviour = cbe_json_at(value, "behavior");
     *out = CBE_SPLIT_ISOLATED;
     if (!behaviour) return CBE_OK;
-    const char *name = json_string_value(behaviour);
+    const char *name = yyjson_get_str(behaviour);
     for (size_t i = 0; name && i < sizeof names / sizeof *names; i++)
         if (strcmp(name, names[i]) == 0) {
             *out = (cbe_split_behaviour)i;
@@ -137,7 +140,7 @@ static cbe_status read_behaviour(const json_t *value, const char *path, cbe_spli
     return cbe_json_not_read(path, "split behavior", name ? name : "?", err);
 }
 
-static cbe_status byte_level(const json_t *value, cbe_pretokenizer *out, cbe_error *err)
+static cbe_status byte_level(yyjson_val *value, cbe_pretokenizer *out, cbe_error *err)
 {
     cbe_status st = CBE_OK;
     if (cbe_json_flag(value, "add_prefix_space", true))
@@ -148,10 +151,10 @@ static cbe_status byte_level(const json_t *value, cbe_pretokenizer *out, cbe_err
 }
 
 /* Reads "prepend_scheme", or "add_prefix_space" in older files. */
-static cbe_status read_scheme(const json_t *value, const char *path, cbe_prepend_scheme *out,
+static cbe_status read_scheme(yyjson_val *value, const char *path, cbe_prepend_scheme *out,
                               cbe_error *err)
 {
-    const char *scheme = json_string_value(json_object_get(value, "prepend_scheme"));
+    const char *scheme = yyjson_get_str(cbe_json_at(value, "prepend_scheme"));
     *out = CBE_PREPEND_ALWAYS;
     if (!scheme) {
         if (!cbe_json_flag(value, "add_prefix_space", true)) *out = CBE_PREPEND_NEVER;
@@ -164,7 +167,7 @@ static cbe_status read_scheme(const json_t *value, const char *path, cbe_prepend
     return CBE_OK;
 }
 
-static cbe_status metaspace(const json_t *value, const char *path, cbe_pretokenizer *out,
+static cbe_status metaspace(yyjson_val *value, const char *path, cbe_pretokenizer *out,
                             cbe_error *err)
 {
     cbe_span mark;
@@ -181,7 +184,7 @@ static cbe_status metaspace(const json_t *value, const char *path, cbe_pretokeni
                : st;
 }
 
-static cbe_status pretokenizer(const json_t *value, const char *path, int depth,
+static cbe_status pretokenizer(yyjson_val *value, const char *path, int depth,
                                cbe_pretokenizer *out, bool *is_byte_level, cbe_error *err)
 {
     static const struct {
@@ -194,25 +197,30 @@ static cbe_status pretokenizer(const json_t *value, const char *path, int depth,
     };
     cbe_split_behaviour behaviour;
     cbe_span delimiter;
+    size_t i, n;
+    yyjson_val *item;
     cbe_regex *regex = NULL;
     cbe_status st = CBE_OK;
-    if (!value || json_is_null(value)) return CBE_OK;
+    if (!value || yyjson_is_null(value)) return CBE_OK;
     const char *type = cbe_json_type(value);
     /* Behind ByteLevel the text consists of characters that stand for bytes, which other steps do
      * not expect. */
     if (*is_byte_level)
         return cbe_json_not_read(path, "behind ByteLevel, pre_tokenizer", type, err);
-    for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++)
+    for (i = 0; i < sizeof patterns / sizeof *patterns; i++)
         if (strcmp(type, patterns[i].type) == 0)
             return add_pattern(out, patterns[i].pattern, patterns[i].behaviour, patterns[i].invert,
                                err);
     if (strcmp(type, "Sequence") == 0 && depth < MAX_DEPTH) {
-        const json_t *list = json_object_get(value, "pretokenizers");
-        if (!json_is_array(list))
+        yyjson_val *list = cbe_json_at(value, "pretokenizers");
+        if (!yyjson_is_arr(list))
             return cbe_json_wrong(path, "a sequence of pretokenizers is not a list", err);
-        for (size_t i = 0; i < json_array_size(list) && st == CBE_OK; i++)
-            st = pretokenizer(json_array_get(list, i), path, depth + 1, out, is_byte_level, err);
-        return st;
+        yyjson_arr_foreach(list, i, n, item)
+        {
+            if ((st = pretokenizer(item, path, depth + 1, out, is_byte_level, err)) != CBE_OK)
+                return st;
+        }
+        return CBE_OK;
     }
     if (strcmp(type, "ByteLevel") == 0) {
         *is_byte_level = true;
@@ -238,37 +246,40 @@ static cbe_status pretokenizer(const json_t *value, const char *path, int depth,
         return cbe_json_not_read(path, "pre_tokenizer", type, err);
     if ((st = read_behaviour(value, path, &behaviour, err)) != CBE_OK) return st;
     if (*type == 'P') return add_pattern(out, PUNCTUATION, behaviour, false, err);
-    if ((st = read_pattern(json_object_get(value, "pattern"), path, &regex, err)) != CBE_OK)
-        return st;
+    if ((st = read_pattern(cbe_json_at(value, "pattern"), path, &regex, err)) != CBE_OK) return st;
     return cbe_pretokenizer_add_split(out, regex, behaviour, cbe_json_flag(value, "invert", false),
                                       err);
 }
 
-cbe_status cbe_json_pretokenizer(const json_t *value, const char *path, cbe_pretokenizer *out,
+cbe_status cbe_json_pretokenizer(yyjson_val *value, const char *path, cbe_pretokenizer *out,
                                  bool *byte_level, cbe_error *err)
 {
     *byte_level = false;
     return pretokenizer(value, path, 0, out, byte_level, err);
 }
 
-static size_t count_of(const json_t *value, const char *key)
+static size_t count_of(yyjson_val *value, const char *key)
 {
-    const json_int_t n = json_integer_value(json_object_get(value, key));
+    const int64_t n = yyjson_get_sint(cbe_json_at(value, key));
     return n > 0 ? (size_t)n : 0;
 }
 
-static cbe_status decoder(const json_t *value, bool byte_level, int depth, cbe_token_decoder *out,
+static cbe_status decoder(yyjson_val *value, bool byte_level, int depth, cbe_token_decoder *out,
                           cbe_error *err)
 {
+    size_t i, n;
+    yyjson_val *item;
     cbe_span from, to;
     cbe_status st = CBE_OK;
-    if (!value || json_is_null(value)) return CBE_OK;
+    if (!value || yyjson_is_null(value)) return CBE_OK;
     const char *type = cbe_json_type(value);
     if (strcmp(type, "Sequence") == 0 && depth < MAX_DEPTH) {
-        const json_t *list = json_object_get(value, "decoders");
-        for (size_t i = 0; i < json_array_size(list) && st == CBE_OK; i++)
-            st = decoder(json_array_get(list, i), byte_level, depth + 1, out, err);
-        return st;
+        yyjson_val *list = cbe_json_at(value, "decoders");
+        yyjson_arr_foreach(list, i, n, item)
+        {
+            if ((st = decoder(item, byte_level, depth + 1, out, err)) != CBE_OK) return st;
+        }
+        return CBE_OK;
     }
     if (strcmp(type, "Fuse") == 0)
         return byte_level ? CBE_OK : cbe_token_decoder_add_fuse(out, err);
@@ -276,7 +287,7 @@ static cbe_status decoder(const json_t *value, bool byte_level, int depth, cbe_t
     if (byte_level) return cbe_token_decoder_set_not_read(out, type, err);
     if (strcmp(type, "ByteFallback") == 0) return cbe_token_decoder_add_byte_fallback(out, err);
     if (strcmp(type, "Replace") == 0 &&
-        cbe_json_span(json_object_get(value, "pattern"), "String", &from) &&
+        cbe_json_span(cbe_json_at(value, "pattern"), "String", &from) &&
         cbe_json_span(value, "content", &to) && from.length > 0)
         return cbe_token_decoder_add_replace(out, from, to, err);
     if (strcmp(type, "Strip") == 0 && cbe_json_span(value, "content", &from))
@@ -291,7 +302,7 @@ static cbe_status decoder(const json_t *value, bool byte_level, int depth, cbe_t
     return cbe_token_decoder_set_not_read(out, type, err);
 }
 
-cbe_status cbe_json_decoder(const json_t *value, bool byte_level, cbe_token_decoder *out,
+cbe_status cbe_json_decoder(yyjson_val *value, bool byte_level, cbe_token_decoder *out,
                             cbe_error *err)
 {
     return decoder(value, byte_level, 0, out, err);

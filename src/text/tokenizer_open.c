@@ -14,12 +14,12 @@
 #include "text/tokenizer_json.h"
 
 /* Id of a token named by a string or by an object with its content; -1 if it is not known. */
-static int64_t named_id(const cbe_tokenizer *tokenizer, const json_t *value)
+static int64_t named_id(const cbe_tokenizer *tokenizer, yyjson_val *value)
 {
-    if (json_is_object(value)) value = json_object_get(value, "content");
-    if (!json_is_string(value)) return -1;
-    const char *text = json_string_value(value);
-    const size_t length = json_string_length(value), n = cbe_vocabulary_size(tokenizer->vocabulary);
+    if (yyjson_is_obj(value)) value = cbe_json_at(value, "content");
+    if (!yyjson_is_str(value)) return -1;
+    const char *text = yyjson_get_str(value);
+    const size_t length = yyjson_get_len(value), n = cbe_vocabulary_size(tokenizer->vocabulary);
     for (int list = 0; list < 2; list++) {
         const cbe_added_tokens *added = list ? &tokenizer->normalised : &tokenizer->added;
         for (size_t i = 0; i < added->n_tokens; i++)
@@ -32,9 +32,9 @@ static int64_t named_id(const cbe_tokenizer *tokenizer, const json_t *value)
 }
 
 /* An id in config.json, or the first of several ids. */
-static int64_t numbered_id(const cbe_tokenizer *tokenizer, const json_t *value)
+static int64_t numbered_id(const cbe_tokenizer *tokenizer, yyjson_val *value)
 {
-    const int64_t id = cbe_json_id(json_is_array(value) ? json_array_get(value, 0) : value);
+    const int64_t id = cbe_json_id(yyjson_is_arr(value) ? yyjson_arr_get(value, 0) : value);
     return id < (int64_t)cbe_vocabulary_size(tokenizer->vocabulary) ? id : -1;
 }
 
@@ -44,23 +44,24 @@ static cbe_status read_ends(cbe_tokenizer *made, const char *folder, const char 
                             cbe_inputs *inputs, cbe_error *err)
 {
     cbe_error unread;
-    json_t *root = NULL;
+    yyjson_doc *doc = NULL;
     const size_t size = strlen(folder) + strlen(name) + 2;
     char *path = cbe_alloc(size, 1, "path", err);
     if (!path) return CBE_ERR_NOMEM;
     snprintf(path, size, "%s/%s", folder, name);
-    cbe_status st = cbe_json_load(&root, path, inputs, &unread);
+    cbe_status st = cbe_json_load(&doc, path, inputs, &unread);
     cbe_free(path);
     if (st == CBE_ERR_IO) return CBE_OK;
     if (st != CBE_OK) {
         if (err) *err = unread;
         return st;
     }
-    if (made->bos < 0) made->bos = named_id(made, json_object_get(root, "bos_token"));
-    if (made->bos < 0) made->bos = numbered_id(made, json_object_get(root, "bos_token_id"));
-    if (made->eos < 0) made->eos = named_id(made, json_object_get(root, "eos_token"));
-    if (made->eos < 0) made->eos = numbered_id(made, json_object_get(root, "eos_token_id"));
-    json_decref(root);
+    yyjson_val *root = yyjson_doc_get_root(doc);
+    if (made->bos < 0) made->bos = named_id(made, cbe_json_at(root, "bos_token"));
+    if (made->bos < 0) made->bos = numbered_id(made, cbe_json_at(root, "bos_token_id"));
+    if (made->eos < 0) made->eos = named_id(made, cbe_json_at(root, "eos_token"));
+    if (made->eos < 0) made->eos = numbered_id(made, cbe_json_at(root, "eos_token_id"));
+    yyjson_doc_free(doc);
     return CBE_OK;
 }
 

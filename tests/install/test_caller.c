@@ -1,7 +1,6 @@
 /* What holds for the whole process of a caller is the same before and after each call of the shared
  * library, whether it succeeds or fails. A caller sees the public headers alone. */
 #include <cbe/cbe.h>
-#include <jansson.h>
 #include <omp.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -20,23 +19,11 @@
 extern void openblas_set_num_threads(int) __attribute__((weak));
 extern int openblas_get_num_threads(void) __attribute__((weak));
 
-enum { THREADS = 3, LAYER = 1, D = 24, OWN = 16 };
+enum { THREADS = 3, LAYER = 1, D = 24 };
 
 static const int signals[] = {SIGINT, SIGTERM, SIGPIPE, SIGBUS, SIGALRM};
 enum { N_SIGNALS = sizeof signals / sizeof *signals };
 static struct sigaction actions[N_SIGNALS]; /* as the caller set them */
-
-/* An allocator of the caller's, whose blocks free() cannot take. */
-static void *callers_malloc(size_t size)
-{
-    char *block = malloc(OWN + size);
-    return block ? block + OWN : NULL;
-}
-
-static void callers_free(void *block)
-{
-    if (block) free((char *)block - OWN);
-}
 
 static void callers_handler(int number)
 {
@@ -53,20 +40,14 @@ static void become_caller(void)
     }
     if (openblas_set_num_threads) openblas_set_num_threads(THREADS);
     omp_set_num_threads(THREADS);
-    json_set_alloc_funcs(callers_malloc, callers_free);
 }
 
 static void assert_as_it_was(const char *when)
 {
-    json_malloc_t make;
-    json_free_t drop;
     if (omp_get_max_threads() != THREADS)
         fail_msg("%s OpenMP has %d threads", when, omp_get_max_threads());
     if (openblas_get_num_threads && openblas_get_num_threads() != THREADS)
         fail_msg("%s BLAS has %d threads", when, openblas_get_num_threads());
-    json_get_alloc_funcs(&make, &drop);
-    if (make != callers_malloc || drop != callers_free)
-        fail_msg("%s jansson has another allocator", when);
     for (int i = 0; i < N_SIGNALS; i++) {
         struct sigaction action;
         sigaction(signals[i], NULL, &action);

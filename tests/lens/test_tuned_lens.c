@@ -212,7 +212,6 @@ static void shapes_and_keys__that_do_not_fit_are_named(void **state)
          "'unembed_hash' must be a string"},
         {"{\"d_model\": 3, \"num_hidden_layers\": 2, \"lens_type\": \"mlp\"}", CBE_ERR_UNSUPPORTED,
          "lens_type 'mlp'"},
-        {"{\"d_model\": 3, \"d_model\": 3, \"num_hidden_layers\": 2}", CBE_ERR_FORMAT, "line 1"},
         {"[3, 2]", CBE_ERR_FORMAT, "is not a JSON object"},
         {"{", CBE_ERR_FORMAT, "line 1"},
         {"", CBE_ERR_FORMAT, "config.json"},
