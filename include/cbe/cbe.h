@@ -19,7 +19,8 @@
  * fail returns a cbe_status and takes a cbe_error last, which may be NULL (cbe/status.h); outputs
  * are untouched then. Objects are not for several threads at once; different ones are independent.
  * The library prints nothing, never ends the process, and leaves what holds for the whole process
- * as it was after each call: OpenMP's number of threads, that of BLAS, signal handlers. docs/c-api.md.
+ * as it was after each call: OpenMP's number of threads, that of BLAS, signal handlers.
+ * docs/c-api.md.
  */
 #ifndef CBE_CBE_H
 #define CBE_CBE_H
