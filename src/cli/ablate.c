@@ -1,5 +1,5 @@
-/* ablate.c - cbe ablate: what taking the vectors of a basis out together does to the model's
- * output. */
+/* ablate.c - cbe ablate: how the model's output changes when vectors of a basis are taken out
+ * together. */
 #include <math.h>
 #include <stdio.h>
 
@@ -13,7 +13,7 @@ enum {
     KL_WIDTH = 13,
     CE_WIDTH = 11,
     TOP1_WIDTH = 9,
-    COLUMNS = KL_WIDTH + CE_WIDTH + TOP1_WIDTH /* of a span in the table */
+    COLUMNS = KL_WIDTH + CE_WIDTH + TOP1_WIDTH /* width of a span in the table */
 };
 
 const cli_command cli_ablate_command = {
@@ -44,7 +44,7 @@ static void print_header(void)
     printf("\n");
 }
 
-/* A number in so many columns; a dash where it is not known. */
+/* Prints a number in `width` columns, or a dash for an unknown one. */
 static void print_number(double value, int width)
 {
     if (isfinite(value))

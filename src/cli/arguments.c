@@ -13,7 +13,7 @@ static const cbe_option *find_letter(const cbe_option *options, char letter)
     return NULL;
 }
 
-/* "-5" and "-" are values; "--layers" and "-k" are options. */
+/* "--layers" and "-k" look like options; "-5" and "-" are values. */
 static bool looks_like_option(const char *argument)
 {
     return argument[0] == '-' && argument[1] && (argument[1] < '0' || argument[1] > '9');

@@ -1,4 +1,4 @@
-/* capture.c - cbe capture: hidden states of a text, to a file; and cbe decoder: what reads them. */
+/* capture.c - cbe capture: writes the hidden states of a text to a file. */
 #include "cli/commands.h"
 #include "run/inputs.h"
 #include "cli/arguments.h"

@@ -1,4 +1,4 @@
-/* command_list.c - what is done with a list of commands (commands.h). */
+/* command_list.c - finding and printing the commands of a list (commands.h). */
 #include <string.h>
 
 #include "cli/commands.h"

@@ -1,6 +1,6 @@
 /*
- * commands.h - the commands, one file each, and their list, which help, man pages and completions
- * are made from. A command gets the arguments after its name and returns the exit status.
+ * commands.h - the commands, one file each, and their list. Help, man pages and completions are
+ * made from the list. A command gets the arguments after its name and returns the exit status.
  */
 #ifndef CBE_CLI_COMMANDS_H
 #define CBE_CLI_COMMANDS_H
@@ -14,13 +14,14 @@
 /** Exit statuses (the contract of the command line). */
 enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_BAD_INPUT = 2 };
 
-/** Exit status of an error, whose one line goes to standard error. */
+/** Writes the one line of an error to standard error, and returns its exit status. */
 int cli_report(const cbe_error *err);
-/** Ends writing results to standard output: CLI_DONE, or CLI_FAILED with a line when the output
- * could not be written (a full disk, a closed pipe). */
+/** Ends the results on standard output.
+ * @return CLI_DONE; CLI_FAILED, after a line on standard error, if not everything could be written
+ * (a full disk, a closed pipe) */
 int cli_finish_output(void);
-/** Writes out what was printed so far. A failure is told by cli_finish_output, at the end: files
- * come first. */
+/** Writes out what was printed so far. Files are more important than the table: a failure is kept
+ * until cli_finish_output tells it at the end. */
 void cli_flush_output(void);
 
 int cli_extract(int argc, char **argv);
@@ -33,7 +34,7 @@ int cli_plan(int argc, char **argv);
 int cli_tokenize(int argc, char **argv);
 int cli_info(int argc, char **argv);
 
-/* Of cbe lens; each gets the arguments after its own name. */
+/* The commands of cbe lens. Each gets the arguments after its own name. */
 int cli_lens_fit(int argc, char **argv);
 int cli_lens_train(int argc, char **argv);
 int cli_lens_eval(int argc, char **argv);
@@ -48,21 +49,21 @@ extern const cli_command cli_extract_command, cli_probe_command, cli_ablate_comm
 typedef struct cli_entry {
     const char *name, *summary;
     int (*run)(int argc, char **argv);
-    const cli_command *command;       /* its options; NULL: it has commands of its own */
-    const struct cli_entry *commands; /* these; NULL: it has none */
-    /* several processes can share its work; of any other each would do the whole, and write the
-     * same files */
+    const cli_command *command;       /* NULL: the row has commands of its own */
+    const struct cli_entry *commands; /* NULL: the row has none */
+    /* Whether several processes can share its work. Without that, each process would do the whole
+     * work and write the same files. */
     bool shared;
 } cli_entry;
 
-/** All commands, ended by a row without a name. */
+/** All commands. A row without a name ends the list. */
 extern const cli_entry cli_commands[];
-/** Those of cbe lens, likewise. */
+/** The commands of cbe lens, ended in the same way. */
 extern const cli_entry cli_lens_commands[];
 
-/** The command of that name; NULL: the list has none. */
+/** Finds a command by its name; NULL: the list has none. */
 const cli_entry *cli_find_command(const cli_entry *commands, const char *name);
-/** A line for each command, on standard output. */
+/** Prints a line for each command. */
 void cli_print_commands(const cli_entry *commands);
 
 #endif

@@ -5,7 +5,7 @@
 
 #include "cli/commands.h"
 
-/* What a value is completed by. */
+/* How a value is completed. */
 typedef enum { BY_NOTHING, BY_FILES, BY_FOLDERS, BY_WORDS } completion;
 
 static completion completion_of(const cbe_option *option)
@@ -26,7 +26,7 @@ static completion completion_of(const cbe_option *option)
     }
 }
 
-/* The words of a value, with blanks between. */
+/* Writes the words that a value can be, with blanks between. */
 static void words(FILE *script, const cbe_option *option)
 {
     if (option->kind == OPT_LAYERS) fputs("all", script);
@@ -43,7 +43,7 @@ static void names(FILE *script, const cli_entry *entries)
 
 /* ---- bash ---- */
 
-/* An arm of the case over `command`: the option's names, what its value is completed by. */
+/* Writes an arm of the case over `command`: an option's names, and how its value is completed. */
 static void bash_command(FILE *script, const cli_command *command)
 {
     fprintf(script, "    '%s')\n        options='", command->name);
@@ -151,7 +151,7 @@ void cli_completions_bash(FILE *script)
 
 /* ---- zsh ---- */
 
-/* Text within '...' of a specification of _arguments, in which [, ] and : are marks. */
+/* Writes text within '...' of a specification of _arguments, where [, ] and : are marks. */
 static void zsh_text(FILE *script, const char *text)
 {
     for (; *text; text++) {
@@ -199,7 +199,7 @@ static void zsh_option(FILE *script, const cbe_option *option)
     fputs("' \\\n", script);
 }
 
-/* An arm of the case over `command`. */
+/* Writes an arm of the case over `command`. */
 static void zsh_command(FILE *script, const cli_command *command)
 {
     fprintf(script, "    '%s')\n        _arguments -s \\\n", command->name);
@@ -219,7 +219,7 @@ static void zsh_commands(FILE *script, const cli_entry *entries)
     }
 }
 
-/* A list of rows NAME:SUMMARY for _describe. */
+/* Writes a list of rows NAME:SUMMARY for _describe. */
 static void zsh_list(FILE *script, const char *list, const cli_entry *entries)
 {
     fprintf(script, "    %s=(\n", list);

@@ -1,4 +1,4 @@
-/* decoder.c - cbe decoder: final norm and unembedding of a model, to a file. */
+/* decoder.c - cbe decoder: writes a model's final norm and unembedding to a file. */
 #include <string.h>
 
 #include "model/model.h"

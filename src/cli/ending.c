@@ -1,4 +1,4 @@
-/* ending.c - how a command ends: its line on standard error, its standard output, its exit status
+/* ending.c - the end of a command: its line on standard error, its standard output, its exit status
  * (commands.h). */
 #include <errno.h>
 #include <stdbool.h>
@@ -20,7 +20,7 @@ int cli_report(const cbe_error *err)
     }
 }
 
-static int output_error; /* of the first write to standard output that failed, where it is known */
+static int output_error; /* errno of the first write to standard output that failed; 0: unknown */
 
 void cli_flush_output(void)
 {
@@ -29,7 +29,7 @@ void cli_flush_output(void)
 
 int cli_finish_output(void)
 {
-    /* without output_error, the reason is not known any more */
+    /* Without output_error the reason is no longer known. */
     const bool earlier = ferror(stdout);
     if (!earlier) cli_flush_output();
     if (!earlier && !output_error) return CLI_DONE;

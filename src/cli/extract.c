@@ -58,8 +58,8 @@ static bool watch(void *context, cbe_event event, const char *text, size_t done,
     return cli_watch(&w->progress, event, text, done, total);
 }
 
-/* Whether --help was typed, and what is wrong with the arguments, are the same to all processes of
- * a run: what was typed for one alone must not leave the others waiting for it. */
+/* All processes of a run agree on whether --help was typed, and on whether the arguments are wrong.
+ * A launcher can give one process arguments of its own, and the others would wait for it. */
 static cbe_status begin(cbe_run *run, int argc, char **argv, bool *help, cbe_error *err)
 {
     cbe_status st = cli_parse(&cli_extract_command, argc, argv, &run->settings, help, err);
@@ -106,7 +106,7 @@ int cli_extract(int argc, char **argv)
     cli_interrupt_said();
     if (interrupted && speaks) cli_interrupt_say();
     if (st != CBE_OK && !interrupted) status = speaks ? cli_report(&err) : CLI_FAILED;
-    /* Other groups may be at work for hours yet. */
+    /* Other groups could go on for hours. */
     if (st != CBE_OK && speaks && run->in.options.run && groups) cbe_processes_abort(all, status);
     return cbe_run_leave(run, status);
 }

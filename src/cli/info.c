@@ -90,7 +90,7 @@ static cbe_status info_gguf(const char *path, bool tensors, cbe_error *err)
     return CBE_OK;
 }
 
-/* NumPy's arrays; what is not read is listed with why. */
+/* Lists NumPy's arrays. An array that cannot be read is listed with the reason. */
 static cbe_status info_arrays(const char *path, cbe_error *err)
 {
     cbe_array_file *file = NULL;
@@ -150,7 +150,7 @@ static cbe_status info_lens(const char *path, cbe_error *err)
     return CBE_OK;
 }
 
-/* A folder with parameters of a lens; a model folder has none of these names. */
+/* Whether a folder has the parameters of a lens. A model folder has no file of these names. */
 static cbe_status info_folder(const char *folder, cbe_error *err)
 {
     bool pt, safetensors;

@@ -12,9 +12,10 @@
 
 #include "core/printable.h"
 
-/* Until the program ends without a look, in milliseconds. A process that does not speak waits
- * longer, so that the line of the one that does comes before the launcher ends all. Once the
- * command ends in order, other processes are heard (cbe_extract). */
+/* Milliseconds from a signal until the program ends by itself: if no step follows; the same for a
+ * process that does not speak, which waits longer, so that the line of the speaking process comes
+ * before the launcher ends all; and once the command ends in order, which needs the other processes
+ * (cbe_extract). */
 enum { UNSEEN = 300, UNSEEN_SILENT = 600, IN_ORDER = 8000 };
 
 static volatile sig_atomic_t noted, speaking;

@@ -1,4 +1,4 @@
-/* lens.c - cbe lens: chooses what is done with a tuned lens. */
+/* lens.c - cbe lens: chooses the command for a tuned lens. */
 #include <string.h>
 
 #include "cli/commands.h"

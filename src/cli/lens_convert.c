@@ -1,4 +1,4 @@
-/* lens_convert.c - cbe lens convert: a lens folder with its parameters in the other format. */
+/* lens_convert.c - cbe lens convert: writes a lens folder's parameters in the other format. */
 #include "lens/tuned_lens.h"
 #include "cli/commands.h"
 #include "cli/arguments.h"

@@ -1,4 +1,5 @@
-/* lens_eval.c - cbe lens eval: how close lenses come to the model's output, layer by layer. */
+/* lens_eval.c - cbe lens eval: measures how close lenses come to the model's output at each
+ * layer. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -57,7 +58,7 @@ const cli_command cli_lens_eval_command = {
     {AT(corpus.model)},
 };
 
-/* What is opened for a run. */
+/* The opened inputs of a run. */
 typedef struct {
     cbe_model *model;
     cbe_tokens tokens;
@@ -65,7 +66,7 @@ typedef struct {
     size_t n_lenses;
     cbe_named_lens *lenses;   /* the logit lens first */
     cbe_tuned_lens **owned;   /* (n_lenses) */
-    cbe_tokenizer *tokenizer; /* NULL: it cannot be read, and untold says why */
+    cbe_tokenizer *tokenizer; /* NULL: it cannot be read, for the reason in untold */
     cbe_error untold;
     cbe_outputs outputs;
 } eval_inputs;
@@ -151,8 +152,8 @@ static cbe_status open_inputs(eval_inputs *in, const eval_options *given, cli_pr
                                   &progress->watch, err);
 }
 
-/* Bytes of the text, for bits per byte; 0 where the model's tokenizer cannot be read or used, and
- * in->untold says why. */
+/* Counts the bytes of the text, for bits per byte. Gives 0 if the model's tokenizer cannot be read
+ * or used, and then sets in->untold to the reason. */
 static cbe_status count_bytes(size_t *bytes, eval_inputs *in, const eval_options *given,
                               cbe_error *err)
 {
@@ -172,7 +173,7 @@ static bool show_progress(void *context, size_t done, size_t total)
     return true;
 }
 
-/* A number in so many columns; a dash where it is not known. */
+/* Prints a number in `width` columns, or a dash for an unknown one. */
 static void print_number(double value, int width, int decimals)
 {
     if (isfinite(value))
@@ -239,7 +240,7 @@ int cli_lens_eval(int argc, char **argv)
                                        .lenses = in.lenses,
                                        .transfer = given.transfer,
                                        .skip_positions = given.skip_positions,
-                                       /* weights may take half */
+                                       /* Weights may take half of the memory. */
                                        .memory = given.corpus.memory / 4,
                                        .progress = show_progress,
                                        .context = &progress};

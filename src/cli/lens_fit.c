@@ -1,4 +1,4 @@
-/* lens_fit.c - cbe lens fit: the affine lens of a model, in closed form. */
+/* lens_fit.c - cbe lens fit: fits a model's affine lens in closed form. */
 #include "lens/fit.h"
 #include "cli/commands.h"
 #include "run/inputs.h"
@@ -55,7 +55,7 @@ static void print_table(size_t n_layers, const cbe_affine_layer *layers)
         if (l->error_logit > 0)
             printf("  %8.1f%%\n", 100 * (1 - l->error_affine / l->error_logit));
         else
-            /* the layer is the last one to the bit: nothing is left to reduce */
+            /* The layer equals the last one to the bit, so that nothing is left to reduce. */
             printf("  %9s\n", "-");
     }
 }

@@ -1,4 +1,4 @@
-/* lens_train.c - cbe lens train: a lens trained to the model's own output. */
+/* lens_train.c - cbe lens train: trains a lens to the model's own output. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -77,7 +77,7 @@ const cli_command cli_lens_train_command = {
     {AT(corpus.model)},
 };
 
-/* What is opened for a run. */
+/* The opened inputs of a run. */
 typedef struct {
     cbe_model *model;
     cbe_tokens tokens;
@@ -86,7 +86,7 @@ typedef struct {
     cbe_outputs outputs;
 } train_inputs;
 
-/* What is in a checkpoint to go on from is looked at when it is read. */
+/* A checkpoint from which the run goes on is checked later, when it is read. */
 static cbe_status declare_outputs(train_inputs *in, const train_options *given,
                                   cli_progress *progress, cbe_error *err)
 {

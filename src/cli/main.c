@@ -1,4 +1,4 @@
-/* main.c - chooses the command. */
+/* main.c - starts the command that the first argument names. */
 #include <stdio.h>
 #include <string.h>
 
@@ -17,8 +17,8 @@ static void print_help(void)
            "2 bad usage or bad input, 130 or 143 extract was stopped by SIGINT or SIGTERM.\n");
 }
 
-/* Launchers kill the other processes once one has ended with an error: none ends before rank 0 has
- * spoken. */
+/* Refuses several processes. A launcher kills all of them once one has ended with an error, so each
+ * waits until rank 0 has written its line. */
 static int refuse_company(const char *command)
 {
     cbe_error err;

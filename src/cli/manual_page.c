@@ -5,7 +5,7 @@
 
 enum { COMMAND = 64, NAME = 4 + COMMAND, WIDTH = 70, TEXT = 2048 };
 
-/* A character as roff prints it: '-' as on the keyboard, and no escape. */
+/* Writes a character so that roff prints it as it is on the keyboard. */
 static void put(FILE *page, char c)
 {
     if (c == '\\')
@@ -16,13 +16,13 @@ static void put(FILE *page, char c)
         putc(c, page);
 }
 
-/* Text within a line. */
+/* Writes text within a line. */
 static void words(FILE *page, const char *text)
 {
     for (; *text; text++) put(page, *text == '\n' ? ' ' : *text);
 }
 
-/* A paragraph: its lines are laid out anew, and a sentence begins a line, as roff wants it. */
+/* Writes a paragraph. roff lays out its lines, and wants each sentence to begin a line. */
 static void paragraph(FILE *page, const char *text)
 {
     size_t column = 0;
@@ -60,7 +60,7 @@ static void heading(FILE *page, const char *name, const char *summary)
     putc('\n', page);
 }
 
-/* Ways of calling a command; each begins with its name. A further one follows a line's end, as in
+/* Writes the ways to call a command, each with its name. They are the lines of the usage in
  * --help. */
 static void synopsis(FILE *page, const cli_command *command)
 {
@@ -93,7 +93,7 @@ static void option_line(FILE *page, char letter, const char *name, const char *a
     putc('\n', page);
 }
 
-/* Whether the help names every choice itself. */
+/* Whether the help of an option names all of its choices. */
 static bool tells_choices(const cbe_option *option)
 {
     for (size_t i = 0; option->choices[i]; i++)
@@ -134,7 +134,7 @@ static void see_also(FILE *page, const char *name)
     fputs(" (1)\n", page);
 }
 
-/* The rows' pages, as a list. */
+/* Writes the list of the rows' pages. */
 static void commands(FILE *page, const char *parent, const cli_entry *entries)
 {
     fputs(".SH COMMANDS\n", page);

@@ -1,4 +1,4 @@
-/* plan.c - cbe plan: memory, time and network traffic of an extraction, before it is run. */
+/* plan.c - cbe plan: tells memory, time and network traffic of an extraction before it runs. */
 #include "plan/plan.h"
 
 #include <omp.h>
@@ -102,7 +102,7 @@ static void print_plan(const cbe_plan_run *run, const cbe_plan_rates *r, const c
                                 : " (layers are divided, and only results travel)");
 }
 
-/* The layers asked for, of those that the model has. */
+/* Chooses the layers that are asked for among the layers of the model. */
 static cbe_status count_layers(const plan_options *given, cbe_plan_run *run, cbe_error *err)
 {
     size_t *layers = NULL;

@@ -13,7 +13,7 @@ void cli_vprint(FILE *stream, const char *end, const char *format, va_list args)
     size_t n = length > 0 ? (size_t)length : 0;
     if (n >= sizeof usual && (longer = cbe_alloc(n + 1, 1, "line", NULL)))
         vsnprintf(text = longer, n + 1, format, again);
-    else if (n >= sizeof usual) /* no memory: the line is cut */
+    else if (n >= sizeof usual) /* Memory is short, so the line is cut. */
         n = cbe_whole_characters(usual, sizeof usual - 1);
     va_end(again);
     cbe_printable(text, n + 1, text, n);

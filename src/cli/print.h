@@ -1,7 +1,7 @@
 /*
- * print.h - lines for a terminal that hold foreign text: names, tokens, metadata, paths.
+ * print.h - printing text that comes from files: names, tokens, metadata, paths.
  *
- * Everything foreign that a command prints goes through here, or through cbe_fail.
+ * A command prints such text by these functions or by cbe_fail alone. Both make it printable.
  */
 #ifndef CBE_CLI_PRINT_H
 #define CBE_CLI_PRINT_H
@@ -10,11 +10,11 @@
 #include <stddef.h>
 #include <stdio.h>
 
-/** One line: formatted text, made printable as a whole (core/printable.h), and a newline. */
+/** Prints formatted text, made printable as a whole (core/printable.h), and a newline. */
 void cli_line(FILE *stream, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/** The same with `end` in place of the newline. */
+/** The same, with `end` in place of the newline. */
 void cli_vprint(FILE *stream, const char *end, const char *format, va_list args);
-/** Text of many lines: its newlines and tabs stay, the rest is made printable. */
+/** Prints text of many lines. Newlines and tabs stay, the rest is made printable. */
 void cli_text(FILE *stream, const char *text, size_t length);
 
 #endif

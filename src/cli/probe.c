@@ -48,7 +48,7 @@ static void print_table(cbe_run *run, cli_progress *progress)
                  lost, m * n_layers);
 }
 
-/* The table tells of the layers. */
+/* The table has a row for each layer, so that no line is needed when one is done. */
 static bool watch(void *context, cbe_event event, const char *text, size_t done, size_t total)
 {
     return event == CBE_EVENT_LAYER || cli_watch(context, event, text, done, total);

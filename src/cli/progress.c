@@ -49,7 +49,7 @@ static bool hold(cli_progress *progress, const char *format, va_list args)
         end[0] = '\n';
         end[1] = 0;
     } else {
-        line[0] = 0; /* does not fit: better no line than half a one */
+        line[0] = 0; /* No line is better than half a line. */
     }
     return true;
 }

@@ -1,6 +1,6 @@
 /*
- * progress.h - what a run tells while it works, on standard error: one line that is written over
- * when that is a terminal, plain lines otherwise.
+ * progress.h - the messages of a run at work, on standard error. On a terminal the state is one
+ * line that is written over; elsewhere all messages are plain lines.
  */
 #ifndef CBE_CLI_PROGRESS_H
 #define CBE_CLI_PROGRESS_H
@@ -14,28 +14,28 @@ typedef struct {
     bool quiet, verbose, terminal, silent;
     double last; /* time of the last line written over */
     bool open;   /* such a line is on the screen */
-    /* lines are kept until work begins: bad input is answered by its one line alone */
+    /* Lines are held until work begins, so that bad input is answered by one line alone. */
     bool holding;
     char held[2048];
     cbe_watch watch; /* what the library tells comes here */
 } cli_progress;
 
 void cli_progress_init(cli_progress *progress, bool quiet, bool verbose);
-/** Says nothing at all, not even warnings: another process speaks. */
+/** Silences even warnings, in a process beside the one that speaks. */
 void cli_progress_silence(cli_progress *progress);
-/** Work begins: lines held so far are shown, later ones at once. */
+/** Tells that work begins. The lines held so far are shown, and later ones at once. */
 void cli_progress_release(cli_progress *progress);
-/** A line that stays. */
+/** Shows a line that stays. */
 void cli_say(cli_progress *progress, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/** A warning: shown even with --quiet. */
+/** Shows a warning, even with --quiet. */
 void cli_warn(cli_progress *progress, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-/** The state of things: on a terminal only, and at most ten times a second. */
+/** Shows the state of the work, on a terminal only and at most ten times a second. */
 void cli_status_line(cli_progress *progress, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-/** Takes the status line away. */
+/** Clears the line of the state. */
 void cli_status_clear(cli_progress *progress);
-/** What a run tells, shown; context is a cli_progress. @return false once a signal has come */
+/** Shows an event of a run. context is a cli_progress. @return false once a signal has come */
 bool cli_watch(void *context, cbe_event event, const char *text, size_t done, size_t total);
 
 #endif

@@ -25,10 +25,11 @@
 #endif
 #endif
 
-/* OpenBLAS starts a thread for each core when it is loaded, which products here never use
- * (math/gemm.c). Each takes 128 MB of address space at once, and where there is no room it tries
- * for ever, or ends the process. The variable that prevents this is read before main, so in a
- * limited address space the program starts itself again with it, before any library begins. */
+/* OpenBLAS starts a thread for each core when it is loaded, and cbe uses none of them
+ * (math/gemm.c). Each thread takes 128 MB of address space. Where there is no room, OpenBLAS tries
+ * for ever or ends the process. A variable prevents that, but OpenBLAS reads it before main. So in
+ * a limited address space the program starts itself again with the variable, before any library
+ * begins. */
 #if defined __GLIBC__ && !defined SANITIZED
 static void limit_blas_threads(int argc, char **argv, char **environment)
 {
@@ -81,15 +82,14 @@ static void report_lost_file(int signal_number, siginfo_t *info, void *unused)
     (void)unused;
     const char *path = info->si_code > 0 ? cbe_mapped_file_at(info->si_addr) : NULL;
     if (!path) {
-        /* not a file of ours: what happens without a handler, when the instruction is tried again
-         * or the signal sent */
+        /* The address is in no mapped file: the signal does what it does without a handler. */
         signal(signal_number, SIG_DFL);
         raise(signal_number);
         return;
     }
     char line[ROOM + END];
     size_t n = put(line, 0, ROOM, "cbe: ");
-    n = put(line, n, ROOM - 200, path); /* the rest of the line has room behind it */
+    n = put(line, n, ROOM - 200, path); /* leaves room for the rest of the line */
     n = put(line, n, ROOM,
             ": can no longer be read: it was truncated while it was in use, or its disk failed; "
             "run again with the whole file");

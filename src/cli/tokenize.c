@@ -1,4 +1,4 @@
-/* tokenize.c - cbe tokenize: text to token ids, and back. */
+/* tokenize.c - cbe tokenize: turns text into token ids, and ids into text. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,7 +59,7 @@ static cbe_status encode(const cbe_tokenizer *tokenizer, const char *text, size_
     bool written = true;
     for (size_t i = 0; i < n && written; i++)
         written = printf("%s%lld", i ? " " : "", (long long)ids[i]) > 0;
-    if (!written || printf("\n") < 0) cli_flush_output(); /* keeps the reason */
+    if (!written || printf("\n") < 0) cli_flush_output(); /* keeps the reason of the failure */
     if (replaced)
         cli_warn(progress, "%zu parts of the text are not UTF-8 and were replaced by U+FFFD",
                  replaced);
@@ -67,11 +67,11 @@ static cbe_status encode(const cbe_tokenizer *tokenizer, const char *text, size_
     return CBE_OK;
 }
 
-/* One line of ids; anything but digits and blanks is an error. */
+/* Decodes a line of ids. Anything but digits and blanks is an error. */
 static cbe_status decode_line(const cbe_tokenizer *tokenizer, const char *line, size_t length,
                               cbe_error *err)
 {
-    enum { MOST_DIGITS = 18 }; /* which int64_t holds */
+    enum { MOST_DIGITS = 18 }; /* most digits that always fit int64_t */
     cbe_status st = CBE_OK;
     char *text = NULL;
     size_t n = 0, text_length = 0;
@@ -124,7 +124,7 @@ static cbe_status decode(const cbe_tokenizer *tokenizer, const char *where, cons
     return CBE_OK;
 }
 
-/* For documents of files. */
+/* What the visitors of documents need. */
 typedef struct {
     const cbe_tokenizer *tokenizer;
     bool special;
@@ -138,11 +138,11 @@ static cbe_status encode_document(void *user, const char *where, const char *tex
     (void)where;
     const cbe_status st =
         encode(e->tokenizer, text ? text : "", length, e->special, e->progress, err);
-    *stop = ferror(stdout); /* nobody reads what is left: cli_finish_output says so */
+    *stop = ferror(stdout); /* Nobody reads the rest; cli_finish_output says so. */
     return st;
 }
 
-/* Ids of a file, a line of them a document. */
+/* Decodes a file of ids, each line a document. */
 static cbe_status decode_file(void *user, const char *where, const char *text, size_t length,
                               bool *stop, cbe_error *err)
 {

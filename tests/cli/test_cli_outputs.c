@@ -493,8 +493,8 @@ static void move_folder(void *unused)
     temp_clear(program_expand("%F/place"));
 }
 
-/* Left alone, each run would take seconds behind its first checkpoint, and ends soon after the move:
- * a test that gets little of a processor still comes in time. */
+/* Left alone, each run would go on for seconds behind its first checkpoint, so that a test that
+ * gets little of a processor still comes in time. */
 static void folder__that_is_moved_away_gets_nothing_more(void **state)
 {
     (void)state;
