@@ -188,13 +188,15 @@ typedef enum {
     CBE_EVENT_LAYER,      /* a layer is done: done of total; its results can be read */
     CBE_EVENT_CHECKPOINT, /* path of the file that keeps up, there from the first vector on */
     CBE_EVENT_SAVING,     /* results are being put in place: too late to cancel */
+    CBE_EVENT_PULSE,      /* nothing new, the work goes on; the text is empty */
     CBE_N_EVENTS
 } cbe_event;
 
-/** Called by the thread that called the library, at the least once a second while an evaluation is
- * shorter than that.
+/** Called by the thread that called the library, about once a second at the least: between products
+ * of matrices, while eigenvectors are computed not at all.
  * @param text  a line without its end; borrowed for the call
- * @return false: the work ends with CBE_ERR_CANCELLED */
+ * @return false: the work ends with CBE_ERR_CANCELLED before its next step. A step is an evaluation
+ * of a search, or a layer that is prepared */
 typedef bool cbe_callback(void *context, cbe_event event, const char *text, size_t done,
                           size_t total);
 

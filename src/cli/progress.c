@@ -114,6 +114,8 @@ bool cli_watch(void *context, cbe_event event, const char *text, size_t done, si
         cli_progress_release(progress);
         cli_interrupt_finish();
         break;
+    /* Without a step that follows soon, signals end the program by themselves (interrupt.h). */
+    case CBE_EVENT_PULSE: return true;
     case CBE_N_EVENTS: break;
     }
     return cli_interrupt_signal() == 0;

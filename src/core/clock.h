@@ -1,5 +1,5 @@
 /*
- * clock.h - seconds for reports; no decision depends on them.
+ * clock.h - seconds, for reports and for being heard (core/pulse.h); no result depends on them.
  */
 #ifndef CBE_CORE_CLOCK_H
 #define CBE_CORE_CLOCK_H

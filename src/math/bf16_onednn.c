@@ -18,6 +18,7 @@
 #endif
 
 #include "math/bf16.h"
+#include "core/pulse.h"
 #include "core/clones.h"
 #include "core/fail.h"
 #include "core/memory.h"
@@ -372,6 +373,7 @@ void cbe_bf16_gemm(const cbe_bf16_matrix *b, size_t m, const float *a, size_t ld
     const bool inside = omp_get_level() > 0, three = o->parts == 3;
 #pragma omp parallel for schedule(dynamic) if (tiles > 1 && !inside)
     for (size_t tile = 0; tile < tiles; tile++) {
+        cbe_pulse();
         const size_t first = tile * TILE, rows = cbe_min_size(TILE, m - first);
         /* In a nested region omp_get_thread_num is 0 for each thread of the outer one. */
         const size_t thread =

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 
 #include "core/fail.h"
+#include "core/pulse.h"
 #include "core/memory.h"
 #include "core/sizes.h"
 
@@ -167,6 +168,7 @@ void cbe_gemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float al
                     trans_b ? CblasTrans : CblasNoTrans, (int)rows, (int)columns, (int)k, alpha,
                     trans_a ? a + i : a + i * lda, (int)lda, trans_b ? b + j * ldb : b + j,
                     (int)ldb, beta, c + i * ldc + j, (int)ldc);
+        cbe_pulse();
     }
     go_out(came_in);
 }
@@ -181,6 +183,7 @@ void cbe_gemm_f64(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, doub
                 trans_b ? CblasTrans : CblasNoTrans, (int)m, (int)n, (int)k, alpha, a, (int)lda, b,
                 (int)ldb, beta, c, (int)ldc);
     go_out(came_in);
+    cbe_pulse();
 }
 
 void cbe_gram_f64(size_t n, size_t k, const double *a, double *c)
@@ -189,4 +192,5 @@ void cbe_gram_f64(size_t n, size_t k, const double *a, double *c)
     const bool came_in = come_in();
     cblas_dsyrk(CblasRowMajor, CblasUpper, CblasTrans, (int)n, (int)k, 1, a, (int)n, 1, c, (int)n);
     go_out(came_in);
+    cbe_pulse();
 }

@@ -1,6 +1,7 @@
 /* objective.c - passes each call on to the kind of objective that it is. */
 #include "objective/calls.h"
 
+#include "core/pulse.h"
 #include "core/fail.h"
 
 void cbe_objective_free(cbe_objective *objective)
@@ -38,19 +39,21 @@ void cbe_objective_set_held_out(cbe_objective *objective)
     objective->set_held_out(objective);
 }
 
-static cbe_status check_batch(const cbe_objective *objective, size_t m, cbe_error *err)
+/* Begins an evaluation. */
+static cbe_status begin(const cbe_objective *objective, size_t m, cbe_error *err)
 {
     if (m == 0 || m > objective->max_batch)
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         "%zu directions in one evaluation; 1 to %zu can be given", m,
                         objective->max_batch);
+    cbe_pulse();
     return CBE_OK;
 }
 
 cbe_status cbe_objective_eval(cbe_objective *objective, size_t m, const double *v, double *energy,
                               double *grad, double *per_token, cbe_error *err)
 {
-    const cbe_status st = check_batch(objective, m, err);
+    const cbe_status st = begin(objective, m, err);
     return st == CBE_OK ? objective->eval(objective, m, v, energy, grad, per_token, err) : st;
 }
 
@@ -58,7 +61,7 @@ cbe_status cbe_objective_eval_optimal(cbe_objective *objective, size_t m, const 
                                       double *energy, double *constant, double *grad,
                                       double *per_token, cbe_error *err)
 {
-    const cbe_status st = check_batch(objective, m, err);
+    const cbe_status st = begin(objective, m, err);
     return st == CBE_OK
                ? objective->eval_optimal(objective, m, v, energy, constant, grad, per_token, err)
                : st;
@@ -68,7 +71,7 @@ cbe_status cbe_objective_eval_constant(cbe_objective *objective, size_t m, const
                                        const double *constant, double *energy, double *slope,
                                        double *grad, double *per_token, cbe_error *err)
 {
-    const cbe_status st = check_batch(objective, m, err);
+    const cbe_status st = begin(objective, m, err);
     return st == CBE_OK ? objective->eval_constant(objective, m, v, constant, energy, slope, grad,
                                                    per_token, err)
                         : st;

@@ -9,6 +9,7 @@
 #include "core/clock.h"
 #include "core/fail.h"
 #include "core/memory.h"
+#include "core/pulse.h"
 #include "core/sizes.h"
 #include "math/gemm.h"
 
@@ -229,6 +230,11 @@ cbe_status cbe_run_join(cbe_run *run, cbe_error *err)
     return cbe_team_start(&run->team, &run->settings.corpus, err);
 }
 
+static void tell_pulse(void *watch)
+{
+    cbe_tell(watch, CBE_EVENT_PULSE, "", 0, 0);
+}
+
 cbe_status cbe_run_execute(cbe_run *run, cbe_error *err)
 {
     cbe_status st = check_open(run, "cbe_run_execute", err);
@@ -236,7 +242,9 @@ cbe_status cbe_run_execute(cbe_run *run, cbe_error *err)
     const int threads = omp_get_max_threads();
     cbe_gemm_enter();
     run->executed = run->executing = true;
+    cbe_pulse_set(tell_pulse, &run->watch);
     st = run->command->execute(run, err);
+    cbe_pulse_set(NULL, NULL);
     run->executing = false;
     run->done = st == CBE_OK;
     cbe_gemm_leave();

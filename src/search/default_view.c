@@ -18,8 +18,9 @@ cbe_status cbe_default_score(cbe_search *s, const cbe_default_search *ds, double
     const size_t n = ds->n_candidates;
     for (size_t first = 0; first < n; first += s->batch) {
         const size_t m = n - first < s->batch ? n - first : s->batch;
-        const cbe_status st = cbe_objective_eval(s->objective, m, ds->candidates + first * s->d,
-                                                 scores + first, NULL, NULL, err);
+        cbe_status st = cbe_objective_eval(s->objective, m, ds->candidates + first * s->d,
+                                           scores + first, NULL, NULL, err);
+        if (st == CBE_OK) st = cbe_search_tell_progress(s, err);
         if (st != CBE_OK) return st;
     }
     for (size_t i = 0; i < n; i++)

@@ -673,7 +673,7 @@ static void callback__cancels_at_every_event(void **state)
 {
     (void)state;
     static const char *const commands[] = {"extract", "probe"};
-    for (int event = 0; event < CBE_N_EVENTS; event++)
+    for (int event = 0; event < CBE_EVENT_PULSE; event++)
         for (size_t c = 0; c < 2; c++) {
             fixture f;
             cbe_error err;
@@ -698,6 +698,23 @@ static void callback__cancels_at_every_event(void **state)
             free(v);
             close_case(&f);
         }
+}
+
+/* A search that would last for minutes ends at the first pulse. */
+static void callback__cancels_at_a_pulse(void **state)
+{
+    (void)state;
+    fixture f;
+    cbe_error err;
+    listener l = {.until = SIZE_MAX, .event = CBE_EVENT_PULSE};
+    open_case(&f);
+    create(&f, "extract");
+    set(f.run, "starts", "5000");
+    l.run = f.run;
+    cbe_run_set_callback(f.run, listen, &l);
+    assert_int_equal(cbe_run_execute(f.run, &err), CBE_ERR_CANCELLED);
+    assert_int_equal(l.n[CBE_EVENT_PULSE], 1);
+    close_case(&f);
 }
 
 /* What comes before the search can be cancelled too. */
@@ -889,6 +906,7 @@ int main(void)
         cmocka_unit_test(mistakes__with_arrays_are_told),
         cmocka_unit_test(callback__hears_of_the_run_and_cancels_it),
         cmocka_unit_test(callback__cancels_at_every_event),
+        cmocka_unit_test(callback__cancels_at_a_pulse),
         cmocka_unit_test(callback__cancels_reading),
         cmocka_unit_test(output__is_written_by_the_run),
         cmocka_unit_test(model__captures_what_the_program_captures),

@@ -20,6 +20,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/pulse.h"
 #include "core/sizes.h"
 #include "objective/lens/exact.h"
 #include "objective/lens/gradient.h"
@@ -109,9 +110,11 @@ static void direction_products(cbe_lens_objective *o, size_t m, const double *v)
 #pragma omp parallel num_threads(o->setup.n_threads)
     {
 #pragma omp for schedule(dynamic) nowait
-        for (size_t t = o->sample.vocab_begin; t < vocab; t += CBE_LENS_VOCAB_BLOCK)
+        for (size_t t = o->sample.vocab_begin; t < vocab; t += CBE_LENS_VOCAB_BLOCK) {
             k->rows_dot(cbe_min_size(CBE_LENS_VOCAB_BLOCK, vocab - t), d, o->layer.w + t * d, d, m,
                         o->work.ac32, o->work.u + t, o->setup.stride);
+            cbe_pulse();
+        }
 #pragma omp for schedule(dynamic)
         for (size_t i = 0; i < o->sample.n_active; i += CBE_LENS_TOKEN_CHUNK)
             token_products(o, m, v, same,

@@ -11,6 +11,7 @@
 #include <omp.h>
 #include <string.h>
 
+#include "core/pulse.h"
 #include "core/sizes.h"
 #include "objective/lens/row.h"
 #include "objective/lens/rows.h"
@@ -92,11 +93,13 @@ static void make_logits(cbe_lens_objective *o, const batch *b)
 {
     const size_t v = o->sample.view->vocab, d = o->setup.hidden_size, stride = o->setup.stride;
 #pragma omp parallel for schedule(dynamic) num_threads(o->setup.n_threads)
-    for (size_t t = 0; t < v; t += COLUMNS)
+    for (size_t t = 0; t < v; t += COLUMNS) {
         for (size_t q = 0; q < b->n; q += VECTORS)
             o->setup.kernels->rows_dot(cbe_min_size(COLUMNS, v - t), d, o->layer.w + t * d, d,
                                        cbe_min_size(VECTORS, b->n - q), o->work.exact.x + q * d,
                                        o->work.exact.rows + q * stride + t, stride);
+        cbe_pulse();
+    }
 }
 
 /* 3. Energies and factors: work.rows, and what gradients need in results_of.

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "objective/lens/gradient.h"
+#include "core/pulse.h"
 #include "core/sizes.h"
 #include "processes/long_sums.h"
 
@@ -78,6 +79,7 @@ static void vocab_gradient(cbe_lens_objective *o, size_t m, bool exact, cbe_long
     for (size_t b = 0; b < blocks; b++) {
         const size_t start = o->sample.vocab_begin + b * CBE_LENS_VOCAB_BLOCK,
                      n = cbe_min_size(CBE_LENS_VOCAB_BLOCK, v - start);
+        cbe_pulse();
         for (size_t j = 0; j < m; j++) {
             double total[CBE_LENS_VOCAB_BLOCK] = {0};
             if (!o->setup.shared)
@@ -154,6 +156,7 @@ static void token_gradient(cbe_lens_objective *o, size_t m, cbe_long_sum *lens,
             unit_gradient(o, m, first + i, by_hidden, minus, o->work.block_sums + i * step);
         fold_rows(&o->setup, m * d, n, step, o->work.block_sums, 1, hidden);
         fold_rows(&o->setup, m * d, n, step, o->work.block_sums + m * d, 1, lens);
+        cbe_pulse();
     }
 }
 

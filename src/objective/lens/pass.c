@@ -10,6 +10,7 @@
 #include <omp.h>
 #include <string.h>
 
+#include "core/pulse.h"
 #include "core/clones.h"
 #include "core/sizes.h"
 #include "objective/lens/row.h"
@@ -198,6 +199,7 @@ void cbe_lens_pass(cbe_lens_objective *o, size_t m, cbe_lens_want want)
             waiting.e[r] = thread_exponentials(&o->setup, &o->work.threads) + r * o->setup.stride;
         for (size_t unit = first; unit <= last; unit++) {
             const size_t end = o->sample.unit_begin[unit + 1];
+            cbe_pulse();
             for (size_t start = o->sample.unit_begin[unit]; start < end; start += at_once)
                 pass_rows(o, m, part, start, cbe_min_size(end, start + at_once), j_begin, j_end,
                           want, &waiting);
