@@ -151,6 +151,11 @@ static cbe_status decode_file(void *user, const char *where, const char *text, s
     return decode(e->tokenizer, where, text ? text : "", length, err);
 }
 
+static void warn_of_text(void *context, const char *line)
+{
+    cbe_warn(context, "%s", line);
+}
+
 int cli_tokenize(int argc, char **argv)
 {
     tokenize_options given = {0};
@@ -180,7 +185,9 @@ int cli_tokenize(int argc, char **argv)
     }
     const cbe_documents_options documents = {
         .kind = given.decode ? CBE_DOCUMENTS_FILE : (cbe_documents_kind)given.documents,
-        .field = given.text_field};
+        .field = given.text_field,
+        .warn = warn_of_text,
+        .context = &progress.watch};
     encoding run = {tokenizer, given.special, &progress};
     bool stop = false;
     for (size_t i = 0; i < given.files.n && st == CBE_OK && !stop; i++)

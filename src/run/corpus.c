@@ -36,6 +36,18 @@ static bool reading_text(void *context, size_t done, size_t total)
     return cbe_stage(context, "reading the text: %.1f MB", 1e-6 * (double)done);
 }
 
+static void warn_of_text(void *context, const char *line)
+{
+    cbe_warn(context, "%s", line);
+}
+
+/* Bytes that decompression may take: those that the run has left, at least 1. */
+static size_t memory_left(const cbe_corpus *corpus)
+{
+    const size_t all = cbe_corpus_memory(corpus), used = cbe_memory_in_use();
+    return all == 0 ? 0 : all > used ? all - used : 1;
+}
+
 cbe_status cbe_corpus_open_model(cbe_model **out, const cbe_corpus *corpus, cbe_watch *watch,
                                  cbe_error *err)
 {
@@ -82,7 +94,9 @@ cbe_status cbe_corpus_read_tokens(cbe_tokens *tokens, const cbe_model *model,
                                              .field = corpus->text_field,
                                              .inputs = corpus->inputs,
                                              .progress = reading_text,
-                                             .context = watch};
+                                             .warn = warn_of_text,
+                                             .context = watch,
+                                             .memory = memory_left(corpus)};
     if ((corpus->tokens != NULL) == (corpus->text.n > 0))
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         corpus->tokens

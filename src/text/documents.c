@@ -1,6 +1,7 @@
 /* documents.c - see documents.h. */
 #include "text/documents.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -17,6 +18,7 @@ typedef struct {
     const char *path; /* the file's name in messages */
     cbe_documents_kind kind;
     const char *field;
+    const cbe_documents_options *options; /* NULL: defaults */
     cbe_document_fn *visit;
     void *user;
     bool *stop;
@@ -33,6 +35,17 @@ static cbe_status visit(reading *r, const char *text, size_t length, size_t line
     else
         snprintf(where, sizeof where, "%s", r->path);
     return r->visit(r->user, where, text, length, r->stop, err);
+}
+
+__attribute__((format(printf, 2, 3))) static void warn(const reading *r, const char *format, ...)
+{
+    char line[CBE_MESSAGE_SIZE];
+    if (!r->options || !r->options->warn) return;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    r->options->warn(r->options->context, line);
 }
 
 static bool is_blank(const char *line, size_t length)
@@ -129,13 +142,15 @@ cbe_status cbe_documents_visit(const char *path, const cbe_documents_options *op
     reading r = {.path = cbe_text_name(path),
                  .kind = kind_of(path, options),
                  .field = options && options->field ? options->field : "text",
+                 .options = options,
                  .visit = visit_document,
                  .user = user,
                  .stop = stop};
     cbe_text_stream *stream = NULL;
     cbe_byte_buffer buffer = {0};
     cbe_inputs *inputs = options ? options->inputs : NULL;
-    cbe_status st = cbe_text_stream_open(&stream, path, inputs && inputs->digests, err);
+    cbe_status st = cbe_text_stream_open(&stream, path, inputs && inputs->digests,
+                                         options ? options->memory : 0, err);
     size_t n_bytes = 0;
     for (bool ended = false; st == CBE_OK && !ended && !*stop;) {
         size_t n;
@@ -155,6 +170,9 @@ cbe_status cbe_documents_visit(const char *path, const cbe_documents_options *op
     if (st == CBE_OK && !*stop)
         st = r.kind == CBE_DOCUMENTS_FILE ? visit(&r, buffer.bytes, buffer.size, 0, err)
                                           : end_document(&r, err);
+    if (st == CBE_OK && cbe_text_stream_passed_over(stream))
+        warn(&r, "%s: %llu bytes behind the gzip data are no gzip data, and were passed over",
+             r.path, (unsigned long long)cbe_text_stream_passed_over(stream));
     if (st == CBE_OK) st = cbe_text_stream_note(stream, inputs, err);
     cbe_text_stream_close(stream);
     cbe_free(buffer.bytes);

@@ -25,7 +25,11 @@ typedef struct {
     /* Called after each part of a text that is read; done: bytes of this text so far; total: 0, not
      * known. false cancels; NULL: none. */
     bool (*progress)(void *context, size_t done, size_t total);
+    /* Called with a line that the user must see, in the terms of core/terms.h: what was passed over,
+     * or may have been meant otherwise. NULL: none. */
+    void (*warn)(void *context, const char *line);
     void *context;
+    size_t memory; /* bytes that decompression may take beyond the usual; 0: not limited */
 } cbe_documents_options;
 
 typedef struct {
