@@ -10,7 +10,6 @@
 #include <string.h>
 
 #include "core/terms.h"
-#include "core/utf8.h"
 
 #define THROUGH(command) "give what is in it: " command " FILE | cbe ... " CBE_OPTION("text") " -"
 #define TO_LINES(python) "write it as JSON lines: python -c \"" python "\""
@@ -116,7 +115,8 @@ static bool is_lzma(const unsigned char *bytes, size_t n)
            (length == UINT64_MAX || length < UINT64_C(1) << 40);
 }
 
-/* The first header of a tar archive, by the sum of its bytes, for which the sum counts as blanks. */
+/* The first header of a tar archive, by the sum of its bytes, in which the sum itself counts as
+ * blanks. */
 static bool is_tar(const unsigned char *bytes, size_t n)
 {
     enum { HEADER = 512, SUM = 148, SUM_SIZE = 8 };
@@ -184,12 +184,12 @@ static uint32_t unit(const unsigned char *bytes, size_t i, size_t size, bool big
 }
 
 /* Whether a text in units of 16 bits, without a mark, is UTF-16: units form characters, none of
- * them a control character or a noncharacter, and some of ASCII. What as bytes may be UTF-8 with
+ * them a control character or a noncharacter, and some of ASCII. What as bytes may be a text with
  * zeros in it must also look like a script of small code points, whose upper bytes are nearly all
- * below 0x20, or hold bytes of control characters. */
+ * below 0x20, or hold many bytes that are neither ASCII nor blanks. */
 static bool is_utf16(const unsigned char *bytes, size_t n, bool big)
 {
-    size_t n_small = 0, n_ascii = 0, n_controls = 0;
+    size_t n_small = 0, n_ascii = 0, n_odd = 0;
     const size_t n_units = n / 2;
     bool pair = false; /* the unit before was the first of a surrogate pair */
     if (n_units < 2) return false;
@@ -201,12 +201,10 @@ static bool is_utf16(const unsigned char *bytes, size_t n, bool big)
         if (c >= 0xfffe || (c < 0x80 && (c == 0x7f || is_control((unsigned char)c)))) return false;
         n_small += c >> 8 < 0x20;
         n_ascii += c < 0x80;
-        for (size_t k = 0; k < 2; k++)
-            n_controls += bytes[2 * i + k] != 0 && is_control(bytes[2 * i + k]);
+        for (size_t k = 2 * i; k < 2 * i + 2; k++)
+            n_odd += bytes[k] >= 0x80 || (bytes[k] != 0 && is_control(bytes[k]));
     }
-    if (n_ascii == 0) return false;
-    return n_small >= n_units - n_units / 10 || n_controls > 0 ||
-           cbe_utf8_valid_length((const char *)bytes, n) + 4 <= n;
+    return n_ascii > 0 && (n_small >= n_units - n_units / 10 || n_odd >= n_units / 2);
 }
 
 static bool is_utf32(const unsigned char *bytes, size_t n, bool big)

@@ -1,7 +1,7 @@
 /*
  * text_stream.h - a text read from its beginning to its end, a part at a time. The first bytes tell
- * whether it is plain or compressed by gzip or zstd. A byte order mark at its beginning is left out,
- * and what is no plain text is refused by name (foreign_format.h).
+ * whether it is plain or compressed by gzip or zstd. A byte order mark at its beginning is left
+ * out, and what is no plain text is refused by name (foreign_format.h).
  *
  * Any readable file will do, also pipes, devices and files whose size stat does not tell; each is
  * read once, until its end.

@@ -127,6 +127,10 @@ cbe_status cbe_corpus_read_tokens(cbe_tokens *tokens, const cbe_model *model,
     if (made.n_replaced)
         cbe_warn(watch, "%zu parts of the text are not UTF-8 and were replaced by U+FFFD",
                  made.n_replaced);
+    if (made.n_left_out)
+        cbe_warn(watch, "%zu document%s of the text %s empty or null, and %s left out",
+                 made.n_left_out, made.n_left_out == 1 ? "" : "s",
+                 made.n_left_out == 1 ? "is" : "are", made.n_left_out == 1 ? "was" : "were");
     if (made.n_documents)
         cbe_note(watch, "text: %zu document%s, %zu tokens, %zu of them not used", made.n_documents,
                  made.n_documents == 1 ? "" : "s", made.n_tokens, made.n_unused);

@@ -26,7 +26,7 @@ extern const char *const cbe_documents_choices[];
 /* clang-format off */
 /** What a document is in a text. */
 #define CBE_DOCUMENT_OPTIONS(kind_offset, field_offset)                                                                \
-    {"documents", 0, OPT_CHOICE, kind_offset, "auto", "KIND", "what a document is: file, blank-line (up to one), jsonl (a field of each line); auto: jsonl for .jsonl, else file", cbe_documents_choices, 0}, \
+    {"documents", 0, OPT_CHOICE, kind_offset, "auto", "KIND", "what a document is: file, blank-line (up to one), jsonl (a field of each line); auto: jsonl if the text is, else file", cbe_documents_choices, 0}, \
     {"text-field", 0, OPT_STRING, field_offset, "text", "NAME", "field of JSON lines that holds the text", NULL, 0}
 /** A text or token ids; text_help is added to the help of --text. */
 #define CBE_TEXT_OPTIONS(type, member, text_help)                                                                      \

@@ -64,8 +64,9 @@ static void format__is_told_by_the_first_bytes(void **state)
         {BYTES("\0O\0n\0e\0.\0\n"), "a text in UTF-16", "-f UTF-16BE "},
         {BYTES("\x1f\x04@\x04"
                "8\x04\x32\x04 \0<\x04"),
-         "a text in UTF-16", "-f UTF-16LE "},                           /* Cyrillic */
-        {BYTES("`O}Y\x16NLu\n\0"), "a text in UTF-16", "-f UTF-16LE "}, /* Chinese */
+         "a text in UTF-16", "-f UTF-16LE "}, /* Cyrillic */
+        {BYTES("\xca\x4e\x29\x59\x29\x59\x14\x6c\x88\x5f\x7d\x59\x02\x30\n\0"), "a text in UTF-16",
+         "-f UTF-16LE "}, /* Chinese */
         {BYTES("\xff\xfe\0\0O\0\0\0"), "a text in UTF-32", "-f UTF-32 "},
         {BYTES("\0\0\xfe\xff\0\0\0O"), "a text in UTF-32", "-f UTF-32 "},
         {BYTES("O\0\0\0n\0\0\0"), "a text in UTF-32", "-f UTF-32LE "},
@@ -125,6 +126,7 @@ static void text__is_of_no_foreign_format(void **state)
         {BYTES("\xe4\xbd\xa0\xe5\xa5\xbd")},
         {BYTES("]\0\0 an array")},
         {BYTES("\x80 sign")},
+        {BYTES("some words \xff\xfe and some more\0")},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const cbe_foreign_format *got =
