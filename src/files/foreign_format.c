@@ -67,11 +67,12 @@ static bool is_control(unsigned char c)
     return c < 0x20 && c != '\t' && c != '\n' && c != '\r' && c != '\f';
 }
 
-static const cbe_foreign_format *find_magic(const unsigned char *bytes, size_t n)
+/* By magic numbers of `least` bytes or more. */
+static const cbe_foreign_format *find_magic(const unsigned char *bytes, size_t n, size_t least)
 {
     for (size_t i = 0; i < sizeof magic_numbers / sizeof *magic_numbers; i++) {
         const magic_number *m = &magic_numbers[i];
-        if (n < m->size || memcmp(bytes, m->magic, m->size) != 0) continue;
+        if (m->size < least || n < m->size || memcmp(bytes, m->magic, m->size) != 0) continue;
         bool is_text = m->letters;
         for (size_t k = m->size; k < n && k < m->size + 4; k++)
             if (is_control(bytes[k]) || bytes[k] >= 0x80) is_text = false;
@@ -261,9 +262,15 @@ const cbe_foreign_format *cbe_foreign_format_of(const unsigned char *bytes, size
 {
     static const cbe_foreign_format pointer = {"a Git LFS pointer, not the text",
                                                "run 'git lfs pull' in its folder"};
-    const cbe_foreign_format *found = find_magic(bytes, n);
+    const cbe_foreign_format *found = find_magic(bytes, n, 0);
     if (!found && is_lfs_pointer(bytes, n, whole)) found = &pointer;
     for (size_t i = 0; !found && i < sizeof told_otherwise / sizeof *told_otherwise; i++)
         if (told_otherwise[i].is(bytes, n)) found = &told_otherwise[i].format;
     return found ? found : find_encoding(bytes, n);
+}
+
+const cbe_foreign_format *cbe_foreign_format_by_magic(const unsigned char *bytes, size_t n)
+{
+    enum { LEAST = 4 };
+    return find_magic(bytes, n, LEAST);
 }

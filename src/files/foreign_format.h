@@ -21,4 +21,8 @@ typedef struct {
  * @return borrowed, static */
 const cbe_foreign_format *cbe_foreign_format_of(const unsigned char *bytes, size_t n, bool whole);
 
+/** As cbe_foreign_format_of, but by magic numbers of 4 bytes or more alone, which numbers in a file
+ * do not begin with by chance. */
+const cbe_foreign_format *cbe_foreign_format_by_magic(const unsigned char *bytes, size_t n);
+
 #endif

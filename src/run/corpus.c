@@ -7,6 +7,7 @@
 #include "run/memory.h"
 #include "core/fail.h"
 #include "math/gemm.h"
+#include "text/raw_ids.h"
 #include "text/tokenizer.h"
 
 const char *const cbe_documents_choices[] = {"auto", "file", "blank-line", "jsonl", NULL};
@@ -104,7 +105,16 @@ cbe_status cbe_corpus_read_tokens(cbe_tokens *tokens, const cbe_model *model,
                             : "a text is missing: give " CBE_OPTION("text") " FILE or " CBE_OPTION(
                                   "tokens") " IDS.safetensors");
     if ((st = cbe_check_texts(&corpus->text, err)) != CBE_OK) return st;
-    if (corpus->tokens) {
+    if (corpus->tokens && cbe_raw_ids_named(corpus->tokens)) {
+        cbe_raw_ids raw;
+        st = cbe_raw_ids_read(&raw, corpus->tokens, cbe_model_get_config(model)->vocab_size,
+                              corpus->max_tokens, memory_left(corpus), corpus->inputs, err);
+        if (st != CBE_OK) goto done;
+        made = (cbe_tokens){.ids = raw.ids, .n_tokens = raw.n};
+        cbe_tokens_cut(&made, corpus->context_length, used);
+        cbe_note(watch, "token ids: %zu of %s, %zu of them not used", raw.n + raw.n_left, raw.type,
+                 made.n_unused + raw.n_left);
+    } else if (corpus->tokens) {
         if ((st = cbe_tokens_load(&made, corpus->tokens, corpus->inputs, err)) != CBE_OK) goto done;
     } else {
         const size_t vocab_size = cbe_model_get_config(model)->vocab_size;

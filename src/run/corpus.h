@@ -32,7 +32,7 @@ extern const char *const cbe_documents_choices[];
 #define CBE_TEXT_OPTIONS(type, member, text_help)                                                                      \
     {"text", 0, OPT_FILES, offsetof(type, member.text), NULL, "FILE...", "texts, plain or .gz or .zst, - for standard input" text_help, NULL, 0}, \
     CBE_DOCUMENT_OPTIONS(offsetof(type, member.documents), offsetof(type, member.text_field)),                         \
-    {"tokens", 0, OPT_STRING, offsetof(type, member.tokens), NULL, "FILE", "token ids instead of texts (input_ids, safetensors)", NULL, 0}
+    {"tokens", 0, OPT_STRING, offsetof(type, member.tokens), NULL, "FILE", "token ids instead of texts (safetensors, NumPy, raw .bin)", NULL, 0}
 /** The sequences. */
 #define CBE_SEQUENCE_OPTIONS(type, member)                                                                             \
     {"context-length", 0, OPT_COUNT, offsetof(type, member.context_length), "256", "S", "tokens in one sequence", NULL, CBE_RANGE(1, CBE_MOST_CONTEXT)}, \

@@ -36,8 +36,8 @@ typedef struct {
     size_t line; /* where it is */
 } cbe_documents_look;
 
-/** Looks at the text's first `size` bytes, which are all of it if ended; each byte once, when called
- * again with more.
+/** Looks at the text's first `size` bytes, which are all of it if ended; each byte once, when
+ * called again with more.
  * @param length  [out] bytes of the line that begins at look->line, if CBE_BEGINS_LINE */
 cbe_documents_beginning cbe_documents_look_at(cbe_documents_look *look, const char *text,
                                               size_t size, bool ended, size_t *length);

@@ -96,8 +96,9 @@ static cbe_status read_int64(const cbe_array_file *file, const char *name, size_
 {
     cbe_status st = cbe_array_file_describe(file, name, tensor, err);
     if (st != CBE_OK) return st;
-    const bool integers = tensor->dtype == CBE_I64 || tensor->dtype == CBE_I32;
-    if (!integers || tensor->n_dims == 0 || tensor->n_dims > n_dims)
+    const bool floats = tensor->dtype == CBE_F32 || tensor->dtype == CBE_F64 ||
+                        tensor->dtype == CBE_F16 || tensor->dtype == CBE_BF16;
+    if (floats || tensor->n_dims == 0 || tensor->n_dims > n_dims)
         return cbe_fail(err, CBE_ERR_SHAPE, -1,
                         "%s: tensor '%s' is %s with %zu dimensions; I64 with 1%s is needed",
                         cbe_array_file_path(file), name, cbe_dtype_get(tensor->dtype)->name,

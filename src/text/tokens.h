@@ -67,7 +67,7 @@ cbe_status cbe_tokens_from_texts(cbe_tokens *out, const cbe_tokenizer *tokenizer
 void cbe_tokens_cut(cbe_tokens *tokens, size_t context_length, size_t max_tokens);
 
 /** Reads `input_ids` (B, S) or (S), and `derangement` if present, from a .safetensors or .npz file,
- * or input_ids alone from a .npy file, int64 or int32.
+ * or input_ids alone from a .npy file: integers of any width.
  * @param inputs  the file is added to this list; NULL skips it
  * @return CBE_OK; CBE_ERR_IO; CBE_ERR_FORMAT; CBE_ERR_SHAPE for other shapes; CBE_ERR_ARG for
  * negative ids or a derangement that is not a permutation of all B S tokens without fixed points;

@@ -144,6 +144,38 @@ static void tokenize__counts_lines_with_null(void **state)
     assert_int_equal(program_out[0], '\n');
 }
 
+/* The ids of a text in a file of raw ones are cut and used like the text. */
+static void commands__take_raw_ids(void **state)
+{
+    (void)state;
+    uint16_t ids[PROGRAM_TEXT];
+    size_t n = 0;
+    program_done("tokenize " GGUF " --text %F/text");
+    for (char *at = program_out, *end = at; *at && *at != '\n'; at = end)
+        ids[n++] = (uint16_t)strtoul(at, &end, 10);
+    assert_true(n > 600);
+    temp_write(program_expand("%F/train.bin"), ids, n * sizeof *ids);
+    for (size_t i = 0; i < N_COMMANDS; i++) {
+        char line[500], want[65];
+        temp_clear(program_expand("%F/out"));
+        snprintf(line, sizeof line, "%s --text %%F/text", commands[i]);
+        program_done(line);
+        snprintf(want, sizeof want, "%s", file_sha256(program_expand(result_of(commands[i]))));
+        temp_clear(program_expand("%F/out"));
+        snprintf(line, sizeof line, "%s --tokens %%F/train.bin", commands[i]);
+        program_done(line);
+        assert_string_equal(program_err, "");
+        assert_string_equal(file_sha256(program_expand(result_of(commands[i]))), want);
+    }
+    temp_clear(program_expand("%F/out"));
+    program_done("extract " GGUF " --tokens %F/train.bin -t 1 -k 1 -l 0 --starts 1 --max-iter 2 "
+                 "--context-length 32 --max-tokens 64 -o %F/out");
+    char note[100];
+    snprintf(note, sizeof note, "token ids: %zu of uint16, %zu of them not used\n", n, n - 64);
+    assert_non_null(strstr(program_err, note));
+    assert_non_null(strstr(program_err, "tokens: 2 sequences of 32\n"));
+}
+
 static void standard_input__can_be_given_once(void **state)
 {
     (void)state;
@@ -200,6 +232,7 @@ int main(void)
         cmocka_unit_test(commands__read_a_text_once),
         cmocka_unit_test(commands__leave_out_documents_without_text),
         cmocka_unit_test(tokenize__counts_lines_with_null),
+        cmocka_unit_test(commands__take_raw_ids),
         cmocka_unit_test(standard_input__can_be_given_once),
     };
     return cmocka_run_group_tests(tests, set_up, temp_folder_remove);

@@ -1,4 +1,5 @@
-/* What a text's name and its beginning say of its documents, however few bytes are there at once. */
+/* What a text's name and its beginning say of its documents, however few bytes are there at
+ * once. */
 #include "text/documents_kind.h"
 
 #include <string.h>
