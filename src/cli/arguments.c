@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/commands.h"
 #include "core/fail.h"
 
 static const cbe_option *find_letter(const cbe_option *options, char letter)
@@ -103,4 +104,5 @@ void cli_print_help(const cli_command *command)
         printf("\n");
     }
     printf("  -h, --help                         this text\n");
+    cli_flush_output(); /* keeps the reason of a failure, also of a help longer than a buffer */
 }

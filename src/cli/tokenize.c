@@ -48,8 +48,9 @@ const cli_command cli_tokenize_command = {
     {AT(model), AT(text)},
 };
 
+/* @param n_replaced  parts that are not UTF-8 are added */
 static cbe_status encode(const cbe_tokenizer *tokenizer, const char *text, size_t length,
-                         bool special, cli_progress *progress, cbe_error *err)
+                         bool special, size_t *n_replaced, cbe_error *err)
 {
     int64_t *ids = NULL;
     size_t n = 0, replaced = 0;
@@ -60,9 +61,7 @@ static cbe_status encode(const cbe_tokenizer *tokenizer, const char *text, size_
     for (size_t i = 0; i < n && written; i++)
         written = printf("%s%lld", i ? " " : "", (long long)ids[i]) > 0;
     if (!written || printf("\n") < 0) cli_flush_output(); /* keeps the reason of the failure */
-    if (replaced)
-        cli_warn(progress, "%zu parts of the text are not UTF-8 and were replaced by U+FFFD",
-                 replaced);
+    *n_replaced += replaced;
     cbe_tokenizer_free_ids(ids);
     return CBE_OK;
 }
@@ -128,16 +127,16 @@ static cbe_status decode(const cbe_tokenizer *tokenizer, const char *where, cons
 typedef struct {
     const cbe_tokenizer *tokenizer;
     bool special;
-    cli_progress *progress;
+    cbe_documents_counts counts;
 } encoding;
 
 static cbe_status encode_document(void *user, const char *where, const char *text, size_t length,
                                   bool *stop, cbe_error *err)
 {
-    const encoding *e = user;
+    encoding *e = user;
     (void)where;
     const cbe_status st =
-        encode(e->tokenizer, text ? text : "", length, e->special, e->progress, err);
+        encode(e->tokenizer, text ? text : "", length, e->special, &e->counts.n_replaced, err);
     *stop = ferror(stdout); /* Nobody reads the rest; cli_finish_output says so. */
     return st;
 }
@@ -149,6 +148,11 @@ static cbe_status decode_file(void *user, const char *where, const char *text, s
     const encoding *e = user;
     (void)stop;
     return decode(e->tokenizer, where, text ? text : "", length, err);
+}
+
+static void warn_of_text(void *context, const char *line)
+{
+    cbe_warn(context, "%s", line);
 }
 
 int cli_tokenize(int argc, char **argv)
@@ -173,19 +177,29 @@ int cli_tokenize(int argc, char **argv)
     }
     if ((st = cbe_check_texts(&given.files, &err)) != CBE_OK) goto done;
     if ((st = cbe_tokenizer_read(&tokenizer, given.model, NULL, &err)) != CBE_OK) goto done;
+    encoding run = {.tokenizer = tokenizer, .special = given.special};
     if (given.text) {
         const size_t length = strlen(given.text);
         st = given.decode ? decode(tokenizer, "TEXT", given.text, length, &err)
-                          : encode(tokenizer, given.text, length, given.special, &progress, &err);
+                          : encode(tokenizer, given.text, length, given.special,
+                                   &run.counts.n_replaced, &err);
     }
     const cbe_documents_options documents = {
         .kind = given.decode ? CBE_DOCUMENTS_FILE : (cbe_documents_kind)given.documents,
-        .field = given.text_field};
-    encoding run = {tokenizer, given.special, &progress};
+        .field = given.text_field,
+        .counts = &run.counts,
+        .warn = warn_of_text,
+        .context = &progress.watch};
     bool stop = false;
     for (size_t i = 0; i < given.files.n && st == CBE_OK && !stop; i++)
         st = cbe_documents_visit(given.files.paths[i], &documents,
                                  given.decode ? decode_file : encode_document, &run, &stop, &err);
+    if (run.counts.n_replaced)
+        cli_warn(&progress, "%zu parts of the text are not UTF-8 and were replaced by U+FFFD",
+                 run.counts.n_replaced);
+    if (run.counts.n_null)
+        cli_warn(&progress, "%zu lines have null in the place of a text and were left out",
+                 run.counts.n_null);
 done:
     cbe_tokenizer_free(tokenizer);
     cli_free(&cli_tokenize_command, &given);

@@ -334,6 +334,12 @@ static cbe_status check_end(cbe_array_reader *r, cbe_error *err)
                : CBE_OK;
 }
 
+/* Puts the file's name before a message that has none. */
+static cbe_status named(const cbe_array_file *file, cbe_status st, cbe_error *err)
+{
+    return st == CBE_OK || !err ? st : cbe_fail_as(err, err, "%s: ", file->path);
+}
+
 cbe_status cbe_array_reader_next(cbe_array_reader *reader, size_t count, float *out, cbe_error *err)
 {
     cbe_array_reader *r = reader;
@@ -344,7 +350,7 @@ cbe_status cbe_array_reader_next(cbe_array_reader *reader, size_t count, float *
                         "%s: '%.80s' has %zu numbers, %zu more than %zu were asked for",
                         r->file->path, r->tensor.name, r->tensor.n_elements, count, r->at);
     if (!r->stream) {
-        if (out) st = cbe_tensor_to_float(&r->tensor, r->at, count, out, err);
+        if (out) st = named(r->file, cbe_tensor_to_float(&r->tensor, r->at, count, out, err), err);
     } else if (!out) {
         st = next_bytes(r, count * item, NULL, err);
     } else {
@@ -354,7 +360,8 @@ cbe_status cbe_array_reader_next(cbe_array_reader *reader, size_t count, float *
             cbe_tensor part = {
                 .name = r->tensor.name, .dtype = r->tensor.dtype, .n_elements = n, .data = r->part};
             st = next_bytes(r, n * item, r->part, err);
-            if (st == CBE_OK) st = cbe_tensor_to_float(&part, 0, n, out + done, err);
+            if (st == CBE_OK)
+                st = named(r->file, cbe_tensor_to_float(&part, 0, n, out + done, err), err);
             done += n;
         }
     }
@@ -362,18 +369,22 @@ cbe_status cbe_array_reader_next(cbe_array_reader *reader, size_t count, float *
     return st == CBE_OK ? check_end(r, err) : st;
 }
 
+static bool is_integer(cbe_dtype dtype)
+{
+    return dtype == CBE_I64 || dtype == CBE_I32 || dtype == CBE_U8 || dtype == CBE_I16 ||
+           dtype == CBE_U16 || dtype == CBE_U32 || dtype == CBE_U64;
+}
+
+/* What int64 has no room for is the largest one. */
 static void widen(cbe_dtype dtype, const unsigned char *data, size_t n, int64_t *out)
 {
+    const size_t size = cbe_dtype_get(dtype)->block_bytes;
     for (size_t i = 0; i < n; i++) {
-        int32_t narrow;
-        if (dtype == CBE_U8) {
-            out[i] = data[i];
-        } else if (dtype == CBE_I32) {
-            memcpy(&narrow, data + i * sizeof narrow, sizeof narrow);
-            out[i] = narrow;
-        } else {
-            memcpy(&out[i], data + i * sizeof *out, sizeof *out);
-        }
+        int64_t value = 0; /* files and machine are little-endian */
+        memcpy(&value, data + i * size, size);
+        if (dtype == CBE_I32) value = (int32_t)value;
+        if (dtype == CBE_I16) value = (int16_t)value;
+        out[i] = dtype == CBE_U64 && value < 0 ? INT64_MAX : value;
     }
 }
 
@@ -386,7 +397,7 @@ cbe_status cbe_array_file_integers(const cbe_array_file *file, const char *name,
     if (st != CBE_OK) return st;
     const cbe_dtype dtype = reader->tensor.dtype;
     const size_t n = reader->tensor.n_elements, item = cbe_dtype_get(dtype)->block_bytes;
-    if (dtype != CBE_I64 && dtype != CBE_I32 && dtype != CBE_U8) {
+    if (!is_integer(dtype)) {
         st = cbe_fail(err, CBE_ERR_SHAPE, -1, "%s: tensor '%.80s' is %s; integers are needed",
                       file->path, name, cbe_dtype_get(dtype)->name);
         goto done;

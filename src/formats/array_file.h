@@ -49,8 +49,8 @@ void cbe_array_reader_close(cbe_array_reader *reader); /* NULL is allowed */
 cbe_status cbe_array_reader_next(cbe_array_reader *reader, size_t count, float *out,
                                  cbe_error *err);
 
-/** Reads a whole array of integers (I64, I32 or U8). The caller frees *out with cbe_free; *tensor
- * has the shape.
+/** Reads a whole array of integers (I64, I32, I16, U64, U32, U16 or U8). The caller frees *out with
+ * cbe_free; *tensor has the shape.
  * @return CBE_OK; CBE_ERR_SHAPE for another type (the message names it) */
 cbe_status cbe_array_file_integers(const cbe_array_file *file, const char *name, cbe_tensor *tensor,
                                    int64_t **out, cbe_error *err);

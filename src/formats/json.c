@@ -124,6 +124,8 @@ yyjson_val *cbe_json_at(yyjson_val *object, const char *key)
     const size_t length = strlen(key);
     yyjson_val *found = NULL, *name, *value;
     size_t i, n;
+    /* The loop steps from a first key, which must be there. */
+    if (yyjson_obj_size(object) == 0) return NULL;
     yyjson_obj_foreach(object, i, n, name, value)
     {
         if (yyjson_equals_strn(name, key, length)) found = value;

@@ -88,7 +88,8 @@ static cbe_status read_type(const char *text, size_t length, const char *path, c
         const char *descr;
         cbe_dtype dtype;
     } types[] = {{"<f4", CBE_F32}, {"<f8", CBE_F64}, {"<f2", CBE_F16}, {"<i8", CBE_I64},
-                 {"<i4", CBE_I32}, {"|b1", CBE_U8},  {"|u1", CBE_U8}};
+                 {"<i4", CBE_I32}, {"|b1", CBE_U8},  {"|u1", CBE_U8},  {"<u2", CBE_U16},
+                 {"<u4", CBE_U32}, {"<u8", CBE_U64}, {"<i2", CBE_I16}};
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (length == strlen(types[i].descr) && memcmp(text, types[i].descr, length) == 0) {
             out->dtype = types[i].dtype;

@@ -30,7 +30,7 @@ static cbe_status bad_row(const cbe_tensor *tensor, size_t row, size_t columns, 
                           float *x, cbe_error *err)
 {
     const cbe_status st = cbe_tensor_to_float(tensor, row * columns, columns, x, err);
-    if (st != CBE_OK) return st;
+    if (st != CBE_OK) return err ? cbe_fail_as(err, err, "%s: ", path) : st;
     const size_t i = cbe_first_not_finite(x, columns);
     return cbe_fail(err, CBE_ERR_NUMERIC, -1,
                     "%s: tensor '%s': element %zu is %g; a model needs finite weights", path,

@@ -31,9 +31,9 @@ static const struct dtype_row {
     cbe_dtype dtype;
 } dtype_rows[] = {
     {"F32", 32, CBE_F32},         {"F16", 16, CBE_F16},         {"BF16", 16, CBE_BF16},
-    {"F64", 64, CBE_F64},         {"I64", 64, CBE_I64},         {"U64", 64, CBE_N_DTYPES},
-    {"I32", 32, CBE_I32},         {"U32", 32, CBE_N_DTYPES},    {"I16", 16, CBE_N_DTYPES},
-    {"U16", 16, CBE_N_DTYPES},    {"I8", 8, CBE_N_DTYPES},      {"U8", 8, CBE_U8},
+    {"F64", 64, CBE_F64},         {"I64", 64, CBE_I64},         {"U64", 64, CBE_U64},
+    {"I32", 32, CBE_I32},         {"U32", 32, CBE_U32},         {"I16", 16, CBE_I16},
+    {"U16", 16, CBE_U16},         {"I8", 8, CBE_N_DTYPES},      {"U8", 8, CBE_U8},
     {"BOOL", 8, CBE_U8},          {"C64", 64, CBE_N_DTYPES},    {"F8_E4M3", 8, CBE_N_DTYPES},
     {"F8_E5M2", 8, CBE_N_DTYPES}, {"F8_E8M0", 8, CBE_N_DTYPES}, {"F6_E2M3", 6, CBE_N_DTYPES},
     {"F6_E3M2", 6, CBE_N_DTYPES}, {"F4", 4, CBE_N_DTYPES},

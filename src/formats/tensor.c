@@ -74,7 +74,7 @@ static void convert_u8(const unsigned char *data, size_t count, float *out)
 
 static const struct {
     cbe_dtype_info info;
-    cbe_convert_fn *convert;
+    cbe_convert_fn *convert; /* NULL: a type of ids */
 } dtypes[] = {
     [CBE_F32] = {{"F32", 1, sizeof(float)}, convert_f32},
     [CBE_F64] = {{"F64", 1, sizeof(double)}, convert_f64},
@@ -83,6 +83,10 @@ static const struct {
     [CBE_I64] = {{"I64", 1, sizeof(int64_t)}, convert_i64},
     [CBE_I32] = {{"I32", 1, sizeof(int32_t)}, convert_i32},
     [CBE_U8] = {{"U8", 1, 1}, convert_u8},
+    [CBE_I16] = {{"I16", 1, sizeof(int16_t)}, NULL},
+    [CBE_U16] = {{"U16", 1, sizeof(uint16_t)}, NULL},
+    [CBE_U32] = {{"U32", 1, sizeof(uint32_t)}, NULL},
+    [CBE_U64] = {{"U64", 1, sizeof(uint64_t)}, NULL},
     [CBE_Q4_0] = {{"Q4_0", CBE_BLOCK_ITEMS, CBE_Q4_0_BYTES}, cbe_convert_q4_0},
     [CBE_Q4_1] = {{"Q4_1", CBE_BLOCK_ITEMS, CBE_Q4_1_BYTES}, cbe_convert_q4_1},
     [CBE_Q5_0] = {{"Q5_0", CBE_BLOCK_ITEMS, CBE_Q5_0_BYTES}, cbe_convert_q5_0},
@@ -117,6 +121,10 @@ cbe_status cbe_tensor_to_float(const cbe_tensor *tensor, size_t first, size_t co
             "tensor '%.80s': %zu elements from number %zu on are not whole blocks of %zu "
             "(%s)",
             tensor->name, count, first, info->block_items, info->name);
+    if (!dtypes[tensor->dtype].convert)
+        return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
+                        "tensor '%.80s' is %s, which only token ids may be: convert it to F32",
+                        tensor->name, info->name);
     if (count == 0) return CBE_OK;
     const unsigned char *data =
         (const unsigned char *)tensor->data + first / info->block_items * info->block_bytes;

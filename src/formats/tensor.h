@@ -19,6 +19,11 @@ typedef enum {
     CBE_I64,
     CBE_I32,
     CBE_U8, /* also booleans */
+    /* Ids of tokens, as other programs write them; no numbers to compute with. */
+    CBE_I16,
+    CBE_U16,
+    CBE_U32,
+    CBE_U64,
     /* GGUF blocks of 32 items: an f16 scale, in _1 also an f16 minimum, and 4, 5 or 8 bits an
      * item. */
     CBE_Q4_0,
@@ -58,7 +63,8 @@ typedef struct {
 /** Converts elements first .. first + count - 1 to float: exactly for F32, F16, BF16 and U8,
  * rounded to nearest for F64, I64 and I32, dequantised for quantised types.
  * @param out shape (count)
- * @return CBE_OK; CBE_ERR_ARG if the range leaves the tensor or starts or ends inside a block */
+ * @return CBE_OK; CBE_ERR_ARG if the range leaves the tensor or starts or ends inside a block;
+ * CBE_ERR_UNSUPPORTED for types of ids */
 cbe_status cbe_tensor_to_float(const cbe_tensor *tensor, size_t first, size_t count, float *out,
                                cbe_error *err);
 

@@ -7,6 +7,7 @@
 #include "run/memory.h"
 #include "core/fail.h"
 #include "math/gemm.h"
+#include "text/raw_ids.h"
 #include "text/tokenizer.h"
 
 const char *const cbe_documents_choices[] = {"auto", "file", "blank-line", "jsonl", NULL};
@@ -34,6 +35,18 @@ static bool reading_text(void *context, size_t done, size_t total)
 {
     (void)total;
     return cbe_stage(context, "reading the text: %.1f MB", 1e-6 * (double)done);
+}
+
+static void warn_of_text(void *context, const char *line)
+{
+    cbe_warn(context, "%s", line);
+}
+
+/* Bytes that decompression may take: those that the run has left, at least 1. */
+static size_t memory_left(const cbe_corpus *corpus)
+{
+    const size_t all = cbe_corpus_memory(corpus), used = cbe_memory_in_use();
+    return all == 0 ? 0 : all > used ? all - used : 1;
 }
 
 cbe_status cbe_corpus_open_model(cbe_model **out, const cbe_corpus *corpus, cbe_watch *watch,
@@ -82,7 +95,9 @@ cbe_status cbe_corpus_read_tokens(cbe_tokens *tokens, const cbe_model *model,
                                              .field = corpus->text_field,
                                              .inputs = corpus->inputs,
                                              .progress = reading_text,
-                                             .context = watch};
+                                             .warn = warn_of_text,
+                                             .context = watch,
+                                             .memory = memory_left(corpus)};
     if ((corpus->tokens != NULL) == (corpus->text.n > 0))
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         corpus->tokens
@@ -90,7 +105,16 @@ cbe_status cbe_corpus_read_tokens(cbe_tokens *tokens, const cbe_model *model,
                             : "a text is missing: give " CBE_OPTION("text") " FILE or " CBE_OPTION(
                                   "tokens") " IDS.safetensors");
     if ((st = cbe_check_texts(&corpus->text, err)) != CBE_OK) return st;
-    if (corpus->tokens) {
+    if (corpus->tokens && cbe_raw_ids_named(corpus->tokens)) {
+        cbe_raw_ids raw;
+        st = cbe_raw_ids_read(&raw, corpus->tokens, cbe_model_get_config(model)->vocab_size,
+                              corpus->max_tokens, memory_left(corpus), corpus->inputs, err);
+        if (st != CBE_OK) goto done;
+        made = (cbe_tokens){.ids = raw.ids, .n_tokens = raw.n};
+        cbe_tokens_cut(&made, corpus->context_length, used);
+        cbe_note(watch, "token ids: %zu of %s, %zu of them not used", raw.n + raw.n_left, raw.type,
+                 made.n_unused + raw.n_left);
+    } else if (corpus->tokens) {
         if ((st = cbe_tokens_load(&made, corpus->tokens, corpus->inputs, err)) != CBE_OK) goto done;
     } else {
         const size_t vocab_size = cbe_model_get_config(model)->vocab_size;
@@ -113,6 +137,10 @@ cbe_status cbe_corpus_read_tokens(cbe_tokens *tokens, const cbe_model *model,
     if (made.n_replaced)
         cbe_warn(watch, "%zu parts of the text are not UTF-8 and were replaced by U+FFFD",
                  made.n_replaced);
+    if (made.n_left_out)
+        cbe_warn(watch, "%zu document%s of the text %s empty or null, and %s left out",
+                 made.n_left_out, made.n_left_out == 1 ? "" : "s",
+                 made.n_left_out == 1 ? "is" : "are", made.n_left_out == 1 ? "was" : "were");
     if (made.n_documents)
         cbe_note(watch, "text: %zu document%s, %zu tokens, %zu of them not used", made.n_documents,
                  made.n_documents == 1 ? "" : "s", made.n_tokens, made.n_unused);

@@ -26,13 +26,13 @@ extern const char *const cbe_documents_choices[];
 /* clang-format off */
 /** What a document is in a text. */
 #define CBE_DOCUMENT_OPTIONS(kind_offset, field_offset)                                                                \
-    {"documents", 0, OPT_CHOICE, kind_offset, "auto", "KIND", "what a document is: file, blank-line (up to one), jsonl (a field of each line); auto: jsonl for .jsonl, else file", cbe_documents_choices, 0}, \
+    {"documents", 0, OPT_CHOICE, kind_offset, "auto", "KIND", "what a document is: file, blank-line (up to one), jsonl (a field of each line); auto: jsonl if the text is, else file", cbe_documents_choices, 0}, \
     {"text-field", 0, OPT_STRING, field_offset, "text", "NAME", "field of JSON lines that holds the text", NULL, 0}
 /** A text or token ids; text_help is added to the help of --text. */
 #define CBE_TEXT_OPTIONS(type, member, text_help)                                                                      \
     {"text", 0, OPT_FILES, offsetof(type, member.text), NULL, "FILE...", "texts, plain or .gz or .zst, - for standard input" text_help, NULL, 0}, \
     CBE_DOCUMENT_OPTIONS(offsetof(type, member.documents), offsetof(type, member.text_field)),                         \
-    {"tokens", 0, OPT_STRING, offsetof(type, member.tokens), NULL, "FILE", "token ids instead of texts (input_ids, safetensors)", NULL, 0}
+    {"tokens", 0, OPT_STRING, offsetof(type, member.tokens), NULL, "FILE", "token ids instead of texts (safetensors, NumPy, raw .bin)", NULL, 0}
 /** The sequences. */
 #define CBE_SEQUENCE_OPTIONS(type, member)                                                                             \
     {"context-length", 0, OPT_COUNT, offsetof(type, member.context_length), "256", "S", "tokens in one sequence", NULL, CBE_RANGE(1, CBE_MOST_CONTEXT)}, \

@@ -251,8 +251,9 @@ static cbe_status fit_lens(cbe_run_inputs *in, const cbe_run_settings *run,
 {
     const double held_out = 0.1;
     cbe_tokens all = *tokens;
-    if (!run->corpus.tokens) cbe_tokens_cut(&all, run->corpus.context_length, run->lens_tokens);
-    size_t n = all.n_sequences; /* of a file of tokens all were read */
+    /* Sequences of a file are used as they are. */
+    if (all.n_tokens) cbe_tokens_cut(&all, run->corpus.context_length, run->lens_tokens);
+    size_t n = all.n_sequences; /* of a file of sequences all were read */
     if (run->lens_tokens && n > run->lens_tokens / all.context_length)
         n = run->lens_tokens / all.context_length;
     const cbe_status st = cbe_affine_fit(&in->own_lens, in->model, n, all.context_length, all.ids,

@@ -15,24 +15,26 @@
 typedef struct {
     const cbe_tokenizer *tokenizer;
     cbe_id_list all;
-    size_t n_documents, n_replaced, max_tokens;
+    size_t n_documents, n_empty, n_replaced, max_tokens;
 } packing;
 
 static cbe_status take_document(void *user, const char *where, const char *text, size_t length,
                                 bool *stop, cbe_error *err)
 {
     packing *p = user;
+    (void)where;
     int64_t *ids = NULL;
     size_t n_ids, replaced;
     const int64_t separator = cbe_tokenizer_eos(p->tokenizer);
     cbe_status st = cbe_tokenizer_encode(p->tokenizer, text ? text : "", length, false, &ids,
                                          &n_ids, &replaced, err);
     if (st != CBE_OK) return st;
-    if (n_ids == 0)
-        st = cbe_fail(err, CBE_ERR_ARG, -1,
-                      "%s: the document is empty, no tokens are in it; leave it out", where);
-    if (st == CBE_OK && p->n_documents > 0 && separator >= 0)
-        st = cbe_id_list_push(&p->all, separator, err);
+    if (n_ids == 0) {
+        p->n_empty++;
+        cbe_tokenizer_free_ids(ids);
+        return CBE_OK;
+    }
+    if (p->n_documents > 0 && separator >= 0) st = cbe_id_list_push(&p->all, separator, err);
     if (st == CBE_OK) st = cbe_id_list_append(&p->all, ids, n_ids, err);
     p->n_documents++;
     p->n_replaced += replaced;
@@ -57,25 +59,30 @@ cbe_status cbe_tokens_from_texts(cbe_tokens *out, const cbe_tokenizer *tokenizer
     cbe_status st = CBE_OK;
     bool stop = false;
     packing p = {.tokenizer = tokenizer, .max_tokens = max_tokens};
+    cbe_documents_counts counts = {0};
+    cbe_documents_options counted = documents ? *documents : (cbe_documents_options){0};
+    counted.counts = &counts;
     if (context_length == 0)
         return cbe_fail(err, CBE_ERR_ARG, -1, "the context length is 0; it must be at least 1");
     if (n_paths == 0) return cbe_fail(err, CBE_ERR_ARG, -1, "no text was given; name a file");
     for (size_t i = 0; i < n_paths; i++) {
         /* A file that will not be read must exist too. */
         st = stop ? cbe_text_look(paths[i], err)
-                  : cbe_documents_visit(paths[i], documents, take_document, &p, &stop, err);
+                  : cbe_documents_visit(paths[i], &counted, take_document, &p, &stop, err);
         if (st != CBE_OK) goto done;
     }
     if (p.all.count == 0) {
         st = cbe_fail(err, CBE_ERR_ARG, -1,
-                      "%s: no documents%s, so no tokens; give a file that holds text",
-                      cbe_text_name(paths[0]), n_paths > 1 ? ", nor in the other texts" : "");
+                      "%s: no documents%s%s, so no tokens; give a file that holds text",
+                      cbe_text_name(paths[0]), p.n_empty + counts.n_null ? " but empty ones" : "",
+                      n_paths > 1 ? ", nor in the other texts" : "");
         goto done;
     }
     *out = (cbe_tokens){.ids = p.all.ids,
                         .n_documents = p.n_documents,
                         .n_tokens = p.all.count,
-                        .n_replaced = p.n_replaced};
+                        .n_left_out = p.n_empty + counts.n_null,
+                        .n_replaced = p.n_replaced + counts.n_replaced};
     cbe_tokens_cut(out, context_length, max_tokens);
     p.all.ids = NULL;
 done:
@@ -89,8 +96,9 @@ static cbe_status read_int64(const cbe_array_file *file, const char *name, size_
 {
     cbe_status st = cbe_array_file_describe(file, name, tensor, err);
     if (st != CBE_OK) return st;
-    const bool integers = tensor->dtype == CBE_I64 || tensor->dtype == CBE_I32;
-    if (!integers || tensor->n_dims == 0 || tensor->n_dims > n_dims)
+    const bool floats = tensor->dtype == CBE_F32 || tensor->dtype == CBE_F64 ||
+                        tensor->dtype == CBE_F16 || tensor->dtype == CBE_BF16;
+    if (floats || tensor->n_dims == 0 || tensor->n_dims > n_dims)
         return cbe_fail(err, CBE_ERR_SHAPE, -1,
                         "%s: tensor '%s' is %s with %zu dimensions; I64 with 1%s is needed",
                         cbe_array_file_path(file), name, cbe_dtype_get(tensor->dtype)->name,

@@ -468,7 +468,8 @@ static void visit(const char *path)
         assert_true(n_dims <= CBE_MAX_DIMS);
         if (cbe_safetensors_get(file, cbe_safetensors_name(file, i), &t, &err) != CBE_OK) continue;
         assert_true(t.n_elements <= VALID_DATA);
-        cbe_assert_ok(cbe_tensor_to_float(&t, 0, t.n_elements, values, &err), &err);
+        if (cbe_tensor_to_float(&t, 0, t.n_elements, values, &err) != CBE_OK)
+            assert_int_equal(err.code, CBE_ERR_UNSUPPORTED); /* a type of ids */
     }
     cbe_safetensors_close(file);
 }

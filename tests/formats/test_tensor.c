@@ -36,12 +36,14 @@ static void dtype__table_has_names_and_block_sizes(void **state)
         const char *name;
         size_t items, bytes;
     } rows[] = {
-        {CBE_F32, "F32", 1, 4},       {CBE_F64, "F64", 1, 8},       {CBE_F16, "F16", 1, 2},
-        {CBE_BF16, "BF16", 1, 2},     {CBE_I64, "I64", 1, 8},       {CBE_I32, "I32", 1, 4},
-        {CBE_U8, "U8", 1, 1},         {CBE_Q4_0, "Q4_0", 32, 18},   {CBE_Q4_1, "Q4_1", 32, 20},
-        {CBE_Q5_0, "Q5_0", 32, 22},   {CBE_Q5_1, "Q5_1", 32, 24},   {CBE_Q8_0, "Q8_0", 32, 34},
-        {CBE_Q2_K, "Q2_K", 256, 84},  {CBE_Q3_K, "Q3_K", 256, 110}, {CBE_Q4_K, "Q4_K", 256, 144},
-        {CBE_Q5_K, "Q5_K", 256, 176}, {CBE_Q6_K, "Q6_K", 256, 210}, {CBE_IQ4_NL, "IQ4_NL", 32, 18},
+        {CBE_F32, "F32", 1, 4},         {CBE_F64, "F64", 1, 8},       {CBE_F16, "F16", 1, 2},
+        {CBE_BF16, "BF16", 1, 2},       {CBE_I64, "I64", 1, 8},       {CBE_I32, "I32", 1, 4},
+        {CBE_U8, "U8", 1, 1},           {CBE_I16, "I16", 1, 2},       {CBE_U16, "U16", 1, 2},
+        {CBE_U32, "U32", 1, 4},         {CBE_U64, "U64", 1, 8},       {CBE_Q4_0, "Q4_0", 32, 18},
+        {CBE_Q4_1, "Q4_1", 32, 20},     {CBE_Q5_0, "Q5_0", 32, 22},   {CBE_Q5_1, "Q5_1", 32, 24},
+        {CBE_Q8_0, "Q8_0", 32, 34},     {CBE_Q2_K, "Q2_K", 256, 84},  {CBE_Q3_K, "Q3_K", 256, 110},
+        {CBE_Q4_K, "Q4_K", 256, 144},   {CBE_Q5_K, "Q5_K", 256, 176}, {CBE_Q6_K, "Q6_K", 256, 210},
+        {CBE_IQ4_NL, "IQ4_NL", 32, 18},
     };
     _Static_assert(sizeof rows / sizeof *rows == CBE_N_DTYPES, "every dtype is tested");
     for (size_t i = 0; i < CBE_N_DTYPES; i++) {
@@ -91,6 +93,21 @@ static void to_float__every_bf16_is_the_upper_half_of_its_float(void **state)
     const cbe_tensor t = tensor_of(CBE_BF16, 65536, halves);
     cbe_assert_ok(cbe_tensor_to_float(&t, 0, 65536, out, &err), &err);
     for (unsigned i = 0; i < 65536; i++) assert_int_equal(bits_of(out[i]), (uint32_t)i << 16);
+}
+
+static void to_float__refuses_types_of_ids(void **state)
+{
+    (void)state;
+    static const cbe_dtype ids[] = {CBE_I16, CBE_U16, CBE_U32, CBE_U64};
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+        cbe_error err = {0};
+        float out = 7;
+        const uint64_t in = 1;
+        const cbe_tensor t = tensor_of(ids[i], 1, &in);
+        assert_int_equal(cbe_tensor_to_float(&t, 0, 1, &out, &err), CBE_ERR_UNSUPPORTED);
+        assert_non_null(strstr(err.message, "which only token ids may be"));
+        assert_true(out == 7);
+    }
 }
 
 static void to_float__f32_is_copied_bit_for_bit(void **state)
@@ -216,6 +233,7 @@ static void to_float__any_range_of_blocks_equals_the_whole_at_any_address(void *
     float whole[TAKEN], part[TAKEN];
     cbe_error err;
     for (int d = 0; d < CBE_N_DTYPES; d++) {
+        if (d >= CBE_I16 && d <= CBE_U64) continue; /* ids */
         const size_t unit = cbe_dtype_get((cbe_dtype)d)->block_items;
         for (size_t i = 0; i < sizeof store; i++) store[i] = (unsigned char)(i % 61 + 3);
         for (size_t shift = 0; shift < 8; shift++) {
@@ -287,6 +305,7 @@ int main(void)
         cmocka_unit_test(dtype__table_has_names_and_block_sizes),
         cmocka_unit_test(to_float__every_f16_is_exact),
         cmocka_unit_test(to_float__every_bf16_is_the_upper_half_of_its_float),
+        cmocka_unit_test(to_float__refuses_types_of_ids),
         cmocka_unit_test(to_float__f32_is_copied_bit_for_bit),
         cmocka_unit_test(to_float__f64_rounds_to_nearest_even),
         cmocka_unit_test(to_float__i64_rounds_to_nearest_even),

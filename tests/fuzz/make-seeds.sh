@@ -11,7 +11,7 @@ golden=$1 out=$2 program=$3
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 rm -rf "$out"
 mkdir -p "$out"/{safetensors,gguf,torch,tokenizer_json,config_json,text,command_line} \
-    "$out"/{basis,lens,npy,folder}
+    "$out"/{basis,lens,npy,folder,raw_ids}
 "$program" "$golden" "$out"
 
 # Small files of a kind: take TARGET MOST_BYTES FILE... The folder's name begins the seed's.
@@ -60,6 +60,29 @@ printf '%b' "$lines" | text jsonl-by-name 4
 printf '%b' "$lines" | gzip -n | text gzip 3
 printf 'one' | gzip -n | { cat && printf 'two' | gzip -n; } | text gzip-members 1
 printf '\050\265\057\375\040\007\071\000\000A line.' | text zstd 1
+printf '%b' "$lines" | text json-by-content 0
+printf '%b' "$lines" | text json-by-name 40
+printf '[{"text": "One."}]' | text array 40
+printf '{"text": null}\n{"text": "caf\351\\ud83d", "x": NaN}\n\357\273\277{"text": ""}' |
+    text odd-lines 3
+{ printf 'one' | gzip -n && printf '\000\000\000' && printf 'two' | gzip -n && printf 'x'; } |
+    text gzip-padded 1
+printf '\120\052\115\030\002\000\000\000xy\050\265\057\375\040\007\071\000\000A line.\000' |
+    text zstd-skipped 1
+printf '\050\265\057\375\000\250\071\000\000A line.' | text zstd-window 1
+printf 'A\000 \000l\000i\000n\000e\000' | text utf-16 1
+
+# The first byte chooses the vocabulary, the second the length of an index (fuzz_raw_ids.c).
+raw_ids() { # SEED FIRST_BYTE INDEX_LENGTH (both in octal), the index and the ids on standard input
+    { printf '%b' "\\0$2\\0$3" && cat; } >"$out/raw_ids/$1"
+}
+printf '\001\000\020\000\377\001' | raw_ids uint16 3 0
+printf '\001\000\001\000\377\001\000\000' | raw_ids uint32 5 0
+printf 'MMIDIDX\000\000\001\000\000\000\000\000\000\000\004\001\000\000\000' | raw_ids index 12 22
+{
+    printf '\210\330\064\001\001\000\000\000\002' && head -c 1015 /dev/zero
+    printf '\001\000\002\000'
+} | raw_ids llmc 3 0
 
 # The first byte chooses the command, arguments are lines (fuzz_command_line.c).
 line() { # SEED COMMAND (in octal) ARGUMENT...

@@ -1,6 +1,7 @@
 /* test_tokens.c - cutting texts into sequences, and reading ids made elsewhere. */
 #include "support/assert_close.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "formats/safetensors.h"
@@ -71,6 +72,10 @@ static void tokens__texts_are_joined_and_cut(void **state)
         {3, {"a", "\n", "b"}, 2, 0, 2, 2, 1, "a|\n|"},
         {3, {"abc", "de", "f"}, 2, 4, 2, 2, 2, "abc|"}, /* the last is not read */
         {1, {"a<|end|>b"}, 9, 0, 1, 3, 0, "a|b"},
+        {3, {"", "ab", "c"}, 2, 0, 2, 2, 0, "ab|c"}, /* an empty document has no end */
+        {3, {"ab", "", "c"}, 2, 0, 2, 2, 0, "ab|c"},
+        {3, {"ab", "c", ""}, 2, 0, 2, 2, 0, "ab|c"},
+        {3, {"", "", "c"}, 2, 0, 1, 1, 0, "c"},
     };
     cbe_tokenizer *tokenizer = make_tokenizer(true);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -83,7 +88,11 @@ static void tokens__texts_are_joined_and_cut(void **state)
         assert_int_equal(got.n_sequences, cases[i].n_sequences);
         assert_int_equal(got.context_length, cases[i].length);
         assert_int_equal(got.n_unused, cases[i].n_unused);
-        assert_int_equal(got.n_documents, cases[i].max_tokens == 4 ? 2 : cases[i].n_texts);
+        size_t n_empty = 0;
+        for (size_t t = 0; t < cases[i].n_texts; t++) n_empty += cases[i].texts[t][0] == 0;
+        assert_int_equal(got.n_left_out, n_empty);
+        assert_int_equal(got.n_documents,
+                         cases[i].max_tokens == 4 ? 2 : cases[i].n_texts - n_empty);
         assert_int_equal(got.n_tokens, cases[i].n_sequences * cases[i].length + cases[i].n_unused);
         assert_int_equal(got.n_replaced, 0);
         assert_null(got.derangement);
@@ -126,6 +135,7 @@ static void tokens__texts_that_cannot_be_used_are_refused(void **state)
     assert_int_equal(cbe_tokens_from_texts(&got, tokenizer, 2, paths, NULL, 4, 0, &err),
                      CBE_ERR_ARG);
     assert_non_null(strstr(err.message, paths[0]));
+    assert_non_null(strstr(err.message, "no documents but empty ones, nor in the other texts"));
     assert_int_equal(cbe_tokens_from_texts(&got, tokenizer, 1, paths, NULL, 0, 0, &err),
                      CBE_ERR_ARG);
     assert_non_null(strstr(err.message, "context length"));
@@ -136,10 +146,6 @@ static void tokens__texts_that_cannot_be_used_are_refused(void **state)
                      CBE_ERR_IO);
     assert_non_null(strstr(err.message, "no/such.txt"));
     const char *const *texts = write_texts(2, (const char *[]){"ab", ""});
-    assert_int_equal(cbe_tokens_from_texts(&got, tokenizer, 2, texts, NULL, 4, 0, &err),
-                     CBE_ERR_ARG);
-    assert_non_null(strstr(err.message, texts[1]));
-    assert_non_null(strstr(err.message, "the document is empty"));
     assert_int_equal(cbe_tokens_from_texts(&got, tokenizer, 2,
                                            (const char *[]){texts[0], "no/such.txt"}, NULL, 4, 1,
                                            &err),
@@ -196,6 +202,63 @@ static void tokens__ids_are_used_as_they_are(void **state)
     assert_int_equal(got.n_sequences, 1);
     assert_int_equal(got.context_length, 6);
     assert_null(got.derangement);
+    cbe_tokens_free(&got);
+    cbe_test_remove(path);
+}
+
+/* In NumPy's and in safetensors' files. */
+static void tokens__ids_may_be_integers_of_any_width(void **state)
+{
+    (void)state;
+    static const struct {
+        cbe_dtype dtype;
+        const char *descr;
+        size_t size;
+    } types[] = {{CBE_U8, "|u1", 1},  {CBE_I16, "<i2", 2}, {CBE_U16, "<u2", 2}, {CBE_I32, "<i4", 4},
+                 {CBE_U32, "<u4", 4}, {CBE_I64, "<i8", 8}, {CBE_U64, "<u8", 8}};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        unsigned char ids[6 * 8], file[200];
+        int64_t want[6];
+        char head[100];
+        cbe_error err;
+        cbe_tokens got;
+        for (size_t t = 0; t < 6; t++) {
+            /* the largest id that the type has room for, in int64 */
+            want[t] = t < 5 ? (int64_t)(10 * t)
+                      : types[i].size == 8
+                          ? INT64_MAX
+                          : (INT64_C(1) << (8 * types[i].size - (types[i].descr[1] == 'i'))) - 1;
+            memcpy(ids + t * types[i].size, &want[t], types[i].size);
+        }
+        const char *path = write_ids(types[i].dtype, 2, (size_t[]){2, 3}, ids, 0, NULL);
+        cbe_assert_ok(cbe_tokens_load(&got, path, NULL, &err), &err);
+        assert_memory_equal(got.ids, want, sizeof want);
+        cbe_tokens_free(&got);
+        cbe_test_remove(path);
+
+        const int n = snprintf(head, sizeof head,
+                               "{'descr': '%s', 'fortran_order': False, 'shape': (2, 3), }\n",
+                               types[i].descr);
+        memcpy(file, "\x93NUMPY\1\0", 8);
+        file[8] = (unsigned char)n, file[9] = 0;
+        memcpy(file + 10, head, (size_t)n);
+        memcpy(file + 10 + n, ids, 6 * types[i].size);
+        path = cbe_test_temporary("ids.npy");
+        cbe_test_write(path, file, 10 + (size_t)n + 6 * types[i].size);
+        cbe_assert_ok(cbe_tokens_load(&got, path, NULL, &err), &err);
+        assert_int_equal(got.n_sequences, 2);
+        assert_memory_equal(got.ids, want, sizeof want);
+        cbe_tokens_free(&got);
+        cbe_test_remove(path);
+    }
+    /* What int64 has no room for is no id of any vocabulary. */
+    cbe_error err;
+    cbe_tokens got;
+    const uint64_t beyond[] = {1, UINT64_MAX};
+    const char *path = write_ids(CBE_U64, 1, (size_t[]){2}, beyond, 0, NULL);
+    cbe_assert_ok(cbe_tokens_load(&got, path, NULL, &err), &err);
+    assert_int_equal(got.ids[1], INT64_MAX);
+    assert_int_equal(cbe_tokens_check(&got, SIZE_MAX / 4, &err), CBE_ERR_ARG);
     cbe_tokens_free(&got);
     cbe_test_remove(path);
 }
@@ -300,6 +363,7 @@ int main(void)
         cmocka_unit_test(tokens__texts_are_not_parted_without_an_end_token),
         cmocka_unit_test(tokens__texts_that_cannot_be_used_are_refused),
         cmocka_unit_test(tokens__ids_are_used_as_they_are),
+        cmocka_unit_test(tokens__ids_may_be_integers_of_any_width),
         cmocka_unit_test(tokens__ids_of_another_form_are_refused),
         cmocka_unit_test(tokens__derangements_leave_nothing_in_place),
         cmocka_unit_test(tokens__ids_are_checked_against_the_vocabulary),
