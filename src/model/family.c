@@ -216,6 +216,7 @@ static const cbe_tensor_names hf_gpt_neox = {
         [CBE_ROLE_UP] = "mlp.dense_h_to_4h",
         [CBE_ROLE_DOWN] = "mlp.dense_4h_to_h",
     },
+    .unembedding_too = "lm_head",
     .ignored = {"attention.bias", "attention.masked_bias", "attention.rotary_emb.inv_freq"},
     .qkv_by_head = true,
 };

@@ -148,6 +148,7 @@ typedef struct {
     const char *block_prefix; /* "layers.": stands before a block's number and a dot */
     /* name of each role, in a block behind the dot; NULL: files have no such tensor */
     const char *roles[CBE_N_ROLES];
+    const char *unembedding_too; /* another name of the unembedding; NULL: there is none */
     /* whole names of buffers in blocks, which hold no weights */
     const char *ignored[CBE_MAX_IGNORED];
     /* Rows of QKV are q, k, v of the first head, then of the next head; else all queries, all keys,

@@ -39,11 +39,16 @@ static bool reading_text(void *context, size_t done, size_t total)
 cbe_status cbe_corpus_open_model(cbe_model **out, const cbe_corpus *corpus, cbe_watch *watch,
                                  cbe_error *err)
 {
+    cbe_remarks remarks = {0};
     const cbe_model_options options = {.memory = cbe_corpus_memory(corpus) / 2,
                                        .inputs = corpus->inputs,
+                                       .remarks = &remarks,
                                        .progress = reading_model,
                                        .context = watch};
-    return cbe_model_open_with(out, corpus->model, &options, err);
+    const cbe_status st = cbe_model_open_with(out, corpus->model, &options, err);
+    if (st == CBE_OK) cbe_warn_of_remarks(watch, &remarks);
+    cbe_remarks_free(&remarks);
+    return st;
 }
 
 void cbe_warn_of_changes(cbe_watch *watch, const cbe_inputs *inputs)
