@@ -13,6 +13,7 @@
 
 #include "model/decoder.h"
 #include "model/activation.h"
+#include "model/family_keys.h"
 
 /** Format of a model's files, on which names of tensors and keys and the order of rows depend. */
 typedef enum { CBE_FORMAT_GGUF = 0, CBE_FORMAT_HUGGING_FACE, CBE_N_FORMATS } cbe_model_format;
@@ -165,6 +166,7 @@ typedef struct {
     cbe_traits traits;
     cbe_family_defaults defaults;
     const cbe_tensor_names *tensors[CBE_N_FORMATS];
+    const cbe_family_keys *keys; /* of config.json */
 } cbe_family;
 
 /** The family of a name (length bytes, not ended by a 0), borrowed, static; NULL if it is

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/fail.h"
 #include "core/memory.h"
 #include "core/sizes.h"
 #include "model/block_weights.h"
@@ -75,6 +76,11 @@ cbe_status cbe_tied_settle(cbe_model *model, const cbe_source *source, cbe_remar
     const bool embedding = has(model, source, CBE_ROLE_EMBEDDING),
                unembedding = has(model, source, CBE_ROLE_UNEMBEDDING);
     model->plan.embedding = CBE_ROLE_EMBEDDING;
+    if (!config->tied && embedding && !unembedding)
+        return cbe_fail(err, CBE_ERR_FORMAT, -1,
+                        "%s: no tensor '%s.weight' in the model's files; if the unembedding is the "
+                        "embedding, config.json must say \"tie_word_embeddings\": true",
+                        cbe_source_path(source), model->plan.unembedding);
     if (!config->tied || !unembedding) return CBE_OK;
     if (!embedding) {
         model->plan.embedding = CBE_ROLE_UNEMBEDDING;
