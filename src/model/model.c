@@ -48,6 +48,7 @@ cbe_status cbe_model_open_with(cbe_model **out, const char *path, const cbe_mode
         goto done;
     }
     if ((st = cbe_source_config(source, &model->config, err)) != CBE_OK) goto done;
+    if ((st = cbe_source_remark(source, options->remarks, err)) != CBE_OK) goto done;
     if ((st = cbe_weights_load(model, &source, options, err)) != CBE_OK) {
         st = cbe_config_explain(&model->config, st, err);
         goto done;

@@ -68,6 +68,13 @@ static void put_tensors(const char *folder, const char *name, const char *model,
     free(to);
 }
 
+static void put_text(const char *folder, const char *name, const char *text)
+{
+    char *path = cbe_temp_path(folder, name);
+    cbe_write_file(path, text, strlen(text));
+    free(path);
+}
+
 /* Logits of a model on some tokens, to be freed with free(). */
 static float *logits_of(const cbe_model *model)
 {
@@ -316,6 +323,69 @@ static void config__refusals_name_the_keys(void **state)
     }
 }
 
+/* Two shards, every tensor in one of them; the second has a copy of a matrix of the first whose
+ * values differ, under its name. */
+static char *make_shards(const char *index)
+{
+    char *folder = cbe_temp_folder();
+    put_config(folder, "llama", "{}");
+    put_tensors(folder, "a.safetensors", "llama", &(cbe_copy_edit){.drop = "lm_head.weight"});
+    put_tensors(folder, "b.safetensors", "llama",
+                &(cbe_copy_edit){.n_parts = 1,
+                                 .drop = "lm_head.weight",
+                                 .rename_from = "model.embed_tokens.weight",
+                                 .rename_to = "lm_head.weight"});
+    put_tensors(folder, "c.safetensors", "llama", &(cbe_copy_edit){.drop = "model.norm.weight"});
+    put_text(folder, "model.safetensors.index.json", index);
+    return folder;
+}
+
+/* A tensor in two shards: the index decides. */
+static void shards__the_index_decides(void **state)
+{
+    (void)state;
+    /* b has the embedding as lm_head.weight; c the right one. */
+    static const char names[] = "\"model.norm.weight\": \"a.safetensors\", "
+                                "\"model.embed_tokens.weight\": \"a.safetensors\", "
+                                "\"nothing\": \"b.safetensors\", \"lm_head.weight\": ";
+    char index[512];
+    snprintf(index, sizeof index, "{\"metadata\": null, \"weight_map\": {%s\"c.safetensors\"}}",
+             names);
+    char *folder = make_shards(index);
+    expect_same(folder, "llama", "the last shard", 0);
+    cbe_temp_remove(folder);
+
+    cbe_error err;
+    cbe_model *model = NULL;
+    snprintf(index, sizeof index,
+             "{\"weight_map\": {%s\"b.safetensors\", \"none\": \"c.safetensors\"}}", names);
+    folder = make_shards(index);
+    cbe_assert_ok(cbe_model_open(&model, folder, &err), &err);
+    const cbe_model_config *c = cbe_model_get_config(model);
+    assert_memory_equal(model->embedding, model->decoder->unembedding,
+                        c->vocab_size * c->hidden_size * sizeof(float));
+    const cbe_remarks *remarks = cbe_model_remarks(model);
+    assert_int_equal(remarks->n, 1); /* transformers takes the last */
+    assert_non_null(strstr(remarks->lines[0], "lm_head.weight"));
+    assert_non_null(strstr(remarks->lines[0], "b.safetensors"));
+    assert_non_null(strstr(remarks->lines[0], "c.safetensors"));
+    cbe_model_close(model);
+    cbe_temp_remove(folder);
+}
+
+/* An index beside a single file, which counts, whatever the index says. */
+static void shards__a_single_file_comes_first(void **state)
+{
+    (void)state;
+    char *folder = cbe_temp_folder();
+    put_config(folder, "llama", "{}");
+    put_tensors(folder, "model.safetensors", "llama", &(cbe_copy_edit){0});
+    put_text(folder, "model.safetensors.index.json",
+             "{\"weight_map\": {\"lm_head.weight\": \"gone.safetensors\"}}");
+    expect_same(folder, "llama", "an index beside a single file", 0);
+    cbe_temp_remove(folder);
+}
+
 /* gpt_neox's unembedding as transformers 5 calls it. */
 static void tensors__have_newer_names(void **state)
 {
@@ -334,6 +404,8 @@ int main(void)
         cmocka_unit_test(config__keys_that_change_nothing),
         cmocka_unit_test(config__values_are_those_of_transformers),
         cmocka_unit_test(config__refusals_name_the_keys),
+        cmocka_unit_test(shards__the_index_decides),
+        cmocka_unit_test(shards__a_single_file_comes_first),
         cmocka_unit_test(tensors__have_newer_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
