@@ -169,10 +169,8 @@ static cbe_status read_root(yyjson_val *root, const char *path, const cbe_config
                        : CBE_OK;
 }
 
-static yyjson_val *find_kind_of_block(yyjson_val *object, cbe_reach reach)
-{
-    return cbe_json_get(object, reach == CBE_REACH_LOCAL ? "sliding_attention" : "full_attention");
-}
+/* Names of objects of the two reaches. */
+static const char *const reaches[CBE_N_REACHES] = {"full_attention", "sliding_attention"};
 
 /* Finds rope_parameters or rope_scaling; *out NULL: it is not there, or empty. Only rope_parameters
  * of families whose kinds of blocks have bases apart has an object for each kind. */
@@ -184,9 +182,7 @@ static cbe_status find_object(yyjson_val *root, const char *path, const char *ke
     if (!yyjson_is_obj(*out)) return cbe_json_wrong_type(path, key, "an object", err);
     if (yyjson_obj_size(*out) == 0) *out = NULL;
     bool nested = false;
-    for (int i = 0; i < CBE_N_REACHES; i++)
-        nested |= cbe_json_at(*out, i == CBE_REACH_LOCAL ? "sliding_attention"
-                                                         : "full_attention") != NULL;
+    for (size_t i = 0; i < CBE_N_REACHES; i++) nested |= cbe_json_at(*out, reaches[i]) != NULL;
     if (!*out || nested == by_kind) return CBE_OK;
     return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
                     nested ? "%s: %s: full_attention and sliding_attention have no place in this "
@@ -209,7 +205,7 @@ static cbe_status read_objects(yyjson_val *root, const char *path, const cbe_con
     if (st == CBE_OK) st = find_object(root, path, "rope_scaling", false, &scaling, err);
     if (st != CBE_OK) return st;
     for (int i = 0; i < CBE_N_REACHES && now; i++) {
-        yyjson_val *object = apart ? find_kind_of_block(now, (cbe_reach)i) : now;
+        yyjson_val *object = apart ? cbe_json_get(now, reaches[i]) : now;
         if (!object) continue;
         if (!yyjson_is_obj(object))
             return cbe_json_wrong_type(path, "rope_parameters", "an object of objects", err);
@@ -274,11 +270,8 @@ cbe_status cbe_config_json_rope(yyjson_val *root, const char *path, cbe_config *
     cbe_status st;
     const cbe_family_keys *keys = config->family->keys;
     if (keys->rotary_size)
-        st = cbe_json_size(root, keys->rotary_size, CBE_CONFIG_SIZE_MAX, path, &config->rotary_size,
-                           err);
-    else
-        st = CBE_OK;
-    if (st != CBE_OK || !keys->rope_base) return st;
+        return cbe_json_size(root, keys->rotary_size, CBE_CONFIG_SIZE_MAX, path,
+                             &config->rotary_size, err);
     parameters said[CBE_N_REACHES];
     if ((st = read_root(root, path, config, said, err)) != CBE_OK) return st;
     if ((st = read_objects(root, path, config, said, err)) != CBE_OK) return st;

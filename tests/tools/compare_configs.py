@@ -535,9 +535,7 @@ def config_variants(family, config):
     for name in ACTIVATIONS:
         yield f"activation {name}", with_keys(**{activation_key(family): name})
     for key in ("hidden_act", "hidden_activation", "activation_function"):
-        yield f"{key} alone", with_keys(
-            **{activation_key(family): ABSENT, key: "gelu"}
-        )
+        yield f"{key} alone", with_keys(**{activation_key(family): ABSENT, key: "gelu"})
     if eps:
         yield f"{eps} 0", with_keys(**{eps: 0})
         yield f"{eps} a whole number", with_keys(**{eps: 1})
@@ -678,9 +676,7 @@ def run_cbe(cbe, folder, ids_file):
 def changed_keys(before, after):
     """Keys of two configurations that differ, with those inside objects."""
     keys = {
-        k
-        for k in before.keys() | after.keys()
-        if before.get(k, ABSENT) != after.get(k, ABSENT)
+        k for k in before.keys() | after.keys() if before.get(k, ABSENT) != after.get(k, ABSENT)
     }
     for key in list(keys):
         for side in (before.get(key), after.get(key)):
@@ -719,9 +715,7 @@ def compare_family(cbe, family, word, tmp, counts):
     save_file({"input_ids": ids}, ids_file)
     base, folder = tmp / "base", tmp / "variant"
     shutil.rmtree(base, ignore_errors=True)
-    config = json.loads(
-        getattr(transformers, kind)(**arguments).to_json_string(use_diff=False)
-    )
+    config = json.loads(getattr(transformers, kind)(**arguments).to_json_string(use_diff=False))
     config = {k: v for k, v in config.items() if k in own_keys(kind, config)}
     build(base, config)
     config["architectures"] = json.loads((base / "config.json").read_text())["architectures"]
