@@ -17,6 +17,7 @@
 #include "core/arrays.h"
 #include "core/fail.h"
 #include "core/memory.h"
+#include "math/loss.h"
 #include "math/random.h"
 #include "core/sizes.h"
 #include "model/suffix.h"
@@ -306,6 +307,7 @@ static void average(size_t n, size_t count, const double (*sums)[CBE_N_EFFECTS],
     double mean = 0, squares = 0;
     for (size_t b = 0; b < n; b++) mean += sums[b][effect] / (double)count / (double)n;
     for (size_t b = 0; b < n; b++) squares += pow(sums[b][effect] / (double)count - mean, 2);
+    if (effect == CBE_EFFECT_KL) mean = cbe_not_below_zero(mean);
     out->mean[effect] = count ? mean : NAN;
     out->error[effect] = count && n > 1 ? sqrt(squares / ((double)n * (double)(n - 1))) : NAN;
 }

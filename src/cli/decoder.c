@@ -7,6 +7,7 @@
 #include "run/options.h"
 #include "run/outputs.h"
 #include "cli/print.h"
+#include "cli/progress.h"
 #include "core/fail.h"
 
 typedef struct {
@@ -39,6 +40,9 @@ int cli_decoder(int argc, char **argv)
     cbe_error err = {0};
     cbe_status st;
     bool help;
+    cli_progress progress;
+    cbe_remarks remarks = {0};
+    const cbe_model_options how = {.remarks = &remarks};
     cbe_model *model = NULL;
     cbe_outputs outputs = {0};
 
@@ -56,12 +60,15 @@ int cli_decoder(int argc, char **argv)
     cbe_outputs_begin(&outputs);
     cbe_outputs_read_model(&outputs, given.model);
     if ((st = cbe_outputs_write_file(&outputs, given.output, &err)) != CBE_OK) goto done;
-    if ((st = cbe_model_open(&model, given.model, &err)) != CBE_OK) goto done;
+    cli_progress_init(&progress, true, false);
+    if ((st = cbe_model_open_with(&model, given.model, &how, &err)) != CBE_OK) goto done;
+    cbe_warn_of_remarks(&progress.watch, &remarks);
     const cbe_decoder *decoder = cbe_model_decoder(model);
     if ((st = cbe_decoder_save(decoder, given.output, &err)) != CBE_OK) goto done;
     cli_line(stdout, "%s, hidden size %zu, vocabulary %zu in %s", cbe_norm_name(decoder->norm),
              decoder->hidden_size, decoder->vocab_size, given.output);
 done:
+    cbe_remarks_free(&remarks);
     cbe_model_close(model);
     cbe_outputs_end(&outputs);
     return st == CBE_OK ? cli_finish_output() : cli_report(&err);

@@ -9,6 +9,7 @@
 #include "cli/arguments.h"
 #include "run/options.h"
 #include "cli/print.h"
+#include "cli/progress.h"
 #include "core/fail.h"
 #include "formats/array_file.h"
 #include "files/path.h"
@@ -114,7 +115,13 @@ static cbe_status info_arrays(const char *path, cbe_error *err)
 static cbe_status info_model(const char *path, cbe_error *err)
 {
     cbe_model *model = NULL;
-    const cbe_status st = cbe_model_open(&model, path, err);
+    cli_progress progress;
+    cbe_remarks remarks = {0};
+    const cbe_model_options how = {.remarks = &remarks};
+    cli_progress_init(&progress, true, false);
+    const cbe_status st = cbe_model_open_with(&model, path, &how, err);
+    if (st == CBE_OK) cbe_warn_of_remarks(&progress.watch, &remarks);
+    cbe_remarks_free(&remarks);
     if (st != CBE_OK) return st;
     const cbe_model_config *c = cbe_model_get_config(model);
     const cbe_decoder *decoder = cbe_model_decoder(model);

@@ -15,6 +15,7 @@
 #include "core/fail.h"
 #include "core/memory.h"
 #include "core/sizes.h"
+#include "math/loss.h"
 #include "model/decode.h"
 #include "lens/row_measures.h"
 #include "lens/translate.h"
@@ -221,8 +222,8 @@ static cbe_status add_rows(evaluation *e, size_t index, const cell *which, size_
 
 static cbe_status measure_final(evaluation *e, size_t first, size_t n, cbe_error *err)
 {
-    cbe_decode(e->decoder, n, states_at(e, e->options->n_layers, first), e->normalised,
-               e->reference);
+    cbe_decode(e->decoder, cbe_decoder_common(e->decoder), n,
+               states_at(e, e->options->n_layers, first), e->normalised, e->reference);
 #pragma omp parallel for schedule(static)
     for (size_t i = 0; i < n; i++)
         cbe_row_reference_set(&e->rows[i], e->kernels, e->vocab_size,
@@ -241,7 +242,7 @@ static cbe_status measure_cell(evaluation *e, size_t index, size_t first, size_t
                       e->hidden_size, hidden, e->x);
         hidden = e->x;
     }
-    cbe_decode(e->decoder, n, hidden, e->normalised, e->logits);
+    cbe_decode(e->decoder, cbe_decoder_common(e->decoder), n, hidden, e->normalised, e->logits);
 #pragma omp parallel for schedule(static)
     for (size_t i = 0; i < n; i++)
         cbe_row_measure(&e->rows[i], e->kernels, e->vocab_size, e->logits + i * e->vocab_size,
@@ -303,7 +304,8 @@ static cbe_lens_figures figures_of(const evaluation *e, size_t index)
     cbe_lens_figures figures;
     const double n = (double)e->n_done;
     for (size_t m = 0; m < CBE_N_LENS_MEASURES; m++) {
-        figures.mean[m] = e->totals[index].mean[m];
+        const double mean = e->totals[index].mean[m];
+        figures.mean[m] = m == CBE_LENS_KL ? cbe_not_below_zero(mean) : mean;
         figures.error[m] = n > 1 ? sqrt(e->totals[index].squares[m] / (n - 1) / n) : NAN;
     }
     return figures;

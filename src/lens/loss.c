@@ -7,6 +7,7 @@
 #include "math/exp.h"
 #include "core/fail.h"
 #include "math/gemm.h"
+#include "math/loss.h"
 #include "core/memory.h"
 #include "core/sizes.h"
 #include "model/decode.h"
@@ -94,7 +95,7 @@ void cbe_lens_target_set(cbe_lens_target *target, const cbe_decoder *decoder, si
         memcpy(target->labels, labels, n * sizeof *labels);
         return;
     }
-    cbe_decode(decoder, n, last, target->room, target->probs);
+    cbe_decode(decoder, cbe_decoder_common(decoder), n, last, target->room, target->probs);
 #pragma omp parallel for
     for (size_t i = 0; i < n; i++) {
         float *row = target->probs + i * vocab;
@@ -190,7 +191,8 @@ double cbe_lens_loss(const cbe_decoder *decoder, const cbe_lens_target *target,
     const size_t d = decoder->hidden_size, vocab = decoder->vocab_size;
     double loss = 0;
     cbe_translate(translator, n, d, hidden, room->translated);
-    cbe_decode(decoder, n, room->translated, room->normalised, room->logits);
+    cbe_decode(decoder, cbe_decoder_common(decoder), n, room->translated, room->normalised,
+               room->logits);
     for (size_t i = 0; i < n; i++) {
         size_t drawn = 0;
         loss += row_loss(decoder, target, i, room->logits + i * vocab, gradient != NULL,
@@ -203,6 +205,7 @@ double cbe_lens_loss(const cbe_decoder *decoder, const cbe_lens_target *target,
                                     : decoder->unembedding + (size_t)target->labels[i] * d;
         for (size_t k = 0; k < d; k++) sampled[i * d + k] = expected[k] - w[k];
     }
+    if (target->kind == CBE_LOSS_KL) loss = cbe_not_below_zero(loss);
     if (!gradient) return loss;
     cbe_gemm(false, false, n, d, vocab, 1, room->logits, vocab, decoder->unembedding, d, 0,
              gradient, d);

@@ -11,4 +11,10 @@ typedef enum {
 /** The name on the command line and in files: "kl", "ce". */
 const char *cbe_loss_name(cbe_loss loss);
 
+/** A divergence as it is: where rounding alone has left it at or below 0, it is 0. NaN stays. */
+static inline double cbe_not_below_zero(double divergence)
+{
+    return divergence <= 0 ? 0 : divergence;
+}
+
 #endif

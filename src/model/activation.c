@@ -158,6 +158,7 @@ static const struct {
     {"gelu_new", CBE_GELU_TANH},
     {"gelu_fast", CBE_GELU_TANH},
     {"gelu_pytorch_tanh", CBE_GELU_TANH},
+    {"gelu_python_tanh", CBE_GELU_TANH},
     {"gelu_accurate", CBE_GELU_TANH},
     {"quick_gelu", CBE_QUICK_GELU},
     {"relu", CBE_RELU},

@@ -47,7 +47,7 @@ void cbe_tensor_name(const cbe_block_plan *plan, cbe_tensor_role role, size_t bl
         snprintf(out, CBE_TENSOR_NAME_SIZE, "%s%s%zu.%s.%s", plan->prefix,
                  plan->names->block_prefix, block, name, ending);
     else if (role == CBE_ROLE_UNEMBEDDING) /* the unembedding has no prefix */
-        snprintf(out, CBE_TENSOR_NAME_SIZE, "%s.%s", name, ending);
+        snprintf(out, CBE_TENSOR_NAME_SIZE, "%s.%s", plan->unembedding, ending);
     else
         snprintf(out, CBE_TENSOR_NAME_SIZE, "%s%s.%s", plan->prefix, name, ending);
 }

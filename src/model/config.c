@@ -3,6 +3,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <stdio.h>
 
 #include "core/fail.h"
 
@@ -60,6 +61,18 @@ cbe_status cbe_config_set_windows(cbe_config *config, cbe_window_rule rule, size
                            (rule == CBE_WINDOW_PERIOD && (i + 1) % period != 0) ||
                            (rule == CBE_WINDOW_FROM && i >= from);
     return CBE_OK;
+}
+
+cbe_status cbe_config_explain(const cbe_config *config, cbe_status st, cbe_error *err)
+{
+    const bool may_follow =
+        st == CBE_ERR_SHAPE || st == CBE_ERR_FORMAT || st == CBE_ERR_UNSUPPORTED;
+    if (!config->assumed_key || !may_follow || !err) return st;
+    char what[CBE_MESSAGE_SIZE];
+    snprintf(what, sizeof what, "%s", err->message);
+    return cbe_fail(err, st, err->offset,
+                    "%s; config.json has no '%s', which is %zu by default in a %s model", what,
+                    config->assumed_key, config->assumed_size, config->sizes.architecture);
 }
 
 static cbe_status check_numbers(const cbe_rope *rope, const char *path, cbe_error *err)

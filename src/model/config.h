@@ -29,6 +29,9 @@ typedef struct {
     double attention_softcap, logit_softcap; /* 0: none */
     size_t embedding_size;                   /* e; if it is not d, embeddings are projected to d */
     bool tied;                               /* the unembedding is the embedding */
+    /* The first size that config.json leaves out, static, and its value; NULL: none. */
+    const char *assumed_key;
+    size_t assumed_size;
     bool final_norm;
 } cbe_config;
 
@@ -61,6 +64,9 @@ cbe_status cbe_config_set_windows(cbe_config *config, cbe_window_rule rule, size
 /** Checks that every angle of rotary embeddings, up to the model's last position, is finite in
  * float32: PyTorch's sine of an infinite angle would be NaN. @return CBE_OK, CBE_ERR_FORMAT */
 cbe_status cbe_config_check_angles(const cbe_config *config, const char *path, cbe_error *err);
+/** Adds to an error that may follow from a size which config.json leaves out what was taken for it.
+ * @return st */
+cbe_status cbe_config_explain(const cbe_config *config, cbe_status st, cbe_error *err);
 /** Fills in the sizes that have defaults and checks that all values agree.
  * @param path  named in messages, with the keys of that format
  * @return as cbe_config_from_gguf */

@@ -1,4 +1,5 @@
-/* config_json.c - see config.h. Rotary embeddings: config_json_rope.c. */
+/* config_json.c - see config.h. Rotary embeddings: config_json_rope.c; windows:
+ * config_json_windows.c. */
 #include "model/config_json.h"
 
 #include <math.h>
@@ -8,39 +9,32 @@
 #include "core/fail.h"
 #include "formats/json_keys.h"
 
-/* A size and its keys: today's usual key, and those of GPT-2 and its relatives. */
-typedef struct {
-    const char *keys[3];
-    size_t offset; /* offset of a size_t in cbe_model_config */
-    bool required;
-} size_key;
-
+/* Offsets of sizes in cbe_model_config. */
 #define AT(field) offsetof(cbe_model_config, field)
-static const size_key sizes[] = {
-    {{"hidden_size", "n_embd", "n_embed"}, AT(hidden_size), true},
-    {{"num_hidden_layers", "n_layer", "num_layers"}, AT(n_layers), true},
-    {{"num_attention_heads", "n_head", "num_heads"}, AT(n_heads), true},
-    {{"intermediate_size", "n_inner", "ffn_dim"}, AT(mlp_size), false},
-    {{"vocab_size"}, AT(vocab_size), false},
-    {{"num_key_value_heads"}, AT(n_kv_heads), false},
-    {{"head_dim"}, AT(head_size), false},
-    {{"max_position_embeddings", "n_positions", "n_ctx"}, AT(max_context), false},
+static const size_t offsets[] = {
+    [CBE_SIZE_HIDDEN] = AT(hidden_size),    [CBE_SIZE_LAYERS] = AT(n_layers),
+    [CBE_SIZE_HEADS] = AT(n_heads),         [CBE_SIZE_KV_HEADS] = AT(n_kv_heads),
+    [CBE_SIZE_HEAD] = AT(head_size),        [CBE_SIZE_MLP] = AT(mlp_size),
+    [CBE_SIZE_VOCABULARY] = AT(vocab_size), [CBE_SIZE_CONTEXT] = AT(max_context),
 };
+_Static_assert(sizeof offsets / sizeof *offsets == CBE_N_SIZES, "one offset for each size");
 
-static cbe_status read_sizes(yyjson_val *root, const char *path, cbe_model_config *config,
-                             cbe_error *err)
+/* Reads the first name of a size that is there; null is as good as not there, but for heads of keys
+ * and values, which are then as many as heads. */
+static cbe_status read_size(yyjson_val *root, const char *path, cbe_size_kind kind,
+                            cbe_config *config, cbe_error *err)
 {
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        size_t *field = (size_t *)(void *)((char *)config + sizes[i].offset);
-        const char *found = NULL;
-        for (size_t k = 0; k < 3 && !found; k++)
-            if (sizes[i].keys[k] && cbe_json_get(root, sizes[i].keys[k])) found = sizes[i].keys[k];
-        if (!found && sizes[i].required)
-            return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: key '%s' is missing", path,
-                            sizes[i].keys[0]);
-        if (!found) continue;
-        const cbe_status st = cbe_json_size(root, found, CBE_CONFIG_SIZE_MAX, path, field, err);
-        if (st != CBE_OK) return st;
+    const cbe_size_key *key = &config->family->keys->sizes[kind];
+    size_t *field = (size_t *)(void *)((char *)&config->sizes + offsets[kind]);
+    *field = key->absent;
+    for (size_t i = 0; i < 2 && key->names[i]; i++)
+        if (cbe_json_get(root, key->names[i]))
+            return cbe_json_size(root, key->names[i], CBE_CONFIG_SIZE_MAX, path, field, err);
+    if (!key->names[0]) return CBE_OK;
+    if (kind == CBE_SIZE_KV_HEADS && cbe_json_at(root, key->names[0])) *field = 0;
+    if (*field && kind != CBE_SIZE_CONTEXT && !config->assumed_key) {
+        config->assumed_key = key->names[0];
+        config->assumed_size = *field;
     }
     return CBE_OK;
 }
@@ -48,23 +42,15 @@ static cbe_status read_sizes(yyjson_val *root, const char *path, cbe_model_confi
 static cbe_status read_numbers(yyjson_val *root, const char *path, cbe_config *config,
                                cbe_error *err)
 {
+    const char *eps = config->family->keys->norm_eps;
     double query_scalar = config->family->defaults.query_scalar;
-    const bool scaled = query_scalar > 0;
-    const struct {
-        const char *key;
-        double *out;
-    } numbers[] = {
-        {"rms_norm_eps", &config->sizes.norm_eps},
-        {"layer_norm_eps", &config->sizes.norm_eps},
-        {"layer_norm_epsilon", &config->sizes.norm_eps},
-        {"query_pre_attn_scalar", &query_scalar},
-    };
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        const cbe_status st = cbe_json_double(root, numbers[i].key, path, numbers[i].out, err);
-        if (st != CBE_OK) return st;
-    }
-    if (scaled) config->query_scale = 1 / sqrt(query_scalar);
-    return CBE_OK;
+    cbe_status st;
+    if (eps && (st = cbe_json_double(root, eps, path, &config->sizes.norm_eps, err)) != CBE_OK)
+        return st;
+    if (query_scalar == 0) return CBE_OK;
+    st = cbe_json_double(root, "query_pre_attn_scalar", path, &query_scalar, err);
+    config->query_scale = 1 / sqrt(query_scalar);
+    return st;
 }
 
 /* Reads a cap that the family has. null means none. 0 in a file is an error, since PyTorch divides
@@ -137,143 +123,49 @@ static cbe_status read_flags(yyjson_val *root, const char *path, cbe_config *con
 static cbe_status read_activation(yyjson_val *root, const char *path, cbe_config *config,
                                   cbe_error *err)
 {
-    cbe_status st;
-    const char *name = NULL, *key = NULL;
-    static const char *const keys[] = {"hidden_act", "activation_function", "hidden_activation"};
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        if (!cbe_json_get(root, keys[i])) continue;
-        key = keys[i];
-        if ((st = cbe_json_string(root, key, path, &name, err)) != CBE_OK) return st;
-    }
-    if (!name) return CBE_OK;
+    const char *name = NULL, *key = config->family->keys->activation;
+    if (!key) return CBE_OK;
+    const cbe_status st = cbe_json_string(root, key, path, &name, err);
+    if (st != CBE_OK || !name) return st;
     const cbe_activation found = cbe_activation_find(name);
     if (found == CBE_N_ACTIVATIONS)
         return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
                         "%s: %s '%.40s' is not supported (known: silu, gelu, gelu_new, "
                         "gelu_pytorch_tanh, quick_gelu, relu)",
                         path, key, name);
-    /* Gemma's first files say gelu but mean the tanh form. */
-    if (found != CBE_GELU || !config->traits.scaled_embedding) config->traits.activation = found;
+    const bool tanh_form = config->family->keys->gelu_is_tanh && strcmp(name, "gelu") == 0;
+    config->traits.activation = tanh_form ? CBE_GELU_TANH : found;
     return CBE_OK;
 }
 
 /* Refuses options that would change the computation. */
-static cbe_status check_unsupported(yyjson_val *root, const char *path, cbe_error *err)
+static cbe_status check_unsupported(yyjson_val *root, const char *path, const cbe_config *config,
+                                    cbe_error *err)
 {
-    static const char *const flags[] = {"apply_residual_connection_post_layernorm",
-                                        "add_cross_attention", "use_bidirectional_attention"};
-    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
-        bool set = false;
-        const cbe_status st = cbe_json_bool(root, flags[i], path, &set, err);
-        if (st != CBE_OK) return st;
-        if (set)
-            return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
-                            "%s: %s is true, which is not supported for this model", path,
-                            flags[i]);
-    }
-    if (cbe_json_get(root, "quantization_config"))
-        return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
-                        "%s: quantization_config: quantised folders are not supported; use the "
-                        "model's float weights or a .gguf file",
-                        path);
-    return CBE_OK;
-}
-
-static cbe_status unknown_kind(const char *path, const char *key, const char *kind, cbe_error *err)
-{
-    return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1, "%s: %s: attention '%.40s' is not supported",
-                    path, key, kind ? kind : "?");
-}
-
-/* Reads a list of kinds, one for each block. */
-static cbe_status read_kinds(yyjson_val *list, const char *path, const char *key,
-                             cbe_config *config, cbe_error *err)
-{
-    const size_t n = config->sizes.n_layers;
-    if (!yyjson_is_arr(list) || yyjson_arr_size(list) != n || n > CBE_MAX_LOCAL_BLOCKS)
-        return cbe_fail(err, CBE_ERR_FORMAT, -1,
-                        "%s: key '%s' must list one kind for each of the %zu blocks", path, key, n);
-    for (size_t i = 0; i < n; i++) {
-        const char *kind = yyjson_get_str(yyjson_arr_get(list, i));
-        const bool local =
-            kind && (strcmp(kind, "sliding_attention") == 0 || strcmp(kind, "local") == 0);
-        if (!local &&
-            (!kind || (strcmp(kind, "full_attention") != 0 && strcmp(kind, "global") != 0)))
-            return unknown_kind(path, key, kind, err);
-        config->local[i] = local;
-    }
-    return CBE_OK;
-}
-
-/* Reads GPT-Neo's list: [[["global", "local"], 12]] means global, local, 12 times. */
-static cbe_status read_attention_types(yyjson_val *types, const char *path, cbe_config *config,
-                                       cbe_error *err)
-{
-    static const char key[] = "attention_types";
-    const size_t n = config->sizes.n_layers;
-    size_t filled = 0;
-    for (size_t i = 0; i < yyjson_arr_size(types); i++) {
-        yyjson_val *item = yyjson_arr_get(types, i), *kinds = yyjson_arr_get(item, 0);
-        const int64_t times = yyjson_get_sint(yyjson_arr_get(item, 1));
-        for (int64_t t = 0; t < times && yyjson_arr_size(kinds) > 0; t++)
-            for (size_t k = 0; k < yyjson_arr_size(kinds); k++) {
-                const char *kind = yyjson_get_str(yyjson_arr_get(kinds, k));
-                const bool local = kind && strcmp(kind, "local") == 0;
-                if (!local && (!kind || strcmp(kind, "global") != 0))
-                    return unknown_kind(path, key, kind, err);
-                if (filled == n || filled == CBE_MAX_LOCAL_BLOCKS) goto count;
-                config->local[filled++] = local;
-            }
-    }
-    if (filled == n) return CBE_OK;
-count:
-    return cbe_fail(err, CBE_ERR_FORMAT, -1,
-                    "%s: key '%s' must describe as many blocks as there are, %zu", path, key, n);
-}
-
-cbe_status cbe_config_json_windows(yyjson_val *root, const char *path, cbe_config *config,
-                                   cbe_error *err)
-{
-    cbe_status st;
-    const cbe_family_defaults *defaults = &config->family->defaults;
-    size_t period = defaults->window_period, from = 28; /* transformers' max_window_layers */
-    bool used = false;
-    if (defaults->window_rule == CBE_WINDOW_NONE) return CBE_OK;
-    if ((st = cbe_json_bool(root, "use_sliding_window", path, &used, err)) != CBE_OK) return st;
-    if (defaults->window_rule == CBE_WINDOW_FROM && !used) {
-        config->window = 0; /* no window, even if other keys give one */
-        return CBE_OK;
-    }
-    const char *key = defaults->window_rule == CBE_WINDOW_LISTED ? "window_size" : "sliding_window";
-    /* null means no window. */
-    if (yyjson_is_null(cbe_json_at(root, key))) config->window = 0;
-    const struct {
-        const char *key;
-        size_t *out;
-    } numbers[] = {
-        {key, &config->window},
-        {"sliding_window_pattern", &period},
-        {"_sliding_window_pattern", &period},
+    bool set = false;
+    static const char *const whole[][2] = {
+        {"quantization_config", "quantised folders are not supported; use the model's float "
+                                "weights or a .gguf file"},
+        {"per_layer_config", "blocks with sizes of their own are not supported"},
+        {"transformers_weights", "weights under another file's name are not supported; call the "
+                                 "file model.safetensors and leave the key out"},
     };
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        if ((st = cbe_json_size(root, numbers[i].key, CBE_CONFIG_SIZE_MAX, path, numbers[i].out,
-                                err)) != CBE_OK)
-            return st;
-    double first = (double)from; /* read as a number, since it may be 0 */
-    if ((st = cbe_json_double(root, "max_window_layers", path, &first, err)) != CBE_OK) return st;
-    from = first >= 0 && first < CBE_MAX_LOCAL_BLOCKS ? (size_t)first : CBE_MAX_LOCAL_BLOCKS;
-    if (config->window == 0) return CBE_OK;
-    yyjson_val *list = cbe_json_get(root, "layer_types");
-    if (list && defaults->window_rule != CBE_WINDOW_ALL)
-        return read_kinds(list, path, "layer_types", config, err);
-    if (defaults->window_rule != CBE_WINDOW_LISTED)
-        return cbe_config_set_windows(config, defaults->window_rule, period, from, path, err);
-    if ((list = cbe_json_get(root, "attention_layers")))
-        return read_kinds(list, path, "attention_layers", config, err);
-    list = cbe_json_get(root, "attention_types");
-    if (!list)
-        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: key 'attention_types' is missing", path);
-    return read_attention_types(list, path, config, err);
+    const char *flag = config->family->keys->refused;
+    const cbe_status st = flag ? cbe_json_bool(root, flag, path, &set, err) : CBE_OK;
+    if (st != CBE_OK) return st;
+    if (set)
+        return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
+                        "%s: %s is true, which is not supported for this model", path, flag);
+    yyjson_val *causal = cbe_json_at(root, "is_causal");
+    if (causal && !yyjson_is_true(causal))
+        return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
+                        "%s: is_causal is not true; tokens that see later ones are not supported",
+                        path);
+    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++)
+        if (cbe_json_get(root, whole[i][0]))
+            return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1, "%s: %s: %s", path, whole[i][0],
+                            whole[i][1]);
+    return CBE_OK;
 }
 
 static cbe_status find_family(yyjson_val *root, const char *path, const cbe_family **out,
@@ -302,12 +194,13 @@ static cbe_status read_config(yyjson_val *root, const char *path, cbe_config *co
     cbe_config_init(config, family);
     cbe_model_config *c = &config->sizes;
     snprintf(c->architecture, sizeof c->architecture, "%s", family->name[CBE_FORMAT_HUGGING_FACE]);
-    if ((st = read_sizes(root, path, c, err)) != CBE_OK) return st;
+    for (int i = 0; i < CBE_N_SIZES; i++)
+        if ((st = read_size(root, path, (cbe_size_kind)i, config, err)) != CBE_OK) return st;
     if ((st = read_numbers(root, path, config, err)) != CBE_OK) return st;
     if ((st = read_softcaps(root, path, config, err)) != CBE_OK) return st;
     if ((st = read_flags(root, path, config, err)) != CBE_OK) return st;
     if ((st = read_activation(root, path, config, err)) != CBE_OK) return st;
-    if ((st = check_unsupported(root, path, err)) != CBE_OK) return st;
+    if ((st = check_unsupported(root, path, config, err)) != CBE_OK) return st;
     if ((family->defaults.keys & CBE_KEY_OPT) &&
         (st = cbe_json_size(root, "word_embed_proj_dim", CBE_CONFIG_SIZE_MAX, path,
                             &config->embedding_size, err)) != CBE_OK)
@@ -316,7 +209,8 @@ static cbe_status read_config(yyjson_val *root, const char *path, cbe_config *co
         (st = cbe_config_json_rope(root, path, config, err)) != CBE_OK)
         return st;
     if ((st = cbe_config_json_windows(root, path, config, err)) != CBE_OK) return st;
-    return cbe_config_finish(config, CBE_FORMAT_HUGGING_FACE, path, err);
+    st = cbe_config_finish(config, CBE_FORMAT_HUGGING_FACE, path, err);
+    return cbe_config_explain(config, st, err);
 }
 
 cbe_status cbe_config_from_json(cbe_config *out, const char *text, size_t length, const char *path,

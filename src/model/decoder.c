@@ -10,6 +10,7 @@
 #include "formats/safetensors.h"
 #include "core/fail.h"
 #include "math/gemm.h"
+#include "math/rows.h"
 #include "core/memory.h"
 #include "model/decode.h"
 #include "formats/read_tensor.h"
@@ -170,8 +171,15 @@ void cbe_decoder_free(cbe_decoder *decoder)
     cbe_free(decoder);
 }
 
-void cbe_decode(const cbe_decoder *decoder, size_t n, const float *hidden, float *normalised,
-                float *logits)
+float cbe_decoder_common(const cbe_decoder *decoder)
+{
+    static const double step = 256;
+    if (!decoder->bias || decoder->logit_softcap > 0) return 0;
+    return (float)(rint((double)cbe_max_row(decoder->vocab_size, decoder->bias) / step) * step);
+}
+
+void cbe_decode(const cbe_decoder *decoder, float common, size_t n, const float *hidden,
+                float *normalised, float *logits)
 {
     const size_t d = decoder->hidden_size, vocab = decoder->vocab_size;
     const double cap = decoder->logit_softcap;
@@ -182,7 +190,7 @@ void cbe_decode(const cbe_decoder *decoder, size_t n, const float *hidden, float
 #pragma omp parallel for
     for (size_t i = 0; i < n; i++) {
         float *row = logits + i * vocab;
-        for (size_t t = 0; t < vocab && decoder->bias; t++) row[t] += decoder->bias[t];
+        for (size_t t = 0; t < vocab && decoder->bias; t++) row[t] += decoder->bias[t] - common;
         for (size_t t = 0; t < vocab && cap > 0; t++)
             row[t] = (float)(cap * tanh((double)row[t] / cap));
     }
@@ -202,7 +210,7 @@ cbe_status cbe_decoder_logits(const cbe_decoder *decoder, size_t n, const float 
                         n);
     float *normalised = cbe_alloc(count, sizeof(float), "normalised hidden states", err);
     if (!normalised) return CBE_ERR_NOMEM;
-    cbe_decode(decoder, n, hidden, normalised, logits);
+    cbe_decode(decoder, 0, n, hidden, normalised, logits);
     cbe_free(normalised);
     return CBE_OK;
 }

@@ -28,4 +28,10 @@ struct cbe_decoder {
 cbe_status cbe_decoder_read(cbe_decoder **out, const char *path, cbe_inputs *inputs,
                             cbe_error *err);
 
+/** What all logits have in common through their bias: a number that no softmax sees, but beside
+ * which float32 cannot tell logits apart. It is the largest bias, rounded to a multiple of 256: 0
+ * for the biases of ordinary models, and subtracting it from a bias near it rounds nothing. A cap
+ * sees it, so with a cap it is 0. */
+float cbe_decoder_common(const cbe_decoder *decoder);
+
 #endif

@@ -216,6 +216,7 @@ static const cbe_tensor_names hf_gpt_neox = {
         [CBE_ROLE_UP] = "mlp.dense_h_to_4h",
         [CBE_ROLE_DOWN] = "mlp.dense_4h_to_h",
     },
+    .unembedding_too = "lm_head",
     .ignored = {"attention.bias", "attention.masked_bias", "attention.rotary_emb.inv_freq"},
     .qkv_by_head = true,
 };
@@ -273,28 +274,33 @@ static const cbe_family families[] = {
         .traits = {LLAMA_TRAITS},
         .defaults = {.norm_eps = 1e-6, .keys = CBE_KEY_ATTENTION_BIAS | CBE_KEY_MLP_BIAS},
         .tensors = {&gguf_llama, &hf_llama},
+        .keys = &cbe_llama_keys,
     }, {
         .name = {NULL, "mistral"},
         .traits = {LLAMA_TRAITS},
         .defaults = {.norm_eps = 1e-6, .window_rule = CBE_WINDOW_ALL, .window = 4096},
         .tensors = {NULL, &hf_llama},
+        .keys = &cbe_mistral_keys,
     }, {
         .name = {"qwen2", "qwen2"},
         .traits = {LLAMA_TRAITS, .qkv_bias = CBE_BIAS_ALWAYS},
         .defaults = {.norm_eps = 1e-6, .window_rule = CBE_WINDOW_FROM, .window = 4096},
         .tensors = {&gguf, &hf_llama},
+        .keys = &cbe_qwen2_keys,
     }, {
         .name = {"qwen3", "qwen3"},
         .traits = {LLAMA_TRAITS, .qk_norm = CBE_QK_NORM_HEAD},
         .defaults = {.norm_eps = 1e-6, .head_size = 128, .window_rule = CBE_WINDOW_FROM,
                      .window = 4096, .keys = CBE_KEY_ATTENTION_BIAS},
         .tensors = {&gguf, &hf_llama},
+        .keys = &cbe_qwen3_keys,
     }, {
         .name = {"gemma", "gemma"},
         .traits = {GEMMA_TRAITS, .norms = CBE_NORMS_BEFORE},
         .defaults = {.norm_eps = 1e-6, .head_size = 256, .tied = true,
                      .keys = CBE_KEY_ATTENTION_BIAS},
         .tensors = {&gguf, &hf_llama},
+        .keys = &cbe_gemma_keys,
     }, {
         .name = {"gemma2", "gemma2"},
         .traits = {GEMMA_TRAITS, .norms = CBE_NORMS_BEFORE | CBE_NORMS_AFTER},
@@ -303,6 +309,7 @@ static const cbe_family families[] = {
                      .attention_softcap = 50, .logit_softcap = 30,
                      .keys = CBE_KEY_ATTENTION_BIAS | CBE_KEY_LOGIT_SOFTCAP},
         .tensors = {&gguf, &hf_norms_after},
+        .keys = &cbe_gemma2_keys,
     }, {
         .name = {"gemma3", "gemma3_text"},
         .traits = {GEMMA_TRAITS, .norms = CBE_NORMS_BEFORE | CBE_NORMS_AFTER,
@@ -312,23 +319,27 @@ static const cbe_family families[] = {
                      .query_scalar = 256, .tied = true,
                      .keys = CBE_KEY_ATTENTION_BIAS | CBE_KEY_LOGIT_SOFTCAP},
         .tensors = {&gguf, &hf_norms_after},
+        .keys = &cbe_gemma3_keys,
     }, {
         .name = {"phi2", "phi"},
         .traits = {.norm = CBE_NORM_LAYER, .norms = CBE_NORM_BEFORE_ATTENTION, .parallel = true,
                    .activation = CBE_GELU_TANH, ALL_BIASES, .unembedding_bias = CBE_BIAS_ALWAYS},
         .defaults = {.norm_eps = 1e-5, .rotary_share = 0.5, .keys = CBE_KEY_QK_NORM},
         .tensors = {&gguf, &hf_phi},
+        .keys = &cbe_phi_keys,
     }, {
         .name = {"phi3", "phi3"},
         .traits = {LLAMA_TRAITS},
         .defaults = {.norm_eps = 1e-5, .original_context = 4096, .window_rule = CBE_WINDOW_ALL},
         .tensors = {&gguf_phi3, &hf_phi3},
+        .keys = &cbe_phi3_keys,
     }, {
         .name = {NULL, "olmo2"},
         .traits = {.norm = CBE_NORM_RMS, .norms = CBE_NORMS_AFTER, .qk_norm = CBE_QK_NORM_WHOLE,
                    .gated = true},
         .defaults = {.norm_eps = 1e-5, .keys = CBE_KEY_ATTENTION_BIAS},
         .tensors = {NULL, &hf_norms_after},
+        .keys = &cbe_olmo2_keys,
     }, {
         .name = {"gpt2", "gpt2"},
         .traits = {.norm = CBE_NORM_LAYER, .norms = CBE_NORMS_BEFORE,
@@ -336,6 +347,7 @@ static const cbe_family families[] = {
         .defaults = {.norm_eps = 1e-5, .wide_mlp = true, .tied = true,
                      .keys = CBE_KEY_SCORE_SCALE},
         .tensors = {&gguf, &hf_gpt2},
+        .keys = &cbe_gpt2_keys,
     }, {
         .name = {NULL, "gpt_neo"},
         .traits = {.norm = CBE_NORM_LAYER, .norms = CBE_NORMS_BEFORE,
@@ -345,6 +357,7 @@ static const cbe_family families[] = {
         .defaults = {.norm_eps = 1e-5, .wide_mlp = true, .window_rule = CBE_WINDOW_LISTED,
                      .window = 256, .tied = true},
         .tensors = {NULL, &hf_gpt_neo},
+        .keys = &cbe_gpt_neo_keys,
     }, {
         .name = {NULL, "gptj"},
         .traits = {.norm = CBE_NORM_LAYER, .norms = CBE_NORM_BEFORE_ATTENTION, .parallel = true,
@@ -352,6 +365,7 @@ static const cbe_family families[] = {
                    .unembedding_bias = CBE_BIAS_ALWAYS},
         .defaults = {.norm_eps = 1e-5, .wide_mlp = true, .rotary_size = 64},
         .tensors = {NULL, &hf_gptj},
+        .keys = &cbe_gptj_keys,
     }, {
         .name = {NULL, "gpt_neox"},
         .traits = {.norm = CBE_NORM_LAYER, .norms = CBE_NORMS_BEFORE, .parallel = true,
@@ -359,6 +373,7 @@ static const cbe_family families[] = {
         .defaults = {.norm_eps = 1e-5, .rotary_share = 0.25,
                      .keys = CBE_KEY_ATTENTION_BIAS | CBE_KEY_PARALLEL},
         .tensors = {NULL, &hf_gpt_neox},
+        .keys = &cbe_gpt_neox_keys,
     }, {
         .name = {NULL, "opt"},
         .traits = {.norm = CBE_NORM_LAYER, .norms = CBE_NORMS_BEFORE,
@@ -366,12 +381,14 @@ static const cbe_family families[] = {
                    .activation = CBE_RELU, ALL_BIASES},
         .defaults = {.norm_eps = 1e-5, .tied = true, .keys = CBE_KEY_OPT},
         .tensors = {NULL, &hf_opt},
+        .keys = &cbe_opt_keys,
     }, {
         .name = {NULL, "bloom"},
         .traits = {.norm = CBE_NORM_LAYER, .norms = CBE_NORMS_BEFORE, .embedding_norm = true,
                    .positions = CBE_POSITIONS_ALIBI, .activation = CBE_GELU_TANH, ALL_BIASES},
         .defaults = {.norm_eps = 1e-5, .wide_mlp = true, .tied = true},
         .tensors = {NULL, &hf_bloom},
+        .keys = &cbe_bloom_keys,
     },
 };
 /* clang-format on */

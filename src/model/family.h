@@ -13,6 +13,7 @@
 
 #include "model/decoder.h"
 #include "model/activation.h"
+#include "model/family_keys.h"
 
 /** Format of a model's files, on which names of tensors and keys and the order of rows depend. */
 typedef enum { CBE_FORMAT_GGUF = 0, CBE_FORMAT_HUGGING_FACE, CBE_N_FORMATS } cbe_model_format;
@@ -148,6 +149,7 @@ typedef struct {
     const char *block_prefix; /* "layers.": stands before a block's number and a dot */
     /* name of each role, in a block behind the dot; NULL: files have no such tensor */
     const char *roles[CBE_N_ROLES];
+    const char *unembedding_too; /* another name of the unembedding; NULL: there is none */
     /* whole names of buffers in blocks, which hold no weights */
     const char *ignored[CBE_MAX_IGNORED];
     /* Rows of QKV are q, k, v of the first head, then of the next head; else all queries, all keys,
@@ -164,6 +166,7 @@ typedef struct {
     cbe_traits traits;
     cbe_family_defaults defaults;
     const cbe_tensor_names *tensors[CBE_N_FORMATS];
+    const cbe_family_keys *keys; /* of config.json */
 } cbe_family;
 
 /** The family of a name (length bytes, not ended by a 0), borrowed, static; NULL if it is

@@ -76,7 +76,7 @@ static cbe_status give_logits(const workspace *w, const cbe_forward_sink *sink, 
 {
     for (size_t n = 0; n < n_tokens; n += w->logit_tokens) {
         const size_t count = cbe_min_size(w->logit_tokens, n_tokens - n);
-        cbe_decode(w->model->decoder, count, w->hidden + n * w->model->config.sizes.hidden_size,
+        cbe_decode(w->model->decoder, 0, count, w->hidden + n * w->model->config.sizes.hidden_size,
                    w->normalised, w->logits);
         const cbe_status st = sink->logits(sink->context, first + n, count, w->logits, err);
         if (st != CBE_OK) return st;

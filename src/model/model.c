@@ -16,7 +16,19 @@ cbe_status cbe_model_open(cbe_model **out, const char *path, cbe_error *err)
     if (!out || !path)
         return cbe_fail(err, CBE_ERR_ARG, -1, "cbe_model_open: %s is NULL",
                         out ? "the path" : "out");
-    return cbe_model_open_with(out, path, &(cbe_model_options){0}, err);
+    cbe_remarks remarks = {0};
+    const cbe_status st =
+        cbe_model_open_with(out, path, &(cbe_model_options){.remarks = &remarks}, err);
+    if (st == CBE_OK)
+        (*out)->remarks = remarks;
+    else
+        cbe_remarks_free(&remarks);
+    return st;
+}
+
+const cbe_remarks *cbe_model_remarks(const cbe_model *model)
+{
+    return &model->remarks;
 }
 
 cbe_status cbe_model_open_with(cbe_model **out, const char *path, const cbe_model_options *options,
@@ -36,7 +48,11 @@ cbe_status cbe_model_open_with(cbe_model **out, const char *path, const cbe_mode
         goto done;
     }
     if ((st = cbe_source_config(source, &model->config, err)) != CBE_OK) goto done;
-    if ((st = cbe_weights_load(model, &source, options, err)) != CBE_OK) goto done;
+    if ((st = cbe_source_remark(source, options->remarks, err)) != CBE_OK) goto done;
+    if ((st = cbe_weights_load(model, &source, options, err)) != CBE_OK) {
+        st = cbe_config_explain(&model->config, st, err);
+        goto done;
+    }
     *out = model;
     model = NULL;
 done:
@@ -59,6 +75,7 @@ void cbe_model_close(cbe_model *model)
     cbe_free(model->embedding_gamma);
     cbe_free(model->embedding_beta);
     cbe_source_close(model->source);
+    cbe_remarks_free(&model->remarks);
     cbe_free(model->path);
     cbe_free(model);
 }

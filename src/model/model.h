@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "model/decoder.h"
+#include "core/remarks.h"
 #include "files/inputs.h"
 #include "cbe/model.h"
 
@@ -28,7 +29,8 @@ typedef struct {
      * mapped file in their own type and are expanded a block at a time in each forward pass, with
      * the same bits of results. The unembedding and one block must fit. */
     size_t memory;
-    cbe_inputs *inputs; /* files are added to this list; NULL skips it */
+    cbe_inputs *inputs;   /* files are added to this list; NULL skips it */
+    cbe_remarks *remarks; /* what is to be told of the files; NULL: nobody listens */
     /* Called before each block is read to float32; false cancels; NULL: none. */
     bool (*progress)(void *context, size_t done, size_t total);
     void *context;
@@ -46,6 +48,8 @@ cbe_status cbe_model_read_config(cbe_model_config *out, size_t *file_bytes, cons
                                  cbe_error *err);
 
 const cbe_model_config *cbe_model_get_config(const cbe_model *model); /* borrowed */
+/** What was to be told of the files of a model that cbe_model_open opened; borrowed. */
+const cbe_remarks *cbe_model_remarks(const cbe_model *model);
 
 /** Receives logits (n_tokens, V) of tokens first .. first + n_tokens - 1, in order. Any status but
  * CBE_OK ends the forward pass, which returns it. */

@@ -36,13 +36,16 @@ typedef struct {
 /** Choices that a family leaves to the file, as found in the first block. */
 typedef struct {
     const cbe_tensor_names *names;
-    const char *prefix; /* stands before every name but the unembedding's */
+    const char *prefix;        /* stands before every name but the unembedding's */
+    const char *unembedding;   /* the unembedding's name, without its ending */
+    cbe_tensor_role embedding; /* under whose name the files have the embedding (tied.h) */
     bool fused_qkv, fused_gate_up;
     bool qkv_bias, attention_out_bias, mlp_bias;
 } cbe_block_plan;
 
 struct cbe_model {
-    char *path; /* path as it was opened */
+    char *path;          /* path as it was opened */
+    cbe_remarks remarks; /* of cbe_model_open, whose caller has no list */
     cbe_config config;
     cbe_decoder *decoder;
     /* (V, d), projected to d if needed; the decoder's unembedding if the two are tied; NULL: rows

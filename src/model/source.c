@@ -18,6 +18,8 @@ struct cbe_source {
     cbe_mapped_file config, index; /* index: empty if there is none */
     cbe_safetensors **shards;
     size_t n_shards;
+    yyjson_doc *index_json; /* NULL: there is no index */
+    yyjson_val *weight_map; /* names of files by names of tensors */
 };
 
 static cbe_status add_shard(cbe_source *source, const char *name, cbe_error *err)
@@ -36,14 +38,18 @@ static bool is_plain_name(const char *name)
     return *name && !strchr(name, '/') && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
 }
 
-/* Whether a shard of the folder, by its file name, is open. */
-static bool is_open(const cbe_source *source, const char *name)
+static const char *file_name(const cbe_safetensors *shard)
 {
-    for (size_t i = 0; i < source->n_shards; i++) {
-        const char *path = cbe_safetensors_path(source->shards[i]), *slash = strrchr(path, '/');
-        if (strcmp(slash ? slash + 1 : path, name) == 0) return true;
-    }
-    return false;
+    const char *path = cbe_safetensors_path(shard), *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+/* The open shard of a file name; NULL: it is not open. */
+static const cbe_safetensors *find_shard(const cbe_source *source, const char *name)
+{
+    for (size_t i = 0; i < source->n_shards; i++)
+        if (strcmp(file_name(source->shards[i]), name) == 0) return source->shards[i];
+    return NULL;
 }
 
 /* Opens each file that the weight_map of model.safetensors.index.json names, once. */
@@ -65,7 +71,7 @@ static cbe_status open_shards(cbe_source *source, const char *index_path, yyjson
             st = cbe_fail(err, CBE_ERR_FORMAT, -1,
                           "%s: tensor '%.80s' must be in a file of the same folder, not '%.80s'",
                           index_path, yyjson_get_str(key), name ? name : "?");
-        else if (!is_open(source, name))
+        else if (!find_shard(source, name))
             st = add_shard(source, name, err);
         if (st != CBE_OK) break;
     }
@@ -77,13 +83,11 @@ static cbe_status open_index(cbe_source *source, const char *index_path, cbe_err
     const cbe_mapped_file *index = &source->index;
     cbe_status st = cbe_mapped_file_open(&source->index, index_path, err);
     if (st != CBE_OK) return st;
-    yyjson_doc *doc = NULL;
-    st = cbe_json_read(&doc, (const char *)index->data, index->size, index_path, err);
-    if (st == CBE_OK)
-        st = open_shards(source, index_path, cbe_json_at(yyjson_doc_get_root(doc), "weight_map"),
-                         err);
-    yyjson_doc_free(doc);
-    return st;
+    st =
+        cbe_json_read(&source->index_json, (const char *)index->data, index->size, index_path, err);
+    if (st != CBE_OK) return st;
+    source->weight_map = cbe_json_at(yyjson_doc_get_root(source->index_json), "weight_map");
+    return open_shards(source, index_path, source->weight_map, err);
 }
 
 /* Fails for a folder without a safetensors file, and says what to do. */
@@ -153,6 +157,7 @@ void cbe_source_close(cbe_source *source)
     if (!source) return;
     for (size_t i = 0; i < source->n_shards; i++) cbe_safetensors_close(source->shards[i]);
     cbe_free(source->shards);
+    yyjson_doc_free(source->index_json);
     cbe_mapped_file_close(&source->config);
     cbe_mapped_file_close(&source->index);
     cbe_gguf_close(source->gguf);
@@ -216,11 +221,55 @@ const char *cbe_source_name(const cbe_source *source, size_t i)
     return cbe_safetensors_name(source->shards[s], i);
 }
 
+/* The last shard, by file name, that has a tensor. */
+static const cbe_safetensors *last_with(const cbe_source *source, const char *name)
+{
+    const cbe_safetensors *last = NULL;
+    for (size_t s = 0; s < source->n_shards; s++) {
+        const cbe_safetensors *shard = source->shards[s];
+        if (cbe_safetensors_has(shard, name) &&
+            (!last || strcmp(file_name(shard), file_name(last)) > 0))
+            last = shard;
+    }
+    return last;
+}
+
+/* The shard whose tensor counts: that of the index; without one the last, as in transformers. */
 static const cbe_safetensors *shard_with(const cbe_source *source, const char *name)
 {
-    for (size_t s = 0; s < source->n_shards; s++)
-        if (cbe_safetensors_has(source->shards[s], name)) return source->shards[s];
-    return NULL;
+    const char *file = cbe_json_text(source->weight_map, name);
+    const cbe_safetensors *named = file ? find_shard(source, file) : NULL;
+    return named && cbe_safetensors_has(named, name) ? named : last_with(source, name);
+}
+
+/* Whether a tensor is the same in two shards that have it. */
+static bool is_same_in(const cbe_safetensors *a, const cbe_safetensors *b, const char *name)
+{
+    cbe_tensor x, y;
+    cbe_error unread;
+    if (a == b) return true;
+    return cbe_safetensors_get(a, name, &x, &unread) == CBE_OK &&
+           cbe_safetensors_get(b, name, &y, &unread) == CBE_OK && x.dtype == y.dtype &&
+           x.n_bytes == y.n_bytes && memcmp(x.data, y.data, x.n_bytes) == 0;
+}
+
+cbe_status cbe_source_remark(const cbe_source *source, cbe_remarks *remarks, cbe_error *err)
+{
+    size_t n_others = 0;
+    const char *first = NULL;
+    const size_t count = source->n_shards > 1 ? cbe_source_count(source) : 0;
+    for (size_t i = 0; i < count; i++) {
+        const char *name = cbe_source_name(source, i);
+        if (is_same_in(shard_with(source, name), last_with(source, name), name)) continue;
+        if (!first) first = name;
+        n_others += strcmp(first, name) != 0;
+    }
+    if (!first) return CBE_OK;
+    return cbe_remark(remarks, err,
+                      "%s: tensor '%s'%s is in several files; that of %s counts, which the index "
+                      "names, where transformers takes that of %s",
+                      source->path, first, n_others ? ", like others," : "",
+                      file_name(shard_with(source, first)), file_name(last_with(source, first)));
 }
 
 bool cbe_source_has(const cbe_source *source, const char *name)

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 
+#include "core/remarks.h"
 #include "formats/gguf.h"
 #include "formats/tensor.h"
 #include "model/config.h"
@@ -30,6 +31,10 @@ cbe_status cbe_source_note(const cbe_source *source, cbe_inputs *inputs, cbe_err
 /** Reads the configuration from the file's metadata or config.json.
  * @return as cbe_config_from_gguf and cbe_config_from_json */
 cbe_status cbe_source_config(const cbe_source *source, cbe_config *out, cbe_error *err);
+
+/** Remarks on tensors that differ between files, where transformers takes another than the index
+ * names. @return CBE_OK, CBE_ERR_NOMEM */
+cbe_status cbe_source_remark(const cbe_source *source, cbe_remarks *remarks, cbe_error *err);
 
 size_t cbe_source_count(const cbe_source *source);               /* tensors in all files */
 const char *cbe_source_name(const cbe_source *source, size_t i); /* name of tensor i; borrowed */

@@ -15,6 +15,7 @@
 #include "core/memory.h"
 #include "model/block_weights.h"
 #include "formats/read_tensor.h"
+#include "model/tied.h"
 
 /* A norm that leaves x as it is. RMSNorm divides by sqrt(mean square + eps); beside this eps the
  * mean square of any hidden state vanishes in float32, and the gain undoes the division. Both are
@@ -136,7 +137,7 @@ static cbe_status load_projected(const loader *in, cbe_error *err)
     cbe_model *model = in->model;
     const size_t vocab = model->config.sizes.vocab_size, e = model->config.embedding_size;
     float *embedding = NULL, *unembedding = NULL;
-    st = load(in, CBE_ROLE_EMBEDDING, "weight", vocab, e, &embedding, err);
+    st = load(in, model->plan.embedding, "weight", vocab, e, &embedding, err);
     if (st == CBE_OK && !model->config.tied)
         st = load(in, CBE_ROLE_UNEMBEDDING, "weight", vocab, e, &unembedding, err);
     if (st == CBE_OK)
@@ -159,7 +160,7 @@ static cbe_status load_embeddings(const loader *in, bool keep, cbe_error *err)
     const size_t vocab = model->config.sizes.vocab_size, d = model->config.sizes.hidden_size;
     if (model->config.embedding_size != d) return load_projected(in, err);
     if (model->config.tied) {
-        st = load(in, CBE_ROLE_EMBEDDING, "weight", vocab, d, &model->embedding, err);
+        st = load(in, model->plan.embedding, "weight", vocab, d, &model->embedding, err);
         model->decoder->unembedding = model->embedding;
         return st;
     }
@@ -187,7 +188,7 @@ static cbe_status load_small(const loader *in, cbe_error *err)
         return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
                         "%s: tensor '%s.bias' has no place in a %s model; leaving it out would "
                         "give wrong results",
-                        cbe_source_path(in->source), model->plan.names->roles[CBE_ROLE_UNEMBEDDING],
+                        cbe_source_path(in->source), model->plan.unembedding,
                         config->sizes.architecture);
     if (bias || config->traits.unembedding_bias == CBE_BIAS_ALWAYS) {
         st = load(in, CBE_ROLE_UNEMBEDDING, "bias", 0, vocab, &decoder->bias, err);
@@ -298,11 +299,7 @@ cbe_status cbe_weights_load(cbe_model *model, cbe_source **source, const cbe_mod
     const cbe_tensor_names *names = model->config.family->tensors[cbe_source_format(*source)];
     const loader in = {model, *source};
     model->plan = (cbe_block_plan){.names = names};
-    for (size_t i = 0; i < CBE_MAX_PREFIXES && names->prefixes[i]; i++) {
-        model->plan.prefix = names->prefixes[i];
-        if (has(&in, CBE_ROLE_EMBEDDING, "weight")) break;
-        model->plan.prefix = names->prefixes[0]; /* for messages, if the file has no prefix */
-    }
+    cbe_tied_find_names(model, *source);
     if ((st = cbe_blocks_check(model, *source, err)) != CBE_OK) return st;
     model->decoder = cbe_alloc_zero(1, sizeof *model->decoder, "decoder", err);
     if (!model->decoder) return CBE_ERR_NOMEM;
@@ -310,6 +307,7 @@ cbe_status cbe_weights_load(cbe_model *model, cbe_source **source, const cbe_mod
         (st = load_divisors(&in, err)) != CBE_OK)
         return st;
     if ((st = load_small(&in, err)) != CBE_OK) return st;
+    if ((st = cbe_tied_settle(model, *source, options->remarks, err)) != CBE_OK) return st;
     if ((st = share_memory(&in, options->memory, &embedding, err)) != CBE_OK) return st;
     if ((st = load_embeddings(&in, embedding, err)) != CBE_OK) return st;
     if ((st = load_blocks(&in, options, err)) != CBE_OK) return st;

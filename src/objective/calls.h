@@ -6,6 +6,7 @@
 
 struct cbe_objective {
     size_t hidden_size, max_batch;
+    bool divergence; /* energies are divergences, which are not below 0 */
     cbe_status (*eval)(cbe_objective *self, size_t m, const double *v, double *energy, double *grad,
                        double *per_token, cbe_error *err);
     size_t (*n_tokens)(const cbe_objective *self); /* tokens of the sample in force */

@@ -36,6 +36,7 @@ static void describe(cbe_divergence *o, const cbe_decoder *decoder, cbe_loss kin
     *o = (cbe_divergence){.decoder = decoder,
                           .kind = kind,
                           .capped = capped,
+                          .common = cbe_decoder_common(decoder),
                           .keeps_e = kl && !capped,
                           .keeps_clean = kl && capped,
                           .n_rows = n_rows,

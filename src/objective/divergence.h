@@ -3,7 +3,8 @@
  * unembedding, cap, softmax and loss in one, a few tokens and a few thousand vocabulary entries at
  * a time, so that logits are never stored.
  *
- * With y = norm(h) and z = W y + bias, l = cap(z), primes for the ablated model:
+ * With y = norm(h) and z = W y + bias (less what all biases have in common, which changes nothing
+ * but float32's rounding), l = cap(z), primes for the ablated model:
  *
  *   kl            sum p (l - l') + lse' - lse
  *                 without a cap = E.(y - y') + lse' - lse,   E = W' p

@@ -14,7 +14,14 @@
 #include "math/gemm.h"
 #include "math/rows.h"
 
-/* Logits (n, columns) of the vocabulary entries from `first` on. */
+CBE_CLONES static void add_bias(size_t n, const float *restrict bias, float common,
+                                float *restrict logits)
+{
+#pragma omp simd
+    for (size_t t = 0; t < n; t++) logits[t] += bias[t] - common;
+}
+
+/* Logits (n, columns) of the vocabulary entries from `first` on, less what all have in common. */
 static void chunk_logits(const cbe_divergence *o, size_t n, size_t first, size_t columns,
                          const float *y, float *logits)
 {
@@ -28,7 +35,7 @@ static void chunk_logits(const cbe_divergence *o, size_t n, size_t first, size_t
                  logits, CBE_DIVERGENCE_CHUNK);
     for (size_t r = 0; r < n; r++) {
         float *row = logits + r * CBE_DIVERGENCE_CHUNK;
-        if (decoder->bias) cbe_add_row(columns, decoder->bias + first, row);
+        if (decoder->bias) add_bias(columns, decoder->bias + first, o->common, row);
         if (o->capped) cbe_softcap_row(columns, (float)decoder->logit_softcap, row);
     }
 }

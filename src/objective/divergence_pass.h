@@ -21,6 +21,7 @@ struct cbe_divergence {
     const cbe_decoder *decoder;
     cbe_loss kind;
     bool capped;
+    float common;     /* of the decoder's logits */
     bool keeps_e;     /* kl without a cap */
     bool keeps_clean; /* kl with a cap */
     size_t n_rows;

@@ -187,6 +187,7 @@ cbe_status cbe_divided_create(cbe_objective **out, cbe_objective *share, size_t 
     }
     o->head = (cbe_objective){d,
                               m,
+                              share->divergence,
                               divided_eval,
                               divided_n_tokens,
                               divided_set_sample,

@@ -3,6 +3,7 @@
 
 #include "core/pulse.h"
 #include "core/fail.h"
+#include "math/loss.h"
 
 void cbe_objective_free(cbe_objective *objective)
 {
@@ -50,29 +51,41 @@ static cbe_status begin(const cbe_objective *objective, size_t m, cbe_error *err
     return CBE_OK;
 }
 
+/* Rounding leaves the divergence of two distributions that are alike on either side of 0. */
+static void bound_energies(const cbe_objective *objective, cbe_status st, size_t m, double *energy)
+{
+    for (size_t j = 0; j < m && st == CBE_OK && objective->divergence; j++)
+        energy[j] = cbe_not_below_zero(energy[j]);
+}
+
 cbe_status cbe_objective_eval(cbe_objective *objective, size_t m, const double *v, double *energy,
                               double *grad, double *per_token, cbe_error *err)
 {
-    const cbe_status st = begin(objective, m, err);
-    return st == CBE_OK ? objective->eval(objective, m, v, energy, grad, per_token, err) : st;
+    cbe_status st = begin(objective, m, err);
+    if (st != CBE_OK) return st;
+    st = objective->eval(objective, m, v, energy, grad, per_token, err);
+    bound_energies(objective, st, m, energy);
+    return st;
 }
 
 cbe_status cbe_objective_eval_optimal(cbe_objective *objective, size_t m, const double *v,
                                       double *energy, double *constant, double *grad,
                                       double *per_token, cbe_error *err)
 {
-    const cbe_status st = begin(objective, m, err);
-    return st == CBE_OK
-               ? objective->eval_optimal(objective, m, v, energy, constant, grad, per_token, err)
-               : st;
+    cbe_status st = begin(objective, m, err);
+    if (st != CBE_OK) return st;
+    st = objective->eval_optimal(objective, m, v, energy, constant, grad, per_token, err);
+    bound_energies(objective, st, m, energy);
+    return st;
 }
 
 cbe_status cbe_objective_eval_constant(cbe_objective *objective, size_t m, const double *v,
                                        const double *constant, double *energy, double *slope,
                                        double *grad, double *per_token, cbe_error *err)
 {
-    const cbe_status st = begin(objective, m, err);
-    return st == CBE_OK ? objective->eval_constant(objective, m, v, constant, energy, slope, grad,
-                                                   per_token, err)
-                        : st;
+    cbe_status st = begin(objective, m, err);
+    if (st != CBE_OK) return st;
+    st = objective->eval_constant(objective, m, v, constant, energy, slope, grad, per_token, err);
+    bound_energies(objective, st, m, energy);
+    return st;
 }

@@ -4,7 +4,7 @@
  * Ablating v replaces each hidden state h_n by h_n - c_n v, c_n = D_n . v. The energy is what that
  * does to the next-token distribution, on average over tokens, in nats:
  *
- *   kl  mean of KL(p || q), p clean, q ablated
+ *   kl  mean of KL(p || q), p clean, q ablated; 0 where rounding leaves it below
  *   ce  mean of CE(q, next token) - CE(p, next token)
  *
  * An objective is one layer of one run. It knows nothing of the search that asks it. Source:

@@ -52,11 +52,16 @@ static size_t memory_left(const cbe_corpus *corpus)
 cbe_status cbe_corpus_open_model(cbe_model **out, const cbe_corpus *corpus, cbe_watch *watch,
                                  cbe_error *err)
 {
+    cbe_remarks remarks = {0};
     const cbe_model_options options = {.memory = cbe_corpus_memory(corpus) / 2,
                                        .inputs = corpus->inputs,
+                                       .remarks = &remarks,
                                        .progress = reading_model,
                                        .context = watch};
-    return cbe_model_open_with(out, corpus->model, &options, err);
+    const cbe_status st = cbe_model_open_with(out, corpus->model, &options, err);
+    if (st == CBE_OK) cbe_warn_of_remarks(watch, &remarks);
+    cbe_remarks_free(&remarks);
+    return st;
 }
 
 void cbe_warn_of_changes(cbe_watch *watch, const cbe_inputs *inputs)
@@ -82,6 +87,28 @@ cbe_status cbe_check_texts(const cbe_file_names *text, cbe_error *err)
                           CBE_OPTION(
                               "text") " - is given %zu times, but standard input can be read once",
                           n);
+}
+
+/* A tokenizer may have tokens for which the embedding has no row, as long as no text uses them.
+ * @param tokenizer  NULL: the ids are from a file */
+static cbe_status check_ids(const cbe_tokens *tokens, const cbe_tokenizer *tokenizer,
+                            const cbe_model *model, const cbe_corpus *corpus, cbe_watch *watch,
+                            cbe_error *err)
+{
+    const size_t vocab_size = cbe_model_get_config(model)->vocab_size,
+                 n_tokens = tokenizer ? cbe_tokenizer_vocab_size(tokenizer) : 0;
+    const cbe_status st = cbe_tokens_check(tokens, vocab_size, err);
+    if (n_tokens <= vocab_size) return st;
+    if (st != CBE_OK)
+        return cbe_fail(err, CBE_ERR_FORMAT, -1,
+                        "%s: the tokenizer has %zu tokens, but the model's embedding only %zu, and "
+                        "the text uses one of the others; take the tokenizer of this model",
+                        corpus->model, n_tokens, vocab_size);
+    cbe_warn(watch,
+             "%s: the tokenizer has %zu tokens, but the model's embedding only %zu; a text that "
+             "uses one of the others is refused",
+             corpus->model, n_tokens, vocab_size);
+    return CBE_OK;
 }
 
 cbe_status cbe_corpus_read_tokens(cbe_tokens *tokens, const cbe_model *model,
@@ -117,23 +144,14 @@ cbe_status cbe_corpus_read_tokens(cbe_tokens *tokens, const cbe_model *model,
     } else if (corpus->tokens) {
         if ((st = cbe_tokens_load(&made, corpus->tokens, corpus->inputs, err)) != CBE_OK) goto done;
     } else {
-        const size_t vocab_size = cbe_model_get_config(model)->vocab_size;
         if ((st = cbe_tokenizer_read(&tokenizer, corpus->model, corpus->inputs, err)) != CBE_OK)
             goto done;
-        if (cbe_tokenizer_vocab_size(tokenizer) > vocab_size) {
-            st = cbe_fail(err, CBE_ERR_FORMAT, -1,
-                          "%s: the tokenizer has %zu tokens, but the model's embedding only %zu: "
-                          "they are not of one model",
-                          corpus->model, cbe_tokenizer_vocab_size(tokenizer), vocab_size);
-            goto done;
-        }
         st = cbe_tokens_from_texts(&made, tokenizer, corpus->text.n, corpus->text.paths, &documents,
                                    corpus->context_length, corpus->max_tokens, err);
         if (st != CBE_OK) goto done;
         cbe_tokens_cut(&made, corpus->context_length, used);
     }
-    if ((st = cbe_tokens_check(&made, cbe_model_get_config(model)->vocab_size, err)) != CBE_OK)
-        goto done;
+    if ((st = check_ids(&made, tokenizer, model, corpus, watch, err)) != CBE_OK) goto done;
     if (made.n_replaced)
         cbe_warn(watch, "%zu parts of the text are not UTF-8 and were replaced by U+FFFD",
                  made.n_replaced);

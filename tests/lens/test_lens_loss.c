@@ -259,6 +259,34 @@ static void steps_are_pytorchs(void **state)
     free(path);
 }
 
+/* What all biases have in common, 10^9, changes neither loss nor gradient; and no divergence is
+ * below 0, as that of the model from itself. */
+static void knows_no_common_bias(void **state)
+{
+    (void)state;
+    for (int kind = 0; kind < CBE_N_LOSSES; kind++) {
+        lens_case c = open_case("layernorm");
+        const size_t d = c.decoder->hidden_size, vocab = c.decoder->vocab_size;
+        float *gradient = malloc(2 * c.n * d * sizeof *gradient);
+        assert_true(gradient && c.decoder->bias);
+        memset(c.decoder->bias, 0, vocab * sizeof(float));
+        const double want = run(&c, (cbe_loss)kind, gradient, NULL, NULL);
+        for (size_t t = 0; t < vocab; t++) c.decoder->bias[t] = 1e9f;
+        const double got = run(&c, (cbe_loss)kind, gradient + c.n * d, NULL, NULL);
+        assert_true(got == want);
+        assert_memory_equal(gradient, gradient + c.n * d, c.n * d * sizeof *gradient);
+        memcpy(c.hidden, c.last, c.n * d * sizeof *c.hidden);
+        memset(c.weight, 0, d * d * sizeof *c.weight);
+        memset(c.bias, 0, d * sizeof *c.bias);
+        if (kind == CBE_LOSS_KL) {
+            const double itself = run(&c, CBE_LOSS_KL, NULL, NULL, NULL);
+            assert_true(itself >= 0 && itself < 1e-5);
+        }
+        free(gradient);
+        close_case(&c);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -266,6 +294,7 @@ int main(void)
         cmocka_unit_test(agrees_with_finite_differences),
         cmocka_unit_test(tokens_drawn_have_no_bias),
         cmocka_unit_test(steps_are_pytorchs),
+        cmocka_unit_test(knows_no_common_bias),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -193,6 +193,23 @@ static void decoder__refuses_bad_files_by_name(void **state)
     }
 }
 
+static void common__is_what_float32_cannot_bear(void **state)
+{
+    (void)state;
+    float bias[3] = {1e6f, 1e6f + 3, -1e30f};
+    cbe_decoder decoder = {.vocab_size = 3, .bias = bias};
+    assert_true(cbe_decoder_common(&decoder) == 999936); /* 3906 times 256 */
+    decoder.logit_softcap = 30;
+    assert_true(cbe_decoder_common(&decoder) == 0);
+    decoder.logit_softcap = 0;
+    for (size_t t = 0; t < 3; t++) bias[t] = -1e9f;
+    assert_true(cbe_decoder_common(&decoder) == -1e9f);
+    for (size_t t = 0; t < 3; t++) bias[t] = (float)t * 50 - 20; /* as biases of models are */
+    assert_true(cbe_decoder_common(&decoder) == 0);
+    decoder.bias = NULL;
+    assert_true(cbe_decoder_common(&decoder) == 0);
+}
+
 static void decoder__names_a_missing_file(void **state)
 {
     (void)state;
@@ -234,6 +251,7 @@ int main(void)
         WITH_FOLDER(decoder__logits_match_plain_float64),
         WITH_FOLDER(decoder__survives_a_round_trip),
         WITH_FOLDER(decoder__refuses_bad_files_by_name),
+        cmocka_unit_test(common__is_what_float32_cannot_bear),
         cmocka_unit_test(decoder__names_a_missing_file),
         WITH_FOLDER(decoder__survives_each_failing_allocation),
     };

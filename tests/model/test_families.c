@@ -102,6 +102,72 @@ static void family__reads_names_without_the_prefix(void **state)
     free(path);
 }
 
+/* As safetensors' save_model writes a shared matrix: under the last of its names alone. */
+static void family__reads_a_shared_matrix_as_unembedding(void **state)
+{
+    const char *name = *state;
+    char from[96], to[96], *path = cbe_golden_path("models/%s", name);
+    cbe_model *model = open_model(path);
+    const cbe_block_plan *plan = &model->plan;
+    if (model->config.tied) {
+        snprintf(from, sizeof from, "%s%s.weight", plan->prefix,
+                 plan->names->roles[CBE_ROLE_EMBEDDING]);
+        snprintf(to, sizeof to, "%s.weight", plan->names->roles[CBE_ROLE_UNEMBEDDING]);
+        char *folder = make_folder(name, "config.json",
+                                   &(cbe_copy_edit){.rename_from = from, .rename_to = to});
+        compare_folder(folder, name);
+        cbe_temp_remove(folder);
+    }
+    cbe_model_close(model);
+    free(path);
+}
+
+/* The golden model's config.json, which ties the embeddings from here on. */
+static void tie(const char *folder)
+{
+    static const char key[] = "\"tie_word_embeddings\": ";
+    size_t size;
+    char *path = cbe_temp_path(folder, "config.json");
+    char *text = (char *)cbe_read_file(path, &size);
+    text[size] = 0;
+    char *at = strstr(text, key);
+    assert_non_null(at);
+    memcpy(at + strlen(key), "true ", 5);
+    cbe_write_file(path, text, size);
+    free(text);
+    free(path);
+}
+
+/* A model that is said to be tied, and is not: its unembedding counts, and is told of. */
+static void family__keeps_an_unembedding_that_differs(void **state)
+{
+    cbe_error err;
+    const char *name = *state;
+    char *path = cbe_golden_path("models/%s", name);
+    cbe_model *model = open_model(path);
+    if (!model->config.tied) {
+        cbe_remarks remarks = {0};
+        cbe_model *tied = NULL;
+        char *folder = make_folder(name, "config.json", &(cbe_copy_edit){0});
+        tie(folder);
+        compare_folder(folder, name);
+        const cbe_model_options options = {.remarks = &remarks};
+        cbe_assert_ok(cbe_model_open_with(&tied, folder, &options, &err), &err);
+        assert_int_equal(remarks.n, 1);
+        assert_non_null(strstr(remarks.lines[0], model->plan.names->roles[CBE_ROLE_EMBEDDING]));
+        assert_non_null(strstr(remarks.lines[0], model->plan.unembedding));
+        assert_non_null(strstr(remarks.lines[0], "tie_word_embeddings"));
+        cbe_model_close(tied);
+        cbe_remarks_free(&remarks);
+        cbe_assert_ok(cbe_model_open(&tied, folder, &err), &err);
+        assert_int_equal(cbe_model_remarks(tied)->n, 1);
+        cbe_model_close(tied);
+        cbe_temp_remove(folder);
+    }
+    cbe_model_close(model);
+    free(path);
+}
+
 static void family__matches_the_plain_twin(void **state)
 {
     const char *name = *state;
@@ -295,6 +361,8 @@ int main(void)
         {"matches_golden_with_keys_of_transformers_4",
          family__matches_golden_with_keys_of_transformers_4},
         {"reads_names_without_the_prefix", family__reads_names_without_the_prefix},
+        {"reads_a_shared_matrix_as_unembedding", family__reads_a_shared_matrix_as_unembedding},
+        {"keeps_an_unembedding_that_differs", family__keeps_an_unembedding_that_differs},
         {"matches_the_plain_twin", family__matches_the_plain_twin},
         {"has_the_same_bits_within_a_memory_budget",
          family__has_the_same_bits_within_a_memory_budget},

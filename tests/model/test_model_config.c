@@ -72,7 +72,13 @@ static void config__fills_in_the_defaults_of_transformers(void **state)
     cbe_assert_ok(read_with("rms_norm_eps", NULL, &config, &err), &err);
     assert_true(config.sizes.norm_eps == 1e-6);
     cbe_assert_ok(read_with("max_position_embeddings", NULL, &config, &err), &err);
-    assert_int_equal(config.sizes.max_context, 0);
+    assert_int_equal(config.sizes.max_context, 2048);
+    cbe_assert_ok(read_with("vocab_size", NULL, &config, &err), &err);
+    assert_int_equal(config.sizes.vocab_size, 32000);
+    assert_string_equal(config.assumed_key, "vocab_size");
+    cbe_assert_ok(read_with("hidden_size", "null", &config, &err), &err);
+    assert_int_equal(config.sizes.hidden_size, 4096);
+    assert_int_equal(config.sizes.head_size, 512);
     cbe_assert_ok(read_with("head_dim", "20", &config, &err), &err);
     assert_int_equal(config.sizes.head_size, 20);
 }
@@ -111,7 +117,6 @@ static void config__refuses_bad_json_values_by_key(void **state)
         {"model_type", "\"mamba\"", CBE_ERR_UNSUPPORTED, "'mamba'"},
         {"model_type", NULL, CBE_ERR_FORMAT, NULL},
         {"model_type", "3", CBE_ERR_FORMAT, NULL},
-        {"hidden_size", NULL, CBE_ERR_FORMAT, NULL},
         {"hidden_size", "0", CBE_ERR_FORMAT, NULL},
         {"hidden_size", "-64", CBE_ERR_FORMAT, NULL},
         {"hidden_size", "64.5", CBE_ERR_FORMAT, NULL},
@@ -127,7 +132,6 @@ static void config__refuses_bad_json_values_by_key(void **state)
         {"head_dim", "0", CBE_ERR_FORMAT, NULL},
         {"head_dim", "7", CBE_ERR_FORMAT, NULL},
         {"head_dim", "16777216", CBE_ERR_FORMAT, NULL},
-        {"vocab_size", NULL, CBE_ERR_FORMAT, NULL},
         {"vocab_size", "16777217", CBE_ERR_FORMAT, NULL},
         {"rms_norm_eps", "-1", CBE_ERR_FORMAT, NULL},
         {"rms_norm_eps", "\"tiny\"", CBE_ERR_FORMAT, NULL},
@@ -157,10 +161,13 @@ static void config__refuses_bad_json_values_by_key(void **state)
          "4,"
          " \"original_max_position_embeddings\": 32}",
          CBE_ERR_FORMAT, "low_freq_factor"},
-        {"rope_parameters", "{\"partial_rotary_factor\": 1.5}", CBE_ERR_FORMAT,
-         "partial_rotary_factor"},
+        {"rope_parameters",
+         "{\"rope_type\": \"linear\", \"factor\": 2, \"partial_rotary_factor\": 0.5}",
+         CBE_ERR_UNSUPPORTED, "partial_rotary_factor"},
         {"hidden_act", "\"mish\"", CBE_ERR_UNSUPPORTED, NULL},
-        {"use_bidirectional_attention", "true", CBE_ERR_UNSUPPORTED, NULL},
+        {"is_causal", "false", CBE_ERR_UNSUPPORTED, NULL},
+        {"per_layer_config", "{\"0\": {}}", CBE_ERR_UNSUPPORTED, NULL},
+        {"transformers_weights", "\"x.safetensors\"", CBE_ERR_UNSUPPORTED, NULL},
         {"mlp_bias", "1", CBE_ERR_FORMAT, NULL},
         {"tie_word_embeddings", "\"yes\"", CBE_ERR_FORMAT, NULL},
         {"quantization_config", "{\"bits\": 4}", CBE_ERR_UNSUPPORTED, NULL},

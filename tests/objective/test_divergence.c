@@ -213,6 +213,28 @@ static void divergence__measures_rows(void **state)
     }
 }
 
+/* What all biases have in common changes nothing: 10^9, beside which float32 knows no logits. */
+static void divergence__knows_no_common_bias(void **state)
+{
+    (void)state;
+    for (int kind = 0; kind < CBE_N_LOSSES; kind++) {
+        problem p;
+        make(&p, CBE_NORM_LAYER, 0, true, (cbe_loss)kind, false);
+        double *energy = malloc(2 * ROWS * sizeof *energy), *offset = energy + ROWS;
+        float *grad = malloc(2 * ROWS * D * sizeof *grad);
+        assert_true(energy && grad);
+        memset(p.decoder.bias, 0, V * sizeof(float));
+        evaluate(&p, energy, grad);
+        for (size_t t = 0; t < V; t++) p.decoder.bias[t] = kind ? -1e9f : 1e9f;
+        evaluate(&p, offset, grad + ROWS * D);
+        assert_memory_equal(energy, offset, ROWS * sizeof *energy);
+        assert_memory_equal(grad, grad + ROWS * D, ROWS * D * sizeof *grad);
+        free(energy);
+        free(grad);
+        destroy(&p);
+    }
+}
+
 /* No ablation, no energy: what is left is the rounding of E. */
 static void divergence__of_the_same_states_is_nothing(void **state)
 {
@@ -273,6 +295,7 @@ int main(void)
         cmocka_unit_test(divergence__matches_its_definition),
         cmocka_unit_test(divergence__bears_logits_of_hundreds),
         cmocka_unit_test(divergence__measures_rows),
+        cmocka_unit_test(divergence__knows_no_common_bias),
         cmocka_unit_test(divergence__of_the_same_states_is_nothing),
         cmocka_unit_test(divergence__has_the_same_bits_for_any_number_of_threads),
         cmocka_unit_test(divergence__names_a_row_that_is_not_finite),

@@ -326,6 +326,51 @@ static void set_layer__names_the_token_that_is_not_finite(void **state)
     cbe_objective_free(objective);
 }
 
+/* Energies of the first two directions. */
+static void energies_of(data *x, const cbe_decoder *decoder, cbe_loss kind, double energy[2])
+{
+    cbe_error err = {0};
+    cbe_objective *objective = NULL;
+    const cbe_lens_options options = {N,    CBE_ABLATE_MEAN,    kind, NULL, x->labels, 2, NULL,
+                                      NULL, CBE_LOGITS_FLOAT32, NULL, 0,    0};
+    cbe_assert_ok(cbe_lens_objective_create(&objective, decoder, &options, &err), &err);
+    cbe_assert_ok(
+        cbe_lens_objective_set_layer(objective, x->hidden, (cbe_translator){NULL, NULL}, &err),
+        &err);
+    cbe_assert_ok(cbe_objective_eval(objective, 2, x->v, energy, NULL, NULL, &err), &err);
+    cbe_objective_free(objective);
+}
+
+/* What all biases have in common changes nothing: 10^9, beside which float32 knows no logits. */
+static void eval__knows_no_common_bias(void **state)
+{
+    (void)state;
+    data x = make_data(1, 1);
+    const cbe_decoder decoder = decoder_of(&x, CBE_NORM_LAYER, true, 0);
+    for (int kind = 0; kind < CBE_N_LOSSES; kind++) {
+        double want[2], got[2];
+        memset(x.bias, 0, sizeof x.bias);
+        energies_of(&x, &decoder, (cbe_loss)kind, want);
+        for (size_t t = 0; t < V; t++) x.bias[t] = kind ? 1e9f : -1e9f;
+        energies_of(&x, &decoder, (cbe_loss)kind, got);
+        assert_memory_equal(got, want, sizeof want);
+    }
+}
+
+/* A direction that is ablated by nothing, and rounding: never below 0. */
+static void eval__of_a_divergence_is_not_below_zero(void **state)
+{
+    (void)state;
+    data x = make_data(1, 1);
+    const cbe_decoder decoder = decoder_of(&x, CBE_NORM_RMS, false, 0);
+    double energy[2];
+    for (int power = 0; power < 40; power++) {
+        for (size_t k = 0; k < 2 * D; k++) x.v[k] *= 0.5;
+        energies_of(&x, &decoder, CBE_LOSS_KL, energy);
+        for (size_t j = 0; j < 2; j++) assert_true(energy[j] >= 0 && !signbit(energy[j]));
+    }
+}
+
 static void eval__of_a_direction_that_is_not_finite_is_not_finite(void **state)
 {
     (void)state;
@@ -360,6 +405,8 @@ int main(void)
         cmocka_unit_test(create__refuses_what_cannot_work),
         cmocka_unit_test(set_layer__names_the_token_that_is_not_finite),
         cmocka_unit_test(eval__of_a_direction_that_is_not_finite_is_not_finite),
+        cmocka_unit_test(eval__knows_no_common_bias),
+        cmocka_unit_test(eval__of_a_divergence_is_not_below_zero),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -154,6 +154,7 @@ static void describe(cbe_lens_objective *o, const cbe_decoder *decoder,
     const size_t d = decoder->hidden_size, m = options->max_batch ? options->max_batch : 8;
     o->head = (cbe_objective){d,
                               m,
+                              options->kind == CBE_LOSS_KL,
                               cbe_lens_eval,
                               cbe_lens_n_tokens,
                               cbe_lens_set_sample,

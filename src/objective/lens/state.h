@@ -115,7 +115,7 @@ typedef struct {
     size_t *order;        /* (V): number of each entry in the decoder; NULL: the decoder's order */
     cbe_lens_rank *ranks; /* (V): scratch for finding the order; NULL as order */
     float *w;             /* (V, d) W~ */
-    float *offset;        /* (V) W beta + bias, times log2(e) unless capped; NULL: zero */
+    float *offset;        /* (V) W beta + bias - common, times log2(e) unless capped; NULL: 0 */
     float offset_low, offset_high; /* smallest and largest entry of offset */
 
     const float *hidden;       /* (N, d), borrowed */

@@ -32,16 +32,17 @@ bool cbe_lens_may_be_rough(const cbe_lens_setup *setup)
     return setup->kind == CBE_LOSS_KL && setup->vocab_size >= CBE_LENS_LEAST_VOCABULARY;
 }
 
-/* W~ and the offset W beta + bias, in order. */
+/* W~ and the offset W beta + bias, less what all have in common, in order. */
 static void fold_decoder(const cbe_lens_setup *setup, cbe_lens_layer *layer)
 {
     const cbe_decoder *decoder = setup->decoder;
     const size_t d = setup->hidden_size;
+    const float common = cbe_decoder_common(decoder);
 #pragma omp parallel for schedule(static) num_threads(setup->n_threads)
     for (size_t t = 0; t < setup->vocab_size; t++) {
         const size_t entry = layer->order ? layer->order[t] : t;
         const float *row = decoder->unembedding + entry * d;
-        double dot = decoder->bias ? (double)decoder->bias[entry] : 0;
+        double dot = decoder->bias ? (double)decoder->bias[entry] - (double)common : 0;
         for (size_t k = 0; k < d; k++) {
             layer->w[t * d + k] = row[k] * decoder->gamma[k];
             if (decoder->beta) dot += (double)row[k] * (double)decoder->beta[k];

@@ -89,9 +89,9 @@ static size_t describe(cbe_model_objective *o, const cbe_model *model,
 {
     const size_t d = cbe_model_get_config(model)->hidden_size;
     *o = (cbe_model_objective){
-        .head = {d, options->max_batch ? options->max_batch : 8, cbe_model_eval, cbe_model_n_tokens,
-                 cbe_model_set_sample, cbe_model_set_held_out, cbe_model_eval_optimal,
-                 cbe_model_eval_constant, model_destroy, NULL},
+        .head = {d, options->max_batch ? options->max_batch : 8, options->kind == CBE_LOSS_KL,
+                 cbe_model_eval, cbe_model_n_tokens, cbe_model_set_sample, cbe_model_set_held_out,
+                 cbe_model_eval_optimal, cbe_model_eval_constant, model_destroy, NULL},
         .setup =
             {
                 .model = model,
