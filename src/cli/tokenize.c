@@ -159,6 +159,7 @@ int cli_tokenize(int argc, char **argv)
     bool help;
     cli_progress progress;
     cbe_tokenizer *tokenizer = NULL;
+    cbe_remarks remarks = {0};
 
     if ((st = cli_parse(&cli_tokenize_command, argc, argv, &given, &help, &err)) != CBE_OK)
         goto done;
@@ -172,7 +173,9 @@ int cli_tokenize(int argc, char **argv)
         goto done;
     }
     if ((st = cbe_check_texts(&given.files, &err)) != CBE_OK) goto done;
-    if ((st = cbe_tokenizer_read(&tokenizer, given.model, NULL, &err)) != CBE_OK) goto done;
+    if ((st = cbe_tokenizer_read(&tokenizer, given.model, NULL, &remarks, &err)) != CBE_OK)
+        goto done;
+    cbe_warn_of_remarks(&progress.watch, &remarks);
     if (given.text) {
         const size_t length = strlen(given.text);
         st = given.decode ? decode(tokenizer, "TEXT", given.text, length, &err)
@@ -187,6 +190,7 @@ int cli_tokenize(int argc, char **argv)
         st = cbe_documents_visit(given.files.paths[i], &documents,
                                  given.decode ? decode_file : encode_document, &run, &stop, &err);
 done:
+    cbe_remarks_free(&remarks);
     cbe_tokenizer_free(tokenizer);
     cli_free(&cli_tokenize_command, &given);
     return st == CBE_OK ? cli_finish_output() : cli_report(&err);

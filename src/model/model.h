@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "model/decoder.h"
+#include "core/remarks.h"
 #include "files/inputs.h"
 #include "cbe/model.h"
 
@@ -28,7 +29,8 @@ typedef struct {
      * mapped file in their own type and are expanded a block at a time in each forward pass, with
      * the same bits of results. The unembedding and one block must fit. */
     size_t memory;
-    cbe_inputs *inputs; /* files are added to this list; NULL skips it */
+    cbe_inputs *inputs;   /* files are added to this list; NULL skips it */
+    cbe_remarks *remarks; /* what is to be told of the files; NULL: nobody listens */
     /* Called before each block is read to float32; false cancels; NULL: none. */
     bool (*progress)(void *context, size_t done, size_t total);
     void *context;

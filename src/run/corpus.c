@@ -39,11 +39,16 @@ static bool reading_text(void *context, size_t done, size_t total)
 cbe_status cbe_corpus_open_model(cbe_model **out, const cbe_corpus *corpus, cbe_watch *watch,
                                  cbe_error *err)
 {
+    cbe_remarks remarks = {0};
     const cbe_model_options options = {.memory = cbe_corpus_memory(corpus) / 2,
                                        .inputs = corpus->inputs,
+                                       .remarks = &remarks,
                                        .progress = reading_model,
                                        .context = watch};
-    return cbe_model_open_with(out, corpus->model, &options, err);
+    const cbe_status st = cbe_model_open_with(out, corpus->model, &options, err);
+    if (st == CBE_OK) cbe_warn_of_remarks(watch, &remarks);
+    cbe_remarks_free(&remarks);
+    return st;
 }
 
 void cbe_warn_of_changes(cbe_watch *watch, const cbe_inputs *inputs)
@@ -78,6 +83,7 @@ cbe_status cbe_corpus_read_tokens(cbe_tokens *tokens, const cbe_model *model,
     cbe_status st;
     cbe_tokenizer *tokenizer = NULL;
     cbe_tokens made = {0};
+    cbe_remarks remarks = {0};
     const cbe_documents_options documents = {.kind = (cbe_documents_kind)corpus->documents,
                                              .field = corpus->text_field,
                                              .inputs = corpus->inputs,
@@ -94,8 +100,10 @@ cbe_status cbe_corpus_read_tokens(cbe_tokens *tokens, const cbe_model *model,
         if ((st = cbe_tokens_load(&made, corpus->tokens, corpus->inputs, err)) != CBE_OK) goto done;
     } else {
         const size_t vocab_size = cbe_model_get_config(model)->vocab_size;
-        if ((st = cbe_tokenizer_read(&tokenizer, corpus->model, corpus->inputs, err)) != CBE_OK)
+        if ((st = cbe_tokenizer_read(&tokenizer, corpus->model, corpus->inputs, &remarks, err)) !=
+            CBE_OK)
             goto done;
+        cbe_warn_of_remarks(watch, &remarks);
         if (cbe_tokenizer_vocab_size(tokenizer) > vocab_size) {
             st = cbe_fail(err, CBE_ERR_FORMAT, -1,
                           "%s: the tokenizer has %zu tokens, but the model's embedding only %zu: "
@@ -120,6 +128,7 @@ cbe_status cbe_corpus_read_tokens(cbe_tokens *tokens, const cbe_model *model,
     *tokens = made;
     made = (cbe_tokens){0};
 done:
+    cbe_remarks_free(&remarks);
     cbe_tokens_free(&made);
     cbe_tokenizer_free(tokenizer);
     return st;

@@ -53,6 +53,12 @@ void cbe_warn(cbe_watch *watch, const char *format, ...)
     va_end(args);
 }
 
+void cbe_warn_of_remarks(cbe_watch *watch, cbe_remarks *remarks)
+{
+    for (size_t i = 0; i < remarks->n; i++) cbe_warn(watch, "%s", remarks->lines[i]);
+    cbe_remarks_free(remarks);
+}
+
 bool cbe_stage(cbe_watch *watch, const char *format, ...)
 {
     if (!is_heard(watch)) return true;

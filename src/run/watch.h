@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 #include "cbe/cbe.h"
+#include "core/remarks.h"
 #include "core/terms.h"
 
 /** Where lines go. NULL in place of a watch, and one without a callback, are allowed everywhere. */
@@ -23,6 +24,8 @@ typedef struct {
 void cbe_note(cbe_watch *watch, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /** A line that a user must see: the results may not be what they seem. */
 void cbe_warn(cbe_watch *watch, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/** Warns of each remark, and empties the list. */
+void cbe_warn_of_remarks(cbe_watch *watch, cbe_remarks *remarks);
 /** What is being prepared. @return as cbe_working */
 bool cbe_stage(cbe_watch *watch, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /** How far the work is: done of total, and the same in words.

@@ -191,6 +191,10 @@ static void arrays__strings_integers_and_floats(void **state)
     assert_int_equal(count, 2);
     assert_true(floats[0] == -1.0f && floats[1] == 0.25f);
     cbe_gguf_free_array(floats);
+    cbe_assert_ok(cbe_gguf_floats(file, "ints", &floats, &count, &err), &err);
+    assert_int_equal(count, 2);
+    assert_true(floats[0] == -1.0f && floats[1] == 5.0f);
+    cbe_gguf_free_array(floats);
     cbe_gguf_free_array(NULL);
 
     count = 42;
@@ -201,7 +205,7 @@ static void arrays__strings_integers_and_floats(void **state)
     assert_int_equal(cbe_gguf_ints(file, "u8", &ints, &count, &err), CBE_ERR_FORMAT);
     assert_int_equal(cbe_gguf_ints(file, "floats", &ints, &count, &err), CBE_ERR_FORMAT);
     assert_int_equal(cbe_gguf_ints(file, "nested", &ints, &count, &err), CBE_ERR_FORMAT);
-    assert_int_equal(cbe_gguf_floats(file, "ints", &floats, &count, &err), CBE_ERR_FORMAT);
+    assert_int_equal(cbe_gguf_floats(file, "strings", &floats, &count, &err), CBE_ERR_FORMAT);
     assert_int_equal(cbe_gguf_floats(file, "f32", &floats, &count, &err), CBE_ERR_FORMAT);
     assert_int_equal(cbe_gguf_strings(file, "string", &spans, &count, &err), CBE_ERR_FORMAT);
     assert_int_equal(cbe_gguf_strings(file, "ints", &spans, &count, &err), CBE_ERR_FORMAT);

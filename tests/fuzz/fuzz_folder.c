@@ -47,7 +47,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         cbe_config config;
         cbe_tensor tensor;
         const char *path;
-        fuzz_succeeded(cbe_source_config(source, &config, &err), &err);
+        fuzz_succeeded(cbe_source_config(source, &config, NULL, &err), &err);
         for (size_t i = 0; i < cbe_source_count(source); i++)
             fuzz_expect(cbe_source_get(source, cbe_source_name(source, i), &tensor, &path, &err) ==
                             CBE_OK,

@@ -48,9 +48,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             fuzz_read_tensor(&tensor);
     }
     cbe_config config;
-    fuzz_succeeded(cbe_config_from_gguf(&config, file, &err), &err);
+    fuzz_succeeded(cbe_config_from_gguf(&config, file, NULL, &err), &err);
     cbe_tokenizer *tokenizer = NULL;
-    if (fuzz_succeeded(cbe_tokenizer_from_gguf(&tokenizer, file, &err), &err))
+    if (fuzz_succeeded(cbe_tokenizer_from_gguf(&tokenizer, file, NULL, &err), &err))
         fuzz_use_tokenizer(tokenizer);
     cbe_gguf_close(file);
     return 0;

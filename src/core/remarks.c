@@ -1,0 +1,47 @@
+/* remarks.c - see remarks.h. */
+#include "core/remarks.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/memory.h"
+
+/* Bytes of a line before its terms are chosen; a longer line is cut. */
+enum { LINE = 2 * CBE_MESSAGE_SIZE };
+
+static cbe_status reserve(cbe_remarks *remarks, cbe_error *err)
+{
+    if (remarks->n < remarks->capacity) return CBE_OK;
+    const size_t capacity = remarks->capacity ? 2 * remarks->capacity : 4;
+    char **grown = cbe_alloc(capacity, sizeof *grown, "remarks", err);
+    if (!grown) return CBE_ERR_NOMEM;
+    if (remarks->n) memcpy(grown, remarks->lines, remarks->n * sizeof *grown);
+    cbe_free(remarks->lines);
+    remarks->lines = grown;
+    remarks->capacity = capacity;
+    return CBE_OK;
+}
+
+cbe_status cbe_remark(cbe_remarks *remarks, cbe_error *err, const char *format, ...)
+{
+    char line[LINE];
+    if (!remarks) return CBE_OK;
+    const cbe_status st = reserve(remarks, err);
+    if (st != CBE_OK) return st;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    char *kept = cbe_copy_string(line, strlen(line), err);
+    if (!kept) return CBE_ERR_NOMEM;
+    remarks->lines[remarks->n++] = kept;
+    return CBE_OK;
+}
+
+void cbe_remarks_free(cbe_remarks *remarks)
+{
+    for (size_t i = 0; i < remarks->n; i++) cbe_free(remarks->lines[i]);
+    cbe_free(remarks->lines);
+    *remarks = (cbe_remarks){0};
+}
