@@ -6,8 +6,9 @@
  *   info   := name(string) n_dims(u32) dim(u64)* type(u32) offset(u64, from the start of data)
  *
  * Files are mapped. Every count, length and offset is checked against the bytes left before it is
- * used. F32, F64, F16, BF16, I64, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K and IQ4_NL are read;
- * another type is an error, which names the type, only when its tensor is read.
+ * used. All types are read but Q8_1 and Q8_K, which are of activations, Q1_0 and
+ * integers of 8 to 32 bits; another type is an error, which names the type, only when its tensor
+ * is read.
  *
  * A model may be split into parts, NAME-00001-of-00003.gguf and so on: opening the first opens all.
  */

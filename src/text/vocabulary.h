@@ -32,8 +32,8 @@ typedef struct cbe_vocabulary cbe_vocabulary;
  * @param kinds       n_tokens values below CBE_N_TOKEN_KINDS; NULL: all tokens are normal
  * @param byte_level  texts are characters that stand for bytes (byte_characters.h), except those of
  * control and user-defined tokens; a token with other characters is kept as it is, and never found
- * @param remarks     of tokens that are the same the last counts, and one of them is named here; NULL:
- * nobody listens
+ * @param remarks     of tokens that are the same the last counts, and one of them is named here;
+ * NULL: nobody listens
  * @return CBE_OK; CBE_ERR_FORMAT for no tokens; CBE_ERR_UNSUPPORTED for more than 2^31 - 1 tokens;
  * CBE_ERR_NOMEM */
 cbe_status cbe_vocabulary_create(cbe_vocabulary **out, const char *path, size_t n_tokens,
