@@ -6,9 +6,8 @@
  *   info   := name(string) n_dims(u32) dim(u64)* type(u32) offset(u64, from the start of data)
  *
  * Files are mapped. Every count, length and offset is checked against the bytes left before it is
- * used. All types are read but Q8_1 and Q8_K, which are of activations, Q1_0 and
- * integers of 8 to 32 bits; another type is an error, which names the type, only when its tensor
- * is read.
+ * used. All types of tensors are read but Q8_1 and Q8_K, which are of activations, Q1_0, and integers
+ * of 8 to 32 bits; such a type is an error, which names the type, only when its tensor is read.
  *
  * A model may be split into parts, NAME-00001-of-00003.gguf and so on: opening the first opens all.
  */
@@ -60,7 +59,8 @@ cbe_status cbe_gguf_string(const cbe_gguf *file, const char *key, cbe_span *out,
  * borrowed. */
 cbe_status cbe_gguf_strings(const cbe_gguf *file, const char *key, cbe_span **out, size_t *count,
                             cbe_error *err);
-/** Integers of an array of any integer type or of bools, widened; freed with cbe_gguf_free_array. */
+/** Integers of an array of any integer type or of bools, widened; freed with
+ * cbe_gguf_free_array. */
 cbe_status cbe_gguf_ints(const cbe_gguf *file, const char *key, int64_t **out, size_t *count,
                          cbe_error *err);
 /** Numbers of an array of any floating or integer type, rounded to float; freed with

@@ -238,8 +238,8 @@ void cbe_convert_iq4_xs(const unsigned char *data, size_t count, float *out)
     }
 }
 
-/* Writes n items times 5 (or 4) from n bytes. A byte is a fraction of 256 whose digits to base 3 are
- * the items, the first before the others; 3^i times the byte has digit i in front. */
+/* Writes n items times 5 (or 4) from n bytes. A byte is a fraction of 256 whose digits to base 3
+ * are the items, the first before the others; 3^i times the byte has digit i in front. */
 static void put_trits(float d, const unsigned char *q, int n, int digits, float *out)
 {
     unsigned power = 1;
@@ -274,7 +274,7 @@ void cbe_convert_tq2_0(const unsigned char *data, size_t count, float *out)
 /* Twice the values of floats of 4 bits: a sign, two bits of exponent and one of mantissa. */
 static const float levels_of_fp4[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
-/* Layout: half the scale as the exponent of a power of two; quants as in q4_0, numbers of levels. */
+/* Layout: half the scale, as the exponent of a power of two; quants, numbers of levels. */
 void cbe_convert_mxfp4(const unsigned char *data, size_t count, float *out)
 {
     for (; count; count -= CBE_BLOCK_ITEMS, data += CBE_MXFP4_BYTES, out += CBE_BLOCK_ITEMS) {

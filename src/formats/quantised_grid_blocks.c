@@ -33,8 +33,8 @@ static void put_point(float scale, const float *levels, const uint8_t *point, in
     }
 }
 
-/* Layout: d; for each 32 items a byte for each 8, the number of a point, and a word with 7 signs for
- * each 8 and the scale in its 4 upper bits. */
+/* Layout: d; for each 32 items a byte for each 8, the number of a point, and a word with 7 signs
+ * for each 8 and the scale in its 4 upper bits. */
 void cbe_convert_iq2_xxs(const unsigned char *data, size_t count, float *out)
 {
     const uint8_t(*points)[CBE_GRID_ITEMS] = cbe_quantised_points(CBE_GRID_IQ2_XXS);
@@ -45,14 +45,14 @@ void cbe_convert_iq2_xxs(const unsigned char *data, size_t count, float *out)
             const uint32_t word = cbe_load_word(at + 4);
             const float scale = d * (0.5f + (float)(word >> 28)) * 0.25f;
             for (int i = 0; i < 4; i++)
-                put_point(scale, levels_of_iq2, points[at[i]], 8,
-                          even_signs(word >> 7 * i & 127), out + 32 * group + 8 * i);
+                put_point(scale, levels_of_iq2, points[at[i]], 8, even_signs(word >> 7 * i & 127),
+                          out + 32 * group + 8 * i);
         }
     }
 }
 
-/* Layout: d; 16 bits for each 8 items: 9 of the number of a point, 7 signs; a byte of two scales for
- * each 32 items, the first 16 items' in its low half. */
+/* Layout: d; 16 bits for each 8 items: 9 of the number of a point, 7 signs; a byte of two scales
+ * for each 32 items, the first 16 items' in its low half. */
 void cbe_convert_iq2_xs(const unsigned char *data, size_t count, float *out)
 {
     const uint8_t(*points)[CBE_GRID_ITEMS] = cbe_quantised_points(CBE_GRID_IQ2_XS);

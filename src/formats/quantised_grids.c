@@ -3,8 +3,8 @@
  *
  * The texts are printed by tests/tools/make_quantised_grids.py. A point is a number whose digits to
  * the base of the number of levels are the items' levels, the first item's the least. Hexadecimal
- * digit i of a text says which of the numbers 4 i to 4 i + 3 are points, the least in its lowest bit;
- * a grid has its points in rising order.
+ * digit i of a text says which of the numbers 4 i to 4 i + 3 are points, the least in its lowest
+ * bit; a grid has its points in rising order.
  */
 #include "formats/quantised_grids.h"
 
@@ -127,8 +127,8 @@ static const struct {
     unsigned levels, items;
     size_t first; /* index of the grid's first point in `points` */
 } grids[] = {
-    [CBE_GRID_IQ2_XXS] = {iq2_xxs, 3, 8, 0}, [CBE_GRID_IQ2_XS] = {iq2_xs, 3, 8, 256},
-    [CBE_GRID_IQ2_S] = {iq2_s, 3, 8, 768},   [CBE_GRID_IQ1] = {iq1, 3, 8, 1792},
+    [CBE_GRID_IQ2_XXS] = {iq2_xxs, 3, 8, 0},    [CBE_GRID_IQ2_XS] = {iq2_xs, 3, 8, 256},
+    [CBE_GRID_IQ2_S] = {iq2_s, 3, 8, 768},      [CBE_GRID_IQ1] = {iq1, 3, 8, 1792},
     [CBE_GRID_IQ3_XXS] = {iq3_xxs, 8, 4, 3840}, [CBE_GRID_IQ3_S] = {iq3_s, 8, 4, 4096},
 };
 _Static_assert(sizeof grids / sizeof *grids == CBE_N_GRIDS, "one row for each grid");

@@ -1,10 +1,10 @@
 /*
- * config_gguf_keys.c - the keys of a GGUF file's architecture that config_gguf.c does not read: each
- * must leave the computation as it is here.
+ * config_gguf_keys.c - the keys of a GGUF file's architecture that config_gguf.c does not read:
+ * each must leave the computation as it is here.
  *
  * A value that means "none" (0, false, an empty text or list, and 1 for a factor) is always right.
- * Any other value of a key that the format's reference computes with is refused, and so is one of an
- * unknown key of attention or rotary embeddings; one of another unknown key is remarked on.
+ * Any other value of a key that the format's reference computes with is refused, and so is one of
+ * an unknown key of attention or rotary embeddings; one of another unknown key is remarked on.
  */
 #include "model/config_gguf_keys.h"
 
