@@ -6,8 +6,8 @@
  *   info   := name(string) n_dims(u32) dim(u64)* type(u32) offset(u64, from the start of data)
  *
  * Files are mapped. Every count, length and offset is checked against the bytes left before it is
- * used. All types of tensors are read but Q8_1 and Q8_K, which are of activations, Q1_0, and integers
- * of 8 to 32 bits; such a type is an error, which names the type, only when its tensor is read.
+ * used. All types of tensors are read but Q8_1 and Q8_K, which are of activations, Q1_0, and whole
+ * numbers of 8 to 32 bits; such a type is an error, which names it, only when its tensor is read.
  *
  * A model may be split into parts, NAME-00001-of-00003.gguf and so on: opening the first opens all.
  */

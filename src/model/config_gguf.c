@@ -276,6 +276,29 @@ static void set_traits(cbe_traits *traits)
     traits->gain_offset = false;
 }
 
+/* Refuses a file that says that it holds another thing than a model. */
+static cbe_status check_type(const cbe_gguf *file, cbe_error *err)
+{
+    static const char key[] = "general.type";
+    static const struct {
+        const char *type, *what;
+    } others[] = {{"adapter", "a LoRA adapter"},
+                  {"mmproj", "the image part of a model"},
+                  {"imatrix", "statistics for quantising a model"},
+                  {"vocab", "a tokenizer without a model"}};
+    cbe_span type;
+    if (!cbe_gguf_has(file, key)) return CBE_OK;
+    const cbe_status st = cbe_gguf_string(file, key, &type, err);
+    if (st != CBE_OK) return st;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (type.length == strlen(others[i].type) &&
+            memcmp(type.data, others[i].type, type.length) == 0)
+            return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
+                            "%s: holds %s (%s is '%s'), not a model: give the model's own file",
+                            cbe_gguf_path(file), others[i].what, key, others[i].type);
+    return CBE_OK;
+}
+
 static cbe_status find_family(const cbe_gguf *file, const cbe_family **out, cbe_error *err)
 {
     cbe_span name;
@@ -298,6 +321,7 @@ cbe_status cbe_config_from_gguf(cbe_config *out, const cbe_gguf *file, cbe_remar
     cbe_config config;
     const cbe_family *family;
     char key[KEY_SIZE], tensor[64];
+    if ((st = check_type(file, err)) != CBE_OK) return st;
     if ((st = find_family(file, &family, err)) != CBE_OK) return st;
     const reader in = {file, family->name[CBE_FORMAT_GGUF]};
     const cbe_tensor_names *names = family->tensors[CBE_FORMAT_GGUF];

@@ -241,6 +241,26 @@ static cbe_status check_key(const cbe_config *config, const cbe_gguf *file, cons
                             : refuse(file, key, value, err);
 }
 
+/* Refuses tensors outside of blocks that change the computation of other architectures. */
+static cbe_status check_tensors(const cbe_config *config, const cbe_gguf *file, cbe_error *err)
+{
+    static const char *const others[] = {"token_embd_norm", "token_types", "position_embd",
+                                         "per_layer_",      "altup_",      "token_embd.scale",
+                                         "output.scale",    "output_hc_",  "enc."};
+    const bool learned = config->traits.positions == CBE_POSITIONS_LEARNED;
+    for (size_t i = 0; i < cbe_gguf_count(file); i++) {
+        const char *name = cbe_gguf_name(file, i);
+        for (size_t k = 0; k < sizeof others / sizeof *others; k++)
+            if (strncmp(name, others[k], strlen(others[k])) == 0 &&
+                !(learned && strcmp(others[k], "position_embd") == 0))
+                return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
+                                "%s: tensor '%.80s' has no place in a %s model; leaving it out "
+                                "would give wrong results",
+                                cbe_gguf_path(file), name, config->sizes.architecture);
+    }
+    return CBE_OK;
+}
+
 cbe_status cbe_config_check_gguf_keys(const cbe_config *config, const cbe_gguf *file,
                                       cbe_remarks *remarks, cbe_error *err)
 {
@@ -257,5 +277,5 @@ cbe_status cbe_config_check_gguf_keys(const cbe_config *config, const cbe_gguf *
         const cbe_status st = check_key(config, file, text + length + 1, text, value, remarks, err);
         if (st != CBE_OK) return st;
     }
-    return CBE_OK;
+    return check_tensors(config, file, err);
 }

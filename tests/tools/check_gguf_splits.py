@@ -37,13 +37,7 @@ SIGN = r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}
 
 
 def llama3(digits, short=SHORT + "|"):
-    return (
-        short
-        + r"[^\r\n\p{L}\p{N}]?\p{L}+|"
-        + digits
-        + r"| ?[^\s\p{L}\p{N}]+[\r\n]*|"
-        + TAIL
-    )
+    return short + r"[^\r\n\p{L}\p{N}]?\p{L}+|" + digits + r"| ?[^\s\p{L}\p{N}]+[\r\n]*|" + TAIL
 
 
 def cased(ending, digits):
@@ -52,7 +46,10 @@ def cased(ending, digits):
 
 
 BLOOM = r" ?[^(\s|[.,!?…。，、।۔،])]+"
-RUNS = "|".join(rf"\s{{{n}}}(?!\S)" for n in (512, 256, 128, 64, 32, 16, 8, 4)) + r"|\s{1,2}(?!\S)|\s{1}"
+RUNS = (
+    "|".join(rf"\s{{{n}}}(?!\S)" for n in (512, 256, 128, 64, 32, 16, 8, 4))
+    + r"|\s{1,2}(?!\S)|\s{1}"
+)
 YOUTU = "[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|" + HAN
 SPLITS = {
     "default": [r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", "[0-9][0-9][0-9]"],
@@ -109,7 +106,9 @@ WORDS = (
     "\u212a <sentinel:12> IMGIMGABCZ IMGIMGABCDEZ foo_bar a b c x1y2 https://x.y/z?q=1 '' '\u00e9 'll"
 ).split(" ")
 NUMBERS = "1 12 123 1234 12345 1234567 2024 3.14 ½ ² Ⅳ ٣٤٥ 一二三 0x1F 1,000".split(" ")
-SIGNS = "! ? . , ; : ' \" ( ) [ ] { } < > = + - * / \\ | ~ ^ ` $ % & # @ _ … 。 ， 、 ！ “ ” — ， € © 👍 👍🏽 ‍ ( ( /".split(" ")
+SIGNS = "! ? . , ; : ' \" ( ) [ ] { } < > = + - * / \\ | ~ ^ ` $ % & # @ _ … 。 ， 、 ！ “ ” — ， € © 👍 👍🏽 ‍ ( ( /".split(
+    " "
+)
 SPACES = [" ", " ", " ", "  ", "   ", "    ", " " * 9, "\t", "\n", "\n\n", "\r\n", " \n ", "\u00a0",
           "\u3000", "\u2028", "\u0085", "\u200b", "\n \n"]  # fmt: skip
 
@@ -179,9 +178,13 @@ def compare(cbe, n, folder):
         other = sum(plain.encode(x, add_special_tokens=False).ids != y
                     for x, y in zip(texts[:500], want[:500], strict=True))  # fmt: skip
         wrong += len(differ)
-        print(f"{name:18s} {n} texts, {len(differ)} differ; of 500, {other} are not as gpt-2 has them")
+        print(
+            f"{name:18s} {n} texts, {len(differ)} differ; of 500, {other} are not as gpt-2 has them"
+        )
         for i in differ[:3]:
-            print("   ", ascii(texts[i]), [p for p, _ in t.pre_tokenizer.pre_tokenize_str(texts[i])])
+            print(
+                "   ", ascii(texts[i]), [p for p, _ in t.pre_tokenizer.pre_tokenize_str(texts[i])]
+            )
     print(f"{len(SPLITS)} splits, {wrong} texts differ")
     return wrong > 0
 
