@@ -52,7 +52,8 @@ cbe_status cbe_gguf_uint(const cbe_gguf *file, const char *key, uint64_t *out, c
 cbe_status cbe_gguf_int(const cbe_gguf *file, const char *key, int64_t *out, cbe_error *err);
 /** A value of any floating or integer type; NaN and infinity are CBE_ERR_FORMAT. */
 cbe_status cbe_gguf_double(const cbe_gguf *file, const char *key, double *out, cbe_error *err);
-/** A value of type bool, or an integer that is 0 or 1; a string, whose bytes are borrowed. */
+/** A value of type bool, or an integer that is 0 or 1; a string without
+ * NULs at its end, whose bytes are borrowed. */
 cbe_status cbe_gguf_bool(const cbe_gguf *file, const char *key, bool *out, cbe_error *err);
 cbe_status cbe_gguf_string(const cbe_gguf *file, const char *key, cbe_span *out, cbe_error *err);
 /** Strings of an array. The caller frees *out (count) with cbe_gguf_free_array; the spans are

@@ -200,6 +200,8 @@ cbe_status cbe_gguf_string(const cbe_gguf *file, const char *key, cbe_span *out,
     if (p->type != CBE_GGUF_STRING) return wrong_type(file, p, "a string", err);
     size_t at = p->value;
     *out = load_string(file, &at);
+    /* Writers in C have counted the NUL at a string's end. */
+    while (out->length > 0 && out->data[out->length - 1] == 0) out->length--;
     return CBE_OK;
 }
 

@@ -85,6 +85,18 @@ static cbe_status read_double(const reader *in, const char *key, double *out, cb
     return cbe_gguf_double(in->file, name, out, err);
 }
 
+/* Reads the number of positions: 0 if it is not said, and at most what a size may be. */
+static cbe_status read_context(const reader *in, size_t *out, cbe_error *err)
+{
+    char name[KEY_SIZE];
+    uint64_t value = 0;
+    full_key(in, "context_length", name);
+    const cbe_status st =
+        cbe_gguf_has(in->file, name) ? cbe_gguf_uint(in->file, name, &value, err) : CBE_OK;
+    *out = value < CBE_CONFIG_SIZE_MAX ? (size_t)value : CBE_CONFIG_SIZE_MAX;
+    return st;
+}
+
 static cbe_status read_sizes(const reader *in, cbe_model_config *c, cbe_error *err)
 {
     const struct {
@@ -99,7 +111,6 @@ static cbe_status read_sizes(const reader *in, cbe_model_config *c, cbe_error *e
         {"vocab_size", false, false, &c->vocab_size},
         {"attention.head_count_kv", false, true, &c->n_kv_heads},
         {"attention.key_length", false, false, &c->head_size},
-        {"context_length", false, false, &c->max_context},
     };
     c->head_size = 0; /* without the key, head size is hidden size / heads in every architecture */
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
@@ -107,7 +118,7 @@ static cbe_status read_sizes(const reader *in, cbe_model_config *c, cbe_error *e
                                         sizes[i].by_block ? c->n_layers : 0, sizes[i].out, err);
         if (st != CBE_OK) return st;
     }
-    return CBE_OK;
+    return read_context(in, &c->max_context, err);
 }
 
 /* Reads the kind of scaling of rotary embeddings; a factor without a kind is linear. */
@@ -342,7 +353,9 @@ cbe_status cbe_config_from_gguf(cbe_config *out, const cbe_gguf *file, cbe_remar
                                                 : "attention.layer_norm_epsilon",
              key);
     if ((st = cbe_gguf_double(file, key, &c->norm_eps, err)) != CBE_OK) return st;
-    if ((st = read_rope(&in, &config, err)) != CBE_OK) return st;
+    if (config.traits.positions == CBE_POSITIONS_ROTARY &&
+        (st = read_rope(&in, &config, err)) != CBE_OK)
+        return st;
     if ((st = read_attention(&in, &config, err)) != CBE_OK) return st;
     snprintf(tensor, sizeof tensor, "%s.weight", names->roles[CBE_ROLE_UNEMBEDDING]);
     config.tied = !cbe_gguf_has_tensor(file, tensor);

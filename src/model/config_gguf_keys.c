@@ -230,7 +230,8 @@ static cbe_status check_key(const cbe_config *config, const cbe_gguf *file, cons
     if (is_special(config, file, name, key, &right))
         return right ? CBE_OK : refuse(file, key, value, err);
     const key_rule rule = find_rule(name);
-    if (rule == READ) return CBE_OK;
+    const bool rotary = config->traits.positions == CBE_POSITIONS_ROTARY;
+    if (rule == READ || (!rotary && strncmp(name, "rope.", 5) == 0)) return CBE_OK;
     const cbe_status st = is_none(file, key, &none, err);
     if (st != CBE_OK || none) return st;
     if (rule == FACTOR && read_number(file, key, &number) && number == 1) return CBE_OK;

@@ -84,8 +84,13 @@ static cbe_status read_end(const source *s, const char *key, const char *id_key,
                            bool otherwise, cbe_id_list *list, cbe_error *err)
 {
     bool flag;
-    cbe_status st = read_bool(s, key, otherwise && id >= 0, &flag, err);
+    cbe_status st = read_bool(s, key, otherwise, &flag, err);
     if (st != CBE_OK || !flag) return st;
+    if (id < 0 && !cbe_gguf_has(s->gguf, key))
+        return cbe_remark(s->remarks, err,
+                          "%s: %s is missing or no token of the vocabulary: texts lack the "
+                          "token that tokenizers of this kind put at their ends",
+                          s->path, id_key);
     if (id < 0)
         return cbe_fail(err, CBE_ERR_FORMAT, -1,
                         "%s: %s is set, but %s is missing or no token of the vocabulary", s->path,
@@ -255,16 +260,24 @@ static cbe_status make_merges(cbe_tokenizer *made, const source *s, cbe_error *e
     return st;
 }
 
-/* Refuses a vocabulary of byte-level BPE without a token for each printable character of ASCII. */
+/* Refuses a vocabulary without a token for any printable character of ASCII, and remarks on one
+ * that lacks some. */
 static cbe_status check_bytes(const cbe_tokenizer *made, const source *s, cbe_error *err)
 {
-    for (char byte = 0x20; byte < 0x7f; byte++)
-        if (cbe_vocabulary_find(made->vocabulary, &byte, 1) < 0)
-            return cbe_fail(err, CBE_ERR_FORMAT, -1,
-                            "%s: the vocabulary has no token for byte 0x%02x, so it is not one of "
-                            "byte-level BPE",
-                            s->path, byte);
-    return CBE_OK;
+    enum { FIRST = 0x20, END = 0x7f };
+    int n = 0, first = 0;
+    for (char byte = FIRST; byte < END; byte++)
+        if (cbe_vocabulary_find(made->vocabulary, &byte, 1) < 0 && n++ == 0) first = byte;
+    if (n == 0) return CBE_OK;
+    if (n == END - FIRST)
+        return cbe_fail(err, CBE_ERR_FORMAT, -1,
+                        "%s: the vocabulary has no token for byte 0x%02x nor for any printable "
+                        "character, so it is not one of byte-level BPE",
+                        s->path, first);
+    return cbe_remark(s->remarks, err,
+                      "%s: the vocabulary has no tokens for %d of the %d printable characters of "
+                      "ASCII, the first 0x%02x: texts lose them",
+                      s->path, n, END - FIRST, first);
 }
 
 /* Reads which split the file names. Where it names none, or "default", the model's own split is not

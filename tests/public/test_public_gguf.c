@@ -1,6 +1,6 @@
 /*
- * test_public_gguf.c - troubles with GGUF files that people have reported in public, each a line of a
- * table: how a small good file is changed (support/gguf_maker.h), and what comes of that.
+ * test_public_gguf.c - troubles with GGUF files that people have reported in public, each a line of
+ * a table: how a small good file is changed (support/gguf_maker.h), and what comes of that.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,6 +33,7 @@ typedef struct {
 #define REFUSED(words) .says = words
 #define LINEAR_4       "llama.rope.scaling.type str linear", "llama.rope.scaling.factor f32 4"
 
+/* clang-format off */
 static const model_row model_rows[] = {
     /* rotary embeddings */
     {"a factor without a type", {"llama.rope.scaling.factor f32 4"}, READ_AS(LINEAR_4)},
@@ -44,7 +45,9 @@ static const model_row model_rows[] = {
     {"a whole factor", {"llama.rope.scaling.factor u32 4"}, READ_AS(LINEAR_4)},
     {"a factor of 0", {"llama.rope.scaling.factor f32 0"}, UNCHANGED},
     {"a factor of 1", {"llama.rope.scaling.factor f32 1"}, UNCHANGED},
-    {"a factor of type none", {"llama.rope.scaling.type str none", "llama.rope.scaling.factor f32 4"}, UNCHANGED},
+    {"a factor of type none",
+     {"llama.rope.scaling.type str none", "llama.rope.scaling.factor f32 4"},
+     UNCHANGED},
     {"an unknown type", {"llama.rope.scaling.type str su"}, REFUSED("'su' is not supported")},
     {"factors as a tensor", {"tensor rope_freqs.weight f32 2 4"}, READ_AS(LINEAR_4)},
     {"factors as a tensor, all 1", {"tensor rope_freqs.weight f32 2 1"}, UNCHANGED},
@@ -80,13 +83,22 @@ static const model_row model_rows[] = {
     {"a list of one size", {"llama.embedding_length u32[] 16,16"},
      REFUSED("'llama.embedding_length' is an array")},
     {"sizes of other types",
-     {"llama.block_count u64 2", "llama.embedding_length i32 16", "llama.feed_forward_length u16 24",
+     {"llama.block_count u64 2", "llama.embedding_length i32 16",
+      "llama.feed_forward_length u16 24",
       "llama.attention.head_count u8 4", "llama.vocab_size i64 32"}, UNCHANGED},
     {"no size of the vocabulary", {"-llama.vocab_size"}, UNCHANGED},
+    {"a context that is not known", {"llama.context_length u32 0"}, UNCHANGED},
+    {"no context", {"-llama.context_length"}, UNCHANGED},
+    {"a context without end", {"llama.context_length u32 4294967295"}, UNCHANGED},
+    {"a context without end, of 64 bits", {"llama.context_length u64 0x8000000000000000"},
+     UNCHANGED},
+    {"a name that ends in NUL", {"general.architecture str llama\\x00"}, UNCHANGED},
     {"no count of key heads", {"-llama.attention.head_count_kv"}, REFUSED("blk.0.attn_k.weight")},
     {"a size of values of its own", {"llama.attention.value_length u32 8"},
      REFUSED("key 'llama.attention.value_length' is 8")},
-    {"the same size of values", {"llama.attention.value_length u32 4", "llama.attention.key_length u32 4"}, UNCHANGED},
+    {"the same size of values",
+     {"llama.attention.value_length u32 4", "llama.attention.key_length u32 4"},
+     UNCHANGED},
     /* keys that change the computation */
     {"scaled logits", {"llama.logit_scale f32 0.5"}, REFUSED("key 'llama.logit_scale' is 0.5")},
     {"logits scaled by 1", {"llama.logit_scale f32 1"}, UNCHANGED},
@@ -95,7 +107,8 @@ static const model_row model_rows[] = {
     {"a limit of queries", {"llama.attention.clamp_kqv f32 8"}, REFUSED("attention.clamp_kqv")},
     {"no limit of queries", {"llama.attention.clamp_kqv f32 0"}, UNCHANGED},
     {"slopes", {"llama.attention.max_alibi_bias f32 8"}, REFUSED("attention.max_alibi_bias")},
-    {"attention both ways", {"llama.attention.causal bool 0"}, REFUSED("attention.causal' is false")},
+    {"attention both ways", {"llama.attention.causal bool 0"},
+     REFUSED("attention.causal' is false")},
     {"attention one way", {"llama.attention.causal bool 1"}, UNCHANGED},
     {"attention one way, as a number", {"llama.attention.causal u8 1"}, UNCHANGED},
     {"a temperature of attention", {"llama.attention.temperature_scale f32 0.1"},
@@ -107,7 +120,8 @@ static const model_row model_rows[] = {
     {"state spaces", {"llama.ssm.state_size u32 16"}, REFUSED("llama.ssm.state_size")},
     {"parallel branches", {"llama.use_parallel_residual bool 1"}, REFUSED("use_parallel_residual")},
     {"no parallel branches", {"llama.use_parallel_residual bool 0"}, UNCHANGED},
-    {"another activation", {"llama.hidden_activation str gelu"}, REFUSED("key 'llama.hidden_activation' is gelu")},
+    {"another activation", {"llama.hidden_activation str gelu"},
+     REFUSED("key 'llama.hidden_activation' is gelu")},
     {"its own activation", {"llama.hidden_activation str silu"}, UNCHANGED},
     {"the known order of rows", {"llama.tensor_data_layout str Meta AI original pth"}, UNCHANGED},
     {"another order of rows", {"llama.tensor_data_layout str reference"},
@@ -119,13 +133,16 @@ static const model_row model_rows[] = {
      .warns = "key 'llama.novelty' is not known, and its value, deep, changes nothing here"},
     {"an unknown key that is empty", {"llama.novelty str "}, UNCHANGED},
     {"a key of another architecture", {"qwen2.attention.clamp_kqv f32 8"}, UNCHANGED},
-    {"keys of images", {"llama.vision.block_count u32 27", "llama.mm.tokens_per_image u32 256"}, UNCHANGED},
+    {"keys of images", {"llama.vision.block_count u32 27", "llama.mm.tokens_per_image u32 256"},
+     UNCHANGED},
     {"a kind of pooling", {"llama.pooling_type u32 3"}, UNCHANGED},
     /* tensors */
-    {"a norm as a matrix of one column", {"tensor output_norm.weight f32 16x1 1,1.5,0.5"}, UNCHANGED},
+    {"a norm as a matrix of one column", {"tensor output_norm.weight f32 16x1 1,1.5,0.5"},
+     UNCHANGED},
     {"a norm of four dimensions", {"tensor blk.0.attn_norm.weight f32 16x1x1x1 1,0.5"}, UNCHANGED},
     {"no unembedding", {"-tensor output.weight"}, READ_AS("-tensor output.weight")},
-    {"tensors of images", {"tensor v.blk.0.attn_q.weight f32 16x16", "tensor mm.0.weight f32 16"}, UNCHANGED},
+    {"tensors of images", {"tensor v.blk.0.attn_q.weight f32 16x16", "tensor mm.0.weight f32 16"},
+     UNCHANGED},
     {"a norm of embeddings", {"tensor token_embd_norm.weight f32 16 1"},
      REFUSED("'token_embd_norm.weight' has no place in a llama model")},
     {"learned positions", {"tensor position_embd.weight f32 16x64"},
@@ -145,6 +162,7 @@ static const model_row model_rows[] = {
     {"a model that says so", {"general.type str model"}, UNCHANGED},
     {"sampling parameters", {"general.sampling.temp f32 0.6", "general.tags str[] a,b"}, UNCHANGED},
 };
+/* clang-format on */
 
 typedef struct {
     float *logits;
@@ -201,8 +219,7 @@ static void models__are_read_as_the_format_means_or_refused(void **state)
         cbe_remarks remarks = {0};
         const cbe_status st = logits_of(state, row->edits, &remarks, got, &err);
         if (row->says) {
-            if (st == CBE_OK || !strstr(err.message, row->says) ||
-                !strstr(err.message, "m.gguf: "))
+            if (st == CBE_OK || !strstr(err.message, row->says) || !strstr(err.message, "m.gguf: "))
                 fail_msg("%s: %s '%s', expected '%s'", row->what, cbe_status_name(st),
                          st == CBE_OK ? "" : err.message, row->says);
             cbe_remarks_free(&remarks);
@@ -298,6 +315,7 @@ typedef struct {
 #define BOS         "tokenizer.ggml.bos_token_id "
 #define PRE         "tokenizer.ggml.pre "
 
+/* clang-format off */
 static const tokenizer_row tokenizer_rows[] = {
     {"the good file", BPE, {NULL}, "ab 1234", false, {259, ' ', 258, -1}, NULL, NULL},
     /* splits */
@@ -306,7 +324,7 @@ static const tokenizer_row tokenizer_rows[] = {
     {"no split", BPE, {"-tokenizer.ggml.pre"}, " 12345a", false, {' ', 256, '3', '4', '5', 'a', -1},
      NULL, "tokenizer.ggml.pre is missing"},
     {"an empty split", BPE, {PRE "str "}, "12", false, {256, -1}, NULL, "is missing"},
-    {"tekken", BPE, {PRE "str tekken", "tokenizer.ggml.add_bos_token bool 0"}, "1234", false,
+    {"tekken", BPE, {PRE "str tekken", BOS "u32 9"}, "1234", false,
      {'1', '2', '3', '4', -1}, NULL, NULL},
     {"deepseek-llm", BPE, {PRE "str deepseek-llm"}, "ab1234", false, {259, 258, -1}, NULL, NULL},
     {"deepseek-coder", BPE, {PRE "str deepseek-coder"}, "ab1234", false,
@@ -325,6 +343,10 @@ static const tokenizer_row tokenizer_rows[] = {
      NULL},
     {"empty tokens", BPE, {MORE(","), "tokenizer.ggml.token_type i32[] @263*1"}, "ab", false,
      {259, -1}, NULL, NULL},
+    {"characters without tokens", BPE,
+     {"tokenizer.ggml.tokens str[] a,b,ab,c", "tokenizer.ggml.token_type i32[] @4*1",
+      "tokenizer.ggml.merges str[] a b"},
+     "abxc", false, {2, 3, -1}, NULL, "no tokens for 92 of the 95 printable characters"},
     {"an end that is no control token", BPE, {MORE("<|im_end|>"), KINDS("1")}, "ab<|im_end|>ab",
      false, {259, 261, 259, -1}, NULL, "token 261, '<|im_end|>', is not marked as a control"},
     {"Phi 3", BPE, {MORE("<|end|>"), KINDS("3"), "general.name str Phi-3 Mini"}, "ab<|end|>\n ab",
@@ -353,6 +375,10 @@ static const tokenizer_row tokenizer_rows[] = {
     {"a begin that is needed", BPE, {BOS "u32 261", "tokenizer.ggml.add_bos_token bool 1"}, "",
      true, {-1}, "add_bos_token is set, but tokenizer.ggml.bos_token_id is missing or no token",
      NULL},
+    {"no begin where one is usual", BPE, {PRE "str llama-bpe"}, "ab", true, {259, -1}, NULL,
+     "bos_token_id is missing or no token of the vocabulary"},
+    {"a begin that is usual", BPE, {PRE "str llama-bpe", BOS "u32 9"}, "ab", true, {9, 259, -1},
+     NULL, NULL},
     {"an end past the vocabulary", BPE, {"tokenizer.ggml.eos_token_id u32 999"}, "ab", true,
      {259, -1}, NULL, "eos_token_id is 999"},
     {"an id that nobody reads", BPE, {"tokenizer.ggml.padding_token_id u32 999"}, "ab", true,
@@ -399,6 +425,7 @@ static const tokenizer_row tokenizer_rows[] = {
     {"a table of normalisation", LLAMA, {"tokenizer.ggml.model str bert"}, "", false, {-1},
      "a tokenizer of kind 'bert'", NULL},
 };
+/* clang-format on */
 
 static void tokenizers__read_as_llama_cpp_does_or_refuse(void **state)
 {

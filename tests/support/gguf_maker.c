@@ -54,7 +54,8 @@ const char *const gguf_small_bpe[] = {
     "general.architecture str llama",
     "tokenizer.ggml.model str gpt2",
     "tokenizer.ggml.pre str gpt-2",
-    "tokenizer.ggml.tokens str[] @bytes,12,34,1234,ab,\xc4\xa0" "a",
+    "tokenizer.ggml.tokens str[] @bytes,12,34,1234,ab,\xc4\xa0"
+    "a",
     "tokenizer.ggml.token_type i32[] @261*1",
     "tokenizer.ggml.merges str[] 1 2,3 4,12 34,a b,\xc4\xa0 a",
     NULL,
@@ -63,7 +64,8 @@ const char *const gguf_small_bpe[] = {
 const char *const gguf_small_llama_tokenizer[] = {
     "general.architecture str llama",
     "tokenizer.ggml.model str llama",
-    "tokenizer.ggml.tokens str[] <unk>,<s>,</s>,@fallback,\xe2\x96\x81,a,b,ab,\xe2\x96\x81" "ab",
+    "tokenizer.ggml.tokens str[] <unk>,<s>,</s>,@fallback,\xe2\x96\x81,a,b,ab,\xe2\x96\x81"
+    "ab",
     "tokenizer.ggml.token_type i32[] 2,3,3,@256*6,@5*1",
     "tokenizer.ggml.scores f32[] 0,0,0,@256*0,-3,-4,-5,-1,-2",
     NULL,
@@ -72,7 +74,7 @@ const char *const gguf_small_llama_tokenizer[] = {
 static const struct {
     const char *name;
     size_t size;
-} types[] = {{"u8", 1}, {"i8", 1}, {"u16", 2}, {"i16", 2},   {"u32", 4}, {"i32", 4}, {"f32", 4},
+} types[] = {{"u8", 1},   {"i8", 1},  {"u16", 2},   {"i16", 2}, {"u32", 4}, {"i32", 4}, {"f32", 4},
              {"bool", 1}, {"str", 0}, {"array", 0}, {"u64", 8}, {"i64", 8}, {"f64", 8}};
 enum { F32 = 6, STR = 8, ARRAY = 9, F64 = 12, N_TYPES = 13 };
 
@@ -121,8 +123,8 @@ static void put_value(FILE *file, unsigned type, const char *text, size_t length
     copy[length] = 0;
     const double real = strtod(copy, NULL);
     const float single = (float)real;
-    const uint64_t whole = copy[0] == '-' ? (uint64_t)strtoll(copy, NULL, 0)
-                                          : strtoull(copy, NULL, 0);
+    const uint64_t whole =
+        copy[0] == '-' ? (uint64_t)strtoll(copy, NULL, 0) : strtoull(copy, NULL, 0);
     if (type == F32)
         put(file, &single, sizeof single);
     else if (type == F64)
@@ -187,8 +189,8 @@ static void put_pair(FILE *file, const char *line)
     const char *value = type_name + word + (array ? 2 : 0);
     if (*value == ' ') value++;
     unsigned type = 0;
-    while (type < N_TYPES && (strlen(types[type].name) != word ||
-                              strncmp(types[type].name, type_name, word) != 0))
+    while (type < N_TYPES &&
+           (strlen(types[type].name) != word || strncmp(types[type].name, type_name, word) != 0))
         type++;
     assert_true(type < N_TYPES);
     put_string(file, line, key);

@@ -5,8 +5,8 @@
  *     KEY TYPE VALUE       metadata; TYPE is u8, i8, .. f64, bool, str
  *     KEY TYPE[] V,V,..    an array; a string's bytes may be \xHH
  *     -KEY                 leaves the key out
- *     tensor NAME TYPE DIMS [V,V,..]   TYPE f32 or a number; DIMS as 16x32, the fastest first. Numbers
- *                          follow from the name and the values, which are repeated, if there are any
+ *     tensor NAME TYPE DIMS [V,V,..]   TYPE f32 or 8 (q8_0); DIMS as 16x32, the fastest first; the
+ *                          values are repeated; without values numbers follow from the name
  *     -tensor NAME         leaves the tensor out
  *     version N            of the format
  *     tail N               zeros at the end of the file
@@ -21,11 +21,11 @@ void gguf_make(const char *path, const char *const *base, const char *const *mor
 
 /** Lines of a llama model of 2 blocks, hidden size 16, vocabulary 32. */
 extern const char *const gguf_small_llama[];
-/** Lines of a byte-level tokenizer: a token for each byte, its id the byte, and the merges "1 2", "3 4",
- * "12 34", "a b" and "Ġ a", whose tokens have the ids 256 to 260; pre is "gpt-2". */
+/** Lines of a byte-level tokenizer: a token for each byte, its id the byte, and the merges "1 2",
+ * "3 4", "12 34", "a b" and "Ġ a", whose tokens have the ids 256 to 260; pre is "gpt-2". */
 extern const char *const gguf_small_bpe[];
-/** Lines of a SentencePiece tokenizer: <unk>, <s>, </s>, the 256 tokens of bytes, ▁, a, b, ab and ▁ab
- * with the ids 259 to 263. */
+/** Lines of a SentencePiece tokenizer: <unk>, <s>, </s>, the 256 tokens of bytes, then "▁", "a",
+ * "b", "ab" and "▁ab" with the ids 259 to 263. */
 extern const char *const gguf_small_llama_tokenizer[];
 
 #endif

@@ -6,8 +6,8 @@ that ids show where a text is cut. The regular expressions are those of the mode
 where llama.cpp quotes them, else llama.cpp's own.
 
 usage: check_gguf_splits.py CBE [N]            N texts a split (5000)
-       check_gguf_splits.py --golden FILE   a few texts of each split and their pieces, for
-                                            tests/text/test_splits.c: tests/golden/tokenizers/splits.json
+       check_gguf_splits.py --golden FILE   writes a few texts of each split and their pieces:
+                                            tests/golden/tokenizers/splits.json
 needs: pip install gguf tokenizers
 """
 
@@ -102,13 +102,16 @@ NFC = {"deepseek-r1-qwen", "qwen35"}
 
 WORDS = (
     "the it's IT'S we've I'LL don't they'd camelCase HTTPServer iPhone naïve Straße ΑΒΓδε Привет "
-    "нельзя 北京 漢字 かな カタカナ 한국어 ㄱㄴ ㄅㄆ हिन्दी नमस्ते العربية עברית ไทย e\u0301a\u0308 ǅ ǆ ʰʲ ﬁ ſ 'ſ "
-    "\u212a <sentinel:12> IMGIMGABCZ IMGIMGABCDEZ foo_bar a b c x1y2 https://x.y/z?q=1 '' '\u00e9 'll"
+    "нельзя 北京 漢字 かな カタカナ 한국어 ㄱㄴ ㄅㄆ हिन्दी नमस्ते "
+    "العربية עברית ไทย e\u0301a\u0308 ǅ ǆ ʰʲ ﬁ ſ 'ſ "
+    "\u212a <sentinel:12> IMGIMGABCZ IMGIMGABCDEZ foo_bar a b c x1y2 https://x.y/z?q=1 "
+    "'' '\u00e9 'll"
 ).split(" ")
 NUMBERS = "1 12 123 1234 12345 1234567 2024 3.14 ½ ² Ⅳ ٣٤٥ 一二三 0x1F 1,000".split(" ")
-SIGNS = "! ? . , ; : ' \" ( ) [ ] { } < > = + - * / \\ | ~ ^ ` $ % & # @ _ … 。 ， 、 ！ “ ” — ， € © 👍 👍🏽 ‍ ( ( /".split(
-    " "
-)
+SIGNS = (
+    "! ? . , ; : ' \" ( ) [ ] { } < > = + - * / \\ | ~ ^ ` $ % & # @ _ … 。 ， 、 ！ “ ” — € © "
+    "\U0001f44d \U0001f44d\U0001f3fd \u200d ( /"
+).split(" ")
 SPACES = [" ", " ", " ", "  ", "   ", "    ", " " * 9, "\t", "\n", "\n\n", "\r\n", " \n ", "\u00a0",
           "\u3000", "\u2028", "\u0085", "\u200b", "\n \n"]  # fmt: skip
 
