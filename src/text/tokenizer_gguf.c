@@ -170,29 +170,29 @@ static bool is_one_of(cbe_span text, const char *const *texts, size_t n)
  * kind of ordinary ones; llama.cpp, too, believes the text. */
 static bool is_end(cbe_span text)
 {
-    static const char *const ends[] = {"<|eot_id|>",
-                                       "<|im_end|>",
-                                       "<|end|>",
-                                       "<|return|>",
-                                       "<|call|>",
-                                       "<|flush|>",
-                                       "<|calls|>",
-                                       "<end_of_turn>",
-                                       "<|endoftext|>",
-                                       "</s>",
-                                       "<|eom_id|>",
-                                       "<EOT>",
-                                       "_<EOT>",
-                                       "[EOT]",
-                                       "[EOS]",
-                                       "<|end_of_text|>",
-                                       "<eos>",
-                                       "<turn|>",
-                                       "<|tool_response>",
-                                       "[e~[",
-                                       "<end_of_utterance>",
-                                       "<\xef\xbd\x9c"
-                                       "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>"};
+    static const char *const ends[] = {
+        "<|eot_id|>",
+        "<|im_end|>",
+        "<|end|>",
+        "<|return|>",
+        "<|call|>",
+        "<|flush|>",
+        "<|calls|>",
+        "<end_of_turn>",
+        "<|endoftext|>",
+        "</s>",
+        "<|eom_id|>",
+        "<EOT>",
+        "_<EOT>",
+        "[EOT]",
+        "[EOS]",
+        "<|end_of_text|>",
+        "<eos>",
+        "<turn|>",
+        "<|tool_response>",
+        "[e~[",
+        "<end_of_utterance>",
+        "<\357\275\234end\342\226\201of\342\226\201sentence\357\275\234>"};
     return is_one_of(text, ends, sizeof ends / sizeof *ends);
 }
 

@@ -309,7 +309,7 @@ typedef struct {
 #define LLAMA gguf_small_llama_tokenizer
 /* The vocabulary of BPE with a token more, 261. */
 #define MORE(token)                                                                                \
-    "tokenizer.ggml.tokens str[] @bytes,12,34,1234,ab,\xc4\xa0"                                    \
+    "tokenizer.ggml.tokens str[] @bytes,12,34,1234,ab,\304\240"                                    \
     "a," token
 #define KINDS(kind) "tokenizer.ggml.token_type i32[] @261*1," kind
 #define BOS         "tokenizer.ggml.bos_token_id "
@@ -416,9 +416,8 @@ static const tokenizer_row tokenizer_rows[] = {
      NULL, NULL},
     {"a token of NUL", LLAMA,
      {"tokenizer.ggml.add_space_prefix bool 0",
-      "tokenizer.ggml.tokens str[] <unk>,<s>,</s>,@fallback,\xe2\x96\x81,a,b,ab,"
-      "\xe2\x96\x81"
-      "ab,\\x00",
+      "tokenizer.ggml.tokens str[] <unk>,<s>,</s>,@fallback,\342\226\201,a,b,ab,"
+      "\342\226\201ab,\\x00",
       "tokenizer.ggml.token_type i32[] 2,3,3,@256*6,@6*1",
       "tokenizer.ggml.scores f32[] @265*0"},
      NULL, false, {264, -1}, NULL, NULL},

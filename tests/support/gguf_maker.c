@@ -54,18 +54,16 @@ const char *const gguf_small_bpe[] = {
     "general.architecture str llama",
     "tokenizer.ggml.model str gpt2",
     "tokenizer.ggml.pre str gpt-2",
-    "tokenizer.ggml.tokens str[] @bytes,12,34,1234,ab,\xc4\xa0"
-    "a",
+    "tokenizer.ggml.tokens str[] @bytes,12,34,1234,ab,\304\240a",
     "tokenizer.ggml.token_type i32[] @261*1",
-    "tokenizer.ggml.merges str[] 1 2,3 4,12 34,a b,\xc4\xa0 a",
+    "tokenizer.ggml.merges str[] 1 2,3 4,12 34,a b,\304\240 a",
     NULL,
 };
 
 const char *const gguf_small_llama_tokenizer[] = {
     "general.architecture str llama",
     "tokenizer.ggml.model str llama",
-    "tokenizer.ggml.tokens str[] <unk>,<s>,</s>,@fallback,\xe2\x96\x81,a,b,ab,\xe2\x96\x81"
-    "ab",
+    "tokenizer.ggml.tokens str[] <unk>,<s>,</s>,@fallback,\342\226\201,a,b,ab,\342\226\201ab",
     "tokenizer.ggml.token_type i32[] 2,3,3,@256*6,@5*1",
     "tokenizer.ggml.scores f32[] 0,0,0,@256*0,-3,-4,-5,-1,-2",
     NULL,
