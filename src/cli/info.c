@@ -174,6 +174,17 @@ static bool ends_with(const char *text, const char *end)
     return n >= m && strcmp(text + n - m, end) == 0;
 }
 
+/* Whether a file that is not called so is a GGUF file, as in the stores of some programs. */
+static bool starts_as_gguf(const char *path)
+{
+    char magic[4] = "";
+    FILE *file = fopen(path, "rb");
+    const bool is = file && fread(magic, 1, sizeof magic, file) == sizeof magic &&
+                    memcmp(magic, "GGUF", sizeof magic) == 0;
+    if (file) fclose(file);
+    return is;
+}
+
 int cli_info(int argc, char **argv)
 {
     info_options given = {0};
@@ -191,7 +202,8 @@ int cli_info(int argc, char **argv)
     if (st == CBE_OK) {
         if (kind == CBE_PATH_FOLDER)
             st = info_folder(given.path, &err);
-        else if (ends_with(given.path, ".gguf"))
+        else if (ends_with(given.path, ".gguf") ||
+                 (kind == CBE_PATH_FILE && starts_as_gguf(given.path)))
             st = info_gguf(given.path, given.tensors, &err);
         else if (ends_with(given.path, ".npz") || ends_with(given.path, ".npy"))
             st = info_arrays(given.path, &err);

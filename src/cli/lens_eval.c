@@ -143,7 +143,7 @@ static cbe_status open_inputs(eval_inputs *in, const eval_options *given, cli_pr
                            &in->n_layers, err);
     if (st != CBE_OK) return st;
     if ((st = open_lenses(in, given, progress, err)) != CBE_OK) return st;
-    if ((st = cbe_tokenizer_read(&in->tokenizer, given->corpus.model, given->corpus.inputs,
+    if ((st = cbe_tokenizer_read(&in->tokenizer, given->corpus.model, given->corpus.inputs, NULL,
                                  &in->untold)) == CBE_ERR_NOMEM) {
         *err = in->untold;
         return st;

@@ -163,6 +163,7 @@ int cli_tokenize(int argc, char **argv)
     bool help;
     cli_progress progress;
     cbe_tokenizer *tokenizer = NULL;
+    cbe_remarks remarks = {0};
 
     if ((st = cli_parse(&cli_tokenize_command, argc, argv, &given, &help, &err)) != CBE_OK)
         goto done;
@@ -176,7 +177,9 @@ int cli_tokenize(int argc, char **argv)
         goto done;
     }
     if ((st = cbe_check_texts(&given.files, &err)) != CBE_OK) goto done;
-    if ((st = cbe_tokenizer_read(&tokenizer, given.model, NULL, &err)) != CBE_OK) goto done;
+    if ((st = cbe_tokenizer_read(&tokenizer, given.model, NULL, &remarks, &err)) != CBE_OK)
+        goto done;
+    cbe_warn_of_remarks(&progress.watch, &remarks);
     encoding run = {.tokenizer = tokenizer, .special = given.special};
     if (given.text) {
         const size_t length = strlen(given.text);
@@ -201,6 +204,7 @@ int cli_tokenize(int argc, char **argv)
         cli_warn(&progress, "%zu lines have null in the place of a text and were left out",
                  run.counts.n_null);
 done:
+    cbe_remarks_free(&remarks);
     cbe_tokenizer_free(tokenizer);
     cli_free(&cli_tokenize_command, &given);
     return st == CBE_OK ? cli_finish_output() : cli_report(&err);

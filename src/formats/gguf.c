@@ -238,6 +238,34 @@ static cbe_status check_count(const cursor *c, int64_t byte, uint64_t count, siz
     return CBE_OK;
 }
 
+/* Fails for a file that begins otherwise; says what it is, if that is known. */
+static cbe_status other_format(const cursor *c)
+{
+    static const struct {
+        const char *begin, *what;
+    } others[] = {
+        {"tjgg", "a GGML file (GGJT) from before GGUF: convert the model again with a current "
+                 "llama.cpp"},
+        {"lmgg", "a GGML file from before GGUF: convert the model again with a current llama.cpp"},
+        {"fmgg", "a GGML file (GGMF) from before GGUF: convert the model again with a current "
+                 "llama.cpp"},
+        {"algg", "a LoRA adapter of the form before GGUF, not a model"},
+        {"PK\3\4", "a zip archive, as of PyTorch: give the folder of the model with its "
+                   "safetensors files"},
+        {"\x1f\x8b", "compressed by gzip: unpack it"},
+        {"\x28\xb5\x2f\xfd", "compressed by zstd: unpack it"},
+        {"<!DOC", "a web page: download the file itself"},
+        {"<!doc", "a web page: download the file itself"},
+        {"<html", "a web page: download the file itself"},
+    };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (c->map->size >= strlen(others[i].begin) &&
+            memcmp(c->map->data, others[i].begin, strlen(others[i].begin)) == 0)
+            return cbe_fail(c->err, CBE_ERR_FORMAT, 0, "%s: is %s", c->map->path, others[i].what);
+    return cbe_fail(c->err, CBE_ERR_FORMAT, 0, "%s: does not start with 'GGUF': not a GGUF file",
+                    c->map->path);
+}
+
 /* Reads magic, version and counts. */
 static cbe_status read_head(cursor *c, uint64_t *n_infos, uint64_t *n_pairs)
 {
@@ -250,9 +278,7 @@ static cbe_status read_head(cursor *c, uint64_t *n_infos, uint64_t *n_pairs)
                         "%s: is a Git LFS pointer, not the data: run 'git lfs pull' in its folder",
                         path);
     if (bytes_left(c) < sizeof magic) return truncated(c, "the file's first field");
-    if (memcmp(c->map->data, magic, sizeof magic) != 0)
-        return cbe_fail(c->err, CBE_ERR_FORMAT, 0,
-                        "%s: does not start with 'GGUF': not a GGUF file", path);
+    if (memcmp(c->map->data, magic, sizeof magic) != 0) return other_format(c);
     c->at = sizeof magic;
     if ((st = read_u32(c, &version, "the version")) != CBE_OK) return st;
     if ((version & 0xffff) == 0 && version != 0)

@@ -6,8 +6,8 @@
  *   info   := name(string) n_dims(u32) dim(u64)* type(u32) offset(u64, from the start of data)
  *
  * Files are mapped. Every count, length and offset is checked against the bytes left before it is
- * used. F32, F64, F16, BF16, I64, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K and IQ4_NL are read;
- * another type is an error, which names the type, only when its tensor is read.
+ * used. All types of tensors are read but Q8_1 and Q8_K, which are of activations, Q1_0, and whole
+ * numbers of 8 to 32 bits; such a type is an error, which names it, only when its tensor is read.
  *
  * A model may be split into parts, NAME-00001-of-00003.gguf and so on: opening the first opens all.
  */
@@ -44,21 +44,28 @@ cbe_status cbe_gguf_note(const cbe_gguf *file, cbe_inputs *inputs, cbe_error *er
  * key. Functions that allocate return CBE_ERR_NOMEM if memory is short. */
 
 bool cbe_gguf_has(const cbe_gguf *file, const char *key);
+/** Whether the value of a key, which the file has, is an array. */
+bool cbe_gguf_is_array(const cbe_gguf *file, const char *key);
 /** A value of any integer type; a negative value is CBE_ERR_FORMAT. */
 cbe_status cbe_gguf_uint(const cbe_gguf *file, const char *key, uint64_t *out, cbe_error *err);
+/** A value of any integer type; one above INT64_MAX is taken for INT64_MAX. */
+cbe_status cbe_gguf_int(const cbe_gguf *file, const char *key, int64_t *out, cbe_error *err);
 /** A value of any floating or integer type; NaN and infinity are CBE_ERR_FORMAT. */
 cbe_status cbe_gguf_double(const cbe_gguf *file, const char *key, double *out, cbe_error *err);
-/** A value of type bool; a string, whose bytes are borrowed. */
+/** A value of type bool, or an integer that is 0 or 1; a string without
+ * NULs at its end, whose bytes are borrowed. */
 cbe_status cbe_gguf_bool(const cbe_gguf *file, const char *key, bool *out, cbe_error *err);
 cbe_status cbe_gguf_string(const cbe_gguf *file, const char *key, cbe_span *out, cbe_error *err);
 /** Strings of an array. The caller frees *out (count) with cbe_gguf_free_array; the spans are
  * borrowed. */
 cbe_status cbe_gguf_strings(const cbe_gguf *file, const char *key, cbe_span **out, size_t *count,
                             cbe_error *err);
-/** Integers of an array of any integer type, widened; freed with cbe_gguf_free_array. */
+/** Integers of an array of any integer type or of bools, widened; freed with
+ * cbe_gguf_free_array. */
 cbe_status cbe_gguf_ints(const cbe_gguf *file, const char *key, int64_t **out, size_t *count,
                          cbe_error *err);
-/** Floats of an array of f32; freed with cbe_gguf_free_array. */
+/** Numbers of an array of any floating or integer type, rounded to float; freed with
+ * cbe_gguf_free_array. */
 cbe_status cbe_gguf_floats(const cbe_gguf *file, const char *key, float **out, size_t *count,
                            cbe_error *err);
 void cbe_gguf_free_array(void *array);

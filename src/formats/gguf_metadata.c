@@ -104,9 +104,22 @@ static number load_number(uint32_t type, const unsigned char *at)
     return result;
 }
 
+static double as_double(number value)
+{
+    return value.kind == FLOATING   ? value.d
+           : value.kind == UNSIGNED ? (double)value.u
+                                    : (double)value.i;
+}
+
 bool cbe_gguf_has(const cbe_gguf *file, const char *key)
 {
     return cbe_gguf_find_pair(file, key) != NULL;
+}
+
+bool cbe_gguf_is_array(const cbe_gguf *file, const char *key)
+{
+    const cbe_gguf_pair *p = cbe_gguf_find_pair(file, key);
+    return p && p->type == CBE_GGUF_ARRAY;
 }
 
 cbe_status cbe_gguf_uint(const cbe_gguf *file, const char *key, uint64_t *out, cbe_error *err)
@@ -125,6 +138,18 @@ cbe_status cbe_gguf_uint(const cbe_gguf *file, const char *key, uint64_t *out, c
     return CBE_OK;
 }
 
+cbe_status cbe_gguf_int(const cbe_gguf *file, const char *key, int64_t *out, cbe_error *err)
+{
+    const cbe_gguf_pair *p;
+    const cbe_status st = get_pair(file, key, &p, err);
+    if (st != CBE_OK) return st;
+    const number value = load_number(p->type, file->map.data + p->value);
+    if (value.kind != SIGNED && value.kind != UNSIGNED)
+        return wrong_type(file, p, "an integer", err);
+    *out = value.kind == SIGNED ? value.i : value.u < INT64_MAX ? (int64_t)value.u : INT64_MAX;
+    return CBE_OK;
+}
+
 cbe_status cbe_gguf_double(const cbe_gguf *file, const char *key, double *out, cbe_error *err)
 {
     const cbe_gguf_pair *p;
@@ -136,9 +161,7 @@ cbe_status cbe_gguf_double(const cbe_gguf *file, const char *key, double *out, c
         return cbe_fail(err, CBE_ERR_FORMAT, (int64_t)p->value,
                         "%s: metadata '%.*s' is not finite (byte %zu)", file->map.path,
                         CBE_GGUF_SHOWN, key, p->value);
-    *out = value.kind == FLOATING   ? value.d
-           : value.kind == UNSIGNED ? (double)value.u
-                                    : (double)value.i;
+    *out = as_double(value);
     return CBE_OK;
 }
 
@@ -147,8 +170,15 @@ cbe_status cbe_gguf_bool(const cbe_gguf *file, const char *key, bool *out, cbe_e
     const cbe_gguf_pair *p;
     const cbe_status st = get_pair(file, key, &p, err);
     if (st != CBE_OK) return st;
-    if (p->type != CBE_GGUF_BOOL) return wrong_type(file, p, "a bool", err);
-    *out = file->map.data[p->value] != 0;
+    if (p->type == CBE_GGUF_BOOL) {
+        *out = file->map.data[p->value] != 0;
+        return CBE_OK;
+    }
+    const number value = load_number(p->type, file->map.data + p->value);
+    const uint64_t n = value.kind == SIGNED ? (uint64_t)value.i : value.u;
+    if ((value.kind != SIGNED && value.kind != UNSIGNED) || n > 1)
+        return wrong_type(file, p, "a bool", err);
+    *out = n == 1;
     return CBE_OK;
 }
 
@@ -170,6 +200,8 @@ cbe_status cbe_gguf_string(const cbe_gguf *file, const char *key, cbe_span *out,
     if (p->type != CBE_GGUF_STRING) return wrong_type(file, p, "a string", err);
     size_t at = p->value;
     *out = load_string(file, &at);
+    /* Writers in C have counted the NUL at a string's end. */
+    while (out->length > 0 && out->data[out->length - 1] == 0) out->length--;
     return CBE_OK;
 }
 
@@ -198,7 +230,9 @@ cbe_status cbe_gguf_ints(const cbe_gguf *file, const char *key, int64_t **out, s
     if (st != CBE_OK) return st;
     static const unsigned char zero[8];
     const int kind = p->type == CBE_GGUF_ARRAY ? (int)load_number(p->item_type, zero).kind : 0;
-    if (kind != SIGNED && kind != UNSIGNED) return wrong_type(file, p, "an array of integers", err);
+    const bool flags = p->type == CBE_GGUF_ARRAY && p->item_type == CBE_GGUF_BOOL;
+    if (kind != SIGNED && kind != UNSIGNED && !flags)
+        return wrong_type(file, p, "an array of integers", err);
     int64_t *values = cbe_alloc((size_t)p->count, sizeof *values, key, err);
     if (!values) return CBE_ERR_NOMEM;
     for (size_t i = 0; i < p->count; i++) {
@@ -212,7 +246,9 @@ cbe_status cbe_gguf_ints(const cbe_gguf *file, const char *key, int64_t **out, s
                           file->map.path, CBE_GGUF_SHOWN, key, i, value.u, at);
             goto done;
         }
-        values[i] = value.kind == UNSIGNED ? (int64_t)value.u : value.i;
+        values[i] = flags                    ? file->map.data[at] != 0
+                    : value.kind == UNSIGNED ? (int64_t)value.u
+                                             : value.i;
     }
     *out = values;
     *count = (size_t)p->count;
@@ -228,11 +264,15 @@ cbe_status cbe_gguf_floats(const cbe_gguf *file, const char *key, float **out, s
     const cbe_gguf_pair *p;
     const cbe_status st = get_pair(file, key, &p, err);
     if (st != CBE_OK) return st;
-    if (p->type != CBE_GGUF_ARRAY || p->item_type != CBE_GGUF_F32)
-        return wrong_type(file, p, "an array of f32", err);
+    static const unsigned char zero[8];
+    if (p->type != CBE_GGUF_ARRAY || load_number(p->item_type, zero).kind == NOT_A_NUMBER_TYPE)
+        return wrong_type(file, p, "an array of numbers", err);
     float *values = cbe_alloc((size_t)p->count, sizeof *values, key, err);
     if (!values) return CBE_ERR_NOMEM;
-    if (p->count > 0) memcpy(values, file->map.data + p->value, (size_t)p->count * sizeof *values);
+    const size_t size = cbe_gguf_value_types[p->item_type].size;
+    for (size_t i = 0; i < p->count; i++)
+        values[i] =
+            (float)as_double(load_number(p->item_type, file->map.data + p->value + i * size));
     *out = values;
     *count = (size_t)p->count;
     return CBE_OK;

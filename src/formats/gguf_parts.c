@@ -237,5 +237,8 @@ cbe_status cbe_gguf_tensor(const cbe_gguf *file, const char *name, cbe_tensor *o
         .data = part->map.data + part->data_start + t->offset,
     };
     memcpy(out->dims, t->dims, sizeof out->dims);
+    /* ggml's tensors have as many further dimensions of 1 as one likes. */
+    while (out->n_dims > 1 && out->dims[0] == 1)
+        memmove(out->dims, out->dims + 1, --out->n_dims * sizeof *out->dims);
     return CBE_OK;
 }

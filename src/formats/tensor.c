@@ -98,6 +98,18 @@ static const struct {
     [CBE_Q5_K] = {{"Q5_K", CBE_SUPER_ITEMS, CBE_Q5_K_BYTES}, cbe_convert_q5_k},
     [CBE_Q6_K] = {{"Q6_K", CBE_SUPER_ITEMS, CBE_Q6_K_BYTES}, cbe_convert_q6_k},
     [CBE_IQ4_NL] = {{"IQ4_NL", CBE_BLOCK_ITEMS, CBE_IQ4_NL_BYTES}, cbe_convert_iq4_nl},
+    [CBE_IQ4_XS] = {{"IQ4_XS", CBE_SUPER_ITEMS, CBE_IQ4_XS_BYTES}, cbe_convert_iq4_xs},
+    [CBE_TQ1_0] = {{"TQ1_0", CBE_SUPER_ITEMS, CBE_TQ1_0_BYTES}, cbe_convert_tq1_0},
+    [CBE_TQ2_0] = {{"TQ2_0", CBE_SUPER_ITEMS, CBE_TQ2_0_BYTES}, cbe_convert_tq2_0},
+    [CBE_MXFP4] = {{"MXFP4", CBE_BLOCK_ITEMS, CBE_MXFP4_BYTES}, cbe_convert_mxfp4},
+    [CBE_NVFP4] = {{"NVFP4", CBE_NVFP4_ITEMS, CBE_NVFP4_BYTES}, cbe_convert_nvfp4},
+    [CBE_IQ2_XXS] = {{"IQ2_XXS", CBE_SUPER_ITEMS, CBE_IQ2_XXS_BYTES}, cbe_convert_iq2_xxs},
+    [CBE_IQ2_XS] = {{"IQ2_XS", CBE_SUPER_ITEMS, CBE_IQ2_XS_BYTES}, cbe_convert_iq2_xs},
+    [CBE_IQ2_S] = {{"IQ2_S", CBE_SUPER_ITEMS, CBE_IQ2_S_BYTES}, cbe_convert_iq2_s},
+    [CBE_IQ3_XXS] = {{"IQ3_XXS", CBE_SUPER_ITEMS, CBE_IQ3_XXS_BYTES}, cbe_convert_iq3_xxs},
+    [CBE_IQ3_S] = {{"IQ3_S", CBE_SUPER_ITEMS, CBE_IQ3_S_BYTES}, cbe_convert_iq3_s},
+    [CBE_IQ1_S] = {{"IQ1_S", CBE_SUPER_ITEMS, CBE_IQ1_S_BYTES}, cbe_convert_iq1_s},
+    [CBE_IQ1_M] = {{"IQ1_M", CBE_SUPER_ITEMS, CBE_IQ1_M_BYTES}, cbe_convert_iq1_m},
 };
 _Static_assert(sizeof dtypes / sizeof *dtypes == CBE_N_DTYPES, "one row for each dtype");
 

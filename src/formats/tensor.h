@@ -38,6 +38,21 @@ typedef enum {
     CBE_Q5_K,
     CBE_Q6_K,
     CBE_IQ4_NL, /* GGUF blocks of 32 items: an f16 scale, 4 bits that choose one of 16 levels */
+    CBE_IQ4_XS, /* the same in blocks of 256 items */
+    /* GGUF blocks of 256 items of -1, 0 and 1 times an f16 scale. */
+    CBE_TQ1_0,
+    CBE_TQ2_0,
+    /* GGUF blocks of 32 and 64 items: floats of 4 bits, with scales of 8 bits. */
+    CBE_MXFP4,
+    CBE_NVFP4,
+    /* GGUF blocks of 256 items, 8 or 4 of which together choose a point of a grid. */
+    CBE_IQ2_XXS,
+    CBE_IQ2_XS,
+    CBE_IQ2_S,
+    CBE_IQ3_XXS,
+    CBE_IQ3_S,
+    CBE_IQ1_S,
+    CBE_IQ1_M,
     CBE_N_DTYPES
 } cbe_dtype;
 

@@ -4,6 +4,7 @@
 #ifndef CBE_MODEL_CONFIG_H
 #define CBE_MODEL_CONFIG_H
 
+#include "core/remarks.h"
 #include "formats/gguf.h"
 #include "model/model.h"
 #include "model/family.h"
@@ -36,10 +37,12 @@ typedef struct {
 } cbe_config;
 
 /** Reads the configuration of a GGUF file.
+ * @param remarks  what is to be told of the file is added; NULL: nobody listens
  * @return CBE_OK; CBE_ERR_FORMAT for a key that is missing, of the wrong type or out of range
  *          (named); CBE_ERR_UNSUPPORTED for an architecture or option that the forward pass does
  *          not have (named) */
-cbe_status cbe_config_from_gguf(cbe_config *out, const cbe_gguf *file, cbe_error *err);
+cbe_status cbe_config_from_gguf(cbe_config *out, const cbe_gguf *file, cbe_remarks *remarks,
+                                cbe_error *err);
 
 /** Reads the configuration from the text of a config.json, with the keys of transformers 4 or 5.
  * @param path  named in messages

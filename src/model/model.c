@@ -47,7 +47,8 @@ cbe_status cbe_model_open_with(cbe_model **out, const char *path, const cbe_mode
         st = CBE_ERR_NOMEM;
         goto done;
     }
-    if ((st = cbe_source_config(source, &model->config, err)) != CBE_OK) goto done;
+    if ((st = cbe_source_config(source, &model->config, options->remarks, err)) != CBE_OK)
+        goto done;
     if ((st = cbe_source_remark(source, options->remarks, err)) != CBE_OK) goto done;
     if ((st = cbe_weights_load(model, &source, options, err)) != CBE_OK) {
         st = cbe_config_explain(&model->config, st, err);
@@ -92,7 +93,7 @@ static cbe_status read_sizes(cbe_model_config *out, const cbe_source *source,
     cbe_config *config = cbe_alloc_zero(1, sizeof *config, "configuration", err);
     if (!config) return CBE_ERR_NOMEM;
     const cbe_status st =
-        source ? cbe_source_config(source, config, err)
+        source ? cbe_source_config(source, config, NULL, err)
                : cbe_config_from_json(config, (const char *)json->data, json->size, path, err);
     if (st == CBE_OK) *out = config->sizes;
     cbe_free(config);

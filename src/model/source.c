@@ -197,9 +197,10 @@ cbe_status cbe_source_note(const cbe_source *source, cbe_inputs *inputs, cbe_err
                : st;
 }
 
-cbe_status cbe_source_config(const cbe_source *source, cbe_config *out, cbe_error *err)
+cbe_status cbe_source_config(const cbe_source *source, cbe_config *out, cbe_remarks *remarks,
+                             cbe_error *err)
 {
-    if (source->gguf) return cbe_config_from_gguf(out, source->gguf, err);
+    if (source->gguf) return cbe_config_from_gguf(out, source->gguf, remarks, err);
     return cbe_config_from_json(out, (const char *)source->config.data, source->config.size,
                                 source->config.path, err);
 }

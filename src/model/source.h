@@ -29,8 +29,10 @@ const char *cbe_source_file(const cbe_source *source, size_t i);
 /** Adds all files that were read to the inputs of a run. @return CBE_OK, CBE_ERR_NOMEM */
 cbe_status cbe_source_note(const cbe_source *source, cbe_inputs *inputs, cbe_error *err);
 /** Reads the configuration from the file's metadata or config.json.
+ * @param remarks  as for cbe_config_from_gguf
  * @return as cbe_config_from_gguf and cbe_config_from_json */
-cbe_status cbe_source_config(const cbe_source *source, cbe_config *out, cbe_error *err);
+cbe_status cbe_source_config(const cbe_source *source, cbe_config *out, cbe_remarks *remarks,
+                             cbe_error *err);
 
 /** Remarks on tensors that differ between files, where transformers takes another than the index
  * names. @return CBE_OK, CBE_ERR_NOMEM */

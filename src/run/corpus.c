@@ -118,6 +118,7 @@ cbe_status cbe_corpus_read_tokens(cbe_tokens *tokens, const cbe_model *model,
     cbe_status st;
     cbe_tokenizer *tokenizer = NULL;
     cbe_tokens made = {0};
+    cbe_remarks remarks = {0};
     const cbe_documents_options documents = {.kind = (cbe_documents_kind)corpus->documents,
                                              .field = corpus->text_field,
                                              .inputs = corpus->inputs,
@@ -144,8 +145,10 @@ cbe_status cbe_corpus_read_tokens(cbe_tokens *tokens, const cbe_model *model,
     } else if (corpus->tokens) {
         if ((st = cbe_tokens_load(&made, corpus->tokens, corpus->inputs, err)) != CBE_OK) goto done;
     } else {
-        if ((st = cbe_tokenizer_read(&tokenizer, corpus->model, corpus->inputs, err)) != CBE_OK)
+        if ((st = cbe_tokenizer_read(&tokenizer, corpus->model, corpus->inputs, &remarks, err)) !=
+            CBE_OK)
             goto done;
+        cbe_warn_of_remarks(watch, &remarks);
         st = cbe_tokens_from_texts(&made, tokenizer, corpus->text.n, corpus->text.paths, &documents,
                                    corpus->context_length, corpus->max_tokens, err);
         if (st != CBE_OK) goto done;
@@ -166,6 +169,7 @@ cbe_status cbe_corpus_read_tokens(cbe_tokens *tokens, const cbe_model *model,
     *tokens = made;
     made = (cbe_tokens){0};
 done:
+    cbe_remarks_free(&remarks);
     cbe_tokens_free(&made);
     cbe_tokenizer_free(tokenizer);
     return st;

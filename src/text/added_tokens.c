@@ -16,14 +16,24 @@ static int compare_tokens(const void *a, const void *b)
     return order ? order : (x.length > y.length) - (x.length < y.length);
 }
 
+/* As compare_tokens, and by id where texts are equal. */
+static int compare_with_ids(const void *a, const void *b)
+{
+    const int64_t x = ((const cbe_added_token *)a)->id, y = ((const cbe_added_token *)b)->id;
+    const int order = compare_tokens(a, b);
+    return order ? order : (x > y) - (x < y);
+}
+
 void cbe_added_tokens_init(cbe_added_tokens *added, cbe_added_token *tokens, size_t n_tokens)
 {
     memset(added, 0, sizeof *added);
     added->tokens = tokens;
-    added->n_tokens = n_tokens;
-    if (n_tokens > 0) qsort(tokens, n_tokens, sizeof *tokens, compare_tokens);
-    for (size_t i = 0; i < n_tokens; i++)
+    if (n_tokens > 0) qsort(tokens, n_tokens, sizeof *tokens, compare_with_ids);
+    for (size_t i = 0; i < n_tokens; i++) {
         added->begins[(unsigned char)tokens[i].text.data[0]] = true;
+        if (i + 1 < n_tokens && compare_tokens(&tokens[i], &tokens[i + 1]) == 0) continue;
+        tokens[added->n_tokens++] = tokens[i];
+    }
 }
 
 void cbe_added_tokens_free(cbe_added_tokens *added)

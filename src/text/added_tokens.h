@@ -37,7 +37,8 @@ typedef struct {
     size_t begin, end;
 } cbe_added_place;
 
-/** Sorts n_tokens tokens, none of which has an empty text, and takes over the array. */
+/** Sorts n_tokens tokens, none of which has an empty text, and takes over the array. Of equal texts
+ * the token with the highest id stays. */
 void cbe_added_tokens_init(cbe_added_tokens *added, cbe_added_token *tokens, size_t n_tokens);
 void cbe_added_tokens_free(cbe_added_tokens *added); /* zeroes *added; a zeroed struct is allowed */
 

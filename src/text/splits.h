@@ -9,12 +9,31 @@
 
 typedef enum {
     CBE_SPLIT_GPT2 = 0, /* contractions, letters, digits, other characters, white space */
+    CBE_SPLIT_DEFAULT,  /* punctuation apart, then GPT-2's split, then digits apart and in threes */
+    CBE_SPLIT_FALCON,   /* punctuation apart, then GPT-2's split, then digits in threes */
     CBE_SPLIT_SMOLLM,   /* each digit alone, then GPT-2's split */
     CBE_SPLIT_LLAMA3,   /* digits in threes, contractions of any case, line ends apart */
     CBE_SPLIT_DBRX,     /* Llama 3's split without its other traits */
+    CBE_SPLIT_JAIS2,    /* Llama 3's, runs of white space cut to powers of two */
+    CBE_SPLIT_MINICPM5, /* digits in threes, then Llama 3's with all digits */
     CBE_SPLIT_QWEN2,    /* Llama 3's with each digit alone, after Unicode's form NFC */
-    CBE_SPLIT_GPT4O,    /* Llama 3's, words cut where capitals follow */
-    CBE_SPLIT_BLOOM,    /* at white space and the punctuation of several scripts */
+    CBE_SPLIT_STABLELM2,      /* Qwen 2's split without its other traits */
+    CBE_SPLIT_UFAKZEKA,       /* StableLM 2's without contractions */
+    CBE_SPLIT_LAGUNA,         /* lines, then StableLM 2's */
+    CBE_SPLIT_QWEN35,         /* Qwen 2's, marks belong to words */
+    CBE_SPLIT_BAILINGMOE,     /* StableLM 2's, each line end alone */
+    CBE_SPLIT_SEED_CODER,     /* StableLM 2's, line ends never behind signs */
+    CBE_SPLIT_EXAONE_MOE,     /* single letters between spaces are one word */
+    CBE_SPLIT_GPT4O,          /* Llama 3's, words cut where capitals follow */
+    CBE_SPLIT_TEKKEN,         /* GPT-4o's without contractions, each digit alone */
+    CBE_SPLIT_YOUTU,          /* scripts of East Asia apart, then GPT-4o's with each digit alone */
+    CBE_SPLIT_DEEPSEEK_LLM,   /* line ends, words, signs, white space, East Asia, digits in turn */
+    CBE_SPLIT_DEEPSEEK_CODER, /* line ends, words, punctuation, East Asia, each digit in turn */
+    CBE_SPLIT_DEEPSEEK_V3,    /* digits in threes, East Asia apart, a sign and letters together */
+    CBE_SPLIT_SPARK,          /* DeepSeek V3's with each line end and each digit alone */
+    CBE_SPLIT_BLOOM,          /* at white space and the punctuation of several scripts */
+    CBE_SPLIT_VIKING,         /* BLOOM's, then each digit alone */
+    CBE_SPLIT_CHAMELEON,      /* marks of images, single digits and signs, then GPT-2's */
     CBE_N_SPLITS
 } cbe_split;
 

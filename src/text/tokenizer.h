@@ -14,14 +14,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/remarks.h"
 #include "formats/gguf.h"
 #include "cbe/tokens.h"
 
 /** Makes the tokenizer of a GGUF file. Everything is copied: the file may be closed afterwards.
+ * @param remarks  what is to be told of the file is added; NULL: nobody listens
  * @return CBE_OK; CBE_ERR_UNSUPPORTED for another kind of tokenizer or of a part of it (named in
  *         the message); CBE_ERR_FORMAT for a vocabulary or merges that contradict each other;
  *         CBE_ERR_NOMEM */
-cbe_status cbe_tokenizer_from_gguf(cbe_tokenizer **out, const cbe_gguf *file, cbe_error *err);
+cbe_status cbe_tokenizer_from_gguf(cbe_tokenizer **out, const cbe_gguf *file, cbe_remarks *remarks,
+                                   cbe_error *err);
 /** Makes a tokenizer from a tokenizer.json, which does not say which token ends a text: eos is -1.
  * @param inputs  the file is added to this list; NULL skips it
  * @return as cbe_tokenizer_from_gguf, and CBE_ERR_IO */
@@ -33,9 +36,9 @@ cbe_status cbe_tokenizer_from_json(cbe_tokenizer **out, const char *path, cbe_in
  * @return as cbe_tokenizer_from_json */
 cbe_status cbe_tokenizer_from_folder(cbe_tokenizer **out, const char *folder, cbe_inputs *inputs,
                                      cbe_error *err);
-/** cbe_tokenizer_open (cbe/tokens.h), with the files that are read added to the inputs of a run;
- * NULL: not wanted. */
+/** cbe_tokenizer_open (cbe/tokens.h), with the files that are read added to the inputs of a run,
+ * and what is to be told of them to the remarks; NULL: not wanted. */
 cbe_status cbe_tokenizer_read(cbe_tokenizer **out, const char *path, cbe_inputs *inputs,
-                              cbe_error *err);
+                              cbe_remarks *remarks, cbe_error *err);
 
 #endif

@@ -260,7 +260,7 @@ static cbe_status make_model(cbe_tokenizer *made, source *s, cbe_error *err)
     if (st == CBE_OK) st = gather_tokens(s, err);
     if (st == CBE_OK)
         st = cbe_vocabulary_create(&made->vocabulary, s->path, s->n_tokens, s->tokens, s->kinds,
-                                   s->byte_level, err);
+                                   s->byte_level, NULL, err);
     return st != CBE_OK ? st : s->unigram ? make_unigram(made, s, err) : make_bpe(made, s, err);
 }
 

@@ -98,7 +98,7 @@ cbe_status cbe_tokenizer_from_folder(cbe_tokenizer **out, const char *folder, cb
 }
 
 cbe_status cbe_tokenizer_read(cbe_tokenizer **out, const char *path, cbe_inputs *inputs,
-                              cbe_error *err)
+                              cbe_remarks *remarks, cbe_error *err)
 {
     cbe_path_kind kind;
     cbe_status st = cbe_path_look(path, &kind, err);
@@ -107,7 +107,7 @@ cbe_status cbe_tokenizer_read(cbe_tokenizer **out, const char *path, cbe_inputs 
     cbe_gguf *file = NULL;
     st = cbe_gguf_open(&file, path, err);
     if (st == CBE_OK) st = cbe_gguf_note(file, inputs, err);
-    if (st == CBE_OK) st = cbe_tokenizer_from_gguf(out, file, err);
+    if (st == CBE_OK) st = cbe_tokenizer_from_gguf(out, file, remarks, err);
     cbe_gguf_close(file);
     return st;
 }
@@ -117,5 +117,5 @@ cbe_status cbe_tokenizer_open(cbe_tokenizer **out, const char *path, cbe_error *
     if (!out || !path)
         return cbe_fail(err, CBE_ERR_ARG, -1, "cbe_tokenizer_open: %s is NULL",
                         out ? "the path" : "out");
-    return cbe_tokenizer_read(out, path, NULL, err);
+    return cbe_tokenizer_read(out, path, NULL, NULL, err);
 }

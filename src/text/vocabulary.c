@@ -97,7 +97,8 @@ static cbe_status store_tokens(cbe_vocabulary *v, const cbe_span *tokens, const 
         const bool mapped = v->byte_level
                                 ? cbe_bytes_of_characters(tokens[id], v->bytes + end, &length)
                                 : tokens[id].length > 0;
-        reachable[id] = mapped && !(kinds && kinds[id] == CBE_TOKEN_UNUSED);
+        reachable[id] =
+            mapped && tokens[id].length > 0 && !(kinds && kinds[id] == CBE_TOKEN_UNUSED);
         if (!v->byte_level || is_added(kinds, id) || !mapped) {
             length = tokens[id].length;
             if (length) memcpy(v->bytes + end, tokens[id].data, length);
@@ -108,11 +109,13 @@ static cbe_status store_tokens(cbe_vocabulary *v, const cbe_span *tokens, const 
     return CBE_OK;
 }
 
-/* Enters all tokens into the table. Added tokens come last: if one has the bytes of another token,
- * the other token is found. */
+/* Enters all tokens into the table, over an equal token before. Added tokens come last: if one has
+ * the bytes of another token, the other token is found. */
 static cbe_status index_tokens(cbe_vocabulary *v, const char *path, const cbe_span *tokens,
-                               const int64_t *kinds, const bool *reachable, cbe_error *err)
+                               const int64_t *kinds, const bool *reachable, cbe_remarks *remarks,
+                               cbe_error *err)
 {
+    size_t n_equal = 0, first = 0, second = 0; /* of the first two tokens that are the same */
     const size_t size = cbe_table_size(v->n_tokens);
     v->slots = cbe_alloc(size, sizeof *v->slots, "vocabulary's table", err);
     if (!v->slots) return CBE_ERR_NOMEM;
@@ -123,20 +126,25 @@ static cbe_status index_tokens(cbe_vocabulary *v, const char *path, const cbe_sp
             if (!reachable[id] || is_added(kinds, id) != (added == 1)) continue;
             const cbe_span bytes = cbe_vocabulary_bytes(v, id);
             uint32_t *slot = find_slot(v, bytes.data, bytes.length);
-            if (*slot == NO_ID)
-                *slot = (uint32_t)id;
-            else if (is_added(kinds, *slot) == is_added(kinds, id))
-                return cbe_fail(err, CBE_ERR_FORMAT, -1,
-                                "%s: tokens %u and %zu of the vocabulary are the same, '%.*s'; the "
-                                "file is damaged or was converted wrongly",
-                                path, *slot, id, CBE_SHOWN_SPAN(tokens[id]));
+            if (*slot != NO_ID && is_added(kinds, *slot) != is_added(kinds, id)) continue;
+            if (*slot != NO_ID && n_equal++ == 0) {
+                first = *slot;
+                second = id;
+            }
+            *slot = (uint32_t)id;
         }
-    return CBE_OK;
+    if (n_equal == 0) return CBE_OK;
+    return cbe_remark(
+        remarks, err,
+        "%s: tokens %zu and %zu of the vocabulary are the same, '%.*s'%s; texts become "
+        "the last of equal tokens",
+        path, first, second, CBE_SHOWN_SPAN(tokens[second]),
+        n_equal > 1 ? ", and so are others" : "");
 }
 
 cbe_status cbe_vocabulary_create(cbe_vocabulary **out, const char *path, size_t n_tokens,
                                  const cbe_span *tokens, const int64_t *kinds, bool byte_level,
-                                 cbe_error *err)
+                                 cbe_remarks *remarks, cbe_error *err)
 {
     cbe_status st = CBE_ERR_NOMEM;
     bool *reachable = NULL;
@@ -153,7 +161,8 @@ cbe_status cbe_vocabulary_create(cbe_vocabulary **out, const char *path, size_t 
     made->byte_level = byte_level;
     if (!(reachable = cbe_alloc(n_tokens, sizeof *reachable, "vocabulary", err))) goto done;
     if ((st = store_tokens(made, tokens, kinds, reachable, err)) != CBE_OK) goto done;
-    if ((st = index_tokens(made, path, tokens, kinds, reachable, err)) != CBE_OK) goto done;
+    st = index_tokens(made, path, tokens, kinds, reachable, remarks, err);
+    if (st != CBE_OK) goto done;
     *out = made;
     made = NULL;
 done:

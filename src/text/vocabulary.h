@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/remarks.h"
 #include "formats/gguf.h"
 #include "cbe/status.h"
 
@@ -31,11 +32,13 @@ typedef struct cbe_vocabulary cbe_vocabulary;
  * @param kinds       n_tokens values below CBE_N_TOKEN_KINDS; NULL: all tokens are normal
  * @param byte_level  texts are characters that stand for bytes (byte_characters.h), except those of
  * control and user-defined tokens; a token with other characters is kept as it is, and never found
- * @return CBE_OK; CBE_ERR_FORMAT if two tokens are the same (the message names them);
- * CBE_ERR_UNSUPPORTED for more than 2^31 - 1 tokens; CBE_ERR_NOMEM */
+ * @param remarks     of tokens that are the same the last counts, and one of them is named here;
+ * NULL: nobody listens
+ * @return CBE_OK; CBE_ERR_FORMAT for no tokens; CBE_ERR_UNSUPPORTED for more than 2^31 - 1 tokens;
+ * CBE_ERR_NOMEM */
 cbe_status cbe_vocabulary_create(cbe_vocabulary **out, const char *path, size_t n_tokens,
                                  const cbe_span *tokens, const int64_t *kinds, bool byte_level,
-                                 cbe_error *err);
+                                 cbe_remarks *remarks, cbe_error *err);
 void cbe_vocabulary_free(cbe_vocabulary *vocabulary); /* NULL is allowed */
 
 size_t cbe_vocabulary_size(const cbe_vocabulary *vocabulary);

@@ -133,7 +133,7 @@ static void search__by_rough_energies_finds_what_exact_ones_find(void **state)
     double energies[2], cosine = 0;
     const double one = 1;
     cbe_assert_ok(cbe_model_open(&model, cbe_test_smollm2_path(), &err), &err);
-    cbe_assert_ok(cbe_tokenizer_read(&tokenizer, cbe_test_smollm2_path(), NULL, &err), &err);
+    cbe_assert_ok(cbe_tokenizer_read(&tokenizer, cbe_test_smollm2_path(), NULL, NULL, &err), &err);
     cbe_assert_ok(cbe_tokens_from_texts(&tokens, tokenizer, 1, texts, &documents, 128, 640, &err),
                   &err);
     cbe_assert_ok(cbe_hidden_states_capture(&states, model, &tokens, wanted, NULL, NULL, &err),

@@ -119,7 +119,7 @@ static void model__lists_the_files_that_were_read(void **state)
     assert_int_equal(count_of(&inputs, "model.safetensors"), 1);
     cbe_inputs_free(&inputs);
     cbe_model_close(model);
-    cbe_assert_ok(cbe_tokenizer_read(&tokenizer, vocabulary, &inputs, &err), &err);
+    cbe_assert_ok(cbe_tokenizer_read(&tokenizer, vocabulary, &inputs, NULL, &err), &err);
     assert_int_equal(count_of(&inputs, "tokenizer.json"), 1);
     for (size_t i = 0; i < inputs.n; i++)
         assert_int_equal(inputs.files[i].role, CBE_INPUT_MODEL_BESIDE);
@@ -127,7 +127,7 @@ static void model__lists_the_files_that_were_read(void **state)
     cbe_tokenizer_free(tokenizer);
     cbe_assert_ok(cbe_model_open_with(&model, gguf, &(cbe_model_options){.inputs = &inputs}, &err),
                   &err);
-    cbe_assert_ok(cbe_tokenizer_read(&tokenizer, gguf, &inputs, &err), &err);
+    cbe_assert_ok(cbe_tokenizer_read(&tokenizer, gguf, &inputs, NULL, &err), &err);
     assert_int_equal(inputs.n, 1);
     cbe_inputs_free(&inputs);
     cbe_tokenizer_free(tokenizer);

@@ -52,7 +52,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         cbe_remarks remarks = {0};
         cbe_tensor tensor;
         const char *path;
-        fuzz_succeeded(cbe_source_config(source, &config, &err), &err);
+        fuzz_succeeded(cbe_source_config(source, &config, NULL, &err), &err);
         fuzz_expect(cbe_source_remark(source, &remarks, &err) == CBE_OK, "files are compared");
         cbe_remarks_free(&remarks);
         for (size_t i = 0; i < cbe_source_count(source); i++)

@@ -11,6 +11,7 @@ static void read_metadata(const cbe_gguf *file)
     cbe_error err = {0};
     for (size_t i = 0; cbe_gguf_describe(file, i, &key, value, sizeof value); i++) {
         uint64_t number;
+        int64_t whole;
         double real;
         bool flag;
         size_t n;
@@ -20,6 +21,7 @@ static void read_metadata(const cbe_gguf *file)
         for (size_t k = 0; k < key.length; k++) name[k] = key.data[k];
         name[key.length] = 0;
         fuzz_succeeded(cbe_gguf_uint(file, name, &number, &err), &err);
+        fuzz_succeeded(cbe_gguf_int(file, name, &whole, &err), &err);
         fuzz_succeeded(cbe_gguf_double(file, name, &real, &err), &err);
         fuzz_succeeded(cbe_gguf_bool(file, name, &flag, &err), &err);
         fuzz_succeeded(cbe_gguf_string(file, name, &text, &err), &err);
@@ -48,10 +50,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             fuzz_read_tensor(&tensor);
     }
     cbe_config config;
-    fuzz_succeeded(cbe_config_from_gguf(&config, file, &err), &err);
+    cbe_remarks remarks = {0};
+    fuzz_succeeded(cbe_config_from_gguf(&config, file, &remarks, &err), &err);
     cbe_tokenizer *tokenizer = NULL;
-    if (fuzz_succeeded(cbe_tokenizer_from_gguf(&tokenizer, file, &err), &err))
+    if (fuzz_succeeded(cbe_tokenizer_from_gguf(&tokenizer, file, &remarks, &err), &err))
         fuzz_use_tokenizer(tokenizer);
+    cbe_remarks_free(&remarks);
     cbe_gguf_close(file);
     return 0;
 }

@@ -364,11 +364,11 @@ static void model__has_a_tokenizer_in_both_kinds_of_files(void **state)
     cbe_error err;
     cbe_tokenizer *tokenizer = NULL;
     char *path = cbe_golden_path("gguf/tiny-llama/llama-f32.gguf");
-    cbe_assert_ok(cbe_tokenizer_read(&tokenizer, path, NULL, &err), &err);
+    cbe_assert_ok(cbe_tokenizer_read(&tokenizer, path, NULL, NULL, &err), &err);
     assert_int_equal(cbe_tokenizer_vocab_size(tokenizer), 320);
     cbe_tokenizer_free(tokenizer);
     tokenizer = NULL;
-    assert_int_equal(cbe_tokenizer_read(&tokenizer, f->folder, NULL, &err), CBE_ERR_IO);
+    assert_int_equal(cbe_tokenizer_read(&tokenizer, f->folder, NULL, NULL, &err), CBE_ERR_IO);
     assert_non_null(strstr(err.message, "tokenizer.json"));
     assert_null(tokenizer);
     size_t size;
@@ -376,7 +376,7 @@ static void model__has_a_tokenizer_in_both_kinds_of_files(void **state)
          *to = cbe_temp_path(f->folder, "tokenizer.json");
     unsigned char *data = cbe_read_file(from, &size);
     cbe_write_file(to, data, size);
-    cbe_assert_ok(cbe_tokenizer_read(&tokenizer, f->folder, NULL, &err), &err);
+    cbe_assert_ok(cbe_tokenizer_read(&tokenizer, f->folder, NULL, NULL, &err), &err);
     assert_int_equal(cbe_tokenizer_vocab_size(tokenizer), 320);
     cbe_tokenizer_free(tokenizer);
     free(data);

@@ -422,7 +422,7 @@ static cbe_status read_gguf_of(const char *name, const char *key, const void *va
     cbe_write_file(path, data, file_size);
     cbe_gguf *file = NULL;
     cbe_assert_ok(cbe_gguf_open(&file, path, err), err);
-    const cbe_status st = cbe_config_from_gguf(out, file, err);
+    const cbe_status st = cbe_config_from_gguf(out, file, NULL, err);
     cbe_gguf_close(file);
     cbe_temp_remove(folder);
     free(path);
@@ -453,7 +453,7 @@ static void config__refuses_gguf_numbers_that_cannot_be_computed_with(void **sta
         {"families/gemma2.gguf", "gemma2.final_logit_softcapping", ZERO | SMALL},
         {"families/gemma2.gguf", "gemma2.attention.layer_norm_rms_epsilon", ZERO | SMALL},
         {"families/gpt2.gguf", "gpt2.attention.layer_norm_epsilon", ZERO | SMALL},
-        {"families/gemma3-linear.gguf", "gemma3.rope.scaling.factor", 0},
+        {"families/gemma3-linear.gguf", "gemma3.rope.scaling.factor", ZERO},
         {"families/phi3-longrope.gguf", "phi3.rope.scaling.attn_factor", ZERO | SMALL},
         {"families/qwen2.gguf", "qwen2.rope.freq_base", 0},
     };

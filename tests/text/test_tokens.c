@@ -25,7 +25,7 @@ static cbe_tokenizer *make_tokenizer(bool with_eos)
     const char *path = cbe_test_temporary("vocabulary.gguf");
     cbe_test_write_vocabulary(path, &vocabulary);
     cbe_assert_ok(cbe_gguf_open(&file, path, &err), &err);
-    cbe_assert_ok(cbe_tokenizer_from_gguf(&made, file, &err), &err);
+    cbe_assert_ok(cbe_tokenizer_from_gguf(&made, file, NULL, &err), &err);
     cbe_gguf_close(file);
     cbe_test_remove(path);
     return made;
