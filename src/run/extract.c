@@ -1,4 +1,5 @@
 /* extract.c - a run of extract: causal bases, the main job. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -62,10 +63,12 @@ static bool vector_progress(void *context, size_t vector, size_t n_vectors, doub
 {
     const watcher *w = context;
     const cbe_run_inputs *in = &w->run->in;
+    char best[32] = "";
+    if (isfinite(energy)) snprintf(best, sizeof best, "  energy %.4f", energy);
     return cbe_working(&w->run->watch, w->done, in->n_layers,
-                       "layer %zu (%zu of %zu)  vector %zu of %zu  energy %.4f  evaluations %zu",
+                       "layer %zu (%zu of %zu)  vector %zu of %zu%s  evaluations %zu",
                        in->layers[own_layer(w)], w->done + 1, in->n_layers, vector + 1, n_vectors,
-                       energy, evaluations);
+                       best, evaluations);
 }
 
 static bool layer_done(void *context, const cbe_layer_result *result)

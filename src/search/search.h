@@ -59,7 +59,7 @@ void cbe_search_options_init(cbe_search_options *options);
 
 /** Called after each evaluation; false cancels.
  * @param vector  counts from 0
- * @param energy  the best so far; -HUGE_VAL: none was finite */
+ * @param energy  the best so far; -HUGE_VAL while the starts are scored, and if none was finite */
 typedef bool cbe_search_progress(void *context, size_t vector, size_t n_vectors, double energy,
                                  size_t evaluations);
 
