@@ -7,7 +7,7 @@ float64. Each variant must agree, or be warned of, or be refused by a message th
 keys changed; a silent difference is a failure. Prints a line for each variant that does not agree,
 and a count for each verdict.
 
-Usage: compare_configs.py CBE [FAMILY...] [-k WORD]     needs torch, transformers, safetensors, numpy
+Usage: compare_configs.py CBE [FAMILY...] [-k WORD]   needs torch, transformers, safetensors, numpy
        -k WORD: only variants whose name holds WORD
 """
 
