@@ -87,7 +87,8 @@ static size_t previous(const char *text, size_t at)
     return at;
 }
 
-/* Whether a character is a letter, mark, digit, connecting punctuation or joiner. */
+/* Whether a character is a letter, mark, digit, connecting punctuation or joiner, or a letter in a
+ * circle or square: \w of the crate regex. */
 static bool is_word(int32_t character)
 {
     switch (utf8proc_category(character)) {
@@ -102,7 +103,12 @@ static bool is_word(int32_t character)
     case UTF8PROC_CATEGORY_ND:
     case UTF8PROC_CATEGORY_NL:
     case UTF8PROC_CATEGORY_PC: return true;
-    default: return character == 0x200c || character == 0x200d;
+    default:
+        return character == 0x200c || character == 0x200d ||
+               (character >= 0x24b6 && character <= 0x24e9) ||
+               (character >= 0x1f130 && character <= 0x1f149) ||
+               (character >= 0x1f150 && character <= 0x1f169) ||
+               (character >= 0x1f170 && character <= 0x1f189);
     }
 }
 
@@ -113,23 +119,28 @@ static bool stands_alone(const char *text, size_t length, size_t begin, size_t e
 }
 
 cbe_added_place cbe_added_tokens_find(const cbe_added_tokens *added, const char *text,
-                                      size_t length, size_t from)
+                                      size_t length, cbe_added_search *search)
 {
-    for (size_t at = from; at < length && added->n_tokens > 0; at++) {
+    for (size_t at = search->next; at < length && added->n_tokens > 0; at++) {
         if (!added->begins[(unsigned char)text[at]]) continue;
         const cbe_added_token *token = longest_at(added, text + at, length - at);
         if (!token) continue;
         size_t begin = at, end = at + token->text.length;
-        if (token->single_word && !stands_alone(text, length, begin, end)) {
-            at = end - 1; /* the search goes on behind the token */
-            continue;
-        }
-        while (token->lstrip && begin > from &&
+        const bool counts = !(added->split_special && token->special) &&
+                            (!token->single_word || stands_alone(text, length, begin, end));
+        at = end - 1; /* the search goes on behind the token */
+        if (!counts) continue;
+        search->next = end;
+        while (token->lstrip && begin > search->end &&
                cbe_utf8_is_space(character_at(text, length, previous(text, begin))))
             begin = previous(text, begin);
+        if (token->lstrip && begin < search->end) begin = search->end;
         while (token->rstrip && end < length && cbe_utf8_is_space(character_at(text, length, end)))
             end += cbe_utf8_size(text[end]);
-        return (cbe_added_place){token, begin, end};
+        search->end = end;
+        /* The token before may have taken all of the white space that this one is. */
+        if (begin < end) return (cbe_added_place){token, begin, end};
     }
+    search->next = length;
     return (cbe_added_place){NULL, length, length};
 }

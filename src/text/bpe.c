@@ -39,6 +39,7 @@ struct cbe_bpe {
     size_t merge_mask;
     uint32_t byte_ids[N_BYTES];     /* tokens of single bytes; NO_ID: the vocabulary has none */
     uint32_t fallback_ids[N_BYTES]; /* tokens "<0x00>" to "<0xFF>" */
+    char prefix[CBE_BPE_AFFIX], suffix[CBE_BPE_AFFIX]; /* of the options */
 };
 
 static uint64_t pair_of(uint32_t left, uint32_t right)
@@ -62,6 +63,12 @@ static uint32_t find_id(const cbe_vocabulary *vocabulary, const char *bytes, siz
     return id < 0 ? NO_ID : (uint32_t)id;
 }
 
+static void copy_affix(cbe_span *affix, char *copy)
+{
+    if (affix->length) memcpy(copy, affix->data, affix->length);
+    affix->data = copy;
+}
+
 /* Creates an encoder without merges, with room for n_merges. */
 static cbe_status create_empty(cbe_bpe **out, const cbe_vocabulary *vocabulary,
                                const cbe_bpe_options *options, size_t n_merges, cbe_error *err)
@@ -77,6 +84,8 @@ static cbe_status create_empty(cbe_bpe **out, const cbe_vocabulary *vocabulary,
     made->merge_mask = size - 1;
     made->vocabulary = vocabulary;
     made->options = options ? *options : (cbe_bpe_options){.unknown = -1};
+    copy_affix(&made->options.prefix, made->prefix);
+    copy_affix(&made->options.suffix, made->suffix);
     const unsigned n_single = cbe_vocabulary_is_byte_level(vocabulary) ? N_BYTES : 0x80;
     for (unsigned byte = 0; byte < N_BYTES; byte++) {
         const char text = (char)byte;
@@ -91,7 +100,7 @@ static cbe_status create_empty(cbe_bpe **out, const cbe_vocabulary *vocabulary,
 }
 
 /* Writes the bytes of left and right of a merge to buffer, one after the other; false if either
- * stands for no bytes. */
+ * stands for no bytes, or the right side is shorter than what it has in front. */
 static bool merge_bytes(const cbe_bpe *bpe, const cbe_span merge[2], char *buffer,
                         size_t lengths[2])
 {
@@ -105,7 +114,7 @@ static bool merge_bytes(const cbe_bpe *bpe, const cbe_span merge[2], char *buffe
         }
         end += lengths[side];
     }
-    return true;
+    return lengths[1] >= bpe->options.prefix.length;
 }
 
 static cbe_status add_merge(cbe_bpe *bpe, const char *path, size_t rank, const cbe_span merge[2],
@@ -114,9 +123,11 @@ static cbe_status add_merge(cbe_bpe *bpe, const char *path, size_t rank, const c
     size_t lengths[2];
     uint32_t ids[3] = {NO_ID, NO_ID, NO_ID}; /* left, right, both */
     if (merge_bytes(bpe, merge, buffer, lengths)) {
+        const size_t cut = bpe->options.prefix.length; /* the right side loses it in the middle */
         ids[0] = find_id(bpe->vocabulary, buffer, lengths[0]);
         ids[1] = find_id(bpe->vocabulary, buffer + lengths[0], lengths[1]);
-        ids[2] = find_id(bpe->vocabulary, buffer, lengths[0] + lengths[1]);
+        memmove(buffer + lengths[0], buffer + lengths[0] + cut, lengths[1] - cut);
+        ids[2] = find_id(bpe->vocabulary, buffer, lengths[0] + lengths[1] - cut);
     }
     if (ids[0] == NO_ID || ids[1] == NO_ID || ids[2] == NO_ID)
         return cbe_fail(
@@ -125,7 +136,7 @@ static cbe_status add_merge(cbe_bpe *bpe, const char *path, size_t rank, const c
             "third; the file is damaged or was converted wrongly",
             path, rank, CBE_SHOWN_SPAN(merge[0]), CBE_SHOWN_SPAN(merge[1]));
     merge_slot *slot = find_merge(bpe, ids[0], ids[1]);
-    if (slot->pair != NO_PAIR)
+    if (slot->pair != NO_PAIR && cbe_vocabulary_is_byte_level(bpe->vocabulary))
         return cbe_fail(
             err, CBE_ERR_FORMAT, -1,
             "%s: merges %u and %zu are the same, '%.*s %.*s'; the file is damaged or was "
@@ -242,36 +253,76 @@ static bool fall_back(const cbe_bpe *bpe, const char *character, size_t length, 
     return true;
 }
 
-/* Writes a word's first symbols, at most one for each byte, and returns their number. */
-static size_t begin_word(const cbe_bpe *bpe, const char *word, size_t length, uint32_t *symbols)
+/* Writes the symbols of a word of characters, and the place of an error through *unknown. An
+ * unknown token waits for the next character that has a token, as in the library tokenizers. */
+static size_t begin_characters(const cbe_bpe *bpe, const char *word, size_t length,
+                               uint32_t *symbols, size_t *unknown)
 {
+    const cbe_bpe_options *o = &bpe->options;
+    char text[2 * CBE_BPE_AFFIX + 4];
     size_t n = 0;
-    if (cbe_vocabulary_is_byte_level(bpe->vocabulary)) {
-        for (size_t i = 0; i < length; i++) {
-            const uint32_t id = bpe->byte_ids[(unsigned char)word[i]];
-            if (id != NO_ID) symbols[n++] = id;
-        }
-        return n;
-    }
-    bool after_unknown = false;
+    bool waiting = false;
     for (size_t i = 0, size; i < length; i += size) {
+        const char *symbol = word + i;
         size = cbe_utf8_size(word[i]);
         if (size > length - i) size = length - i;
-        const uint32_t id = size == 1 ? bpe->byte_ids[(unsigned char)word[i]]
-                                      : find_id(bpe->vocabulary, word + i, size);
-        bool unknown = false;
-        if (id != NO_ID) {
-            symbols[n++] = id;
-        } else if (fall_back(bpe, word + i, size, symbols + n)) {
-            n += size;
-        } else if (bpe->options.unknown >= 0) {
-            unknown = true;
-            if (!after_unknown || !bpe->options.fuse_unknown)
-                symbols[n++] = (uint32_t)bpe->options.unknown;
+        size_t symbol_size = size;
+        const size_t before = i > 0 ? o->prefix.length : 0,
+                     behind = i + size == length ? o->suffix.length : 0;
+        if (before || behind) {
+            memcpy(text, o->prefix.data, before);
+            memcpy(text + before, symbol, size);
+            memcpy(text + before + size, o->suffix.data, behind);
+            symbol = text;
+            symbol_size += before + behind;
         }
-        after_unknown = unknown;
+        const uint32_t id = symbol_size == 1 ? bpe->byte_ids[(unsigned char)*symbol]
+                                             : find_id(bpe->vocabulary, symbol, symbol_size);
+        if (id != NO_ID) {
+            if (waiting) symbols[n++] = (uint32_t)o->unknown;
+            waiting = false;
+            symbols[n++] = id;
+        } else if (fall_back(bpe, symbol, symbol_size, symbols + n)) {
+            n += symbol_size;
+        } else if (o->unknown_lacks) {
+            *unknown = i;
+            return 0;
+        } else if (o->unknown >= 0) {
+            if (waiting && !o->fuse_unknown) symbols[n++] = (uint32_t)o->unknown;
+            waiting = true;
+        }
     }
+    if (waiting) symbols[n++] = (uint32_t)o->unknown;
     return n;
+}
+
+/* Most symbols that a word of length bytes begins with. */
+static size_t most_symbols(const cbe_bpe *bpe, size_t length)
+{
+    return length * (1 + bpe->options.prefix.length) + bpe->options.suffix.length;
+}
+
+/* Writes a word's first symbols, at most most_symbols of them, and their number to *n. */
+static cbe_status begin_word(const cbe_bpe *bpe, const char *word, size_t length, uint32_t *symbols,
+                             size_t *n, cbe_error *err)
+{
+    size_t unknown = length;
+    *n = 0;
+    if (!cbe_vocabulary_is_byte_level(bpe->vocabulary)) {
+        *n = begin_characters(bpe, word, length, symbols, &unknown);
+        return unknown == length
+                   ? CBE_OK
+                   : cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
+                              "'%.*s' has no token, and the tokenizer's unknown token is not in "
+                              "its model's vocabulary; give token ids with " CBE_OPTION(
+                                  "tokens") " IDS.safetensors instead",
+                              (int)cbe_utf8_size(word[unknown]), word + unknown);
+    }
+    for (size_t i = 0; i < length; i++) {
+        const uint32_t id = bpe->byte_ids[(unsigned char)word[i]];
+        if (id != NO_ID) symbols[(*n)++] = id;
+    }
+    return CBE_OK;
 }
 
 cbe_status cbe_bpe_encode_short(const cbe_bpe *bpe, const char *word, size_t length,
@@ -279,7 +330,9 @@ cbe_status cbe_bpe_encode_short(const cbe_bpe *bpe, const char *word, size_t len
 {
     uint32_t symbols[CBE_BPE_SHORT];
     merge_slot pairs[CBE_BPE_SHORT]; /* pairs[i]: merge of symbols i and i + 1 */
-    size_t n = begin_word(bpe, word, length, symbols);
+    size_t n;
+    const cbe_status st = begin_word(bpe, word, length, symbols, &n, err);
+    if (st != CBE_OK) return st;
     for (size_t i = 0; i + 1 < n; i++) pairs[i] = *find_merge(bpe, symbols[i], symbols[i + 1]);
     for (;;) {
         size_t best = n;
@@ -344,16 +397,19 @@ cbe_status cbe_bpe_encode_long(const cbe_bpe *bpe, const char *word, size_t leng
     uint64_t *heap = NULL;
     node *nodes = NULL;
     uint32_t *symbols = NULL;
-    if (length >= NO_NODE)
+    size_t n_symbols;
+    if (length >= NO_NODE / (1 + CBE_BPE_AFFIX))
         return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
                         "the text has a word of %zu bytes; %u can be tokenised", length,
-                        NO_NODE - 1);
+                        NO_NODE / (1 + CBE_BPE_AFFIX) - 1);
+    const size_t most = most_symbols(bpe, length);
     /* The heap begins with n - 1 entries, and each of n - 1 merges takes one and adds at most
      * two. */
-    if (!(heap = cbe_alloc(2 * length, sizeof *heap, "pairs of a long word", err))) goto done;
-    if (!(nodes = cbe_alloc(length, sizeof *nodes, "symbols of a long word", err))) goto done;
-    if (!(symbols = cbe_alloc(length, sizeof *symbols, "symbols of a long word", err))) goto done;
-    const uint32_t n = (uint32_t)begin_word(bpe, word, length, symbols);
+    if (!(heap = cbe_alloc(2 * most, sizeof *heap, "pairs of a long word", err))) goto done;
+    if (!(nodes = cbe_alloc(most, sizeof *nodes, "symbols of a long word", err))) goto done;
+    if (!(symbols = cbe_alloc(most, sizeof *symbols, "symbols of a long word", err))) goto done;
+    if ((st = begin_word(bpe, word, length, symbols, &n_symbols, err)) != CBE_OK) goto done;
+    const uint32_t n = (uint32_t)n_symbols;
     for (uint32_t i = 0; i < n; i++)
         nodes[i] = (node){symbols[i], i > 0 ? i - 1 : NO_NODE, i + 1 < n ? i + 1 : NO_NODE};
     size_t n_heap = 0;
@@ -385,6 +441,7 @@ done:
 cbe_status cbe_bpe_encode(const cbe_bpe *bpe, const char *word, size_t length, cbe_id_list *ids,
                           cbe_error *err)
 {
-    return length <= CBE_BPE_SHORT ? cbe_bpe_encode_short(bpe, word, length, ids, err)
-                                   : cbe_bpe_encode_long(bpe, word, length, ids, err);
+    return most_symbols(bpe, length) <= CBE_BPE_SHORT
+               ? cbe_bpe_encode_short(bpe, word, length, ids, err)
+               : cbe_bpe_encode_long(bpe, word, length, ids, err);
 }

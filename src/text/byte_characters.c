@@ -17,6 +17,19 @@ int32_t cbe_byte_character(unsigned byte)
     return (int32_t)byte;
 }
 
+cbe_status cbe_put_byte_characters(cbe_byte_buffer *out, const char *bytes, size_t length,
+                                   cbe_error *err)
+{
+    cbe_status st = CBE_OK;
+    for (size_t i = 0; i < length && st == CBE_OK; i++) {
+        utf8proc_uint8_t text[4];
+        const utf8proc_ssize_t n =
+            utf8proc_encode_char(cbe_byte_character((unsigned char)bytes[i]), text);
+        st = cbe_byte_buffer_put(out, text, (size_t)n, err);
+    }
+    return st;
+}
+
 /* The byte of a character; -1 if it stands for none. */
 static int byte_of(int32_t character)
 {

@@ -8,6 +8,7 @@
 #include <stddef.h>
 
 #include "cbe/status.h"
+#include "text/charsmap.h"
 #include "text/normal_form.h"
 #include "text/regex.h"
 
@@ -28,6 +29,20 @@ cbe_status cbe_normaliser_add_form(cbe_normaliser *normaliser, cbe_normal_form f
 cbe_status cbe_normaliser_add_lowercase(cbe_normaliser *normaliser, cbe_error *err);
 /** Adds a step that removes the combining marks which NFD and NFKD put behind letters. */
 cbe_status cbe_normaliser_add_strip_accents(cbe_normaliser *normaliser, cbe_error *err);
+/** What a filter does with each character by itself. */
+typedef enum {
+    CBE_FILTER_BERT_CLEAN = 0, /* drops controls, white space becomes a space */
+    CBE_FILTER_BERT_CHINESE,   /* puts spaces around each Chinese character */
+    CBE_FILTER_BERT_ACCENTS,   /* drops non-spacing marks */
+    CBE_FILTER_NMT             /* drops controls of ASCII, white space and others become a space */
+} cbe_character_filter;
+cbe_status cbe_normaliser_add_filter(cbe_normaliser *normaliser, cbe_character_filter filter,
+                                     cbe_error *err);
+/** Adds a step that writes each byte as the character that stands for it (byte_characters.h). */
+cbe_status cbe_normaliser_add_byte_characters(cbe_normaliser *normaliser, cbe_error *err);
+/** Adds a step that replaces text as a table says, which it takes over, also on failure. */
+cbe_status cbe_normaliser_add_charsmap(cbe_normaliser *normaliser, cbe_charsmap *map,
+                                       cbe_error *err);
 /** Adds a step that strips white space at the ends. */
 cbe_status cbe_normaliser_add_strip(cbe_normaliser *normaliser, bool left, bool right,
                                     cbe_error *err);
@@ -41,9 +56,11 @@ cbe_status cbe_normaliser_add_replace(cbe_normaliser *normaliser, cbe_regex *reg
 
 /** Runs all steps. The caller frees *out with cbe_free; *out is NULL if nothing changes.
  * Thread-safe.
- * @param text  length bytes of well-formed UTF-8
+ * @param text   length bytes of well-formed UTF-8
+ * @param first  [out] whether the result begins with what became of text's first character; NULL:
+ *               not wanted
  * @return CBE_OK; CBE_ERR_NOMEM; CBE_ERR_UNSUPPORTED (a regex takes too many steps) */
 cbe_status cbe_normalise(const cbe_normaliser *normaliser, const char *text, size_t length,
-                         char **out, size_t *out_length, cbe_error *err);
+                         char **out, size_t *out_length, bool *first, cbe_error *err);
 
 #endif

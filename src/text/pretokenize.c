@@ -10,10 +10,12 @@
 #include "core/fail.h"
 #include "core/memory.h"
 #include "core/byte_buffer.h"
+#include "core/utf8.h"
+#include "text/byte_characters.h"
 
-enum { MAX_STEPS = 16 };
+enum { MAX_STEPS = 64 };
 
-typedef enum { SPLIT, PREFIX_SPACE, METASPACE } step_kind;
+typedef enum { SPLIT, PREFIX_SPACE, METASPACE, FIXED_LENGTH, BYTE_CHARACTERS } step_kind;
 
 typedef struct cbe_pretokenizer_step {
     step_kind kind;
@@ -21,7 +23,7 @@ typedef struct cbe_pretokenizer_step {
     cbe_split_behaviour behaviour;
     bool invert;
     char *replacement;
-    size_t length;
+    size_t length; /* bytes of the replacement; characters of a piece of fixed length */
     cbe_prepend_scheme scheme;
 } step;
 
@@ -79,6 +81,17 @@ cbe_status cbe_pretokenizer_add_metaspace(cbe_pretokenizer *pretokenizer, const 
                err);
 }
 
+cbe_status cbe_pretokenizer_add_fixed_length(cbe_pretokenizer *pretokenizer, size_t n,
+                                             cbe_error *err)
+{
+    return add(pretokenizer, (step){.kind = FIXED_LENGTH, .length = n}, err);
+}
+
+cbe_status cbe_pretokenizer_add_byte_characters(cbe_pretokenizer *pretokenizer, cbe_error *err)
+{
+    return add(pretokenizer, (step){.kind = BYTE_CHARACTERS}, err);
+}
+
 /* State of one call of cbe_pretokenize. */
 typedef struct {
     const cbe_pretokenizer *pretokenizer;
@@ -101,15 +114,13 @@ typedef struct {
     const run *r;
     size_t stage;
     piece whole;
-    size_t begin, end; /* the waiting part; begin == end: none */
-    bool after_match;
+    size_t begin, end; /* the waiting part, which may be an empty match */
+    bool waiting, after_match;
 } cutting;
 
-static cbe_status hand_over(cutting *c, cbe_error *err)
+static cbe_status hand_over(cutting *c, size_t begin, size_t end, cbe_error *err)
 {
-    const size_t begin = c->begin;
-    const piece part = {c->whole.text + begin, c->end - begin, c->whole.first && begin == 0};
-    c->begin = c->end;
+    const piece part = {c->whole.text + begin, end - begin, c->whole.first && begin == 0};
     return visit_piece(c->r, c->stage + 1, part, err);
 }
 
@@ -117,8 +128,6 @@ static cbe_status hand_over(cutting *c, cbe_error *err)
 static cbe_status add_part(cutting *c, cbe_split_behaviour behaviour, size_t begin, size_t end,
                            bool match, cbe_error *err)
 {
-    if (begin == end) return CBE_OK;
-    const bool waiting = c->end > c->begin;
     bool joins = false;
     switch (behaviour) {
     case CBE_SPLIT_REMOVED:
@@ -128,10 +137,10 @@ static cbe_status add_part(cutting *c, cbe_split_behaviour behaviour, size_t beg
     case CBE_SPLIT_CONTIGUOUS: joins = match == c->after_match; break;
     }
     cbe_status st = CBE_OK;
-    if (waiting && !joins) st = hand_over(c, err);
-    if (!waiting || !joins) c->begin = begin;
+    if (c->waiting && !joins) st = hand_over(c, c->begin, c->end, err);
+    if (!c->waiting || !joins) c->begin = begin;
     c->end = end;
-    if (behaviour == CBE_SPLIT_REMOVED && match) c->begin = end;
+    c->waiting = behaviour != CBE_SPLIT_REMOVED || !match;
     c->after_match = match;
     return st;
 }
@@ -140,14 +149,38 @@ static cbe_status split(const run *r, size_t stage, piece p, cbe_error *err)
 {
     const step *s = &r->pretokenizer->steps[stage];
     cutting c = {.r = r, .stage = stage, .whole = p};
+    cbe_regex_place place = {0};
     cbe_status st = CBE_OK;
-    for (size_t at = 0, begin, end; at < p.length && st == CBE_OK; at = end) {
-        st = cbe_regex_find(r->searches[stage], p.text, p.length, at, &begin, &end, err);
-        if (st == CBE_OK) st = add_part(&c, s->behaviour, at, begin, s->invert, err);
-        if (st == CBE_OK) st = add_part(&c, s->behaviour, begin, end, !s->invert, err);
-        if (st != CBE_OK) return st;
+    bool found = true;
+    for (size_t at = 0, begin, end; found && st == CBE_OK; at = end) {
+        st =
+            cbe_regex_find(r->searches[stage], p.text, p.length, &place, &found, &begin, &end, err);
+        if (st == CBE_OK && at < begin) st = add_part(&c, s->behaviour, at, begin, s->invert, err);
+        if (st == CBE_OK && found) st = add_part(&c, s->behaviour, begin, end, !s->invert, err);
     }
-    return st == CBE_OK && c.end > c.begin ? hand_over(&c, err) : st;
+    return st == CBE_OK && c.waiting ? hand_over(&c, c.begin, c.end, err) : st;
+}
+
+static cbe_status fixed_length(const run *r, size_t stage, piece p, cbe_error *err)
+{
+    const size_t n = r->pretokenizer->steps[stage].length;
+    cbe_status st = CBE_OK;
+    for (size_t begin = 0, end = 0; begin < p.length && st == CBE_OK; begin = end) {
+        for (size_t i = 0; i < n && end < p.length; i++) end += cbe_utf8_size(p.text[end]);
+        st = visit_piece(r, stage + 1, (piece){p.text + begin, end - begin, p.first && begin == 0},
+                         err);
+    }
+    return st;
+}
+
+static cbe_status byte_characters(const run *r, size_t stage, piece p, cbe_error *err)
+{
+    cbe_byte_buffer changed = {0};
+    cbe_status st = cbe_put_byte_characters(&changed, p.text, p.length, err);
+    if (st == CBE_OK)
+        st = visit_piece(r, stage + 1, (piece){changed.bytes, changed.size, p.first}, err);
+    cbe_free(changed.bytes);
+    return st;
 }
 
 static bool begins_with(piece p, const char *bytes, size_t length)
@@ -201,6 +234,8 @@ static cbe_status visit_piece(const run *r, size_t stage, piece p, cbe_error *er
     case SPLIT: return split(r, stage, p, err);
     case PREFIX_SPACE: return prefix_space(r, stage, p, err);
     case METASPACE: return metaspace(r, stage, p, err);
+    case FIXED_LENGTH: return fixed_length(r, stage, p, err);
+    case BYTE_CHARACTERS: return byte_characters(r, stage, p, err);
     }
     return CBE_ERR_INTERNAL;
 }

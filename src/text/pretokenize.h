@@ -48,6 +48,14 @@ cbe_status cbe_pretokenizer_add_prefix_space(cbe_pretokenizer *pretokenizer, cbe
 cbe_status cbe_pretokenizer_add_metaspace(cbe_pretokenizer *pretokenizer, const char *replacement,
                                           size_t length, cbe_prepend_scheme scheme, cbe_error *err);
 
+/** Adds a step that cuts each piece into pieces of n characters, the last one shorter; n is at
+ * least 1. */
+cbe_status cbe_pretokenizer_add_fixed_length(cbe_pretokenizer *pretokenizer, size_t n,
+                                             cbe_error *err);
+/** Adds a step that writes each byte of a piece as the character that stands for it
+ * (byte_characters.h). */
+cbe_status cbe_pretokenizer_add_byte_characters(cbe_pretokenizer *pretokenizer, cbe_error *err);
+
 /** Called with each word; any status but CBE_OK ends the visit, and cbe_pretokenize returns it. */
 typedef cbe_status cbe_word_fn(void *user, const char *word, size_t length, cbe_error *err);
 

@@ -7,6 +7,7 @@
 
 #include "core/fail.h"
 #include "core/memory.h"
+#include "core/utf8.h"
 #include "text/regex_translate.h"
 
 /* Limit on steps in a search: patterns in use take a few steps a byte, and a pattern that
@@ -139,11 +140,12 @@ void cbe_regex_search_free(cbe_regex_search *search)
     cbe_free(search);
 }
 
-cbe_status cbe_regex_find(cbe_regex_search *search, const char *text, size_t length, size_t from,
-                          size_t *begin, size_t *end, cbe_error *err)
+/* Finds the first match at `from` or behind it. */
+static cbe_status match_from(cbe_regex_search *search, const char *text, size_t length, size_t from,
+                             bool *found, size_t *begin, size_t *end, cbe_error *err)
 {
     const pcre2_code *code = search->regex->code;
-    uint32_t options = PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY;
+    uint32_t options = PCRE2_NO_UTF_CHECK;
     int rc =
         pcre2_match(code, (PCRE2_SPTR)text, length, from, options, search->match, search->limits);
     /* Machine code has a small stack; the interpreter's stack grows. */
@@ -161,8 +163,34 @@ cbe_status cbe_regex_find(cbe_regex_search *search, const char *text, size_t len
             "regular expression takes too many steps; give token ids with " CBE_OPTION(
                 "tokens") " instead",
             from, length, rc);
-    const size_t *found = pcre2_get_ovector_pointer(search->match);
-    *begin = rc < 0 ? length : found[0];
-    *end = rc < 0 ? length : found[1];
+    const size_t *place = pcre2_get_ovector_pointer(search->match);
+    *found = rc >= 0;
+    *begin = rc < 0 ? length : place[0];
+    *end = rc < 0 ? length : place[1];
+    if (*begin > *end) *begin = *end; /* \K behind a look ahead */
+    return CBE_OK;
+}
+
+cbe_status cbe_regex_find(cbe_regex_search *search, const char *text, size_t length,
+                          cbe_regex_place *place, bool *found, size_t *begin, size_t *end,
+                          cbe_error *err)
+{
+    *found = false;
+    *begin = *end = length;
+    /* At the end of the text only an empty match is left. */
+    while (place->at < length ||
+           (place->at == length && !(place->any_match && place->end == length))) {
+        const cbe_status st = match_from(search, text, length, place->at, found, begin, end, err);
+        if (st != CBE_OK) return st;
+        if (!*found) break;
+        if (*begin < *end || !place->any_match || *end != place->end) {
+            *place = (cbe_regex_place){*end, *end, true};
+            return CBE_OK;
+        }
+        place->at += place->at < length ? cbe_utf8_size(text[place->at]) : 1;
+    }
+    *found = false;
+    *begin = *end = length;
+    place->at = length + 1;
     return CBE_OK;
 }

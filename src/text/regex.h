@@ -2,13 +2,15 @@
  * regex.h - the regular expressions of tokenizers, written for Oniguruma, matched by PCRE2.
  *
  * Syntax that the two read differently is translated: \s, \w, \d and \h have Unicode's meaning as
- * in Oniguruma, scripts are those of the characters alone, X{1,3}+ repeats X{1,3}, and a class in a
- * class adds to it. Syntax without a translation (intersections, negated classes in classes) is an
- * error.
+ * in Oniguruma, \b and \B are the bounds of what \w matches, scripts are those of the characters
+ * alone, X{1,3}+ repeats X{1,3}, a class in a class adds to it, && intersects classes, (?m) lets a
+ * dot match a line's end, and options without a group hold up to the end of the group that they
+ * stand in. Syntax without a translation is an error.
  */
 #ifndef CBE_TEXT_REGEX_H
 #define CBE_TEXT_REGEX_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "cbe/status.h"
@@ -38,12 +40,22 @@ cbe_status cbe_regex_search_create(cbe_regex_search **out, const cbe_regex *rege
                                    cbe_error *err);
 void cbe_regex_search_free(cbe_regex_search *search); /* NULL is allowed */
 
-/** Finds the first match in text[from, length) that is not empty; *begin = *end = length if there
- * is none.
- * @param text  well-formed UTF-8 (not checked); may contain 0
+/** Where the search for the matches of a text has come to; begins as {0}. */
+typedef struct {
+    size_t at;      /* the next match begins here or behind */
+    size_t end;     /* end of the last match */
+    bool any_match; /* there was one */
+} cbe_regex_place;
+
+/** Finds the next match, as Oniguruma's iterator does: an empty match counts, unless it is at the
+ * end of the match before.
+ * @param text   well-formed UTF-8 (not checked); may contain 0
+ * @param place  moved behind the match
+ * @param found  [out] false: there is no further match, and *begin = *end = length
  * @return CBE_OK; CBE_ERR_NOMEM; CBE_ERR_UNSUPPORTED if matching takes too many steps */
-cbe_status cbe_regex_find(cbe_regex_search *search, const char *text, size_t length, size_t from,
-                          size_t *begin, size_t *end, cbe_error *err);
+cbe_status cbe_regex_find(cbe_regex_search *search, const char *text, size_t length,
+                          cbe_regex_place *place, bool *found, size_t *begin, size_t *end,
+                          cbe_error *err);
 
 /** White space as in Unicode's property White_Space, for use in a class. */
 #define CBE_REGEX_SPACES                                                                           \

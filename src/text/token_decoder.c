@@ -9,17 +9,19 @@
 #include "core/byte_buffer.h"
 #include "core/utf8.h"
 #include "core/utf8_replace.h"
+#include "text/byte_characters.h"
 
 enum { MAX_STEPS = 16, BYTE_TOKEN_SIZE = 6 /* "<0x0A>" */ };
 
-typedef enum { REPLACE, BYTE_FALLBACK, FUSE, STRIP, METASPACE } step_kind;
+typedef enum { REPLACE, BYTE_FALLBACK, FUSE, STRIP, METASPACE, BYTE_LEVEL, WORDPIECE } step_kind;
 
 typedef struct cbe_decoder_step {
     step_kind kind;
-    char *from, *to; /* from: for strip the character, for metaspace the replacement */
+    /* from: for strip the character, for metaspace the replacement, for word pieces the prefix */
+    char *from, *to;
     size_t from_length, to_length;
     size_t start, stop;
-    bool prepended;
+    bool prepended, cleanup;
 } step;
 
 /* A list of texts, stored one after the other; ends (n). */
@@ -88,6 +90,17 @@ cbe_status cbe_token_decoder_add_metaspace(cbe_token_decoder *decoder, cbe_span 
 {
     return add(decoder, (step){.kind = METASPACE, .prepended = prepended}, replacement, nothing,
                err);
+}
+
+cbe_status cbe_token_decoder_add_byte_level(cbe_token_decoder *decoder, cbe_error *err)
+{
+    return add(decoder, (step){.kind = BYTE_LEVEL}, nothing, nothing, err);
+}
+
+cbe_status cbe_token_decoder_add_wordpiece(cbe_token_decoder *decoder, cbe_span prefix,
+                                           bool cleanup, cbe_error *err)
+{
+    return add(decoder, (step){.kind = WORDPIECE, .cleanup = cleanup}, prefix, nothing, err);
 }
 
 cbe_status cbe_token_decoder_set_not_read(cbe_token_decoder *decoder, const char *kind,
@@ -195,11 +208,83 @@ static cbe_span strip(const step *s, cbe_span text)
     return text;
 }
 
+/* Runs the byte-level step: all tokens become one text. */
+static cbe_status byte_level(const text_list *from, text_list *to, cbe_error *err)
+{
+    cbe_byte_buffer joined = {0};
+    cbe_status st = CBE_OK;
+    for (size_t i = 0; i < from->n && st == CBE_OK; i++) {
+        const cbe_span token = text_at(from, i);
+        if ((st = cbe_byte_buffer_reserve(&joined, token.length, err)) != CBE_OK) break;
+        size_t n = 0;
+        if (cbe_bytes_of_characters(token, joined.bytes + joined.size, &n))
+            joined.size += n;
+        else
+            st = cbe_byte_buffer_put(&joined, token.data, token.length, err);
+    }
+    if (st == CBE_OK && from->n > 0) {
+        st = cbe_utf8_replace(&to->text.bytes, joined.bytes ? joined.bytes : "", joined.size,
+                              &to->text.size, NULL, err);
+        to->text.capacity = to->text.size;
+        to->ends[to->n++] = to->text.size;
+    }
+    cbe_free(joined.bytes);
+    return st;
+}
+
+/* Appends text to *out, with spaces dropped in front of punctuation and contractions: each rule
+ * works on what the one before it made, as in the library tokenizers. */
+static cbe_status clean_up(cbe_byte_buffer *out, cbe_span text, cbe_error *err)
+{
+    static const cbe_span rules[][2] = {
+        {{" .", 2}, {".", 1}},     {{" ?", 2}, {"?", 1}},           {{" !", 2}, {"!", 1}},
+        {{" ,", 2}, {",", 1}},     {{" ' ", 3}, {"'", 1}},          {{" n't", 4}, {"n't", 3}},
+        {{" 'm", 3}, {"'m", 2}},   {{" do not", 7}, {" don't", 6}}, {{" 's", 3}, {"'s", 2}},
+        {{" 've", 4}, {"'ve", 3}}, {{" 're", 4}, {"'re", 3}},
+    };
+    cbe_byte_buffer current = {0};
+    cbe_status st = cbe_byte_buffer_put(&current, text.data, text.length, err);
+    for (size_t i = 0; i < sizeof rules / sizeof *rules && st == CBE_OK; i++) {
+        cbe_byte_buffer next = {0};
+        st = replace(&next, (cbe_span){current.bytes, current.size}, rules[i][0], rules[i][1], err);
+        cbe_free(current.bytes);
+        current = next;
+    }
+    if (st == CBE_OK) st = cbe_byte_buffer_put(out, current.bytes, current.size, err);
+    cbe_free(current.bytes);
+    return st;
+}
+
+static cbe_status wordpiece(const step *s, const text_list *from, text_list *to, cbe_error *err)
+{
+    cbe_status st = CBE_OK;
+    for (size_t i = 0; i < from->n && st == CBE_OK; i++) {
+        cbe_span token = text_at(from, i);
+        cbe_byte_buffer piece = {0};
+        if (i > 0 && same(token.data, token.length, s->from, s->from_length)) {
+            token.data += s->from_length;
+            token.length -= s->from_length;
+        } else if (i > 0) {
+            st = cbe_byte_buffer_put(&piece, " ", 1, err);
+        }
+        if (st == CBE_OK) st = cbe_byte_buffer_put(&piece, token.data, token.length, err);
+        const cbe_span made = piece.size ? (cbe_span){piece.bytes, piece.size} : nothing;
+        if (st == CBE_OK)
+            st = s->cleanup ? clean_up(&to->text, made, err)
+                            : cbe_byte_buffer_put(&to->text, made.data, made.length, err);
+        to->ends[to->n++] = to->text.size;
+        cbe_free(piece.bytes);
+    }
+    return st;
+}
+
 /* Runs a step; to->ends has room for from->n ends, and the caller owns both lists. */
 static cbe_status run(const step *s, const text_list *from, text_list *to, cbe_error *err)
 {
     cbe_status st = CBE_OK;
     if (s->kind == BYTE_FALLBACK) return byte_fallback(from, to, err);
+    if (s->kind == BYTE_LEVEL) return byte_level(from, to, err);
+    if (s->kind == WORDPIECE) return wordpiece(s, from, to, err);
     for (size_t i = 0; i < from->n && st == CBE_OK; i++) {
         const cbe_span text = text_at(from, i), old = {s->from, s->from_length};
         if (s->kind == REPLACE) {

@@ -38,6 +38,14 @@ cbe_status cbe_token_decoder_add_strip(cbe_token_decoder *decoder, cbe_span char
  * dropped at the start of the first token. */
 cbe_status cbe_token_decoder_add_metaspace(cbe_token_decoder *decoder, cbe_span replacement,
                                            bool prepended, cbe_error *err);
+/** Adds a step that turns tokens whose characters all stand for bytes (byte_characters.h) into
+ * these bytes, and joins all tokens. */
+cbe_status cbe_token_decoder_add_byte_level(cbe_token_decoder *decoder, cbe_error *err);
+/** Adds a step that takes the prefix, which is copied, from tokens that begin with it and puts a
+ * space in front of the others, but the first; cleanup: and drops spaces in front of punctuation
+ * and contractions. */
+cbe_status cbe_token_decoder_add_wordpiece(cbe_token_decoder *decoder, cbe_span prefix,
+                                           bool cleanup, cbe_error *err);
 /** Remembers the name of a step that is not supported. */
 cbe_status cbe_token_decoder_set_not_read(cbe_token_decoder *decoder, const char *kind,
                                           cbe_error *err);

@@ -26,16 +26,20 @@ void cbe_tokenizer_free(cbe_tokenizer *tokenizer)
     cbe_added_tokens_free(&tokenizer->normalised);
     for (size_t i = 0; i < tokenizer->n_texts; i++) cbe_free(tokenizer->texts[i]);
     cbe_free(tokenizer->texts);
+    cbe_free(tokenizer->added_texts);
     cbe_token_decoder_free(&tokenizer->decoder);
     cbe_bpe_free(tokenizer->bpe);
     cbe_unigram_free(tokenizer->unigram);
+    cbe_wordpiece_free(tokenizer->wordpiece);
     cbe_vocabulary_free(tokenizer->vocabulary);
     cbe_free(tokenizer);
 }
 
 size_t cbe_tokenizer_vocab_size(const cbe_tokenizer *tokenizer)
 {
-    return cbe_vocabulary_size(tokenizer->vocabulary);
+    const size_t n = cbe_vocabulary_size(tokenizer->vocabulary), n_added = tokenizer->n_added_texts;
+    const size_t added = n_added ? (size_t)tokenizer->added_texts[n_added - 1].id + 1 : 0;
+    return added > n ? added : n;
 }
 
 int64_t cbe_tokenizer_bos(const cbe_tokenizer *tokenizer)
@@ -59,10 +63,18 @@ static cbe_status encode_word(void *user, const char *word, size_t length, cbe_e
     encoding *run = user;
     const cbe_tokenizer *t = run->tokenizer;
     if (t->unigram) return cbe_unigram_encode(t->unigram, word, length, &run->ids, err);
-    if (t->ignore_merges) {
+    if (t->wordpiece) return cbe_wordpiece_encode(t->wordpiece, word, length, &run->ids, err);
+    if (t->ignore_merges || !t->bpe) {
         const int64_t id = cbe_vocabulary_find(t->vocabulary, word, length);
         if (id >= 0) return cbe_id_list_push(&run->ids, id, err);
     }
+    if (!t->bpe && t->unknown >= 0) return cbe_id_list_push(&run->ids, t->unknown, err);
+    if (!t->bpe)
+        return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
+                        "the word '%.*s' is no token, and the tokenizer's unknown token is not in "
+                        "its model's vocabulary; give token ids with " CBE_OPTION(
+                            "tokens") " IDS.safetensors instead",
+                        CBE_SHOWN_SPAN(((cbe_span){word, length})));
     return cbe_bpe_encode(t->bpe, word, length, &run->ids, err);
 }
 
@@ -74,12 +86,18 @@ static cbe_status encode_plain(encoding *run, const char *text, size_t length, b
     const cbe_tokenizer *t = run->tokenizer;
     char *normal = NULL;
     if (length == 0) return CBE_OK;
-    cbe_status st = cbe_normalise(&t->normaliser, text, length, &normal, &length, err);
+    bool keeps_first = false;
+    cbe_status st = cbe_normalise(&t->normaliser, text, length, &normal, &length,
+                                  first ? &keeps_first : NULL, err);
     if (normal) text = normal;
-    for (size_t at = 0; at < length && st == CBE_OK;) {
-        const cbe_added_place place = cbe_added_tokens_find(&t->normalised, text, length, at);
-        st = cbe_pretokenize(&t->pretokenizer, text + at, place.begin - at, first && at == 0,
-                             encode_word, run, err);
+    cbe_added_search search = {0};
+    bool more = true;
+    for (size_t at = 0; more && st == CBE_OK;) {
+        const cbe_added_place place = cbe_added_tokens_find(&t->normalised, text, length, &search);
+        more = place.token != NULL;
+        if (at < place.begin)
+            st = cbe_pretokenize(&t->pretokenizer, text + at, place.begin - at,
+                                 first && keeps_first && at == 0, encode_word, run, err);
         if (st == CBE_OK && place.token) st = cbe_id_list_push(&run->ids, place.token->id, err);
         at = place.end;
     }
@@ -107,9 +125,13 @@ cbe_status cbe_tokenizer_encode(const cbe_tokenizer *tokenizer, const char *text
         text = repaired;
     }
     if (add_special) st = cbe_id_list_append(&run.ids, before->ids, before->count, err);
-    for (size_t at = 0; at < length && st == CBE_OK;) {
-        const cbe_added_place place = cbe_added_tokens_find(&tokenizer->added, text, length, at);
-        st = encode_plain(&run, text + at, place.begin - at, at == 0, err);
+    cbe_added_search search = {0};
+    bool more = true;
+    for (size_t at = 0; more && st == CBE_OK;) {
+        const cbe_added_place place =
+            cbe_added_tokens_find(&tokenizer->added, text, length, &search);
+        more = place.token != NULL;
+        if (at < place.begin) st = encode_plain(&run, text + at, place.begin - at, at == 0, err);
         if (st == CBE_OK && place.token) st = cbe_id_list_push(&run.ids, place.token->id, err);
         at = place.end;
     }
@@ -155,12 +177,20 @@ static cbe_status join_bytes(size_t n, const cbe_span *tokens, char **text, size
     return st;
 }
 
-/* The text of a token; an added token found in normalised text has its normalised text. */
 static cbe_span text_of(const cbe_tokenizer *t, int64_t id)
 {
-    for (size_t i = 0; t->n_texts > 0 && i < t->normalised.n_tokens; i++)
-        if (t->normalised.tokens[i].id == id) return t->normalised.tokens[i].text;
-    return cbe_vocabulary_bytes(t->vocabulary, (size_t)id);
+    size_t low = 0, high = t->n_added_texts;
+    while (low < high) {
+        const size_t middle = low + (high - low) / 2;
+        if (t->added_texts[middle].id < id)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low < t->n_added_texts && t->added_texts[low].id == id) return t->added_texts[low].text;
+    return (size_t)id < cbe_vocabulary_size(t->vocabulary)
+               ? cbe_vocabulary_bytes(t->vocabulary, (size_t)id)
+               : (cbe_span){"", 0};
 }
 
 cbe_status cbe_tokenizer_decode(const cbe_tokenizer *tokenizer, const int64_t *ids, size_t n_ids,

@@ -4,8 +4,8 @@
  * Kinds read from a GGUF file, by tokenizer.ggml.model: "gpt2" (byte-level BPE, with the
  * pre-tokenisation that tokenizer.ggml.pre names: the table in text/splits.c), "llama"
  * (SentencePiece's BPE by scores with byte fallback) and "t5" (unigram, without a table of
- * normalisation). Kinds read from a tokenizer.json: models BPE and Unigram with normalizers,
- * pre_tokenizers, post_processors and decoders as listed in docs/formats.md.
+ * normalisation). Kinds read from a tokenizer.json: models BPE, Unigram, WordPiece and WordLevel
+ * with normalizers, pre_tokenizers, post_processors and decoders as listed in docs/formats.md.
  */
 #ifndef CBE_TEXT_TOKENIZER_H
 #define CBE_TEXT_TOKENIZER_H
@@ -26,16 +26,19 @@
 cbe_status cbe_tokenizer_from_gguf(cbe_tokenizer **out, const cbe_gguf *file, cbe_remarks *remarks,
                                    cbe_error *err);
 /** Makes a tokenizer from a tokenizer.json, which does not say which token ends a text: eos is -1.
- * @param inputs  the file is added to this list; NULL skips it
+ * @param inputs   the file is added to this list; NULL skips it
+ * @param remarks  what is to be told of the file is added; NULL: nobody listens
  * @return as cbe_tokenizer_from_gguf, and CBE_ERR_IO */
 cbe_status cbe_tokenizer_from_json(cbe_tokenizer **out, const char *path, cbe_inputs *inputs,
-                                   cbe_error *err);
-/** Makes a tokenizer from the tokenizer.json of a Hugging Face folder. bos and eos are named by the
- * first of tokenizer_config.json, special_tokens_map.json and config.json that names them.
+                                   cbe_remarks *remarks, cbe_error *err);
+/** Makes a tokenizer from the tokenizer.json of a Hugging Face folder and the files beside it, as
+ * transformers does: they may know further added tokens. bos and eos are named by the first of
+ * tokenizer_config.json, special_tokens_map.json and config.json that names them; if
+ * tokenizer_config.json lists no added tokens, special_tokens_map.json comes before it.
  * @param inputs  files read are added to this list as CBE_INPUT_MODEL_BESIDE; NULL skips it
  * @return as cbe_tokenizer_from_json */
 cbe_status cbe_tokenizer_from_folder(cbe_tokenizer **out, const char *folder, cbe_inputs *inputs,
-                                     cbe_error *err);
+                                     cbe_remarks *remarks, cbe_error *err);
 /** cbe_tokenizer_open (cbe/tokens.h), with the files that are read added to the inputs of a run,
  * and what is to be told of them to the remarks; NULL: not wanted. */
 cbe_status cbe_tokenizer_read(cbe_tokenizer **out, const char *path, cbe_inputs *inputs,

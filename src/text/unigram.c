@@ -30,6 +30,7 @@ struct cbe_unigram {
     entry *entries;            /* sorted by text */
     size_t first[N_BYTES + 1]; /* index of the first entry that begins with each byte */
     double *scores;            /* scores by id */
+    bool *scored;              /* whether an id takes part */
     double unknown_score;
     int64_t unknown;
     int64_t fallback_ids[N_BYTES]; /* tokens "<0x00>" to "<0xFF>"; -1: none */
@@ -62,7 +63,8 @@ cbe_status cbe_unigram_create(cbe_unigram **out, const cbe_vocabulary *vocabular
     made->unknown = unknown;
     made->entries = cbe_alloc(n, sizeof *made->entries, "scores", err);
     made->scores = cbe_alloc(n, sizeof *made->scores, "scores", err);
-    if (!made->entries || !made->scores) {
+    made->scored = cbe_alloc_zero(n, sizeof *made->scored, "scores", err);
+    if (!made->entries || !made->scores || !made->scored) {
         cbe_unigram_free(made);
         return CBE_ERR_NOMEM;
     }
@@ -74,7 +76,8 @@ cbe_status cbe_unigram_create(cbe_unigram **out, const cbe_vocabulary *vocabular
         if (kinds && kinds[id] == CBE_TOKEN_UNUSED) continue;
         if (!any || scores[id] < lowest) lowest = scores[id];
         any = true;
-        if (cbe_vocabulary_find(vocabulary, text.data, text.length) == (int64_t)id)
+        made->scored[id] = true;
+        if (text.length && cbe_vocabulary_find(vocabulary, text.data, text.length) == (int64_t)id)
             made->entries[made->n_entries++] = (entry){text, (uint32_t)id};
     }
     made->unknown_score = lowest - unknown_penalty;
@@ -98,6 +101,7 @@ void cbe_unigram_free(cbe_unigram *unigram)
     if (!unigram) return;
     cbe_free(unigram->entries);
     cbe_free(unigram->scores);
+    cbe_free(unigram->scored);
     cbe_free(unigram);
 }
 
@@ -143,13 +147,15 @@ static bool offer_tokens(const cbe_unigram *u, const char *word, size_t length, 
     return single;
 }
 
-/* Appends the tokens of unknown text: those of its bytes if all bytes have one, else the unknown
- * token. */
+/* Appends the tokens of unknown text: the token that it is as a whole, or those of its bytes if all
+ * bytes have one, else the unknown token. */
 static cbe_status push_unknown(const cbe_unigram *u, const char *text, size_t length,
                                cbe_id_list *ids, cbe_error *err)
 {
     cbe_status st = CBE_OK;
     bool bytes = true;
+    const int64_t whole = cbe_vocabulary_find(u->vocabulary, text, length);
+    if (whole >= 0 && u->scored[whole]) return cbe_id_list_push(ids, whole, err);
     for (size_t i = 0; i < length && bytes; i++)
         bytes = u->fallback_ids[(unsigned char)text[i]] >= 0;
     if (!bytes) return cbe_id_list_push(ids, u->unknown, err);

@@ -39,11 +39,32 @@ typedef struct cbe_vocabulary cbe_vocabulary;
 cbe_status cbe_vocabulary_create(cbe_vocabulary **out, const char *path, size_t n_tokens,
                                  const cbe_span *tokens, const int64_t *kinds, bool byte_level,
                                  cbe_remarks *remarks, cbe_error *err);
+/** An entry of a vocabulary that lists texts with their ids. */
+typedef struct {
+    cbe_span text; /* copied */
+    int64_t id;    /* below n_tokens */
+} cbe_vocabulary_entry;
+
+/** Creates a vocabulary of texts as they are, from entries as tokenizer.json lists them: of equal
+ * texts the last one is found, several texts may have one id, which stands for the last of them,
+ * and an id without an entry stands for nothing.
+ * @param n_tokens  the highest id + 1; 0: there are no entries
+ * @return CBE_OK; CBE_ERR_UNSUPPORTED for more than 2^31 - 1 tokens or entries; CBE_ERR_NOMEM */
+cbe_status cbe_vocabulary_create_listed(cbe_vocabulary **out, const char *path, size_t n_tokens,
+                                        size_t n_entries, const cbe_vocabulary_entry *entries,
+                                        cbe_error *err);
 void cbe_vocabulary_free(cbe_vocabulary *vocabulary); /* NULL is allowed */
 
 size_t cbe_vocabulary_size(const cbe_vocabulary *vocabulary);
 bool cbe_vocabulary_is_byte_level(const cbe_vocabulary *vocabulary);
-/** Bytes that token id stands for, borrowed; id is below cbe_vocabulary_size. */
+/** Fails with CBE_ERR_FORMAT: the file has no tokens. */
+cbe_status cbe_vocabulary_is_empty(const char *path, cbe_error *err);
+/** Number of different texts that are found. */
+size_t cbe_vocabulary_n_texts(const cbe_vocabulary *vocabulary);
+/** Bytes of the longest token. */
+size_t cbe_vocabulary_longest(const cbe_vocabulary *vocabulary);
+/** Bytes that token id stands for, borrowed; id is below cbe_vocabulary_size. None
+ * for an id that no entry has. */
 cbe_span cbe_vocabulary_bytes(const cbe_vocabulary *vocabulary, size_t id);
 /** Id of the token that stands for these bytes; -1: there is none. If a control or user-defined
  * token has the bytes of another token, the other token is found. */
@@ -58,6 +79,7 @@ static inline uint64_t cbe_mix(uint64_t value)
     value *= UINT64_C(0x9e3779b97f4a7c15); /* 2^64 / golden ratio, odd */
     return value ^ value >> 32;
 }
+uint64_t cbe_hash_bytes(const char *bytes, size_t length);
 /** The least power of two that is at least twice count; count is at most 2^31 - 1. */
 size_t cbe_table_size(size_t count);
 

@@ -41,7 +41,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     fuzz_split(data, size, parts, N);
     for (size_t i = 0; i < N; i++) fuzz_file(names[i], parts[i].data, parts[i].size);
-    if (fuzz_succeeded(cbe_tokenizer_from_folder(&tokenizer, fuzz_folder(), NULL, &err), &err)) {
+    if (fuzz_succeeded(cbe_tokenizer_from_folder(&tokenizer, fuzz_folder(), NULL, NULL, &err),
+                       &err)) {
         fuzz_expect(cbe_tokenizer_bos(tokenizer) < 4 && cbe_tokenizer_eos(tokenizer) < 4,
                     "bos and eos are of the vocabulary");
         fuzz_encode(tokenizer, "ab <s>", 6);

@@ -23,7 +23,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     (void)argc, (void)argv;
     fuzz_expect(cbe_tokenizer_from_json(
                     &tokenizer, CBE_TEST_DATA "/golden/tokenizers/made-smollm/tokenizer.json", NULL,
-                    &err) == CBE_OK,
+                    NULL, &err) == CBE_OK,
                 "the tokenizer can be loaded");
     return 0;
 }

@@ -7,7 +7,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     cbe_error err = {0};
     cbe_tokenizer *tokenizer = NULL;
     const char *path = fuzz_file("tokenizer.json", data, size);
-    if (fuzz_succeeded(cbe_tokenizer_from_json(&tokenizer, path, NULL, &err), &err))
+    if (fuzz_succeeded(cbe_tokenizer_from_json(&tokenizer, path, NULL, NULL, &err), &err))
         fuzz_use_tokenizer(tokenizer);
     return 0;
 }

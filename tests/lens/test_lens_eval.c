@@ -432,7 +432,7 @@ static void text_bytes__of_what_the_labels_stand_for(void **state)
     int64_t *ids = NULL;
     size_t n, bytes;
     char *path = cbe_golden_path("tokenizers/llama3/tokenizer.json");
-    cbe_assert_ok(cbe_tokenizer_from_json(&tokenizer, path, NULL, &err), &err);
+    cbe_assert_ok(cbe_tokenizer_from_json(&tokenizer, path, NULL, NULL, &err), &err);
     free(path);
     static const char text[] =
         "The quick brown fox, caf\xc3\xa9 and \xe2\x82\xac 12345, jumps over the lazy dog.";

@@ -16,9 +16,11 @@ static cbe_status find_all(const char *pattern, const char *text, char *out, cbe
     *out = 0;
     cbe_status st = cbe_regex_create(&regex, pattern, strlen(pattern), "t.json", err);
     if (st == CBE_OK) st = cbe_regex_search_create(&search, regex, length, err);
-    for (size_t at = 0, begin, end; at < length && st == CBE_OK; at = end) {
-        st = cbe_regex_find(search, text, length, at, &begin, &end, err);
-        if (st != CBE_OK || begin == end) break;
+    cbe_regex_place place = {0};
+    for (bool found = true; found && st == CBE_OK;) {
+        size_t begin, end;
+        st = cbe_regex_find(search, text, length, &place, &found, &begin, &end, err);
+        if (st != CBE_OK || !found) break;
         strncat(out, text + begin, end - begin);
         strcat(out, "|");
     }
@@ -64,6 +66,52 @@ static void regex__patterns_mean_what_they_mean_in_oniguruma(void **state)
         {"(?i:'s)", "'S's'\xc5\xbf", "'S|'s|'\xc5\xbf|"},
         {".+", "a\r\nb", "a\r|b|"},
         {"\\.\\[\\{", ".[{", ".[{|"},
+        /* Bounds of words, whose marks belong to them. */
+        {"\\b\\w+\\b",
+         "e\xcc\x81"
+         "a \xe0\xa4\xb9\xe0\xa4\xbf, x_1",
+         "e\xcc\x81"
+         "a|\xe0\xa4\xb9\xe0\xa4\xbf|x_1|"},
+        {".\\B", "a\xe0\xa5\x87 b", "a|"},
+        /* Classes that intersect, and negated classes in classes. */
+        {"[a-z&&[^aeiou]]+", "hello", "h|ll|"},
+        {"[^a&&b]+", "abc", "abc|"},
+        {"[\\w&&[^\\d_]]+", "a1_b2\xc3\xa9", "a|b|\xc3\xa9|"},
+        {"[a[^b-z]]+", "abAZz", "a|AZ|"},
+        {"[\\W]+", "a ,b", " ,|"},
+        {"[^\\W]+", "a ,\xc3\xa9", "a|\xc3\xa9|"},
+        {"[x\\W]+", "ax, b", "x, |"},
+        {"[[a-c]&&[b-d]&&[^b]]", "abcd", "c|"},
+        {"[a-c&&]", "abc", ""},
+        {"[&&a]", "a&", ""},
+        {"a&&b", "a&&b", "a&&b|"},
+        {"[^\\p{L}\\p{N}&&[^\\s]]+", "a !? b", " !? |"},
+        {"[\\h&&\\d]+", "0af9", "0|9|"},
+        {"[^[a-c]]", "ad", "d|"},
+        {"[^]]", "a]", "a|"},
+        {"[[:^digit:]]+",
+         "a12\xd9\xa3"
+         "b",
+         "a|b|"},
+        {"[[:punct:]]+",
+         "a$+!\xc2\xa7\xc2\xb0\xe2\x82\xac"
+         "b",
+         "$+!\xc2\xa7\xc2\xb0\xe2\x82\xac|"},
+        {"[[:alpha:]]+",
+         "a\xc3\xa9"
+         "1\xe0\xa4\x83",
+         "a\xc3\xa9|\xe0\xa4\x83|"},
+        /* Options, which hold past a bar. */
+        {"a(?i)b|c", "aBCcC", "aB|"},
+        {"(?m:a.b)", "a\nb", "a\nb|"},
+        {"a.b", "a\nb", ""},
+        {"(?i-m:A)", "aA", "a|A|"},
+        {"(?#c)a", "ba", "a|"},
+        {"\\v", "a\x0b\x0c\nb", "\x0b|"},
+        /* Empty matches, but not at the end of a match. */
+        {"(?=[A-Z])", "aBcD", "||"},
+        {"(?=(\\d{3})+(?!\\d))", "1234567", "||"},
+        {"x*", "axxb", "|xx||"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char got[256];
@@ -78,9 +126,10 @@ static void regex__patterns_mean_what_they_mean_in_oniguruma(void **state)
 static void regex__what_cannot_be_translated_is_shown(void **state)
 {
     (void)state;
-    static const char *const patterns[] = {"[a&&b]", "[a[^b]]",      "[a",    "\\",      "(",
-                                           ")",      "[\\W]",        "\\p{L", "\\u12",   "\\Qa\\E",
-                                           "a**b[",  "\\p{Nothing}", "(?<n",  "[[:no:]]"};
+    static const char *const patterns[] = {
+        "[a&&",  "[a[^b]",  "[a",          "\\",           "(",    ")",        "[\\W",   "\\p{L",
+        "\\u12", "\\Qa\\E", "a**b[",       "\\p{Nothing}", "(?<n", "[[:no:]]", "(?s:a)", "\\pL",
+        "(?~a)", "(?i",     "[[:^graph:]]"};
     for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) {
         char got[64];
         cbe_error err = {0};
@@ -102,13 +151,15 @@ static void regex__literals_have_no_special_characters(void **state)
     cbe_error err;
     cbe_regex *regex = NULL;
     cbe_regex_search *search = NULL;
+    cbe_regex_place place = {0};
+    bool found;
     size_t begin, end;
     cbe_assert_ok(cbe_regex_create_literal(&regex, ".*", 2, &err), &err);
     cbe_assert_ok(cbe_regex_search_create(&search, regex, 5, &err), &err);
-    cbe_assert_ok(cbe_regex_find(search, "ab.*c", 5, 0, &begin, &end, &err), &err);
-    assert_true(begin == 2 && end == 4);
-    cbe_assert_ok(cbe_regex_find(search, "ab.*c", 5, 3, &begin, &end, &err), &err);
-    assert_true(begin == 5 && end == 5);
+    cbe_assert_ok(cbe_regex_find(search, "ab.*c", 5, &place, &found, &begin, &end, &err), &err);
+    assert_true(found && begin == 2 && end == 4);
+    cbe_assert_ok(cbe_regex_find(search, "ab.*c", 5, &place, &found, &begin, &end, &err), &err);
+    assert_true(!found && begin == 5 && end == 5);
     cbe_regex_search_free(search);
     cbe_regex_free(regex);
 }

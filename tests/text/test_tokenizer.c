@@ -100,7 +100,7 @@ static void expect_golden(const char *model_path, const char *golden_path, size_
     cbe_error err;
     cbe_tokenizer *tokenizer = NULL;
     if (strstr(model_path, ".json"))
-        cbe_assert_ok(cbe_tokenizer_from_json(&tokenizer, model_path, NULL, &err), &err);
+        cbe_assert_ok(cbe_tokenizer_from_json(&tokenizer, model_path, NULL, NULL, &err), &err);
     else
         tokenizer = load_good(model_path);
     json_t *cases = json_load_file(golden_path, JSON_ALLOW_NUL, &why);
@@ -198,7 +198,7 @@ static void tokenizer__lossless_ones_give_every_text_back(void **state)
         json_t *golden;
         if (!goldens[i].lossless) continue;
         snprintf(model, sizeof model, GOLDEN("%s/tokenizer.json"), goldens[i].name);
-        cbe_assert_ok(cbe_tokenizer_from_json(&tokenizer, model, NULL, &err), &err);
+        cbe_assert_ok(cbe_tokenizer_from_json(&tokenizer, model, NULL, NULL, &err), &err);
         /* Texts of all tokenizers, which hold added tokens of others too. */
         for (size_t j = 0; j < sizeof goldens / sizeof *goldens; j++) {
             snprintf(path, sizeof path, GOLDEN("%s/golden.json"), goldens[j].name);
