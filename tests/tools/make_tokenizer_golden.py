@@ -377,4 +377,5 @@ def main():
         (out / "golden.json").write_text(json.dumps(cases, ensure_ascii=False, indent=0))
 
 
-main()
+if __name__ == "__main__":
+    main()
