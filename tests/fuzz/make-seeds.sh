@@ -11,7 +11,7 @@ golden=$1 out=$2 program=$3
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 rm -rf "$out"
 mkdir -p "$out"/{safetensors,gguf,torch,tokenizer_json,config_json,text,command_line} \
-    "$out"/{basis,lens,npy,folder,raw_ids}
+    "$out"/{basis,lens,npy,folder,raw_ids,tokenizer_config,charsmap}
 "$program" "$golden" "$out"
 
 # Small files of a kind: take TARGET MOST_BYTES FILE... The folder's name begins the seed's.
