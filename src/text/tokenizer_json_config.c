@@ -79,6 +79,7 @@ static cbe_status read_decoder(gathering *g, yyjson_val *decoder, cbe_error *err
 {
     yyjson_val *number, *token;
     size_t i, n;
+    if (!yyjson_is_obj(decoder)) return CBE_OK;
     yyjson_obj_foreach(decoder, i, n, number, token)
     {
         addition item = {.number = strtoll(yyjson_get_str(number), NULL, 10),
@@ -148,6 +149,7 @@ static cbe_status read_added_file(gathering *g, yyjson_val *added, cbe_error *er
 {
     yyjson_val *token, *number;
     size_t i, n;
+    if (!yyjson_is_obj(added)) return CBE_OK;
     yyjson_obj_foreach(added, i, n, token, number)
     {
         const cbe_span content = {yyjson_get_str(token), yyjson_get_len(token)};
@@ -195,6 +197,7 @@ static cbe_status want_further(gathering *g, yyjson_val *object, bool objects, c
 {
     yyjson_val *key, *value;
     size_t i, n;
+    if (!yyjson_is_obj(object)) return CBE_OK;
     yyjson_obj_foreach(object, i, n, key, value)
     {
         if (!ends_in_token(key) || (objects ? !yyjson_is_obj(value) : !yyjson_is_str(value)))
@@ -215,6 +218,7 @@ static cbe_status want_extra(gathering *g, yyjson_val *extra, bool special, cbe_
     {
         if ((st = want_special(g, value, special, false, err)) != CBE_OK) return st;
     }
+    if (!yyjson_is_obj(extra)) return CBE_OK;
     yyjson_obj_foreach(extra, i, n, key, value)
     {
         if ((st = want_special(g, value, special, true, err)) != CBE_OK) return st;
@@ -270,9 +274,10 @@ static cbe_status gather(gathering *g, const cbe_files_beside *beside,
 static cbe_status remark_numbers(const gathering *g, const cbe_files_beside *beside,
                                  cbe_remarks *remarks, cbe_error *err)
 {
-    yyjson_val *number, *token;
+    yyjson_val *decoder = cbe_json_at(g->config, "added_tokens_decoder"), *number, *token;
     size_t i, n;
-    yyjson_obj_foreach(cbe_json_at(g->config, "added_tokens_decoder"), i, n, number, token)
+    if (!yyjson_is_obj(decoder)) return CBE_OK;
+    yyjson_obj_foreach(decoder, i, n, number, token)
     {
         cbe_added_entry entry;
         const long long listed = strtoll(yyjson_get_str(number), NULL, 10);
