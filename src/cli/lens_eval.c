@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "lens/evaluate.h"
-#include "text/tokenizer.h"
+#include "tokenizer/tokenizer.h"
 #include "cli/commands.h"
 #include "run/inputs.h"
 #include "run/lens_folder.h"

@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "model/model.h"
-#include "text/tokenizer.h"
+#include "tokenizer/tokenizer.h"
 #include "cli/commands.h"
 #include "run/corpus.h"
 #include "run/inputs.h"

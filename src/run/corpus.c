@@ -8,7 +8,7 @@
 #include "core/fail.h"
 #include "math/gemm.h"
 #include "text/raw_ids.h"
-#include "text/tokenizer.h"
+#include "tokenizer/tokenizer.h"
 
 const char *const cbe_documents_choices[] = {"auto", "file", "blank-line", "jsonl", NULL};
 _Static_assert(sizeof cbe_documents_choices / sizeof *cbe_documents_choices ==

@@ -9,7 +9,7 @@
 #include "formats/array_file.h"
 #include "files/text_stream.h"
 #include "text/documents.h"
-#include "text/id_list.h"
+#include "tokenizer/id_list.h"
 
 /* State of joining documents to one list of tokens. */
 typedef struct {

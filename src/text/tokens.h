@@ -6,7 +6,7 @@
 
 #include "files/inputs.h"
 #include "cbe/status.h"
-#include "text/tokenizer.h"
+#include "tokenizer/tokenizer.h"
 
 /** How a text file is cut into documents. */
 typedef enum {

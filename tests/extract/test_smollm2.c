@@ -9,7 +9,7 @@
 #include "extract/extraction.h"
 #include "model/hidden_states.h"
 #include "model/model.h"
-#include "text/tokenizer.h"
+#include "tokenizer/tokenizer.h"
 #include "objective/lens/objective.h"
 #include "formats/safetensors.h"
 #include "support/assert_close.h"

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "model/model.h"
-#include "text/tokenizer.h"
+#include "tokenizer/tokenizer.h"
 #include "core/memory.h"
 #include "support/assert_close.h"
 #include "support/golden.h"

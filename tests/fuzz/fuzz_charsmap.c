@@ -6,7 +6,7 @@
 #include "core/utf8.h"
 #include "core/utf8_replace.h"
 #include "fuzz_input.h"
-#include "text/charsmap.h"
+#include "tokenizer/charsmap.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -2,7 +2,7 @@
 #ifndef CBE_TESTS_FUZZ_TOKENIZER_H
 #define CBE_TESTS_FUZZ_TOKENIZER_H
 
-#include "text/tokenizer.h"
+#include "tokenizer/tokenizer.h"
 
 /** Encodes a text of length bytes, and decodes the ids again. */
 void fuzz_encode(const cbe_tokenizer *tokenizer, const char *text, size_t length);

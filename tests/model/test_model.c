@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "model/model.h"
-#include "text/tokenizer.h"
+#include "tokenizer/tokenizer.h"
 #include "core/memory.h"
 #include "model/private.h"
 #include "support/golden.h"

@@ -12,7 +12,7 @@
 #include "support/assert_close.h"
 #include "support/gguf_maker.h"
 #include "support/temp_folder.h"
-#include "text/tokenizer.h"
+#include "tokenizer/tokenizer.h"
 
 enum { MOST_EDITS = 6, TOKENS = 20, VOCABULARY = 32, MOST_IDS = 12 };
 

@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 
 #include "support/temp_folder.h"
-#include "text/tokenizer.h"
+#include "tokenizer/tokenizer.h"
 
 /* Reports in which a remark is right, and the ids of transformers are not expected. */
 static const struct {

@@ -8,7 +8,7 @@
 #include "text/tokens.h"
 #include "core/memory.h"
 #include "support/vocabulary.h"
-#include "text/bpe.h"
+#include "tokenizer/bpe.h"
 
 enum { MAX_TEXTS = 3, EOS = 256 };
 

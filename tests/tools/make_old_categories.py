@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Prints src/text/old_categories.c: which characters the library tokenizers takes for controls,
-marks and punctuation, asked of the library itself, a character at a time.
+"""Prints src/tokenizer/old_categories.c: which characters the library tokenizers takes for
+controls, marks and punctuation, asked of the library itself, a character at a time.
 
-    make_old_categories.py > src/text/old_categories.c
+    make_old_categories.py > src/tokenizer/old_categories.c
 
 Needs: pip install tokenizers. Made with tokenizers 0.23.3.
 """
@@ -54,7 +54,7 @@ print(
     """/*
  * old_categories.c - see old_categories.h. Made by tests/tools/make_old_categories.py.
  */
-#include "text/old_categories.h"
+#include "tokenizer/old_categories.h"
 
 #include <stddef.h>
 
