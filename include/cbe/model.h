@@ -23,6 +23,11 @@ typedef struct cbe_model cbe_model;
 CBE_API cbe_status cbe_model_open(cbe_model **out, const char *path, cbe_error *err);
 CBE_API void cbe_model_close(cbe_model *model);
 
+/** A warning of cbe_model_open: what the files say was taken in a way that a user should know. A
+ * run of a given model (cbe_run_set_model) tells it too.
+ * @param i  from 0
+ * @return a line, borrowed until close; NULL: there are no more, or the model is NULL */
+CBE_API const char *cbe_model_warning(const cbe_model *model, size_t i);
 /** The path as it was given; borrowed until close. */
 CBE_API const char *cbe_model_path(const cbe_model *model);
 /** A size of the model: "n_layers" (L), "hidden_size" (d), "vocab_size" (V), "n_heads",

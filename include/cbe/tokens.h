@@ -19,6 +19,12 @@ typedef struct cbe_tokenizer cbe_tokenizer;
 CBE_API cbe_status cbe_tokenizer_open(cbe_tokenizer **out, const char *path, cbe_error *err);
 CBE_API void cbe_tokenizer_free(cbe_tokenizer *tokenizer);
 
+/** A warning of cbe_tokenizer_open: a key that is not obeyed, or tokens that another reader would
+ * make.
+ * @param i  from 0
+ * @return a line, borrowed until the tokenizer is freed; NULL: there are no more, or the tokenizer
+ * is NULL */
+CBE_API const char *cbe_tokenizer_warning(const cbe_tokenizer *tokenizer, size_t i);
 /** Number of tokens. */
 CBE_API size_t cbe_tokenizer_vocab_size(const cbe_tokenizer *tokenizer);
 /** Id of the token that begins a text, and of the token that ends one; -1: the model names none. */

@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "core/printable.h"
+#include "core/terms.h"
 
 /* Bytes of a line before its terms are chosen; a longer line is cut. */
 enum { LINE = 2 * CBE_MESSAGE_SIZE };
@@ -37,6 +39,23 @@ cbe_status cbe_remark(cbe_remarks *remarks, cbe_error *err, const char *format, 
     if (!kept) return CBE_ERR_NOMEM;
     remarks->lines[remarks->n++] = kept;
     return CBE_OK;
+}
+
+void cbe_remarks_finish(cbe_remarks *remarks)
+{
+    char line[LINE];
+    bool all;
+    for (size_t i = 0; i < remarks->n; i++) {
+        char *text = remarks->lines[i];
+        const size_t size = strlen(text) + 1;
+        cbe_choose_terms(line, sizeof line, text, CBE_IN_LIBRARY, &all);
+        cbe_printable(text, size, line, strlen(line));
+    }
+}
+
+const char *cbe_remarks_line(const cbe_remarks *remarks, size_t i)
+{
+    return i < remarks->n ? remarks->lines[i] : NULL;
 }
 
 void cbe_remarks_free(cbe_remarks *remarks)

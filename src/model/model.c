@@ -19,16 +19,18 @@ cbe_status cbe_model_open(cbe_model **out, const char *path, cbe_error *err)
     cbe_remarks remarks = {0};
     const cbe_status st =
         cbe_model_open_with(out, path, &(cbe_model_options){.remarks = &remarks}, err);
-    if (st == CBE_OK)
+    if (st == CBE_OK) {
+        cbe_remarks_finish(&remarks);
         (*out)->remarks = remarks;
-    else
+    } else {
         cbe_remarks_free(&remarks);
+    }
     return st;
 }
 
-const cbe_remarks *cbe_model_remarks(const cbe_model *model)
+const char *cbe_model_warning(const cbe_model *model, size_t i)
 {
-    return &model->remarks;
+    return model ? cbe_remarks_line(&model->remarks, i) : NULL;
 }
 
 cbe_status cbe_model_open_with(cbe_model **out, const char *path, const cbe_model_options *options,

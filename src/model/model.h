@@ -48,8 +48,6 @@ cbe_status cbe_model_read_config(cbe_model_config *out, size_t *file_bytes, cons
                                  cbe_error *err);
 
 const cbe_model_config *cbe_model_get_config(const cbe_model *model); /* borrowed */
-/** What was to be told of the files of a model that cbe_model_open opened; borrowed. */
-const cbe_remarks *cbe_model_remarks(const cbe_model *model);
 
 /** Receives logits (n_tokens, V) of tokens first .. first + n_tokens - 1, in order. Any status but
  * CBE_OK ends the forward pass, which returns it. */

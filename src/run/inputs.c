@@ -278,8 +278,9 @@ static cbe_status open_model(cbe_run_inputs *in, const cbe_run_settings *run,
             return st;
         in->model = in->own_model;
     } else {
-        const cbe_remarks *remarks = cbe_model_remarks(in->model);
-        for (size_t i = 0; i < remarks->n; i++) cbe_warn(watch, "%s", remarks->lines[i]);
+        const char *line;
+        for (size_t i = 0; (line = cbe_model_warning(in->model, i)); i++)
+            cbe_warn(watch, "%s", line);
     }
     if (run->made_from &&
         (st = cbe_basis_check_model(run->made_from, path, run->corpus.inputs, err)) != CBE_OK)

@@ -18,6 +18,7 @@
 void cbe_tokenizer_free(cbe_tokenizer *tokenizer)
 {
     if (!tokenizer) return;
+    cbe_remarks_free(&tokenizer->remarks);
     cbe_free(tokenizer->before.ids);
     cbe_free(tokenizer->after.ids);
     cbe_normaliser_free(&tokenizer->normaliser);

@@ -2,7 +2,7 @@
 #include "core/fail.h"
 #include "files/path.h"
 #include "formats/gguf.h"
-#include "tokenizer/tokenizer.h"
+#include "tokenizer/tokenizer_private.h"
 
 cbe_status cbe_tokenizer_read(cbe_tokenizer **out, const char *path, cbe_inputs *inputs,
                               cbe_remarks *remarks, cbe_error *err)
@@ -24,5 +24,18 @@ cbe_status cbe_tokenizer_open(cbe_tokenizer **out, const char *path, cbe_error *
     if (!out || !path)
         return cbe_fail(err, CBE_ERR_ARG, -1, "cbe_tokenizer_open: %s is NULL",
                         out ? "the path" : "out");
-    return cbe_tokenizer_read(out, path, NULL, NULL, err);
+    cbe_remarks remarks = {0};
+    const cbe_status st = cbe_tokenizer_read(out, path, NULL, &remarks, err);
+    if (st == CBE_OK) {
+        cbe_remarks_finish(&remarks);
+        (*out)->remarks = remarks;
+    } else {
+        cbe_remarks_free(&remarks);
+    }
+    return st;
+}
+
+const char *cbe_tokenizer_warning(const cbe_tokenizer *tokenizer, size_t i)
+{
+    return tokenizer ? cbe_remarks_line(&tokenizer->remarks, i) : NULL;
 }

@@ -22,6 +22,7 @@ typedef struct {
 } cbe_added_text;
 
 struct cbe_tokenizer {
+    cbe_remarks remarks;        /* of cbe_tokenizer_open */
     int64_t bos, eos;           /* -1: none */
     cbe_id_list before, after;  /* ids put at the ends of a text */
     cbe_vocabulary *vocabulary; /* of a tokenizer.json: without the added tokens */

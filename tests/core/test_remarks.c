@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "core/terms.h"
 #include "support/assert_close.h"
 
 static void remarks__are_kept_in_their_order(void **state)
@@ -36,6 +37,21 @@ static void remarks__long_lines_are_cut(void **state)
     cbe_remarks_free(&remarks);
 }
 
+static void remarks__are_given_to_callers_in_the_librarys_words(void **state)
+{
+    (void)state;
+    cbe_error err = {0};
+    cbe_remarks remarks = {0};
+    cbe_assert_ok(cbe_remark(&remarks, &err, "give " CBE_OPTION("tokens") " for '%s'", "a\x1b"),
+                  &err);
+    cbe_remarks_finish(&remarks);
+    const char *line = cbe_remarks_line(&remarks, 0);
+    assert_memory_equal(line, "give tokens for 'a", 18);
+    assert_null(strchr(line, 0x1b));
+    assert_null(cbe_remarks_line(&remarks, 1));
+    cbe_remarks_free(&remarks);
+}
+
 static void remarks__without_memory_leave_the_lines_before(void **state)
 {
     (void)state;
@@ -56,6 +72,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(remarks__are_kept_in_their_order),
         cmocka_unit_test(remarks__long_lines_are_cut),
+        cmocka_unit_test(remarks__are_given_to_callers_in_the_librarys_words),
         cmocka_unit_test(remarks__without_memory_leave_the_lines_before),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

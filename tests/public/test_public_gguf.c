@@ -461,6 +461,20 @@ static void tokenizers__read_as_llama_cpp_does_or_refuse(void **state)
     }
 }
 
+static void tokenizers__warn_their_callers(void **state)
+{
+    static const char *const edits[] = {"-tokenizer.ggml.pre", NULL};
+    cbe_error err = {0};
+    cbe_tokenizer *tokenizer = NULL;
+    const char *path = temp_path(state, "t.gguf");
+    gguf_make(path, BPE, edits);
+    cbe_assert_ok(cbe_tokenizer_open(&tokenizer, path, &err), &err);
+    assert_non_null(strstr(cbe_tokenizer_warning(tokenizer, 0), "tokenizer.ggml.pre is missing"));
+    assert_null(cbe_tokenizer_warning(tokenizer, 1));
+    assert_null(cbe_tokenizer_warning(NULL, 0));
+    cbe_tokenizer_free(tokenizer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -468,6 +482,7 @@ int main(void)
         cmocka_unit_test(windows__may_be_a_list_of_flags),
         cmocka_unit_test(rope__bases_may_have_the_keys_of_ollama),
         cmocka_unit_test(tokenizers__read_as_llama_cpp_does_or_refuse),
+        cmocka_unit_test(tokenizers__warn_their_callers),
     };
     return cmocka_run_group_tests(tests, temp_folder_create, temp_folder_remove);
 }
