@@ -184,7 +184,7 @@ typedef enum {
     CBE_EVENT_NOTE = 0,   /* what was read and chosen; a line */
     CBE_EVENT_WARNING,    /* results may not be what they seem; a line */
     CBE_EVENT_STAGE,      /* what is being prepared */
-    CBE_EVENT_PROGRESS,   /* done of total, and the same in words */
+    CBE_EVENT_PROGRESS,   /* layers done of total, or parts of a pass; the same in words */
     CBE_EVENT_LAYER,      /* a layer is done: done of total; its results can be read */
     CBE_EVENT_CHECKPOINT, /* path of the file that keeps up, there from the first vector on */
     CBE_EVENT_SAVING,     /* results are being put in place: too late to cancel */
@@ -192,8 +192,8 @@ typedef enum {
     CBE_N_EVENTS
 } cbe_event;
 
-/** Called by the thread that called the library, about once a second at the least: between products
- * of matrices, while eigenvectors are computed not at all.
+/** Called by the thread that called the library, several times a second; while eigenvectors are
+ * computed not at all.
  * @param text  a line without its end; borrowed for the call
  * @return false: the work ends with CBE_ERR_CANCELLED before its next step. A step is an evaluation
  * of a search, or a layer that is prepared */
@@ -208,7 +208,8 @@ CBE_API void cbe_run_set_callback(cbe_run *run, cbe_callback *callback, void *co
  * @return CBE_OK; CBE_ERR_ARG (an option named in err->option, inputs missing or too many, a run
  * that is done already, a decoder that is not that of the hidden states); CBE_ERR_SHAPE (inputs
  * that do not fit together); CBE_ERR_NUMERIC; CBE_ERR_NOMEM; CBE_ERR_CANCELLED; and what reading
- * and writing files returns. A run that failed can only be freed. */
+ * and writing files returns. A run that failed has no results, and can only
+ * be freed. */
 CBE_API cbe_status cbe_run_execute(cbe_run *run, cbe_error *err);
 /** Writes the results of a run that was executed without "output": a folder, of "probe" a file.
  * @return CBE_OK; CBE_ERR_ARG (files of others there); CBE_ERR_IO; CBE_ERR_SYSTEM;

@@ -115,6 +115,14 @@ cbe_status cbe_json_read(yyjson_doc **out, const char *text, size_t length, cons
     cbe_json_problem problem;
     const cbe_status st = cbe_json_parse(out, text, length, NULL, path, &problem, err);
     if (st != CBE_ERR_FORMAT) return st;
+    static const char pointer[] = "version https://git-lfs.";
+    if (length > sizeof pointer && memcmp(text, pointer, sizeof pointer - 1) == 0)
+        return cbe_fail(err, st, 0,
+                        "%s: is a Git LFS pointer, not the data: run 'git lfs pull' in its folder",
+                        path);
+    if (length > 0 && text[0] == '<')
+        return cbe_fail(err, st, 0,
+                        "%s: not JSON but HTML or XML, perhaps of a download that failed", path);
     return cbe_fail(err, st, (int64_t)problem.byte, "%s: line %zu: not JSON: %s (byte %zu)", path,
                     problem.line, problem.text, problem.byte);
 }

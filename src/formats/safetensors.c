@@ -14,6 +14,9 @@
 
 #include "core/fail.h"
 #include "core/memory.h"
+#include "core/sizes.h"
+#include "core/utf8.h"
+#include "files/foreign_format.h"
 #include "formats/json.h"
 #include "files/input_list.h"
 #include "files/mapped_file.h"
@@ -82,6 +85,25 @@ static cbe_status entry_error(const cbe_safetensors *file, const char *name, cbe
                     file->map.path, name, what, offset);
 }
 
+/* Says what a file is whose first bytes cannot be the length of a header. */
+static cbe_status not_safetensors(const cbe_mapped_file *map, uint64_t length, cbe_error *err)
+{
+    const size_t n = cbe_min_size(map->size, CBE_FOREIGN_HEAD);
+    const cbe_foreign_format *other = cbe_foreign_format_of(map->data, n, n == map->size);
+    const char *what = other ? other->name : "a text";
+    for (size_t i = 0; i < n && !other; i++)
+        if (map->data[i] < ' ' && (!map->data[i] || !strchr("\t\n\r\f", map->data[i]))) what = NULL;
+    if (!other && cbe_utf8_valid_length((const char *)map->data, n) + 4 <= n) what = NULL;
+    if (other && strstr(what, "safetensors")) what = NULL; /* its header is too long */
+    if (what)
+        return cbe_fail(err, CBE_ERR_FORMAT, 0, "%s: is not a safetensors file but %s", map->path,
+                        what);
+    return cbe_fail(err, CBE_ERR_FORMAT, 0,
+                    "%s: is not a safetensors file, or damaged: its first bytes give a header of "
+                    "%" PRIu64 " bytes, at most %d can be read",
+                    map->path, length, MAX_HEADER_BYTES);
+}
+
 static cbe_status parse_header(cbe_safetensors *file, cbe_error *err)
 {
     const char *path = file->map.path;
@@ -97,12 +119,7 @@ static cbe_status parse_header(cbe_safetensors *file, cbe_error *err)
                         "download it again",
                         path, file->map.size);
     memcpy(&length, file->map.data, sizeof length);
-    if (length > MAX_HEADER_BYTES)
-        return cbe_fail(err, CBE_ERR_FORMAT, 0,
-                        "%s: header of %" PRIu64
-                        " bytes, at most %d can be read: not a safetensors "
-                        "file, or damaged: download it again",
-                        path, length, MAX_HEADER_BYTES);
+    if (length > MAX_HEADER_BYTES) return not_safetensors(&file->map, length, err);
     if (length > file->map.size - LENGTH_BYTES)
         return cbe_fail(err, CBE_ERR_FORMAT, (int64_t)file->map.size,
                         "%s: truncated: header of %" PRIu64 " bytes, but the file has %zu bytes; "

@@ -245,15 +245,18 @@ static cbe_status check_key(const cbe_config *config, const cbe_gguf *file, cons
 /* Refuses tensors outside of blocks that change the computation of other architectures. */
 static cbe_status check_tensors(const cbe_config *config, const cbe_gguf *file, cbe_error *err)
 {
-    static const char *const others[] = {"token_embd_norm", "token_types", "position_embd",
-                                         "per_layer_",      "altup_",      "token_embd.scale",
-                                         "output.scale",    "output_hc_",  "enc."};
-    const bool learned = config->traits.positions == CBE_POSITIONS_LEARNED;
+    static const char *const others[] = {"token_embd_norm", "token_embd.bias",  "token_embd.scale",
+                                         "token_types",     "position_embd",    "per_layer_",
+                                         "altup_",          "output_norm.bias", "output_norm_2",
+                                         "output.scale",    "output_hc_",       "enc."};
+    const bool learned = config->traits.positions == CBE_POSITIONS_LEARNED,
+               biased = config->traits.norm == CBE_NORM_LAYER;
     for (size_t i = 0; i < cbe_gguf_count(file); i++) {
         const char *name = cbe_gguf_name(file, i);
         for (size_t k = 0; k < sizeof others / sizeof *others; k++)
             if (strncmp(name, others[k], strlen(others[k])) == 0 &&
-                !(learned && strcmp(others[k], "position_embd") == 0))
+                !(learned && strcmp(others[k], "position_embd") == 0) &&
+                !(biased && strcmp(others[k], "output_norm.bias") == 0))
                 return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
                                 "%s: tensor '%.80s' has no place in a %s model; leaving it out "
                                 "would give wrong results",

@@ -71,17 +71,28 @@ static size_t first_beyond(const unsigned char *data, size_t n, const id_type *t
     return n;
 }
 
-/* Whether ids of 16 bits are rather halves of ids of 32 bits, the upper ones of which are small. */
-static bool are_halves(const unsigned char *data, size_t size)
+/* Whether ids are rather parts of wider ids, whose further parts are small. */
+static bool are_parts(const unsigned char *data, size_t size, size_t narrow, size_t wide)
 {
     enum { SMALL = 16 };
     size_t upper = 0, lower = 0;
-    const size_t n = size / 4;
+    const size_t n = size / wide;
     for (size_t i = 0; i < n; i++) {
-        lower += number_at(data + 4 * i, 2) < SMALL;
-        upper += number_at(data + 4 * i + 2, 2) < SMALL;
+        bool small = true;
+        for (size_t k = narrow; k < wide; k += narrow)
+            small &= number_at(data + wide * i + k, narrow) < SMALL;
+        lower += number_at(data + wide * i, narrow) < SMALL;
+        upper += small;
     }
-    return size % 4 == 0 && n > 0 && upper >= n - n / 10 && lower < n / 2;
+    return n > 0 && upper >= n - n / 10 && lower < n / 2;
+}
+
+/* The width that ids of a narrower type seem to have; their own, if that is none. */
+static size_t true_width(const unsigned char *data, size_t size, size_t narrow)
+{
+    for (size_t wide = 8; wide > narrow; wide /= 2)
+        if (are_parts(data, size, narrow, wide)) return wide;
+    return narrow;
 }
 
 /* The type of ids that no head and no index names. */
@@ -98,22 +109,28 @@ static cbe_status guess(const id_type **out, const char *path, const unsigned ch
         return cbe_fail(err, CBE_ERR_FORMAT, -1,
                         "%s: %zu bytes are no whole number of ids of %s; make or copy it again",
                         path, size, narrowest->name);
-    if (found && (found->size > 2 || !are_halves(data, part))) {
+    const size_t width = found ? true_width(data, part, found->size) : 0;
+    if (found && width == found->size) {
         *out = found;
         return CBE_OK;
     }
+    if (found && size % width)
+        return cbe_fail(err, CBE_ERR_FORMAT, -1,
+                        "%s: looks like ids of %s, but was cut off: %zu bytes are no whole number "
+                        "of them; make or copy it again",
+                        path, width == 8 ? "int64" : "uint32", size);
     if (found)
         return cbe_fail(err, CBE_ERR_ARG, -1,
-                        "%s: looks like ids of uint32, of which some are not below the size of the "
+                        "%s: looks like ids of %s, of which some are not below the size of the "
                         "vocabulary, %zu; were they made by another model's tokenizer?",
-                        path, vocab_size);
+                        path, width == 8 ? "int64" : "uint32", vocab_size);
     const size_t i = first_beyond(data, part / narrowest->size, narrowest, vocab_size);
-    return cbe_fail(err, CBE_ERR_ARG, -1,
-                    "%s: read as %s, id %zu is %llu, but the vocabulary has %zu tokens; ids of "
-                    "another type or of another model's tokenizer? numpy.save says the type",
-                    path, narrowest->name, i,
-                    (unsigned long long)number_at(data + i * narrowest->size, narrowest->size),
-                    vocab_size);
+    return cbe_fail(
+        err, CBE_ERR_ARG, -1,
+        "%s: read as %s, id %zu is %llu, but the vocabulary has %zu tokens; ids of "
+        "another type or of another model's tokenizer? A file of numpy.save (.npy) tells its type",
+        path, narrowest->name, i,
+        (unsigned long long)number_at(data + i * narrowest->size, narrowest->size), vocab_size);
 }
 
 /* The type that Megatron's index names, NAME.idx beside NAME.bin; *type stays where there is

@@ -136,12 +136,8 @@ static cbe_status add_merge(cbe_bpe *bpe, const char *path, size_t rank, const c
             "third; the file is damaged or was converted wrongly",
             path, rank, CBE_SHOWN_SPAN(merge[0]), CBE_SHOWN_SPAN(merge[1]));
     merge_slot *slot = find_merge(bpe, ids[0], ids[1]);
-    if (slot->pair != NO_PAIR && cbe_vocabulary_is_byte_level(bpe->vocabulary))
-        return cbe_fail(
-            err, CBE_ERR_FORMAT, -1,
-            "%s: merges %u and %zu are the same, '%.*s %.*s'; the file is damaged or was "
-            "converted wrongly",
-            path, slot->rank, rank, CBE_SHOWN_SPAN(merge[0]), CBE_SHOWN_SPAN(merge[1]));
+    /* Of merges given twice the last counts in the library tokenizers, the first in llama.cpp. */
+    if (slot->pair != NO_PAIR && cbe_vocabulary_is_byte_level(bpe->vocabulary)) return CBE_OK;
     *slot = (merge_slot){pair_of(ids[0], ids[1]), (uint32_t)rank, ids[2]};
     return CBE_OK;
 }

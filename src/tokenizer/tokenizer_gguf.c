@@ -246,15 +246,18 @@ static cbe_status make_merges(cbe_tokenizer *made, const source *s, cbe_error *e
 {
     cbe_span(*pairs)[2] = cbe_alloc(s->n_merges, sizeof *pairs, "merges", err);
     if (!pairs) return CBE_ERR_NOMEM;
+    size_t n = 0;
     for (size_t i = 0; i < s->n_merges; i++) {
         const cbe_span text = s->merges[i];
+        /* Converters may have copied the first line of a merges.txt. */
+        if (text.length >= 8 && memcmp(text.data, "#version", 8) == 0) continue;
         /* The first character may be a space, which belongs to the left token. */
         const char *space = text.length > 1 ? memchr(text.data + 1, ' ', text.length - 1) : NULL;
         const size_t cut = space ? (size_t)(space - text.data) : text.length;
-        pairs[i][0] = (cbe_span){text.data, cut};
-        pairs[i][1] = space ? (cbe_span){space + 1, text.length - cut - 1} : (cbe_span){"", 0};
+        pairs[n][0] = (cbe_span){text.data, cut};
+        pairs[n++][1] = space ? (cbe_span){space + 1, text.length - cut - 1} : (cbe_span){"", 0};
     }
-    const cbe_status st = cbe_bpe_create(&made->bpe, s->path, made->vocabulary, NULL, s->n_merges,
+    const cbe_status st = cbe_bpe_create(&made->bpe, s->path, made->vocabulary, NULL, n,
                                          (const cbe_span(*)[2])pairs, err);
     cbe_free(pairs);
     return st;

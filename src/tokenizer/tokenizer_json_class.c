@@ -239,6 +239,8 @@ const cbe_tokenizer_class *cbe_tokenizer_class_find(yyjson_val *root,
     if (!name) name = cbe_json_text(beside->model_config, "tokenizer_class");
     for (size_t i = 0; type && i < sizeof misnamed / sizeof *misnamed; i++)
         if (strcmp(type, misnamed[i]) == 0) return NULL;
+    /* Folders of this type name all kinds of classes, and transformers takes this one. */
+    if (type && strcmp(type, "qwen2") == 0) name = "Qwen2Tokenizer";
     size_t length = name ? strlen(name) : 0;
     if (length > 4 && strcmp(name + length - 4, "Fast") == 0) length -= 4;
     for (size_t i = 0; i < sizeof classes / sizeof *classes; i++) {

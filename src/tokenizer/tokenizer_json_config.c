@@ -326,6 +326,11 @@ cbe_status cbe_json_config(cbe_tokenizer *made, yyjson_val *root, const cbe_file
                         "is not obeyed; save the tokenizer with transformers to have the change in "
                         "tokenizer.json",
                         beside->path);
+    if (st == CBE_OK && yyjson_arr_size(cbe_json_at(beside->config, "fast_tokenizer_files")) > 0)
+        st = cbe_remark(remarks, err,
+                        "%s: fast_tokenizer_files, by which transformers may take another file, is "
+                        "not obeyed; tokenizer.json is taken",
+                        beside->path);
     made->split_special = is_true(cbe_json_at(beside->config, "split_special_tokens"));
     cbe_free(g.wanted.items);
     cbe_free(g.named.items);

@@ -18,12 +18,12 @@ typedef struct {
     cbe_vocabulary_entry *entries;
 } source;
 
-static cbe_status check_id(const source *s, int64_t id, const char *token, cbe_error *err)
+static cbe_status check_id(const source *s, int64_t id, cbe_span token, cbe_error *err)
 {
     return id >= 0 ? CBE_OK
                    : cbe_fail(err, CBE_ERR_FORMAT, -1,
-                              "%s: the id of token '%.60s' is not one from 0 to 2147483646",
-                              s->path, token);
+                              "%s: the id of token '%.*s' is not one from 0 to 2147483646", s->path,
+                              CBE_SHOWN_SPAN(token));
 }
 
 /* Fills the entries from an object of ids by token. */
@@ -36,9 +36,9 @@ static cbe_status gather_ids(source *s, cbe_error *err)
     yyjson_obj_foreach(s->vocab, i, n, token, value)
     {
         const int64_t id = cbe_json_id(value);
-        const cbe_status st = check_id(s, id, yyjson_get_str(token), err);
-        if (st != CBE_OK) return st;
         const cbe_span text = {yyjson_get_str(token), yyjson_get_len(token)};
+        const cbe_status st = check_id(s, id, text, err);
+        if (st != CBE_OK) return st;
         s->entries[i] = (cbe_vocabulary_entry){text, id};
         if ((size_t)id >= s->n_tokens) s->n_tokens = (size_t)id + 1;
     }
@@ -73,7 +73,7 @@ static cbe_status make_vocabulary(cbe_tokenizer *made, source *s, bool listed, c
     if (st != CBE_OK) return st;
     if (s->n_tokens > s->n_entries + MAX_GAPS)
         return cbe_fail(err, CBE_ERR_FORMAT, -1,
-                        "%s: %zu tokens have ids up to %zu: damaged, download it again", s->path,
+                        "%s: %zu tokens have ids up to %zu, with more gaps than are read", s->path,
                         s->n_entries, s->n_tokens - 1);
     return cbe_vocabulary_create_listed(&made->vocabulary, s->path, s->n_tokens, s->n_entries,
                                         s->entries, err);

@@ -39,6 +39,11 @@ static void format__is_told_by_the_first_bytes(void **state)
         {BYTES("Rar!\x1a\x07\x01\0"), "a rar archive", "unrar"},
         {BYTES("PAR1\x15\x04\x15"), "a Parquet table", "read_parquet('FILE')"},
         {BYTES("PARE\x15\x04\x15"), "an encrypted Parquet table", "decrypt"},
+        {BYTES("\x89PNG\r\n\x1a\n\0\0\0\rIHDR"), "a PNG image", "holds text"},
+        {BYTES("\xff\xd8\xff\xe0\0\x10JFIF"), "a JPEG image", "holds text"},
+        {BYTES("\x7f"
+               "ELF\2\1\1"),
+         "a program", "holds text"},
         {BYTES("ARROW1\0\0\xff\xff"), "an Arrow table", "read_feather"},
         {BYTES("\xff\xff\xff\xff\x78\x02\0\0\x10\0\0\0\0\0\x0a\0"), "an Arrow table",
          "Dataset.from_file('FILE')"},

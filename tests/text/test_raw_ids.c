@@ -213,6 +213,28 @@ static void ids__are_not_taken_for_halves(void **state)
     assert_non_null(strstr(err.message, "looks like ids of uint32"));
 }
 
+/* What is left of wider ids would pass for narrower ones, most of them 0. */
+static void ids__cut_off_are_not_taken_for_narrower_ones(void **state)
+{
+    static const struct {
+        size_t size, cut;
+        const char *says;
+    } cases[] = {{4, 2, "looks like ids of uint32, but was cut off"},
+                 {8, 4, "looks like ids of int64, but was cut off"},
+                 {8, 2, "looks like ids of int64, but was cut off"},
+                 {8, 6, "looks like ids of int64, but was cut off"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cbe_error err;
+        cbe_raw_ids got;
+        bytes file = {0};
+        put_ids(&file, cases[i].size, N_SOME, some);
+        file.size -= cases[i].cut;
+        assert_int_equal(read_ids(state, "cut.bin", &file, 50257, 0, 0, NULL, &got, &err),
+                         CBE_ERR_FORMAT);
+        assert_non_null(strstr(err.message, cases[i].says));
+    }
+}
+
 static void names__say_what_is_raw(void **state)
 {
     temp_write(temp_path(state, "true.npy"), "\x93NUMPY\1\0", 8);
@@ -259,6 +281,7 @@ int main(void)
         cmocka_unit_test(megatron__indexes_say_the_type),
         cmocka_unit_test(files__of_something_else_are_named),
         cmocka_unit_test(ids__are_not_taken_for_halves),
+        cmocka_unit_test(ids__cut_off_are_not_taken_for_narrower_ones),
         cmocka_unit_test(names__say_what_is_raw),
         cmocka_unit_test(reading__survives_every_failing_allocation),
     };
