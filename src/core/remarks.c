@@ -41,16 +41,18 @@ cbe_status cbe_remark(cbe_remarks *remarks, cbe_error *err, const char *format, 
     return CBE_OK;
 }
 
-void cbe_remarks_finish(cbe_remarks *remarks)
+void cbe_remarks_give(cbe_remarks *from, cbe_remarks *to)
 {
     char line[LINE];
     bool all;
-    for (size_t i = 0; i < remarks->n; i++) {
-        char *text = remarks->lines[i];
+    for (size_t i = 0; i < from->n; i++) {
+        char *text = from->lines[i];
         const size_t size = strlen(text) + 1;
         cbe_choose_terms(line, sizeof line, text, CBE_IN_LIBRARY, &all);
         cbe_printable(text, size, line, strlen(line));
     }
+    *to = *from;
+    *from = (cbe_remarks){0};
 }
 
 const char *cbe_remarks_line(const cbe_remarks *remarks, size_t i)

@@ -19,9 +19,9 @@ typedef struct {
  * @return CBE_OK, CBE_ERR_NOMEM */
 cbe_status cbe_remark(cbe_remarks *remarks, cbe_error *err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/** Gives the lines the library's terms, and makes them printable: for callers who get them as they
- * are. */
-void cbe_remarks_finish(cbe_remarks *remarks);
+/** Moves the lines to a list that has none, in the library's terms and printable: for callers who
+ * get them as they are. */
+void cbe_remarks_give(cbe_remarks *from, cbe_remarks *to);
 /** Line i; NULL: there are fewer. */
 const char *cbe_remarks_line(const cbe_remarks *remarks, size_t i);
 /** Forgets all lines, and is {0} again. */

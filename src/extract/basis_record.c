@@ -7,6 +7,7 @@
 #include "extract/basis_file_state.h"
 #include "core/fail.h"
 #include "files/input_list.h"
+#include "files/path.h"
 #include "formats/json_keys.h"
 #include "formats/json.h"
 
@@ -38,10 +39,9 @@ static cbe_status check_inputs(const cbe_basis_file *b, cbe_error *err)
 static cbe_status check_options(const cbe_basis_file *b, cbe_error *err)
 {
     yyjson_val *options = cbe_json_at(b->record, "options"), *key, *value;
-    size_t i, n;
     cbe_site site;
     if (!yyjson_is_obj(options)) return wrong(b, "options", "an object", err);
-    yyjson_obj_foreach(options, i, n, key, value)
+    CBE_JSON_EACH(options, walk, key, value)
     {
         if (!yyjson_is_str(value)) return wrong(b, "options", "an object of strings", err);
     }
@@ -105,12 +105,6 @@ bool cbe_basis_skip_positions(const cbe_basis_file *basis, size_t *skip)
     return true;
 }
 
-static const char *name_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
 /* Returns the next recorded file of the model from *i on; NULL: there is no more. */
 static yyjson_val *next_model_file(const cbe_basis_file *b, size_t *i)
 {
@@ -138,14 +132,14 @@ static cbe_status match_file(const cbe_basis_file *b, const cbe_input *file, con
     yyjson_val *recorded, *same_name = NULL;
     for (size_t i = 0; (recorded = next_model_file(b, &i));) {
         if (strcmp(cbe_json_text(recorded, "sha256"), digest) == 0) return CBE_OK;
-        if (strcmp(name_of(cbe_json_text(recorded, "path")), name_of(path)) == 0)
+        if (strcmp(cbe_path_name(cbe_json_text(recorded, "path")), cbe_path_name(path)) == 0)
             same_name = recorded;
     }
     if (same_name)
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         "%s: the basis was made from another model than %s: the SHA-256 of its %s "
                         "began with %.*s, here it is %.*s",
-                        b->record_path, model, name_of(path), SHOWN_DIGITS,
+                        b->record_path, model, cbe_path_name(path), SHOWN_DIGITS,
                         cbe_json_text(same_name, "sha256"), SHOWN_DIGITS, digest);
     return cbe_fail(err, CBE_ERR_ARG, -1,
                     "%s: the basis was made from another model than %s: from %s, and no file of it "

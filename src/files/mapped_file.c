@@ -123,8 +123,13 @@ void cbe_mapped_file_let_go(const cbe_mapped_file *file, size_t from, size_t siz
     madvise((void *)(uintptr_t)(file->data + from), size, MADV_DONTNEED);
 }
 
-bool cbe_mapped_file_is_lfs_pointer(const cbe_mapped_file *file)
+bool cbe_is_lfs_pointer(const void *bytes, size_t n)
 {
     static const char start[] = "version https://git-lfs";
-    return file->size >= sizeof start - 1 && memcmp(file->data, start, sizeof start - 1) == 0;
+    return n >= sizeof start - 1 && memcmp(bytes, start, sizeof start - 1) == 0;
+}
+
+bool cbe_mapped_file_is_lfs_pointer(const cbe_mapped_file *file)
+{
+    return cbe_is_lfs_pointer(file->data, file->size);
 }

@@ -34,8 +34,9 @@ void cbe_mapped_file_let_go(const cbe_mapped_file *file, size_t from, size_t siz
  * valid while the file stays open. Of more than 4096 open files, the last are not found. */
 const char *cbe_mapped_file_at(const void *address);
 
-/** Whether the file is the pointer that a clone without Git LFS leaves in the place of a large
- * file. */
+/** Whether n bytes, or a file, are the pointer that a clone without Git LFS leaves in the place of
+ * a large file. */
+bool cbe_is_lfs_pointer(const void *bytes, size_t n);
 bool cbe_mapped_file_is_lfs_pointer(const cbe_mapped_file *file);
 
 #endif

@@ -21,6 +21,12 @@ char *cbe_path_join(const char *folder, const char *name, cbe_error *err)
     return path;
 }
 
+const char *cbe_path_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
 static cbe_status cannot_look(const char *path, cbe_error *err)
 {
     return cbe_fail(err, cbe_status_of_errno(errno), -1, "%s: cannot be opened: %s", path,

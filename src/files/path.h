@@ -14,6 +14,9 @@ char *cbe_path_join(const char *folder, const char *name, cbe_error *err);
  * in cbe_path_join. */
 char *cbe_path_folder_of(const char *path, cbe_error *err);
 
+/** The name of a file without its folder; borrowed from the path. */
+const char *cbe_path_name(const char *path);
+
 /** Identity of the folder that a path led to at one moment. */
 typedef struct {
     bool known; /* false in a zeroed mark */

@@ -7,6 +7,7 @@
 #include "core/memory.h"
 #include "core/utf8.h"
 #include "core/utf8_replace.h"
+#include "files/mapped_file.h"
 #include "formats/json_memory.h"
 
 enum { ESCAPE = 6 /* characters of \uXXXX */ };
@@ -115,8 +116,7 @@ cbe_status cbe_json_read(yyjson_doc **out, const char *text, size_t length, cons
     cbe_json_problem problem;
     const cbe_status st = cbe_json_parse(out, text, length, NULL, path, &problem, err);
     if (st != CBE_ERR_FORMAT) return st;
-    static const char pointer[] = "version https://git-lfs.";
-    if (length > sizeof pointer && memcmp(text, pointer, sizeof pointer - 1) == 0)
+    if (cbe_is_lfs_pointer(text, length))
         return cbe_fail(err, st, 0,
                         "%s: is a Git LFS pointer, not the data: run 'git lfs pull' in its folder",
                         path);
@@ -131,10 +131,7 @@ yyjson_val *cbe_json_at(yyjson_val *object, const char *key)
 {
     const size_t length = strlen(key);
     yyjson_val *found = NULL, *name, *value;
-    size_t i, n;
-    /* The loop steps from a first key, which must be there. */
-    if (yyjson_obj_size(object) == 0) return NULL;
-    yyjson_obj_foreach(object, i, n, name, value)
+    CBE_JSON_EACH(object, walk, name, value)
     {
         if (yyjson_equals_strn(name, key, length)) found = value;
     }

@@ -8,7 +8,8 @@
  * - an escape of half a surrogate pair becomes U+FFFD;
  * - a byte order mark before the text is skipped, and the root may be of any type.
  * Values belong to their document. yyjson's accessors read them: yyjson_is_str, yyjson_get_len,
- * yyjson_arr_foreach and so on, all of which take NULL for a value that is missing.
+ * yyjson_arr_foreach and so on, all of which take NULL for a value that is missing. The keys of an
+ * object are walked by CBE_JSON_EACH.
  */
 #ifndef CBE_FORMATS_JSON_H
 #define CBE_FORMATS_JSON_H
@@ -18,6 +19,14 @@
 #include <yyjson.h>
 
 #include "cbe/status.h"
+
+/** Walks the keys of an object in their order; one that is NULL or no object has none, where
+ * yyjson_obj_foreach would do arithmetic on NULL.
+ * @param walk  a name for the walk
+ * @param key, value  [out] yyjson_val * */
+#define CBE_JSON_EACH(object, walk, key, value)                                                    \
+    for (yyjson_obj_iter walk = yyjson_obj_iter_with(object);                                      \
+         ((key) = yyjson_obj_iter_next(&walk)) && ((value) = yyjson_obj_iter_get_val(key));)
 
 /** What is wrong with a text, and where: its byte, from 0, and its line, from 1. */
 typedef struct {

@@ -143,13 +143,12 @@ static cbe_status parse_header(cbe_safetensors *file, cbe_error *err)
 static cbe_status check_metadata(cbe_safetensors *file, yyjson_val *metadata, cbe_error *err)
 {
     yyjson_val *key, *value;
-    size_t i, n;
     const int64_t offset = offset_of_key(file, "__metadata__");
     if (!yyjson_is_obj(metadata))
         return cbe_fail(err, CBE_ERR_FORMAT, offset,
                         "%s: __metadata__ is not an object (byte %" PRId64 ")", file->map.path,
                         offset);
-    yyjson_obj_foreach(metadata, i, n, key, value)
+    CBE_JSON_EACH(metadata, walk, key, value)
     {
         if (!yyjson_is_str(value))
             return cbe_fail(err, CBE_ERR_FORMAT, offset,
@@ -297,7 +296,7 @@ static cbe_status parse_entries(cbe_safetensors *file, cbe_error *err)
     if (!file->entries) return CBE_ERR_NOMEM;
     file->by_name = cbe_alloc(n, sizeof *file->by_name, "index of tensors", err);
     if (!file->by_name) return CBE_ERR_NOMEM;
-    yyjson_obj_foreach(header, i, n, name, value)
+    CBE_JSON_EACH(header, walk, name, value)
     {
         entry *e = &file->entries[file->count];
         e->name = yyjson_get_str(name);

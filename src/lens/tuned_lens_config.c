@@ -127,11 +127,10 @@ static cbe_status read_keys(yyjson_val *root, const char *path, size_t *n_layers
 static cbe_status copy_keys(cbe_tuned_lens_config *config, yyjson_val *root, cbe_error *err)
 {
     yyjson_val *key, *value;
-    size_t i, n;
     cbe_json_writer *w = &config->writer;
     *w = cbe_json_start();
     config->root = cbe_json_new_object(w);
-    yyjson_obj_foreach(root, i, n, key, value)
+    CBE_JSON_EACH(root, walk, key, value)
     {
         cbe_json_put(w, config->root, yyjson_get_str(key), yyjson_val_mut_copy(w->doc, value));
     }

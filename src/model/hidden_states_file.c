@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "files/path.h"
 #include "core/fail.h"
 #include "core/memory.h"
 #include "model/hidden_states_private.h"
@@ -122,7 +123,7 @@ static long layer_of(const char *name)
  * hidden_states.0. */
 static void name_single(char name[CBE_LAYER_NAME], const char *path)
 {
-    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+    const char *base = cbe_path_name(path);
     const size_t length = strlen(base);
     snprintf(name, CBE_LAYER_NAME, "%.*s",
              length > 4 && length < CBE_LAYER_NAME ? (int)(length - 4) : 0, base);

@@ -19,12 +19,8 @@ cbe_status cbe_model_open(cbe_model **out, const char *path, cbe_error *err)
     cbe_remarks remarks = {0};
     const cbe_status st =
         cbe_model_open_with(out, path, &(cbe_model_options){.remarks = &remarks}, err);
-    if (st == CBE_OK) {
-        cbe_remarks_finish(&remarks);
-        (*out)->remarks = remarks;
-    } else {
-        cbe_remarks_free(&remarks);
-    }
+    if (st == CBE_OK) cbe_remarks_give(&remarks, &(*out)->remarks);
+    cbe_remarks_free(&remarks);
     return st;
 }
 

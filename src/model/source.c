@@ -40,8 +40,7 @@ static bool is_plain_name(const char *name)
 
 static const char *file_name(const cbe_safetensors *shard)
 {
-    const char *path = cbe_safetensors_path(shard), *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
+    return cbe_path_name(cbe_safetensors_path(shard));
 }
 
 /* The open shard of a file name; NULL: it is not open. */
@@ -62,9 +61,8 @@ static cbe_status open_shards(cbe_source *source, const char *index_path, yyjson
     source->shards = cbe_alloc_zero(yyjson_obj_size(map), sizeof(cbe_safetensors *), "shards", err);
     if (!source->shards) return CBE_ERR_NOMEM;
     yyjson_val *key, *file;
-    size_t i, n;
     cbe_status st = CBE_OK;
-    yyjson_obj_foreach(map, i, n, key, file)
+    CBE_JSON_EACH(map, walk, key, file)
     {
         const char *name = yyjson_get_str(file);
         if (!name || !is_plain_name(name))

@@ -108,11 +108,10 @@ void cbe_outputs_read_basis(cbe_outputs *o, const char *option, const char *path
 {
     static const char tensors[] = "basis.safetensors", record[] = "basis.json";
     if (!path) return;
-    const char *slash = strrchr(path, '/');
     add_input(o, INPUT, option, path, path);
     add_input_in(o, INPUT, option, path, tensors, path);
     add_input_in(o, INPUT, option, path, record, path);
-    if (strcmp(slash ? slash + 1 : path, tensors) != 0) return;
+    if (strcmp(cbe_path_name(path), tensors) != 0) return;
     char *folder = o->status == CBE_OK ? cbe_path_folder_of(path, &o->err) : NULL;
     if (folder)
         add_input_in(o, INPUT, option, folder, record, path);
@@ -195,12 +194,6 @@ typedef struct {
     bool own; /* it is there, and of the kind that is written; or the command looks at it itself */
 } output;
 
-static const char *name_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
 static bool is_same(const output *new, const cbe_known_file *file)
 {
     const cbe_known_file *a = &new->known;
@@ -260,7 +253,7 @@ static cbe_status look(const cbe_outputs *o, output *new, cbe_own_file kind, cbe
     if (st == CBE_OK) st = cbe_path_resolve(&new->target, new->path, err);
     if (st != CBE_OK) return st;
     if (!(new->folder = cbe_path_folder_of(new->target, err))) return CBE_ERR_NOMEM;
-    const char *name = name_of(new->target);
+    const char *name = cbe_path_name(new->target);
     if (!(new->known.name = cbe_copy_string(name, strlen(name), err))) return CBE_ERR_NOMEM;
     if (stat(new->folder, &info) == 0) {
         new->known.folder_device = info.st_dev;

@@ -78,9 +78,7 @@ static cbe_status want_numbered(gathering *g, addition item, cbe_error *err)
 static cbe_status read_decoder(gathering *g, yyjson_val *decoder, cbe_error *err)
 {
     yyjson_val *number, *token;
-    size_t i, n;
-    if (!yyjson_is_obj(decoder)) return CBE_OK;
-    yyjson_obj_foreach(decoder, i, n, number, token)
+    CBE_JSON_EACH(decoder, walk, number, token)
     {
         addition item = {.number = strtoll(yyjson_get_str(number), NULL, 10),
                          .set_normalised = cbe_json_at(token, "normalized") != NULL};
@@ -148,9 +146,7 @@ static bool is_listed(yyjson_val *root, int64_t number)
 static cbe_status read_added_file(gathering *g, yyjson_val *added, cbe_error *err)
 {
     yyjson_val *token, *number;
-    size_t i, n;
-    if (!yyjson_is_obj(added)) return CBE_OK;
-    yyjson_obj_foreach(added, i, n, token, number)
+    CBE_JSON_EACH(added, walk, token, number)
     {
         const cbe_span content = {yyjson_get_str(token), yyjson_get_len(token)};
         const bool special = is_special(g, content);
@@ -196,9 +192,7 @@ static bool ends_in_token(yyjson_val *key)
 static cbe_status want_further(gathering *g, yyjson_val *object, bool objects, cbe_error *err)
 {
     yyjson_val *key, *value;
-    size_t i, n;
-    if (!yyjson_is_obj(object)) return CBE_OK;
-    yyjson_obj_foreach(object, i, n, key, value)
+    CBE_JSON_EACH(object, walk, key, value)
     {
         if (!ends_in_token(key) || (objects ? !yyjson_is_obj(value) : !yyjson_is_str(value)))
             continue;
@@ -218,8 +212,7 @@ static cbe_status want_extra(gathering *g, yyjson_val *extra, bool special, cbe_
     {
         if ((st = want_special(g, value, special, false, err)) != CBE_OK) return st;
     }
-    if (!yyjson_is_obj(extra)) return CBE_OK;
-    yyjson_obj_foreach(extra, i, n, key, value)
+    CBE_JSON_EACH(extra, walk, key, value)
     {
         if ((st = want_special(g, value, special, true, err)) != CBE_OK) return st;
     }
@@ -275,9 +268,7 @@ static cbe_status remark_numbers(const gathering *g, const cbe_files_beside *bes
                                  cbe_remarks *remarks, cbe_error *err)
 {
     yyjson_val *decoder = cbe_json_at(g->config, "added_tokens_decoder"), *number, *token;
-    size_t i, n;
-    if (!yyjson_is_obj(decoder)) return CBE_OK;
-    yyjson_obj_foreach(decoder, i, n, number, token)
+    CBE_JSON_EACH(decoder, walk, number, token)
     {
         cbe_added_entry entry;
         const long long listed = strtoll(yyjson_get_str(number), NULL, 10);

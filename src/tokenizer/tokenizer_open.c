@@ -26,12 +26,8 @@ cbe_status cbe_tokenizer_open(cbe_tokenizer **out, const char *path, cbe_error *
                         out ? "the path" : "out");
     cbe_remarks remarks = {0};
     const cbe_status st = cbe_tokenizer_read(out, path, NULL, &remarks, err);
-    if (st == CBE_OK) {
-        cbe_remarks_finish(&remarks);
-        (*out)->remarks = remarks;
-    } else {
-        cbe_remarks_free(&remarks);
-    }
+    if (st == CBE_OK) cbe_remarks_give(&remarks, &(*out)->remarks);
+    cbe_remarks_free(&remarks);
     return st;
 }
 

@@ -44,12 +44,14 @@ static void remarks__are_given_to_callers_in_the_librarys_words(void **state)
     cbe_remarks remarks = {0};
     cbe_assert_ok(cbe_remark(&remarks, &err, "give " CBE_OPTION("tokens") " for '%s'", "a\x1b"),
                   &err);
-    cbe_remarks_finish(&remarks);
-    const char *line = cbe_remarks_line(&remarks, 0);
+    cbe_remarks given = {0};
+    cbe_remarks_give(&remarks, &given);
+    assert_null(cbe_remarks_line(&remarks, 0));
+    const char *line = cbe_remarks_line(&given, 0);
     assert_memory_equal(line, "give tokens for 'a", 18);
     assert_null(strchr(line, 0x1b));
-    assert_null(cbe_remarks_line(&remarks, 1));
-    cbe_remarks_free(&remarks);
+    assert_null(cbe_remarks_line(&given, 1));
+    cbe_remarks_free(&given);
 }
 
 static void remarks__without_memory_leave_the_lines_before(void **state)
