@@ -148,3 +148,10 @@ const char *cbe_json_text(yyjson_val *object, const char *key)
 {
     return yyjson_get_str(cbe_json_at(object, key));
 }
+
+bool cbe_json_is_true(yyjson_val *value)
+{
+    if (yyjson_is_ctn(value)) return unsafe_yyjson_get_len(value) > 0;
+    if (yyjson_is_str(value)) return yyjson_get_len(value) > 0;
+    return yyjson_is_num(value) ? yyjson_get_num(value) != 0 : yyjson_is_true(value);
+}

@@ -55,4 +55,7 @@ yyjson_val *cbe_json_get(yyjson_val *object, const char *key);
 /** The string of a key, borrowed; NULL: the key is absent, or its value is no string. */
 const char *cbe_json_text(yyjson_val *object, const char *key);
 
+/** Whether Python takes a value for true: all but null, false, 0 and what is empty. */
+bool cbe_json_is_true(yyjson_val *value);
+
 #endif

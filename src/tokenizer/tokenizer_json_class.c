@@ -156,8 +156,7 @@ static cbe_status describe(yyjson_val *value, int depth, cbe_byte_buffer *out, c
 static bool truth(yyjson_val *object, const char *key, bool otherwise)
 {
     yyjson_val *value = cbe_json_get(object, key);
-    return value ? !yyjson_is_false(value) && !(yyjson_is_num(value) && yyjson_get_num(value) == 0)
-                 : otherwise;
+    return value ? cbe_json_is_true(value) : otherwise;
 }
 
 static bool contains(yyjson_val *value, const char *type, int depth)

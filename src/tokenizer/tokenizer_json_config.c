@@ -7,7 +7,9 @@
  *   those of tokenizer_config.json;
  * - then the named tokens (bos_token, ...), further keys that end in _token, and the list
  *   extra_special_tokens or additional_special_tokens, so far as no added token is written like
- *   them. A named token that the model's vocabulary has becomes an added token too.
+ *   them. A named token that the model's vocabulary has becomes an added token too. The tokens of
+ *   model_specific_special_tokens count where no further key and no object of tokens by name takes
+ *   their place.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -187,6 +189,13 @@ static bool ends_in_token(yyjson_val *key)
     return length >= n && memcmp(text + length - n, end, n) == 0;
 }
 
+/* Whether a value of tokenizer_config.json is a token: an object is one only where it says so. */
+static bool is_marked(yyjson_val *value)
+{
+    const char *type = cbe_json_text(value, "__type");
+    return type && strcmp(type, "AddedToken") == 0;
+}
+
 /* Adds the tokens of further keys that end in _token: objects first, then strings, as transformers
  * keeps them. */
 static cbe_status want_further(gathering *g, yyjson_val *object, bool objects, cbe_error *err)
@@ -196,6 +205,7 @@ static cbe_status want_further(gathering *g, yyjson_val *object, bool objects, c
     {
         if (!ends_in_token(key) || (objects ? !yyjson_is_obj(value) : !yyjson_is_str(value)))
             continue;
+        if (objects && object == g->config && !is_marked(value)) continue;
         const cbe_status st = want_special(g, value, object == g->special_map, true, err);
         if (st != CBE_OK) return st;
     }
@@ -243,6 +253,20 @@ static cbe_status want_named(gathering *g, const cbe_tokenizer_class *class, cbe
     return CBE_OK;
 }
 
+/* The tokens of model_specific_special_tokens, in whose place transformers puts those of further
+ * keys, and of extra_special_tokens where it is an object. */
+static yyjson_val *model_specific(const gathering *g)
+{
+    yyjson_val *key, *value;
+    if (yyjson_is_obj(extra_tokens(g->config))) return NULL;
+    CBE_JSON_EACH(g->config, walk, key, value)
+    {
+        if (ends_in_token(key) && yyjson_is_str(value)) return NULL;
+    }
+    yyjson_val *tokens = cbe_json_at(g->config, "model_specific_special_tokens");
+    return yyjson_is_obj(tokens) ? tokens : NULL;
+}
+
 static cbe_status gather(gathering *g, const cbe_files_beside *beside,
                          const cbe_tokenizer_class *class, cbe_error *err)
 {
@@ -257,7 +281,8 @@ static cbe_status gather(gathering *g, const cbe_files_beside *beside,
     if ((st = want_further(g, g->special_map, false, err)) != CBE_OK) return st;
     if ((st = want_further(g, g->config, false, err)) != CBE_OK) return st;
     yyjson_val *extra = extra_tokens(g->config), *of_map = extra_tokens(g->special_map);
-    st = want_extra(g, extra, false, err);
+    st = want_extra(g, model_specific(g), false, err);
+    if (st == CBE_OK) st = want_extra(g, extra, false, err);
     if (st == CBE_OK && (!extra || cbe_json_get(g->special_map, "extra_special_tokens")))
         st = want_extra(g, of_map, true, err);
     return st;
@@ -283,12 +308,6 @@ static cbe_status remark_numbers(const gathering *g, const cbe_files_beside *bes
     return CBE_OK;
 }
 
-static bool is_true(yyjson_val *value)
-{
-    return yyjson_is_true(value) || (yyjson_is_num(value) && yyjson_get_num(value) != 0) ||
-           (yyjson_is_str(value) && yyjson_get_len(value) > 0);
-}
-
 cbe_status cbe_json_config(cbe_tokenizer *made, yyjson_val *root, const cbe_files_beside *beside,
                            size_t model_size, cbe_added_list *list, cbe_remarks *remarks,
                            cbe_error *err)
@@ -311,7 +330,7 @@ cbe_status cbe_json_config(cbe_tokenizer *made, yyjson_val *root, const cbe_file
     }
     if (st == CBE_OK) st = remark_numbers(&g, beside, remarks, err);
     if (st == CBE_OK && class) st = cbe_tokenizer_class_compare(class, root, beside, remarks, err);
-    if (st == CBE_OK && is_true(cbe_json_at(beside->config, "fix_mistral_regex")))
+    if (st == CBE_OK && cbe_json_is_true(cbe_json_at(beside->config, "fix_mistral_regex")))
         st = cbe_remark(remarks, err,
                         "%s: fix_mistral_regex, by which transformers changes the pre_tokenizer, "
                         "is not obeyed; save the tokenizer with transformers to have the change in "
@@ -322,7 +341,7 @@ cbe_status cbe_json_config(cbe_tokenizer *made, yyjson_val *root, const cbe_file
                         "%s: fast_tokenizer_files, by which transformers may take another file, is "
                         "not obeyed; tokenizer.json is taken",
                         beside->path);
-    made->split_special = is_true(cbe_json_at(beside->config, "split_special_tokens"));
+    made->split_special = cbe_json_is_true(cbe_json_at(beside->config, "split_special_tokens"));
     cbe_free(g.wanted.items);
     cbe_free(g.named.items);
     return st;

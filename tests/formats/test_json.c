@@ -219,6 +219,24 @@ static void typed_keys__are_checked(void **state)
     yyjson_doc_free(doc);
 }
 
+static void truth__is_pythons(void **state)
+{
+    static const char *const are_true[] = {"true",          "1",  "-0.5", "\"0\"", "[0]",
+                                           "{\"a\": null}", "NaN"},
+                             *const are_false[] = {"false", "0",  "-0.0", "\"\"",
+                                                   "[]",    "{}", "null"};
+    (void)state;
+    for (size_t i = 0; i < sizeof are_true / sizeof *are_true; i++) {
+        yyjson_doc *yes = read_text(are_true[i], strlen(are_true[i])),
+                   *no = read_text(are_false[i], strlen(are_false[i]));
+        assert_true(cbe_json_is_true(yyjson_doc_get_root(yes)));
+        assert_false(cbe_json_is_true(yyjson_doc_get_root(no)));
+        yyjson_doc_free(yes);
+        yyjson_doc_free(no);
+    }
+    assert_false(cbe_json_is_true(NULL));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -230,6 +248,7 @@ int main(void)
         cmocka_unit_test(deep_nesting__is_read),
         cmocka_unit_test(short_memory__is_told),
         cmocka_unit_test(typed_keys__are_checked),
+        cmocka_unit_test(truth__is_pythons),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

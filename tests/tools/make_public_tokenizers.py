@@ -268,6 +268,48 @@ REPORTS = [
         },
     ),
     (
+        "special tokens that only model_specific_special_tokens names",
+        None,
+        tokenizer(bpe()),
+        ["<image>a<video><end>"],
+        {
+            "tokenizer_config": BACKEND
+            | {
+                "eos_token": "<end>",
+                "model_specific_special_tokens": {
+                    "image_token": "<image>",
+                    "video_token": {"__type": "AddedToken", **named("<video>", lstrip=True)},
+                },
+            }
+        },
+    ),
+    (
+        "model_specific_special_tokens beside a further token, which replaces them",
+        None,
+        tokenizer(bpe()),
+        ["<image>a<boi>"],
+        {
+            "tokenizer_config": BACKEND
+            | {
+                "boi_token": "<boi>",
+                "model_specific_special_tokens": {"image_token": "<image>"},
+            }
+        },
+    ),
+    (
+        "a further key that ends in _token and is an object without a type",
+        None,
+        tokenizer(bpe()),
+        ["<a>b<c>"],
+        {
+            "tokenizer_config": BACKEND
+            | {
+                "a_token": named("<a>"),
+                "c_token": {"__type": "AddedToken", **named("<c>")},
+            }
+        },
+    ),
+    (
         "DeepSeek's folders name Llama's class over a byte-level tokenizer",
         TRANSFORMERS + "45488",
         tokenizer(bpe(), pre_tokenizer=BYTE_LEVEL),
