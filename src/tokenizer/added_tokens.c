@@ -24,14 +24,18 @@ static int compare_with_ids(const void *a, const void *b)
     return order ? order : (x > y) - (x < y);
 }
 
-void cbe_added_tokens_init(cbe_added_tokens *added, cbe_added_token *tokens, size_t n_tokens)
+void cbe_added_tokens_init(cbe_added_tokens *added, cbe_added_token *tokens, size_t n_tokens,
+                           cbe_added_token *lost)
 {
     memset(added, 0, sizeof *added);
     added->tokens = tokens;
     if (n_tokens > 0) qsort(tokens, n_tokens, sizeof *tokens, compare_with_ids);
     for (size_t i = 0; i < n_tokens; i++) {
         added->begins[(unsigned char)tokens[i].text.data[0]] = true;
-        if (i + 1 < n_tokens && compare_tokens(&tokens[i], &tokens[i + 1]) == 0) continue;
+        if (i + 1 < n_tokens && compare_tokens(&tokens[i], &tokens[i + 1]) == 0) {
+            if (lost) *lost = tokens[i];
+            continue;
+        }
         tokens[added->n_tokens++] = tokens[i];
     }
 }

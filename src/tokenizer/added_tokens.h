@@ -48,8 +48,11 @@ typedef struct {
 } cbe_added_place;
 
 /** Sorts n_tokens tokens, none of which has an empty text, and takes over the array. Of equal texts
- * the token with the highest id stays. */
-void cbe_added_tokens_init(cbe_added_tokens *added, cbe_added_token *tokens, size_t n_tokens);
+ * the token with the highest id stays.
+ * @param lost  [out] a token that did not stay, where added->n_tokens is less than n_tokens
+ *              afterwards; NULL: not needed */
+void cbe_added_tokens_init(cbe_added_tokens *added, cbe_added_token *tokens, size_t n_tokens,
+                           cbe_added_token *lost);
 void cbe_added_tokens_free(cbe_added_tokens *added); /* zeroes *added; a zeroed struct is allowed */
 
 /** The next added token in a text of well-formed UTF-8. */

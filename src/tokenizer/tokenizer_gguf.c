@@ -237,7 +237,7 @@ static cbe_status collect_added(cbe_tokenizer *made, const source *s, cbe_error 
                             "for one, as its text says",
                             s->path, id, CBE_SHOWN_SPAN(text));
     }
-    cbe_added_tokens_init(&made->added, tokens, n);
+    cbe_added_tokens_init(&made->added, tokens, n, NULL);
     return st;
 }
 

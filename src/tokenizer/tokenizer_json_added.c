@@ -127,10 +127,17 @@ cbe_status cbe_json_take_added(cbe_tokenizer *made, const cbe_added_list *list, 
     }
     cbe_free(sorted);
     if (st == CBE_OK) {
-        cbe_added_tokens_init(&made->added, raw, n_raw);
-        cbe_added_tokens_init(&made->normalised, normalised, n_normalised);
+        cbe_added_token lost = {0};
+        cbe_added_tokens_init(&made->added, raw, n_raw, NULL);
+        cbe_added_tokens_init(&made->normalised, normalised, n_normalised, &lost);
         made->added.split_special = made->normalised.split_special = made->split_special;
-        return CBE_OK;
+        if (made->normalised.n_tokens == n_normalised) return CBE_OK;
+        return cbe_remark(remarks, err,
+                          "%s: the normalizer makes '%.*s' of several added tokens, of which the "
+                          "library tokenizers finds one by chance; that of the highest id is taken "
+                          "(%zu such tokens are never found, as that of id %lld)",
+                          path, CBE_SHOWN_SPAN(lost.text), n_normalised - made->normalised.n_tokens,
+                          (long long)lost.id);
     }
     cbe_free(raw);
     cbe_free(normalised);

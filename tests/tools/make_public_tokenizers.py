@@ -479,6 +479,20 @@ REPORTS = [
         None,
     ),
     (
+        "added tokens that the normalizer makes alike",
+        None,
+        tokenizer(
+            bpe(),
+            normalizer={"type": "Lowercase"},
+            added_tokens=[
+                added("<A>", normalized=True, single_word=True),
+                added("<a>", normalized=True, special=False),
+            ],
+        ),
+        ["b"],
+        None,
+    ),
+    (
         "a NUL token",
         None,
         tokenizer({**bpe(), "vocab": {"a": 0, "\0": 1, "b": 2}}),
