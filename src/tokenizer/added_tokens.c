@@ -8,6 +8,7 @@
 
 #include "core/memory.h"
 #include "core/utf8.h"
+#include "tokenizer/sorted_texts.h"
 
 static int compare_tokens(const void *a, const void *b)
 {
@@ -46,21 +47,6 @@ void cbe_added_tokens_free(cbe_added_tokens *added)
     memset(added, 0, sizeof *added);
 }
 
-/* Index of the first of tokens[low, high) whose byte at `depth` is not below `byte`; all of them
- * are longer than depth. */
-static size_t first_not_below(const cbe_added_token *tokens, size_t low, size_t high, size_t depth,
-                              unsigned byte)
-{
-    while (low < high) {
-        const size_t middle = low + (high - low) / 2;
-        if ((unsigned char)tokens[middle].text.data[depth] < byte)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
 static const cbe_added_token *longest_at(const cbe_added_tokens *added, const char *text,
                                          size_t length)
 {
@@ -68,8 +54,9 @@ static const cbe_added_token *longest_at(const cbe_added_tokens *added, const ch
     size_t low = 0, high = added->n_tokens;
     for (size_t depth = 0; depth < length && low < high; depth++) {
         const unsigned byte = (unsigned char)text[depth];
-        low = first_not_below(added->tokens, low, high, depth, byte);
-        high = first_not_below(added->tokens, low, high, depth, byte + 1);
+        low = cbe_first_not_below(added->tokens, sizeof *added->tokens, low, high, depth, byte);
+        high =
+            cbe_first_not_below(added->tokens, sizeof *added->tokens, low, high, depth, byte + 1);
         if (low < high && added->tokens[low].text.length == depth + 1)
             longest = &added->tokens[low++];
     }

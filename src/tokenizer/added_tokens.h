@@ -17,7 +17,7 @@
 #include "cbe/status.h"
 
 typedef struct {
-    cbe_span text; /* borrowed from the caller of cbe_added_tokens_init */
+    cbe_span text; /* the first member; borrowed from the caller of cbe_added_tokens_init */
     int64_t id;
     bool single_word;    /* is not recognised inside a word */
     bool lstrip, rstrip; /* includes the white space in front of it; behind it */

@@ -14,13 +14,14 @@
 #include "core/fail.h"
 #include "core/memory.h"
 #include "core/utf8.h"
+#include "tokenizer/sorted_texts.h"
 
 enum { N_BYTES = 256 };
 /* distance below the lowest score, as in SentencePiece */
 static const double unknown_penalty = 10.0;
 
 typedef struct {
-    cbe_span text;
+    cbe_span text; /* the first member */
     uint32_t id;
 } entry;
 
@@ -105,21 +106,6 @@ void cbe_unigram_free(cbe_unigram *unigram)
     cbe_free(unigram);
 }
 
-/* Index of the first of entries[low, high) whose byte at `depth` is not below `byte`; all of them
- * are longer than depth. */
-static size_t first_not_below(const entry *entries, size_t low, size_t high, size_t depth,
-                              unsigned byte)
-{
-    while (low < high) {
-        const size_t middle = low + (high - low) / 2;
-        if ((unsigned char)entries[middle].text.data[depth] < byte)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
 static void offer(best_way *way, double score, size_t begin, int64_t id)
 {
     if (way->id < 0 || score > way->score) *way = (best_way){score, begin, id, 0};
@@ -141,8 +127,8 @@ static bool offer_tokens(const cbe_unigram *u, const char *word, size_t length, 
         }
         if (at + depth == length) break;
         const unsigned next = (unsigned char)word[at + depth];
-        low = first_not_below(u->entries, low, high, depth, next);
-        high = first_not_below(u->entries, low, high, depth, next + 1);
+        low = cbe_first_not_below(u->entries, sizeof(entry), low, high, depth, next);
+        high = cbe_first_not_below(u->entries, sizeof(entry), low, high, depth, next + 1);
     }
     return single;
 }
