@@ -53,6 +53,13 @@ yyjson_mut_val *cbe_json_new_string(cbe_json_writer *w, const char *text)
     return noted(w, value);
 }
 
+yyjson_mut_val *cbe_json_new_strings(cbe_json_writer *w, const char *const *texts, size_t n)
+{
+    yyjson_mut_val *list = cbe_json_new_list(w);
+    for (size_t i = 0; i < n; i++) cbe_json_append(w, list, cbe_json_new_string(w, texts[i]));
+    return list;
+}
+
 void cbe_json_append(cbe_json_writer *w, yyjson_mut_val *list, yyjson_mut_val *value)
 {
     w->whole &= yyjson_mut_arr_append(list, value);

@@ -32,6 +32,8 @@ yyjson_mut_val *cbe_json_new_count(cbe_json_writer *w, uint64_t value);
  * and names of files need not be. */
 yyjson_mut_val *cbe_json_new_string(cbe_json_writer *w, const char *text);
 
+/** A list of n strings, as cbe_json_new_string makes them. */
+yyjson_mut_val *cbe_json_new_strings(cbe_json_writer *w, const char *const *texts, size_t n);
 /** Appends a value to a list. */
 void cbe_json_append(cbe_json_writer *w, yyjson_mut_val *list, yyjson_mut_val *value);
 /** Sets a key of an object to a value. The key is copied, and must be UTF-8. A key that is there

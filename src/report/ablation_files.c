@@ -47,16 +47,13 @@ static cbe_status save_json(const char *folder, size_t n, const cbe_layer_ablati
     char seed[24]; /* a string, since seeds exceed the integers of JSON readers */
     snprintf(seed, sizeof seed, "%" PRIu64, r->seed);
     cbe_json_writer writer = cbe_json_start(), *w = &writer;
-    yyjson_mut_val *root = cbe_json_new_object(w), *list = cbe_json_new_list(w),
-                   *texts = cbe_json_new_list(w);
+    yyjson_mut_val *root = cbe_json_new_object(w), *list = cbe_json_new_list(w);
     for (size_t i = 0; i < n; i++) cbe_json_append(w, list, layer_json(w, &layers[i]));
-    for (size_t i = 0; i < r->n_texts; i++)
-        cbe_json_append(w, texts, cbe_json_new_string(w, r->texts[i]));
     cbe_json_put_string(w, root, "format", "subspace ablation");
     cbe_json_put_string(w, root, "version", CBE_VERSION);
     cbe_json_put_string(w, root, "model", r->model);
     cbe_json_put_string(w, root, "basis", r->basis);
-    cbe_json_put(w, root, "texts", texts);
+    cbe_json_put(w, root, "texts", cbe_json_new_strings(w, r->texts, r->n_texts));
     cbe_json_put_string(w, root, "tokens", r->tokens);
     cbe_json_put_string(w, root, "site", cbe_site_name(r->site));
     cbe_json_put_string(w, root, "ablation", cbe_ablation_name(r->ablation));

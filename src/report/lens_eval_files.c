@@ -74,16 +74,13 @@ static cbe_status save_json(const cbe_lens_eval *eval, const cbe_lens_eval_recor
 {
     const double bits = cbe_lens_eval_bits_per_byte(eval);
     cbe_json_writer writer = cbe_json_start(), *w = &writer;
-    yyjson_mut_val *root = cbe_json_new_object(w), *lenses = cbe_json_new_list(w),
-                   *texts = cbe_json_new_list(w);
-    for (size_t i = 0; i < record->n_texts; i++)
-        cbe_json_append(w, texts, cbe_json_new_string(w, record->texts[i]));
+    yyjson_mut_val *root = cbe_json_new_object(w), *lenses = cbe_json_new_list(w);
     for (size_t i = 0; i < eval->n_lenses; i++)
         cbe_json_append(w, lenses, lens_json(w, eval, i, bits));
     cbe_json_put_string(w, root, "format", "lens evaluation");
     cbe_json_put_string(w, root, "version", CBE_VERSION);
     cbe_json_put_string(w, root, "model", record->model);
-    cbe_json_put(w, root, "texts", texts);
+    cbe_json_put(w, root, "texts", cbe_json_new_strings(w, record->texts, record->n_texts));
     cbe_json_put_string(w, root, "tokens", record->tokens);
     cbe_json_put_count(w, root, "n_sequences", eval->n_sequences);
     cbe_json_put_count(w, root, "context_length", eval->context_length);
