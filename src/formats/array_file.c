@@ -427,3 +427,15 @@ done:
     cbe_array_reader_close(reader);
     return st;
 }
+
+cbe_status cbe_array_file_ids(const cbe_array_file *file, const char *name, cbe_tensor *tensor,
+                              int64_t **out, cbe_error *err)
+{
+    const cbe_status st = cbe_array_file_describe(file, name, tensor, err);
+    if (st != CBE_OK) return st;
+    if (tensor->is_bool)
+        return cbe_fail(err, CBE_ERR_SHAPE, -1,
+                        "%s: tensor '%.80s' holds booleans, as a mask does; save the ids as int64",
+                        file->path, name);
+    return cbe_array_file_integers(file, name, tensor, out, err);
+}

@@ -55,4 +55,8 @@ cbe_status cbe_array_reader_next(cbe_array_reader *reader, size_t count, float *
 cbe_status cbe_array_file_integers(const cbe_array_file *file, const char *name, cbe_tensor *tensor,
                                    int64_t **out, cbe_error *err);
 
+/** As cbe_array_file_integers, but booleans, which are a mask, are refused with CBE_ERR_SHAPE. */
+cbe_status cbe_array_file_ids(const cbe_array_file *file, const char *name, cbe_tensor *tensor,
+                              int64_t **out, cbe_error *err);
+
 #endif

@@ -93,6 +93,7 @@ static cbe_status read_type(const char *text, size_t length, const char *path, c
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (length == strlen(types[i].descr) && memcmp(text, types[i].descr, length) == 0) {
             out->dtype = types[i].dtype;
+            out->is_bool = strcmp(types[i].descr, "|b1") == 0;
             return CBE_OK;
         }
     return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,

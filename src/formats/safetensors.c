@@ -428,3 +428,4 @@ cbe_status cbe_safetensors_get(const cbe_safetensors *file, const char *name, cb
     memcpy(out->dims, e->dims, sizeof out->dims);
     return CBE_OK;
 }
+        .is_bool = strcmp(e->dtype_name, "BOOL") == 0,

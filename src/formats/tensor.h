@@ -4,6 +4,7 @@
 #ifndef CBE_FORMATS_TENSOR_H
 #define CBE_FORMATS_TENSOR_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -73,6 +74,7 @@ typedef struct {
     size_t dims[CBE_MAX_DIMS]; /* slowest first, as NumPy's shape (GGUF files list the reverse) */
     size_t n_elements, n_bytes;
     const void *data; /* not necessarily aligned */
+    bool is_bool;     /* of type CBE_U8: the elements are called booleans */
 } cbe_tensor;
 
 /** Converts elements first .. first + count - 1 to float: exactly for F32, F16, BF16 and U8,

@@ -341,7 +341,8 @@ cbe_status cbe_torch_zip_read(const cbe_torch_zip *file, size_t i, float *out, c
     if ((st = read_entry(file, &info, t->name, (uint64_t)t->offset * bytes, raw, t->extent * bytes,
                          err)) != CBE_OK)
         goto done;
-    const cbe_tensor view = {t->name, t->dtype, 1, {t->extent}, t->extent, t->extent * bytes, raw};
+    const cbe_tensor view = {t->name,   t->dtype,          1,   {t->extent},
+                             t->extent, t->extent * bytes, raw, false};
     if (is_contiguous(t)) {
         st = cbe_tensor_to_float(&view, 0, t->extent, out, err);
         goto done;

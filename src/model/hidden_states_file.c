@@ -21,6 +21,11 @@ static cbe_status read_shape(cbe_hidden_states *s, const char *path, cbe_error *
                             "%s: tensor '%s' has %zu dimensions and %zu elements; hidden states "
                             "are (B, S, d) or (N, d)",
                             path, s->names[i], t.n_dims, t.n_elements);
+        if (t.dtype != CBE_F32 && t.dtype != CBE_F16 && t.dtype != CBE_BF16 && t.dtype != CBE_F64)
+            return cbe_fail(err, CBE_ERR_SHAPE, -1,
+                            "%s: tensor '%s' is %s; hidden states are floating-point numbers: save "
+                            "them as float32, and ids as input_ids",
+                            path, s->names[i], t.is_bool ? "BOOL" : cbe_dtype_get(t.dtype)->name);
         const size_t b = t.n_dims == 3 ? t.dims[0] : 1, c = t.dims[t.n_dims - 2],
                      d = t.dims[t.n_dims - 1];
         if (first == s->end) {
@@ -46,7 +51,7 @@ static cbe_status read_ids(cbe_hidden_states *s, const char *path, cbe_error *er
     const size_t n = s->n_sequences * s->context_length;
     cbe_tensor t;
     if (!cbe_array_file_has(s->file, "input_ids")) return CBE_OK;
-    const cbe_status st = cbe_array_file_integers(s->file, "input_ids", &t, &s->ids, err);
+    const cbe_status st = cbe_array_file_ids(s->file, "input_ids", &t, &s->ids, err);
     if (st != CBE_OK) return st;
     if (t.n_dims < 1 || t.n_dims > 2 || t.n_elements != n ||
         (s->n_sequences > 1 && (t.n_dims != 2 || t.dims[0] != s->n_sequences)))
@@ -95,7 +100,7 @@ static cbe_status read_derangement(cbe_hidden_states *s, const char *path, cbe_e
     const size_t n = s->n_sequences * s->context_length, n_left = s->kept ? s->n_kept : n;
     cbe_tensor t;
     if (!cbe_array_file_has(s->file, "derangement")) return CBE_OK;
-    const cbe_status st = cbe_array_file_integers(s->file, "derangement", &t, &s->derangement, err);
+    const cbe_status st = cbe_array_file_ids(s->file, "derangement", &t, &s->derangement, err);
     if (st != CBE_OK) return st;
     if (t.n_elements != n && t.n_elements != n_left)
         return cbe_fail(err, CBE_ERR_SHAPE, -1,

@@ -103,7 +103,7 @@ static cbe_status read_int64(const cbe_array_file *file, const char *name, size_
                         "%s: tensor '%s' is %s with %zu dimensions; I64 with 1%s is needed",
                         cbe_array_file_path(file), name, cbe_dtype_get(tensor->dtype)->name,
                         tensor->n_dims, n_dims == 2 ? " or 2" : "");
-    return cbe_array_file_integers(file, name, tensor, out, err);
+    return cbe_array_file_ids(file, name, tensor, out, err);
 }
 
 /* Checks that a derangement is a permutation of n tokens without fixed points. */

@@ -8,7 +8,7 @@
 
 /* Most gaps in the ids. Vocabularies padded to round sizes have gaps, but a small damaged file must
  * not cause large allocations. */
-enum { MAX_GAPS = 1 << 16, LONGEST_WORD = 100 };
+enum { MAX_GAPS = 1 << 18, LONGEST_WORD = 100 };
 
 /* The model, while an encoder is made of it. */
 typedef struct {
@@ -73,8 +73,9 @@ static cbe_status make_vocabulary(cbe_tokenizer *made, source *s, bool listed, c
     if (st != CBE_OK) return st;
     if (s->n_tokens > s->n_entries + MAX_GAPS)
         return cbe_fail(err, CBE_ERR_FORMAT, -1,
-                        "%s: %zu tokens have ids up to %zu, with more gaps than are read", s->path,
-                        s->n_entries, s->n_tokens - 1);
+                        "%s: %zu tokens have ids up to %zu; at most %d ids without a token are "
+                        "read",
+                        s->path, s->n_entries, s->n_tokens - 1, MAX_GAPS);
     return cbe_vocabulary_create_listed(&made->vocabulary, s->path, s->n_tokens, s->n_entries,
                                         s->entries, err);
 }

@@ -117,7 +117,7 @@ static const struct {
     {"extract %G/models/llama --tokens %G/npy/states.npz -o %F/x",
      "attention_mask leaves tokens out"},
     {"extract %G/models/llama --tokens %G/npy/fortran.npy -o %F/x", "ascontiguousarray"},
-    {"extract --hidden-states %G/npy/ids.npy --decoder %E -o %F/x", "decoder takes 24"},
+    {"extract --hidden-states %G/npy/hidden_states.2.npy --decoder %E -o %F/x", "decoder takes 24"},
     {"extract --hidden-states %G/npy/states.npz --decoder %E --layers 1 -o %F/x",
      "no tensor hidden_states.1"},
     {"extract %G/models/llama --tokens %E -o %F/x", "input_ids"},

@@ -493,6 +493,13 @@ REPORTS = [
         None,
     ),
     (
+        "a vocabulary with a hole, as of a model that leaves ids for later",
+        None,
+        tokenizer({"type": "BPE", "vocab": {"a": 0, "b": 200000}, "merges": []}),
+        ["ab"],
+        None,
+    ),
+    (
         "a NUL token",
         None,
         tokenizer({**bpe(), "vocab": {"a": 0, "\0": 1, "b": 2}}),
