@@ -8,8 +8,10 @@
 
 #include <stdint.h>
 #include <string.h>
+#include <strings.h>
 
 #include "core/terms.h"
+#include "core/utf8.h"
 
 #define THROUGH(command) "give what is in it: " command " FILE | cbe ... " CBE_OPTION("text") " -"
 #define TO_LINES(python) "write it as JSON lines: python -c \"" python "\""
@@ -135,6 +137,18 @@ static bool is_tar(const unsigned char *bytes, size_t n)
     return i > digits && stored == sum;
 }
 
+/* zlib's own stream, as of Python's zlib.compress: method and window, then the level with the sum of
+ * the two. "x^2" begins alike, so the rest must be no text. */
+static bool is_zlib(const unsigned char *bytes, size_t n)
+{
+    static const unsigned char levels[] = {0x01, 0x5e, 0x9c, 0xda};
+    enum { LEAST = 8 }; /* of nothing: head, end and checksum */
+    if (n < LEAST || bytes[0] != 0x78 || !memchr(levels, bytes[1], sizeof levels)) return false;
+    bool control = false;
+    for (size_t i = 1; i < n; i++) control = control || is_control(bytes[i]);
+    return control || cbe_utf8_valid_length((const char *)bytes, n) + 4 <= n;
+}
+
 /* A TFRecord: the length of a record, and the masked CRC-32C of that length. */
 static bool is_tfrecord(const unsigned char *bytes, size_t n)
 {
@@ -253,6 +267,7 @@ static const struct {
     {is_bzip2, {"bzip2 data", THROUGH("bzip2 -dc")}},
     {is_old_zstd, {"data of zstd before version 0.8", THROUGH("zstd -dc")}},
     {is_lzma, {"lzma data", THROUGH("xz --format=lzma -dc")}},
+    {is_zlib, {"zlib data", THROUGH("python -c \"import sys, zlib; sys.stdout.buffer.write(zlib.decompress(open(sys.argv[1], 'rb').read()))\"")}},
     {is_tar, {"a tar archive", "give the texts in it: tar -xOf FILE | cbe ... " CBE_OPTION("text") " -, or take them out"}},
     {is_safetensors, {"a safetensors file", "give ids with " CBE_OPTION("tokens") ", hidden states with " CBE_OPTION("hidden-states")}},
     {is_arrow_stream, {"an Arrow table", TO_LINES("import datasets; datasets.Dataset.from_file('FILE').to_json('NEW.jsonl')")}},
@@ -276,4 +291,17 @@ const cbe_foreign_format *cbe_foreign_format_by_magic(const unsigned char *bytes
 {
     enum { LEAST = 4 };
     return find_magic(bytes, n, LEAST);
+}
+
+bool cbe_is_web_page(const unsigned char *bytes, size_t n)
+{
+    static const char *const beginnings[] = {"<!doctype html", "<html"};
+    size_t at = 0;
+    while (at < n && bytes[at] && strchr(" \t\r\n", bytes[at])) at++;
+    for (size_t i = 0; i < sizeof beginnings / sizeof *beginnings; i++) {
+        const size_t length = strlen(beginnings[i]);
+        if (n - at > length && strncasecmp((const char *)bytes + at, beginnings[i], length) == 0)
+            return true;
+    }
+    return false;
 }

@@ -25,4 +25,7 @@ const cbe_foreign_format *cbe_foreign_format_of(const unsigned char *bytes, size
  * do not begin with by chance. */
 const cbe_foreign_format *cbe_foreign_format_by_magic(const unsigned char *bytes, size_t n);
 
+/** Whether a text begins as a page of HTML, behind blanks. */
+bool cbe_is_web_page(const unsigned char *bytes, size_t n);
+
 #endif

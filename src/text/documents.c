@@ -7,12 +7,13 @@
 
 #include "core/fail.h"
 #include "core/memory.h"
+#include "files/foreign_format.h"
 #include "formats/json.h"
 #include "files/text_stream.h"
 #include "core/byte_buffer.h"
 #include "text/documents_kind.h"
 
-enum { PART = 1 << 16, WHERE_SIZE = 400 };
+enum { PART = 1 << 16, WHERE_SIZE = 400, KEYS_SIZE = 200 };
 
 /* A file that is being read. */
 typedef struct {
@@ -102,6 +103,69 @@ static void skip_marks(const char **line, size_t *length)
     *length -= n;
 }
 
+/* Writes the names of an object's keys as a message shows them. */
+static void list_keys(yyjson_val *object, char out[KEYS_SIZE])
+{
+    yyjson_val *key, *value;
+    size_t used = 0;
+    out[0] = 0;
+    CBE_JSON_EACH(object, walk, key, value)
+    {
+        const int n = snprintf(out + used, KEYS_SIZE - used, "%s'%.40s'", used ? ", " : "",
+                               yyjson_get_str(key));
+        if (n < 0 || (size_t)n >= KEYS_SIZE - used - sizeof ", ..") {
+            snprintf(out + used, KEYS_SIZE - used, "%s..", used ? ", " : "");
+            return;
+        }
+        used += (size_t)n;
+    }
+}
+
+/* The key of an object whose value has the field: an object, or a list of objects; NULL: none. */
+static const char *nested_in(yyjson_val *object, const char *field)
+{
+    yyjson_val *key, *value;
+    CBE_JSON_EACH(object, walk, key, value)
+    {
+        yyjson_val *inner = yyjson_is_arr(value) ? yyjson_arr_get_first(value) : value;
+        if (cbe_json_at(inner, field)) return yyjson_get_str(key);
+    }
+    return NULL;
+}
+
+/* Says what is in the place of a line's text. */
+static cbe_status no_text(const reading *r, yyjson_val *root, yyjson_val *text, cbe_error *err)
+{
+    char keys[KEYS_SIZE];
+    yyjson_val *wrong = text ? text : root;
+    const char *kind = yyjson_is_obj(wrong)    ? "an object"
+                       : yyjson_is_arr(wrong)  ? "a list"
+                       : yyjson_is_num(wrong)  ? "a number"
+                       : yyjson_is_bool(wrong) ? "true or false"
+                       : yyjson_is_str(wrong)  ? "a string"
+                                               : "null";
+    if (text)
+        return cbe_fail(err, CBE_ERR_FORMAT, -1,
+                        "%s: line %zu: field '%.60s' is %s, not a string; name another field "
+                        "with " CBE_OPTION("text-field"),
+                        r->path, r->line, r->field, kind);
+    if (!yyjson_is_obj(root))
+        return cbe_fail(err, CBE_ERR_FORMAT, -1,
+                        "%s: line %zu: is %s, where an object with the field '%.60s' is needed",
+                        r->path, r->line, kind, r->field);
+    const char *outer = nested_in(root, r->field);
+    if (outer)
+        return cbe_fail(err, CBE_ERR_FORMAT, -1,
+                        "%s: line %zu: field '%.60s' is inside of '%.60s', and is read where it "
+                        "is a field of the line: take it out, as with jq -c",
+                        r->path, r->line, r->field, outer);
+    list_keys(root, keys);
+    return cbe_fail(
+        err, CBE_ERR_FORMAT, -1,
+        "%s: line %zu: no field '%.60s' but %s; name the field with " CBE_OPTION("text-field"),
+        r->path, r->line, r->field, keys[0] ? keys : "none");
+}
+
 static cbe_status take_json(reading *r, const char *line, size_t length, cbe_error *err)
 {
     cbe_json_problem why;
@@ -121,11 +185,7 @@ static cbe_status take_json(reading *r, const char *line, size_t length, cbe_err
     else if (r->n_objects == 0 && yyjson_is_arr(root))
         st = not_lines(r, err);
     else if (!yyjson_is_null(text))
-        st = cbe_fail(
-            err, CBE_ERR_FORMAT, -1,
-            "%s: line %zu: no field '%.60s' that is a string; name the field with " CBE_OPTION(
-                "text-field"),
-            r->path, r->line, r->field);
+        st = no_text(r, root, text, err);
     r->n_objects++;
     yyjson_doc_free(doc);
     return st;
@@ -216,6 +276,18 @@ static cbe_status decide(reading *r, const cbe_byte_buffer *text, bool ended, cb
         warn(r,
              "%s: begins as JSON, and is taken as one text; " CBE_OPTION(
                  "documents") " jsonl with " CBE_OPTION("text-field") " takes a field of each line",
+             r->path);
+    if (!has_text && cbe_is_web_page((const unsigned char *)text->bytes, text->size))
+        warn(r,
+             "%s: is a web page, and is read as plain text with its markup; to be without, make a "
+             "text of it: pandoc -t plain FILE -o NEW.txt",
+             r->path);
+    else if (!has_text && r->name == CBE_NAMED_TABLE)
+        warn(r,
+             "%s: is called a table, and is read as plain text with its commas or tabs; for a "
+             "document of each row, write it as JSON lines: python -c \"import pandas; "
+             "pandas.read_csv('FILE', sep=None, engine='python').to_json('NEW.jsonl', "
+             "orient='records', lines=True)\"",
              r->path);
     const bool lines =
         has_text || (named && (beginning == CBE_BEGINS_LINE || beginning == CBE_BEGINS_BRACE));

@@ -24,6 +24,7 @@ cbe_documents_name cbe_documents_name_of(const char *path)
         {".ndjson", CBE_NAMED_JSON_LINES}, {".jl", CBE_NAMED_JSON_LINES},
         {".json", CBE_NAMED_JSON},         {".txt", CBE_NAMED_TEXT},
         {".text", CBE_NAMED_TEXT},         {".md", CBE_NAMED_TEXT},
+        {".csv", CBE_NAMED_TABLE},         {".tsv", CBE_NAMED_TABLE},
     };
     size_t length = strlen(path);
     for (size_t i = 0; i < sizeof compressions / sizeof *compressions; i++)

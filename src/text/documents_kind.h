@@ -11,8 +11,9 @@
 /** What a name's ending says, in any case, and before the ending of a compression (".jsonl.gz"). */
 typedef enum {
     CBE_NAMED_OTHERWISE,
-    CBE_NAMED_TEXT, /* .txt, .text, .md */
-    CBE_NAMED_JSON, /* .json: corpora have lines of objects in it, others one object or array */
+    CBE_NAMED_TEXT,  /* .txt, .text, .md */
+    CBE_NAMED_TABLE, /* .csv, .tsv */
+    CBE_NAMED_JSON,  /* .json: corpora have lines of objects in it, others one object or array */
     CBE_NAMED_JSON_LINES /* .jsonl, .jsonlines, .ndjson, .jl */
 } cbe_documents_name;
 

@@ -107,9 +107,10 @@ static void documents__bad_lines_are_named(void **state)
     } cases[] = {
         {"{\"text\": \"a\"}\n{\"text\": \"b\"", "line 2: not JSON"},
         {"{\"text\": \"a\"}\n\n[1]\n",
-         "line 3: no field 'text' that is a string; name the field with text-field"},
-        {"{\"content\": \"a\"}", "line 1: no field 'text'"},
-        {"{\"text\": 1}", "line 1: no field 'text' that is a string"},
+         "line 3: is a list, where an object with the field 'text' is needed"},
+        {"{\"content\": \"a\"}",
+         "line 1: no field 'text' but 'content'; name the field with text-field"},
+        {"{\"text\": 1}", "line 1: field 'text' is a number, not a string"},
         {"{\"text\": \"a\"} x", "line 1: not JSON"},
         {"text", "line 1: not JSON"},
     };

@@ -22,6 +22,8 @@ static void name__counts_in_any_case_and_before_a_compression(void **state)
         {"a.json.gz", CBE_NAMED_JSON},
         {"a.txt.gz", CBE_NAMED_TEXT},
         {"a.md", CBE_NAMED_TEXT},
+        {"a.CSV.gz", CBE_NAMED_TABLE},
+        {"a.tsv", CBE_NAMED_TABLE},
         {"a.jsonl.txt", CBE_NAMED_TEXT},
         {".jsonl", CBE_NAMED_OTHERWISE},
         {"a", CBE_NAMED_OTHERWISE},
