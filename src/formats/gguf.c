@@ -12,6 +12,8 @@
 
 #include "core/fail.h"
 #include "core/memory.h"
+#include "core/sizes.h"
+#include "files/foreign_format.h"
 #include "formats/gguf_private.h"
 #include "files/mapped_file.h"
 
@@ -250,18 +252,26 @@ static cbe_status other_format(const cursor *c)
         {"fmgg", "a GGML file (GGMF) from before GGUF: convert the model again with a current "
                  "llama.cpp"},
         {"algg", "a LoRA adapter of the form before GGUF, not a model"},
-        {"PK\3\4", "a zip archive, as of PyTorch: give the folder of the model with its "
-                   "safetensors files"},
-        {"\x1f\x8b", "compressed by gzip: unpack it"},
-        {"\x28\xb5\x2f\xfd", "compressed by zstd: unpack it"},
-        {"<!DOC", "a web page: download the file itself"},
-        {"<!doc", "a web page: download the file itself"},
-        {"<html", "a web page: download the file itself"},
     };
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (c->map->size >= strlen(others[i].begin) &&
             memcmp(c->map->data, others[i].begin, strlen(others[i].begin)) == 0)
             return cbe_fail(c->err, CBE_ERR_FORMAT, 0, "%s: is %s", c->map->path, others[i].what);
+    const size_t n = cbe_min_size(c->map->size, CBE_FOREIGN_HEAD);
+    const cbe_foreign_format *other = cbe_foreign_format_of(c->map->data, n, n == c->map->size);
+    if (other && strstr(other->name, "safetensors"))
+        return cbe_fail(c->err, CBE_ERR_FORMAT, 0,
+                        "%s: is a safetensors file, which is a part of a model: give the folder "
+                        "with its config.json",
+                        c->map->path);
+    if (other)
+        return cbe_fail(c->err, CBE_ERR_FORMAT, 0,
+                        "%s: is %s, not a GGUF file: give a GGUF file, or a folder with "
+                        "config.json and safetensors files",
+                        c->map->path, other->name);
+    if (cbe_is_web_page(c->map->data, n))
+        return cbe_fail(c->err, CBE_ERR_FORMAT, 0, "%s: is a web page: download the file itself",
+                        c->map->path);
     return cbe_fail(c->err, CBE_ERR_FORMAT, 0, "%s: does not start with 'GGUF': not a GGUF file",
                     c->map->path);
 }

@@ -90,7 +90,9 @@ static cbe_status not_safetensors(const cbe_mapped_file *map, uint64_t length, c
 {
     const size_t n = cbe_min_size(map->size, CBE_FOREIGN_HEAD);
     const cbe_foreign_format *other = cbe_foreign_format_of(map->data, n, n == map->size);
-    const char *what = other ? other->name : "a text";
+    const char *what = other                           ? other->name
+                       : cbe_is_web_page(map->data, n) ? "a web page"
+                                                       : "a text";
     for (size_t i = 0; i < n && !other; i++)
         if (map->data[i] < ' ' && (!map->data[i] || !strchr("\t\n\r\f", map->data[i]))) what = NULL;
     if (!other && cbe_utf8_valid_length((const char *)map->data, n) + 4 <= n) what = NULL;

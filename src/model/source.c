@@ -9,6 +9,7 @@
 #include "core/memory.h"
 #include "files/input_list.h"
 #include "formats/json.h"
+#include "formats/model_place.h"
 #include "files/mapped_file.h"
 #include "files/path.h"
 
@@ -133,21 +134,22 @@ done:
 
 cbe_status cbe_source_open(cbe_source **out, const char *path, cbe_error *err)
 {
-    cbe_path_kind kind;
+    bool is_folder;
     cbe_status st = CBE_ERR_NOMEM;
     cbe_source *source = cbe_alloc_zero(1, sizeof *source, "model files", err);
     if (!source) goto done;
     source->path = cbe_copy_string(path, strlen(path), err);
     if (!source->path) goto done;
-    if ((st = cbe_path_look(path, &kind, err)) != CBE_OK) goto done;
-    st = kind == CBE_PATH_FOLDER ? open_folder(source, err)
-                                 : cbe_gguf_open(&source->gguf, path, err);
+    if ((st = cbe_model_place_look(path, "config.json", &is_folder, err)) != CBE_OK) goto done;
+    st = is_folder ? open_folder(source, err) : cbe_gguf_open(&source->gguf, path, err);
     if (st != CBE_OK) goto done;
     *out = source;
     source = NULL;
 done:
     cbe_source_close(source);
     return st;
+    const cbe_status st = cbe_model_place_explain(source->path, err);
+    if (st != CBE_OK) return st;
 }
 
 void cbe_source_close(cbe_source *source)

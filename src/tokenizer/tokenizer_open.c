@@ -1,16 +1,16 @@
 /* tokenizer_open.c - the tokenizer of a model: from a GGUF file or a Hugging Face folder. */
 #include "core/fail.h"
-#include "files/path.h"
 #include "formats/gguf.h"
+#include "formats/model_place.h"
 #include "tokenizer/tokenizer_private.h"
 
 cbe_status cbe_tokenizer_read(cbe_tokenizer **out, const char *path, cbe_inputs *inputs,
                               cbe_remarks *remarks, cbe_error *err)
 {
-    cbe_path_kind kind;
-    cbe_status st = cbe_path_look(path, &kind, err);
+    bool is_folder;
+    cbe_status st = cbe_model_place_look(path, "tokenizer.json", &is_folder, err);
     if (st != CBE_OK) return st;
-    if (kind == CBE_PATH_FOLDER) return cbe_tokenizer_from_folder(out, path, inputs, remarks, err);
+    if (is_folder) return cbe_tokenizer_from_folder(out, path, inputs, remarks, err);
     cbe_gguf *file = NULL;
     st = cbe_gguf_open(&file, path, err);
     if (st == CBE_OK) st = cbe_gguf_note(file, inputs, err);
