@@ -13,7 +13,12 @@
 #include "core/memory.h"
 #include "formats/read_tensor.h"
 
-enum { MAX_FIELDS = 24, MAX_PARTS = 3, FLOATS_ALIGNED = CBE_ALIGNMENT / sizeof(float) };
+enum {
+    MAX_FIELDS = 24,
+    MAX_PARTS = 3,
+    FLOATS_ALIGNED = CBE_ALIGNMENT / sizeof(float),
+    MOST_BLOCKS = 1000000 /* numbers of blocks beyond are not told exactly */
+};
 
 static const char weight[] = "weight", bias[] = "bias";
 
@@ -242,9 +247,11 @@ static bool is_known(const cbe_block_plan *plan, const field_list *list, const c
     return false;
 }
 
-/* Refuses an unknown tensor inside a block: without it the result would be wrong. */
+/* Refuses an unknown tensor inside a block: without it the result would be wrong. Blocks past those
+ * that the configuration names are counted in *n_blocks where files may have them. */
 static cbe_status check_name(const cbe_model *model, const cbe_source *source,
-                             const field_list *list, const char *name, cbe_error *err)
+                             const field_list *list, const char *name, size_t *n_blocks,
+                             cbe_error *err)
 {
     const cbe_block_plan *plan = &model->plan;
     const size_t n_layers = model->config.sizes.n_layers;
@@ -255,8 +262,10 @@ static cbe_status check_name(const cbe_model *model, const cbe_source *source,
     size_t block = 0;
     const char *rest = name + length;
     for (; *rest >= '0' && *rest <= '9'; rest++)
-        if (block < n_layers) block = block * 10 + (size_t)(*rest - '0');
+        if (block < MOST_BLOCKS) block = block * 10 + (size_t)(*rest - '0');
     if (*rest != '.') return CBE_OK;
+    if (block >= *n_blocks) *n_blocks = block + 1;
+    if (block >= n_layers && cbe_source_format(source) == CBE_FORMAT_HUGGING_FACE) return CBE_OK;
     if (block >= n_layers)
         return cbe_fail(err, CBE_ERR_SHAPE, -1,
                         "%s: tensor '%s' is in a block past the %zu that the configuration names",
@@ -273,7 +282,8 @@ static size_t aligned(size_t floats)
     return (floats + FLOATS_ALIGNED - 1) / FLOATS_ALIGNED * FLOATS_ALIGNED;
 }
 
-cbe_status cbe_blocks_check(cbe_model *model, const cbe_source *source, cbe_error *err)
+cbe_status cbe_blocks_check(cbe_model *model, const cbe_source *source, cbe_remarks *remarks,
+                            cbe_error *err)
 {
     cbe_status st;
     field_list list;
@@ -284,9 +294,17 @@ cbe_status cbe_blocks_check(cbe_model *model, const cbe_source *source, cbe_erro
                         "%s: %zu blocks in the configuration, but only %zu tensors in the files",
                         cbe_source_path(source), n_layers, count);
     list_fields(&model->config, &model->plan, &list);
-    for (size_t i = 0; i < count; i++)
-        if ((st = check_name(model, source, &list, cbe_source_name(source, i), err)) != CBE_OK)
-            return st;
+    size_t n_blocks = n_layers;
+    for (size_t i = 0; i < count; i++) {
+        st = check_name(model, source, &list, cbe_source_name(source, i), &n_blocks, err);
+        if (st != CBE_OK) return st;
+    }
+    if (n_blocks > n_layers &&
+        (st = cbe_remark(remarks, err,
+                         "%s: the files have %zu blocks, of which config.json names %zu: the first "
+                         "%zu are used, as by transformers",
+                         cbe_source_path(source), n_blocks, n_layers, n_layers)) != CBE_OK)
+        return st;
     for (size_t block = 0; block < n_layers; block++)
         for (size_t f = 0; f < list.count; f++)
             for (size_t i = 0; i < list.fields[f].n_parts; i++) {

@@ -13,14 +13,20 @@
 #include "files/mapped_file.h"
 #include "files/path.h"
 
+enum { WRAPPER_SIZE = 64, WHOLE_NAME = WRAPPER_SIZE + CBE_TENSOR_NAME_SIZE };
+
+/* What programs for training put before the names of all tensors of a model they wrap. */
+static const char *const wrappers[] = {"module.", "_orig_mod."};
+
 struct cbe_source {
     char *path;
     cbe_gguf *gguf;                /* NULL for a folder, which has the members below */
     cbe_mapped_file config, index; /* index: empty if there is none */
     cbe_safetensors **shards;
     size_t n_shards;
-    yyjson_doc *index_json; /* NULL: there is no index */
-    yyjson_val *weight_map; /* names of files by names of tensors */
+    char wrapper[WRAPPER_SIZE]; /* stands before the names of all tensors, and is left out */
+    yyjson_doc *index_json;     /* NULL: there is no index */
+    yyjson_val *weight_map;     /* names of files by names of tensors */
 };
 
 static cbe_status add_shard(cbe_source *source, const char *name, cbe_error *err)
@@ -39,6 +45,13 @@ static bool is_plain_name(const char *name)
     return *name && !strchr(name, '/') && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
 }
 
+/* The name of a file in a weight_map, which may be told as a path from its folder. */
+static const char *without_dot(const char *name)
+{
+    while (name && strncmp(name, "./", 2) == 0) name += 2;
+    return name;
+}
+
 static const char *file_name(const cbe_safetensors *shard)
 {
     return cbe_path_name(cbe_safetensors_path(shard));
@@ -50,6 +63,38 @@ static const cbe_safetensors *find_shard(const cbe_source *source, const char *n
     for (size_t i = 0; i < source->n_shards; i++)
         if (strcmp(file_name(source->shards[i]), name) == 0) return source->shards[i];
     return NULL;
+}
+
+/* Name of the i-th tensor as the files have it. */
+static const char *whole_name(const cbe_source *source, size_t i)
+{
+    size_t s = 0;
+    while (i >= cbe_safetensors_count(source->shards[s]))
+        i -= cbe_safetensors_count(source->shards[s++]);
+    return cbe_safetensors_name(source->shards[s], i);
+}
+
+static bool all_begin_with(const cbe_source *source, const char *start)
+{
+    const size_t count = cbe_source_count(source);
+    for (size_t i = 0; i < count; i++)
+        if (strncmp(whole_name(source, i), start, strlen(start)) != 0) return false;
+    return count > 0;
+}
+
+/* Finds what wraps the names of all tensors; wrappers may be inside of others. */
+static void find_wrapper(cbe_source *source)
+{
+    for (bool found = true; found;) {
+        found = false;
+        for (size_t k = 0; k < sizeof wrappers / sizeof *wrappers; k++) {
+            char start[WRAPPER_SIZE];
+            const int length = snprintf(start, sizeof start, "%s%s", source->wrapper, wrappers[k]);
+            if ((size_t)length >= sizeof start || !all_begin_with(source, start)) continue;
+            memcpy(source->wrapper, start, sizeof start);
+            found = true;
+        }
+    }
 }
 
 /* Opens each file that the weight_map of model.safetensors.index.json names, once. */
@@ -65,7 +110,7 @@ static cbe_status open_shards(cbe_source *source, const char *index_path, yyjson
     cbe_status st = CBE_OK;
     CBE_JSON_EACH(map, walk, key, file)
     {
-        const char *name = yyjson_get_str(file);
+        const char *name = without_dot(yyjson_get_str(file));
         if (!name || !is_plain_name(name))
             st = cbe_fail(err, CBE_ERR_FORMAT, -1,
                           "%s: tensor '%.80s' must be in a file of the same folder, not '%.80s'",
@@ -104,6 +149,8 @@ static cbe_status no_weights(const cbe_source *source, cbe_error *err)
                             "again with transformers' save_pretrained, which writes safetensors",
                             source->path, pickled[i]);
     }
+    const cbe_status st = cbe_model_place_explain(source->path, err);
+    if (st != CBE_OK) return st;
     return cbe_fail(err, CBE_ERR_IO, -1,
                     "%s: neither model.safetensors nor model.safetensors.index.json in this folder",
                     source->path);
@@ -126,6 +173,7 @@ static cbe_status open_folder(cbe_source *source, cbe_error *err)
     } else {
         st = sharded ? open_index(source, index, err) : no_weights(source, err);
     }
+    if (st == CBE_OK) find_wrapper(source);
 done:
     cbe_free(config);
     cbe_free(index);
@@ -148,8 +196,6 @@ cbe_status cbe_source_open(cbe_source **out, const char *path, cbe_error *err)
 done:
     cbe_source_close(source);
     return st;
-    const cbe_status st = cbe_model_place_explain(source->path, err);
-    if (st != CBE_OK) return st;
 }
 
 void cbe_source_close(cbe_source *source)
@@ -216,10 +262,7 @@ size_t cbe_source_count(const cbe_source *source)
 const char *cbe_source_name(const cbe_source *source, size_t i)
 {
     if (source->gguf) return cbe_gguf_name(source->gguf, i);
-    size_t s = 0;
-    while (i >= cbe_safetensors_count(source->shards[s]))
-        i -= cbe_safetensors_count(source->shards[s++]);
-    return cbe_safetensors_name(source->shards[s], i);
+    return whole_name(source, i) + strlen(source->wrapper);
 }
 
 /* The last shard, by file name, that has a tensor. */
@@ -238,7 +281,7 @@ static const cbe_safetensors *last_with(const cbe_source *source, const char *na
 /* The shard whose tensor counts: that of the index; without one the last, as in transformers. */
 static const cbe_safetensors *shard_with(const cbe_source *source, const char *name)
 {
-    const char *file = cbe_json_text(source->weight_map, name);
+    const char *file = without_dot(cbe_json_text(source->weight_map, name));
     const cbe_safetensors *named = file ? find_shard(source, file) : NULL;
     return named && cbe_safetensors_has(named, name) ? named : last_with(source, name);
 }
@@ -258,9 +301,17 @@ cbe_status cbe_source_remark(const cbe_source *source, cbe_remarks *remarks, cbe
 {
     size_t n_others = 0;
     const char *first = NULL;
+    if (source->wrapper[0]) {
+        const cbe_status st =
+            cbe_remark(remarks, err,
+                       "%s: the names of all tensors begin with '%s', as a program for training "
+                       "writes them; it is left out, where transformers would find no tensor",
+                       source->path, source->wrapper);
+        if (st != CBE_OK) return st;
+    }
     const size_t count = source->n_shards > 1 ? cbe_source_count(source) : 0;
     for (size_t i = 0; i < count; i++) {
-        const char *name = cbe_source_name(source, i);
+        const char *name = whole_name(source, i);
         if (is_same_in(shard_with(source, name), last_with(source, name), name)) continue;
         if (!first) first = name;
         n_others += strcmp(first, name) != 0;
@@ -273,23 +324,48 @@ cbe_status cbe_source_remark(const cbe_source *source, cbe_remarks *remarks, cbe
                       file_name(shard_with(source, first)), file_name(last_with(source, first)));
 }
 
+/* The shard with a tensor, whose name is told without what wraps it. */
+static const cbe_safetensors *find_tensor(const cbe_source *source, const char *name,
+                                          char whole[WHOLE_NAME])
+{
+    snprintf(whole, WHOLE_NAME, "%s%s", source->wrapper, name);
+    return shard_with(source, whole);
+}
+
 bool cbe_source_has(const cbe_source *source, const char *name)
 {
+    char whole[WHOLE_NAME];
     return source->gguf ? cbe_gguf_has_tensor(source->gguf, name)
-                        : shard_with(source, name) != NULL;
+                        : find_tensor(source, name, whole) != NULL;
+}
+
+/* Says that a tensor is missing, and which one has more before its name. */
+static cbe_status no_tensor(const cbe_source *source, const char *name, cbe_error *err)
+{
+    const size_t count = cbe_source_count(source), length = strlen(name);
+    for (size_t i = 0; i < count; i++) {
+        const char *other = cbe_source_name(source, i);
+        const size_t before = strlen(other) > length ? strlen(other) - length : 0;
+        if (before == 0 || other[before - 1] != '.' || strcmp(other + before, name) != 0) continue;
+        return cbe_fail(err, CBE_ERR_FORMAT, -1,
+                        "%s: no tensor '%s' in the model's files but '%.160s', as in a model of "
+                        "which this one is a part; save the language model alone with transformers",
+                        source->path, name, other);
+    }
+    return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: no tensor '%s' in the model's files",
+                    source->path, name);
 }
 
 cbe_status cbe_source_get(const cbe_source *source, const char *name, cbe_tensor *tensor,
                           const char **path, cbe_error *err)
 {
+    char whole[WHOLE_NAME];
     if (source->gguf) {
         *path = source->path;
         return cbe_gguf_tensor(source->gguf, name, tensor, err);
     }
-    const cbe_safetensors *shard = shard_with(source, name);
-    if (!shard)
-        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: no tensor '%s' in the model's files",
-                        source->path, name);
+    const cbe_safetensors *shard = find_tensor(source, name, whole);
+    if (!shard) return no_tensor(source, name, err);
     *path = cbe_safetensors_path(shard);
-    return cbe_safetensors_get(shard, name, tensor, err);
+    return cbe_safetensors_get(shard, whole, tensor, err);
 }

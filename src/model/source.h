@@ -14,6 +14,8 @@
 
 typedef struct cbe_source cbe_source;
 
+enum { CBE_TENSOR_NAME_SIZE = 128 }; /* of a name by which a tensor is looked for, with its NUL */
+
 /** Opens all files of a model; no file is read whole.
  * @return CBE_OK; CBE_ERR_IO for a missing file or shard (named); CBE_ERR_FORMAT;
  *         CBE_ERR_UNSUPPORTED for a folder that holds only pickled weights; CBE_ERR_NOMEM */

@@ -300,7 +300,7 @@ cbe_status cbe_weights_load(cbe_model *model, cbe_source **source, const cbe_mod
     const loader in = {model, *source};
     model->plan = (cbe_block_plan){.names = names};
     cbe_tied_find_names(model, *source);
-    if ((st = cbe_blocks_check(model, *source, err)) != CBE_OK) return st;
+    if ((st = cbe_blocks_check(model, *source, options->remarks, err)) != CBE_OK) return st;
     model->decoder = cbe_alloc_zero(1, sizeof *model->decoder, "decoder", err);
     if (!model->decoder) return CBE_ERR_NOMEM;
     if (model->config.traits.positions == CBE_POSITIONS_ROTARY &&

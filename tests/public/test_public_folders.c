@@ -400,6 +400,68 @@ static void tensors__have_newer_names(void **state)
     cbe_temp_remove(folder);
 }
 
+/* Names of files in an index as paths from its folder. */
+static void shards__may_be_named_from_their_folder(void **state)
+{
+    (void)state;
+    char *folder = cbe_temp_folder();
+    put_config(folder, "llama", "{}");
+    put_tensors(folder, "a.safetensors", "llama", &(cbe_copy_edit){0});
+    put_text(folder, "model.safetensors.index.json",
+             "{\"weight_map\": {\"lm_head.weight\": \"./a.safetensors\", "
+             "\"model.norm.weight\": \"././a.safetensors\"}}");
+    expect_same(folder, "llama", "./a.safetensors", 0);
+    cbe_temp_remove(folder);
+}
+
+/* What DistributedDataParallel and torch.compile put before all names. */
+static void tensors__are_found_in_wrappers(void **state)
+{
+    (void)state;
+    static const char *const wrappers[] = {"module.", "_orig_mod.", "_orig_mod.module."};
+    for (size_t i = 0; i < sizeof wrappers / sizeof *wrappers; i++) {
+        char *folder = cbe_temp_folder();
+        put_config(folder, "llama", "{}");
+        put_tensors(folder, "model.safetensors", "llama",
+                    &(cbe_copy_edit){.add_prefix = wrappers[i]});
+        expect_same(folder, "llama", wrappers[i], 1);
+        cbe_temp_remove(folder);
+    }
+    cbe_error err;
+    cbe_model *model = NULL;
+    char *folder = cbe_temp_folder();
+    put_config(folder, "llama", "{}");
+    put_tensors(folder, "model.safetensors", "llama",
+                &(cbe_copy_edit){.add_prefix = "language_model."});
+    assert_int_equal(cbe_model_open(&model, folder, &err), CBE_ERR_FORMAT);
+    assert_non_null(strstr(err.message, "no tensor 'model.layers.0."));
+    assert_non_null(strstr(err.message, "but 'language_model.model.layers.0."));
+    cbe_temp_remove(folder);
+}
+
+/* Blocks taken off by num_hidden_layers alone, as transformers takes them off. */
+static void blocks__may_be_more_than_are_used(void **state)
+{
+    (void)state;
+    cbe_error err;
+    cbe_model *model = NULL;
+    char *folder = cbe_temp_folder(), *path = cbe_golden_path("models/llama");
+    put_config(folder, "llama", "{\"num_hidden_layers\": 1}");
+    put_tensors(folder, "model.safetensors", "llama", &(cbe_copy_edit){0});
+    cbe_assert_ok(cbe_model_open(&model, folder, &err), &err);
+    cbe_model *golden = open_model(path);
+    char says[100];
+    snprintf(says, sizeof says, "have %zu blocks, of which config.json names 1",
+             cbe_model_get_config(golden)->n_layers);
+    assert_non_null(strstr(cbe_model_warning(model, 0), says));
+    assert_null(cbe_model_warning(model, 1));
+    assert_int_equal(cbe_model_get_config(model)->n_layers, 1);
+    cbe_model_close(golden);
+    cbe_model_close(model);
+    free(path);
+    cbe_temp_remove(folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -409,6 +471,9 @@ int main(void)
         cmocka_unit_test(shards__the_index_decides),
         cmocka_unit_test(shards__a_single_file_comes_first),
         cmocka_unit_test(tensors__have_newer_names),
+        cmocka_unit_test(shards__may_be_named_from_their_folder),
+        cmocka_unit_test(tensors__are_found_in_wrappers),
+        cmocka_unit_test(blocks__may_be_more_than_are_used),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -140,6 +140,8 @@ static bool edit_spec(const cbe_tensor *tensor, size_t i, const cbe_copy_edit *e
     return true;
 }
 
+enum { NAME_SIZE = 200 };
+
 void cbe_copy_safetensors(const char *from, const char *to, const cbe_copy_edit *edit)
 {
     cbe_error err;
@@ -150,11 +152,17 @@ void cbe_copy_safetensors(const char *from, const char *to, const cbe_copy_edit 
     cbe_tensor_spec *specs = calloc(count, sizeof *specs);
     assert_non_null(tensors);
     assert_non_null(specs);
+    char(*names)[NAME_SIZE] = calloc(count, sizeof *names);
+    assert_non_null(names);
     size_t kept = 0;
     for (size_t i = 0; i < count; i++) {
         const char *name = cbe_safetensors_name(file, i);
         cbe_assert_ok(cbe_safetensors_get(file, name, &tensors[kept], &err), &err);
-        if (edit_spec(&tensors[kept], i, edit, &specs[kept])) kept++;
+        if (!edit_spec(&tensors[kept], i, edit, &specs[kept])) continue;
+        snprintf(names[kept], NAME_SIZE, "%s%s", edit->add_prefix ? edit->add_prefix : "",
+                 specs[kept].name);
+        specs[kept].name = names[kept];
+        kept++;
     }
     cbe_safetensors_writer *writer;
     cbe_assert_ok(cbe_safetensors_writer_create(&writer, to, kept, specs, 0, NULL, &err), &err);
@@ -173,6 +181,7 @@ void cbe_copy_safetensors(const char *from, const char *to, const cbe_copy_edit 
     cbe_assert_ok(cbe_safetensors_writer_commit(writer, &err), &err);
     free(tensors);
     free(specs);
+    free(names);
     cbe_safetensors_close(file);
 }
 

@@ -40,6 +40,7 @@ void cbe_write_file(const char *path, const void *data, size_t size);
 /** Changes in a copy of a safetensors file. Members that are NULL or 0 change nothing. */
 typedef struct {
     const char *drop;         /* name of a tensor that is left out */
+    const char *add_prefix;   /* put before all names */
     const char *strip_prefix; /* removed from names that begin with it */
     const char *rename_from, *rename_to;
     const char *transpose; /* name of a matrix whose dimensions are reversed */
