@@ -128,7 +128,9 @@ static cbe_status parse_header(cbe_safetensors *file, cbe_error *err)
                         "download it again",
                         path, length, file->map.size);
     const char *text = (const char *)file->map.data + LENGTH_BYTES;
-    if (length == 0 || *text != '{')
+    size_t blanks = 0; /* the format's words forbid them, its reader takes them */
+    while (blanks < length && strchr(" \t\r\n", text[blanks]) && text[blanks]) blanks++;
+    if (blanks == length || text[blanks] != '{')
         return cbe_fail(err, CBE_ERR_FORMAT, LENGTH_BYTES,
                         "%s: header does not start with '{' (byte %d): not a safetensors file",
                         path, LENGTH_BYTES);
@@ -426,8 +428,8 @@ cbe_status cbe_safetensors_get(const cbe_safetensors *file, const char *name, cb
         .n_elements = e->n_elements,
         .n_bytes = e->end - e->begin,
         .data = file->map.data + file->data_start + e->begin,
+        .is_bool = strcmp(e->dtype_name, "BOOL") == 0,
     };
     memcpy(out->dims, e->dims, sizeof out->dims);
     return CBE_OK;
 }
-        .is_bool = strcmp(e->dtype_name, "BOOL") == 0,

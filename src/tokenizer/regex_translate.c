@@ -10,12 +10,15 @@
 
 #include <stdbool.h>
 #include <string.h>
+#include <utf8proc.h>
 
 #include "core/fail.h"
 #include "core/memory.h"
+#include "core/utf8.h"
 #include "tokenizer/regex.h"
 
 enum { MAX_DEPTH = 32, GROWTH = 256, SHOWN = 80 };
+enum { LEFT_TO_RIGHT = 0x200e, RIGHT_TO_LEFT = 0x200f };
 
 /* Members of the classes behind \w and \h, for use inside brackets. Outside of classes Oniguruma
  * counts the six superscripts and fractions of Latin-1 among the characters of words. */
@@ -34,7 +37,7 @@ typedef struct {
     size_t atom; /* place of the last atom in out; n if nothing can be repeated */
     size_t groups[MAX_DEPTH];
     int options[MAX_DEPTH + 1]; /* options without a group, each of which becomes one more group */
-    bool caseless[MAX_DEPTH + 1];
+    bool caseless[MAX_DEPTH + 1], extended[MAX_DEPTH + 1];
     int depth;
     const char *path;
     cbe_error *err;
@@ -383,13 +386,14 @@ static void put_braces(translation *t, size_t size)
 static cbe_status put_options(translation *t)
 {
     size_t n = 0;
-    bool on = true, caseless = t->caseless[t->depth];
+    bool on = true, caseless = t->caseless[t->depth], extended = t->extended[t->depth];
     for (; peek(t, n) != ':' && peek(t, n) != ')'; n++) {
         const int c = peek(t, n);
         if (c != 'i' && c != 'm' && c != 'x' && c != '-')
             return unsupported(t, "a group with an option of another kind");
         if (c == '-') on = false;
         if (c == 'i') caseless = on;
+        if (c == 'x') extended = on;
         put(t, c == 'm' ? "s" : t->pattern + t->at + n, 1);
     }
     put_text(t, ":");
@@ -402,6 +406,7 @@ static cbe_status put_options(translation *t)
         t->groups[t->depth++] = t->atom;
     }
     t->caseless[t->depth] = caseless;
+    t->extended[t->depth] = extended;
     t->at += n + 1;
     t->atom = t->n;
     return CBE_OK;
@@ -428,6 +433,7 @@ static cbe_status put_group(translation *t)
     if (t->depth == MAX_DEPTH) return unsupported(t, "groups too deep in each other");
     t->groups[t->depth++] = t->atom;
     t->caseless[t->depth] = t->caseless[t->depth - 1];
+    t->extended[t->depth] = t->extended[t->depth - 1];
     if (kind) {
         put(t, t->pattern + t->at, 1);
         t->at++;
@@ -436,12 +442,47 @@ static cbe_status put_group(translation *t)
     return CBE_OK;
 }
 
+/* Size of the character at t->at, which is whole if the pattern is well-formed. */
+static size_t character_size(const translation *t)
+{
+    size_t size = 1;
+    while (peek(t, size) >= 0x80 && peek(t, size) < 0xc0) size++;
+    return size;
+}
+
+/* Where white space and comments count for nothing, translates one of them, if it is there, to a
+ * blank. PCRE2 takes fewer characters for white space, and ends comments at other line ends. */
+static bool put_blank(translation *t)
+{
+    const char *at = t->pattern + t->at;
+    size_t size = character_size(t);
+    utf8proc_int32_t character = -1;
+    if (!t->extended[t->depth]) return false;
+    utf8proc_iterate((const utf8proc_uint8_t *)at, (utf8proc_ssize_t)size, &character);
+    if (character == LEFT_TO_RIGHT || character == RIGHT_TO_LEFT) {
+        t->atom = t->n; /* to PCRE2 these are white space, too */
+        put_text(t, character == LEFT_TO_RIGHT ? "\\x{200e}" : "\\x{200f}");
+        t->at += size;
+        return true;
+    }
+    if (*at == '#') {
+        const char *end = memchr(at, '\n', t->length - t->at);
+        size = end ? (size_t)(end - at) + 1 : t->length - t->at;
+    } else if (!cbe_utf8_is_space(character)) {
+        return false;
+    }
+    put_text(t, " ");
+    t->at += size;
+    return true;
+}
+
 static cbe_status put_atom(translation *t)
 {
     const int c = peek(t, 0);
     const size_t begin = t->n;
     cbe_status st = CBE_OK;
     size_t size;
+    if (put_blank(t)) return CBE_OK;
     if (c == '\\') {
         st = put_escape(t, false);
     } else if (c == '[') {
@@ -464,12 +505,9 @@ static cbe_status put_atom(translation *t)
         return CBE_OK;
     } else {
         /* Copies one character with all of its bytes. */
-        put(t, t->pattern + t->at, 1);
-        t->at++;
-        while (peek(t, 0) >= 0x80 && peek(t, 0) < 0xc0) {
-            put(t, t->pattern + t->at, 1);
-            t->at++;
-        }
+        size = character_size(t);
+        put(t, t->pattern + t->at, size);
+        t->at += size;
     }
     t->atom = begin;
     return st;

@@ -24,7 +24,9 @@ enum { MAX_DEPTH = 64, DEFAULT_LENGTH = 5 };
 static cbe_status read_pattern(yyjson_val *value, const char *path, cbe_regex **out, cbe_error *err)
 {
     cbe_span text;
-    if (cbe_json_span(value, "String", &text) && text.length > 0)
+    if (cbe_json_span(value, "String", &text) && text.length == 0)
+        return cbe_regex_create(out, "", 0, path, err); /* matches between all characters */
+    if (cbe_json_span(value, "String", &text))
         return cbe_regex_create_literal(out, text.data, text.length, err);
     if (cbe_json_span(value, "Regex", &text))
         return cbe_regex_create(out, text.data, text.length, path, err);

@@ -69,6 +69,13 @@ static void open__lists_tensors_in_the_order_of_the_header(void **state)
     cbe_safetensors_close(NULL);
 }
 
+static void open__takes_blanks_around_the_header(void **state)
+{
+    cbe_safetensors *file = open_ok(write_file(state, "blanks", " \t\r\n{} \n", 0));
+    assert_int_equal(cbe_safetensors_count(file), 0);
+    cbe_safetensors_close(file);
+}
+
 static void get__gives_dtype_shape_and_data(void **state)
 {
     cbe_error err;
@@ -237,7 +244,8 @@ static void open__damaged_headers_are_refused(void **state)
         {"empty header", "", 0, 8, "does not start with '{'"},
         {"array", "[]", 0, 8, "does not start with '{'"},
         {"string", "\"a\"", 0, 8, "does not start with '{'"},
-        {"space before", " {}", 0, 8, "does not start with '{'"},
+        {"nothing but blanks", " \n ", 0, 8, "does not start with '{'"},
+        {"a mark before", "\xef\xbb\xbf{}", 0, 8, "does not start with '{'"},
         {"object not closed", "{", 0, 9, "not valid JSON"},
         {"text behind", "{}x", 0, 10, "not valid JSON"},
         {"second object", "{}{}", 0, 10, "not valid JSON"},
@@ -536,6 +544,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(open__lists_tensors_in_the_order_of_the_header),
+        cmocka_unit_test(open__takes_blanks_around_the_header),
         cmocka_unit_test(get__gives_dtype_shape_and_data),
         cmocka_unit_test(metadata__values_are_unescaped_and_missing_ones_null),
         cmocka_unit_test(get__dtype_that_is_not_read_is_named),

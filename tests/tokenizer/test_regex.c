@@ -54,6 +54,10 @@ static void regex__patterns_mean_what_they_mean_in_oniguruma(void **state)
         {"[^(\\s|[.,])]+", "a(b|c).d", "a|b|c|d|"}, /* a class in a class */
         {"[a[b-c]d]+", "xabcdx", "abcd|"},
         {"[]a]+", "a]b", "a]|"},
+        {"(?x) [a-z]+ # a word (of [letters\n | \\d {2}", "ab12c", "ab|12|c|"},
+        {"(?x: a # b\n c) #", "ac #c", "ac #|"},
+        {"(?x)a\xc2\xa0\xe3\x80\x80 +", "aab", "aa|"},
+        {"(?x)(?-x: a)# c", "a a", " a|"},
         {"[[:alpha:]]+", "ab1", "ab|"},
         {"\\p{Han}+", "\xe4\xb8\x96\xe7\x95\x8c!\xe3\x80\x82", "\xe4\xb8\x96\xe7\x95\x8c|"},
         {"\\p{Script=Cyrillic}+|\\p{^L}",

@@ -500,6 +500,27 @@ REPORTS = [
         None,
     ),
     (
+        "a String that is empty, which is found between all characters",
+        None,
+        tokenizer(
+            bpe(merges=AB),
+            normalizer={"type": "Replace", "pattern": {"String": ""}, "content": "-"},
+            pre_tokenizer=split("", kind="String"),
+        ),
+        ["abc", ""],
+        None,
+    ),
+    (
+        "a regular expression over several lines, with comments",
+        None,
+        tokenizer(
+            bpe(merges=AB),
+            pre_tokenizer=split("(?x) [ab]+ # words (of a and b\n | c #"),
+        ),
+        ["abc ab"],
+        None,
+    ),
+    (
         "a NUL token",
         None,
         tokenizer({**bpe(), "vocab": {"a": 0, "\0": 1, "b": 2}}),
