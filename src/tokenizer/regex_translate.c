@@ -27,6 +27,11 @@ enum { LEFT_TO_RIGHT = 0x200e, RIGHT_TO_LEFT = 0x200f };
 #define WORD    "[" WORDS OUTSIDE "]"
 #define HEX     "0-9a-fA-F"
 
+/* Alphabetic, with the marks that have become so since PCRE2's version of Unicode. */
+#define NEWLY_ALPHABETIC                                                                           \
+    "\\x{363}-\\x{36f}\\x{c04}\\x{f82}\\x{f83}\\x{1dd3}-\\x{1de6}\\x{11080}\\x{11081}"
+#define ALPHABETIC "\\p{Alphabetic}" NEWLY_ALPHABETIC
+
 #define CASED "letters of one case where case does not count"
 
 typedef struct {
@@ -81,7 +86,7 @@ static bool starts_with(const char *name, size_t length, const char *prefix)
 
 /* Translates \p{NAME} and \P{NAME}; t->at is at the backslash. A general category has one or two
  * letters; other names are scripts or binary properties, which PCRE2 tells apart by a prefix. */
-static cbe_status put_property(translation *t)
+static cbe_status put_property(translation *t, bool in_class)
 {
     static const char *const words[][2] = {
         {"Letter", "L"},
@@ -91,8 +96,6 @@ static cbe_status put_property(translation *t)
         {"Mark", "M"},
         {"Separator", "Z"},
         {"Other", "C"},
-        {"Alpha", "Alphabetic"},
-        {"Alphabetic", "Alphabetic"},
         {"Upper", "Uppercase"},
         {"Uppercase", "Uppercase"},
         {"Lower", "Lowercase"},
@@ -116,6 +119,13 @@ static cbe_status put_property(translation *t)
         length--;
     }
     t->at = (size_t)(close - t->pattern) + 1;
+    if ((length == 5 && memcmp(name, "Alpha", 5) == 0) ||
+        (length == 10 && memcmp(name, "Alphabetic", 10) == 0)) {
+        put_text(t, in_class  ? negated ? "\\P{Alphabetic}" : ALPHABETIC
+                    : negated ? "[^" ALPHABETIC "]"
+                              : "[" ALPHABETIC "]");
+        return CBE_OK;
+    }
     put_text(t, negated ? "\\P{" : "\\p{");
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (strlen(words[i][0]) == length && memcmp(words[i][0], name, length) == 0) {
@@ -178,7 +188,7 @@ static cbe_status put_escape(translation *t, bool in_class)
         return CBE_OK;
     }
     if (letter == 'p' || letter == 'P')
-        return peek(t, 2) == '{' ? put_property(t) : unsupported(t, "\\p without {");
+        return peek(t, 2) == '{' ? put_property(t, in_class) : unsupported(t, "\\p without {");
     if (letter == 'u') {
         for (size_t i = 2; i < 6; i++)
             if (!is_hex(peek(t, i))) return unsupported(t, "\\u without four digits");
@@ -202,8 +212,8 @@ static cbe_status put_posix(translation *t)
     static const struct {
         const char *name, *members, *others; /* others: members of the negation; NULL: not read */
     } sets[] = {
-        {"alnum", "\\p{Alphabetic}\\p{Nd}", NULL},
-        {"alpha", "\\p{Alphabetic}", "\\P{Alphabetic}"},
+        {"alnum", ALPHABETIC "\\p{Nd}", NULL},
+        {"alpha", ALPHABETIC, "\\P{Alphabetic}"},
         {"ascii", "\\x{0}-\\x{7f}", "\\x{80}-\\x{10ffff}"},
         {"blank", "\\p{Zs}\\t", NULL},
         {"cntrl", "\\p{Cc}", "\\P{Cc}"},

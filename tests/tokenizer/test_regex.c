@@ -59,6 +59,9 @@ static void regex__patterns_mean_what_they_mean_in_oniguruma(void **state)
         {"(?x)a\xc2\xa0\xe3\x80\x80 +", "aab", "aa|"},
         {"(?x)(?-x: a)# c", "a a", " a|"},
         {"[[:alpha:]]+", "ab1", "ab|"},
+        {"\\p{Alpha}+", "a\xcd\xa3-", "a\xcd\xa3|"}, /* U+0363 became alphabetic later */
+        {"[[:alpha:]]+|[\\p{Alphabetic}-]", "a\xcd\xa3-", "a\xcd\xa3|-|"},
+        {"\\P{Alpha}+", "a\xcd\xa3-", "-|"},
         {"\\p{Han}+", "\xe4\xb8\x96\xe7\x95\x8c!\xe3\x80\x82", "\xe4\xb8\x96\xe7\x95\x8c|"},
         {"\\p{Script=Cyrillic}+|\\p{^L}",
          "\xd0\x9f"
