@@ -244,6 +244,10 @@ cbe_status cbe_raw_ids_read(cbe_raw_ids *out, const char *path, size_t vocab_siz
     if (!type && (st = guess(&type, path, file.data, file.size, vocab_size, err)) != CBE_OK)
         goto done;
     const size_t all = (file.size - head) / type->size, n = most && most < all ? most : all;
+    if (file.size == head) {
+        st = cbe_fail(err, CBE_ERR_SHAPE, -1, "%s: holds no token behind its head", path);
+        goto done;
+    }
     if ((file.size - head) % type->size || all == 0) {
         st = cbe_fail(err, CBE_ERR_FORMAT, -1,
                       "%s: %zu bytes are no whole number of ids of %s; make or copy it again", path,
