@@ -31,15 +31,25 @@ static bool reading_model(void *context, size_t done, size_t total)
     return cbe_stage(context, "reading the model: block %zu of %zu", done + 1, total);
 }
 
+/* Who hears of a text: of how far it is read at once, of what is odd in it when it is read, so that
+ * a text that is refused has one line alone. */
+typedef struct {
+    cbe_watch *watch;
+    cbe_remarks *remarks;
+} listener;
+
 static bool reading_text(void *context, size_t done, size_t total)
 {
     (void)total;
-    return cbe_stage(context, "reading the text: %.1f MB", 1e-6 * (double)done);
+    return cbe_stage(((const listener *)context)->watch, "reading the text: %.1f MB",
+                     1e-6 * (double)done);
 }
 
-static void warn_of_text(void *context, const char *line)
+static void remark_on_text(void *context, const char *line)
 {
-    cbe_warn(context, "%s", line);
+    const listener *l = context;
+    cbe_error unread;
+    if (cbe_remark(l->remarks, &unread, "%s", line) != CBE_OK) cbe_warn(l->watch, "%s", line);
 }
 
 /* Bytes that decompression may take: those that the run has left, at least 1. */
@@ -92,7 +102,7 @@ cbe_status cbe_check_texts(const cbe_file_names *text, cbe_error *err)
 /* A tokenizer may have tokens for which the embedding has no row, as long as no text uses them.
  * @param tokenizer  NULL: the ids are from a file */
 static cbe_status check_ids(const cbe_tokens *tokens, const cbe_tokenizer *tokenizer,
-                            const cbe_model *model, const cbe_corpus *corpus, cbe_watch *watch,
+                            const cbe_model *model, const cbe_corpus *corpus, cbe_remarks *remarks,
                             cbe_error *err)
 {
     const size_t vocab_size = cbe_model_get_config(model)->vocab_size,
@@ -104,11 +114,10 @@ static cbe_status check_ids(const cbe_tokens *tokens, const cbe_tokenizer *token
                         "%s: the tokenizer has %zu tokens, but the model's embedding only %zu, and "
                         "the text uses one of the others; take the tokenizer of this model",
                         corpus->model, n_tokens, vocab_size);
-    cbe_warn(watch,
-             "%s: the tokenizer has %zu tokens, but the model's embedding only %zu; a text that "
-             "uses one of the others is refused",
-             corpus->model, n_tokens, vocab_size);
-    return CBE_OK;
+    return cbe_remark(remarks, err,
+                      "%s: the tokenizer has %zu tokens, but the model's embedding only %zu; a "
+                      "text that uses one of the others is refused",
+                      corpus->model, n_tokens, vocab_size);
 }
 
 cbe_status cbe_corpus_read_tokens(cbe_tokens *tokens, const cbe_model *model,
@@ -119,12 +128,13 @@ cbe_status cbe_corpus_read_tokens(cbe_tokens *tokens, const cbe_model *model,
     cbe_tokenizer *tokenizer = NULL;
     cbe_tokens made = {0};
     cbe_remarks remarks = {0};
+    listener heard = {watch, &remarks};
     const cbe_documents_options documents = {.kind = (cbe_documents_kind)corpus->documents,
                                              .field = corpus->text_field,
                                              .inputs = corpus->inputs,
                                              .progress = reading_text,
-                                             .warn = warn_of_text,
-                                             .context = watch,
+                                             .warn = remark_on_text,
+                                             .context = &heard,
                                              .memory = memory_left(corpus)};
     if ((corpus->tokens != NULL) == (corpus->text.n > 0))
         return cbe_fail(err, CBE_ERR_ARG, -1,
@@ -148,13 +158,13 @@ cbe_status cbe_corpus_read_tokens(cbe_tokens *tokens, const cbe_model *model,
         if ((st = cbe_tokenizer_read(&tokenizer, corpus->model, corpus->inputs, &remarks, err)) !=
             CBE_OK)
             goto done;
-        cbe_warn_of_remarks(watch, &remarks);
         st = cbe_tokens_from_texts(&made, tokenizer, corpus->text.n, corpus->text.paths, &documents,
                                    corpus->context_length, corpus->max_tokens, err);
         if (st != CBE_OK) goto done;
         cbe_tokens_cut(&made, corpus->context_length, used);
     }
-    if ((st = check_ids(&made, tokenizer, model, corpus, watch, err)) != CBE_OK) goto done;
+    if ((st = check_ids(&made, tokenizer, model, corpus, &remarks, err)) != CBE_OK) goto done;
+    cbe_warn_of_remarks(watch, &remarks);
     if (made.n_replaced)
         cbe_warn(watch, "%zu parts of the text are not UTF-8 and were replaced by U+FFFD",
                  made.n_replaced);
