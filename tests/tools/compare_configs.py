@@ -4,8 +4,9 @@ Makes tiny random models of every family, changes config.json (keys missing, nul
 families, in both spellings; rotary forms, windows, activations) or the names of tensors (shared
 matrices, shards), and compares the logits of `cbe capture --logits` with those of transformers in
 float64. Each variant must agree, or be warned of, or be refused by a message that names one of the
-keys changed; a silent difference is a failure. Prints a line for each variant that does not agree,
-and a count for each verdict.
+keys changed; a silent difference is a failure. Where the difference is above the tolerance, it may
+be up to 4 times that of transformers in float32, whose rounding the variant then magnifies. Prints
+a line for each variant that does not agree, and a count for each verdict.
 
 Usage: compare_configs.py CBE [FAMILY...] [-k WORD]   needs torch, transformers, safetensors, numpy
        -k WORD: only variants whose name holds WORD
@@ -31,6 +32,7 @@ import transformers  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
 TOLERANCE = 5e-5  # of the largest logit
+ROUNDING = 4  # times the difference of transformers in float32
 ABSENT = object()
 
 SIZES = dict(
@@ -648,14 +650,14 @@ def build(folder, config):
     model.save_pretrained(folder)
 
 
-def reference(folder, ids):
+def reference(folder, ids, dtype=torch.float64):
     model, info = transformers.AutoModelForCausalLM.from_pretrained(
         folder, attn_implementation="eager", dtype=torch.float32, output_loading_info=True
     )
     if info["missing_keys"]:
         raise Broken(f"missing: {sorted(info['missing_keys'])[:2]}")
     with torch.no_grad():
-        return model.double().eval()(ids, use_cache=False).logits
+        return model.to(dtype).eval()(ids, use_cache=False).logits.double()
 
 
 def run_cbe(cbe, folder, ids_file):
@@ -705,6 +707,13 @@ def judge(cbe, folder, ids, ids_file, names):
     off = (got - want).abs().max() / want.abs().max() if got.shape == want.shape else float("inf")
     if off <= TOLERANCE:
         return ("agrees, with a warning" if said else "agrees"), said
+    if off < float("inf"):
+        noise = (reference(folder, ids, torch.float32) - want).abs().max() / want.abs().max()
+        if off <= ROUNDING * noise:
+            return (
+                "agrees as float32 does",
+                f"off by {off:.2g}, transformers by {noise:.2g}; {said}",
+            )
     return ("warned" if "warning" in said else "SILENT DIFFERENCE"), f"off by {off:.2g}; {said}"
 
 
