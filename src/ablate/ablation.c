@@ -103,7 +103,10 @@ void cbe_ablation_run_free(cbe_ablation_run *o)
 
 static cbe_suffix_options suffix_options(const cbe_ablation_run *o)
 {
-    return (cbe_suffix_options){o->first_block, o->length, o->at_once, CBE_SUFFIX_FORWARD};
+    return (cbe_suffix_options){.first = o->first_block,
+                                .context_length = o->length,
+                                .n_sequences = o->at_once,
+                                .way_back = CBE_SUFFIX_FORWARD};
 }
 
 /* Bytes of all memory, with o->at_once sequences at once. */

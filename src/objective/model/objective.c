@@ -162,7 +162,7 @@ static size_t bytes_of(cbe_model_objective *o, const cbe_model_objective_options
 {
     const cbe_suffix_options suffix = {
         options->first_block, o->setup.context_length, o->setup.plan.n_sequences,
-        o->setup.plan.recompute ? CBE_SUFFIX_INPUTS : CBE_SUFFIX_ALL};
+        o->setup.plan.recompute ? CBE_SUFFIX_INPUTS : CBE_SUFFIX_ALL, 0};
     cbe_array arrays[N_ARRAYS];
     list_arrays(o, n_rows, arrays);
     size_t total = cbe_suffix_bytes(o->setup.model, &suffix);
@@ -281,9 +281,9 @@ static cbe_status make_model(cbe_model_setup *setup, const cbe_model_objective_o
                           "label %lld of token %zu is not below the vocabulary size %zu",
                           (long long)labels[row], n, decoder->vocab_size);
     }
-    const cbe_suffix_options suffix = {options->first_block, setup->context_length,
-                                       setup->plan.n_sequences,
-                                       setup->plan.recompute ? CBE_SUFFIX_INPUTS : CBE_SUFFIX_ALL};
+    const cbe_suffix_options suffix = {
+        options->first_block, setup->context_length, setup->plan.n_sequences,
+        setup->plan.recompute ? CBE_SUFFIX_INPUTS : CBE_SUFFIX_ALL, 0};
     if (st == CBE_OK) st = cbe_suffix_create(&setup->suffix, setup->model, &suffix, err);
     if (st == CBE_OK)
         st = cbe_divergence_create(&setup->divergence, decoder, setup->kind, n_rows, labels, err);
