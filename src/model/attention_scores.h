@@ -1,5 +1,5 @@
 /*
- * attention_scores.h - scores of attention: how many are held at once, the softmax and its way back.
+ * attention_scores.h - scores of attention: how many are held at once, the softmax, its way back.
  */
 #ifndef CBE_MODEL_ATTENTION_SCORES_H
 #define CBE_MODEL_ATTENTION_SCORES_H

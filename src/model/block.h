@@ -41,8 +41,8 @@ typedef struct {
     float *output;    /* (n, d) the stream after the block, before a norm of the sum */
 } cbe_block_kept;
 
-/** Keys and values of clean sequences in one block, which the tokens of a batch see in place of each
- * other's (own scope, model/attention_own.h). */
+/** Keys and values of clean sequences in one block, which the tokens of a batch see in place of
+ * each other's (own scope, model/attention_own.h). */
 typedef struct {
     const float *rows;      /* (clean sequences, context_length, k | v), ready for attention */
     const size_t *sequence; /* index of the clean sequence of each of the batch's sequences */

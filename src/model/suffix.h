@@ -59,8 +59,8 @@ float *cbe_suffix_hidden(cbe_suffix *suffix);
 float *cbe_suffix_grad(cbe_suffix *suffix);
 
 /** Own scope: what the next batch is read against; without own scope nothing. Runs the clean
- * sequences through blocks first .. L - 1, unless they are those of the call before, and keeps their
- * keys and values. It costs one forward pass, and leaves other numbers in cbe_suffix_hidden.
+ * sequences through blocks first .. L - 1, unless they are those of the call before, and keeps
+ * their keys and values. It costs one forward pass, and leaves other numbers in cbe_suffix_hidden.
  * @param hidden     hidden_states.first of clean sequences, (.., S, d)
  * @param sequences  (count) their indices in `hidden`; NULL: 0 .. count - 1
  * @param begin, n   sequence p of the batch, p < n, is changed from sequences[(begin + p) % count]

@@ -198,7 +198,8 @@ static cbe_status run_ablations(cbe_run *run, cbe_error *err)
                               .seed = s->seed,
                               .memory = in->options.memory,
                               .progress = show_progress,
-                              .context = &run->watch};
+                              .context = &run->watch,
+                              .strength = 1};
     for (size_t i = 0; i < in->n_layers; i++)
         o.max_rank = cbe_max_size(o.max_rank, rank_of(s, run->basis, in->layers[i]));
     cbe_status st = cbe_ablation_run_create(&ablation, in->model, in->states, &o, err);

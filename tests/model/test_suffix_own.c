@@ -157,7 +157,7 @@ static void own_scope__is_one_token_at_a_time(void **state)
     compare(*state, 1, 7, SIZE_MAX, 2);
 }
 
-/* Panels that begin inside sequences; then several blocks of queries, of which windows see a part. */
+/* Panels that begin inside sequences; then several blocks of queries, and windows. */
 static void own_scope__is_one_token_at_a_time_in_long_sequences(void **state)
 {
     (void)state;
