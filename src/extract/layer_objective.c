@@ -46,6 +46,7 @@ static cbe_status create_model(cbe_layer_objective *o, const cbe_lens_options *l
         .labels = lens->labels,
         .held_out = lens->held_out,
         .precision = run->precision,
+        .scope = run->scope,
         .processes = o->processes,
         .first_sequence = o->first_sequence,
         .memory = memory > states ? memory - states : memory != 0};

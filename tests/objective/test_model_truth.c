@@ -91,10 +91,10 @@ static cbe_covariance *covariance_of(const problem *p, size_t layer)
     cbe_covariance *covariance = NULL;
     assert_non_null(blocks);
     for (size_t b = 0; b < p->n_sequences; b++)
-        blocks[b] = (cbe_covariance_block){
-            p->length - SKIP, state_of(p, layer) + (b * p->length + SKIP) * p->d};
-    cbe_assert_ok(
-        cbe_covariance_create(&covariance, p->d, p->n_sequences, blocks, NULL, &err), &err);
+        blocks[b] = (cbe_covariance_block){p->length - SKIP,
+                                           state_of(p, layer) + (b * p->length + SKIP) * p->d};
+    cbe_assert_ok(cbe_covariance_create(&covariance, p->d, p->n_sequences, blocks, NULL, &err),
+                  &err);
     free(blocks);
     return covariance;
 }
