@@ -153,7 +153,7 @@ cbe_status cbe_layer_objective_set_share(cbe_layer_objective *o, size_t layer, c
     if (st == CBE_OK && o->model) st = cbe_hidden_states_read(o->states, state, 0, o->whole, err);
     if ((st = cbe_processes_agree(o->processes, st, err)) != CBE_OK) return st;
     return o->model ? cbe_model_objective_set_layer(o->share, state, o->whole, err)
-                    : cbe_lens_objective_set_layer(o->share, o->hidden, o->translator, err);
+                    : cbe_lens_objective_set_layer(o->share, o->hidden, o->translator, NULL, err);
 }
 
 cbe_status cbe_layer_objective_set(cbe_layer_objective *o, size_t layer, cbe_objective **out,

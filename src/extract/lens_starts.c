@@ -30,7 +30,7 @@ cbe_status cbe_lens_starts(const cbe_lens_starts_input *in, size_t *n, double *o
     search.seed = in->seed;
     cbe_status st = cbe_lens_objective_create(&objective, in->decoder, &lens, err);
     if (st == CBE_OK)
-        st = cbe_lens_objective_set_layer(objective, in->hidden, (cbe_translator){0}, err);
+        st = cbe_lens_objective_set_layer(objective, in->hidden, (cbe_translator){0}, NULL, err);
     if (st == CBE_OK)
         st = cbe_search_layer(&basis, objective, &search, in->starts, NULL, NULL, err);
     if (st == CBE_OK) {

@@ -251,7 +251,7 @@ static void rough__has_the_bits_of_one_process(void **state)
         cbe_assert_ok(cbe_lens_objective_create(&objective, &decoder, &options, &err), &err);
         cbe_assert_ok(cbe_lens_objective_set_layer(objective,
                                                    whole ? hidden : hidden + first * HIDDEN,
-                                                   (cbe_translator){NULL, NULL}, &err),
+                                                   (cbe_translator){NULL, NULL}, NULL, &err),
                       &err);
         not_rough += !cbe_objective_set_rough(objective, true);
         cbe_assert_ok(cbe_objective_eval(objective, 2, v, energy[whole], grad[whole], NULL, &err),

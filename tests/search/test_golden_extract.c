@@ -124,9 +124,9 @@ static cbe_objective *make_objective(const golden_case *g, cbe_ablation ablation
                                       .labels = g->labels};
     cbe_objective *o = NULL;
     cbe_assert_ok(cbe_lens_objective_create(&o, g->decoder, &options, &err), &err);
-    cbe_assert_ok(
-        cbe_lens_objective_set_layer(o, g->states, (cbe_translator){g->weight, g->bias}, &err),
-        &err);
+    cbe_assert_ok(cbe_lens_objective_set_layer(o, g->states, (cbe_translator){g->weight, g->bias},
+                                               NULL, &err),
+                  &err);
     return o;
 }
 
