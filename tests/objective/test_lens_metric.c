@@ -223,8 +223,7 @@ static void eval__in_a_metric_matches_the_twin_in_every_combination(void **state
                     const cbe_decoder decoder = decoder_of(x, variant);
                     const cbe_lens_options options = options_of(x, kind, ablation);
                     const cbe_translator translator = {variant & 4 ? x->a : NULL, x->b};
-                    cbe_objective *o =
-                        objective_of(x, &decoder, &options, translator, &metrics[i]);
+                    cbe_objective *o = objective_of(x, &decoder, &options, translator, &metrics[i]);
                     double energy[M], grad[M * D], want_grad[D];
                     cbe_assert_ok(cbe_objective_eval(o, M, x->u, energy, grad, NULL, &err), &err);
                     for (size_t j = 0; j < M; j++) {
@@ -256,8 +255,8 @@ static void optimal__in_a_metric_is_the_least_of_all_constants(void **state)
     cbe_objective *o = objective_of(x, &decoder, &options, none, &metric);
     double energy[M], constant[M], grad[M * D], want_grad[D], given[M];
     cbe_assert_ok(cbe_objective_eval_optimal(o, M, x->u, energy, constant, grad, NULL, &err), &err);
-    cbe_assert_ok(
-        cbe_objective_eval_constant(o, M, x->u, constant, given, NULL, NULL, NULL, &err), &err);
+    cbe_assert_ok(cbe_objective_eval_constant(o, M, x->u, constant, given, NULL, NULL, NULL, &err),
+                  &err);
     cbe_assert_close(given, energy, M, 1e-8, 1e-6, "energies at the constants");
     for (size_t j = 0; j < M; j++) {
         const double *u = x->u + j * D;

@@ -12,7 +12,8 @@
  *   s'_n^2 = (|xc_n|^2 - 2 c_n xc_n.ac + c_n^2 |ac|^2) / d + eps
  *   logits'_n = cap((Z_n - c_n u) / s'_n + offset)
  *
- * A direction v is read as r and written as w (covariance/metric.h): both are v in the plain metric.
+ * A direction v is read as r and written as w (covariance/metric.h), which are v in the plain
+ * metric.
  *
  * Maths and derivatives: docs/maths.md. Float64 twin: tests/ref/lens_ref.c.
  *
