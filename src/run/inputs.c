@@ -1,6 +1,7 @@
 /* inputs.c - see inputs.h. */
 #include "extract/skip_positions.h"
 #include "run/inputs.h"
+#include "run/metric_options.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -478,6 +479,7 @@ static cbe_status open_all(cbe_run_inputs *in, const cbe_run_settings *run, cbe_
     in->memory = cbe_corpus_memory(&run->corpus);
     cbe_extraction_options_init(&in->options);
     in->options.site = site_of(run, lens->kind);
+    if ((st = cbe_take_metric_options(&in->options, run, err)) != CBE_OK) return st;
     return has_states(run) ? open_files(in, run, lens, watch, err)
                            : open_model(in, run, lens, tokens, watch, err);
 }

@@ -26,8 +26,10 @@ typedef struct {
     size_t vectors; /* asked for, of each layer; 0: does not matter */
     size_t lens_tokens;
     uint64_t seed;
+    const char *metric; /* NULL: the command has no such option */
 
     /* Of extract. */
+    const char *within;
     size_t starts, max_iterations;
     int preset;
     const char *init, *divide_text;

@@ -6,8 +6,8 @@ Own scope is computed by its definition: for each token a run of the whole seque
 token's state alone is another one, read at the token. Gradients are autograd's. 96 tokens of 6
 sequences; resampling is told where no position is skipped, all else where the first of each
 sequence is. Numbers are shares of what is allowed: energies 1e-6 + 1e-4 relative, energies of
-tokens 2e-5 + 1e-4 relative (logits are float32), gradients 1e-3 of the largest component, kappa 1e-4 relative. Exits
-with 1 if one is above 1.
+tokens 2e-5 + 1e-4 relative (logits are float32), gradients 1e-3 of the largest component, kappa
+1e-4 relative. Exits with 1 if one is above 1.
 
 usage: check_truth.py PROGRAM [MODEL...]          needs torch, transformers, safetensors
 """
@@ -152,15 +152,13 @@ def check(program, folder, path):
     directions = torch.randn(2, d, generator=generator, dtype=torch.float64)
     directions /= directions.norm(dim=1, keepdim=True)
     worst = {}
-    for metric, direction in zip(("euclidean", "covariance"), directions):
+    for metric, direction in zip(("euclidean", "covariance"), directions, strict=True):
         for scope in ("all", "own"):
             for mode in ("mean", "zero", "resample"):
                 skip = 0 if mode == "resample" else 1
                 strengths = (1, *STRENGTHS) if mode == "mean" else (1,)
                 for strength in strengths:
-                    probe = Probe(
-                        program, folder, path, ids, perm if mode == "resample" else None
-                    )
+                    probe = Probe(program, folder, path, ids, perm if mode == "resample" else None)
                     got = probe.run(
                         direction, "--metric", metric, "--scope", scope, "--ablation", mode,
                         "--skip-positions", skip, "--strength", strength,
@@ -210,7 +208,7 @@ def main():
     bad = False
     print(f"{'':20}" + "".join(f"{c.split()[0][:9]:>11}" for c in columns))
     for k in (1, 2):
-        print(f"{'':20}" + "".join(f"{' '.join(c.split()[k:k + 1]):>11}" for c in columns))
+        print(f"{'':20}" + "".join(f"{' '.join(c.split()[k : k + 1]):>11}" for c in columns))
     with tempfile.TemporaryDirectory() as path:
         for name in names:
             worst = check(sys.argv[1], MODELS / name, path)
