@@ -60,7 +60,7 @@ int main(int argc, char **argv)
     if ((st = cbe_hidden_states_read(states, layer, 0, hidden, &err)) != CBE_OK) goto done;
     v[0] = 1;
     if ((st = cbe_lens_objective_create(&objective, decoder, &options, &err)) != CBE_OK) goto done;
-    st = cbe_lens_objective_set_layer(objective, hidden, (cbe_translator){NULL, NULL}, &err);
+    st = cbe_lens_objective_set_layer(objective, hidden, (cbe_translator){NULL, NULL}, NULL, &err);
     for (size_t r = 0; r < runs && st == CBE_OK; r++) {
         const double start = omp_get_wtime();
         st = cbe_objective_eval(objective, 1, v, &energy, grad, NULL, &err);

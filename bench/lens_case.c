@@ -92,7 +92,7 @@ void lens_case_set_layer(lens_case *c, cbe_translator translator)
 {
     cbe_error err;
     const double start = omp_get_wtime();
-    check(cbe_lens_objective_set_layer(c->objective, c->hidden, translator, &err), &err);
+    check(cbe_lens_objective_set_layer(c->objective, c->hidden, translator, NULL, &err), &err);
     c->set_layer_s = omp_get_wtime() - start;
 }
 

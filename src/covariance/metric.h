@@ -20,6 +20,8 @@
 
 #include "covariance/covariance.h"
 
+typedef enum { CBE_METRIC_EUCLIDEAN = 0, CBE_METRIC_COVARIANCE, CBE_N_METRICS } cbe_metric_kind;
+
 typedef struct {
     /* The layer's covariance, borrowed; NULL: the Euclidean metric. */
     const cbe_covariance *covariance;

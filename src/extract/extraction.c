@@ -128,6 +128,8 @@ static cbe_status search_layer(extraction *run, cbe_layer_objective *objective,
                                  fmax(search.evaluation_cost, cbe_cost_rules.optimal_least);
     if (objective->model) economise(objective, &search);
     watcher w = {.run = run, .layer = layer};
+    search.n_within = options->within;
+    search.within = options->within ? objective->covariance->components : NULL;
     if (options->checkpoint) {
         search.from = cbe_checkpoint_point(options->checkpoint, layer);
         search.found = keep_point;
@@ -190,7 +192,7 @@ cbe_status cbe_extract(cbe_layer_objective *objective, size_t n_layers, const si
                        cbe_error *err)
 {
     const size_t d = decoder->hidden_size;
-    const size_t k = options->search.n_vectors ? options->search.n_vectors : d;
+    const size_t k = options->search.n_vectors;
     memset(results, 0, n_layers * sizeof *results);
     if (k > d)
         return cbe_fail(err, CBE_ERR_ARG, -1,

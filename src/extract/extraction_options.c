@@ -6,6 +6,8 @@
 void cbe_extraction_options_init(cbe_extraction_options *options)
 {
     *options = (cbe_extraction_options){0};
+    options->ridge = CBE_COVARIANCE_RIDGE;
+    options->strength = 1;
     cbe_search_options_init(&options->search);
 }
 

@@ -2,6 +2,7 @@
 #ifndef CBE_EXTRACT_EXTRACTION_OPTIONS_H
 #define CBE_EXTRACT_EXTRACTION_OPTIONS_H
 
+#include "covariance/metric.h"
 #include "extract/site.h"
 #include "lens/tuned_lens.h"
 #include "model/model.h"
@@ -19,9 +20,16 @@ typedef struct {
     /* The whole model, which runs on behind the layer; hidden states, hidden_states.L among them,
      * are this model's. NULL: a lens. */
     const cbe_model *model;
+    /* The metric of directions, whose covariance is that of the layer in hand; ridge and strength
+     * as in cbe_metric: CBE_COVARIANCE_RIDGE and 1 from cbe_extraction_options_init. */
+    cbe_metric_kind metric;
+    double ridge, strength;
+    size_t within;           /* first principal components to search within; 0: all directions */
+    bool covariance;         /* the covariance is wanted even where neither needs it */
     size_t skip_positions;   /* first positions of every sequence left out */
     const char *kernels;     /* NULL: the best for this CPU */
     cbe_precision precision; /* of products in the whole model; a lens has float32 */
+    cbe_scope scope;         /* in the whole model; through a lens both are the same */
     /* Share of the sequences, evenly spread, that the search does not see. 0: none. */
     double held_out;
     /* Bytes that the objective may take, by which is chosen how logits are kept. 0: no limit. */

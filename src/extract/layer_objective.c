@@ -1,6 +1,7 @@
 /* layer_objective.c - see layer_objective.h. */
 #include "extract/layer_objective.h"
 
+#include "extract/layer_covariance.h"
 #include "extract/layer_objective_state.h"
 #include "extract/lens_storage.h"
 #include "extract/token_lists.h"
@@ -46,6 +47,7 @@ static cbe_status create_model(cbe_layer_objective *o, const cbe_lens_options *l
         .labels = lens->labels,
         .held_out = lens->held_out,
         .precision = run->precision,
+        .scope = run->scope,
         .processes = o->processes,
         .first_sequence = o->first_sequence,
         .memory = memory > states ? memory - states : memory != 0};
@@ -87,10 +89,13 @@ static cbe_status create_objective(cbe_layer_objective *o, const cbe_decoder *de
     if (st == CBE_OK &&
         !(o->hidden = cbe_alloc(o->n_tokens, d * sizeof(float), "hidden states of a layer", err)))
         st = CBE_ERR_NOMEM;
+    o->held_out = lists.held_out;
+    if (st == CBE_OK) st = cbe_layer_covariance_check(o, err);
     st = cbe_processes_agree(o->processes, st, err);
     if (st == CBE_OK)
         st = o->model ? create_model(o, &lens, options, err)
                       : create_lens(o, decoder, &lens, options->memory, err);
+    lists.held_out = NULL;
     cbe_token_lists_free(&lists);
     if (st != CBE_OK) return st;
     if (o->processes)
@@ -128,6 +133,11 @@ cbe_status cbe_layer_objective_create(cbe_layer_objective **out, const cbe_hidde
     o->skip = skip;
     o->n_tokens = n;
     o->processes = options->processes;
+    o->within = options->within;
+    o->metric_kind = options->metric;
+    o->metric = (cbe_metric){NULL, options->ridge, options->strength};
+    o->wants_covariance =
+        options->covariance || options->within || options->metric == CBE_METRIC_COVARIANCE;
     if ((st = create_objective(o, decoder, options, err)) != CBE_OK) {
         cbe_layer_objective_free(o);
         return st;
@@ -142,6 +152,8 @@ void cbe_layer_objective_free(cbe_layer_objective *objective)
     cbe_objective_free(objective->objective);
     cbe_free(objective->hidden);
     cbe_free(objective->whole);
+    cbe_free(objective->held_out);
+    cbe_covariance_free(objective->covariance);
     cbe_free(objective);
 }
 
@@ -152,8 +164,10 @@ cbe_status cbe_layer_objective_set_share(cbe_layer_objective *o, size_t layer, c
     cbe_status st = cbe_hidden_states_read(o->states, state, o->skip, o->hidden, err);
     if (st == CBE_OK && o->model) st = cbe_hidden_states_read(o->states, state, 0, o->whole, err);
     if ((st = cbe_processes_agree(o->processes, st, err)) != CBE_OK) return st;
-    return o->model ? cbe_model_objective_set_layer(o->share, state, o->whole, err)
-                    : cbe_lens_objective_set_layer(o->share, o->hidden, o->translator, err);
+    if ((st = cbe_layer_covariance_set(o, layer, err)) != CBE_OK) return st;
+    return o->model
+               ? cbe_model_objective_set_layer(o->share, state, o->whole, &o->metric, err)
+               : cbe_lens_objective_set_layer(o->share, o->hidden, o->translator, &o->metric, err);
 }
 
 cbe_status cbe_layer_objective_set(cbe_layer_objective *o, size_t layer, cbe_objective **out,
@@ -163,6 +177,16 @@ cbe_status cbe_layer_objective_set(cbe_layer_objective *o, size_t layer, cbe_obj
     const cbe_status st = cbe_layer_objective_set_share(o, layer, err);
     if (st == CBE_OK) *out = o->objective;
     return st;
+}
+
+const cbe_covariance *cbe_layer_objective_covariance(const cbe_layer_objective *objective)
+{
+    return objective->covariance;
+}
+
+const cbe_metric *cbe_layer_objective_metric(const cbe_layer_objective *objective)
+{
+    return &objective->metric;
 }
 
 const char *cbe_layer_objective_kernels(const cbe_layer_objective *objective)

@@ -22,6 +22,11 @@ void cbe_layer_objective_free(cbe_layer_objective *objective); /* NULL is allowe
  * @param out [out] the objective of all tokens, borrowed until free */
 cbe_status cbe_layer_objective_set(cbe_layer_objective *objective, size_t layer,
                                    cbe_objective **out, cbe_error *err);
+/** Returns the covariance of the states of the layer that is set, borrowed until the next layer;
+ * NULL: options do not ask for it. */
+const cbe_covariance *cbe_layer_objective_covariance(const cbe_layer_objective *objective);
+/** Returns the metric of the layer that is set, borrowed until the next layer. */
+const cbe_metric *cbe_layer_objective_metric(const cbe_layer_objective *objective);
 /** Returns the name of the instruction set in use, borrowed; "blas" in the whole model, which
  * has no kernels of its own. */
 const char *cbe_layer_objective_kernels(const cbe_layer_objective *objective);

@@ -26,6 +26,12 @@ struct cbe_layer_objective {
     cbe_model_objective_plan plan;
     float *whole; /* (B S, d), states of the layer with skipped positions; the whole model alone */
     bool derangement_unused;
+    bool *held_out; /* (all_tokens), owned; NULL: none is held out */
+    bool wants_covariance;
+    size_t within; /* principal components to search within; 0: all directions */
+    cbe_metric_kind metric_kind;
+    cbe_metric metric;          /* of the layer that is set */
+    cbe_covariance *covariance; /* of the layer that is set, owned; NULL: not wanted */
 };
 
 /** Returns the number of tokens that the run is on of each sequence; 0 if sequences have different

@@ -25,6 +25,7 @@ struct cbe_layer_starts {
     double *gram;          /* (d, d), of the unembedding */
     double *v;             /* (most, d) */
     double *found;         /* (lens_vectors, d), of the lens */
+    double *whitened;      /* (d), scratch */
     float *sample;         /* (lens_tokens, d): hidden states; the whole model alone */
     cbe_start_kind *kinds; /* (most) */
 };
@@ -49,7 +50,7 @@ static size_t n_given(const cbe_extraction_options *options, size_t layer, size_
 void cbe_layer_starts_free(cbe_layer_starts *s)
 {
     if (!s) return;
-    void *owned[] = {s->gram, s->v, s->found, s->sample, s->kinds};
+    void *owned[] = {s->gram, s->v, s->found, s->whitened, s->sample, s->kinds};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) cbe_free(owned[i]);
     cbe_free(s);
 }
@@ -79,10 +80,13 @@ cbe_status cbe_layer_starts_create(cbe_layer_starts **out, const cbe_layer_objec
     s->v = cbe_alloc(s->most, d * sizeof *s->v, "candidates", err);
     s->found =
         cbe_alloc_zero(cbe_candidate_rules.lens_vectors, d * sizeof *s->found, "candidates", err);
+    s->whitened = cbe_alloc(d, sizeof *s->whitened, "candidates", err);
     s->kinds = cbe_alloc(s->most, sizeof *s->kinds, "candidates", err);
     s->sample = cbe_alloc(options->model ? cbe_candidate_rules.lens_tokens : 0,
                           d * sizeof *s->sample, "candidates", err);
-    cbe_status st = s->gram && s->v && s->found && s->sample && s->kinds ? CBE_OK : CBE_ERR_NOMEM;
+    cbe_status st = s->gram && s->v && s->found && s->whitened && s->sample && s->kinds
+                        ? CBE_OK
+                        : CBE_ERR_NOMEM;
     if (st == CBE_OK && s->most) st = cbe_unembedding_gram(decoder, s->gram, err);
     if (st != CBE_OK) {
         cbe_layer_starts_free(s);
@@ -154,8 +158,11 @@ static cbe_status add_model_starts(cbe_layer_starts *s, size_t layer,
         s->options->ablation,
         s->options->search.seed + layer,
         memory > o->bytes ? memory - o->bytes : memory != 0,
-        families};
-    size_t found = cbe_min_size(cbe_candidate_rules.lens_vectors, d);
+        families,
+        &o->metric,
+        o->within,
+        o->within ? o->covariance->components : NULL};
+    size_t found = cbe_min_size(cbe_candidate_rules.lens_vectors, o->within ? o->within : d);
     /* A vector that is not found remains 0, which is no start. */
     memset(s->found, 0, cbe_candidate_rules.lens_vectors * d * sizeof *v);
     const cbe_status st = cbe_lens_starts(&input, &found, s->found, err);
@@ -166,6 +173,17 @@ static cbe_status add_model_starts(cbe_layer_starts *s, size_t layer,
     kinds[0] = kinds[last] = CBE_FROM_LENS;
     kinds[1] = CBE_FROM_IDENTITY;
     return st;
+}
+
+/* Replaces n directions by those that write along them: u of which S^1/2 u is the direction. */
+static void write_starts(cbe_layer_starts *s, size_t n, double *v)
+{
+    const cbe_metric *metric = &s->objective->metric;
+    const size_t d = s->decoder->hidden_size;
+    for (size_t i = 0; i < n && metric->covariance; i++) {
+        cbe_covariance_inverse_root(metric->covariance, metric->ridge, v + i * d, s->whitened);
+        memcpy(v + i * d, s->whitened, d * sizeof *v);
+    }
 }
 
 cbe_status cbe_layer_starts_set(cbe_layer_starts *s, size_t layer, cbe_start_list *list,
@@ -193,6 +211,8 @@ cbe_status cbe_layer_starts_set(cbe_layer_starts *s, size_t layer, cbe_start_lis
     if (st == CBE_OK && given) st = cbe_basis_vectors(s->options->init, from, given, s->v, err);
     for (size_t i = 0; i < given; i++) s->kinds[i] = CBE_FROM_GIVEN;
     list->n = given + n_families;
+    if (st == CBE_OK) write_starts(s, given, s->v);
+    if (st == CBE_OK) write_starts(s, n_families, v + before * d);
     if (st != CBE_OK || !o->model) return st;
     const cbe_start_list families = {n_families, v + before * d, kinds + before};
     list->n += cbe_candidate_rules.lens_vectors + 1;

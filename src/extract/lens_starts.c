@@ -28,9 +28,12 @@ cbe_status cbe_lens_starts(const cbe_lens_starts_input *in, size_t *n, double *o
     search.sample = 0;
     search.max_iterations = cbe_candidate_rules.lens_iterations;
     search.seed = in->seed;
+    search.n_within = in->n_within;
+    search.within = in->within;
     cbe_status st = cbe_lens_objective_create(&objective, in->decoder, &lens, err);
     if (st == CBE_OK)
-        st = cbe_lens_objective_set_layer(objective, in->hidden, (cbe_translator){0}, err);
+        st = cbe_lens_objective_set_layer(objective, in->hidden, (cbe_translator){0}, in->metric,
+                                          err);
     if (st == CBE_OK)
         st = cbe_search_layer(&basis, objective, &search, in->starts, NULL, NULL, err);
     if (st == CBE_OK) {

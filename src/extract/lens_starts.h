@@ -3,6 +3,7 @@
 #ifndef CBE_EXTRACT_LENS_STARTS_H
 #define CBE_EXTRACT_LENS_STARTS_H
 
+#include "covariance/metric.h"
 #include "objective/ablation.h"
 #include "model/decoder.h"
 #include "objective/objective.h"
@@ -16,6 +17,9 @@ typedef struct {
     uint64_t seed;
     size_t memory;                /* bytes that may be taken; 0: no limit */
     const cbe_start_list *starts; /* starts of the search through the lens */
+    const cbe_metric *metric;     /* of directions */
+    size_t n_within;              /* as in cbe_search_options */
+    const double *within;
 } cbe_lens_starts_input;
 
 /** Searches through the logit lens on the sample, coarsely.

@@ -33,6 +33,12 @@ size_t cbe_hidden_states_n_tokens(const cbe_hidden_states *states, size_t skip)
     return n;
 }
 
+size_t cbe_hidden_states_n_tokens_of(const cbe_hidden_states *states, size_t sequence, size_t skip)
+{
+    size_t first;
+    return left_of(states, sequence, skip, &first);
+}
+
 /* State of copying tokens one after the other, from memory or a file. */
 typedef struct {
     const float *captured;    /* (B S, d); NULL: read from the file */

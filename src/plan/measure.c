@@ -152,7 +152,7 @@ static cbe_status measure_set(problem *p, cbe_plan_rates *out, cbe_error *err)
     for (int i = 0; i < 2; i++) { /* the first round touches new memory */
         const double start = cbe_now();
         const cbe_status st = cbe_lens_objective_set_layer(
-            p->objective, p->numbers + (size_t)(d + v * d), (cbe_translator){0}, err);
+            p->objective, p->numbers + (size_t)(d + v * d), (cbe_translator){0}, NULL, err);
         if (st != CBE_OK) return st;
         least = fmin(least, cbe_now() - start);
     }

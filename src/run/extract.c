@@ -11,6 +11,7 @@
 #include "extract/layer_starts.h"
 #include "extract/result_files.h"
 #include "files/path.h"
+#include "run/metric_options.h"
 #include "run/run.h"
 #include "search/rules.h"
 
@@ -26,6 +27,8 @@ _Static_assert(sizeof presets / sizeof *presets == CBE_N_PRESETS + 1, "in the or
 const cbe_option cbe_extract_options[] = {
     CBE_INPUT_OPTIONS(NULL),
     {"vectors", 'k', OPT_COUNT, AT(vectors), "4", "K", "vectors of each layer; 0: as many as the hidden size", NULL, CBE_RANGE(0, CBE_MOST_COUNT)},
+    CBE_METRIC_OPTION,
+    CBE_WITHIN_OPTION,
     {"preset", 0, OPT_CHOICE, AT(preset), "default", "NAME", "default, seed or tuned-lens: how is searched (docs/search.md)", presets, 0},
     {"starts", 0, OPT_COUNT, AT(starts), NULL, "S", "candidates refined for each vector, preset default; not given: " TEXT_OF(CBE_FIRST_STARTS) " and more, " TEXT_OF(CBE_LEAP_STARTS) " with --lens model (docs/search.md)", NULL, CBE_RANGE(1, CBE_MOST_COUNT)},
     {"init", 0, OPT_STRING, AT(init), NULL, "BASIS", "a result folder, or its basis.safetensors, whose vectors are among the starts, preset default", NULL, 0},

@@ -1,6 +1,7 @@
 /* inputs.c - see inputs.h. */
 #include "extract/skip_positions.h"
 #include "run/inputs.h"
+#include "run/metric_options.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -22,6 +23,7 @@ const char *const cbe_ablation_choices[] = {"mean", "resample", "zero", "optimal
 const char *const cbe_objective_choices[] = {"kl", "ce", NULL};
 const char *const cbe_site_choices[] = {"pre", "post", NULL};
 const char *const cbe_precision_choices[] = {"float32", "bf16x3", "bf16", NULL};
+const char *const cbe_scope_choices[] = {"all", "own", NULL};
 const char *const cbe_lens_format_choices[] = {"pt", "safetensors", NULL};
 _Static_assert(sizeof cbe_lens_format_choices / sizeof *cbe_lens_format_choices ==
                    CBE_N_LENS_FORMATS + 1,
@@ -33,6 +35,9 @@ _Static_assert(sizeof cbe_objective_choices / sizeof *cbe_objective_choices == C
 _Static_assert(sizeof cbe_site_choices / sizeof *cbe_site_choices == CBE_N_SITES + 1,
                "in the order of the enum");
 _Static_assert(sizeof cbe_precision_choices / sizeof *cbe_precision_choices == CBE_N_PRECISIONS + 1,
+               "in the order of the enum");
+
+_Static_assert(sizeof cbe_scope_choices / sizeof *cbe_scope_choices == CBE_N_SCOPES + 1,
                "in the order of the enum");
 
 cbe_status cbe_parse_lens(cbe_lens_choice *out, const char *text, cbe_error *err)
@@ -131,6 +136,16 @@ static cbe_status check_usage(const cbe_run_settings *run, cbe_lens_kind lens, c
             CBE_OPTION("lens") " model runs the model, which hidden states made elsewhere are not: "
                                "give " CBE_TERM("MODEL", "model") " instead of " CBE_OPTION(
                                    "hidden-states"));
+    if (run->scope != CBE_SCOPE_ALL && has_states(run))
+        return cbe_fail(
+            err, CBE_ERR_ARG, -1,
+            CBE_OPTION(
+                "scope") " %s is of the model's attention, which hidden states made "
+                         "elsewhere do not tell: give " CBE_TERM(
+                             "MODEL",
+                             "model") " instead of " CBE_OPTION("hidden-states") ", or leave it "
+                                                                                 "out",
+            cbe_scope_choices[run->scope]);
     if (run->precision != CBE_PRECISION_FLOAT32 && lens != CBE_READ_MODEL)
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         CBE_OPTION("precision") " %s is for " CBE_OPTION(
@@ -464,6 +479,7 @@ static cbe_status open_all(cbe_run_inputs *in, const cbe_run_settings *run, cbe_
     in->memory = cbe_corpus_memory(&run->corpus);
     cbe_extraction_options_init(&in->options);
     in->options.site = site_of(run, lens->kind);
+    if ((st = cbe_take_metric_options(&in->options, run, err)) != CBE_OK) return st;
     return has_states(run) ? open_files(in, run, lens, watch, err)
                            : open_model(in, run, lens, tokens, watch, err);
 }
@@ -511,6 +527,7 @@ cbe_status cbe_run_inputs_open(cbe_run_inputs *in, const cbe_run_settings *run, 
     o->objective = (cbe_loss)run->objective;
     o->model = lens.kind == CBE_READ_MODEL ? in->model : NULL;
     o->precision = (cbe_precision)run->precision;
+    o->scope = (cbe_scope)run->scope;
     o->lens = in->lens;
     o->derangement = in->derangement;
     o->skip_positions = run->skip.positions;

@@ -7,12 +7,15 @@
 #include "core/memory.h"
 #include "core/sizes.h"
 #include "formats/safetensors.h"
+#include "run/metric_options.h"
 #include "run/run.h"
 
 #define AT(field) offsetof(cbe_run_settings, field)
 /* clang-format off */
 const cbe_option cbe_probe_options[] = {
     CBE_INPUT_OPTIONS("0"),
+    CBE_METRIC_OPTION,
+    CBE_STRENGTH_OPTION,
     {"vectors-file", 0, OPT_STRING, AT(vectors_file), NULL, "FILE", "directions: tensor v (d) or (m, d), safetensors", NULL, 0},
     {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
 };

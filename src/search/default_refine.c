@@ -43,8 +43,8 @@ static bool enough_starts(const cbe_search *s, const cbe_default_search *ds)
     const double spent =
         (double)s->record.evaluations + (double)s->record.sample_evaluations * ds->sample_share;
     return s->options->n_starts > 0 || s->options->evaluation_cost == 0 ||
-           s->d - s->sphere.n_found < 2 || nothing_found(&ds->fresh) ||
-           s->record.starts >= cbe_start_rules.most ||
+           cbe_search_dimensions(s->options, s->d) - s->sphere.n_found < 2 ||
+           nothing_found(&ds->fresh) || s->record.starts >= cbe_start_rules.most ||
            spent * s->options->evaluation_cost >= cbe_start_rules.effort ||
            w * (w + 1) <= unseen * n * (n - 1);
 }

@@ -121,7 +121,7 @@ static cbe_status finish_seed(cbe_search *s, cbe_vector_record *records, size_t 
             memcpy(others, s->found, j * d * sizeof *others);
             memcpy(others + j * d, s->found + (j + 1) * d, (n - 1 - j) * d * sizeof *others);
             s->vector = j;
-            s->sphere = (cbe_sphere){d, n - 1, others, 0};
+            s->sphere = cbe_search_sphere(s, n - 1, others, 0);
             s->record = records[j];
             s->best_energy = records[j].energy;
             cbe_lbfgs_start(r->opt, s->found + j * d);

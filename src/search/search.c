@@ -41,7 +41,7 @@ static const cbe_search_strategy *choose_strategy(const cbe_search_options *opti
  * place to a random one, whose energy is evaluated. */
 static cbe_status orthonormalise_found(cbe_search *s, cbe_error *err)
 {
-    const cbe_sphere exact = {s->d, s->vector, s->found, 0};
+    const cbe_sphere exact = cbe_search_sphere(s, s->vector, s->found, 0);
     double *v = s->found + s->vector * s->d;
     bool replaced = false;
     for (int pass = 0; pass < 2; pass++) {
@@ -68,7 +68,7 @@ static cbe_status find_vector(cbe_search *s, const cbe_search_strategy *strategy
 {
     const double began = cbe_now();
     s->vector = vector;
-    s->sphere = (cbe_sphere){s->d, vector, s->found, strategy->tau};
+    s->sphere = cbe_search_sphere(s, vector, s->found, strategy->tau);
     s->record = (cbe_vector_record){0};
     s->best_energy = -HUGE_VAL;
     cbe_status st = strategy->vector(searcher, s, err);
@@ -85,6 +85,14 @@ static cbe_status check_options(const cbe_search_options *options, size_t d, cbe
                         "%zu vectors cannot be orthogonal in %zu dimensions; give " CBE_TERM(
                             "-k", "vectors") " %zu or less",
                         options->n_vectors, d, d);
+    if (options->n_within && options->n_vectors > options->n_within)
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "%zu vectors cannot be orthogonal within %zu dimensions; give " CBE_TERM(
+                            "-k", "vectors") " %zu or less, or more with " CBE_OPTION("within"),
+                        options->n_vectors, options->n_within, options->n_within);
+    if (options->n_within && options->preset != CBE_PRESET_DEFAULT)
+        return cbe_fail(err, CBE_ERR_ARG, -1, "the preset %s searches all dimensions",
+                        cbe_preset_name(options->preset));
     if (options->preset == CBE_PRESET_DEFAULT && options->n_polished == 0)
         return cbe_fail(err, CBE_ERR_ARG, -1, "at least 1 maximum must be polished");
     return CBE_OK;
@@ -95,7 +103,7 @@ cbe_status cbe_search_layer(cbe_basis *out, cbe_objective *objective,
                             cbe_search_progress *progress, void *context, cbe_error *err)
 {
     const size_t d = cbe_objective_hidden_size(objective);
-    const size_t k = options->n_vectors ? options->n_vectors : d;
+    const size_t k = options->n_vectors ? options->n_vectors : cbe_search_dimensions(options, d);
     cbe_status st = check_options(options, d, err);
     if (st != CBE_OK) return st;
     const cbe_search_strategy *strategy = choose_strategy(options);

@@ -34,7 +34,7 @@ const char *cbe_preset_name(cbe_preset preset); /* "default", "seed", "tuned-len
  * are 0. search/rules.h has the reasons. */
 typedef struct {
     cbe_preset preset;
-    size_t n_vectors;      /* k; 0: hidden size */
+    size_t n_vectors;      /* k; 0: as many as there can be */
     size_t max_iterations; /* L-BFGS iterations of one start: 100 */
     /* Candidates refined for each vector by the default search. 0: as many as the rules say, and
      * more at random where evaluation_cost is low (docs/search.md). */
@@ -49,6 +49,10 @@ typedef struct {
     /* An evaluation takes seconds, as in the whole model: the default search leaps along gradients
      * from n_starts starts and climbs from one of them (docs/search.md). */
     bool few_evaluations;
+    /* Orthonormal rows (n_within, d) that span where vectors may lie; borrowed. 0 rows: anywhere.
+     * Not with the presets of older programs. */
+    size_t n_within;
+    const double *within;
     /* Borrowed: the search goes on from there, to the same bits as if it had never stopped.
      * NULL: it begins. */
     const cbe_search_point *from;
@@ -67,7 +71,7 @@ typedef bool cbe_search_progress(void *context, size_t vector, size_t n_vectors,
  * @param candidates   directions to start from; with the preset tuned-lens the j-th is where vector
  * j starts; NULL: random directions
  * @param progress     NULL: none
- * @return CBE_OK, CBE_ERR_ARG (k > d; a point of another width, or with more vectors),
+ * @return CBE_OK, CBE_ERR_ARG (k > d or n_within; a point of another width, or with more vectors),
  * CBE_ERR_NOMEM, CBE_ERR_CANCELLED, and what options->found returned */
 cbe_status cbe_search_layer(cbe_basis *out, cbe_objective *objective,
                             const cbe_search_options *options, const cbe_start_list *candidates,

@@ -14,7 +14,16 @@ double cbe_sphere_dot(size_t n, const double *a, const double *b)
 void cbe_sphere_complement(const cbe_sphere *sphere, const double *x, double *y)
 {
     const size_t d = sphere->hidden_size;
-    if (y != x) memcpy(y, x, d * sizeof *y);
+    for (size_t i = 0; i < sphere->n_within; i++)
+        sphere->scratch[i] = cbe_sphere_dot(d, sphere->within + i * d, x);
+    if (sphere->n_within)
+        memset(y, 0, d * sizeof *y);
+    else if (y != x)
+        memcpy(y, x, d * sizeof *y);
+    for (size_t i = 0; i < sphere->n_within; i++) {
+        const double *u = sphere->within + i * d;
+        for (size_t k = 0; k < d; k++) y[k] += sphere->scratch[i] * u[k];
+    }
     for (size_t j = 0; j < sphere->n_found; j++) {
         const double *b = sphere->found + j * d;
         const double along = cbe_sphere_dot(d, b, y);

@@ -1,8 +1,9 @@
 /*
  * sphere.h - unit vectors orthogonal to the vectors found before, parametrised by any vector x:
  *
- *   v(x) = P x / (|P x| + tau),   P = I - B'B, rows of B orthonormal
+ *   v(x) = P x / (|P x| + tau),   P = (I - B'B) U'U, rows of B and rows of U orthonormal
  *
+ * Rows of U span where vectors may lie, and B lies in that span; without U the whole space is that.
  * tau = 0 gives unit vectors; the preset `seed` has PyTorch's float32 epsilon there.
  */
 #ifndef CBE_SEARCH_SPHERE_H
@@ -14,6 +15,9 @@ typedef struct {
     size_t hidden_size, n_found;
     const double *found; /* B (n_found, d), borrowed */
     double tau;
+    size_t n_within;      /* rows of U; 0: vectors may lie anywhere */
+    const double *within; /* U (n_within, d), borrowed */
+    double *scratch;      /* (n_within), borrowed */
 } cbe_sphere;
 
 /** a . b of n numbers, added one after another. */

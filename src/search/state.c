@@ -17,15 +17,34 @@ cbe_status cbe_search_prepare(cbe_search *s, cbe_objective *objective,
     s->batch_energy = cbe_alloc(batch, sizeof(double), "search", err);
     s->batch_grad = cbe_alloc(batch * d, sizeof(double), "search", err);
     s->batch_runner = cbe_alloc(batch, sizeof(size_t), "search", err);
-    const bool ok = s->found && s->batch_v && s->batch_energy && s->batch_grad && s->batch_runner;
+    s->within_scratch = cbe_alloc(options->n_within, sizeof(double), "search", err);
+    const bool ok = s->found && s->batch_v && s->batch_energy && s->batch_grad && s->batch_runner &&
+                    s->within_scratch;
     return ok ? CBE_OK : CBE_ERR_NOMEM;
 }
 
 void cbe_search_release(cbe_search *s)
 {
-    void *owned[] = {s->found, s->batch_v, s->batch_energy, s->batch_grad, s->batch_runner};
+    void *owned[] = {s->found,      s->batch_v,      s->batch_energy,
+                     s->batch_grad, s->batch_runner, s->within_scratch};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) cbe_free(owned[i]);
     *s = (cbe_search){0};
+}
+
+cbe_sphere cbe_search_sphere(const cbe_search *s, size_t n, const double *found, double tau)
+{
+    return (cbe_sphere){.hidden_size = s->d,
+                        .n_found = n,
+                        .found = found,
+                        .tau = tau,
+                        .n_within = s->options->n_within,
+                        .within = s->options->within,
+                        .scratch = s->within_scratch};
+}
+
+size_t cbe_search_dimensions(const cbe_search_options *options, size_t hidden_size)
+{
+    return options->n_within ? options->n_within : hidden_size;
 }
 
 double cbe_search_share(double share, double highest)

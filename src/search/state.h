@@ -18,7 +18,8 @@ typedef struct {
     /* (batch, d), (batch), (batch, d), (batch): points of one evaluation and its answers */
     double *batch_v, *batch_energy, *batch_grad;
     size_t *batch_runner;
-    cbe_start_list given; /* the caller's candidates */
+    double *within_scratch; /* (n_within), of the sphere */
+    cbe_start_list given;   /* the caller's candidates */
     cbe_search_progress *progress;
     void *context; /* of progress, and of options->found */
     /* Within this |cosine| of a higher point a climb is taken to lead to the same maximum. */
@@ -34,6 +35,10 @@ cbe_status cbe_search_prepare(cbe_search *s, cbe_objective *objective,
                               const cbe_search_options *options, size_t n_vectors, cbe_error *err);
 void cbe_search_release(cbe_search *s); /* a zeroed one is allowed */
 
+/** The sphere orthogonal to n found vectors (n, d), within what the options say. */
+cbe_sphere cbe_search_sphere(const cbe_search *s, size_t n, const double *found, double tau);
+/** Number of dimensions that vectors may lie in. */
+size_t cbe_search_dimensions(const cbe_search_options *options, size_t hidden_size);
 /** The energy that counts as a share, 0 to 1, of the highest. Below zero it lies as far under the
  * highest as above zero. */
 double cbe_search_share(double share, double highest);

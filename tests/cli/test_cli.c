@@ -16,13 +16,13 @@ static cbe_error err;
 #define INPUT_OPTIONS                                                                              \
     "text", "tokens", "hidden-states", "decoder", "output", "lens", "layers", "ablation",          \
         "objective", "site", "context-length", "max-tokens", "skip-positions", "seed", "threads",  \
-        "quiet", "verbose"
+        "metric", "quiet", "verbose"
 
 static const struct {
     const char *name, *options[32];
 } commands[] = {
-    {"extract", {INPUT_OPTIONS, "vectors", "preset", "starts", "max-iter", "min-energy"}},
-    {"probe", {INPUT_OPTIONS, "vectors-file"}},
+    {"extract", {INPUT_OPTIONS, "vectors", "preset", "starts", "max-iter", "min-energy", "within"}},
+    {"probe", {INPUT_OPTIONS, "vectors-file", "strength"}},
     {"capture",
      {"text", "tokens", "output", "layers", "logits", "context-length", "max-tokens", "threads"}},
     {"decoder", {"output"}},

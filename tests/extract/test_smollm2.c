@@ -42,7 +42,8 @@ static void compare(const cbe_safetensors *golden, const cbe_hidden_states *stat
             double largest = 0;
             cbe_assert_ok(cbe_hidden_states_read(states, layers[l], 0, hidden, &err), &err);
             cbe_assert_ok(
-                cbe_lens_objective_set_layer(o, hidden, (cbe_translator){NULL, NULL}, &err), &err);
+                cbe_lens_objective_set_layer(o, hidden, (cbe_translator){NULL, NULL}, NULL, &err),
+                &err);
             cbe_assert_ok(cbe_objective_eval(o, 1, v, &energy, grad, NULL, &err), &err);
             snprintf(name, sizeof name, "lens.%zu.%s.energy", layers[l],
                      cbe_ablation_name(modes[m]));

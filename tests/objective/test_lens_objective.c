@@ -83,12 +83,12 @@ static void compare(data *x, const cbe_decoder *decoder, cbe_ablation ablation, 
     double energy[M], grad[M * D], only_energy[M], *per_token = malloc(M * N * sizeof *per_token);
     double *want_token = malloc(N * sizeof *want_token), want_grad[D];
     cbe_assert_ok(cbe_lens_objective_create(&objective, decoder, &options, &err), &err);
-    cbe_assert_ok(cbe_lens_objective_set_layer(objective, x->hidden, translator, &err), &err);
+    cbe_assert_ok(cbe_lens_objective_set_layer(objective, x->hidden, translator, NULL, &err), &err);
     const size_t n = cbe_objective_n_tokens(objective);
     cbe_assert_ok(cbe_objective_eval(objective, M, x->v, energy, grad, per_token, &err), &err);
     cbe_assert_ok(cbe_objective_eval(objective, M, x->v, only_energy, NULL, NULL, &err), &err);
     for (size_t j = 0; j < M; j++) {
-        const double want = cbe_lens_energy_ref(decoder, &options, x->hidden, translator,
+        const double want = cbe_lens_energy_ref(decoder, &options, x->hidden, translator, NULL,
                                                 x->v + j * D, 0, want_token, want_grad);
         double largest = 0;
         for (size_t k = 0; k < D; k++) largest = fmax(largest, fabs(want_grad[k]));
@@ -133,16 +133,17 @@ static void ref__gradient_is_that_of_finite_differences(void **state)
                                                   0,
                                                   0};
                 double grad[D], numeric[D], v[D];
-                cbe_lens_energy_ref(&decoder, &options, x.hidden, translator, x.v, 0, NULL, grad);
+                cbe_lens_energy_ref(&decoder, &options, x.hidden, translator, NULL, x.v, 0, NULL,
+                                    grad);
                 for (size_t k = 0; k < D; k++) {
                     const double step = 1e-5;
                     memcpy(v, x.v, sizeof v);
                     v[k] += step;
                     const double up = cbe_lens_energy_ref(&decoder, &options, x.hidden, translator,
-                                                          v, 0, NULL, NULL);
+                                                          NULL, v, 0, NULL, NULL);
                     v[k] -= 2 * step;
                     const double down = cbe_lens_energy_ref(&decoder, &options, x.hidden,
-                                                            translator, v, 0, NULL, NULL);
+                                                            translator, NULL, v, 0, NULL, NULL);
                     numeric[k] = (up - down) / (2 * step);
                 }
                 cbe_assert_close(grad, numeric, D, 1e-7, 1e-6, "kind %d ablation %d variant %d",
@@ -225,9 +226,9 @@ static void eval__has_the_same_bits_for_any_number_of_threads(void **state)
         cbe_objective *objective = NULL;
         omp_set_num_threads(run == 0 ? 1 : 3);
         cbe_assert_ok(cbe_lens_objective_create(&objective, &decoder, &options, &err), &err);
-        cbe_assert_ok(
-            cbe_lens_objective_set_layer(objective, x.hidden, (cbe_translator){x.a, x.b}, &err),
-            &err);
+        cbe_assert_ok(cbe_lens_objective_set_layer(objective, x.hidden, (cbe_translator){x.a, x.b},
+                                                   NULL, &err),
+                      &err);
         cbe_assert_ok(cbe_objective_eval(objective, M, x.v, energy[run], grad[run], NULL, &err),
                       &err);
         cbe_objective_free(objective);
@@ -249,7 +250,7 @@ static void sample__is_the_mean_over_its_tokens(void **state)
     double all[M], sample[M], grad[M * D], per_token[M * N], numeric[D], v[D], shifted, unused;
     cbe_assert_ok(cbe_lens_objective_create(&objective, &decoder, &options, &err), &err);
     cbe_assert_ok(
-        cbe_lens_objective_set_layer(objective, x.hidden, (cbe_translator){NULL, NULL}, &err),
+        cbe_lens_objective_set_layer(objective, x.hidden, (cbe_translator){NULL, NULL}, NULL, &err),
         &err);
     cbe_assert_ok(cbe_objective_eval(objective, M, x.v, all, NULL, per_token, &err), &err);
     cbe_objective_set_sample(objective, N / 3);
@@ -318,7 +319,7 @@ static void set_layer__names_the_token_that_is_not_finite(void **state)
     cbe_assert_ok(cbe_lens_objective_create(&objective, &decoder, &options, &err), &err);
     x.hidden[42 * D + 1] = NAN;
     assert_int_equal(
-        cbe_lens_objective_set_layer(objective, x.hidden, (cbe_translator){NULL, NULL}, &err),
+        cbe_lens_objective_set_layer(objective, x.hidden, (cbe_translator){NULL, NULL}, NULL, &err),
         CBE_ERR_NUMERIC);
     assert_non_null(strstr(err.message, "token 42"));
     double energy;
@@ -334,9 +335,9 @@ static void energies_of(data *x, const cbe_decoder *decoder, cbe_loss kind, doub
     const cbe_lens_options options = {N,    CBE_ABLATE_MEAN,    kind, NULL, x->labels, 2, NULL,
                                       NULL, CBE_LOGITS_FLOAT32, NULL, 0,    0};
     cbe_assert_ok(cbe_lens_objective_create(&objective, decoder, &options, &err), &err);
-    cbe_assert_ok(
-        cbe_lens_objective_set_layer(objective, x->hidden, (cbe_translator){NULL, NULL}, &err),
-        &err);
+    cbe_assert_ok(cbe_lens_objective_set_layer(objective, x->hidden, (cbe_translator){NULL, NULL},
+                                               NULL, &err),
+                  &err);
     cbe_assert_ok(cbe_objective_eval(objective, 2, x->v, energy, NULL, NULL, &err), &err);
     cbe_objective_free(objective);
 }
@@ -383,7 +384,7 @@ static void eval__of_a_direction_that_is_not_finite_is_not_finite(void **state)
     double energy[2], grad[2 * D];
     cbe_assert_ok(cbe_lens_objective_create(&objective, &decoder, &options, &err), &err);
     cbe_assert_ok(
-        cbe_lens_objective_set_layer(objective, x.hidden, (cbe_translator){NULL, NULL}, &err),
+        cbe_lens_objective_set_layer(objective, x.hidden, (cbe_translator){NULL, NULL}, NULL, &err),
         &err);
     x.v[3] = NAN;
     cbe_assert_ok(cbe_objective_eval(objective, 2, x.v, energy, grad, NULL, &err), &err);

@@ -60,8 +60,8 @@ static cbe_objective *make_objective(const data *x, const cbe_lens_options *opti
     cbe_error err = {0};
     cbe_objective *o = NULL;
     cbe_assert_ok(cbe_lens_objective_create(&o, &x->decoder, options, &err), &err);
-    cbe_assert_ok(cbe_lens_objective_set_layer(o, x->hidden, (cbe_translator){NULL, NULL}, &err),
-                  &err);
+    cbe_assert_ok(
+        cbe_lens_objective_set_layer(o, x->hidden, (cbe_translator){NULL, NULL}, NULL, &err), &err);
     return o;
 }
 
@@ -101,8 +101,8 @@ static void optimal__is_the_least_energy_of_all_constants(void **state)
                 for (size_t j = 0; j < M; j++) {
                     const double *v = x.v + j * D, range = range_of(&x, v);
                     const cbe_translator none = {NULL, NULL};
-                    const double want = cbe_lens_energy_ref(&x.decoder, &options, x.hidden, none, v,
-                                                            constant[j], NULL, want_grad);
+                    const double want = cbe_lens_energy_ref(&x.decoder, &options, x.hidden, none,
+                                                            NULL, v, constant[j], NULL, want_grad);
                     /* as for other ablations (test_lens_objective.c), and 2e-7 for the constant */
                     cbe_assert_close(&energy[j], &want, 1, 4e-7, 3e-6, "apart %g cap %g kind %d",
                                      aparts[a], caps[c], kind);
@@ -113,7 +113,7 @@ static void optimal__is_the_least_energy_of_all_constants(void **state)
                     for (int i = 0; i <= GRID && a < 2; i++) {
                         const double at = constant[j] + range * (2.0 * i / GRID - 1);
                         const double other = cbe_lens_energy_ref(&x.decoder, &options, x.hidden,
-                                                                 none, v, at, NULL, NULL);
+                                                                 none, NULL, v, at, NULL, NULL);
                         if (!(other >= want - 1e-6 * fabs(want) - 1e-9))
                             fail_msg("direction %zu: %.9g at %g, but %.9g at %g", j, want,
                                      constant[j], other, at);
@@ -166,7 +166,7 @@ static void constant__gives_energy_and_slope(void **state)
         double e[3], want_grad[D], mean = 0;
         for (int i = 0; i < 3; i++)
             e[i] = cbe_lens_energy_ref(&x.decoder, &options, x.hidden, (cbe_translator){NULL, NULL},
-                                       x.v + j * D, constant[j] + (i - 1) * step, NULL,
+                                       NULL, x.v + j * D, constant[j] + (i - 1) * step, NULL,
                                        i == 1 ? want_grad : NULL);
         const double want_slope = (e[2] - e[0]) / (2 * step);
         cbe_assert_close(&energy[j], &e[1], 1, 1e-7, 2e-6, "energy %zu", j);
@@ -210,7 +210,7 @@ static void held_out__is_what_the_search_does_not_see(void **state)
                 mean += x.v[j * D + k] * (double)x.hidden[i * D + k] / (double)seen;
         const double e =
             cbe_lens_energy_ref(&x.decoder, &rest, x.hidden + seen * D,
-                                (cbe_translator){NULL, NULL}, x.v + j * D, mean, NULL, NULL);
+                                (cbe_translator){NULL, NULL}, NULL, x.v + j * D, mean, NULL, NULL);
         cbe_assert_close(&energy[j], &e, 1, 1e-7, 2e-6, "tokens held out");
     }
     cbe_objective_set_sample(o, 0);

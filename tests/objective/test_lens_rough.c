@@ -103,15 +103,16 @@ static cbe_decoder likely_decoder(const cbe_decoder *whole, const float *hidden,
 }
 
 static void compare(cbe_objective *objective, const cbe_decoder *decoder,
-                    const cbe_lens_options *options, const float *hidden, const double *v,
-                    double relative, const char *what)
+                    const cbe_lens_options *options, const float *hidden, const cbe_metric *metric,
+                    const double *v, double relative, const char *what)
 {
     double energy[M], grad[M * D], want_grad[D];
     cbe_assert_ok(cbe_objective_eval(objective, M, v, energy, grad, NULL, &err), &err);
     for (size_t j = 0; j < M; j++) {
         double largest = 0;
-        const double want = cbe_lens_energy_ref(
-            decoder, options, hidden, (cbe_translator){NULL, NULL}, v + j * D, 0, NULL, want_grad);
+        const double want =
+            cbe_lens_energy_ref(decoder, options, hidden, (cbe_translator){NULL, NULL}, metric,
+                                v + j * D, 0, NULL, want_grad);
         for (size_t k = 0; k < D; k++) largest = fmax(largest, fabs(want_grad[k]));
         cbe_assert_close(&energy[j], &want, 1, 1e-6, relative, "%s, energy %zu, norm %d, cap %g",
                          what, j, (int)decoder->norm, decoder->logit_softcap);
@@ -129,6 +130,7 @@ static void rough__energies_are_those_of_the_likely_entries(void **state)
     static const int variants[] = {0, 3, 5, 6}; /* bits: norm, cap, ablation */
     for (size_t i = 0; i < sizeof variants / sizeof *variants; i++) {
         const int variant = variants[i];
+        const cbe_metric half = {.strength = 0.5}, *metric = i % 2 ? &half : NULL;
         const cbe_decoder decoder =
             decoder_of(x, variant & 1 ? CBE_NORM_LAYER : CBE_NORM_RMS, variant & 2 ? 30 : 0);
         const cbe_lens_options options = {.n_tokens = N,
@@ -144,14 +146,15 @@ static void rough__energies_are_those_of_the_likely_entries(void **state)
         for (size_t layer = 0; layer < 3; layer++) { /* the first again at the end */
             const float *hidden = x->hidden[layer % 2];
             const cbe_decoder few = likely_decoder(&decoder, hidden, unembedding, bias);
-            cbe_assert_ok(
-                cbe_lens_objective_set_layer(objective, hidden, (cbe_translator){NULL, NULL}, &err),
-                &err);
-            compare(objective, &decoder, &options, hidden, x->v, relative, "exact at first");
+            cbe_assert_ok(cbe_lens_objective_set_layer(objective, hidden,
+                                                       (cbe_translator){NULL, NULL}, metric, &err),
+                          &err);
+            compare(objective, &decoder, &options, hidden, metric, x->v, relative,
+                    "exact at first");
             assert_true(cbe_objective_set_rough(objective, true));
-            compare(objective, &few, &options, hidden, x->v, relative, "rough");
+            compare(objective, &few, &options, hidden, metric, x->v, relative, "rough");
             assert_false(cbe_objective_set_rough(objective, false));
-            compare(objective, &decoder, &options, hidden, x->v, relative, "exact again");
+            compare(objective, &decoder, &options, hidden, metric, x->v, relative, "exact again");
             cbe_objective_set_rough(objective, true);
         }
         cbe_objective_free(objective);
@@ -170,9 +173,9 @@ static void rough__of_a_sample_is_the_mean_over_its_tokens(void **state)
     cbe_objective *objective;
     double energy[M], sample[M], per_token[M * N];
     cbe_assert_ok(cbe_lens_objective_create(&objective, &decoder, &options, &err), &err);
-    cbe_assert_ok(
-        cbe_lens_objective_set_layer(objective, x->hidden[0], (cbe_translator){NULL, NULL}, &err),
-        &err);
+    cbe_assert_ok(cbe_lens_objective_set_layer(objective, x->hidden[0],
+                                               (cbe_translator){NULL, NULL}, NULL, &err),
+                  &err);
     cbe_objective_set_rough(objective, true);
     cbe_assert_ok(cbe_objective_eval(objective, M, x->v, energy, NULL, per_token, &err), &err);
     cbe_objective_set_sample(objective, N / 4); /* is as rough as before */
@@ -200,10 +203,10 @@ static void rough__has_the_same_bits_for_any_threads_and_layers_before(void **st
         cbe_assert_ok(cbe_lens_objective_create(&objective, &decoder, &options, &err), &err);
         if (run == 2)
             cbe_assert_ok(cbe_lens_objective_set_layer(objective, x->hidden[1],
-                                                       (cbe_translator){NULL, NULL}, &err),
+                                                       (cbe_translator){NULL, NULL}, NULL, &err),
                           &err);
         cbe_assert_ok(cbe_lens_objective_set_layer(objective, x->hidden[0],
-                                                   (cbe_translator){NULL, NULL}, &err),
+                                                   (cbe_translator){NULL, NULL}, NULL, &err),
                       &err);
         for (int rough = 0; rough < 2; rough++) {
             cbe_objective_set_rough(objective, rough);
@@ -238,10 +241,10 @@ static void rough__is_refused_where_it_cannot_be(void **state)
         cbe_objective *objective;
         cbe_assert_ok(cbe_lens_objective_create(&objective, &decoder, &options, &err), &err);
         cbe_assert_ok(cbe_lens_objective_set_layer(objective, x->hidden[0],
-                                                   (cbe_translator){NULL, NULL}, &err),
+                                                   (cbe_translator){NULL, NULL}, NULL, &err),
                       &err);
         assert_false(cbe_objective_set_rough(objective, true));
-        compare(objective, &decoder, &options, x->hidden[0], x->v, 1e-5, "exact");
+        compare(objective, &decoder, &options, x->hidden[0], NULL, x->v, 1e-5, "exact");
         cbe_objective_free(objective);
     }
     free(x);

@@ -102,19 +102,49 @@ void cbe_lens_logits_ref(const cbe_decoder *decoder, cbe_translator translator,
     free_state(&f);
 }
 
+/* S^power (d, d), its entries from the eigenvectors one by one; times `scale`. */
+static double *root_of(const cbe_metric *metric, size_t d, double power, double scale)
+{
+    const cbe_covariance *c = metric ? metric->covariance : NULL;
+    double *root = calloc(d * d, sizeof *root);
+    for (size_t i = 0; i < d; i++)
+        for (size_t k = 0; k < d; k++) {
+            if (!c) root[i * d + k] = scale * (double)(i == k);
+            for (size_t e = 0; e < d && c; e++)
+                root[i * d + k] += scale *
+                                   pow(c->values[e] + metric->ridge * c->trace / (double)d, power) *
+                                   c->components[e * d + i] * c->components[e * d + k];
+        }
+    return root;
+}
+
+/* out = M x, M (d, d) symmetric. */
+static void multiply(size_t d, const double *matrix, const double *x, double *out)
+{
+    for (size_t i = 0; i < d; i++) {
+        out[i] = 0;
+        for (size_t k = 0; k < d; k++) out[i] += matrix[i * d + k] * x[k];
+    }
+}
+
 double cbe_lens_energy_ref(const cbe_decoder *decoder, const cbe_lens_options *options,
-                           const float *hidden, cbe_translator translator, const double *v,
-                           double constant, double *energy_per_token, double *grad)
+                           const float *hidden, cbe_translator translator, const cbe_metric *metric,
+                           const double *v, double constant, double *energy_per_token, double *grad)
 {
     const size_t n = options->n_tokens, d = decoder->hidden_size, vocab = decoder->vocab_size;
     forward_state f = make_state(d, vocab);
     double *mean = calloc(d, sizeof *mean), *h = calloc(d, sizeof *h),
            *delta = calloc(d, sizeof *delta), *log_p = calloc(vocab, sizeof *log_p),
            *log_q = calloc(vocab, sizeof *log_q), *grad_logits = calloc(vocab, sizeof *grad_logits),
-           *grad_h = calloc(d, sizeof *grad_h);
+           *grad_h = calloc(d, sizeof *grad_h), *read = calloc(d, sizeof *read),
+           *write = calloc(d, sizeof *write), *by_read = calloc(d, sizeof *by_read),
+           *by_write = calloc(d, sizeof *by_write), *part = calloc(d, sizeof *part);
+    double *to_read = root_of(metric, d, -0.5, 1),
+           *to_write = root_of(metric, d, 0.5, metric ? metric->strength : 1);
+    multiply(d, to_read, v, read);
+    multiply(d, to_write, v, write);
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0; k < d; k++) mean[k] += (double)hidden[i * d + k] / (double)n;
-    if (grad) memset(grad, 0, d * sizeof *grad);
     double total = 0;
     size_t counted = 0;
     for (size_t i = 0; i < n; i++) {
@@ -127,11 +157,11 @@ double cbe_lens_energy_ref(const cbe_decoder *decoder, const cbe_lens_options *o
             if (options->ablation == CBE_ABLATE_MEAN) delta[k] -= mean[k];
             if (options->ablation == CBE_ABLATE_RESAMPLE)
                 delta[k] -= (double)hidden[(size_t)options->derangement[i] * d + k];
-            c += delta[k] * v[k];
+            c += delta[k] * read[k];
         }
         forward(decoder, translator, h, &f);
         log_softmax(vocab, f.logits, log_p);
-        for (size_t k = 0; k < d; k++) h[k] -= c * v[k];
+        for (size_t k = 0; k < d; k++) h[k] -= c * write[k];
         forward(decoder, translator, h, &f);
         log_softmax(vocab, f.logits, log_q);
         double energy = 0;
@@ -148,13 +178,17 @@ double cbe_lens_energy_ref(const cbe_decoder *decoder, const cbe_lens_options *o
                 exp(log_q[j]) -
                 (options->kind == CBE_LOSS_CE ? (double)(j == (size_t)label) : exp(log_p[j]));
         backward(decoder, translator, &f, grad_logits, grad_h);
-        /* The gradient in v of h' = h - (delta . v) v. */
+        /* The gradients in r and w of h' = h - (delta . r) w. */
         double along = 0;
-        for (size_t k = 0; k < d; k++) along += grad_h[k] * v[k];
-        for (size_t k = 0; k < d; k++) grad[k] -= c * grad_h[k] + along * delta[k];
+        for (size_t k = 0; k < d; k++) along += grad_h[k] * write[k];
+        for (size_t k = 0; k < d; k++) by_write[k] -= c * grad_h[k] / (double)n;
+        for (size_t k = 0; k < d; k++) by_read[k] -= along * delta[k] / (double)n;
     }
-    if (grad)
-        for (size_t k = 0; k < d; k++) grad[k] /= (double)counted;
+    if (grad) {
+        multiply(d, to_read, by_read, grad);
+        multiply(d, to_write, by_write, part);
+        for (size_t k = 0; k < d; k++) grad[k] = (grad[k] + part[k]) * (double)n / (double)counted;
+    }
     free(mean);
     free(h);
     free(delta);
@@ -162,6 +196,13 @@ double cbe_lens_energy_ref(const cbe_decoder *decoder, const cbe_lens_options *o
     free(log_q);
     free(grad_logits);
     free(grad_h);
+    free(read);
+    free(write);
+    free(by_read);
+    free(by_write);
+    free(part);
+    free(to_read);
+    free(to_write);
     free_state(&f);
     return total / (double)counted;
 }

@@ -11,11 +11,13 @@
 
 /** Computes the energy of a direction and its gradient. Arrays are as in objective/objective.h;
  * energy_per_token (for ce of tokens with a label) and grad (d) may be NULL.
- * @param constant  a of c_n = D_n . v - a, with D_n = h_n, for CBE_ABLATE_OPTIMAL; else 0
+ * @param metric    of the direction; NULL: plain. Its roots are made again from its eigenvectors.
+ * @param constant  a of c_n = D_n . r - a, with D_n = h_n, for CBE_ABLATE_OPTIMAL; else 0
  * @return the energy in nats */
 double cbe_lens_energy_ref(const cbe_decoder *decoder, const cbe_lens_options *options,
-                           const float *hidden, cbe_translator translator, const double *v,
-                           double constant, double *energy_per_token, double *grad);
+                           const float *hidden, cbe_translator translator, const cbe_metric *metric,
+                           const double *v, double constant, double *energy_per_token,
+                           double *grad);
 
 /** Logits (V) of one hidden state behind the translator. */
 void cbe_lens_logits_ref(const cbe_decoder *decoder, cbe_translator translator,

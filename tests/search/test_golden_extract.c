@@ -124,9 +124,9 @@ static cbe_objective *make_objective(const golden_case *g, cbe_ablation ablation
                                       .labels = g->labels};
     cbe_objective *o = NULL;
     cbe_assert_ok(cbe_lens_objective_create(&o, g->decoder, &options, &err), &err);
-    cbe_assert_ok(
-        cbe_lens_objective_set_layer(o, g->states, (cbe_translator){g->weight, g->bias}, &err),
-        &err);
+    cbe_assert_ok(cbe_lens_objective_set_layer(o, g->states, (cbe_translator){g->weight, g->bias},
+                                               NULL, &err),
+                  &err);
     return o;
 }
 
@@ -295,7 +295,7 @@ static double highest_from_random_starts(cbe_objective *o, size_t n, cbe_test_ra
 {
     enum { SIDE_BY_SIDE = 8 };
     const size_t d = cbe_objective_hidden_size(o);
-    const cbe_sphere sphere = {d, 0, NULL, 0};
+    const cbe_sphere sphere = {.hidden_size = d};
     cbe_lbfgs *runs[SIDE_BY_SIDE];
     double *v = malloc(SIDE_BY_SIDE * d * sizeof *v),
            *grad = malloc(SIDE_BY_SIDE * d * sizeof *grad);

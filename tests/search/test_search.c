@@ -192,6 +192,50 @@ static void search__finds_the_eigenvectors_of_a_quadratic_form(void **state)
     }
 }
 
+/* The span leaves out the three highest axes: the others are found in their order, from starts that
+ * lie outside too. */
+static void search__within_a_span_finds_what_is_highest_there(void **state)
+{
+    (void)state;
+    enum { LEFT_OUT = 3, WITHIN = D - LEFT_OUT };
+    for (int few = 0; few < 2; few++)
+        for (size_t n_candidates = 0; n_candidates <= D; n_candidates += D) {
+            known q = make(2), shown = q;
+            cbe_search_options options = make_options(0); /* as many as there can be */
+            options.few_evaluations = few;
+            options.sample = 0;
+            options.n_within = WITHIN;
+            /* Other rows of the same span: neighbours turned by 45 degrees. */
+            double within[WITHIN * D];
+            memcpy(within, q.axes + LEFT_OUT * D, sizeof within);
+            for (size_t k = 0; k < D; k++) {
+                const double a = within[k], b = within[D + k];
+                within[k] = (a + b) / sqrt(2);
+                within[D + k] = (a - b) / sqrt(2);
+            }
+            options.within = within;
+            cbe_basis b = search(&q, &options, n_candidates, q.axes);
+            assert_int_equal(b.n_vectors, WITHIN);
+            memcpy(shown.axes, q.axes + LEFT_OUT * D, sizeof within);
+            memcpy(shown.values, q.values + LEFT_OUT, WITHIN * sizeof *q.values);
+            if (!few) assert_is_known(&shown, &b, "within");
+            assert_energies_are_told(&q, &b, few ? "leaps within" : "within");
+            /* Leaps end where the energy has settled to a thousandth. */
+            for (size_t j = 0; j < WITHIN; j++)
+                cbe_assert_close(&b.records[j].energy, &shown.values[j], 1, 0, 1e-3,
+                                 "leaps within, vector %zu", j);
+            for (size_t j = 0; j < WITHIN; j++)
+                for (size_t i = 0; i < LEFT_OUT; i++) {
+                    double cosine = 0;
+                    const double zero = 0;
+                    for (size_t k = 0; k < D; k++)
+                        cosine += q.axes[i * D + k] * b.vectors[j * D + k];
+                    cbe_assert_close(&cosine, &zero, 1, 1e-14, 0, "vector %zu and axis %zu", j, i);
+                }
+            cbe_basis_free(&b);
+        }
+}
+
 static void search__finds_the_highest_of_many_maxima(void **state)
 {
     (void)state;
@@ -549,6 +593,14 @@ static void search__refuses_what_it_cannot_do(void **state)
         assert_int_equal(cbe_search_layer(&b, &q.head, &options, NULL, NULL, NULL, &err),
                          CBE_ERR_ARG);
     }
+    options = make_options(3);
+    options.n_within = 2;
+    options.within = q.axes;
+    assert_int_equal(cbe_search_layer(&b, &q.head, &options, NULL, NULL, NULL, &err), CBE_ERR_ARG);
+    assert_non_null(strstr(err.message, "within 2 dimensions"));
+    options.n_vectors = 1;
+    options.preset = CBE_PRESET_SEED;
+    assert_int_equal(cbe_search_layer(&b, &q.head, &options, NULL, NULL, NULL, &err), CBE_ERR_ARG);
     options = make_options(1);
     options.n_polished = 0;
     assert_int_equal(cbe_search_layer(&b, &q.head, &options, NULL, NULL, NULL, &err), CBE_ERR_ARG);
@@ -591,6 +643,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(search__finds_the_eigenvectors_of_a_quadratic_form),
+        cmocka_unit_test(search__within_a_span_finds_what_is_highest_there),
         cmocka_unit_test(search__finds_the_highest_of_many_maxima),
         cmocka_unit_test(search__lists_the_maxima_it_met),
         cmocka_unit_test(search__with_a_sample_returns_energies_of_all_tokens),

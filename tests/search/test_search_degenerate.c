@@ -48,8 +48,8 @@ static void check(const problem *p, cbe_ablation ablation, double most, const ch
         .n_tokens = p->n, .ablation = ablation, .kind = CBE_LOSS_KL, .derangement = derangement};
     cbe_objective *o = NULL;
     cbe_assert_ok(cbe_lens_objective_create(&o, &p->decoder, &lens, &err), &err);
-    cbe_assert_ok(cbe_lens_objective_set_layer(o, p->hidden, (cbe_translator){NULL, NULL}, &err),
-                  &err);
+    cbe_assert_ok(
+        cbe_lens_objective_set_layer(o, p->hidden, (cbe_translator){NULL, NULL}, NULL, &err), &err);
     for (int preset = 0; preset < CBE_N_PRESETS; preset++) {
         cbe_search_options options;
         cbe_search_options_init(&options);

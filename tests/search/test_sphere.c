@@ -8,7 +8,7 @@
 #include "support/assert_close.h"
 #include "support/random.h"
 
-enum { D = 9, FOUND = 3 };
+enum { D = 9, FOUND = 3, WITHIN = 6 };
 
 static double dot(const double *a, const double *b)
 {
@@ -26,7 +26,7 @@ static void random_vector(cbe_test_random *r, double *x)
 static void make_found(cbe_test_random *r, double *found)
 {
     for (size_t j = 0; j < FOUND; j++) {
-        const cbe_sphere before = {D, j, found, 0};
+        const cbe_sphere before = {.hidden_size = D, .n_found = j, .found = found};
         random_vector(r, found + j * D);
         for (int pass = 0; pass < 2; pass++)
             cbe_sphere_point(&before, found + j * D, found + j * D);
@@ -55,7 +55,7 @@ static void point__is_unit_and_orthogonal(void **state)
     double found[FOUND * D], x[D], v[D], in_place[D];
     make_found(&r, found);
     for (size_t n = 0; n <= FOUND; n++) {
-        const cbe_sphere sphere = {D, n, found, 0};
+        const cbe_sphere sphere = {.hidden_size = D, .n_found = n, .found = found};
         random_vector(&r, x);
         const double length = cbe_sphere_point(&sphere, x, v), one = 1, zero = 0,
                      norm = sqrt(dot(v, v));
@@ -76,7 +76,7 @@ static void point__has_tau_in_its_divisor(void **state)
 {
     (void)state;
     const double e[D] = {1}, tau = (double)FLT_EPSILON;
-    const cbe_sphere sphere = {D, 1, e, tau};
+    const cbe_sphere sphere = {.hidden_size = D, .n_found = 1, .found = e, .tau = tau};
     const double x[D] = {5, 3e-7, 4e-7};
     double v[D];
     const double length = cbe_sphere_point(&sphere, x, v), want_length = 5e-7;
@@ -91,28 +91,77 @@ static void complement__is_a_projection(void **state)
     cbe_test_random r = {2};
     double found[FOUND * D], x[D], once[D], twice[D];
     make_found(&r, found);
-    const cbe_sphere sphere = {D, FOUND, found, 0};
+    const cbe_sphere sphere = {.hidden_size = D, .n_found = FOUND, .found = found};
     random_vector(&r, x);
     cbe_sphere_complement(&sphere, x, once);
     cbe_sphere_complement(&sphere, once, twice);
     cbe_assert_close(twice, once, D, 1e-15, 0, "projected twice");
-    const cbe_sphere none = {D, 0, NULL, 0};
+    const cbe_sphere none = {.hidden_size = D};
     cbe_sphere_complement(&none, x, twice);
     assert_memory_equal(twice, x, sizeof x);
+}
+
+/* The span of all rows but one of an orthonormal basis, within which `found` lies. */
+static void make_within(cbe_test_random *r, const double *found, double *within)
+{
+    memcpy(within, found, FOUND * D * sizeof *within);
+    for (size_t i = FOUND; i < WITHIN; i++) {
+        const cbe_sphere before = {.hidden_size = D, .n_found = i, .found = within};
+        random_vector(r, within + i * D);
+        for (int pass = 0; pass < 2; pass++)
+            cbe_sphere_point(&before, within + i * D, within + i * D);
+    }
+}
+
+static void complement__within_a_span_is_a_symmetric_projection(void **state)
+{
+    (void)state;
+    cbe_test_random r = {4};
+    double found[FOUND * D], within[WITHIN * D], scratch[WITHIN], x[D], y[D], once[D], twice[D];
+    make_found(&r, found);
+    make_within(&r, found, within);
+    const cbe_sphere sphere = {.hidden_size = D,
+                               .n_found = FOUND,
+                               .found = found,
+                               .n_within = WITHIN,
+                               .within = within,
+                               .scratch = scratch};
+    const cbe_sphere outside = {.hidden_size = D, .n_found = WITHIN, .found = within};
+    random_vector(&r, x);
+    random_vector(&r, y);
+    cbe_sphere_complement(&sphere, x, once);
+    cbe_sphere_complement(&sphere, once, twice);
+    cbe_assert_close(twice, once, D, 1e-15, 0, "projected twice");
+    cbe_sphere_complement(&outside, once, twice);
+    const double zeros[D] = {0}, along = dot(y, once);
+    cbe_assert_close(twice, zeros, D, 1e-15, 0, "what lies outside of the span");
+    memcpy(twice, x, sizeof x);
+    cbe_sphere_complement(&sphere, twice, twice);
+    assert_memory_equal(twice, once, sizeof once);
+    cbe_sphere_complement(&sphere, y, y);
+    const double mirrored = dot(y, x);
+    cbe_assert_close(&mirrored, &along, 1, 1e-14, 0, "y . P x and P y . x");
 }
 
 static void gradient__meets_central_differences(void **state)
 {
     (void)state;
     cbe_test_random r = {3};
-    double found[FOUND * D];
+    double found[FOUND * D], within[WITHIN * D], scratch[WITHIN];
     make_found(&r, found);
+    make_within(&r, found, within);
     /* Lengths down to where the float32 epsilon is a good part of the divisor. */
     static const double lengths[] = {1, 30, 1e-3, 3e-7}, taus[] = {0, (double)FLT_EPSILON};
     for (size_t n = 0; n <= FOUND; n++)
         for (size_t t = 0; t < 2; t++)
             for (size_t l = 0; l < 4; l++) {
-                const cbe_sphere sphere = {D, n, found, taus[t]};
+                const cbe_sphere sphere = {.hidden_size = D,
+                                           .n_found = n,
+                                           .found = found,
+                                           .tau = taus[t],
+                                           .n_within = n % 2 ? WITHIN : 0,
+                                           .within = within,
+                                           .scratch = scratch};
                 double x[D], v[D], grad[D], got[D], want[D], largest = 0;
                 random_vector(&r, x);
                 for (size_t i = 0; i < D; i++) x[i] *= lengths[l];
@@ -147,7 +196,7 @@ static void gradient__may_overwrite_its_input(void **state)
     cbe_test_random r = {4};
     double found[FOUND * D], x[D], v[D], grad[D], out[D];
     make_found(&r, found);
-    const cbe_sphere sphere = {D, FOUND, found, 0};
+    const cbe_sphere sphere = {.hidden_size = D, .n_found = FOUND, .found = found};
     random_vector(&r, x);
     const double length = cbe_sphere_point(&sphere, x, v);
     energy_of(v, grad);
@@ -163,7 +212,10 @@ static void point__of_nothing_left_is_zero_with_a_zero_gradient(void **state)
     found[0] = found[D + 1] = 1;
     const double x[D] = {3, -4}, zeros[D] = {0}, grad[D] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
     for (int with_tau = 0; with_tau < 2; with_tau++) {
-        const cbe_sphere sphere = {D, 2, found, with_tau ? (double)FLT_EPSILON : 0};
+        const cbe_sphere sphere = {.hidden_size = D,
+                                   .n_found = 2,
+                                   .found = found,
+                                   .tau = with_tau ? (double)FLT_EPSILON : 0};
         const double length = cbe_sphere_point(&sphere, x, v);
         assert_true(length == 0);
         cbe_assert_close(v, zeros, D, 0, 0, "v");
@@ -180,7 +232,7 @@ static void point__of_rounding_alone_is_finite_and_short(void **state)
     make_found(&r, found);
     for (size_t j = 0; j < FOUND; j++)
         for (size_t i = 0; i < D; i++) x[i] += (double)(j + 1) * found[j * D + i];
-    const cbe_sphere sphere = {D, FOUND, found, 0};
+    const cbe_sphere sphere = {.hidden_size = D, .n_found = FOUND, .found = found};
     assert_true(cbe_sphere_point(&sphere, x, v) <= 1e-14 * sqrt(dot(x, x)));
     for (size_t i = 0; i < D; i++) assert_true(isfinite(v[i]));
 }
@@ -191,6 +243,7 @@ int main(void)
         cmocka_unit_test(point__is_unit_and_orthogonal),
         cmocka_unit_test(point__has_tau_in_its_divisor),
         cmocka_unit_test(complement__is_a_projection),
+        cmocka_unit_test(complement__within_a_span_is_a_symmetric_projection),
         cmocka_unit_test(gradient__meets_central_differences),
         cmocka_unit_test(gradient__may_overwrite_its_input),
         cmocka_unit_test(point__of_nothing_left_is_zero_with_a_zero_gradient),

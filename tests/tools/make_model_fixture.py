@@ -7,8 +7,7 @@ has them for the same model. The variants that tests/golden/models has from here
 VARIANTS; for another one add an entry: class of the configuration, its arguments, and the v4 keys
 if they differ (None removes a key).
 
-Everything runs in float64, also what transformers does in float32 of itself (norms, rotary angles):
-torch.float32 is another name for torch.float64 meanwhile.
+Everything runs in float64 (float64_model.py).
 
 Usage: make_model_fixture.py DIR [NAME...]        needs torch, transformers, safetensors, numpy
 """
@@ -19,6 +18,7 @@ import sys
 
 import torch
 import transformers
+from float64_model import blocks_of, build, in_float64
 from safetensors.torch import save_file
 
 SIZES = dict(
@@ -227,25 +227,12 @@ def randomise(model, generator):
             )
 
 
-def blocks_of(model):
-    return next(m for m in model.modules() if isinstance(m, torch.nn.ModuleList))
-
-
 def golden(folder, state, ids):
     """Of the model with the folder's configuration and these weights, in float64."""
     weights = {k: v.double() for k, v in state.items()}
-    float32, to_float = torch.float32, torch.Tensor.float
-    torch.float32 = torch.float = torch.float64
-    torch.Tensor.float = torch.Tensor.double
-    try:
-        torch.set_default_dtype(torch.float64)
-        config = transformers.AutoConfig.from_pretrained(folder)
-        config.dtype = torch.float64
-        model = (
-            transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager")
-            .double()
-            .eval()
-        )
+    float32 = torch.float32
+    with in_float64():
+        model = build(folder)
         model.load_state_dict(weights)
         states, hooks = {}, []
         blocks = blocks_of(model)
@@ -270,10 +257,6 @@ def golden(folder, state, ids):
         assert logits.dtype == torch.float64 and all(
             s.dtype == torch.float64 for s in states.values()
         )
-    finally:
-        torch.float32 = torch.float = float32
-        torch.Tensor.float = to_float
-        torch.set_default_dtype(torch.float32)
     out = {"input_ids": ids, "logits": logits.to(float32)}
     out |= {f"hidden_states.{i}": s.to(float32) for i, s in states.items()}
     return {k: v.contiguous() for k, v in out.items()}

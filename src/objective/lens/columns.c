@@ -1,10 +1,10 @@
 /*
  * columns.c - energies and gradients of a batch of directions, in one pass over N x V.
  *
- * A column is a direction with a constant a: c_n = D_n . v - a. Only optimal ablation has constants
+ * A column is a direction with a constant a: c_n = D_n . r - a. Only optimal ablation has constants
  * other than 0, and then there may be several columns of one direction.
  *
- * 1. for each direction: ac, u = W~ ac; for each token: h.v, x.ac; for each row: E.ac
+ * 1. for each direction: r, w, ac, u = W~ ac; for each token: h.r, x.ac; for each row: E.ac
  * 2. for each row and column the rank-1 change; rows that cancel too much are set aside
  * 3. the pass over the rows, each read once for all columns: row.c, pass.c; then rows set aside:
  *    exact.c
@@ -30,15 +30,20 @@
 /* Below this share of |xc|^2 + c^2 |ac|^2 left, Z - c u has lost the digits that are asked for. */
 static const double EXACT_BELOW = 0.02;
 
-/* 1 a. a = v + A v, ac = C a, for each direction. */
+/* 1 a. r and w, a = w + A w, ac = C a, for each direction. */
 static void lens_directions(const cbe_lens_setup *setup, const cbe_lens_layer *layer,
                             cbe_lens_work *work, size_t m, const double *v)
 {
     const size_t d = setup->hidden_size;
-    memcpy(work->a, v, m * d * sizeof *v);
-    if (layer->translator.weight) /* out[j] = A v_j */
+    const bool plain = cbe_metric_is_plain(&layer->metric);
+    work->read = plain ? v : work->read_rows;
+    work->write = plain ? v : work->write_rows;
+    if (!plain) cbe_metric_read(&layer->metric, d, m, v, work->read_rows);
+    if (!plain) cbe_metric_write(&layer->metric, d, m, v, work->write_rows);
+    memcpy(work->a, work->write, m * d * sizeof *work->a);
+    if (layer->translator.weight) /* out[j] = A w_j */
         for (size_t j = 0; j < m; j++) {
-            cbe_lens_translate_vector(setup, layer, v + j * d, work->ac + j * d);
+            cbe_lens_translate_vector(setup, layer, work->write + j * d, work->ac + j * d);
             for (size_t k = 0; k < d; k++) work->a[j * d + k] += work->ac[j * d + k];
         }
     for (size_t j = 0; j < m; j++) {
@@ -52,7 +57,7 @@ static void lens_directions(const cbe_lens_setup *setup, const cbe_lens_layer *l
             work->ac[j * d + k] = ac;
             work->ac32[j * d + k] = (float)ac;
             norm2 += ac * ac;
-            mean_dot += layer->mean[k] * v[j * d + k];
+            mean_dot += layer->mean[k] * work->read[j * d + k];
         }
         work->ac_norm2[j] = norm2;
         work->mean_dot[j] = mean_dot;
@@ -76,7 +81,7 @@ static void row_products(const cbe_kernels *k, size_t n, size_t d, const float *
 
 /* Products of the directions with n rows in force, and with the tokens that their tokens are
  * ablated with. */
-static void token_products(cbe_lens_objective *o, size_t m, const double *v, bool same, size_t n,
+static void token_products(cbe_lens_objective *o, size_t m, bool same, size_t n,
                            const size_t *active)
 {
     const cbe_kernels *k = o->setup.kernels;
@@ -85,10 +90,10 @@ static void token_products(cbe_lens_objective *o, size_t m, const double *v, boo
     size_t token[CBE_LENS_TOKEN_CHUNK] = {0};
     for (size_t i = 0; i < n; i++) token[i] = o->setup.row_token[active[i]];
     for (size_t i = 0; i < n; i++) rows[i] = o->layer.hidden + token[i] * d;
-    row_products(k, n, d, rows, m, v, token, o->work.h_dot, all);
+    row_products(k, n, d, rows, m, o->work.read, token, o->work.h_dot, all);
     if (o->work.replacement == CBE_ABLATE_RESAMPLE) {
         for (size_t i = 0; i < n; i++) rows[i] = cbe_lens_other(&o->setup, &o->layer, token[i]);
-        row_products(k, n, d, rows, m, v, token, o->work.other_dot, all);
+        row_products(k, n, d, rows, m, o->work.read, token, o->work.other_dot, all);
     }
     for (size_t i = 0; i < n; i++) rows[i] = o->layer.x + token[i] * d;
     if (!same) row_products(k, n, d, rows, m, o->work.ac, token, o->work.x_dot, all);
@@ -102,11 +107,13 @@ static void token_products(cbe_lens_objective *o, size_t m, const double *v, boo
 }
 
 /* 1 b. Products of the directions with the vocabulary and with the tokens. */
-static void direction_products(cbe_lens_objective *o, size_t m, const double *v)
+static void direction_products(cbe_lens_objective *o, size_t m)
 {
     const cbe_kernels *k = o->setup.kernels;
     const size_t d = o->setup.hidden_size, vocab = o->sample.vocab_end;
-    const bool same = o->layer.x == o->layer.hidden && !o->setup.layernorm; /* then x.ac = h.v */
+    /* Then x.ac = h.r. */
+    const bool same =
+        o->layer.x == o->layer.hidden && !o->setup.layernorm && o->work.read == o->work.write;
 #pragma omp parallel num_threads(o->setup.n_threads)
     {
 #pragma omp for schedule(dynamic) nowait
@@ -117,8 +124,7 @@ static void direction_products(cbe_lens_objective *o, size_t m, const double *v)
         }
 #pragma omp for schedule(dynamic)
         for (size_t i = 0; i < o->sample.n_active; i += CBE_LENS_TOKEN_CHUNK)
-            token_products(o, m, v, same,
-                           cbe_min_size(CBE_LENS_TOKEN_CHUNK, o->sample.n_active - i),
+            token_products(o, m, same, cbe_min_size(CBE_LENS_TOKEN_CHUNK, o->sample.n_active - i),
                            o->sample.active + i);
 #pragma omp master
         if (o->setup.shared) cbe_processes_barrier(o->setup.processes); /* then all of u is there */
@@ -196,11 +202,11 @@ static void add_rows(const cbe_lens_sample *sample, const cbe_lens_work *work, s
 void cbe_lens_set_directions(cbe_lens_objective *o, size_t m, const double *v)
 {
     lens_directions(&o->setup, &o->layer, &o->work, m, v);
-    direction_products(o, m, v);
+    direction_products(o, m);
 }
 
-void cbe_lens_eval_columns(cbe_lens_objective *o, size_t m, const double *v, cbe_lens_want want,
-                           double *energy, double *slope, double *grad, double *per_token)
+void cbe_lens_eval_columns(cbe_lens_objective *o, size_t m, cbe_lens_want want, double *energy,
+                           double *slope, double *grad, double *per_token)
 {
     const size_t n_pairs = row_shifts(o, m), d = o->setup.hidden_size;
     const bool with_grad = want == CBE_LENS_GRADIENTS;
@@ -209,7 +215,7 @@ void cbe_lens_eval_columns(cbe_lens_objective *o, size_t m, const double *v, cbe
     memset(o->work.sums, 0, totals.count * sizeof *o->work.sums);
     cbe_lens_pass(o, m, want);
     memset(o->work.exact.grad, 0, m * d * sizeof *o->work.exact.grad);
-    if (n_pairs) cbe_lens_exact_pass(o, m, v, n_pairs, want);
+    if (n_pairs) cbe_lens_exact_pass(o, m, n_pairs, want);
     add_rows(&o->sample, &o->work, m, &totals, with_grad, per_token);
     if (with_grad) cbe_lens_add_gradients(o, m, n_pairs > 0, &totals);
     cbe_processes_add_up(o->setup.processes, totals.count, o->work.sums);

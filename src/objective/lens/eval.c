@@ -29,8 +29,8 @@ cbe_status cbe_lens_eval(cbe_objective *self, size_t m, const double *v, double 
     o->work.replacement = o->setup.ablation;
     one_column_each(&o->work, m, NULL);
     cbe_lens_set_directions(o, m, v);
-    cbe_lens_eval_columns(o, m, v, grad ? CBE_LENS_GRADIENTS : CBE_LENS_ENERGIES, energy, NULL,
-                          grad, per_token);
+    cbe_lens_eval_columns(o, m, grad ? CBE_LENS_GRADIENTS : CBE_LENS_ENERGIES, energy, NULL, grad,
+                          per_token);
     return CBE_OK;
 }
 
@@ -43,7 +43,7 @@ cbe_status cbe_lens_eval_constant(cbe_objective *self, size_t m, const double *v
     o->work.replacement = CBE_ABLATE_OPTIMAL;
     one_column_each(&o->work, m, constant);
     cbe_lens_set_directions(o, m, v);
-    cbe_lens_eval_columns(o, m, v,
+    cbe_lens_eval_columns(o, m,
                           grad    ? CBE_LENS_GRADIENTS
                           : slope ? CBE_LENS_SLOPES
                                   : CBE_LENS_ENERGIES,

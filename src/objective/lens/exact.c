@@ -45,14 +45,14 @@ static float *results_of(const cbe_lens_objective *o, size_t q)
     return o->work.exact.rows + (CBE_LENS_EXACT_ROWS + q * buffers) * o->setup.stride;
 }
 
-/* xc - c ac of a row that cancels, from h - c v in double; |.|^2 returned. */
+/* xc - c ac of a row that cancels, from h - c w in double; |.|^2 returned. */
 static double exact_state(const cbe_lens_setup *setup, const cbe_lens_layer *layer,
-                          cbe_lens_work *work, size_t token, double c, const double *v,
+                          cbe_lens_work *work, size_t token, double c, const double *w,
                           double *left)
 {
     const size_t d = setup->hidden_size;
     double *h = work->lens_grad, centre = 0, norm2 = 0; /* lens_grad is free until the gradient */
-    for (size_t k = 0; k < d; k++) left[k] = h[k] = (double)layer->hidden[token * d + k] - c * v[k];
+    for (size_t k = 0; k < d; k++) left[k] = h[k] = (double)layer->hidden[token * d + k] - c * w[k];
     if (layer->translator.weight) {
         cbe_lens_translate_vector(setup, layer, h, left);
         for (size_t k = 0; k < d; k++)
@@ -68,7 +68,7 @@ static double exact_state(const cbe_lens_setup *setup, const cbe_lens_layer *lay
 }
 
 /* 1. States xc - c ac, and the shifts of their rows. */
-static void make_states(cbe_lens_objective *o, const batch *b, const double *v)
+static void make_states(cbe_lens_objective *o, const batch *b)
 {
     const size_t d = o->setup.hidden_size;
     for (size_t q = 0; q < b->n; q++) {
@@ -76,7 +76,7 @@ static void make_states(cbe_lens_objective *o, const batch *b, const double *v)
         cbe_lens_shift *shift = &o->work.shifts[b->pairs[q]];
         double *left = o->work.exact.left + q * d;
         const double norm2 = exact_state(&o->setup, &o->layer, &o->work, token_of(o, b->pairs[q]),
-                                         shift->c, v + direction * d, left);
+                                         shift->c, o->work.write + direction * d, left);
         const double s2 = norm2 / (double)d + o->setup.decoder->norm_eps;
         shift->s = sqrt(s2 > 1e-300 ? s2 : 1e-300);
         shift->inverse_s = 1 / shift->s;
@@ -161,8 +161,7 @@ static void add_gradients(cbe_lens_objective *o, const batch *b, size_t m, const
     }
 }
 
-void cbe_lens_exact_pass(cbe_lens_objective *o, size_t m, const double *v, size_t n_pairs,
-                         cbe_lens_want want)
+void cbe_lens_exact_pass(cbe_lens_objective *o, size_t m, size_t n_pairs, cbe_lens_want want)
 {
     const size_t last = (size_t)CBE_LENS_PARTS * m;
     memset(o->work.g_summed + last, 0, m * sizeof *o->work.g_summed);
@@ -171,7 +170,7 @@ void cbe_lens_exact_pass(cbe_lens_objective *o, size_t m, const double *v, size_
         const batch b = {cbe_min_size(CBE_LENS_EXACT_ROWS, n_pairs - first),
                          o->work.exact.pairs + first};
         double sums[CBE_LENS_EXACT_ROWS];
-        make_states(o, &b, v);
+        make_states(o, &b);
         make_logits(o, &b);
         make_rows(o, &b, want, sums);
         if (want == CBE_LENS_GRADIENTS) add_gradients(o, &b, m, sums);

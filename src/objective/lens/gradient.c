@@ -168,12 +168,13 @@ void cbe_lens_add_gradients(cbe_lens_objective *o, size_t m, bool exact, const c
         cbe_long_add_sum(&t->lens[i], &o->work.exact.grad[i]);
 }
 
-/* From the sums: (I + A)' C (sum w E - W~' G + sum xc_coeff x + ac sum ac_coeff) + sum c_coeff
- * D. */
+/* From the sums: (I + A)' C (sum w E - W~' G + sum xc_coeff x + ac sum ac_coeff), the gradient in
+ * what is written, and sum c_coeff D, in what is read. */
 void cbe_lens_finish_gradient(const cbe_lens_setup *setup, const cbe_lens_layer *layer,
                               cbe_lens_work *work, size_t m, const cbe_lens_totals *t, double *grad)
 {
     const size_t d = setup->hidden_size;
+    const bool plain = cbe_metric_is_plain(&layer->metric);
     for (size_t j = 0; j < m; j++) {
         const double ac_total = cbe_long_value(&t->ac[j]);
         double centre = 0, *out = grad + j * d, *lens = work->lens_grad;
@@ -189,10 +190,12 @@ void cbe_lens_finish_gradient(const cbe_lens_setup *setup, const cbe_lens_layer 
             const float *weight = layer->translator.weight + row * d;
             setup->kernels->rows_sum_f64(1, d, &weight, 1, &lens[row], 1, out);
         }
+        double *by_read = plain ? out : work->metric_grad;
         for (size_t k = 0; k < d; k++) {
             const double mean =
                 work->replacement == CBE_ABLATE_MEAN ? layer->mean[k] * work->c_total[j] : 0;
-            out[k] += cbe_long_value(&t->hidden[j * d + k]) - mean;
+            by_read[k] = (plain ? out[k] : 0) + (cbe_long_value(&t->hidden[j * d + k]) - mean);
         }
+        if (!plain) cbe_metric_gradient(&layer->metric, d, by_read, out, by_read + d, out);
     }
 }

@@ -205,7 +205,8 @@ static cbe_status fetch_others(const cbe_lens_setup *setup, cbe_lens_layer *laye
 }
 
 cbe_status cbe_lens_objective_set_layer(cbe_objective *objective, const float *hidden,
-                                        cbe_translator translator, cbe_error *err)
+                                        cbe_translator translator, const cbe_metric *metric,
+                                        cbe_error *err)
 {
     cbe_lens_objective *o = (cbe_lens_objective *)objective;
     o->layer.set = false;
@@ -217,6 +218,7 @@ cbe_status cbe_lens_objective_set_layer(cbe_objective *objective, const float *h
                       o->setup.first_token + bad);
     o->layer.hidden = hidden;
     o->layer.translator = translator;
+    o->layer.metric = metric ? *metric : cbe_metric_plain;
     if (st == CBE_OK) st = set_lens_states(&o->setup, &o->layer, err);
     if ((st = cbe_processes_agree(o->setup.processes, st, err)) != CBE_OK) return st;
     cbe_lens_order_vocabulary(o);

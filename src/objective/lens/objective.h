@@ -12,6 +12,7 @@
 
 #include <stdint.h>
 
+#include "covariance/metric.h"
 #include "math/loss.h"
 #include "lens/translate.h"
 #include "model/decoder.h"
@@ -66,9 +67,11 @@ cbe_status cbe_lens_objective_create(cbe_objective **out, const cbe_decoder *dec
 /** Sets the layer: everything that does not depend on the direction. One product N x V x d, and for
  * kl without soft cap another.
  * @param hidden (N, d), borrowed until the next call or free
+ * @param metric of the directions to come; copied, its covariance borrowed; NULL: plain
  * @return CBE_OK; CBE_ERR_NUMERIC for NaN or infinity in hidden (token named) or in its logits */
 cbe_status cbe_lens_objective_set_layer(cbe_objective *objective, const float *hidden,
-                                        cbe_translator translator, cbe_error *err);
+                                        cbe_translator translator, const cbe_metric *metric,
+                                        cbe_error *err);
 
 /** Name of the instruction set in use, "avx512"; borrowed. */
 const char *cbe_lens_objective_kernels(const cbe_objective *objective);

@@ -1,10 +1,10 @@
 /*
  * optimal.c - optimal ablation: for each direction the constant a that makes the energy with
- * c_n = h_n . v - a least.
+ * c_n = h_n . r - a least.
  *
  * The energy is smooth in a, and its slope comes with an evaluation; all constants of a direction
  * share its products with vocabulary and tokens. Since there may be several minima, quantiles of
- * the coefficients h_n . v, their mean and 0 are tried first, on a thin sample of the tokens in
+ * the coefficients h_n . r, their mean and 0 are tried first, on a thin sample of the tokens in
  * force. (With mean and 0 among them, the result is not above mean or zero ablation.) The slopes'
  * signs bracket the minima; the most promising ones are closed in on there. From the best of them
  * Newton steps on all tokens in force lead on: the first with the sample's curvature, later ones
@@ -57,8 +57,7 @@ static double sorted_coefficients(const cbe_lens_setup *setup, const cbe_lens_sa
 
 /* Evaluates the constants `next` of n tracks, as many columns at once as there is room for, and
  * moves their brackets. */
-static void evaluate_tracks(cbe_lens_objective *o, const double *v, size_t n,
-                            cbe_constant_track *const *tracks)
+static void evaluate_tracks(cbe_lens_objective *o, size_t n, cbe_constant_track *const *tracks)
 {
     for (size_t first = 0; first < n; first += o->head.max_batch) {
         const size_t m = cbe_min_size(o->head.max_batch, n - first);
@@ -66,7 +65,7 @@ static void evaluate_tracks(cbe_lens_objective *o, const double *v, size_t n,
             o->work.direction[j] = tracks[first + j]->direction;
             o->work.constant[j] = tracks[first + j]->next;
         }
-        cbe_lens_eval_columns(o, m, v, CBE_LENS_SLOPES, o->work.constants.energy,
+        cbe_lens_eval_columns(o, m, CBE_LENS_SLOPES, o->work.constants.energy,
                               o->work.constants.slope, NULL, NULL);
         for (size_t j = 0; j < m; j++)
             cbe_constant_tell(tracks[first + j], o->work.constants.energy[j],
@@ -76,7 +75,7 @@ static void evaluate_tracks(cbe_lens_objective *o, const double *v, size_t n,
 
 /* First look at one direction, on the rows in force: its tracks, and the range of its coefficients.
  * @param tracks  CBE_CONSTANT_MOST_TRACKS of a wide look, else CBE_CONSTANT_TRACKS */
-static size_t first_look(cbe_lens_objective *o, const double *v, size_t direction, bool wide,
+static size_t first_look(cbe_lens_objective *o, size_t direction, bool wide,
                          cbe_constant_track *tracks, double *range)
 {
     double a[CBE_CONSTANT_GRID], energy[CBE_CONSTANT_GRID], slope[CBE_CONSTANT_GRID];
@@ -93,7 +92,7 @@ static size_t first_look(cbe_lens_objective *o, const double *v, size_t directio
             o->work.direction[j] = direction;
             o->work.constant[j] = a[first + j];
         }
-        cbe_lens_eval_columns(o, m, v, CBE_LENS_SLOPES, energy + first, slope + first, NULL, NULL);
+        cbe_lens_eval_columns(o, m, CBE_LENS_SLOPES, energy + first, slope + first, NULL, NULL);
     }
     const size_t room = wide ? CBE_CONSTANT_MOST_TRACKS : CBE_CONSTANT_TRACKS;
     const size_t found = cbe_constants_bracket(direction, n, a, energy, slope, room, tracks);
@@ -102,8 +101,7 @@ static size_t first_look(cbe_lens_objective *o, const double *v, size_t directio
 }
 
 /* Energies of n tracks at their constants, on the rows in force. */
-static void compare_tracks(cbe_lens_objective *o, const double *v, size_t n,
-                           cbe_constant_track *tracks)
+static void compare_tracks(cbe_lens_objective *o, size_t n, cbe_constant_track *tracks)
 {
     for (size_t first = 0; first < n; first += o->head.max_batch) {
         const size_t m = cbe_min_size(o->head.max_batch, n - first);
@@ -111,32 +109,30 @@ static void compare_tracks(cbe_lens_objective *o, const double *v, size_t n,
             o->work.direction[j] = tracks[first + j].direction;
             o->work.constant[j] = tracks[first + j].constant;
         }
-        cbe_lens_eval_columns(o, m, v, CBE_LENS_ENERGIES, o->work.constants.energy, NULL, NULL,
-                              NULL);
+        cbe_lens_eval_columns(o, m, CBE_LENS_ENERGIES, o->work.constants.energy, NULL, NULL, NULL);
         for (size_t j = 0; j < m; j++) tracks[first + j].energy = o->work.constants.energy[j];
     }
 }
 
 /* Closes in on the minima of all directions on `thin` of the rows in force; the best of each is
  * left in tracks[direction]: of a wide look, the best on all rows in force before. */
-static void find_minima(cbe_lens_objective *o, size_t m, const double *v, size_t thin, bool wide,
-                        double *ranges)
+static void find_minima(cbe_lens_objective *o, size_t m, size_t thin, bool wide, double *ranges)
 {
     const size_t first = o->sample.first, span = o->sample.span, count = o->sample.all_active;
     cbe_constant_track found[CBE_CONSTANT_MOST_TRACKS];
     cbe_lens_activate(&o->setup, &o->sample, first, span, thin);
     for (size_t direction = 0; direction < m; direction++) {
-        const size_t n = first_look(o, v, direction, wide, found, &ranges[direction]);
+        const size_t n = first_look(o, direction, wide, found, &ranges[direction]);
         cbe_constant_track *open[CBE_CONSTANT_MOST_TRACKS];
         for (int step = 0; step < SAMPLE_STEPS; step++) {
             size_t n_open = 0;
             for (size_t i = 0; i < n; i++)
                 if (cbe_constant_open(&found[i])) open[n_open++] = &found[i];
-            evaluate_tracks(o, v, n_open, open);
+            evaluate_tracks(o, n_open, open);
         }
         if (wide) {
             cbe_lens_activate(&o->setup, &o->sample, first, span, count);
-            compare_tracks(o, v, n, found);
+            compare_tracks(o, n, found);
             cbe_lens_activate(&o->setup, &o->sample, first, span, thin);
         }
         o->work.constants.tracks[direction] = cbe_constants_best(n, found);
@@ -170,7 +166,7 @@ cbe_status cbe_lens_eval_optimal(cbe_objective *self, size_t m, const double *v,
     const size_t count = o->sample.all_active;
     size_t thin = count / SAMPLE_SHARE > MIN_SAMPLE ? count / SAMPLE_SHARE : MIN_SAMPLE;
     thin = cbe_min_size(thin, count);
-    find_minima(o, m, v, thin, constant && o->setup.kind == CBE_LOSS_CE, o->work.constants.range);
+    find_minima(o, m, thin, constant && o->setup.kind == CBE_LOSS_CE, o->work.constants.range);
 
     size_t n_pending = m;
     for (size_t j = 0; j < m; j++) o->work.constants.pending[j] = j;
@@ -184,8 +180,8 @@ cbe_status cbe_lens_eval_optimal(cbe_objective *self, size_t m, const double *v,
             o->work.direction[j] = o->work.constants.pending[j];
             o->work.constant[j] = o->work.constants.tracks[o->work.constants.pending[j]].next;
         }
-        cbe_lens_eval_columns(o, n_pending, v, want, o->work.constants.energy,
-                              o->work.constants.slope, o->work.constants.grad, NULL);
+        cbe_lens_eval_columns(o, n_pending, want, o->work.constants.energy, o->work.constants.slope,
+                              o->work.constants.grad, NULL);
         size_t left = 0;
         for (size_t j = 0; j < n_pending; j++) {
             const size_t direction = o->work.constants.pending[j];

@@ -8,9 +8,12 @@
  *   x_n = h_n + A h_n + b     xc_n = C x_n (C centres for LayerNorm, else identity)
  *   W~ = W diag(gamma)        Z = xc W~'
  *   s_n^2 = |xc_n|^2 / d + eps            logits_n = cap(Z_n / s_n + offset)
- *   ablated:  a = v + A v,  ac = C a,  u = W~ ac,  c_n = D_n . v
+ *   ablated:  a = w + A w,  ac = C a,  u = W~ ac,  c_n = D_n . r
  *   s'_n^2 = (|xc_n|^2 - 2 c_n xc_n.ac + c_n^2 |ac|^2) / d + eps
  *   logits'_n = cap((Z_n - c_n u) / s'_n + offset)
+ *
+ * A direction v is read as r and written as w (covariance/metric.h), which are v in the plain
+ * metric.
  *
  * Maths and derivatives: docs/maths.md. Float64 twin: tests/ref/lens_ref.c.
  *
@@ -120,6 +123,7 @@ typedef struct {
 
     const float *hidden;       /* (N, d), borrowed */
     cbe_translator translator; /* borrowed */
+    cbe_metric metric;         /* its covariance borrowed */
     const float *x;            /* (N, d): hidden or x_buffer */
     float *x_buffer;           /* (N, d): states behind the translator; NULL: there was none yet */
     /* (N, d): hidden states of the tokens that the process's tokens are ablated with; resample of
@@ -186,20 +190,22 @@ typedef struct {
     /* What D_n is: the objective's ablation, or OPTIMAL (D_n = h_n, less a constant). */
     cbe_ablation replacement;
 
-    /* Directions. */
-    double *a;             /* (m, d): v + A v */
-    double *ac, *ac_norm2; /* (m, d), (m): C a, its squared length */
-    float *ac32;           /* (m, d): ac in float */
-    double *mean_dot;      /* (m): mean . v */
-    double *h_dot, *x_dot; /* (m, N): h . v and x . ac of the tokens in force */
-    double *other_dot;     /* (m, N): h . v of the tokens ablated with; resample alone */
-    double *e_dot;         /* (m, rows): E . ac of the rows in force */
-    float *u;              /* (m, stride): W~ ac; in setup.shared if there is one */
-    float *u_low, *u_high; /* (m): smallest and largest entry of u */
+    /* Directions: what they read and write, either v or the buffers below. */
+    const double *read, *write;     /* (m, d): r, w */
+    double *read_rows, *write_rows; /* (m, d): r, w unless the metric is plain */
+    double *a;                      /* (m, d): w + A w */
+    double *ac, *ac_norm2;          /* (m, d), (m): C a, its squared length */
+    float *ac32;                    /* (m, d): ac in float */
+    double *mean_dot;               /* (m): mean . r */
+    double *h_dot, *x_dot;          /* (m, N): h . r and x . ac of the tokens in force */
+    double *other_dot;              /* (m, N): h . r of the tokens ablated with; resample alone */
+    double *e_dot;                  /* (m, rows): E . ac of the rows in force */
+    float *u;                       /* (m, stride): W~ ac; in setup.shared if there is one */
+    float *u_low, *u_high;          /* (m): smallest and largest entry of u */
 
     /* Columns. */
     size_t *direction;      /* (m): of each column */
-    double *constant;       /* (m): a of c_n = D_n . v - a */
+    double *constant;       /* (m): a of c_n = D_n . r - a */
     cbe_lens_shift *shifts; /* (m, n_active) */
     cbe_lens_row *rows;     /* (m, n_active) */
 
@@ -212,11 +218,12 @@ typedef struct {
     float *g_total; /* (m, stride): all parts together */
 
     /* Sums. */
-    double *coeff;      /* (4, m, n_active): factors of rows */
-    double *block_sums; /* (2 units or vocabulary blocks, m, d) */
-    cbe_long_sum *sums; /* (3 m + 2 m d): what is added up over processes */
-    double *c_total;    /* (m): sum c_coeff */
-    double *lens_grad;  /* (d): a column's gradient in x, or a state of a row set aside */
+    double *coeff;       /* (4, m, n_active): factors of rows */
+    double *block_sums;  /* (2 units or vocabulary blocks, m, d) */
+    cbe_long_sum *sums;  /* (3 m + 2 m d): what is added up over processes */
+    double *c_total;     /* (m): sum c_coeff */
+    double *lens_grad;   /* (d): a column's gradient in x, or a state of a row set aside */
+    double *metric_grad; /* (2 d): a column's gradient in r, and scratch, unless r = w = v */
 
     cbe_lens_threads threads;
     cbe_lens_exact exact;
