@@ -29,10 +29,11 @@ enum {
 struct cbe_labels {
     const cbe_decoder *decoder;
     cbe_labels_options options;
-    float common;     /* of the decoder's logits */
-    size_t n_tokens;  /* n_sequences S */
-    size_t n_taken;   /* sequences of the last take */
-    size_t n_threads; /* that have room in work */
+    float common;         /* of the decoder's logits */
+    size_t n_tokens;      /* n_sequences S */
+    size_t n_taken;       /* sequences of the last take */
+    size_t panels, panel; /* of a sequence, and most rows of one */
+    size_t n_threads;     /* that have room in work */
     size_t thread_floats;
     float *expected; /* (n_tokens, d): E */
     int64_t *drawn;  /* (R, n_tokens) */
@@ -43,28 +44,31 @@ struct cbe_labels {
 
 /* A thread's part of work. */
 typedef struct {
-    float *y, *grad; /* (MAX_PANEL, d): normalised states; sums of e f W */
-    float *logits;   /* (MAX_PANEL, CHUNK) */
+    float *y, *grad; /* (panel, d): normalised states; sums of e f W */
+    float *logits;   /* (panel, CHUNK) */
     float *slopes;   /* (CHUNK): of the cap, of one row */
 } room;
 
-/* A panel: rows of one sequence. */
+/* The rows of a panel, all of one sequence. */
 typedef struct {
     size_t at, n;    /* index in the batch of the first row, and their number */
     uint64_t number; /* of the first row among all tokens */
     const float *last;
     const cbe_labels_given *given;
-} panel;
+} rows_of_panel;
 
 static void describe(cbe_labels *o, const cbe_decoder *decoder, const cbe_labels_options *options)
 {
-    const size_t d = decoder->hidden_size;
+    const size_t d = decoder->hidden_size, rows = options->context_length - options->skip_positions,
+                 panels = (rows - 1) / MAX_PANEL + 1, panel = (rows - 1) / panels + 1;
     *o = (cbe_labels){.decoder = decoder,
                       .options = *options,
                       .common = cbe_decoder_common(decoder),
                       .n_tokens = cbe_times(options->n_sequences, options->context_length, 1),
+                      .panels = panels,
+                      .panel = panel,
                       .n_threads = (size_t)omp_get_max_threads(),
-                      .thread_floats = MAX_PANEL * (2 * d + CHUNK) + CHUNK};
+                      .thread_floats = panel * (2 * d + CHUNK) + CHUNK};
 }
 
 static void list_arrays(cbe_labels *o, cbe_array list[N_ARRAYS])
@@ -119,9 +123,9 @@ void cbe_labels_free(cbe_labels *o)
 static room room_of(const cbe_labels *o, size_t thread)
 {
     room w = {.y = o->work + thread * o->thread_floats};
-    w.grad = w.y + MAX_PANEL * o->decoder->hidden_size;
-    w.logits = w.grad + MAX_PANEL * o->decoder->hidden_size;
-    w.slopes = w.logits + MAX_PANEL * CHUNK;
+    w.grad = w.y + o->panel * o->decoder->hidden_size;
+    w.logits = w.grad + o->panel * o->decoder->hidden_size;
+    w.slopes = w.logits + o->panel * CHUNK;
     return w;
 }
 
@@ -188,8 +192,7 @@ static void look_up_labels(cbe_labels *o, const cbe_labels_given *given, size_t 
 }
 
 /* Logits (n, columns) of a chunk, less what all have in common. */
-static void chunk_logits(const cbe_labels *o, size_t n, size_t first, size_t columns,
-                         const room *w)
+static void chunk_logits(const cbe_labels *o, size_t n, size_t first, size_t columns, const room *w)
 {
     const cbe_decoder *decoder = o->decoder;
     const size_t d = decoder->hidden_size;
@@ -204,7 +207,7 @@ static void chunk_logits(const cbe_labels *o, size_t n, size_t first, size_t col
 }
 
 /* One row of a chunk: its logits become e f, e = exp(logit - top). */
-static void chunk_row(cbe_labels *o, const panel *p, size_t r, size_t first, size_t columns,
+static void chunk_row(cbe_labels *o, const rows_of_panel *p, size_t r, size_t first, size_t columns,
                       float *top, const room *w)
 {
     const cbe_decoder *decoder = o->decoder;
@@ -231,7 +234,7 @@ static void chunk_row(cbe_labels *o, const panel *p, size_t r, size_t first, siz
     if (slopes) times(columns, slopes, row);
 }
 
-static void take_panel(cbe_labels *o, const panel *p, const room *w)
+static void take_panel(cbe_labels *o, const rows_of_panel *p, const room *w)
 {
     const cbe_decoder *decoder = o->decoder;
     const size_t d = decoder->hidden_size;
@@ -272,8 +275,7 @@ cbe_status cbe_labels_take(cbe_labels *o, size_t first, size_t n_sequences, cons
 {
     const cbe_labels_given none = {0};
     const size_t length = o->options.context_length, skip = o->options.skip_positions;
-    const size_t rows = length - skip, panels = (rows - 1) / MAX_PANEL + 1,
-                 each = (rows - 1) / panels + 1;
+    const size_t panels = o->panels, each = o->panel;
     o->n_taken = n_sequences;
     if (!given) given = &none;
     const cbe_status st = check_given(o, given, err);
@@ -283,18 +285,19 @@ cbe_status cbe_labels_take(cbe_labels *o, size_t first, size_t n_sequences, cons
 #pragma omp parallel for schedule(dynamic) num_threads((int)o->n_threads)
     for (size_t i = 0; i < n_sequences * panels; i++) {
         const size_t from = skip + i % panels * each, sequence = i / panels;
-        const panel p = {sequence * length + from, cbe_min_size(each, length - from),
-                         (uint64_t)(first + sequence) * length + from, last, given};
+        const rows_of_panel p = {sequence * length + from, cbe_min_size(each, length - from),
+                                 (uint64_t)(first + sequence) * length + from, last, given};
         const room w = room_of(o, (size_t)omp_get_thread_num());
         take_panel(o, &p, &w);
     }
     cbe_gemm_leave();
     for (size_t n = 0; n < n_sequences * length; n++)
         if (n % length >= skip && !isfinite(o->sum[n]))
-            return cbe_fail(err, CBE_ERR_NUMERIC, -1,
-                            "the model's logits of sequence %zu, position %zu are not finite; check "
-                            "the model",
-                            first + n / length, n % length);
+            return cbe_fail(
+                err, CBE_ERR_NUMERIC, -1,
+                "the model's logits of sequence %zu, position %zu are not finite; check "
+                "the model",
+                first + n / length, n % length);
     return CBE_OK;
 }
 

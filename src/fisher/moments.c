@@ -75,8 +75,8 @@ cbe_status cbe_moments_room_create(cbe_moments_room **out, size_t hidden_size,
     cbe_moments_room *room = cbe_alloc_zero(1, sizeof *room, "second moments", err);
     if (!room) return CBE_ERR_NOMEM;
     cbe_array list[N_ARRAYS];
-    *room = (cbe_moments_room){hidden_size, context_length, (size_t)omp_get_max_threads(), NULL,
-                               NULL};
+    *room =
+        (cbe_moments_room){hidden_size, context_length, (size_t)omp_get_max_threads(), NULL, NULL};
     list_arrays(room, list);
     const cbe_status st = cbe_arrays_allocate(N_ARRAYS, list, err);
     if (st == CBE_OK)
@@ -120,8 +120,7 @@ void cbe_moments_add(cbe_moments *m, cbe_moments_room *room, size_t n_sequences,
         {
 #pragma omp for schedule(static)
             for (size_t r = 0; r < n; r++)
-                for (size_t k = 0; k < d; k++)
-                    room->rows[r * d + k] = (double)from[r * d + k];
+                for (size_t k = 0; k < d; k++) room->rows[r * d + k] = (double)from[r * d + k];
 #pragma omp for schedule(dynamic) nowait
             for (size_t strip = 0; strip < strips; strip++)
                 add_strip(m, n, room->rows, strip * STRIP,

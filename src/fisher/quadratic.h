@@ -27,12 +27,12 @@ typedef struct cbe_quadratic cbe_quadratic;
 typedef enum { CBE_SAMPLES_ALL, CBE_SAMPLES_EVEN, CBE_SAMPLES_ODD, CBE_N_SAMPLES } cbe_samples;
 
 typedef struct {
-    size_t hidden_size;                     /* d */
-    size_t m;                               /* dimensions of the subspace */
-    size_t context_length, skip_positions;  /* as of the gradients */
-    size_t first_sequence, n_sequences;     /* of this process */
-    size_t all_sequences, n_draws;          /* of all processes; R */
-    cbe_replacement replacement;            /* borrowed until complete */
+    size_t hidden_size;                    /* d */
+    size_t m;                              /* dimensions of the subspace */
+    size_t context_length, skip_positions; /* as of the gradients */
+    size_t first_sequence, n_sequences;    /* of this process */
+    size_t all_sequences, n_draws;         /* of all processes; R */
+    cbe_replacement replacement;           /* borrowed until complete */
 } cbe_quadratic_options;
 
 /** Bytes that cbe_quadratic_create allocates; SIZE_MAX on overflow. */

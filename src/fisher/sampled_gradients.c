@@ -29,6 +29,8 @@ typedef struct {
     void *context;
     cbe_sampled_gradients batch; /* what is being taken */
     size_t done;                 /* sequences times passes */
+    size_t lowest;               /* state wanted; L + 1: none */
+    bool ended;                  /* a backward pass was ended behind the lowest state */
 } run;
 
 static cbe_labels_options labels_of(const cbe_sampled_gradients_options *o, size_t n_sequences)
@@ -52,7 +54,8 @@ static size_t bytes_of(const cbe_model *model, const cbe_sampled_gradients_optio
     const size_t last = cbe_times(cbe_times(plan->n_sequences, o->context_length, 1),
                                   cbe_model_get_config(model)->hidden_size, sizeof(float));
     size_t total = cbe_suffix_bytes(model, &suffix);
-    if (total == SIZE_MAX || last == SIZE_MAX || !cbe_add_size(total, last, &total)) return SIZE_MAX;
+    if (total == SIZE_MAX || last == SIZE_MAX || !cbe_add_size(total, last, &total))
+        return SIZE_MAX;
     const size_t more = cbe_labels_bytes(cbe_model_decoder(model), &labels);
     return more != SIZE_MAX && cbe_add_size(total, more, &total) ? total : SIZE_MAX;
 }
@@ -93,7 +96,10 @@ static cbe_status see(void *context, size_t state, const float *hidden, const fl
     r->batch.state = state;
     r->batch.hidden = hidden ? hidden : r->last;
     r->batch.grad = grad;
-    return r->take(r->context, &r->batch, err);
+    const cbe_status st = r->take(r->context, &r->batch, err);
+    if (st != CBE_OK || state > r->lowest || state == 0) return st;
+    r->ended = true; /* blocks before it need not be run */
+    return CBE_ERR_CANCELLED;
 }
 
 /* Tells that a pass of the batch is done. */
@@ -111,8 +117,7 @@ static cbe_status tell(run *r, cbe_error *err)
 static cbe_status run_batch(run *r, size_t first, size_t n, cbe_error *err)
 {
     const cbe_sampled_gradients_options *o = r->options;
-    const size_t n_layers = cbe_model_get_config(r->model)->n_layers,
-                 d = cbe_model_get_config(r->model)->hidden_size, tokens = n * o->context_length;
+    const size_t d = cbe_model_get_config(r->model)->hidden_size, tokens = n * o->context_length;
     const cbe_labels_given given = {o->labels ? o->labels + first * o->context_length : NULL,
                                     o->n_sequences * o->context_length};
     const cbe_suffix_taps taps = {o->states, see, r};
@@ -126,12 +131,13 @@ static cbe_status run_batch(run *r, size_t first, size_t n, cbe_error *err)
     memcpy(r->last, cbe_suffix_hidden(r->suffix), tokens * d * sizeof(float));
     st = cbe_labels_take(r->labels, r->batch.first, n, r->last, &given, err);
     if (st == CBE_OK) st = tell(r, err);
-    bool wanted = false;
-    for (size_t i = 0; i <= n_layers; i++) wanted |= o->states[i];
+    const bool wanted = r->lowest <= cbe_model_get_config(r->model)->n_layers;
     for (size_t draw = 0; draw < o->n_draws && wanted && st == CBE_OK; draw++) {
         r->batch.draw = draw;
+        r->ended = false;
         cbe_labels_gradient(r->labels, draw, r->last, cbe_suffix_grad(r->suffix));
         st = cbe_suffix_backward_seen(r->suffix, &taps, err);
+        if (r->ended) st = CBE_OK;
         if (st == CBE_OK) st = tell(r, err);
     }
     return st;
@@ -145,8 +151,8 @@ static size_t batch_size(const cbe_sampled_gradients_options *o, size_t first, s
                  group = cbe_group_of_sequence(o->all_sequences, o->first_sequence + first, apart);
     size_t n = 1;
     while (n < most &&
-           (apart || cbe_group_of_sequence(o->all_sequences, o->first_sequence + first + n,
-                                           apart) == group))
+           (apart ||
+            cbe_group_of_sequence(o->all_sequences, o->first_sequence + first + n, apart) == group))
         n++;
     return n;
 }
@@ -167,8 +173,7 @@ static cbe_status check_ids(const cbe_model *model, const cbe_sampled_gradients_
 
 cbe_status cbe_sampled_gradients_run(const cbe_model *model,
                                      const cbe_sampled_gradients_options *options,
-                                     cbe_sampled_gradients_fn *take, void *context,
-                                     cbe_error *err)
+                                     cbe_sampled_gradients_fn *take, void *context, cbe_error *err)
 {
     run r = {.options = options, .model = model, .take = take, .context = context};
     cbe_sampled_gradients_plan plan;
@@ -177,7 +182,9 @@ cbe_status cbe_sampled_gradients_run(const cbe_model *model,
     if (st != CBE_OK) return st;
     const cbe_suffix_options suffix = suffix_of(options, &plan);
     const cbe_labels_options labels = labels_of(options, plan.n_sequences);
-    const size_t size = plan.n_sequences * options->context_length;
+    const size_t size = plan.n_sequences * options->context_length,
+                 n_layers = cbe_model_get_config(model)->n_layers;
+    while (r.lowest <= n_layers && !options->states[r.lowest]) r.lowest++;
     cbe_gemm_enter();
     r.last = cbe_alloc(size, cbe_model_get_config(model)->hidden_size * sizeof(float),
                        "hidden states", err);

@@ -67,7 +67,6 @@ cbe_status cbe_sampled_gradients_choose(cbe_sampled_gradients_plan *plan, const 
  * status of `take` */
 cbe_status cbe_sampled_gradients_run(const cbe_model *model,
                                      const cbe_sampled_gradients_options *options,
-                                     cbe_sampled_gradients_fn *take, void *context,
-                                     cbe_error *err);
+                                     cbe_sampled_gradients_fn *take, void *context, cbe_error *err);
 
 #endif

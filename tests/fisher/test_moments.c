@@ -57,8 +57,7 @@ static void moments__are_those_of_the_rows_that_are_not_skipped(void **state)
             double product = 0;
             for (size_t n = 0; n < B * S; n++)
                 if (n % S >= SKIP)
-                    product +=
-                        (double)rows[n * D + i] * (double)rows[n * D + k] / (B * (S - SKIP));
+                    product += (double)rows[n * D + i] * (double)rows[n * D + k] / (B * (S - SKIP));
             cbe_assert_close(&square[i * D + k], &product, 1, 0, 1e-14, "%zu, %zu", i, k);
         }
     }

@@ -52,8 +52,8 @@ static cbe_replacement replacement_of(const problem *p, int kind)
 /* Gradients of n sequences from `first` on. */
 static cbe_sampled_gradients batch_of(const problem *p, size_t draw, size_t first, size_t n)
 {
-    return (cbe_sampled_gradients){draw, 3, 10 + first, n, p->hidden + first * S * D,
-                                   p->grad[draw] + first * S * D};
+    return (cbe_sampled_gradients){
+        draw, 3, 10 + first, n, p->hidden + first * S * D, p->grad[draw] + first * S * D};
 }
 
 static cbe_quadratic *quadratic_of(const problem *p, int kind, size_t at_once)
@@ -115,9 +115,7 @@ static double plain(const problem *p, int kind, cbe_samples samples, const doubl
                 const double x = inner(p, kind, s, draw, r, w);
                 sum += x * x;
             }
-    const double n = samples == CBE_SAMPLES_ALL    ? 10 + B
-                     : samples == CBE_SAMPLES_EVEN ? 8
-                                                   : 7;
+    const double n = samples == CBE_SAMPLES_ALL ? 10 + B : samples == CBE_SAMPLES_EVEN ? 8 : 7;
     return sum / (2 * n * R * ROWS);
 }
 

@@ -198,8 +198,7 @@ static cbe_status square(void *context, const cbe_sampled_gradients *g, cbe_erro
         double sum = 0;
         for (size_t n = SKIPPED; n < LENGTH; n++) {
             double along = 0;
-            for (size_t k = 0; k < s->d; k++)
-                along += (double)g->grad[n * s->d + k] * s->w[j][k];
+            for (size_t k = 0; k < s->d; k++) along += (double)g->grad[n * s->d + k] * s->w[j][k];
             sum += along * along;
         }
         s->x[g->draw * DIRECTIONS + j] = sum;
@@ -236,8 +235,7 @@ static void mean_of_draws__is_the_fisher_matrix(void **state)
     assert_true(labels && s.x);
     for (size_t r = 0; r < all_labels; r++)
         for (size_t n = 0; n < LENGTH; n++)
-            labels[r * LENGTH + n] =
-                n == SKIPPED + r / vocabulary ? (int64_t)(r % vocabulary) : -1;
+            labels[r * LENGTH + n] = n == SKIPPED + r / vocabulary ? (int64_t)(r % vocabulary) : -1;
     options.labels = labels;
     cbe_assert_ok(cbe_sampled_gradients_run(model, &options, square, &s, &err), &err);
     capture c;
@@ -422,7 +420,8 @@ int main(void)
         [N_NAMES + 3] = cmocka_unit_test(run__ends_when_it_is_told_to),
     };
     for (size_t i = 0; i < N_NAMES; i++) {
-        snprintf(titles[i], sizeof titles[i], "%.16s__gradients_have_the_values_of_pytorch", names[i]);
+        snprintf(titles[i], sizeof titles[i], "%.16s__gradients_have_the_values_of_pytorch",
+                 names[i]);
         tests[i] = (struct CMUnitTest){titles[i], gradients__have_the_values_of_pytorch, NULL, NULL,
                                        names[i]};
     }

@@ -3,10 +3,11 @@
 
 usage: make_fisher_golden.py TRUTH OUTPUT
 
-TRUTH/NAME/golden.safetensors has, for B sequences of which the first position is skipped: input_ids,
-labels (R, B, S), v and u (d), and for layers i (block i's output) mean, covariance, M and E2 of v
-(Euclidean) and u (whitened coordinates), made by PyTorch in float64. What oblique ablation reads and
-writes is computed here: r = S^(-1/2) u, w = S^(1/2) u, S = covariance + 1e-3 tr / d I.
+TRUTH/NAME/golden.safetensors has, for B sequences of which the first position is skipped,
+input_ids, labels (R, B, S), v and u (d), and for layers i (block i's output) mean, covariance, M
+and E2 of v (Euclidean) and u (whitened coordinates), made by PyTorch in float64. What oblique
+ablation reads and writes is computed here: r = S^(-1/2) u, w = S^(1/2) u,
+S = covariance + 1e-3 tr / d I.
 """
 
 import pathlib
