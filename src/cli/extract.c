@@ -1,11 +1,8 @@
 /* extract.c - cbe extract: causal bases, the main job. */
 #include <stdio.h>
 
-#include "cli/arguments.h"
 #include "cli/commands.h"
-#include "cli/interrupt.h"
-#include "cli/progress.h"
-#include "run/run.h"
+#include "cli/company.h"
 
 const cli_command cli_extract_command = {
     "extract",
@@ -58,23 +55,6 @@ static bool watch(void *context, cbe_event event, const char *text, size_t done,
     return cli_watch(&w->progress, event, text, done, total);
 }
 
-/* All processes of a run agree on whether --help was typed, and on whether the arguments are wrong.
- * A launcher can give one process arguments of its own, and the others would wait for it. */
-static cbe_status begin(cbe_run *run, int argc, char **argv, bool *help, cbe_error *err)
-{
-    cbe_status st = cli_parse(&cli_extract_command, argc, argv, &run->settings, help, err);
-    cbe_error start_err = {0};
-    const cbe_status started = cbe_run_join(run, &start_err);
-    if (st == CBE_OK && !*help && started != CBE_OK) {
-        st = started;
-        *err = start_err;
-    }
-    double helped = *help;
-    cbe_processes_sum(run->team.all, 1, &helped);
-    *help = helped > 0;
-    return cbe_processes_agree(run->team.all, st, err);
-}
-
 int cli_extract(int argc, char **argv)
 {
     cbe_error err = {0};
@@ -84,29 +64,9 @@ int cli_extract(int argc, char **argv)
     cbe_status st = cbe_run_create(&run, cli_extract_command.name, &err);
     if (st != CBE_OK) return cli_report(&err);
     run->settings.output_optional = false;
-    st = begin(run, argc, argv, &help, &err);
-    const cbe_corpus *corpus = &run->settings.corpus;
-    const bool speaks = cbe_team_speaks(&run->team);
-    cli_progress_init(&w.progress, corpus->quiet || !speaks, corpus->verbose && speaks);
-    if (!speaks) cli_progress_silence(&w.progress);
+    st = cli_begin_shared(&cli_extract_command, run, argc, argv, &help, &err);
+    cli_progress_shared(&w.progress, run);
     w.run = run;
-    w.speaks = speaks;
-    run->watch = (cbe_watch){.callback = watch, .context = &w, .side = CBE_IN_PROGRAM};
-    if (st == CBE_OK && !help) {
-        cli_interrupt_note(speaks);
-        st = cbe_run_execute(run, &err);
-    }
-    if (help && speaks) cli_print_help(&cli_extract_command);
-    const cbe_processes *all = run->team.all;
-    const bool interrupted = st == CBE_ERR_CANCELLED && cli_interrupt_signal(),
-               groups = cbe_processes_size(run->in.options.processes) < cbe_processes_size(all);
-    int status = st == CBE_OK  ? cli_finish_output()
-                 : interrupted ? cli_interrupt_status()
-                               : CLI_FAILED;
-    cli_interrupt_said();
-    if (interrupted && speaks) cli_interrupt_say();
-    if (st != CBE_OK && !interrupted) status = speaks ? cli_report(&err) : CLI_FAILED;
-    /* Other groups could go on for hours. */
-    if (st != CBE_OK && speaks && run->in.options.run && groups) cbe_processes_abort(all, status);
-    return cbe_run_leave(run, status);
+    w.speaks = cbe_team_speaks(&run->team);
+    return cli_execute_shared(&cli_extract_command, run, st, help, watch, &w, &err);
 }

@@ -14,7 +14,7 @@ static void print_help(void)
            "Usage: cbe COMMAND ...\n\nCommands:\n");
     cli_print_commands(cli_commands);
     printf("\ncbe COMMAND --help documents each option. Exit status: 0 done, 1 the run failed,\n"
-           "2 bad usage or bad input, 130 or 143 extract was stopped by SIGINT or SIGTERM.\n");
+           "2 bad usage or bad input, 130 or 143 stopped by SIGINT or SIGTERM.\n");
 }
 
 /* Refuses several processes. A launcher kills all of them once one has ended with an error, so each
@@ -25,7 +25,8 @@ static int refuse_company(const char *command)
     cbe_processes *all;
     cbe_processes_start(&all, &err);
     cbe_fail(&err, CBE_ERR_ARG, -1,
-             "cbe %s runs in one process, %zu were started; only extract can share its work",
+             "cbe %s runs in one process, %zu were started; only extract and spectrum can share "
+             "their work",
              command, cbe_launcher_size());
     const int status = cbe_launcher_rank() == 0 ? cli_report(&err) : CLI_BAD_INPUT;
     cbe_processes_barrier(all);

@@ -21,14 +21,28 @@ static uint64_t next(cbe_rng *rng)
     return result;
 }
 
+/* One number of splitmix64. */
+static uint64_t mix(uint64_t z)
+{
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+static const uint64_t golden = 0x9e3779b97f4a7c15u;
+
 void cbe_rng_seed(cbe_rng *rng, uint64_t seed)
 {
-    for (int i = 0; i < 4; i++) {
-        uint64_t z = seed += 0x9e3779b97f4a7c15u;
-        z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-        z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-        rng->s[i] = z ^ (z >> 31);
-    }
+    for (int i = 0; i < 4; i++) rng->s[i] = mix(seed += golden);
+}
+
+double cbe_random_at(uint64_t seed, uint64_t a, uint64_t b, uint64_t c)
+{
+    uint64_t x = mix(seed + golden);
+    x = mix((x ^ a) + golden);
+    x = mix((x ^ b) + golden);
+    x = mix((x ^ c) + golden);
+    return (double)(x >> 11) * 0x1p-53;
 }
 
 size_t cbe_rng_below(cbe_rng *rng, size_t n)

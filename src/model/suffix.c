@@ -246,18 +246,32 @@ cbe_status cbe_suffix_forward(cbe_suffix *s, size_t first, size_t n_sequences, b
     return st;
 }
 
-cbe_status cbe_suffix_backward(cbe_suffix *s, cbe_error *err)
+static cbe_status show(const cbe_suffix_taps *taps, size_t state, const float *hidden,
+                       const float *grad, cbe_error *err)
 {
+    if (!taps || !taps->states[state]) return CBE_OK;
+    return taps->see(taps->context, state, hidden, grad, err);
+}
+
+cbe_status cbe_suffix_backward_seen(cbe_suffix *s, const cbe_suffix_taps *taps, cbe_error *err)
+{
+    const size_t n_layers = s->model->config.sizes.n_layers;
     const size_t n = s->n_run, bytes = n * s->model->config.sizes.hidden_size * sizeof(float);
-    cbe_status st = CBE_OK;
-    for (size_t i = s->model->config.sizes.n_layers; i-- > s->first && st == CBE_OK;) {
+    cbe_status st = show(taps, n_layers, NULL, s->grad, err);
+    for (size_t i = n_layers; i-- > s->first && st == CBE_OK;) {
         const cbe_block_kept kept = kept_of(s, i);
         if (s->options.way_back == CBE_SUFFIX_INPUTS) {
             memcpy(s->hidden, kept.input, bytes);
             st = run_block(s, i, kept.qkv, &kept, err);
         }
         if (st == CBE_OK) st = run_block_back(s, i, &kept, err);
+        if (st == CBE_OK) st = show(taps, i, kept.input, s->grad, err);
     }
     if (st == CBE_OK && s->bf16) st = cbe_bf16_check(s->bf16, err);
     return st;
+}
+
+cbe_status cbe_suffix_backward(cbe_suffix *s, cbe_error *err)
+{
+    return cbe_suffix_backward_seen(s, NULL, err);
 }

@@ -17,6 +17,8 @@
 #ifndef CBE_MODEL_SUFFIX_H
 #define CBE_MODEL_SUFFIX_H
 
+#include <stdbool.h>
+
 #include "model/model.h"
 #include "math/bf16.h"
 
@@ -77,8 +79,28 @@ void cbe_suffix_forget_clean(cbe_suffix *suffix);
  * in bfloat16) */
 cbe_status cbe_suffix_forward(cbe_suffix *suffix, size_t first, size_t n_sequences, bool keep,
                               cbe_error *err);
-/** Runs the backward pass of the last cbe_suffix_forward, whose `keep` was true.
+/** Runs the backward pass of the last cbe_suffix_forward, whose `keep` was true. It may be run
+ * again from another gradient.
  * @return as cbe_suffix_forward */
 cbe_status cbe_suffix_backward(cbe_suffix *suffix, cbe_error *err);
+
+/** Sees the gradient in hidden_states.<state> on the way back; states come in falling order. The
+ * arrays are borrowed for the call.
+ * @param hidden  (n_sequences S, d) hidden_states.<state>; NULL for state L
+ * @param grad    (n_sequences S, d)
+ * @return any status but CBE_OK ends the backward pass, which returns it */
+typedef cbe_status cbe_suffix_tap_fn(void *context, size_t state, const float *hidden,
+                                     const float *grad, cbe_error *err);
+
+/** Taps of a backward pass. */
+typedef struct {
+    const bool *states; /* (L + 1): whether the gradient in hidden_states.i is seen */
+    cbe_suffix_tap_fn *see;
+    void *context;
+} cbe_suffix_taps;
+
+/** cbe_suffix_backward with taps. @return also the status of a tap */
+cbe_status cbe_suffix_backward_seen(cbe_suffix *suffix, const cbe_suffix_taps *taps,
+                                    cbe_error *err);
 
 #endif

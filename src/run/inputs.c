@@ -504,6 +504,29 @@ static cbe_status take_share(cbe_run_inputs *in, const cbe_run_settings *run,
     return st;
 }
 
+/* Everything that is opened, and who does which part of it. */
+static cbe_status open_and_divide(cbe_run_inputs *in, const cbe_run_settings *run,
+                                  cbe_lens_choice *lens, cbe_tokens *tokens, cbe_watch *watch,
+                                  cbe_error *err)
+{
+    cbe_status st = cbe_use_threads(run->corpus.threads, err);
+    if (st == CBE_OK) st = open_all(in, run, lens, tokens, watch, err);
+    st = cbe_processes_agree(run->team->all, st, err);
+    if (st == CBE_OK) st = cbe_check_same_run(run, tokens, err);
+    if (st != CBE_OK) return st;
+    return in->model ? divide(in, run, tokens->n_sequences, tokens->context_length, err)
+                     : divide(in, run, cbe_hidden_states_n_sequences(in->states),
+                              cbe_hidden_states_context_length(in->states), err);
+}
+
+cbe_status cbe_run_inputs_open_tokens(cbe_run_inputs *in, const cbe_run_settings *run,
+                                      cbe_tokens *tokens, cbe_watch *watch, cbe_error *err)
+{
+    cbe_lens_choice lens = {CBE_READ_LOGIT, NULL};
+    const cbe_status st = open_and_divide(in, run, &lens, tokens, watch, err);
+    return st == CBE_OK ? share_memory(in, run->team->all, err) : st;
+}
+
 cbe_status cbe_run_inputs_open(cbe_run_inputs *in, const cbe_run_settings *run, cbe_watch *watch,
                                cbe_error *err)
 {
@@ -511,14 +534,7 @@ cbe_status cbe_run_inputs_open(cbe_run_inputs *in, const cbe_run_settings *run, 
     cbe_lens_choice lens = {CBE_READ_LOGIT, NULL};
     cbe_extraction_options *o = &in->options;
     cbe_processes *all = run->team->all;
-    cbe_status st = cbe_use_threads(run->corpus.threads, err);
-    if (st == CBE_OK) st = open_all(in, run, &lens, &tokens, watch, err);
-    st = cbe_processes_agree(all, st, err);
-    if (st == CBE_OK) st = cbe_check_same_run(run, &tokens, err);
-    if (st == CBE_OK)
-        st = in->model ? divide(in, run, tokens.n_sequences, tokens.context_length, err)
-                       : divide(in, run, cbe_hidden_states_n_sequences(in->states),
-                                cbe_hidden_states_context_length(in->states), err);
+    cbe_status st = open_and_divide(in, run, &lens, &tokens, watch, err);
     if (st == CBE_OK)
         st = cbe_processes_agree(all, take_share(in, run, &lens, &tokens, watch, err), err);
     cbe_tokens_free(&tokens);

@@ -41,6 +41,8 @@ typedef struct {
     /* Of ablate. */
     const char *basis;
     size_t rank; /* 0: not given */
+    /* Of spectrum. */
+    size_t draws;
 
     /* From memory, borrowed; NULL: from files. */
     const cbe_hidden_states *given_states;
@@ -126,6 +128,11 @@ typedef struct {
  * one; options.memory is what is left of --memory after that. */
 cbe_status cbe_run_inputs_open(cbe_run_inputs *inputs, const cbe_run_settings *run,
                                cbe_watch *watch, cbe_error *err);
+/** The same without running the model, for commands that run it their own way: what is chosen of
+ * the layers is in `inputs`, and the tokens of all processes in `tokens`, which the caller frees,
+ * also after a failure. run->lens is "model". */
+cbe_status cbe_run_inputs_open_tokens(cbe_run_inputs *inputs, const cbe_run_settings *run,
+                                      cbe_tokens *tokens, cbe_watch *watch, cbe_error *err);
 void cbe_run_inputs_close(cbe_run_inputs *inputs); /* a zeroed one is allowed */
 
 /** Says how logits are kept, or how the whole model runs, and what of the memory allowed is

@@ -19,7 +19,7 @@ struct cbe_owned_text {
 };
 
 static const cbe_run_command *const commands[] = {&cbe_command_extract, &cbe_command_probe,
-                                                  &cbe_command_ablate};
+                                                  &cbe_command_ablate, &cbe_command_spectrum};
 
 cbe_status cbe_run_create(cbe_run **out, const char *command, cbe_error *err)
 {
@@ -28,7 +28,7 @@ cbe_status cbe_run_create(cbe_run **out, const char *command, cbe_error *err)
         if (strcmp(command, commands[i]->name) == 0) found = commands[i];
     if (!out || !found)
         return cbe_fail(err, CBE_ERR_ARG, -1,
-                        "cbe_run_create: the command must be extract, probe or ablate%s",
+                        "cbe_run_create: the command must be extract, probe, ablate or spectrum%s",
                         out ? "" : ", and out not NULL");
     cbe_run *run = cbe_alloc_zero(1, sizeof *run, "run", err);
     if (!run) return CBE_ERR_NOMEM;

@@ -1,6 +1,7 @@
 /*
  * run.h - a run as an object (cbe/cbe.h): options by name, inputs, what is done with them, and
- * results. run.c has what all runs share; extract.c, probe.c and ablate.c each have one command.
+ * results. run.c has what all runs share; extract.c, probe.c,
+ * ablate.c and spectrum.c each have one command.
  */
 #ifndef CBE_RUN_RUN_H
 #define CBE_RUN_RUN_H
@@ -8,6 +9,7 @@
 #include "extract/run_record.h"
 #include "cbe/cbe.h"
 #include "ablate/ablation.h"
+#include "fisher/spectrum_record.h"
 #include "run/inputs.h"
 #include "run/outputs.h"
 #include "run/watch.h"
@@ -29,8 +31,10 @@ typedef struct {
 } cbe_run_command;
 
 /** Tables of options; their fields are those of cbe_run_settings. */
-extern const cbe_option cbe_extract_options[], cbe_probe_options[], cbe_ablate_options[];
-extern const cbe_run_command cbe_command_extract, cbe_command_probe, cbe_command_ablate;
+extern const cbe_option cbe_extract_options[], cbe_probe_options[], cbe_ablate_options[],
+    cbe_spectrum_options[];
+extern const cbe_run_command cbe_command_extract, cbe_command_probe, cbe_command_ablate,
+    cbe_command_spectrum;
 
 typedef struct cbe_owned_text cbe_owned_text;
 
@@ -59,6 +63,12 @@ typedef struct {
     cbe_ablation_record record;
 } cbe_ablate_results;
 
+/** What a run of spectrum has found. */
+typedef struct {
+    cbe_state_spectrum *spectra; /* (n_layers), owned */
+    cbe_spectrum_record record;
+} cbe_spectrum_results;
+
 struct cbe_run {
     const cbe_run_command *command;
     cbe_run_settings settings;
@@ -77,6 +87,7 @@ struct cbe_run {
         cbe_extract_results extract;
         cbe_probe_results probe;
         cbe_ablate_results ablate;
+        cbe_spectrum_results spectrum;
     } results;
 };
 

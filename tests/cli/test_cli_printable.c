@@ -248,9 +248,9 @@ static void names__of_files_are_told_so_too(void **state)
 static void arguments__are_told_so_too(void **state)
 {
     (void)state;
-    static const char *const commands[] = {"extract",  "probe",      "ablate",    "capture",
-                                           "decoder",  "plan",       "tokenize",  "info",
-                                           "lens fit", "lens train", "lens eval", "lens convert"};
+    static const char *const commands[] = {
+        "extract",  "probe", "ablate",   "spectrum",   "capture",   "decoder",     "plan",
+        "tokenize", "info",  "lens fit", "lens train", "lens eval", "lens convert"};
     static const char *const more[] = {" --" EVIL,
                                        " -\033",
                                        " a b c " EVIL,

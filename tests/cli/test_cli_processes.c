@@ -1,5 +1,5 @@
 /* cbe extract in several processes, as mpirun starts them: tokens divided, layers divided, both;
- * one that dies; bad usage. */
+ * one that dies; bad usage. And cbe spectrum. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,18 +76,23 @@ static void assert_same_energies(const char *folder, const char *other)
     cbe_assert_close_f32(got, want, LAYERS * VECTORS, 0, 3e-4, "%s and %s", folder, other);
 }
 
-static void assert_same_bytes(const char *folder, const char *other)
+static void assert_same_file(const char *name, const char *folder, const char *other)
 {
     char path[2][100];
     size_t n[2];
-    snprintf(path[0], sizeof path[0], "%%F/%s/basis.safetensors", folder);
-    snprintf(path[1], sizeof path[1], "%%F/%s/basis.safetensors", other);
+    snprintf(path[0], sizeof path[0], "%%F/%s/%s", folder, name);
+    snprintf(path[1], sizeof path[1], "%%F/%s/%s", other, name);
     char *a = temp_read(program_expand(path[0]), &n[0]),
          *b = temp_read(program_expand(path[1]), &n[1]);
     assert_int_equal(n[0], n[1]);
     assert_memory_equal(a, b, n[0]);
     free(a);
     free(b);
+}
+
+static void assert_same_bytes(const char *folder, const char *other)
+{
+    assert_same_file("basis.safetensors", folder, other);
 }
 
 static bool is_there(const char *name)
@@ -141,6 +146,22 @@ static void tokens_divided__have_the_very_bits_of_one_process(void **state)
             assert_same_bytes("divided", "one");
         }
     }
+}
+
+/* Sums of sequences, short and long, are those of one process, and so are the files. */
+static void spectrum__has_the_very_bits_of_one_process(void **state)
+{
+    (void)state;
+    static const char line[] = "spectrum %s -q --draws 2 %s -o %%F/%s";
+    run_done(0, line, long_model, "", "one");
+    run_done(2, line, long_model, "", "two");
+    run_done(3, line, long_model, "", "three");
+    assert_same_file("spectrum.json", "two", "one");
+    assert_same_file("spectrum.json", "three", "one");
+    assert_same_file("spectrum.csv", "three", "one");
+    run_done(0, line, model, "-l 1", "one");
+    run_done(4, line, model, "-l 1", "four");
+    assert_same_file("spectrum.json", "four", "one");
 }
 
 static void layers_divided__have_the_very_bits_of_one_process(void **state)
@@ -251,7 +272,7 @@ static void bad_usage__is_one_line_and_status_2(void **state)
         {2, "extract --hidden-states %H --decoder %E --divide tokens -o %F/bad -l 0 --memory 1K",
          "--memory"},
         {2, "probe %G/models/llama --tokens %F/tokens.safetensors -o %F/bad",
-         "only extract can share its work"},
+         "only extract and spectrum can share their work"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         assert_int_equal(run(cases[i].processes, cases[i].line), 2);
@@ -372,6 +393,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tokens_divided__find_the_basis_of_one_process),
         cmocka_unit_test(tokens_divided__have_the_very_bits_of_one_process),
+        cmocka_unit_test(spectrum__has_the_very_bits_of_one_process),
         cmocka_unit_test(layers_divided__have_the_very_bits_of_one_process),
         cmocka_unit_test(layers_divided__share_the_forward_pass_and_have_the_very_bits),
         cmocka_unit_test(killed__one_of_them_ends_all_and_resumes),

@@ -177,6 +177,63 @@ static void suffix__has_the_same_bits_in_every_way(void **state)
     free_problem(&p);
 }
 
+/* What a tap has been shown. */
+typedef struct {
+    size_t next, size;
+    float *hidden, *grad; /* (n_layers + 1, n, d) */
+} shown;
+
+static cbe_status look(void *context, size_t layer, const float *hidden, const float *grad,
+                       cbe_error *error)
+{
+    shown *s = context;
+    assert_int_equal(layer, s->next);
+    if (hidden) memcpy(s->hidden + layer * s->size, hidden, s->size * sizeof *hidden);
+    memcpy(s->grad + layer * s->size, grad, s->size * sizeof *grad);
+    if (s->next-- > 1) return CBE_OK;
+    error->code = CBE_ERR_CANCELLED;
+    return CBE_ERR_CANCELLED;
+}
+
+/* A tap sees at each state what a run that begins there ends with, in every way back, again and
+ * again, and may end the pass. */
+static void suffix__taps_see_the_gradient_at_each_state(void **state)
+{
+    (void)state;
+    problem p = make_problem("gemma2", 3, 33);
+    const size_t size = p.n * p.d, all = (p.n_layers + 1) * size;
+    float *seen = malloc(2 * all * sizeof *seen), *want = malloc(2 * size * sizeof *want);
+    bool *states = malloc((p.n_layers + 1) * sizeof *states);
+    assert_true(seen && want && states);
+    for (size_t i = 0; i <= p.n_layers; i++) states[i] = i > 0;
+    for (int way = CBE_SUFFIX_ALL; way <= CBE_SUFFIX_INPUTS; way++) {
+        const cbe_suffix_options options = {0, p.length, p.n_sequences, (cbe_suffix_way_back)way};
+        cbe_suffix *s = NULL;
+        cbe_assert_ok(cbe_suffix_create(&s, p.model, &options, &err), &err);
+        for (size_t i = 0; i < size; i++) cbe_suffix_hidden(s)[i] = (float)p.hidden[i];
+        cbe_assert_ok(cbe_suffix_forward(s, 0, p.n_sequences, true, &err), &err);
+        for (int again = 0; again < 2; again++) {
+            shown to = {p.n_layers, size, seen, seen + all};
+            const cbe_suffix_taps taps = {states, look, &to};
+            for (size_t i = 0; i < size; i++) cbe_suffix_grad(s)[i] = (float)p.weight[i];
+            assert_int_equal(cbe_suffix_backward_seen(s, &taps, &err), CBE_ERR_CANCELLED);
+            for (size_t i = 0; i < size; i++) cbe_suffix_grad(s)[i] = (float)p.weight[i];
+            cbe_assert_ok(cbe_suffix_backward(s, &err), &err);
+        }
+        cbe_suffix_free(s);
+        for (size_t first = 1; first < p.n_layers; first++) {
+            for (size_t i = 0; i < size; i++)
+                p.hidden[first * size + i] = (double)seen[first * size + i];
+            run(&p, p.model, first, CBE_SUFFIX_ALL, want, want + size);
+            assert_memory_equal(seen + all + first * size, want + size, size * sizeof *want);
+        }
+    }
+    free(states);
+    free(want);
+    free(seen);
+    free_problem(&p);
+}
+
 /* What runs forward alone ends where the other ends. */
 static void suffix__forward_alone_has_the_same_bits(void **state)
 {
@@ -231,10 +288,11 @@ int main(void)
     enum { N_NAMES = sizeof names / sizeof *names };
     static char titles[N_NAMES][96];
     static char same_bits[][24] = {"gemma2", "phi", "olmo2"};
-    static struct CMUnitTest tests[N_NAMES + 6] = {
+    static struct CMUnitTest tests[N_NAMES + 7] = {
         [N_NAMES] = cmocka_unit_test(suffix__matches_finite_differences_for_long_sequences),
         [N_NAMES + 1] = cmocka_unit_test(suffix__names_its_memory),
         [N_NAMES + 2] = cmocka_unit_test(suffix__forward_alone_has_the_same_bits),
+        [N_NAMES + 3] = cmocka_unit_test(suffix__taps_see_the_gradient_at_each_state),
     };
     for (size_t i = 0; i < N_NAMES; i++) {
         snprintf(titles[i], sizeof titles[i], "%.40s__matches_finite_differences", names[i]);
@@ -242,7 +300,7 @@ int main(void)
                                        names[i]};
     }
     for (size_t i = 0; i < 3; i++)
-        tests[N_NAMES + 3 + i] = (struct CMUnitTest){
+        tests[N_NAMES + 4 + i] = (struct CMUnitTest){
             same_bits[i], suffix__has_the_same_bits_in_every_way, NULL, NULL, same_bits[i]};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

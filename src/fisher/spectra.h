@@ -1,0 +1,56 @@
+/*
+ * spectra.h - spectra of many layers' states from one pass over a text: covariances and second
+ * moments of label-sampled gradients, added up together.
+ *
+ * Sums of a state take d (d + 3) numbers of 16 bytes (two matrices, half of each). Where the sums
+ * of all states do not fit, the text is run again for each group of states that does.
+ */
+#ifndef CBE_FISHER_SPECTRA_H
+#define CBE_FISHER_SPECTRA_H
+
+#include "fisher/sampled_gradients.h"
+#include "fisher/spectrum.h"
+#include "processes/processes.h"
+
+/** The spectrum of one state. Owns its lists. */
+typedef struct {
+    size_t state;       /* hidden_states.<state> */
+    size_t hidden_size; /* d */
+    size_t n_tokens;    /* not skipped, of all processes */
+    double *variances;  /* (d) eigenvalues of the covariance, falling */
+    double *energies;   /* (d) nats, falling (spectrum.h) */
+    cbe_spectrum_summary variance, energy;
+} cbe_state_spectrum;
+
+void cbe_state_spectrum_free(cbe_state_spectrum *spectrum); /* a zeroed struct is allowed */
+
+/** How a run uses its memory. */
+typedef struct {
+    size_t n_states, n_groups; /* states of a group, and groups: passes over the text */
+    size_t bytes;              /* of sums; gradients have the rest */
+    cbe_sampled_gradients_plan gradients;
+} cbe_spectra_plan;
+
+/** What is done: `gradients` says of which tokens, and `memory` is that of all; its states are set
+ * by the run. */
+typedef struct {
+    cbe_sampled_gradients_options gradients;
+    size_t n_states;
+    const size_t *states;     /* (n_states) rising */
+    cbe_processes *processes; /* over which sequences are divided; NULL: one alone */
+    /* Called when a state is done, in processes of rank 0 alone; false cancels; NULL: no calls. */
+    bool (*tell)(void *context, size_t place);
+    void *context;
+} cbe_spectra_options;
+
+/** What cbe_spectra_run will choose. The least memory of all processes counts.
+ * @return CBE_OK; CBE_ERR_ARG (too little memory) */
+cbe_status cbe_spectra_choose(cbe_spectra_plan *plan, const cbe_model *model,
+                              const cbe_spectra_options *options, cbe_error *err);
+/** Computes spectra. Called by all processes; only rank 0 has results.
+ * @param out  [out] (n_states), zeroed before; the caller frees them, also after a failure
+ * @return as cbe_sampled_gradients_run, cbe_spectrum_solve */
+cbe_status cbe_spectra_run(const cbe_model *model, const cbe_spectra_options *options,
+                           cbe_state_spectrum *out, cbe_error *err);
+
+#endif
