@@ -207,7 +207,8 @@ static void suffix__taps_see_the_gradient_at_each_state(void **state)
     assert_true(seen && want && states);
     for (size_t i = 0; i <= p.n_layers; i++) states[i] = i > 0;
     for (int way = CBE_SUFFIX_ALL; way <= CBE_SUFFIX_INPUTS; way++) {
-        const cbe_suffix_options options = {0, p.length, p.n_sequences, (cbe_suffix_way_back)way};
+        const cbe_suffix_options options = {0, p.length, p.n_sequences, (cbe_suffix_way_back)way,
+                                            0};
         cbe_suffix *s = NULL;
         cbe_assert_ok(cbe_suffix_create(&s, p.model, &options, &err), &err);
         for (size_t i = 0; i < size; i++) cbe_suffix_hidden(s)[i] = (float)p.hidden[i];
