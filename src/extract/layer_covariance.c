@@ -57,11 +57,11 @@ static cbe_status check_rank(const cbe_layer_objective *o, size_t layer, cbe_err
                                              "tokens, or all",
                         o->within, layer, rank, rank);
     if (rank == 0 && o->metric_kind == CBE_METRIC_COVARIANCE)
-        return cbe_fail(err, CBE_ERR_ARG, -1,
-                        CBE_OPTION("metric") " covariance: the states of layer %zu do not vary; "
-                                             "give more or other tokens, or " CBE_OPTION("metric")
-                                             " euclidean",
-                        layer);
+        return cbe_fail(
+            err, CBE_ERR_ARG, -1,
+            CBE_OPTION("metric") " covariance: the states of layer %zu do not vary; "
+                                 "give more or other tokens, or " CBE_OPTION("metric") " euclidean",
+            layer);
     return CBE_OK;
 }
 

@@ -6,15 +6,15 @@
 #include "core/fail.h"
 
 /* What stands behind "covariance=" and "pc=". */
-static const cbe_option
-    ridge_option = {.name = "metric",
-                    .kind = OPT_NUMBER,
-                    .field = offsetof(cbe_extraction_options, ridge),
-                    .bounds = CBE_BOUNDS(.low = 0, .high = CBE_MOST_NUMBER, .above = true)},
-    within_option = {.name = "within",
-                     .kind = OPT_COUNT,
-                     .field = offsetof(cbe_extraction_options, within),
-                     .bounds = CBE_RANGE(1, CBE_MOST_COUNT)};
+static const cbe_option ridge_option = {.name = "metric",
+                                        .kind = OPT_NUMBER,
+                                        .field = offsetof(cbe_extraction_options, ridge),
+                                        .bounds = CBE_BOUNDS(.low = 0, .high = CBE_MOST_NUMBER,
+                                                             .above = true)},
+                        within_option = {.name = "within",
+                                         .kind = OPT_COUNT,
+                                         .field = offsetof(cbe_extraction_options, within),
+                                         .bounds = CBE_RANGE(1, CBE_MOST_COUNT)};
 
 /* What follows a word and "="; NULL: the text begins otherwise. */
 static const char *behind(const char *text, const char *word)
@@ -26,8 +26,8 @@ static const char *behind(const char *text, const char *word)
 static cbe_status take_metric(cbe_extraction_options *o, const char *text, cbe_error *err)
 {
     const char *value = behind(text, "covariance");
-    o->metric = value || strcmp(text, "covariance") == 0 ? CBE_METRIC_COVARIANCE
-                                                         : CBE_METRIC_EUCLIDEAN;
+    o->metric =
+        value || strcmp(text, "covariance") == 0 ? CBE_METRIC_COVARIANCE : CBE_METRIC_EUCLIDEAN;
     if (o->metric == CBE_METRIC_EUCLIDEAN && strcmp(text, "euclidean") != 0)
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         CBE_OPTION("metric") " %s: euclidean, covariance or covariance=RIDGE "
@@ -75,10 +75,11 @@ cbe_status cbe_take_metric_options(cbe_extraction_options *options, const cbe_ru
                             run->within, preset);
     }
     if (options->within && run->vectors > options->within)
-        return cbe_fail(err, CBE_ERR_ARG, -1,
-                        CBE_OPTION("within") " %s: %zu vectors cannot be orthogonal within %zu "
-                                             "dimensions; give " CBE_TERM("-k", "vectors")
-                                             " %zu or less, or more components",
-                        run->within, run->vectors, options->within, options->within);
+        return cbe_fail(
+            err, CBE_ERR_ARG, -1,
+            CBE_OPTION("within") " %s: %zu vectors cannot be orthogonal within %zu "
+                                 "dimensions; give " CBE_TERM(
+                                     "-k", "vectors") " %zu or less, or more components",
+            run->within, run->vectors, options->within, options->within);
     return CBE_OK;
 }

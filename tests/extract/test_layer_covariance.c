@@ -99,15 +99,14 @@ static void metric__is_that_of_the_layer(void **state)
     cbe_objective *layer, *lens = NULL;
     cbe_assert_ok(cbe_layer_objective_set(o, LAYER, &layer, &err), &err);
     cbe_covariance_block blocks[B];
-    for (size_t b = 0; b < B; b++)
-        blocks[b] = (cbe_covariance_block){S, f.hidden + b * S * D};
+    for (size_t b = 0; b < B; b++) blocks[b] = (cbe_covariance_block){S, f.hidden + b * S * D};
     cbe_covariance *c = NULL;
     cbe_assert_ok(cbe_covariance_create(&c, D, B, blocks, NULL, &err), &err);
     const cbe_metric metric = {c, 0.01, 0.75};
     const cbe_lens_options lens_options = {.n_tokens = N, .sequence_tokens = S};
     cbe_assert_ok(cbe_lens_objective_create(&lens, &f.decoder, &lens_options, &err), &err);
-    cbe_assert_ok(
-        cbe_lens_objective_set_layer(lens, f.hidden, (cbe_translator){0}, &metric, &err), &err);
+    cbe_assert_ok(cbe_lens_objective_set_layer(lens, f.hidden, (cbe_translator){0}, &metric, &err),
+                  &err);
     double u[D], got, want, grad[D], want_grad[D];
     for (size_t k = 0; k < D; k++) u[k] = sin((double)k + 1);
     cbe_assert_ok(cbe_objective_eval(layer, 1, u, &got, grad, NULL, &err), &err);
