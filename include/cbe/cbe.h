@@ -219,15 +219,17 @@ CBE_API cbe_status cbe_run_save(cbe_run *run, const char *path, cbe_error *err);
 /** Layers that have results, rising, borrowed; in a callback all layers of the run, whether they
  * are done or not. @return how many */
 CBE_API size_t cbe_run_layers(const cbe_run *run, const size_t **layers);
-/** The vectors of a layer: (n, d), a vector a row, borrowed. Of "extract" an orthonormal basis,
- * energies falling; of "probe" the vectors given.
+/** The vectors of a layer: (n, d), a vector a row, borrowed. Of "extract" a basis, energies
+ * falling, orthonormal in the Euclidean metric, of unit vectors in the covariance metric; of
+ * "probe" the vectors given.
  * @return n; 0: the layer has none */
 CBE_API size_t cbe_run_vectors(const cbe_run *run, size_t layer, const double **vectors);
 /** Numbers of a layer by name, borrowed, NaN where one is not known.
  * "extract", (n): "energy", "standard_error", "held_out_energy", "held_out_error",
  *   "optimal_energy", "optimal_constant", "evaluations", "seconds"
  * "probe": "energy" (m), "gradient" (m, d), "energy_per_token" (m, N), with optimal ablation
- *   "constant" (m); all but "energy" only without the option "output"
+ *   "constant" (m), in the Euclidean metric "kappa" (m); "gradient" and "energy_per_token" only
+ *   without the option "output"
  * "ablate", (ranks): SPAN.EFFECT and SPAN.EFFECT_error, SPAN "basis", "principal" or "random",
  *   EFFECT "kl", "ce" or "top1"
  * @return how many; 0: the layer has none of that name */

@@ -16,7 +16,9 @@ const cli_command cli_probe_command = {
     "for ce the tokens\n"
     "that have a next one) and layers.<i>.grad (m, d), the gradient at v as a free vector. "
     "Directions are used as they\n"
-    "are: unit norm is not assumed. With --ablation optimal also layers.<i>.constant (m). A table "
+    "are: unit norm is not assumed. With --ablation optimal also layers.<i>.constant (m), with "
+    "--metric euclidean\n"
+    "layers.<i>.kappa (m). A table "
     "of the energies on standard output.",
     cbe_probe_options,
     1,

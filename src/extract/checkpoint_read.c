@@ -60,6 +60,18 @@ static cbe_status check_vectors(const cbe_checkpoint *c, const char *name, size_
     return CBE_OK;
 }
 
+/* Copies n vectors that not every layer has; without them *out stays as it is. */
+static cbe_status copy_optional(const cbe_checkpoint *c, const cbe_safetensors *file, size_t layer,
+                                const char *what, size_t n, double **out, cbe_error *err)
+{
+    char name[CBE_CHECKPOINT_NAME];
+    snprintf(name, sizeof name, "layers.%zu.%s", layer, what);
+    if (!cbe_safetensors_has(file, name)) return CBE_OK;
+    const cbe_status st = n ? copy_rows(file, name, n, c->hidden_size, out, err)
+                            : copy_rows(file, name, c->hidden_size, 0, out, err);
+    return st == CBE_OK ? check_vectors(c, name, n ? n : 1, *out, err) : st;
+}
+
 static cbe_status copy_records(const cbe_safetensors *file, const char *name, size_t n,
                                cbe_vector_record **out, cbe_error *err)
 {
@@ -97,6 +109,14 @@ static cbe_status load_layer(const cbe_checkpoint *c, const cbe_safetensors *fil
     if (st == CBE_OK) st = copy_rows(file, name, n, CBE_ROW_REPORT, &reports, err);
     snprintf(name, sizeof name, "layers.%zu.times", layer);
     if (st == CBE_OK) st = copy_rows(file, name, CBE_ROW_TIMES, 0, &times, err);
+    if (st == CBE_OK) st = copy_optional(c, file, layer, "mean", 0, &result->mean, err);
+    if (st == CBE_OK) st = copy_optional(c, file, layer, "read", n, &result->read, err);
+    if (st == CBE_OK) st = copy_optional(c, file, layer, "write", n, &result->write, err);
+    if (st == CBE_OK && !result->read != !result->write)
+        st = cbe_fail(err, CBE_ERR_FORMAT, -1,
+                      "%s: layer %zu has one of the tensors read and write without the other: the "
+                      "checkpoint is damaged; remove it to begin again",
+                      c->path, layer);
     if (st == CBE_OK &&
         !(result->reports = cbe_alloc(n, sizeof *result->reports, "checkpoint", err)))
         st = CBE_ERR_NOMEM;

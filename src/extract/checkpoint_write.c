@@ -7,7 +7,7 @@
 #include "extract/checkpoint_state.h"
 #include "core/memory.h"
 
-enum { PER_LAYER = 4, PER_POINT = 6 /* tensors */ };
+enum { PER_LAYER = 7, PER_POINT = 6 /* tensors */ };
 
 /* A tensor of the file. `made`: owned, `data` if it was made for the file. */
 typedef struct {
@@ -81,6 +81,12 @@ static cbe_status list_layer(part *parts, size_t *n, const cbe_layer_result *res
                       report_rows(b->n_vectors, result->reports, err), layer, "reports");
     if (st == CBE_OK)
         st = add_made(parts, n, CBE_ROW_TIMES, 0, times_row(result, err), layer, "times");
+    add_part(parts, n, CBE_F64, result->mean ? b->hidden_size : 0, 0, result->mean, "%s.mean",
+             layer);
+    add_part(parts, n, CBE_F64, result->read ? b->n_vectors : 0, b->hidden_size, result->read,
+             "%s.read", layer);
+    add_part(parts, n, CBE_F64, result->write ? b->n_vectors : 0, b->hidden_size, result->write,
+             "%s.write", layer);
     return st;
 }
 

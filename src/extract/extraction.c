@@ -142,6 +142,8 @@ static cbe_status search_layer(extraction *run, cbe_layer_objective *objective,
     }
     result->search_seconds = cbe_now() - began;
     if (st == CBE_OK) st = cbe_report_vectors(objective, result, options->ablation, err);
+    if (st == CBE_OK)
+        st = cbe_layer_result_tell(result, &objective->metric, objective->covariance, err);
     result->seconds = cbe_now() - began;
     if (st == CBE_OK && options->checkpoint)
         st = cbe_checkpoint_done(options->checkpoint, result, err);

@@ -11,7 +11,7 @@ typedef struct {
     size_t kind, layer, hidden_size, n_vectors, n_runner_ups;
     uint64_t random[4];
     double search_seconds, seconds;
-    bool below_min_energy;
+    bool below_min_energy, has_mean, has_read;
     cbe_error why;
 } header;
 
@@ -75,9 +75,13 @@ cbe_status cbe_tell_point(cbe_processes *run, size_t layer, const cbe_search_poi
 cbe_status cbe_tell_result(cbe_processes *run, const cbe_layer_result *result, cbe_error *err)
 {
     const cbe_basis *b = &result->basis;
-    const list lists[] = {{b->vectors, b->n_vectors * b->hidden_size * sizeof *b->vectors},
+    const size_t row = b->hidden_size * sizeof(double);
+    const list lists[] = {{b->vectors, b->n_vectors * row},
                           {b->records, b->n_vectors * sizeof *b->records},
-                          {result->reports, b->n_vectors * sizeof *result->reports}};
+                          {result->reports, b->n_vectors * sizeof *result->reports},
+                          {result->mean, result->mean ? row : 0},
+                          {result->read, result->read ? b->n_vectors * row : 0},
+                          {result->write, result->write ? b->n_vectors * row : 0}};
     header head = blank(CBE_HEARD_RESULT);
     head.layer = result->layer;
     head.hidden_size = b->hidden_size;
@@ -85,6 +89,8 @@ cbe_status cbe_tell_result(cbe_processes *run, const cbe_layer_result *result, c
     head.search_seconds = result->search_seconds;
     head.seconds = result->seconds;
     head.below_min_energy = b->below_min_energy;
+    head.has_mean = result->mean;
+    head.has_read = result->read && result->write;
     return tell(run, &head, sizeof lists / sizeof *lists, lists, err);
 }
 
@@ -131,9 +137,15 @@ static cbe_status take_result(message *m, const header *head, cbe_layer_result *
     r->basis.records = cbe_alloc(n, sizeof *r->basis.records, "result of a layer", err);
     r->reports = cbe_alloc(n, sizeof *r->reports, "result of a layer", err);
     if (!r->basis.vectors || !r->basis.records || !r->reports) return CBE_ERR_NOMEM;
+    if ((head->has_mean && !(r->mean = cbe_alloc(1, row, "result of a layer", err))) ||
+        (head->has_read && (!(r->read = cbe_alloc(n, row, "result of a layer", err)) ||
+                            !(r->write = cbe_alloc(n, row, "result of a layer", err)))))
+        return CBE_ERR_NOMEM;
     *whole = take(m, r->basis.vectors, n * row) &&
              take(m, r->basis.records, n * sizeof *r->basis.records) &&
-             take(m, r->reports, n * sizeof *r->reports);
+             take(m, r->reports, n * sizeof *r->reports) &&
+             (!head->has_mean || take(m, r->mean, row)) &&
+             (!head->has_read || (take(m, r->read, n * row) && take(m, r->write, n * row)));
     return CBE_OK;
 }
 

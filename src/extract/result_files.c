@@ -34,7 +34,8 @@ cbe_status cbe_result_save(const char *folder, size_t n, const cbe_layer_result 
     if ((st = cbe_result_json(&text, n, results, record, err)) != CBE_OK) goto done;
     /* Both files are complete and on the disk under temporary names before either replaces an
      * earlier file. */
-    if ((st = cbe_result_tensors_write(&tensors, tensor_path, n, results, err)) != CBE_OK)
+    if ((st = cbe_result_tensors_write(&tensors, tensor_path, n, results, record->site, err)) !=
+        CBE_OK)
         goto done;
     if ((st = cbe_atomic_file_create(&json, json_path, err)) != CBE_OK) goto done;
     if ((st = cbe_atomic_file_write(json, 0, text, strlen(text), err)) != CBE_OK) goto done;

@@ -5,58 +5,105 @@
 
 #include "core/memory.h"
 
-cbe_status cbe_result_tensors_write(cbe_safetensors_writer **out, const char *path, size_t n,
-                                    const cbe_layer_result *results, cbe_error *err)
+enum { BASIS, ENERGIES, CONSTANTS, READ, WRITE, MEAN, PARTS, NAME = 48 };
+static const char *const parts[PARTS] = {"basis", "energies", "constants", "read", "write", "mean"};
+
+/* Tensors of a layer: its mean comes last, and may be unknown. */
+static size_t parts_of(const cbe_layer_result *result)
 {
-    cbe_status st = CBE_ERR_NOMEM;
-    cbe_safetensors_writer *writer = NULL;
-    float *numbers = NULL;
-    cbe_tensor_spec *specs = cbe_alloc(3 * n, sizeof *specs, "result", err);
-    char(*names)[48] = cbe_alloc(3 * n, sizeof *names, "result", err);
-    if (!specs || !names) goto done;
-    for (size_t i = 0; i < n; i++) {
-        const cbe_basis *b = &results[i].basis;
-        static const char *const parts[] = {"basis", "energies", "constants"};
-        for (size_t part = 0; part < 3; part++) {
-            char *name = names[3 * i + part];
-            snprintf(name, sizeof names[0], "layers.%zu.%s", results[i].layer, parts[part]);
-            specs[3 * i + part] = (cbe_tensor_spec){name, CBE_F32, 1, {b->n_vectors}};
-        }
-        specs[3 * i].n_dims = 2;
-        specs[3 * i].dims[0] = b->hidden_size;
-        specs[3 * i].dims[1] = b->n_vectors;
-    }
-    const char *metadata[] = {"format", "causal basis", "version", CBE_VERSION};
-    if ((st = cbe_safetensors_writer_create(&writer, path, 3 * n, specs, 2, metadata, err)) !=
-        CBE_OK)
-        goto done;
-    for (size_t i = 0; i < n; i++) {
-        const cbe_basis *b = &results[i].basis;
-        const size_t d = b->hidden_size, k = b->n_vectors;
-        cbe_free(numbers);
-        if (!(numbers = cbe_alloc(d * k + 2 * k, sizeof *numbers, "result", err))) {
-            st = CBE_ERR_NOMEM;
-            goto done;
-        }
+    return result->mean ? PARTS : MEAN;
+}
+
+static size_t elements_of(const cbe_layer_result *result, size_t part)
+{
+    const size_t d = result->basis.hidden_size, k = result->basis.n_vectors;
+    return part == MEAN ? d : part == ENERGIES || part == CONSTANTS ? k : d * k;
+}
+
+/* Numbers of a part as the file has them. */
+static void fill_part(const cbe_layer_result *result, size_t part, float *out)
+{
+    const cbe_basis *b = &result->basis;
+    const size_t d = b->hidden_size, k = b->n_vectors;
+    const double *rows = part == READ && result->read     ? result->read
+                         : part == WRITE && result->write ? result->write
+                                                          : b->vectors;
+    if (part == MEAN)
+        for (size_t i = 0; i < d; i++) out[i] = (float)result->mean[i];
+    else if (part == ENERGIES)
+        for (size_t j = 0; j < k; j++) out[j] = (float)b->records[j].energy;
+    else if (part == CONSTANTS)
+        for (size_t j = 0; j < k; j++) out[j] = (float)result->reports[j].optimal_constant;
+    else
         for (size_t row = 0; row < d; row++)
-            for (size_t j = 0; j < k; j++) numbers[row * k + j] = (float)b->vectors[j * d + row];
-        for (size_t j = 0; j < k; j++) {
-            numbers[d * k + j] = (float)b->records[j].energy;
-            numbers[d * k + k + j] = (float)results[i].reports[j].optimal_constant;
+            for (size_t j = 0; j < k; j++) out[row * k + j] = (float)rows[j * d + row];
+}
+
+/* Declares all tensors. @param metadata  (2 (2 + n)): pairs, whose texts are in `keys` (n) and
+ * `states` (n) */
+static cbe_status declare(cbe_safetensors_writer **out, const char *path, size_t n,
+                          const cbe_layer_result *results, cbe_site site, cbe_tensor_spec *specs,
+                          char (*names)[NAME], const char **metadata, cbe_error *err)
+{
+    size_t count = 0, pairs = 2;
+    char(*keys)[NAME] = names + PARTS * n, (*states)[NAME] = keys + n;
+    metadata[0] = "format";
+    metadata[1] = "causal basis";
+    metadata[2] = "version";
+    metadata[3] = CBE_VERSION;
+    for (size_t i = 0; i < n; i++) {
+        const cbe_basis *b = &results[i].basis;
+        for (size_t part = 0; part < parts_of(&results[i]); part++, count++) {
+            const bool matrix = part == BASIS || part == READ || part == WRITE;
+            snprintf(names[count], NAME, "layers.%zu.%s", results[i].layer, parts[part]);
+            specs[count] = (cbe_tensor_spec){
+                names[count], CBE_F32, matrix ? 2 : 1, {elements_of(&results[i], part)}};
+            if (!matrix) continue;
+            specs[count].dims[0] = b->hidden_size;
+            specs[count].dims[1] = b->n_vectors;
         }
-        if ((st = cbe_safetensors_writer_put(writer, 3 * i, 0, d * k, numbers, err)) != CBE_OK ||
-            (st = cbe_safetensors_writer_put(writer, 3 * i + 1, 0, k, numbers + d * k, err)) !=
-                CBE_OK ||
-            (st = cbe_safetensors_writer_put(writer, 3 * i + 2, 0, k, numbers + d * k + k, err)) !=
-                CBE_OK)
-            goto done;
+        snprintf(keys[i], NAME, "layers.%zu.state", results[i].layer);
+        snprintf(states[i], NAME, "hidden_states.%zu", cbe_site_state(site, results[i].layer));
+        metadata[2 * pairs] = keys[i];
+        metadata[2 * pairs++ + 1] = states[i];
     }
-    *out = writer;
-    writer = NULL;
-done:
-    cbe_safetensors_writer_abandon(writer);
+    return cbe_safetensors_writer_create(out, path, count, specs, pairs, metadata, err);
+}
+
+static cbe_status write_layer(cbe_safetensors_writer *writer, size_t first,
+                              const cbe_layer_result *result, cbe_error *err)
+{
+    const size_t d = result->basis.hidden_size, k = result->basis.n_vectors;
+    float *numbers = cbe_alloc(k + 1, d * sizeof *numbers, "result", err);
+    cbe_status st = numbers ? CBE_OK : CBE_ERR_NOMEM;
+    for (size_t part = 0; part < parts_of(result) && st == CBE_OK; part++) {
+        fill_part(result, part, numbers);
+        st = cbe_safetensors_writer_put(writer, first + part, 0, elements_of(result, part), numbers,
+                                        err);
+    }
     cbe_free(numbers);
+    return st;
+}
+
+cbe_status cbe_result_tensors_write(cbe_safetensors_writer **out, const char *path, size_t n,
+                                    const cbe_layer_result *results, cbe_site site, cbe_error *err)
+{
+    cbe_safetensors_writer *writer = NULL;
+    cbe_tensor_spec *specs = cbe_alloc(PARTS * n, sizeof *specs, "result", err);
+    char(*names)[NAME] = cbe_alloc((PARTS + 2) * n, sizeof *names, "result", err);
+    const char **metadata = cbe_alloc(2 + n, 2 * sizeof *metadata, "result", err);
+    cbe_status st = CBE_ERR_NOMEM;
+    if (specs && names && metadata)
+        st = declare(&writer, path, n, results, site, specs, names, metadata, err);
+    for (size_t i = 0, first = 0; i < n && st == CBE_OK; first += parts_of(&results[i++]))
+        st = write_layer(writer, first, &results[i], err);
+    if (st == CBE_OK) {
+        *out = writer;
+        writer = NULL;
+    }
+    cbe_safetensors_writer_abandon(writer);
     cbe_free(specs);
     cbe_free(names);
+    cbe_free(metadata);
     return st;
 }

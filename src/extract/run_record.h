@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 
+#include "extract/site.h"
 #include "files/inputs.h"
 
 /** An option as it was in force. */
@@ -27,6 +28,7 @@ typedef struct {
     size_t n_processes; /* processes that share a layer */
     size_t n_groups;    /* groups of such processes, each with layers of its own */
     double seconds;
+    cbe_site site; /* of all layers */
 } cbe_run_record;
 
 #endif

@@ -229,7 +229,8 @@ static void fill_record(cbe_run *run, const cbe_layer_objective *objective)
         .skip_positions = in->options.skip_positions,
         .hidden_size = in->decoder->hidden_size,
         .n_processes = n_processes,
-        .n_groups = n_all / n_processes};
+        .n_groups = n_all / n_processes,
+        .site = in->options.site};
     if (n_processes > 1 && record->n_groups > 1)
         cbe_note(&run->watch,
                  "processes: %zu, in %zu groups with layers of their own, whose tokens they divide",
@@ -360,6 +361,7 @@ static cbe_status execute(cbe_run *run, cbe_error *err)
     search->max_iterations = s->max_iterations;
     search->min_energy = s->min_energy;
     in->options.held_out = s->held_out;
+    in->options.covariance = true; /* results have the mean of each layer's states */
     return run_extraction(run, err);
 }
 

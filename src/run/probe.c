@@ -67,10 +67,23 @@ done:
     return st;
 }
 
-/* Tensors of a layer: energy, energy_per_token, grad, and with optimal ablation constant. */
+/* Tensors of a layer: energy, energy_per_token and grad; kappa in the Euclidean metric, and with
+ * optimal ablation constant, which come in this order. */
+enum { ENERGY, PER_TOKEN, GRAD, SOMETIMES };
+
+static bool has_kappa(const cbe_run_inputs *in)
+{
+    return in->options.metric == CBE_METRIC_EUCLIDEAN;
+}
+
+static bool has_constant(const cbe_run_inputs *in)
+{
+    return in->options.ablation == CBE_ABLATE_OPTIMAL;
+}
+
 static size_t tensors_each(const cbe_run_inputs *in)
 {
-    return in->options.ablation == CBE_ABLATE_OPTIMAL ? 4 : 3;
+    return SOMETIMES + (size_t)has_kappa(in) + (size_t)has_constant(in);
 }
 
 /* Declares the tensors of each layer; those of layer i start at tensors_each i. */
@@ -81,8 +94,11 @@ static cbe_status declare(cbe_safetensors_writer **out, const char *path, const 
     const struct {
         const char *name;
         size_t n_dims, last;
-    } parts[] = {
-        {"energy", 1, 0}, {"energy_per_token", 2, n_tokens}, {"grad", 2, d}, {"constant", 1, 0}};
+    } parts[] = {{"energy", 1, 0},
+                 {"energy_per_token", 2, n_tokens},
+                 {"grad", 2, d},
+                 {has_kappa(in) ? "kappa" : "constant", 1, 0},
+                 {"constant", 1, 0}};
     cbe_status st = CBE_ERR_NOMEM;
     cbe_tensor_spec *specs = cbe_alloc(n, sizeof *specs, "result", err);
     char(*names)[64] = cbe_alloc(n, sizeof *names, "result", err);
@@ -115,14 +131,15 @@ typedef struct {
 } target;
 
 /* All directions at one layer, a batch at a time. */
-static cbe_status probe_layer(cbe_run *run, cbe_objective *layer, size_t place, const target *to,
-                              cbe_error *err)
+static cbe_status probe_layer(cbe_run *run, cbe_objective *layer, const cbe_covariance *covariance,
+                              size_t place, const target *to, cbe_error *err)
 {
     cbe_probe_results *r = &run->results.probe;
     const size_t d = r->hidden_size, n = r->n_tokens, m = r->n_vectors,
                  tensor = place * tensors_each(&run->in);
     double *energy = r->energies + place * m,
-           *constant = r->constants ? r->constants + place * m : NULL;
+           *constant = r->constants ? r->constants + place * m : NULL,
+           *kappa = r->kappas ? r->kappas + place * m : NULL;
     for (size_t first = 0; first < m; first += to->batch) {
         const size_t count = m - first < to->batch ? m - first : to->batch,
                      at = to->writer ? 0 : place * m + first;
@@ -133,17 +150,22 @@ static cbe_status probe_layer(cbe_run *run, cbe_objective *layer, size_t place, 
                                                   grad, per_token, err)
                      : cbe_objective_eval(layer, count, v, energy + first, grad, per_token, err);
         if (st == CBE_OK && to->writer)
-            st = cbe_safetensors_writer_put(to->writer, tensor + 1, first * n, count * n, per_token,
-                                            err);
+            st = cbe_safetensors_writer_put(to->writer, tensor + PER_TOKEN, first * n, count * n,
+                                            per_token, err);
         if (st == CBE_OK && to->writer)
-            st =
-                cbe_safetensors_writer_put(to->writer, tensor + 2, first * d, count * d, grad, err);
+            st = cbe_safetensors_writer_put(to->writer, tensor + GRAD, first * d, count * d, grad,
+                                            err);
         if (st != CBE_OK) return st;
     }
+    for (size_t j = 0; j < m && kappa; j++)
+        kappa[j] = cbe_covariance_kappa(covariance, run->in.options.ridge, r->vectors + j * d);
     if (!to->writer) return CBE_OK;
-    cbe_status st = cbe_safetensors_writer_put(to->writer, tensor, 0, m, energy, err);
+    cbe_status st = cbe_safetensors_writer_put(to->writer, tensor + ENERGY, 0, m, energy, err);
+    if (st == CBE_OK && kappa)
+        st = cbe_safetensors_writer_put(to->writer, tensor + SOMETIMES, 0, m, kappa, err);
     if (st == CBE_OK && constant)
-        st = cbe_safetensors_writer_put(to->writer, tensor + 3, 0, m, constant, err);
+        st = cbe_safetensors_writer_put(to->writer, tensor + SOMETIMES + (kappa != NULL), 0, m,
+                                        constant, err);
     return st;
 }
 
@@ -161,7 +183,9 @@ static cbe_status open_target(cbe_run *run, cbe_objective *layer, target *to, cb
     }
     const size_t rows = output ? to->batch : cbe_times(n_layers, m, 1);
     if (!(r->energies = cbe_alloc(n_layers * m, sizeof(double), "energies", err)) ||
-        (tensors_each(&run->in) > 3 &&
+        (has_kappa(&run->in) &&
+         !(r->kappas = cbe_alloc(n_layers * m, sizeof(double), "kappas", err))) ||
+        (has_constant(&run->in) &&
          !(r->constants = cbe_alloc(n_layers * m, sizeof(double), "constants", err))) ||
         !(to->grad = cbe_alloc(rows, cbe_times(d, sizeof(double), 1), "gradients", err)) ||
         !(to->per_token = cbe_alloc(rows, cbe_times(n, sizeof(double), 1), "energies", err)))
@@ -181,7 +205,8 @@ static cbe_status run_layers(cbe_run *run, cbe_layer_objective *objective, cbe_e
             st = cbe_run_cancelled(err);
         if (st == CBE_OK) st = cbe_layer_objective_set(objective, in->layers[i], &layer, err);
         if (st == CBE_OK && i == 0) st = open_target(run, layer, &to, err);
-        if (st == CBE_OK) st = probe_layer(run, layer, i, &to, err);
+        if (st == CBE_OK)
+            st = probe_layer(run, layer, cbe_layer_objective_covariance(objective), i, &to, err);
         if (st == CBE_OK) st = cbe_tell_layer(run, i, err);
     }
     if (st == CBE_OK) cbe_tell(&run->watch, CBE_EVENT_SAVING, "", 0, 0);
@@ -232,6 +257,7 @@ static cbe_status execute(cbe_run *run, cbe_error *err)
                         s->vectors_file ? s->vectors_file : "cbe_run_set_vectors",
                         s->vectors_file ? "directions of tensor 'v'" : "vectors", r->hidden_size,
                         in->decoder->hidden_size);
+    in->options.covariance = has_kappa(in);
     st = cbe_layer_objective_create(&objective, in->states, in->decoder, &in->options, err);
     if (st != CBE_OK) return st;
     if (cbe_layer_objective_derangement_unused(objective)) cbe_warn_of_derangement(run);
@@ -258,6 +284,10 @@ static cbe_status save(cbe_run *run, const char *path, cbe_error *err)
         } tensors[] = {{r->energies + i * m, m},
                        {r->per_token + i * m * n, m * n},
                        {r->gradients + i * m * d, m * d},
+                       {r->kappas      ? r->kappas + i * m
+                        : r->constants ? r->constants + i * m
+                                       : NULL,
+                        m},
                        {r->constants ? r->constants + i * m : NULL, m}};
         for (size_t t = 0; t < each && st == CBE_OK; t++)
             st = cbe_safetensors_writer_put(writer, i * each + t, 0, tensors[t].n,
@@ -289,6 +319,7 @@ static size_t values(cbe_run *run, size_t place, const char *name, const double 
         size_t each;
     } lists[] = {{"energy", r->energies, m},
                  {"constant", r->constants, m},
+                 {"kappa", r->kappas, m},
                  {"gradient", r->gradients, m * r->hidden_size},
                  {"energy_per_token", r->per_token, m * r->n_tokens}};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
@@ -305,6 +336,7 @@ static void release(cbe_run *run)
     cbe_free(r->vectors);
     cbe_free(r->energies);
     cbe_free(r->constants);
+    cbe_free(r->kappas);
     cbe_free(r->gradients);
     cbe_free(r->per_token);
 }

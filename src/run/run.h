@@ -49,6 +49,7 @@ typedef struct {
     double *vectors;   /* (m, d), owned */
     double *energies;  /* (n_layers, m), owned */
     double *constants; /* (n_layers, m), owned; NULL: not of optimal ablation */
+    double *kappas;    /* (n_layers, m), owned; NULL: in another metric than the Euclidean one */
     /* (n_layers, m, d) and (n_layers, m, N), owned; NULL: they went to a file */
     double *gradients, *per_token;
 } cbe_probe_results;

@@ -29,16 +29,19 @@ static void save_result(void **state, const char *folder)
     for (size_t l = 0; l < 2; l++) {
         for (size_t i = 0; i < K * D; i++) vectors[l][i] = sin((double)(i + 100 * l));
         for (size_t j = 0; j < K; j++) records[l][j].energy = 5.25 - (double)j;
-        results[l] = (cbe_layer_result){
-            l ? 7 : 12, {D, l ? FEWER : K, vectors[l], records[l], false}, reports[l], 1, 1};
+        results[l] = (cbe_layer_result){.layer = l ? 7 : 12,
+                                        .basis = {D, l ? FEWER : K, vectors[l], records[l], false},
+                                        .reports = reports[l],
+                                        .search_seconds = 1,
+                                        .seconds = 1};
     }
     const cbe_run_option options[] = {{"site", "post"}, {"ablation", "zero"}};
     char model[256];
     snprintf(model, sizeof model, "%s", temp_path(state, "model"));
     cbe_inputs inputs = {0};
     inputs_read_model(&inputs, model);
-    const cbe_run_record record = {2,  options, 0, &inputs, "plain", "float32", 4,   6,
-                                   20, 0,       1, D,       1,       1,         12.5};
+    const cbe_run_record record = {2,  options, 0, &inputs, "plain", "float32", 4,    6,
+                                   20, 0,       1, D,       1,       1,         12.5, CBE_SITE_PRE};
     cbe_assert_ok(cbe_result_folder_prepare(temp_path(state, folder), &err), &err);
     cbe_assert_ok(cbe_result_save(temp_path(state, folder), 2, results, &record, &err), &err);
     cbe_inputs_free(&inputs);

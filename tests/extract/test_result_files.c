@@ -23,7 +23,7 @@ static char input_path[256];
 
 /* Two layers, 3 and 7; the second ended after two vectors. */
 typedef struct {
-    double vectors[2][K * D];
+    double vectors[2][K * D], mean[D];
     cbe_vector_record records[2][K];
     cbe_vector_report reports[2][K];
     cbe_layer_result results[2];
@@ -61,14 +61,16 @@ static void fill(run *r)
         r->results[l].search_seconds = 1.25;
         r->results[l].basis = (cbe_basis){D, l ? FEWER : K, r->vectors[l], r->records[l], l == 1};
     }
+    for (size_t i = 0; i < D; i++) r->mean[i] = 0.5 * (double)i;
+    r->results[1].mean = r->mean;
     r->options[0] = (cbe_run_option){"ablation", "mean"};
     r->options[1] = (cbe_run_option){"vectors", "3"};
     for (size_t i = 0; i < 2; i++) /* one text, twice */
         r->files[i] =
             (cbe_input){.role = CBE_INPUT_TEXT, .path = input_path, .sha256 = "0123", .n_bytes = 7};
     r->inputs = (cbe_inputs){.n = 2, .files = r->files};
-    r->record = (cbe_run_record){2,  r->options, 2, &r->inputs, "plain", "float32", 4,   6,
-                                 20, 1,          1, D,          1,       1,         12.5};
+    r->record = (cbe_run_record){2, r->options, 2, &r->inputs, "plain", "float32",    4, 6, 20, 1,
+                                 1, D,          1, 1,          12.5,    CBE_SITE_POST};
 }
 
 static char *folder_of(void **state, const char *name)
@@ -104,7 +106,12 @@ static void save__writes_the_numbers_that_it_was_given(void **state)
     cbe_assert_ok(cbe_result_save(folder, 2, r.results, &r.record, &err), &err);
     cbe_safetensors *file = NULL;
     cbe_assert_ok(cbe_safetensors_open(&file, path, &err), &err);
-    assert_int_equal(cbe_safetensors_count(file), 6);
+    assert_int_equal(cbe_safetensors_count(file), 11);
+    assert_string_equal(cbe_safetensors_metadata(file, "layers.3.state"), "hidden_states.4");
+    assert_string_equal(cbe_safetensors_metadata(file, "layers.7.state"), "hidden_states.8");
+    assert_true(cbe_safetensors_has(file, "layers.3.read"));
+    assert_true(cbe_safetensors_has(file, "layers.7.mean"));
+    assert_false(cbe_safetensors_has(file, "layers.3.mean"));
     for (size_t l = 0; l < 2; l++) {
         const size_t k = l ? FEWER : K;
         char name[40];
