@@ -2,7 +2,7 @@
  * bench_model_objective.c - time of one evaluation in the whole model, to compare with other
  * programs.
  *
- * bench_model_objective MODEL TOKENS.safetensors LAYER [RUNS [PRECISION]]: energy (kl, mean
+ * bench_model_objective MODEL TOKENS.safetensors LAYER [RUNS [PRECISION [SCOPE]]]: energy (kl, mean
  * ablation of the output of block LAYER, all tokens of input_ids) and gradient of one direction,
  * the first unit vector. Prints two lines:
  *
@@ -13,7 +13,7 @@
  * The share is that of the products' FLOP (blocks and unembedding, forward and back) in the
  * measured rate of one large product in the same run: attention, norms, activations and
  * exponentials count as time only. PRECISION: float32, bf16x3, or bf16, which here is that of a
- * sample. bench/pytorch_model_objective.py prints the first line, bench/compare_model_objective.sh
+ * sample. SCOPE: all, or own, whose clean run is made anew in each run. bench/pytorch_model_objective.py prints the first line, bench/compare_model_objective.sh
  * runs both.
  */
 #include <stdio.h>
@@ -41,13 +41,17 @@ int main(int argc, char **argv)
 {
     const size_t layer = argc > 3 ? strtoul(argv[3], NULL, 10) : 0;
     const size_t runs = argc > 4 ? strtoul(argv[4], NULL, 10) : DEFAULT_RUNS;
-    int precision = 0;
+    int precision = 0, scope = 0;
     while (argc > 5 && precision < CBE_N_PRECISIONS &&
            strcmp(argv[5], cbe_precision_name((cbe_precision)precision)) != 0)
         precision++;
-    if (argc < 4 || argc > 6 || runs < 1 || runs > MAX_RUNS || precision == CBE_N_PRECISIONS) {
-        fprintf(stderr,
-                "usage: bench_model_objective MODEL TOKENS.safetensors LAYER [RUNS [PRECISION]]\n");
+    while (argc > 6 && scope < CBE_N_SCOPES &&
+           strcmp(argv[6], cbe_scope_name((cbe_scope)scope)) != 0)
+        scope++;
+    if (argc < 4 || argc > 7 || runs < 1 || runs > MAX_RUNS || precision == CBE_N_PRECISIONS ||
+        scope == CBE_N_SCOPES) {
+        fprintf(stderr, "usage: bench_model_objective MODEL TOKENS.safetensors LAYER [RUNS "
+                        "[PRECISION [SCOPE]]]\n");
         return 2;
     }
     cbe_error err;
@@ -83,7 +87,8 @@ int main(int argc, char **argv)
                                                  .context_length = tokens.context_length,
                                                  .first_block = layer + 1,
                                                  .precision = (cbe_precision)precision,
-                                                 .max_batch = 1};
+                                                 .max_batch = 1,
+                                                 .scope = (cbe_scope)scope};
     if ((st = cbe_model_objective_create(&objective, model, &options, hidden + n * d, &err)) !=
         CBE_OK)
         goto done;
@@ -93,6 +98,9 @@ int main(int argc, char **argv)
     cbe_objective_set_sample(objective, precision == CBE_PRECISION_BF16 ? n : 0);
     for (size_t r = 0; r <= runs && st == CBE_OK; r++) { /* the last without gradient */
         const double start = omp_get_wtime();
+        if (scope == CBE_SCOPE_OWN && (st = cbe_model_objective_set_layer(
+                                           objective, layer + 1, hidden, NULL, &err)) != CBE_OK)
+            break;
         st = cbe_objective_eval(objective, 1, v, &energy, r < runs ? grad : NULL, NULL, &err);
         *(r < runs ? &seconds[r] : &alone) = omp_get_wtime() - start;
     }

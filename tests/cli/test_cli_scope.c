@@ -53,23 +53,25 @@ static void compare(const cbe_safetensors *truth, const char *got_name, const ch
     cbe_safetensors_close(file);
 }
 
-static void probe__meets_pytorch_in_own_scope(void **state)
+static void probe__meets_pytorch_in_own_scope_and_both_metrics(void **state)
 {
     (void)state;
-    static const char *const models[] = {"gpt2", "gemma2"};
-    for (size_t i = 0; i < 2; i++) {
-        cbe_safetensors *truth = open_truth(models[i]);
+    static const char *const models[] = {"gpt2", "gemma2"}, *const metrics[] = {"euclidean",
+                                                                                "covariance"};
+    for (size_t i = 0; i < 4; i++) {
+        const char *name = models[i / 2], *metric = metrics[i % 2], *direction = i % 2 ? "u" : "v";
+        cbe_safetensors *truth = open_truth(name);
         cbe_tensor t;
-        cbe_assert_ok(cbe_safetensors_get(truth, "v", &t, &err), &err);
-        double *v = cbe_golden_f64(truth, "v", t.n_elements);
+        cbe_assert_ok(cbe_safetensors_get(truth, direction, &t, &err), &err);
+        double *v = cbe_golden_f64(truth, direction, t.n_elements);
         write_f64("%F/v.safetensors", "v", 1, t.n_elements, v);
         free(v);
         char line[400], got[64], want[64];
         snprintf(line, sizeof line,
                  "probe %%G/models/%s --tokens %%G/truth/%s/golden.safetensors --lens model "
-                 "--scope own --skip-positions 1 --vectors-file %%F/v.safetensors -l 0,2 "
-                 "-o %%F/out.safetensors -q",
-                 models[i], models[i]);
+                 "--scope own --metric %s --skip-positions 1 --vectors-file %%F/v.safetensors "
+                 "-l 0,2 -o %%F/out.safetensors -q",
+                 name, name, metric);
         program_done(line);
         static const struct {
             const char *part;
@@ -79,7 +81,7 @@ static void probe__meets_pytorch_in_own_scope(void **state)
         for (size_t layer = 0; layer < 3; layer += 2)
             for (size_t p = 0; p < 3; p++) {
                 snprintf(got, sizeof got, "layers.%zu.%s", layer, parts[p].part);
-                snprintf(want, sizeof want, "layers.%zu.euclidean.own.mean.%s", layer,
+                snprintf(want, sizeof want, "layers.%zu.%s.own.mean.%s", layer, metric,
                          parts[p].part);
                 compare(truth, got, want, parts[p].absolute, parts[p].relative,
                         parts[p].of_largest);
@@ -217,7 +219,7 @@ static void a_lens__has_one_scope(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(probe__meets_pytorch_in_own_scope),
+        cmocka_unit_test(probe__meets_pytorch_in_own_scope_and_both_metrics),
         cmocka_unit_test(ablate__meets_pytorch_in_own_scope_and_at_half_strength),
         cmocka_unit_test(extract__searches_in_own_scope),
         cmocka_unit_test(a_lens__has_one_scope),
