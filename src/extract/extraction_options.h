@@ -9,6 +9,8 @@
 #include "objective/objective.h"
 #include "search/search.h"
 
+#define CBE_HELD_OUT_AUTO (-1.0)
+
 /** All pointers are borrowed. */
 typedef struct {
     cbe_search_options search;
@@ -22,8 +24,12 @@ typedef struct {
     size_t skip_positions;   /* first positions of every sequence left out */
     const char *kernels;     /* NULL: the best for this CPU */
     cbe_precision precision; /* of products in the whole model; a lens has float32 */
-    /* Share of the sequences, evenly spread, that the search does not see. 0: none. */
+    /* Share of the sequences, evenly spread, that the search does not see; 0: none.
+     * CBE_HELD_OUT_AUTO: an eighth, if there are 8 sequences or more. */
     double held_out;
+    /* Number of the last sequences, which come of a text for judging alone: they are held out, in
+     * place of such a share. 0: none. */
+    size_t held_out_apart;
     /* Bytes that the objective may take, by which is chosen how logits are kept. 0: no limit. */
     size_t memory;
     /* A basis whose vectors are among the starts of the default preset (layer_starts.h). NULL:

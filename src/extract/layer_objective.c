@@ -83,11 +83,17 @@ static cbe_status create_objective(cbe_layer_objective *o, const cbe_decoder *de
                         &o->all_sequences);
     lens.first_token = o->first_token;
     lens.sequence_tokens = cbe_layer_objective_sequence_tokens(o);
-    cbe_status st = cbe_token_lists_make(&lists, o, options, &lens, err);
+    cbe_status st = cbe_sequences_make(&o->sequences, o->states, o->first_sequence,
+                                       o->all_sequences, options, err);
+    if (st != CBE_OK) return st;
+    st = cbe_token_lists_make(&lists, o, options, &lens, err);
     if (st == CBE_OK &&
         !(o->hidden = cbe_alloc(o->n_tokens, d * sizeof(float), "hidden states of a layer", err)))
         st = CBE_ERR_NOMEM;
     st = cbe_processes_agree(o->processes, st, err);
+    if (st == CBE_OK && lens.labels)
+        st = cbe_sequences_count_rows(&o->sequences, o->states, o->first_sequence, options,
+                                      lens.labels, err);
     if (st == CBE_OK)
         st = o->model ? create_model(o, &lens, options, err)
                       : create_lens(o, decoder, &lens, options->memory, err);
@@ -140,6 +146,7 @@ void cbe_layer_objective_free(cbe_layer_objective *objective)
 {
     if (!objective) return;
     cbe_objective_free(objective->objective);
+    cbe_sequences_free(&objective->sequences);
     cbe_free(objective->hidden);
     cbe_free(objective->whole);
     cbe_free(objective);
@@ -198,5 +205,5 @@ size_t cbe_layer_objective_n_sequences(const cbe_layer_objective *objective)
 
 size_t cbe_layer_objective_n_held_out(const cbe_layer_objective *objective)
 {
-    return objective->n_held_out;
+    return objective->sequences.n_held_out;
 }

@@ -4,6 +4,7 @@
 #define CBE_EXTRACT_LAYER_OBJECTIVE_STATE_H
 
 #include "extract/layer_objective.h"
+#include "extract/sequences.h"
 
 struct cbe_layer_objective {
     const cbe_hidden_states *states;
@@ -11,7 +12,7 @@ struct cbe_layer_objective {
     const cbe_tuned_lens *lens;
     const cbe_model *model; /* the whole model runs on behind the layer; NULL: a lens */
     size_t skip;
-    size_t n_held_out;              /* number of sequences held out */
+    cbe_sequences sequences;        /* of all processes */
     const cbe_processes *processes; /* processes that tokens are divided over; NULL: not divided */
     size_t n_tokens;                /* of this process's own share */
     size_t first_token;    /* index of the share's first token among those of all processes */

@@ -9,9 +9,9 @@
 /** Further energies of a vector, in nats. Energies on held-out sequences are NaN if none are held
  * out. */
 typedef struct {
-    double standard_error;   /* of the energy, over tokens */
+    double standard_error;   /* of the energy, over sequences: math/sequence_error.h */
     double held_out_energy;  /* energy on the sequences that the search did not see */
-    double held_out_error;   /* standard error of held_out_energy */
+    double held_out_error;   /* standard error of held_out_energy, likewise */
     double optimal_energy;   /* energy under optimal ablation: see cbe_objective_eval_optimal */
     double optimal_constant; /* the constant of optimal ablation */
 } cbe_vector_report;

@@ -7,15 +7,6 @@
 #include "search/rules.h"
 #include "core/memory.h"
 
-/* Standard error of the mean of n numbers. */
-static double standard_error(size_t n, const double *x)
-{
-    double mean = 0, square = 0;
-    for (size_t i = 0; i < n; i++) mean += x[i] / (double)n;
-    for (size_t i = 0; i < n; i++) square += (x[i] - mean) * (x[i] - mean);
-    return n > 1 ? sqrt(square / ((double)n * (double)(n - 1))) : NAN;
-}
-
 /* A search under optimal ablation takes the first minimum over the constant that it meets. The
  * record gets the energy of the lowest minimum, unless both energies differ by rounding alone. */
 static void tell_lowest(cbe_vector_record *record, double energy)
@@ -77,8 +68,8 @@ static cbe_status report_batch(const cbe_layer_objective *o, const cbe_layer_res
         st = cbe_objective_eval(objective, m, v, energies, NULL, per_token, err);
     size_t n = cbe_objective_n_tokens(objective);
     for (size_t j = 0; j < m && st == CBE_OK; j++)
-        reports[j].standard_error = standard_error(n, per_token + j * n);
-    if (st != CBE_OK || !o->n_held_out) return st;
+        reports[j].standard_error = cbe_sequences_error(&o->sequences, false, per_token + j * n);
+    if (st != CBE_OK || !o->sequences.n_held_out) return st;
     cbe_objective_set_held_out(objective);
     n = cbe_objective_n_tokens(objective);
     st = optimal ? cbe_objective_eval_constant(objective, m, v, constants, energies, NULL, NULL,
@@ -86,7 +77,7 @@ static cbe_status report_batch(const cbe_layer_objective *o, const cbe_layer_res
                  : cbe_objective_eval(objective, m, v, energies, NULL, per_token, err);
     for (size_t j = 0; j < m && st == CBE_OK; j++) {
         reports[j].held_out_energy = energies[j];
-        reports[j].held_out_error = standard_error(n, per_token + j * n);
+        reports[j].held_out_error = cbe_sequences_error(&o->sequences, true, per_token + j * n);
     }
     cbe_objective_set_sample(objective, 0);
     return st;

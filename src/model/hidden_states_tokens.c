@@ -33,6 +33,12 @@ size_t cbe_hidden_states_n_tokens(const cbe_hidden_states *states, size_t skip)
     return n;
 }
 
+void cbe_hidden_states_sequence_tokens(const cbe_hidden_states *states, size_t skip, size_t *out)
+{
+    size_t first;
+    for (size_t b = 0; b < states->n_sequences; b++) out[b] = left_of(states, b, skip, &first);
+}
+
 /* State of copying tokens one after the other, from memory or a file. */
 typedef struct {
     const float *captured;    /* (B S, d); NULL: read from the file */
