@@ -153,7 +153,7 @@ CBE_API cbe_status cbe_run_set(cbe_run *run, const char *option, const char *val
 CBE_API const char *cbe_run_get(cbe_run *run, const char *option);
 /** The i-th option of a run's command.
  * @param type  [out] "flag", "count", "number", "size", "seed", "string", "choice", "files",
- *              "layers" or "positions"
+ *              "layers", "positions" or "share"
  * @param help  [out] the line of --help; NULL in place of either: not wanted
  * @return its name, borrowed; NULL: there are i options or fewer */
 CBE_API const char *cbe_run_option_at(const cbe_run *run, size_t i, const char **type,

@@ -48,7 +48,8 @@ static cbe_status hold_out(cbe_sequences *out, const cbe_extraction_options *opt
     const size_t n = out->n, apart = options->held_out_apart;
     if (apart >= n && apart > 0)
         return cbe_fail(err, CBE_ERR_ARG, -1, "all sequences are held out; none is searched");
-    const cbe_status st = apart ? CBE_OK : choose_number(options->held_out, n, &out->n_held_out, err);
+    const cbe_status st =
+        apart ? CBE_OK : choose_number(options->held_out, n, &out->n_held_out, err);
     if (st != CBE_OK) return st;
     for (size_t s = 0; s < n; s++)
         out->held_out[s] = apart ? s >= n - apart : cbe_is_held_out(s, out->n_held_out, n);
@@ -85,8 +86,7 @@ cbe_status cbe_sequences_make(cbe_sequences *out, const cbe_hidden_states *state
     cbe_status st = out->tokens && out->held_out && out->rows ? CBE_OK : CBE_ERR_NOMEM;
     if (st == CBE_OK) st = hold_out(out, options, err);
     double *counts = cbe_alloc(n, sizeof *counts, "sequences", err);
-    size_t *own =
-        cbe_alloc(cbe_hidden_states_n_sequences(states), sizeof *own, "sequences", err);
+    size_t *own = cbe_alloc(cbe_hidden_states_n_sequences(states), sizeof *own, "sequences", err);
     if (st == CBE_OK && (!counts || !own)) st = CBE_ERR_NOMEM;
     if ((st = cbe_processes_agree(options->processes, st, err)) == CBE_OK) {
         count(states, first, options->skip_positions, NULL, options->processes, n, own, counts);
@@ -104,8 +104,7 @@ cbe_status cbe_sequences_count_rows(cbe_sequences *sequences, const cbe_hidden_s
 {
     const size_t n = sequences->n;
     double *counts = cbe_alloc(n, sizeof *counts, "sequences", err);
-    size_t *own =
-        cbe_alloc(cbe_hidden_states_n_sequences(states), sizeof *own, "sequences", err);
+    size_t *own = cbe_alloc(cbe_hidden_states_n_sequences(states), sizeof *own, "sequences", err);
     const cbe_status st =
         cbe_processes_agree(options->processes, counts && own ? CBE_OK : CBE_ERR_NOMEM, err);
     if (st == CBE_OK) {
@@ -120,7 +119,6 @@ cbe_status cbe_sequences_count_rows(cbe_sequences *sequences, const cbe_hidden_s
 double cbe_sequences_error(const cbe_sequences *sequences, bool held_out, const double *values)
 {
     const size_t searched = sequences->n - sequences->n_held_out;
-    return held_out
-               ? cbe_sequence_error(sequences->n_held_out, sequences->rows + searched, values)
-               : cbe_sequence_error(searched, sequences->rows, values);
+    return held_out ? cbe_sequence_error(sequences->n_held_out, sequences->rows + searched, values)
+                    : cbe_sequence_error(searched, sequences->rows, values);
 }

@@ -31,7 +31,8 @@ const cbe_option cbe_extract_options[] = {
     {"init", 0, OPT_STRING, AT(init), NULL, "BASIS", "a result folder, or its basis.safetensors, whose vectors are among the starts, preset default", NULL, 0},
     {"max-iter", 0, OPT_COUNT, AT(max_iterations), TEXT_OF(CBE_MAX_ITERATIONS), "M", "L-BFGS iterations of one start", NULL, CBE_RANGE(1, CBE_MOST_STEPS)},
     {"min-energy", 0, OPT_NUMBER, AT(min_energy), "0", "E", "a vector below E nats is kept and ends its layer; 0: never", NULL, CBE_RANGE(0, CBE_MOST_NUMBER)},
-    {"held-out", 0, OPT_NUMBER, AT(held_out), "0", "FRACTION", "of the sequences, left out of the search; energies are reported on them too", NULL, CBE_BOUNDS(.low = 0, .high = 1, .below = true, .refusal = CBE_OPTION("held-out") " %s: such a share of the sequences cannot be held out; give 0 or more, less than 1")},
+    {"held-out", 0, OPT_SHARE, AT(held_out), "auto", "FRACTION|auto", "of the sequences, left out of the search; energies are reported on them too; auto: an eighth of 8 sequences or more; 0 with the presets seed and tuned-lens", NULL, CBE_BOUNDS(.low = 0, .high = 1, .below = true, .refusal = CBE_OPTION("held-out") " %s: such a share of the sequences cannot be held out; give 0 or more, less than 1")},
+    {"held-out-text", 0, OPT_FILES, AT(held_out_text), NULL, "FILE...", "texts held out in place of such a share: the search is on all of --text, and judged on these", NULL, 0},
     {"divide", 0, OPT_STRING, AT(divide_text), "auto", "HOW", "of several processes (mpirun, srun): layers, tokens (those of each layer), or a number of groups of processes, of which each has its own layers and divides their tokens; auto: layers, as far as memory allows (docs/scaling.md)", NULL, 0},
     {"resume", 0, OPT_FLAG, AT(resume), NULL, NULL, "go on from FOLDER/checkpoint.safetensors, which an interrupted run leaves, to the same result", NULL, 0},
     {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
@@ -276,7 +277,8 @@ static cbe_status run_extraction(cbe_run *run, cbe_error *err)
     if ((st = cbe_processes_agree(all, st, err)) != CBE_OK) goto done;
     st = cbe_layer_objective_create(&objective, in->states, in->decoder, &in->options, err);
     if ((st = cbe_processes_agree(all, st, err)) != CBE_OK) goto done;
-    if (cbe_layer_objective_derangement_unused(objective)) cbe_warn_of_derangement(run);
+    if (cbe_layer_objective_derangement_unused(objective) || in->derangement_unused)
+        cbe_warn_of_derangement(run);
     cbe_note_storage(&run->watch, objective, in);
     fill_record(run, objective);
     if (run->settings.output) {
@@ -344,6 +346,7 @@ static cbe_status execute(cbe_run *run, cbe_error *err)
     const cbe_preset preset = (cbe_preset)s->preset;
     if (s->skip.automatic && s->skip.positions == SIZE_MAX && preset != CBE_PRESET_DEFAULT)
         s->skip = (cbe_skip){false, 0};
+    if (s->held_out == CBE_SHARE_AUTO && preset != CBE_PRESET_DEFAULT) s->held_out = 0;
     cbe_status st = cbe_processes_agree(all, prepare(run, err), err);
     if (st != CBE_OK) return st;
     s->made_from = s->corpus.model || s->given_model ? run->basis : NULL;
@@ -356,7 +359,7 @@ static cbe_status execute(cbe_run *run, cbe_error *err)
     search->n_starts = s->starts;
     search->max_iterations = s->max_iterations;
     search->min_energy = s->min_energy;
-    in->options.held_out = s->held_out;
+    in->options.held_out = s->held_out == CBE_SHARE_AUTO ? CBE_HELD_OUT_AUTO : s->held_out;
     return run_extraction(run, err);
 }
 

@@ -11,6 +11,7 @@
 #include "run/capture.h"
 #include "run/decoder_check.h"
 #include "run/given_inputs.h"
+#include "run/held_out_text.h"
 #include "run/same_run.h"
 #include "math/bf16.h"
 #include "core/fail.h"
@@ -226,6 +227,19 @@ static size_t tokens_wanted(const cbe_run_settings *run, const cbe_lens_choice *
     return run->lens_tokens ? cbe_max_size(searched, run->lens_tokens) : 0;
 }
 
+/* Refuses pipes to several processes. */
+static cbe_status check_files(const cbe_run_settings *run, const char *option,
+                              const cbe_file_names *text, cbe_error *err)
+{
+    for (size_t i = 0; i < text->n && cbe_processes_size(run->team->all) > 1; i++)
+        if (!cbe_text_is_file(text->paths[i]))
+            return cbe_fail(err, CBE_ERR_ARG, -1,
+                            "%s %s: each of several processes reads the text, but a pipe can be "
+                            "read once; write it to a file",
+                            option, text->paths[i]);
+    return CBE_OK;
+}
+
 /* A text is read once, as far as the search or the lens needs it. @param tokens [out] those of the
  * search */
 static cbe_status read_tokens(cbe_run_inputs *in, const cbe_run_settings *run,
@@ -235,13 +249,9 @@ static cbe_status read_tokens(cbe_run_inputs *in, const cbe_run_settings *run,
     cbe_corpus corpus = run->corpus;
     if (run->given_model) corpus.model = cbe_model_path(run->given_model);
     corpus.max_tokens = tokens_wanted(run, lens);
-    for (size_t i = 0; i < corpus.text.n && cbe_processes_size(run->team->all) > 1; i++)
-        if (!cbe_text_is_file(corpus.text.paths[i]))
-            return cbe_fail(
-                err, CBE_ERR_ARG, -1,
-                CBE_OPTION("text") " %s: each of several processes reads the text, but a pipe can "
-                                   "be read once; write it to a file",
-                corpus.text.paths[i]);
+    cbe_status st = check_files(run, CBE_OPTION("text"), &run->corpus.text, err);
+    if (st == CBE_OK) st = check_files(run, CBE_OPTION("held-out-text"), &run->held_out_text, err);
+    if (st != CBE_OK) return st;
     return cbe_corpus_read_tokens(tokens, in->model, &corpus, run->corpus.max_tokens, watch, err);
 }
 
@@ -461,6 +471,7 @@ static cbe_status open_all(cbe_run_inputs *in, const cbe_run_settings *run, cbe_
                                                                          "as " CBE_OPTION(
                                                                              "lens") " tuned="
                                                                                      "FOLDER");
+    if ((st = cbe_check_held_out_text(run, err)) != CBE_OK) return st;
     in->memory = cbe_corpus_memory(&run->corpus);
     cbe_extraction_options_init(&in->options);
     in->options.site = site_of(run, lens->kind);
@@ -468,10 +479,12 @@ static cbe_status open_all(cbe_run_inputs *in, const cbe_run_settings *run, cbe_
                            : open_model(in, run, lens, tokens, watch, err);
 }
 
-/* The hidden states of the process's own layers and sequences. */
+/* The hidden states of the process's own layers and sequences.
+ * @param fitted  tokens that a lens is fitted on
+ * @param tokens  all tokens of the run */
 static cbe_status take_share(cbe_run_inputs *in, const cbe_run_settings *run,
-                             const cbe_lens_choice *lens, const cbe_tokens *tokens,
-                             cbe_watch *watch, cbe_error *err)
+                             const cbe_lens_choice *lens, const cbe_tokens *fitted,
+                             const cbe_tokens *tokens, cbe_watch *watch, cbe_error *err)
 {
     size_t first, n;
     if (!in->model) {
@@ -482,7 +495,7 @@ static cbe_status take_share(cbe_run_inputs *in, const cbe_run_settings *run,
     }
     /* A lens comes of the first tokens, whichever are searched; and all fit one before any waits
      * for another's states. */
-    cbe_status st = lens->kind == CBE_READ_AFFINE ? fit_lens(in, run, tokens, watch, err) : CBE_OK;
+    cbe_status st = lens->kind == CBE_READ_AFFINE ? fit_lens(in, run, fitted, watch, err) : CBE_OK;
     if ((st = cbe_processes_agree(run->team->all, st, err)) != CBE_OK) return st;
     st = cbe_run_capture(in, run, tokens, lens->kind == CBE_READ_MODEL, watch, err);
     return st;
@@ -491,21 +504,30 @@ static cbe_status take_share(cbe_run_inputs *in, const cbe_run_settings *run,
 cbe_status cbe_run_inputs_open(cbe_run_inputs *in, const cbe_run_settings *run, cbe_watch *watch,
                                cbe_error *err)
 {
-    cbe_tokens tokens = {0};
+    cbe_tokens searched = {0}, joined = {0};
+    const cbe_tokens *tokens = &searched;
     cbe_lens_choice lens = {CBE_READ_LOGIT, NULL};
     cbe_extraction_options *o = &in->options;
     cbe_processes *all = run->team->all;
     cbe_status st = cbe_use_threads(run->corpus.threads, err);
-    if (st == CBE_OK) st = open_all(in, run, &lens, &tokens, watch, err);
+    if (st == CBE_OK) st = open_all(in, run, &lens, &searched, watch, err);
+    if (st == CBE_OK && run->held_out_text.n) {
+        st = cbe_read_held_out_text(&joined, &o->held_out_apart, &searched, in->model, run, watch,
+                                    err);
+        tokens = &joined;
+        in->derangement_unused = searched.derangement != NULL;
+    }
     st = cbe_processes_agree(all, st, err);
-    if (st == CBE_OK) st = cbe_check_same_run(run, &tokens, err);
+    if (st == CBE_OK) st = cbe_check_same_run(run, tokens, err);
     if (st == CBE_OK)
-        st = in->model ? divide(in, run, tokens.n_sequences, tokens.context_length, err)
+        st = in->model ? divide(in, run, tokens->n_sequences, tokens->context_length, err)
                        : divide(in, run, cbe_hidden_states_n_sequences(in->states),
                                 cbe_hidden_states_context_length(in->states), err);
     if (st == CBE_OK)
-        st = cbe_processes_agree(all, take_share(in, run, &lens, &tokens, watch, err), err);
-    cbe_tokens_free(&tokens);
+        st = cbe_processes_agree(all, take_share(in, run, &lens, &searched, tokens, watch, err),
+                                 err);
+    cbe_tokens_free(&searched);
+    cbe_tokens_free(&joined);
     if (st != CBE_OK) return st;
     o->ablation = (cbe_ablation)run->ablation;
     o->objective = (cbe_loss)run->objective;
@@ -515,6 +537,7 @@ cbe_status cbe_run_inputs_open(cbe_run_inputs *in, const cbe_run_settings *run, 
     o->derangement = in->derangement;
     o->skip_positions = run->skip.positions;
     o->search.seed = run->seed;
+    in->derangement_unused = in->derangement_unused && o->ablation == CBE_ABLATE_RESAMPLE;
     if ((st = share_memory(in, all, err)) != CBE_OK) return st;
     return run->skip.automatic ? choose_skip(in, run, watch, err) : CBE_OK;
 }

@@ -31,7 +31,8 @@ typedef struct {
     size_t starts, max_iterations;
     int preset;
     const char *init, *divide_text;
-    double min_energy, held_out;
+    cbe_file_names held_out_text;
+    double min_energy, held_out; /* held_out: CBE_SHARE_AUTO is auto */
     bool resume;
     /* Of probe. */
     const char *vectors_file;
@@ -111,6 +112,7 @@ typedef struct {
     size_t n_layers, *layers;   /* chosen, rising; of all processes */
     /* owned: the one that came with tokens of which this process has a share; else NULL */
     int64_t *derangement;
+    bool derangement_unused; /* one came with tokens, but a text apart was added to them */
     /* ablation, objective, site, lens, skip, seed, kernels and processes filled in */
     cbe_extraction_options options;
     bool skip_chosen; /* by auto */

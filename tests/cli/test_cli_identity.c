@@ -115,8 +115,10 @@ static const option_case cases[] = {
      "init 1, basis.safetensors, has changed"},
     {"max-iter", STATES, "", "--max-iter 6", "--max-iter: 5, now 6", "--max-iter: 6, now 5"},
     {"min-energy", STATES, "", "--min-energy 1e-9", "--min-energy: 0, now 1", "--min-energy: 1"},
-    {"held-out", STATES, "", "--held-out 0.25", "--held-out: 0, now 0.25",
-     "--held-out: 0.25, now 0"},
+    {"held-out", STATES, "", "--held-out 0.25", "--held-out: auto, now 0.25",
+     "--held-out: 0.25, now auto"},
+    {"held-out-text", TEXT, "--text %F/a.txt", "--text %F/a.txt --held-out-text %F/b.txt",
+     "held-out-text, and now it is b.txt", "held-out-text b.txt, which is not given now"},
     {"divide", STATES, "", "--divide layers", NULL, NULL},
     /* Every line has them. */
     {"output", STATES, "", "", NULL, NULL},

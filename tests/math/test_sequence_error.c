@@ -52,8 +52,7 @@ static void error__is_the_spread_of_means(void **state)
         for (size_t s = 0; s < N; s++) {
             const double shared = cbe_rng_normal(&rng);
             counts[s] = MOST / 2 + s % 2 * (MOST / 2);
-            for (size_t i = 0; i < counts[s]; i++)
-                values[n++] = shared + cbe_rng_normal(&rng) / 2;
+            for (size_t i = 0; i < counts[s]; i++) values[n++] = shared + cbe_rng_normal(&rng) / 2;
         }
         for (size_t i = 0; i < n; i++) mean += values[i] / (double)n;
         sum += mean / DRAWS;
