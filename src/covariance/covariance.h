@@ -4,7 +4,8 @@
  *   mu = mean of h_n      Sigma = mean of (h_n - mu)(h_n - mu)'      over the N tokens added
  *
  * Sigma is divided by N. Where it is inverted, S = Sigma + ridge tr(Sigma) / d I stands for it, so
- * that directions in which states do not vary have a finite length.
+ * that directions in which states do not vary have a finite length. Of a singular S, which takes a
+ * ridge of 0, the pseudoinverse is taken.
  *
  * Sums go over whole blocks of tokens, which are sequences, and blocks are added up with twice the
  * digits of a double (math/long_sum.h): the result has the same bits however sequences are divided
@@ -26,8 +27,9 @@ typedef struct {
     size_t hidden_size, n_tokens; /* d, N of all processes */
     double *mean;                 /* (d) */
     double *values;               /* (d) eigenvalues of Sigma, falling, none below 0 */
-    double *components;           /* (d, d) row i: unit eigenvector of values[i] */
-    double trace;                 /* tr(Sigma) */
+    /* (d, d) row i: unit eigenvector of values[i], whose entry of largest size is above 0 */
+    double *components;
+    double trace; /* tr(Sigma) */
 } cbe_covariance;
 
 /** A block of tokens: rows of hidden states that are added up together, such as a sequence. */
@@ -42,8 +44,8 @@ typedef struct {
  * @return CBE_OK; CBE_ERR_ARG (no tokens); CBE_ERR_NUMERIC (NaN or infinity in states, LAPACK);
  * CBE_ERR_NOMEM */
 cbe_status cbe_covariance_create(cbe_covariance **out, size_t hidden_size, size_t n_blocks,
-                                 const cbe_covariance_block *blocks,
-                                 const cbe_processes *processes, cbe_error *err);
+                                 const cbe_covariance_block *blocks, const cbe_processes *processes,
+                                 cbe_error *err);
 void cbe_covariance_free(cbe_covariance *covariance); /* NULL is allowed */
 /** Bytes that cbe_covariance_create takes at most, its result included; SIZE_MAX on overflow. */
 size_t cbe_covariance_bytes(size_t hidden_size);
