@@ -225,7 +225,11 @@ CBE_API size_t cbe_run_layers(const cbe_run *run, const size_t **layers);
 CBE_API size_t cbe_run_vectors(const cbe_run *run, size_t layer, const double **vectors);
 /** Numbers of a layer by name, borrowed, NaN where one is not known.
  * "extract", (n): "energy", "standard_error", "held_out_energy", "held_out_error",
- *   "optimal_energy", "optimal_constant", "evaluations", "seconds"
+ *   "optimal_energy", "optimal_constant", "kappa", "share_of_ceiling", "half_energy",
+ *   "amplification", "median", "top_share", "verdict" (0 removal, 1 injection, 2 few tokens,
+ *   3 unstable, 4 context), "evaluations", "seconds"; (1): "ceiling", "covariance_trace", and of
+ *   the first principal component and of random directions "principal.NAME", "random.NAME", NAME
+ *   up to "verdict" (docs/formats.md)
  * "probe": "energy" (m), "gradient" (m, d), "energy_per_token" (m, N), with optimal ablation
  *   "constant" (m); all but "energy" only without the option "output"
  * "ablate", (ranks): SPAN.EFFECT and SPAN.EFFECT_error, SPAN "basis", "principal" or "random",

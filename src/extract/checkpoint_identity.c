@@ -8,7 +8,7 @@
 #include "core/memory.h"
 
 static const char format[] = "causal basis extraction, unfinished";
-static const char form[] = "2"; /* of the metadata */
+static const char form[] = "3"; /* of the metadata */
 static const char format_key[] = "format", form_key[] = "form of the record",
                   version_key[] = "version of cbe";
 

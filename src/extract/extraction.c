@@ -107,6 +107,19 @@ static cbe_status keep_point(void *context, const cbe_search_point *point, cbe_e
     return cbe_checkpoint_found(w->run->options->checkpoint, w->layer, point, err);
 }
 
+/* Surveys the layer that was searched, and reports its vectors. */
+static cbe_status report_layer(cbe_layer_objective *objective, const cbe_decoder *decoder,
+                               const cbe_extraction_options *options, cbe_layer_result *result,
+                               cbe_error *err)
+{
+    cbe_survey survey = {0};
+    if (objective->processes) cbe_divided_give(objective->objective, CBE_ORDER_SURVEY, 0);
+    cbe_status st = cbe_survey_make(&survey, objective, decoder, err);
+    if (st == CBE_OK) st = cbe_report_vectors(objective, &survey, result, options, err);
+    cbe_survey_free(&survey);
+    return st;
+}
+
 static cbe_status search_layer(extraction *run, cbe_layer_objective *objective,
                                cbe_layer_starts *starts, size_t layer, const cbe_decoder *decoder,
                                cbe_layer_result *result, cbe_error *err)
@@ -139,7 +152,7 @@ static cbe_status search_layer(extraction *run, cbe_layer_objective *objective,
         st = w.st;
     }
     result->search_seconds = cbe_now() - began;
-    if (st == CBE_OK) st = cbe_report_vectors(objective, result, options->ablation, err);
+    if (st == CBE_OK) st = report_layer(objective, decoder, options, result, err);
     result->seconds = cbe_now() - began;
     if (st == CBE_OK && options->checkpoint)
         st = cbe_checkpoint_done(options->checkpoint, result, err);
@@ -210,6 +223,14 @@ cbe_status cbe_extract(cbe_layer_objective *objective, size_t n_layers, const si
     return options->run ? end_group(&run, st, err) : st;
 }
 
+static void assist_survey(cbe_layer_objective *objective, const cbe_decoder *decoder,
+                          cbe_error *err)
+{
+    cbe_survey survey = {0};
+    cbe_survey_make(&survey, objective, decoder, err);
+    cbe_survey_free(&survey);
+}
+
 cbe_status cbe_extract_assist(cbe_layer_objective *objective, const cbe_decoder *decoder,
                               const cbe_extraction_options *options, cbe_error *err)
 {
@@ -223,6 +244,8 @@ cbe_status cbe_extract_assist(cbe_layer_objective *objective, const cbe_decoder 
             cbe_layer_objective_set_share(objective, order.n, err);
         else if (order.kind == CBE_ORDER_STARTS)
             cbe_layer_starts_assist(objective, decoder, options, err);
+        else if (order.kind == CBE_ORDER_SURVEY)
+            assist_survey(objective, decoder, err);
         else
             cbe_divided_obey(objective->objective, &order, err);
     }

@@ -4,14 +4,14 @@
 
 #include <string.h>
 
+#include "extract/checkpoint_rows.h"
 #include "core/fail.h"
 #include "core/memory.h"
 
 typedef struct {
     size_t kind, layer, hidden_size, n_vectors, n_runner_ups;
     uint64_t random[4];
-    double search_seconds, seconds;
-    bool below_min_energy;
+    double layer_numbers[CBE_ROW_LAYER];
     cbe_error why;
 } header;
 
@@ -77,14 +77,13 @@ cbe_status cbe_tell_result(cbe_processes *run, const cbe_layer_result *result, c
     const cbe_basis *b = &result->basis;
     const list lists[] = {{b->vectors, b->n_vectors * b->hidden_size * sizeof *b->vectors},
                           {b->records, b->n_vectors * sizeof *b->records},
-                          {result->reports, b->n_vectors * sizeof *result->reports}};
+                          {result->reports, b->n_vectors * sizeof *result->reports},
+                          {result->controls, sizeof result->controls}};
     header head = blank(CBE_HEARD_RESULT);
     head.layer = result->layer;
     head.hidden_size = b->hidden_size;
     head.n_vectors = b->n_vectors;
-    head.search_seconds = result->search_seconds;
-    head.seconds = result->seconds;
-    head.below_min_energy = b->below_min_energy;
+    cbe_row_of_layer(result, head.layer_numbers);
     return tell(run, &head, sizeof lists / sizeof *lists, lists, err);
 }
 
@@ -122,18 +121,17 @@ static cbe_status take_result(message *m, const header *head, cbe_layer_result *
                               cbe_error *err)
 {
     const size_t row = head->hidden_size * sizeof(double), n = head->n_vectors;
-    *r = (cbe_layer_result){
-        .layer = head->layer, .search_seconds = head->search_seconds, .seconds = head->seconds};
-    r->basis = (cbe_basis){.hidden_size = head->hidden_size,
-                           .n_vectors = n,
-                           .below_min_energy = head->below_min_energy};
+    *r = (cbe_layer_result){.layer = head->layer};
+    r->basis = (cbe_basis){.hidden_size = head->hidden_size, .n_vectors = n};
+    *whole = cbe_layer_of_row(head->layer_numbers, r);
     r->basis.vectors = cbe_alloc(n, row, "result of a layer", err);
     r->basis.records = cbe_alloc(n, sizeof *r->basis.records, "result of a layer", err);
     r->reports = cbe_alloc(n, sizeof *r->reports, "result of a layer", err);
     if (!r->basis.vectors || !r->basis.records || !r->reports) return CBE_ERR_NOMEM;
-    *whole = take(m, r->basis.vectors, n * row) &&
+    *whole = *whole && take(m, r->basis.vectors, n * row) &&
              take(m, r->basis.records, n * sizeof *r->basis.records) &&
-             take(m, r->reports, n * sizeof *r->reports);
+             take(m, r->reports, n * sizeof *r->reports) &&
+             take(m, r->controls, sizeof r->controls);
     return CBE_OK;
 }
 

@@ -132,6 +132,7 @@ cbe_status cbe_layer_objective_create(cbe_layer_objective **out, const cbe_hidde
     o->lens = options->lens;
     o->model = options->model;
     o->skip = skip;
+    o->kernels = options->kernels;
     o->n_tokens = n;
     o->processes = options->processes;
     if ((st = create_objective(o, decoder, options, err)) != CBE_OK) {

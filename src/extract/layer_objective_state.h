@@ -27,6 +27,11 @@ struct cbe_layer_objective {
     cbe_model_objective_plan plan;
     float *whole; /* (B S, d), states of the layer with skipped positions; the whole model alone */
     bool derangement_unused;
+    const char *kernels; /* NULL: the best for this CPU */
+    /* Of the whole model, once it was asked for (survey.h): its clean output is that of all
+     * layers. */
+    double ceiling;
+    bool ceiling_known;
 };
 
 /** Returns the number of tokens that the run is on of each sequence; 0 if sequences have different

@@ -10,7 +10,10 @@
 #include "extract/checkpoint.h"
 #include "extract/layer_starts.h"
 #include "extract/result_files.h"
+#include "extract/report_columns.h"
+#include "extract/verdict.h"
 #include "files/path.h"
+#include "report/vectors_file.h"
 #include "run/run.h"
 #include "search/rules.h"
 
@@ -64,34 +67,40 @@ static bool vector_progress(void *context, size_t vector, size_t n_vectors, doub
 {
     const watcher *w = context;
     const cbe_run_inputs *in = &w->run->in;
-    char best[32] = "";
+    const size_t layer = in->layers[own_layer(w)];
+    char best[32] = "", state[CBE_STATE_NAME];
+    cbe_state_name(cbe_site_state(in->options.site, layer), state);
     if (isfinite(energy)) snprintf(best, sizeof best, "  energy %.4f", energy);
     return cbe_working(&w->run->watch, w->done, in->n_layers,
-                       "layer %zu (%zu of %zu)  vector %zu of %zu%s  evaluations %zu",
-                       in->layers[own_layer(w)], w->done + 1, in->n_layers, vector + 1, n_vectors,
-                       best, evaluations);
+                       "layer %zu (%s), %zu of %zu  vector %zu of %zu%s  evaluations %zu", layer,
+                       state, w->done + 1, in->n_layers, vector + 1, n_vectors, best, evaluations);
 }
 
 static bool layer_done(void *context, const cbe_layer_result *result)
 {
-    enum { LINE = 128 };
+    enum { LINE = 160, VERDICTS = 600 };
     watcher *w = context;
     cbe_run *run = w->run;
     const cbe_run_inputs *in = &run->in;
     const cbe_basis *b = &result->basis;
-    char line[LINE];
+    char line[LINE], verdicts[VERDICTS];
     for (size_t i = 0; i < in->n_layers; i++)
         if (in->layers[i] == result->layer) w->own_done += cbe_layer_is_own(&in->options, i);
     run->results.extract.newest = result;
-    snprintf(line, sizeof line, "layer %zu done (%zu of %zu), %zu vectors, %.1f s", result->layer,
-             w->done + 1, in->n_layers, b->n_vectors, result->seconds);
+    char state[CBE_STATE_NAME];
+    cbe_state_name(result->state, state);
+    snprintf(line, sizeof line, "layer %zu (%s) done (%zu of %zu), %zu vectors, %.1f s",
+             result->layer, state, w->done + 1, in->n_layers, b->n_vectors, result->seconds);
     const bool go_on = cbe_tell(&run->watch, CBE_EVENT_LAYER, line, ++w->done, in->n_layers);
     if (b->below_min_energy)
         cbe_note(
             &run->watch,
             "layer %zu ended after %zu vectors: the energy fell below " CBE_OPTION("min-energy"),
             result->layer, b->n_vectors);
-    return go_on;
+    if (cbe_verdicts_line(result, verdicts, sizeof verdicts))
+        cbe_warn(&run->watch, "layer %zu (%s): no mere removal: %s", result->layer, state,
+                 verdicts);
+    return go_on && !run->watch.cancelled;
 }
 
 /* Options in force, for basis.json. */
@@ -237,6 +246,16 @@ static void fill_record(cbe_run *run, const cbe_layer_objective *objective)
                  n_processes > 1 ? "tokens" : "layers");
 }
 
+/* The table first: what replaces the basis is the last to be written. */
+static cbe_status save_files(const cbe_run *run, const char *folder, cbe_error *err)
+{
+    const cbe_extract_results *r = &run->results.extract;
+    const size_t n = run->in.n_layers;
+    cbe_status st = cbe_result_folder_prepare(folder, err);
+    if (st == CBE_OK) st = cbe_vectors_file_save(folder, n, r->results, err);
+    return st == CBE_OK ? cbe_result_save(folder, n, r->results, &r->record, err) : st;
+}
+
 /* Of rank 0 of each group: all layers of the run, and its files. */
 static cbe_status search(cbe_run *run, cbe_layer_objective *objective, cbe_checkpoint *checkpoint,
                          cbe_error *err)
@@ -253,8 +272,7 @@ static cbe_status search(cbe_run *run, cbe_layer_objective *objective, cbe_check
     r->record.seconds = cbe_now() - run->began;
     if (!cbe_team_speaks(&run->team) || !folder) return CBE_OK;
     if ((st = cbe_outputs_check_folder(&run->outputs, err)) != CBE_OK) return st;
-    if ((st = cbe_result_save(folder, in->n_layers, r->results, &r->record, err)) != CBE_OK)
-        return st;
+    if ((st = save_files(run, folder, err)) != CBE_OK) return st;
     if ((st = cbe_checkpoint_remove(checkpoint, err)) != CBE_OK) return st;
     cbe_warn_of_changes(&run->watch, &run->read);
     cbe_note(&run->watch, "%zu layers in %.1f s; results in %s/basis.safetensors and %s/basis.json",
@@ -317,6 +335,7 @@ static cbe_status declare_outputs(cbe_run *run, const char *folder, bool with_ch
     if ((st = cbe_outputs_folder(o, folder, err)) != CBE_OK) return st;
     if ((st = cbe_outputs_write(o, "basis.safetensors", CBE_OWN_BASIS, err)) != CBE_OK) return st;
     if ((st = cbe_outputs_write(o, "basis.json", CBE_OWN_BASIS_RECORD, err)) != CBE_OK) return st;
+    if ((st = cbe_outputs_write(o, "vectors.csv", CBE_OWN_VECTORS_TABLE, err)) != CBE_OK) return st;
     if (!with_checkpoint) return CBE_OK;
     return s->resume ? cbe_outputs_write_any(o, checkpoint_name, err)
                      : cbe_outputs_write(o, checkpoint_name, CBE_OWN_CHECKPOINT, err);
@@ -365,10 +384,9 @@ static cbe_status execute(cbe_run *run, cbe_error *err)
 
 static cbe_status save(cbe_run *run, const char *folder, cbe_error *err)
 {
-    const cbe_extract_results *r = &run->results.extract;
     cbe_outputs_end(&run->outputs);
     cbe_status st = declare_outputs(run, folder, false, err);
-    if (st == CBE_OK) st = cbe_result_save(folder, run->in.n_layers, r->results, &r->record, err);
+    if (st == CBE_OK) st = save_files(run, folder, err);
     cbe_outputs_end(&run->outputs);
     return st;
 }
@@ -387,38 +405,69 @@ static size_t vectors(const cbe_run *run, size_t place, const double **out)
     return result->basis.n_vectors;
 }
 
-/* ---- numbers of a vector, by name ---- */
+/* ---- numbers by name ---- */
 
-/* In the order of names. */
-enum { ENERGY, ENERGY_ERROR, HELD_OUT, HELD_OUT_ERROR, OPTIMAL, CONSTANT, EVALUATIONS, SECONDS, N };
-static const char *const names[N] = {"energy",         "standard_error", "held_out_energy",
-                                     "held_out_error", "optimal_energy", "optimal_constant",
-                                     "evaluations",    "seconds"};
-
-static double number(const cbe_vector_record *record, const cbe_vector_report *report, size_t which)
+static size_t give_one(cbe_run *run, double number, const double **out)
 {
-    switch (which) {
-    case ENERGY: return record->energy;
-    case ENERGY_ERROR: return report->standard_error;
-    case HELD_OUT: return report->held_out_energy;
-    case HELD_OUT_ERROR: return report->held_out_error;
-    case OPTIMAL: return report->optimal_energy;
-    case CONSTANT: return report->optimal_constant;
-    case EVALUATIONS: return (double)record->evaluations;
-    default: return record->seconds;
+    double *list = cbe_run_scratch(run, 1);
+    if (list) *list = number;
+    *out = list;
+    return list != NULL;
+}
+
+/* The number of a direction; false: there is no such name. */
+static bool find_number(const cbe_layer_result *result, const cbe_vector_report *report,
+                        const char *name, double *out)
+{
+    if (strcmp(name, "verdict") == 0) {
+        *out = (double)cbe_judge(report, result->ceiling);
+        return true;
     }
+    if (strcmp(name, "held_out_error") == 0) /* its first name */
+        name = cbe_report_column_name(CBE_COLUMN_HELD_OUT_ERROR);
+    for (int c = 0; c < CBE_N_COLUMNS; c++)
+        if (strcmp(name, cbe_report_column_name((cbe_report_column)c)) == 0) {
+            *out = cbe_report_value(report, result->ceiling, (cbe_report_column)c);
+            return true;
+        }
+    return false;
+}
+
+/* Numbers of a control, whose names begin with the control's. */
+static size_t control_values(cbe_run *run, const cbe_layer_result *result, const char *name,
+                             const double **out)
+{
+    for (int c = 0; c < CBE_N_CONTROLS; c++) {
+        const char *control = cbe_control_name((cbe_control)c);
+        const size_t length = strlen(control);
+        double number;
+        if (strncmp(name, control, length) == 0 && name[length] == '.' &&
+            find_number(result, &result->controls[c], name + length + 1, &number))
+            return give_one(run, number, out);
+    }
+    return 0;
 }
 
 static size_t values(cbe_run *run, size_t place, const char *name, const double **out)
 {
     const cbe_layer_result *result = result_at(run, place);
-    size_t which = 0;
-    while (which < N && strcmp(name, names[which]) != 0) which++;
-    if (!result || which == N) return 0;
-    const size_t n = result->basis.n_vectors;
+    const size_t n = result ? result->basis.n_vectors : 0;
+    double ignored;
+    if (n == 0) return 0;
+    if (strcmp(name, "ceiling") == 0) return give_one(run, result->ceiling, out);
+    if (strcmp(name, "covariance_trace") == 0) return give_one(run, result->covariance_trace, out);
+    const bool evaluations = strcmp(name, "evaluations") == 0,
+               searched = evaluations || strcmp(name, "seconds") == 0;
+    if (!searched && !find_number(result, &result->reports[0], name, &ignored))
+        return control_values(run, result, name, out);
     double *list = cbe_run_scratch(run, n);
-    for (size_t j = 0; list && j < n; j++)
-        list[j] = number(&result->basis.records[j], &result->reports[j], which);
+    for (size_t j = 0; list && j < n; j++) {
+        const cbe_vector_record *record = &result->basis.records[j];
+        if (searched)
+            list[j] = evaluations ? (double)record->evaluations : record->seconds;
+        else
+            find_number(result, &result->reports[j], name, &list[j]);
+    }
     *out = list;
     return list ? n : 0;
 }

@@ -20,10 +20,12 @@ cbe_status cbe_check_held_out_text(const cbe_run_settings *run, cbe_error *err)
     const cbe_file_names *text = &run->held_out_text;
     if (text->n == 0) return CBE_OK;
     if (run->hidden_states || run->given_states)
-        return cbe_fail(err, CBE_ERR_ARG, -1,
-                        CBE_OPTION("held-out-text") " needs a model and its tokenizer, which " 
-                        CBE_OPTION("hidden-states") " do not have: give " CBE_TERM("MODEL", "model")
-                        ", or " CBE_OPTION("held-out") " in its place");
+        return cbe_fail(
+            err, CBE_ERR_ARG, -1,
+            CBE_OPTION("held-out-text") " needs a model and its tokenizer, which " CBE_OPTION(
+                "hidden-states") " do not have: give " CBE_TERM("MODEL",
+                                                                "model") ", or " CBE_OPTION("held-"
+                                                                                            "out") " in its place");
     if (run->held_out != CBE_SHARE_AUTO && run->held_out != 0)
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         CBE_OPTION("held-out-text") " takes the place of " CBE_OPTION(
@@ -44,9 +46,9 @@ static cbe_status note_inputs(const cbe_inputs *read, const cbe_run_settings *ru
         const cbe_input *file = &read->files[i];
         const bool text = file->role == CBE_INPUT_TEXT;
         if (text || run->corpus.tokens)
-            st = cbe_inputs_add_read(run->corpus.inputs,
-                                     text ? CBE_INPUT_HELD_OUT_TEXT : file->role, file->path,
-                                     &file->identity, file->n_bytes, file->sha256, err);
+            st =
+                cbe_inputs_add_read(run->corpus.inputs, text ? CBE_INPUT_HELD_OUT_TEXT : file->role,
+                                    file->path, &file->identity, file->n_bytes, file->sha256, err);
     }
     return st;
 }
@@ -76,8 +78,7 @@ cbe_status cbe_read_held_out_text(cbe_tokens *joined, size_t *n_apart, const cbe
     corpus.context_length = s;
     corpus.inputs = &read;
     if (run->given_model) corpus.model = cbe_model_path(run->given_model);
-    cbe_status st =
-        cbe_corpus_read_tokens(&apart, model, &corpus, corpus.max_tokens, watch, err);
+    cbe_status st = cbe_corpus_read_tokens(&apart, model, &corpus, corpus.max_tokens, watch, err);
     if (st == CBE_OK && apart.context_length < s)
         st = cbe_fail(err, CBE_ERR_ARG, -1,
                       CBE_OPTION("held-out-text") " %s: %zu tokens are less than one sequence of "

@@ -29,8 +29,9 @@ static void save_result(void **state, const char *folder)
     for (size_t l = 0; l < 2; l++) {
         for (size_t i = 0; i < K * D; i++) vectors[l][i] = sin((double)(i + 100 * l));
         for (size_t j = 0; j < K; j++) records[l][j].energy = 5.25 - (double)j;
-        results[l] = (cbe_layer_result){
-            l ? 7 : 12, {D, l ? FEWER : K, vectors[l], records[l], false}, reports[l], 1, 1};
+        results[l] = (cbe_layer_result){.layer = l ? 7 : 12,
+                                        .basis = {D, l ? FEWER : K, vectors[l], records[l], false},
+                                        .reports = reports[l]};
     }
     const cbe_run_option options[] = {{"site", "post"}, {"ablation", "zero"}};
     char model[256];

@@ -53,10 +53,21 @@ static void fill(run *r)
                 .start = CBE_FROM_LENS,
                 .by_kind = {[CBE_FROM_LENS] = {1, 4.5}, [CBE_FROM_RUNNER_UP] = {7, 0.75}}};
         for (size_t j = 0; j < K; j++)
-            r->reports[l][j] =
-                (cbe_vector_report){0.125, l ? 4.5 : NAN, 0.25, 1.5 - (double)j, -2.5 + (double)j};
+            r->reports[l][j] = (cbe_vector_report){.energy = 5.25 - (double)j,
+                                                   .standard_error = 0.125,
+                                                   .held_out_energy = l ? 4.5 : NAN,
+                                                   .held_out_error = 0.25,
+                                                   .optimal_energy = 1.5 - (double)j,
+                                                   .optimal_constant = -2.5 + (double)j,
+                                                   .kappa = j ? 2.5 : 20,
+                                                   .half_energy = 1.25,
+                                                   .tenth_energy = 0.0525,
+                                                   .top_share = 0.25};
         r->results[l].reports = r->reports[l];
         r->results[l].layer = l ? 7 : 3;
+        r->results[l].state = l ? 8 : 4;
+        r->results[l].ceiling = 10.5;
+        r->results[l].controls[CBE_CONTROL_RANDOM].kappa = 12;
         r->results[l].seconds = 1.5;
         r->results[l].search_seconds = 1.25;
         r->results[l].basis = (cbe_basis){D, l ? FEWER : K, r->vectors[l], r->records[l], l == 1};
@@ -147,7 +158,7 @@ static void save__records_inputs_with_digests_and_every_vector(void **state)
 {
     run r;
     fill(&r);
-    r.records[1][1].energy = NAN;
+    r.records[1][1].energy = r.reports[1][1].energy = NAN;
     char *folder = folder_of(state, "record");
     cbe_assert_ok(cbe_result_folder_prepare(folder, &err), &err);
     cbe_assert_ok(cbe_result_save(folder, 2, r.results, &r.record, &err), &err);

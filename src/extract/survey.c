@@ -1,0 +1,82 @@
+/* survey.c - see survey.h. */
+#include "extract/survey.h"
+
+#include <math.h>
+
+#include "core/memory.h"
+#include "objective/ceiling.h"
+
+void cbe_survey_free(cbe_survey *survey)
+{
+    cbe_covariance_free(survey->covariance);
+    *survey = (cbe_survey){0};
+}
+
+/* Divides the process's own tokens (.., d) into blocks, a sequence each. @param searched  whether
+ * sequences that are held out are empty */
+static void cut(const cbe_layer_objective *o, const float *hidden, size_t d, bool searched,
+                cbe_ceiling_block *blocks)
+{
+    const cbe_sequences *sequences = &o->sequences;
+    for (size_t b = 0; b < cbe_hidden_states_n_sequences(o->states); b++) {
+        const size_t s = o->first_sequence + b, n = sequences->tokens[s];
+        blocks[b] = (cbe_ceiling_block){searched && sequences->held_out[s] ? 0 : n, hidden};
+        hidden += n * d;
+    }
+}
+
+/* The ceiling of the whole model, whose clean output is the same for all layers. */
+static cbe_status measure_model(cbe_layer_objective *o, const cbe_decoder *decoder,
+                                const cbe_kernels *kernels, cbe_ceiling_block *blocks,
+                                cbe_error *err)
+{
+    const size_t d = decoder->hidden_size;
+    if (o->ceiling_known) return CBE_OK;
+    float *last = cbe_alloc(o->n_tokens, d * sizeof *last, "hidden states of a layer", err);
+    cbe_status st = last ? cbe_hidden_states_read(o->states,
+                                                  cbe_model_get_config(o->model)->n_layers, o->skip,
+                                                  last, err)
+                         : CBE_ERR_NOMEM;
+    if ((st = cbe_processes_agree(o->processes, st, err)) == CBE_OK) {
+        cut(o, last, d, true, blocks);
+        st = cbe_ceiling(&o->ceiling, decoder, (cbe_translator){0}, kernels,
+                         cbe_hidden_states_n_sequences(o->states), blocks, o->processes, err);
+    }
+    o->ceiling_known = st == CBE_OK;
+    cbe_free(last);
+    return st;
+}
+
+cbe_status cbe_survey_make(cbe_survey *out, cbe_layer_objective *o, const cbe_decoder *decoder,
+                           cbe_error *err)
+{
+    const size_t d = decoder->hidden_size, n = cbe_hidden_states_n_sequences(o->states);
+    const cbe_kernels *kernels = cbe_kernels_choose(o->kernels);
+    cbe_survey made = {0};
+    cbe_ceiling_block *cut_off = cbe_alloc(n, sizeof *cut_off, "sequences", err);
+    cbe_covariance_block *blocks = cbe_alloc(n, sizeof *blocks, "sequences", err);
+    cbe_status st = cut_off && blocks ? CBE_OK : CBE_ERR_NOMEM;
+    if ((st = cbe_processes_agree(o->processes, st, err)) != CBE_OK) goto done;
+    cut(o, o->hidden, d, false, cut_off);
+    for (size_t b = 0; b < n; b++)
+        blocks[b] = (cbe_covariance_block){cut_off[b].n, cut_off[b].hidden};
+    if ((st = cbe_covariance_create(&made.covariance, d, n, blocks, o->processes, err)) != CBE_OK)
+        goto done;
+    if (o->model) {
+        st = measure_model(o, decoder, kernels, cut_off, err);
+        made.ceiling = o->ceiling;
+    } else {
+        cut(o, o->hidden, d, true, cut_off);
+        st = cbe_ceiling(&made.ceiling, decoder, o->translator, kernels, n, cut_off, o->processes,
+                         err);
+    }
+    if (st == CBE_OK) {
+        *out = made;
+        made = (cbe_survey){0};
+    }
+done:
+    cbe_survey_free(&made);
+    cbe_free(cut_off);
+    cbe_free(blocks);
+    return st;
+}

@@ -1,0 +1,22 @@
+/* survey.h - what is measured of a layer besides its vectors: how its states vary, and how much
+ * information they carry to the output. */
+#ifndef CBE_EXTRACT_SURVEY_H
+#define CBE_EXTRACT_SURVEY_H
+
+#include "covariance/covariance.h"
+#include "extract/layer_objective_state.h"
+
+/** Start with {0}. */
+typedef struct {
+    cbe_covariance *covariance; /* owned: of all tokens that are not skipped */
+    double ceiling;             /* objective/ceiling.h, over the tokens searched; nats */
+} cbe_survey;
+
+/** Surveys the layer that is set. Collective: rank 0 of processes that divide the tokens gives
+ * CBE_ORDER_SURVEY before, and the others call this too.
+ * @return CBE_OK; CBE_ERR_NOMEM; CBE_ERR_NUMERIC */
+cbe_status cbe_survey_make(cbe_survey *out, cbe_layer_objective *objective,
+                           const cbe_decoder *decoder, cbe_error *err);
+void cbe_survey_free(cbe_survey *survey);
+
+#endif
