@@ -230,8 +230,9 @@ CBE_API size_t cbe_run_vectors(const cbe_run *run, size_t layer, const double **
  *   3 unstable, 4 context), "evaluations", "seconds"; (1): "ceiling", "covariance_trace", and of
  *   the first principal component and of random directions "principal.NAME", "random.NAME", NAME
  *   up to "verdict" (docs/formats.md)
- * "probe": "energy" (m), "gradient" (m, d), "energy_per_token" (m, N), with optimal ablation
- *   "constant" (m); all but "energy" only without the option "output"
+ * "probe": "energy", "standard_error" and "kappa" (m), "ceiling" (1), with optimal ablation
+ *   "constant" (m); without the option "output" also "gradient" (m, d) and "energy_per_token"
+ *   (m, N)
  * "ablate", (ranks): SPAN.EFFECT and SPAN.EFFECT_error, SPAN "basis", "principal" or "random",
  *   EFFECT "kl", "ce" or "top1"
  * @return how many; 0: the layer has none of that name */

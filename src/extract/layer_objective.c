@@ -208,3 +208,9 @@ size_t cbe_layer_objective_n_held_out(const cbe_layer_objective *objective)
 {
     return objective->sequences.n_held_out;
 }
+
+double cbe_layer_objective_error(const cbe_layer_objective *objective, bool held_out,
+                                 const double *per_token)
+{
+    return cbe_sequences_error(&objective->sequences, held_out, per_token);
+}

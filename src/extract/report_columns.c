@@ -8,9 +8,9 @@
 const char *cbe_report_column_name(cbe_report_column column)
 {
     static const char *const names[] = {
-        "energy",       "standard_error", "held_out_energy",  "held_out_standard_error",
-        "optimal_energy", "optimal_constant", "kappa",        "share_of_ceiling",
-        "half_energy",  "amplification",  "median",           "top_share"};
+        "energy",         "standard_error",   "held_out_energy", "held_out_standard_error",
+        "optimal_energy", "optimal_constant", "kappa",           "share_of_ceiling",
+        "half_energy",    "amplification",    "median",          "top_share"};
     _Static_assert(sizeof names / sizeof *names == CBE_N_COLUMNS, "in the order of the enum");
     return names[column];
 }

@@ -109,6 +109,14 @@ static yyjson_mut_val *layer_json(cbe_json_writer *w, const cbe_layer_result *re
     return layer;
 }
 
+static yyjson_mut_val *lens_json(cbe_json_writer *w, const cbe_run_record *record)
+{
+    yyjson_mut_val *lens = cbe_json_new_object(w);
+    cbe_json_put_string(w, lens, "folder", "lens");
+    cbe_json_put_string(w, lens, "sha256", record->lens_sha256);
+    return lens;
+}
+
 cbe_status cbe_result_json(char **text, size_t n, const cbe_layer_result *results,
                            const cbe_run_record *record, cbe_error *err)
 {
@@ -123,6 +131,7 @@ cbe_status cbe_result_json(char **text, size_t n, const cbe_layer_result *result
     cbe_json_put_string(w, root, "version", CBE_VERSION);
     cbe_json_put(w, root, "inputs", inputs_json(w, record->inputs));
     cbe_json_put(w, root, "options", options);
+    if (record->lens_sha256[0]) cbe_json_put(w, root, "lens", lens_json(w, record));
     cbe_json_put_count(w, root, "n_sequences", record->n_sequences);
     cbe_json_put_count(w, root, "context_length", record->context_length);
     cbe_json_put_count(w, root, "n_tokens", record->n_tokens);

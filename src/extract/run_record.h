@@ -16,9 +16,11 @@ typedef struct {
     const cbe_run_option *options;
     size_t n_texts;           /* number of texts given, read or not */
     const cbe_inputs *inputs; /* files that were read, with digests; NULL: not known */
-    const char *kernels;      /* name of the instruction set */
-    const char *logits;       /* how logits were kept */
-    size_t n_sequences;       /* of the run, held out or not */
+    /* Digest of the parameters in the folder `lens` beside the basis; empty: there is none. */
+    char lens_sha256[CBE_SHA256_TEXT];
+    const char *kernels; /* name of the instruction set */
+    const char *logits;  /* how logits were kept */
+    size_t n_sequences;  /* of the run, held out or not */
     size_t context_length;
     size_t n_tokens;
     size_t n_held_out; /* number of sequences held out */

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "core/memory.h"
+#include "extract/layer_objective_state.h"
 #include "objective/ceiling.h"
 
 void cbe_survey_free(cbe_survey *survey)
@@ -33,10 +34,10 @@ static cbe_status measure_model(cbe_layer_objective *o, const cbe_decoder *decod
     const size_t d = decoder->hidden_size;
     if (o->ceiling_known) return CBE_OK;
     float *last = cbe_alloc(o->n_tokens, d * sizeof *last, "hidden states of a layer", err);
-    cbe_status st = last ? cbe_hidden_states_read(o->states,
-                                                  cbe_model_get_config(o->model)->n_layers, o->skip,
-                                                  last, err)
-                         : CBE_ERR_NOMEM;
+    cbe_status st =
+        last ? cbe_hidden_states_read(o->states, cbe_model_get_config(o->model)->n_layers, o->skip,
+                                      last, err)
+             : CBE_ERR_NOMEM;
     if ((st = cbe_processes_agree(o->processes, st, err)) == CBE_OK) {
         cut(o, last, d, true, blocks);
         st = cbe_ceiling(&o->ceiling, decoder, (cbe_translator){0}, kernels,

@@ -4,7 +4,7 @@
 #define CBE_EXTRACT_SURVEY_H
 
 #include "covariance/covariance.h"
-#include "extract/layer_objective_state.h"
+#include "extract/layer_objective.h"
 
 /** Start with {0}. */
 typedef struct {

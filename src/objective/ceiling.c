@@ -41,8 +41,8 @@ static double add_rows(work *w, size_t n, const float *hidden)
     for (size_t i = 0; i < n; i++) {
         const float *z = w->logits + i * v;
         const double top = w->kernels->row_max(v, z, z, NULL, (float)LOG2E, 0);
-        const cbe_row_sums sums = w->kernels->row_exp(v, z, z, NULL, (float)LOG2E, 0, (float)-top,
-                                                      false, w->e + i * v);
+        const cbe_row_sums sums =
+            w->kernels->row_exp(v, z, z, NULL, (float)LOG2E, 0, (float)-top, false, w->e + i * v);
         w->weight[i] = 1 / sums.e;
         w->entropy[i] = log(sums.e) + top * LN2 - sums.ey / sums.e;
     }

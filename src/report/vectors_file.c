@@ -25,11 +25,10 @@ static cbe_status put_row(cbe_byte_buffer *csv, const cbe_layer_result *result, 
     char state[CBE_STATE_NAME], number[24] = "";
     if (vector) snprintf(number, sizeof number, "%zu", vector);
     cbe_state_name(result->state, state);
-    cbe_status st =
-        cbe_csv_print(csv, err, "%zu,%s,%s,%s", result->layer, state, kind, number);
+    cbe_status st = cbe_csv_print(csv, err, "%zu,%s,%s,%s", result->layer, state, kind, number);
     for (int c = 0; c < CBE_N_COLUMNS && st == CBE_OK; c++)
-        st = cbe_csv_number(
-            csv, cbe_report_value(report, result->ceiling, (cbe_report_column)c), err);
+        st = cbe_csv_number(csv, cbe_report_value(report, result->ceiling, (cbe_report_column)c),
+                            err);
     if (st == CBE_OK) st = cbe_csv_number(csv, result->ceiling, err);
     return st == CBE_OK ? cbe_csv_print(csv, err, ",%s\n",
                                         cbe_verdict_name(cbe_judge(report, result->ceiling)))

@@ -13,11 +13,14 @@
 #include "extract/report_columns.h"
 #include "extract/verdict.h"
 #include "files/path.h"
+#include "files/mapped_file.h"
+#include "files/sha256.h"
+#include "lens/tuned_lens.h"
 #include "report/vectors_file.h"
 #include "run/run.h"
 #include "search/rules.h"
 
-static const char checkpoint_name[] = "checkpoint.safetensors";
+static const char checkpoint_name[] = "checkpoint.safetensors", lens_folder[] = "lens";
 static const char *const presets[] = {"default", "seed", "tuned-lens", NULL};
 _Static_assert(sizeof presets / sizeof *presets == CBE_N_PRESETS + 1, "in the order of the enum");
 
@@ -148,7 +151,9 @@ static cbe_status use_init(cbe_run *run, cbe_error *err)
     cbe_run_inputs *in = &run->in;
     const cbe_basis_file *init = run->basis;
     size_t n = 0, layer;
+    char state[CBE_STATE_NAME];
     if (!init) return CBE_OK;
+    cbe_state_name(cbe_site_state(in->options.site, in->layers[0]), state);
     const char *path = cbe_basis_path(init);
     if (cbe_basis_hidden_size(init) != in->decoder->hidden_size)
         return cbe_fail(
@@ -159,10 +164,10 @@ static cbe_status use_init(cbe_run *run, cbe_error *err)
     for (size_t i = 0; i < in->n_layers; i++)
         n += cbe_init_layer(&in->options, in->layers[i], &layer);
     if (n == 0)
-        return cbe_fail(
-            err, CBE_ERR_ARG, -1,
-            "%s: has no vectors for any layer that " CBE_OPTION("layers") " asks for at site %s",
-            path, cbe_site_name(in->options.site));
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "%s: has no vectors for any layer that " CBE_OPTION(
+                            "layers") " asks for at site %s: layer %zu is %s there",
+                        path, cbe_site_name(in->options.site), in->layers[0], state);
     cbe_note(&run->watch, "init: %s has vectors for %zu of %zu layers", path, n, in->n_layers);
     return CBE_OK;
 }
@@ -216,6 +221,21 @@ static cbe_status open_checkpoints(cbe_checkpoint **out, const char *path, cbe_r
     return cbe_processes_agree(team->all, st, err);
 }
 
+/* A lens fits the text that it was made of better than any other. */
+static void warn_of_lens(cbe_run *run)
+{
+    const cbe_inputs *read = &run->read;
+    bool same = run->in.options.held_out_apart == 0;
+    for (size_t i = 0; i < read->n && !same; i++)
+        for (size_t j = 0; j < read->n && !same; j++)
+            same = read->files[i].role == CBE_INPUT_TEXT &&
+                   read->files[j].role == CBE_INPUT_HELD_OUT_TEXT &&
+                   strcmp(read->files[i].sha256, read->files[j].sha256) == 0;
+    if (run->in.lens_fitted && same)
+        cbe_warn(&run->watch, "the lens was fitted on the text that it is judged on; " CBE_OPTION(
+                                  "held-out-text") " gives another text to judge on");
+}
+
 static void fill_record(cbe_run *run, const cbe_layer_objective *objective)
 {
     const cbe_run_inputs *in = &run->in;
@@ -246,12 +266,35 @@ static void fill_record(cbe_run *run, const cbe_layer_objective *objective)
                  n_processes > 1 ? "tokens" : "layers");
 }
 
+/* Keeps the lens that was fitted for the run beside its basis. */
+static cbe_status save_lens(cbe_run *run, const char *folder, cbe_error *err)
+{
+    const cbe_run_inputs *in = &run->in;
+    cbe_tuned_lens_config *config = NULL;
+    cbe_mapped_file map;
+    char *lens = cbe_path_join(folder, lens_folder, err), *params = NULL;
+    if (lens) params = cbe_path_join(lens, cbe_lens_format_file(CBE_LENS_SAFETENSORS), err);
+    cbe_status st = params ? CBE_OK : CBE_ERR_NOMEM;
+    if (st == CBE_OK)
+        st = cbe_tuned_lens_config_create(&config, cbe_model_path(in->model), in->decoder, err);
+    if (st == CBE_OK) st = cbe_tuned_lens_save(in->lens, config, lens, CBE_LENS_SAFETENSORS, err);
+    if (st == CBE_OK && (st = cbe_mapped_file_open(&map, params, err)) == CBE_OK) {
+        cbe_sha256_bytes(map.data, map.size, run->results.extract.record.lens_sha256);
+        cbe_mapped_file_close(&map);
+    }
+    cbe_tuned_lens_config_free(config);
+    cbe_free(params);
+    cbe_free(lens);
+    return st;
+}
+
 /* The table first: what replaces the basis is the last to be written. */
-static cbe_status save_files(const cbe_run *run, const char *folder, cbe_error *err)
+static cbe_status save_files(cbe_run *run, const char *folder, cbe_error *err)
 {
     const cbe_extract_results *r = &run->results.extract;
     const size_t n = run->in.n_layers;
     cbe_status st = cbe_result_folder_prepare(folder, err);
+    if (st == CBE_OK && run->in.lens_fitted) st = save_lens(run, folder, err);
     if (st == CBE_OK) st = cbe_vectors_file_save(folder, n, r->results, err);
     return st == CBE_OK ? cbe_result_save(folder, n, r->results, &r->record, err) : st;
 }
@@ -298,6 +341,7 @@ static cbe_status run_extraction(cbe_run *run, cbe_error *err)
     if (cbe_layer_objective_derangement_unused(objective) || in->derangement_unused)
         cbe_warn_of_derangement(run);
     cbe_note_storage(&run->watch, objective, in);
+    warn_of_lens(run);
     fill_record(run, objective);
     if (run->settings.output) {
         if (!(path = cbe_path_join(run->settings.output, checkpoint_name, err))) st = CBE_ERR_NOMEM;
@@ -321,6 +365,22 @@ done:
     return st;
 }
 
+/* The folder of the lens, if one is there already. */
+static cbe_status declare_lens(cbe_outputs *o, const char *folder, cbe_error *err)
+{
+    cbe_path_kind kind;
+    char *path = cbe_path_join(folder, lens_folder, err);
+    cbe_status st = path ? cbe_path_look(path, &kind, err) : CBE_ERR_NOMEM;
+    if (st == CBE_OK && kind != CBE_PATH_NOTHING) {
+        st = cbe_tuned_lens_prepare(path, CBE_LENS_SAFETENSORS, err);
+        if (st == CBE_OK)
+            st = cbe_outputs_write(o, "lens/params.safetensors", CBE_OWN_LENS_SAFETENSORS, err);
+        if (st == CBE_OK) st = cbe_outputs_write(o, "lens/config.json", CBE_OWN_LENS_CONFIG, err);
+    }
+    cbe_free(path);
+    return st;
+}
+
 /* By the process that writes; what is in a checkpoint to go on from is looked at when it is
  * read. */
 static cbe_status declare_outputs(cbe_run *run, const char *folder, bool with_checkpoint,
@@ -336,6 +396,7 @@ static cbe_status declare_outputs(cbe_run *run, const char *folder, bool with_ch
     if ((st = cbe_outputs_write(o, "basis.safetensors", CBE_OWN_BASIS, err)) != CBE_OK) return st;
     if ((st = cbe_outputs_write(o, "basis.json", CBE_OWN_BASIS_RECORD, err)) != CBE_OK) return st;
     if ((st = cbe_outputs_write(o, "vectors.csv", CBE_OWN_VECTORS_TABLE, err)) != CBE_OK) return st;
+    if (strcmp(s->lens, "affine") == 0 && (st = declare_lens(o, folder, err)) != CBE_OK) return st;
     if (!with_checkpoint) return CBE_OK;
     return s->resume ? cbe_outputs_write_any(o, checkpoint_name, err)
                      : cbe_outputs_write(o, checkpoint_name, CBE_OWN_CHECKPOINT, err);

@@ -269,6 +269,7 @@ static cbe_status fit_lens(cbe_run_inputs *in, const cbe_run_settings *run,
     const cbe_status st = cbe_affine_fit(&in->own_lens, in->model, n, all.context_length, all.ids,
                                          held_out, NULL, cbe_watch_forward, watch, err);
     in->lens = in->own_lens;
+    in->lens_fitted = st == CBE_OK;
     if (st == CBE_OK)
         cbe_note(watch, "lens: affine, fitted on the first %zu tokens", n * all.context_length);
     return st;

@@ -109,6 +109,7 @@ typedef struct {
     const cbe_decoder *decoder;
     const cbe_hidden_states *states;
     const cbe_tuned_lens *lens; /* NULL: the logit lens */
+    bool lens_fitted;           /* on the text of the run */
     size_t n_layers, *layers;   /* chosen, rising; of all processes */
     /* owned: the one that came with tokens of which this process has a share; else NULL */
     int64_t *derangement;

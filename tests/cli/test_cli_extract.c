@@ -203,7 +203,7 @@ static void extract__reports_held_out_and_optimal_energies(void **state)
     for (size_t a = 0; a < 3; a++) {
         char line[200];
         snprintf(line, sizeof line,
-                 "extract --hidden-states %%H --decoder %%E -k 2 -l 0 --held-out 0.3 --ablation %s "
+                 "extract --hidden-states %%H --decoder %%E -k 2 -l 0 --held-out 0.5 --ablation %s "
                  "--quiet -o %%F/held",
                  ablations[a]);
         program_done(line);

@@ -122,12 +122,51 @@ static void text_apart__goes_with_token_ids(void **state)
     json_decref(root);
 }
 
+/* The lens that was fitted is kept, and read again it is the same lens. */
+static void lens__of_the_run_is_kept(void **state)
+{
+    char text[800] = "";
+    for (size_t i = 0; i < 120; i++) strcat(text, i % 7 ? "words " : "other ");
+    temp_write(temp_path(state, "d.txt"), text, strlen(text));
+    program_done(MODEL "--text %F/d.txt --preset seed --max-iter 3 --lens affine -o %F/fitted");
+    assert_non_null(strstr(program_err, "the lens was fitted on the text that it is judged on"));
+    program_done(MODEL "--text %F/d.txt --preset seed --max-iter 3 --lens tuned=%F/fitted/lens -o "
+                       "%F/read");
+    assert_null(strstr(program_err, "the lens was fitted"));
+    size_t n, m;
+    char *fitted = temp_read(program_expand("%F/fitted/basis.safetensors"), &n),
+         *read = temp_read(program_expand("%F/read/basis.safetensors"), &m);
+    assert_true(n == m && memcmp(fitted, read, n) == 0);
+    json_t *root = record_of("fitted");
+    const json_t *lens = json_object_get(root, "lens"), *input;
+    size_t i;
+    const char *digest = json_string_value(json_object_get(lens, "sha256"));
+    assert_string_equal(json_string_value(json_object_get(lens, "folder")), "lens");
+    json_t *other = record_of("read");
+    bool found = false;
+    json_array_foreach(json_object_get(other, "inputs"), i, input)
+    {
+        found |= strcmp(json_string_value(json_object_get(input, "sha256")), digest) == 0;
+    }
+    assert_true(found);
+    json_decref(root);
+    json_decref(other);
+    free(fitted);
+    free(read);
+    /* Another text to judge on needs no warning, and the folder can be written again. */
+    temp_write(temp_path(state, "e.txt"), text + 6, strlen(text + 6));
+    program_done(MODEL "--text %F/d.txt --held-out-text %F/e.txt --preset seed --max-iter 3 --lens "
+                       "affine -o %F/fitted");
+    assert_null(strstr(program_err, "the lens was fitted"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(eighth__is_held_out_of_8_sequences_or_more),
         cmocka_unit_test(text_apart__is_judged_on_alone),
         cmocka_unit_test(text_apart__goes_with_token_ids),
+        cmocka_unit_test(lens__of_the_run_is_kept),
     };
     return cmocka_run_group_tests(tests, program_set_up, temp_folder_remove);
 }

@@ -35,17 +35,17 @@ static void open_fixture(fixture *f, const char *name)
     f->path = cbe_golden_path("truth/%s/golden.safetensors", name);
     f->model = open_model(model_path);
     f->file = open_golden(f->path);
-    f->tokens.ids = cbe_golden_ids(f->file, "input_ids", &f->tokens.n_sequences,
-                                   &f->tokens.context_length);
+    f->tokens.ids =
+        cbe_golden_ids(f->file, "input_ids", &f->tokens.n_sequences, &f->tokens.context_length);
     f->d = cbe_model_get_config(f->model)->hidden_size;
     f->v = cbe_golden_f64(f->file, "v", f->d);
     const size_t n_layers = cbe_model_get_config(f->model)->n_layers;
     bool layers[16];
     assert_true(n_layers < 16);
     for (size_t i = 0; i <= n_layers; i++) layers[i] = true;
-    cbe_assert_ok(cbe_hidden_states_capture(&f->states, f->model, &f->tokens, layers, NULL, NULL,
-                                            &err),
-                  &err);
+    cbe_assert_ok(
+        cbe_hidden_states_capture(&f->states, f->model, &f->tokens, layers, NULL, NULL, &err),
+        &err);
     cbe_extraction_options_init(&f->options);
     f->options.site = CBE_SITE_POST;
     f->options.model = f->model;
@@ -73,8 +73,8 @@ static void report(const fixture *f, size_t layer, cbe_layer_result *result)
     const cbe_decoder *decoder = cbe_model_decoder(f->model);
     *result = (cbe_layer_result){.layer = layer};
     cbe_assert_ok(cbe_basis_make(&result->basis, f->d, 1, f->v, &record, &err), &err);
-    cbe_assert_ok(
-        cbe_layer_objective_create(&objective, f->states, decoder, &f->options, &err), &err);
+    cbe_assert_ok(cbe_layer_objective_create(&objective, f->states, decoder, &f->options, &err),
+                  &err);
     cbe_assert_ok(cbe_layer_objective_set(objective, layer, &ignored, &err), &err);
     cbe_assert_ok(cbe_survey_make(&survey, objective, decoder, &err), &err);
     cbe_assert_ok(cbe_report_vectors(objective, &survey, result, &f->options, &err), &err);
@@ -130,11 +130,10 @@ static void report__matches_pytorch_in_float64(void **state)
             const cbe_vector_report *r = result.reports;
             const double got[] = {r->half_energy, r->tenth_energy, r->kappa, result.ceiling,
                                   r->standard_error},
-                         want[] = {
-                             golden_number(&f, layer, "euclidean.all.mean.energy_at.0.5"),
-                             golden_number(&f, layer, "euclidean.all.mean.energy_at.0.1"),
-                             golden_number(&f, layer, "kappa"),
-                             golden_number(&f, SIZE_MAX, "ceiling"), golden_error(&f, layer)};
+                         want[] = {golden_number(&f, layer, "euclidean.all.mean.energy_at.0.5"),
+                                   golden_number(&f, layer, "euclidean.all.mean.energy_at.0.1"),
+                                   golden_number(&f, layer, "kappa"),
+                                   golden_number(&f, SIZE_MAX, "ceiling"), golden_error(&f, layer)};
             cbe_assert_close(got, want, 5, 1e-6, 1e-4, "%s, layer %zu", names[i], layer);
             assert_int_equal(result.state, layer + 1);
             assert_true(isnan(r->held_out_energy));

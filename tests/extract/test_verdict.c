@@ -83,8 +83,8 @@ static void line__names_vectors_and_why(void **state)
                               "(held-out energy below half)");
     for (size_t j = 0; j < N; j++) reports[j].kappa = 11;
     assert_true(cbe_verdicts_line(&result, line, sizeof line));
-    assert_string_equal(
-        line, "vectors 1, 2, 3, 4, 5, 6, 7, 8 and 4 more: injection (kappa above 10)");
+    assert_string_equal(line,
+                        "vectors 1, 2, 3, 4, 5, 6, 7, 8 and 4 more: injection (kappa above 10)");
     char shorter[20];
     assert_true(cbe_verdicts_line(&result, shorter, sizeof shorter));
     assert_int_equal(strlen(shorter), sizeof shorter - 1);
