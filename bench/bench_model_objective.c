@@ -87,7 +87,7 @@ int main(int argc, char **argv)
     if ((st = cbe_model_objective_create(&objective, model, &options, hidden + n * d, &err)) !=
         CBE_OK)
         goto done;
-    if ((st = cbe_model_objective_set_layer(objective, layer + 1, hidden, &err)) != CBE_OK)
+    if ((st = cbe_model_objective_set_layer(objective, layer + 1, hidden, NULL, &err)) != CBE_OK)
         goto done;
     /* all tokens in any case */
     cbe_objective_set_sample(objective, precision == CBE_PRECISION_BF16 ? n : 0);

@@ -104,7 +104,12 @@ void cbe_ablation_run_free(cbe_ablation_run *o)
 
 static cbe_suffix_options suffix_options(const cbe_ablation_run *o)
 {
-    return (cbe_suffix_options){o->first_block, o->length, o->at_once, CBE_SUFFIX_FORWARD};
+    const bool own = o->options.scope == CBE_SCOPE_OWN;
+    return (cbe_suffix_options){.first = o->first_block,
+                                .context_length = o->length,
+                                .n_sequences = o->at_once,
+                                .way_back = CBE_SUFFIX_FORWARD,
+                                .n_clean = own ? cbe_min_size(o->at_once, o->n_sequences) : 0};
 }
 
 /* Bytes of all memory, with o->at_once sequences at once. */
@@ -287,9 +292,12 @@ static cbe_status run_pairs(cbe_ablation_run *o, size_t state, size_t m, cbe_err
     const size_t pairs = CBE_N_SPANS * m * o->n_sequences;
     for (size_t first = 0; first < pairs; first += o->at_once) {
         const size_t n = cbe_min_size(o->at_once, pairs - first);
+        cbe_status st =
+            cbe_suffix_set_clean(o->suffix, state, o->whole, o->n_sequences, NULL, first, n, err);
+        if (st != CBE_OK) return st;
 #pragma omp parallel for schedule(dynamic)
         for (size_t p = 0; p < n; p++) ablate_pair(o, m, first + p, p);
-        const cbe_status st = cbe_suffix_forward(o->suffix, state, n, false, err);
+        st = cbe_suffix_forward(o->suffix, state, n, false, err);
         if (st != CBE_OK) return st;
         cbe_divergence_measure_rows(o->divergence, n * o->each, o->items,
                                     cbe_suffix_hidden(o->suffix), o->item_labels, o->energy,
@@ -326,6 +334,8 @@ static cbe_status make_spans(cbe_ablation_run *o, size_t layer, size_t m, const 
     for (size_t i = 0; i < CBE_N_SPANS && st == CBE_OK; i++) {
         st = cbe_subspace_coefficients(spans[i], ablation, o->n_tokens, o->hidden, o->derangement,
                                        o->coeff + i * o->n_tokens * m, err);
+        for (size_t c = i * o->n_tokens * m; c < (i + 1) * o->n_tokens * m && st == CBE_OK; c++)
+            o->coeff[c] *= o->options.strength;
         o->spans[i] = spans[i];
     }
     return st;
@@ -344,6 +354,7 @@ cbe_status cbe_ablation_run_layer(cbe_ablation_run *o, size_t layer, size_t stat
     if (st == CBE_OK)
         st = cbe_hidden_states_read(o->states, state, o->options.skip_positions, o->hidden, err);
     if (st == CBE_OK) st = make_spans(o, layer, m, vectors, spans, err);
+    cbe_suffix_forget_clean(o->suffix);
     if (st == CBE_OK) st = run_pairs(o, state, m, err);
     for (size_t v = 0; v < CBE_N_SPANS * m && st == CBE_OK; v++)
         for (int e = 0; e < CBE_N_EFFECTS; e++)

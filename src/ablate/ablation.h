@@ -13,6 +13,7 @@
 #include "model/hidden_states.h"
 #include "model/model.h"
 #include "objective/objective.h"
+#include "objective/scope.h"
 #include "ablate/subspace.h"
 
 /** Effects of an ablation. */
@@ -41,7 +42,7 @@ typedef struct {
     double mean[CBE_N_EFFECTS], error[CBE_N_EFFECTS];
 } cbe_effects;
 
-/** Options of a run; start with {0}. */
+/** Options of a run; start with {.strength = 1}. */
 typedef struct {
     cbe_ablation ablation; /* mean, resample or zero */
     /* First positions of every sequence, which are not ablated and do not count. */
@@ -54,6 +55,8 @@ typedef struct {
     /* Called with work done of a layer; false cancels; NULL: no calls. */
     bool (*progress)(void *context, size_t done, size_t total);
     void *context;
+    cbe_scope scope;
+    double strength; /* t of h' = h - t P D: 1 removes the span, 0 nothing */
 } cbe_ablation_options;
 
 typedef struct cbe_ablation_run cbe_ablation_run;
@@ -102,6 +105,8 @@ typedef struct {
     cbe_ablation ablation;
     uint64_t seed;
     size_t n_sequences, context_length, skip_positions, n_tokens, n_labelled;
+    cbe_scope scope;
+    double strength;
 } cbe_ablation_record;
 
 /** Writes ablate.json, ablate.csv and for each layer ablate-<i>.svg, KL over ranks, to a folder

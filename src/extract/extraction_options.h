@@ -24,6 +24,7 @@ typedef struct {
     size_t skip_positions;   /* first positions of every sequence left out */
     const char *kernels;     /* NULL: the best for this CPU */
     cbe_precision precision; /* of products in the whole model; a lens has float32 */
+    cbe_scope scope;         /* in the whole model; through a lens both are the same */
     /* Share of the sequences, evenly spread, that the search does not see; 0: none.
      * CBE_HELD_OUT_AUTO: an eighth, if there are 8 sequences or more. */
     double held_out;

@@ -46,6 +46,7 @@ static cbe_status create_model(cbe_layer_objective *o, const cbe_lens_options *l
         .labels = lens->labels,
         .held_out = lens->held_out,
         .precision = run->precision,
+        .scope = run->scope,
         .processes = o->processes,
         .first_sequence = o->first_sequence,
         .memory = memory > states ? memory - states : memory != 0};
@@ -160,7 +161,7 @@ cbe_status cbe_layer_objective_set_share(cbe_layer_objective *o, size_t layer, c
     cbe_status st = cbe_hidden_states_read(o->states, state, o->skip, o->hidden, err);
     if (st == CBE_OK && o->model) st = cbe_hidden_states_read(o->states, state, 0, o->whole, err);
     if ((st = cbe_processes_agree(o->processes, st, err)) != CBE_OK) return st;
-    return o->model ? cbe_model_objective_set_layer(o->share, state, o->whole, err)
+    return o->model ? cbe_model_objective_set_layer(o->share, state, o->whole, NULL, err)
                     : cbe_lens_objective_set_layer(o->share, o->hidden, o->translator, err);
 }
 

@@ -12,31 +12,8 @@
 
 #include "math/gemm.h"
 #include "core/memory.h"
-#include "core/clones.h"
 #include "math/rows.h"
-
-/* A block has at most SCORE_FLOATS scores (1 MiB, a second-level cache), but at least MIN_ROWS
- * rows, for an efficient product. Queries are limited, since half of the block on the diagonal is
- * wasted. */
-enum { SCORE_FLOATS = 1 << 18, MIN_ROWS = 64, MAX_QUERIES = 128 };
-
-/* Most keys that a block of `queries` can see. */
-static size_t max_keys(const cbe_attention_spec *spec, size_t context_length, size_t queries)
-{
-    const size_t seen = spec->window ? spec->window + queries - 1 : context_length;
-    return seen < context_length ? seen : context_length;
-}
-
-static size_t block_queries(const cbe_attention_spec *spec, size_t context_length)
-{
-    const size_t group = spec->n_heads / spec->n_kv_heads;
-    size_t rows = SCORE_FLOATS / max_keys(spec, context_length, MAX_QUERIES);
-    if (rows < MIN_ROWS) rows = MIN_ROWS;
-    size_t queries = rows / group;
-    if (queries > MAX_QUERIES) queries = MAX_QUERIES;
-    if (queries > context_length) queries = context_length;
-    return queries ? queries : 1;
-}
+#include "model/attention_scores.h"
 
 void cbe_alibi_slopes(size_t n_heads, float *slopes)
 {
@@ -52,10 +29,11 @@ void cbe_alibi_slopes(size_t n_heads, float *slopes)
 size_t cbe_attention_back_scratch(const cbe_attention_spec *spec, size_t context_length)
 {
     const size_t group = spec->n_heads / spec->n_kv_heads;
-    const size_t queries = block_queries(spec, context_length), rows = queries * group;
+    const size_t queries = cbe_attention_block_queries(spec, context_length),
+                 rows = queries * group;
     const size_t matrices = spec->softcap > 0 ? 3 : 2;
     size_t row, floats;
-    if (!cbe_mul_size(max_keys(spec, context_length, queries), matrices, &row) ||
+    if (!cbe_mul_size(cbe_attention_max_keys(spec, context_length, queries), matrices, &row) ||
         !cbe_add_size(row, 3 * spec->head_size, &row))
         return 0;
     return cbe_mul_size(rows, row, &floats) ? floats : 0;
@@ -64,26 +42,13 @@ size_t cbe_attention_back_scratch(const cbe_attention_spec *spec, size_t context
 size_t cbe_attention_scratch(const cbe_attention_spec *spec, size_t context_length)
 {
     const size_t group = spec->n_heads / spec->n_kv_heads;
-    const size_t queries = block_queries(spec, context_length), rows = queries * group;
+    const size_t queries = cbe_attention_block_queries(spec, context_length),
+                 rows = queries * group;
     size_t row, floats;
-    if (!cbe_add_size(max_keys(spec, context_length, queries), 2 * spec->head_size + 1, &row))
+    if (!cbe_add_size(cbe_attention_max_keys(spec, context_length, queries),
+                      2 * spec->head_size + 1, &row))
         return 0;
     return cbe_mul_size(rows, row, &floats) ? floats : 0;
-}
-
-/* x_i += slope (i - at): 0 at the token itself, and the lower the farther back. */
-CBE_CLONES static void add_ramp(size_t n, float slope, float at, float *x)
-{
-#pragma omp simd
-    for (size_t i = 0; i < n; i++) x[i] += slope * ((float)(int)i - at);
-}
-
-/* Turns a token's scores into exp(score - largest) and returns their sum. */
-static double exp_scores(const cbe_attention_spec *spec, size_t head, size_t n, float *scores)
-{
-    if (spec->softcap > 0) cbe_softcap_row(n, (float)spec->softcap, scores);
-    if (spec->slopes) add_ramp(n, spec->slopes[head], (float)(n - 1), scores);
-    return cbe_exp_row(n, scores);
 }
 
 /* Attention of tokens first .. last - 1 for the heads that share key-value head g. */
@@ -108,8 +73,8 @@ static void group_attention(const cbe_attention_spec *spec, size_t g, size_t fir
         const size_t t = first + r / group, seen_end = t + 1 - begin;
         const size_t seen_begin = t + 1 > window + begin ? t + 1 - window - begin : 0;
         float *row = scores + r * n_keys;
-        sums[r] =
-            (float)exp_scores(spec, g * group + r % group, seen_end - seen_begin, row + seen_begin);
+        sums[r] = (float)cbe_attention_exp_scores(spec, g * group + r % group,
+                                                  seen_end - seen_begin, row + seen_begin);
         memset(row, 0, seen_begin * sizeof(float));
         memset(row + seen_end, 0, (n_keys - seen_end) * sizeof(float));
     }
@@ -123,45 +88,13 @@ static void group_attention(const cbe_attention_spec *spec, size_t g, size_t fir
 void cbe_attention(const cbe_attention_spec *spec, size_t context_length, size_t first, size_t last,
                    const float *qkv, size_t stride, float *scratch, float *out)
 {
-    const size_t step = block_queries(spec, context_length);
+    const size_t step = cbe_attention_block_queries(spec, context_length);
     for (size_t t = first; t < last; t += step) {
         const size_t end = last - t < step ? last : t + step;
         for (size_t g = 0; g < spec->n_kv_heads; g++)
             group_attention(spec, g, t, end, qkv, stride, scratch,
                             out + (t - first) * spec->n_heads * spec->head_size);
     }
-}
-
-/* Turns scores into probabilities, as in the forward pass; slope: [out] the soft cap's slope, if
- * there is a cap. */
-static void softmax_scores(const cbe_attention_spec *spec, size_t head, size_t n, float *scores,
-                           float *slope)
-{
-    if (spec->softcap > 0) {
-        const float inverse = (float)(1 / spec->softcap);
-        cbe_softcap_row(n, (float)spec->softcap, scores);
-        for (size_t i = 0; i < n; i++) slope[i] = 1 - scores[i] * inverse * (scores[i] * inverse);
-    }
-    if (spec->slopes) add_ramp(n, spec->slopes[head], (float)(n - 1), scores);
-    const double sum = cbe_exp_row(n, scores);
-    cbe_scale_row(n, (float)(1 / sum), scores, scores);
-}
-
-/* grad = p (grad - p . grad): from the gradient in probabilities to the gradient in scores. */
-CBE_CLONES static void softmax_back(size_t n, const float *p, float *grad)
-{
-    double along = 0;
-#pragma omp simd reduction(+ : along)
-    for (size_t i = 0; i < n; i++) along += (double)(p[i] * grad[i]);
-    const float mean = (float)along;
-#pragma omp simd
-    for (size_t i = 0; i < n; i++) grad[i] = p[i] * (grad[i] - mean);
-}
-
-CBE_CLONES static void multiply_row(size_t n, const float *factor, float *x)
-{
-#pragma omp simd
-    for (size_t i = 0; i < n; i++) x[i] *= factor[i];
 }
 
 /* Queries first .. last - 1 of the heads that share key-value head g: the gradient in queries is
@@ -197,9 +130,8 @@ static void group_attention_back(const cbe_attention_spec *spec, size_t g, size_
         const size_t seen = seen_end - seen_begin, tail = (n_keys - seen_end) * sizeof(float);
         float *row = p + r * n_keys, *grad_row = grad_p + r * n_keys;
         float *slope_row = slope ? slope + r * n_keys + seen_begin : NULL;
-        softmax_scores(spec, g * group + r % group, seen, row + seen_begin, slope_row);
-        softmax_back(seen, row + seen_begin, grad_row + seen_begin);
-        if (slope) multiply_row(seen, slope_row, grad_row + seen_begin);
+        cbe_attention_softmax(spec, g * group + r % group, seen, row + seen_begin, slope_row);
+        cbe_attention_softmax_back(seen, row + seen_begin, slope_row, grad_row + seen_begin);
         memset(row, 0, seen_begin * sizeof(float));
         memset(row + seen_end, 0, tail);
         memset(grad_row, 0, seen_begin * sizeof(float));
@@ -220,7 +152,8 @@ void cbe_attention_back(const cbe_attention_spec *spec, size_t context_length, s
                         const float *qkv, size_t stride, const float *grad_out, float *scratch,
                         float *grad_qkv)
 {
-    const size_t step = block_queries(spec, context_length), head_size = spec->head_size;
+    const size_t step = cbe_attention_block_queries(spec, context_length),
+                 head_size = spec->head_size;
     const size_t at_keys = spec->n_heads * head_size + g * head_size;
     const size_t at_values = at_keys + spec->n_kv_heads * head_size;
     for (size_t t = 0; t < context_length; t++) {

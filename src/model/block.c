@@ -13,6 +13,7 @@
 #include "core/memory.h"
 #include "core/sizes.h"
 #include "math/norm.h"
+#include "model/attention_own.h"
 #include "model/rope.h"
 #include "math/rows.h"
 
@@ -224,17 +225,32 @@ void cbe_block_qkv_back(const cbe_block_context *context, const cbe_block *block
                 kept->input + first * d, scratch, true, grad);
 }
 
+/* Keys and values of the clean sequence of one of the batch's sequences. */
+static const float *clean_rows(const cbe_block_context *context, const cbe_block_clean *clean,
+                               size_t sequence)
+{
+    const size_t row = context->qkv_size - context->q_size;
+    return clean->rows + clean->sequence[sequence] * context->context_length * row;
+}
+
 /* Attention of a panel's tokens, which may lie in several sequences; out is (n, q). */
 static void panel_attention(const cbe_block_context *context, size_t index, size_t first,
-                            size_t last, const float *qkv, float *scratch, float *out)
+                            size_t last, const float *qkv, const cbe_block_clean *clean,
+                            float *scratch, float *out)
 {
     const cbe_attention_spec spec = attention_spec(context, index);
     const size_t length = context->context_length;
     for (size_t n = first; n < last;) {
         const size_t position = n % length, start = n - position;
         const size_t end = last < start + length ? last : start + length;
-        cbe_attention(&spec, length, position, end - start, qkv + start * context->qkv_size,
-                      context->qkv_size, scratch, out + (n - first) * context->q_size);
+        float *to = out + (n - first) * context->q_size;
+        if (clean)
+            cbe_attention_own(&spec, length, position, end - start, qkv + n * context->qkv_size,
+                              context->qkv_size, clean_rows(context, clean, start / length),
+                              scratch, to);
+        else
+            cbe_attention(&spec, length, position, end - start, qkv + start * context->qkv_size,
+                          context->qkv_size, scratch, to);
         n = end;
     }
 }
@@ -298,8 +314,8 @@ static float *kept_rows(float *kept, size_t first, size_t width)
 }
 
 void cbe_block_rest(const cbe_block_context *context, const cbe_block *block, size_t index,
-                    size_t first, size_t n, const float *qkv, float *hidden, float *scratch,
-                    const cbe_block_kept *kept)
+                    size_t first, size_t n, const float *qkv, const cbe_block_clean *clean,
+                    float *hidden, float *scratch, const cbe_block_kept *kept)
 {
     const cbe_config *config = context->config;
     const size_t q = context->q_size, m = config->sizes.mlp_size, d = config->sizes.hidden_size;
@@ -315,12 +331,12 @@ void cbe_block_rest(const cbe_block_context *context, const cbe_block *block, si
         const size_t ld = mlp_inner(config, block, n, hidden, rows, kept_up, mlp);
         add_branch(context, &block->down, &block->after_mlp_norm, n, m, mlp, ld, rows, hidden,
                    kept_mlp);
-        panel_attention(context, index, first, first + n, qkv, attention, rows);
+        panel_attention(context, index, first, first + n, qkv, clean, attention, rows);
         add_branch(context, &block->attention_out, &block->after_attention_norm, n, q, rows, q, mlp,
                    hidden, kept_attention);
         return;
     }
-    panel_attention(context, index, first, first + n, qkv, attention, rows);
+    panel_attention(context, index, first, first + n, qkv, clean, attention, rows);
     add_branch(context, &block->attention_out, &block->after_attention_norm, n, q, rows, q, mlp,
                hidden, kept_attention);
     keep_rows(n, d, hidden, kept_rows(to.middle, first, d));
@@ -358,14 +374,20 @@ void cbe_block_rest_back(const cbe_block_context *context, const cbe_block *bloc
 }
 
 void cbe_block_attention_back(const cbe_block_context *context, size_t index, size_t sequence,
-                              size_t head, const float *qkv, const float *grad_mixed,
-                              float *scratch, float *grad_qkv)
+                              size_t head, const float *qkv, const cbe_block_clean *clean,
+                              const float *grad_mixed, float *scratch, float *grad_qkv)
 {
     const cbe_attention_spec spec = attention_spec(context, index);
-    const size_t first = sequence * context->context_length;
-    cbe_attention_back(&spec, context->context_length, head, qkv + first * context->qkv_size,
-                       context->qkv_size, grad_mixed + first * context->q_size, scratch,
-                       grad_qkv + first * context->qkv_size);
+    const size_t length = context->context_length, stride = context->qkv_size,
+                 first = sequence * length;
+    const float *grad_out = grad_mixed + first * context->q_size;
+    if (clean)
+        cbe_attention_own_back(&spec, length, head, qkv + first * stride, stride,
+                               clean_rows(context, clean, sequence), grad_out, scratch,
+                               grad_qkv + first * stride);
+    else
+        cbe_attention_back(&spec, length, head, qkv + first * stride, stride, grad_out, scratch,
+                           grad_qkv + first * stride);
 }
 
 /* Lists the arrays of *kept and their widths; width 0: the backward pass does not need the

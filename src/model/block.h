@@ -41,6 +41,13 @@ typedef struct {
     float *output;    /* (n, d) the stream after the block, before a norm of the sum */
 } cbe_block_kept;
 
+/** Keys and values of clean sequences in one block, which the tokens of a batch see in place of
+ * each other's (own scope, model/attention_own.h). */
+typedef struct {
+    const float *rows;      /* (clean sequences, context_length, k | v), ready for attention */
+    const size_t *sequence; /* index of the clean sequence of each of the batch's sequences */
+} cbe_block_clean;
+
 /** Number of floats kept for each token. */
 size_t cbe_block_kept_size(const cbe_config *config);
 /** Sets the arrays of *kept inside memory (n_tokens cbe_block_kept_size floats). */
@@ -63,12 +70,13 @@ void cbe_block_qkv(const cbe_block_context *context, const cbe_block *block, cbe
 /** Runs the rest of block number `index` for tokens first .. first + n - 1 of a batch of whole
  * sequences.
  * @param qkv     (all tokens of the batch, qkv_size)
+ * @param clean   NULL: tokens see the batch's own keys and values
  * @param hidden  [in, out] (n, d), the panel's stream: before the block, then after it
  * @param kept    [out] the batch's arrays, whose rows of attention, middle, up, mlp, output are
  *                filled in; NULL: no backward pass follows */
 void cbe_block_rest(const cbe_block_context *context, const cbe_block *block, size_t index,
-                    size_t first, size_t n, const float *qkv, float *hidden, float *scratch,
-                    const cbe_block_kept *kept);
+                    size_t first, size_t n, const float *qkv, const cbe_block_clean *clean,
+                    float *hidden, float *scratch, const cbe_block_kept *kept);
 
 /* Backward pass, for gradients in the stream alone, not in weights. Its three functions are called
  * in this order, each for all panels (or sequences and heads) before the next. Scratch:
@@ -83,10 +91,11 @@ void cbe_block_rest_back(const cbe_block_context *context, const cbe_block *bloc
                          size_t n, const cbe_block_kept *kept, float *grad, float *scratch,
                          float *grad_mixed);
 /** Backward pass of attention, for one sequence and one head of keys and values.
- * @param qkv, grad_mixed, grad_qkv  of the whole batch */
+ * @param qkv, grad_mixed, grad_qkv  of the whole batch
+ * @param clean  as in cbe_block_rest */
 void cbe_block_attention_back(const cbe_block_context *context, size_t index, size_t sequence,
-                              size_t head, const float *qkv, const float *grad_mixed,
-                              float *scratch, float *grad_qkv);
+                              size_t head, const float *qkv, const cbe_block_clean *clean,
+                              const float *grad_mixed, float *scratch, float *grad_qkv);
 /** Backward pass of cbe_block_qkv for tokens first .. first + n - 1.
  * @param grad_qkv  (n, qkv_size) of the panel; overwritten
  * @param grad      [in, out] (n, d) of the panel: the gradient in the stream is added */

@@ -178,7 +178,7 @@ static void panel_qkv(const block_run *run, size_t first, size_t n, float *scrat
 static void panel_rest(const block_run *run, size_t first, size_t n, float *scratch)
 {
     const cbe_panels *p = run->panels;
-    cbe_block_rest(&p->block, run->block, run->index, first, n, run->qkv,
+    cbe_block_rest(&p->block, run->block, run->index, first, n, run->qkv, p->clean,
                    run->hidden + first * p->model->config.sizes.hidden_size, scratch, run->kept);
 }
 
@@ -226,9 +226,10 @@ static void each_head_back(const block_run *run)
     const size_t n = run->n_tokens / p->context_length * n_heads;
 #pragma omp parallel for schedule(dynamic) num_threads((int)p->n_threads)
     for (size_t i = 0; i < n; i++)
-        cbe_block_attention_back(
-            &p->block, run->index, i / n_heads, i % n_heads, run->kept->qkv, run->grad_mixed,
-            p->scratch + (size_t)omp_get_thread_num() * thread_scratch(p), run->grad_qkv);
+        cbe_block_attention_back(&p->block, run->index, i / n_heads, i % n_heads, run->kept->qkv,
+                                 p->clean, run->grad_mixed,
+                                 p->scratch + (size_t)omp_get_thread_num() * thread_scratch(p),
+                                 run->grad_qkv);
 }
 
 /* Finds a block's weights: resident, or expanded into *expanded. */
@@ -256,6 +257,17 @@ cbe_status cbe_panels_block(const cbe_panels *p, size_t index, size_t n_tokens, 
     each_panel(&run, panel_qkv);
     each_panel(&run, panel_rest);
     return CBE_OK;
+}
+
+cbe_status cbe_panels_qkv(const cbe_panels *p, size_t index, size_t n_tokens, float *hidden,
+                          float *qkv, cbe_error *err)
+{
+    cbe_block expanded;
+    block_run run = {p,      NULL, index, n_tokens, cbe_config_reach(&p->model->config, index),
+                     hidden, qkv,  NULL,  NULL,     NULL};
+    const cbe_status st = find_block(p, index, &expanded, &run.block, err);
+    if (st == CBE_OK) each_panel(&run, panel_qkv);
+    return st;
 }
 
 cbe_status cbe_panels_block_back(const cbe_panels *p, size_t index, size_t n_tokens,

@@ -32,6 +32,9 @@ typedef struct {
     float *block_memory; /* weights of a block that is not resident; NULL: all blocks are */
     /* Blocks to run in place of the model's, borrowed; NULL: none. Set by the caller. */
     const cbe_bf16_blocks *bf16;
+    /* What the tokens of the next block see in place of each other, borrowed; NULL: each other. Set
+     * by the caller. */
+    const cbe_block_clean *clean;
 } cbe_panels;
 
 /** Prepares for batches of up to batch_tokens tokens in sequences of context_length.
@@ -52,6 +55,13 @@ size_t cbe_panels_bytes(const cbe_model *model, size_t context_length, size_t ba
  * @return CBE_OK; CBE_ERR_NUMERIC (a tensor that was expanded only now) */
 cbe_status cbe_panels_block(const cbe_panels *panels, size_t index, size_t n_tokens, float *hidden,
                             float *qkv, const cbe_block_kept *kept, cbe_error *err);
+
+/** Runs the first half of block number `index` alone: queries, keys and values.
+ * @param hidden  (n_tokens, d)
+ * @param qkv     [out] (n_tokens, qkv_size)
+ * @return as cbe_panels_block */
+cbe_status cbe_panels_qkv(const cbe_panels *panels, size_t index, size_t n_tokens, float *hidden,
+                          float *qkv, cbe_error *err);
 
 /** Runs the backward pass of a block.
  * @param grad  [in, out] (n_tokens, d): the gradient in the stream after the block, then before it

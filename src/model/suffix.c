@@ -22,11 +22,15 @@ struct cbe_suffix {
     float *grad_mixed; /* (n_tokens, q_size) */
     float *inputs;     /* (n blocks, n_tokens, d): CBE_SUFFIX_INPUTS; else NULL */
     float *kept;       /* (n blocks or 1, n_tokens, kept size) */
+    float *clean;      /* (n blocks, n_clean S, k | v): own scope; else NULL */
+    size_t *clean_of;  /* (n_sequences) clean sequence of each one of the batch, likewise */
+    size_t *at_hand;   /* (n_clean) sequences whose keys and values are in `clean`, likewise */
+    size_t n_at_hand, first_at_hand; /* how many, and from which block on */
 
     size_t first, n_run; /* first block and number of tokens of the last forward pass */
 };
 
-enum { N_ARRAYS = 6 };
+enum { N_ARRAYS = 9 };
 
 static void describe(cbe_suffix *s, const cbe_model *model, const cbe_suffix_options *options)
 {
@@ -52,6 +56,12 @@ static void list_arrays(cbe_suffix *s, cbe_array list[N_ARRAYS])
          "hidden states before blocks"},
         {&s->kept, back ? cbe_times(recompute ? blocks != 0 : blocks, n, kept) : 0, sizeof(float),
          "activations"},
+        {&s->clean,
+         cbe_times(blocks, cbe_times(s->options.n_clean, s->options.context_length, 1), qkv - q),
+         sizeof(float), "clean keys and values"},
+        {&s->clean_of, s->options.n_clean ? s->options.n_sequences : 0, sizeof(size_t),
+         "sequences"},
+        {&s->at_hand, s->options.n_clean, sizeof(size_t), "sequences"},
     };
     memcpy(list, arrays, sizeof arrays);
 }
@@ -132,6 +142,89 @@ static cbe_block_kept kept_of(const cbe_suffix *s, size_t index)
     return kept;
 }
 
+/* Floats of a row of clean keys and values. */
+static size_t clean_width(const cbe_suffix *s)
+{
+    return s->panels.block.qkv_size - s->panels.block.q_size;
+}
+
+/* Clean keys and values of block number `index`. */
+static float *clean_rows(const cbe_suffix *s, size_t index)
+{
+    const size_t rows = s->options.n_clean * s->options.context_length;
+    return s->clean + (index - s->options.first) * rows * clean_width(s);
+}
+
+void cbe_suffix_forget_clean(cbe_suffix *suffix)
+{
+    suffix->n_at_hand = 0;
+}
+
+/* Runs n_at_hand clean sequences, which are in s->hidden. */
+static cbe_status run_clean(cbe_suffix *s, size_t first, cbe_error *err)
+{
+    const size_t n_layers = s->model->config.sizes.n_layers, width = clean_width(s);
+    const size_t n = s->n_at_hand * s->options.context_length, stride = s->panels.block.qkv_size;
+    cbe_status st = CBE_OK;
+    for (size_t i = first; i < n_layers && st == CBE_OK; i++) {
+        float *rows = clean_rows(s, i);
+        st = i + 1 < n_layers ? cbe_panels_block(&s->panels, i, n, s->hidden, s->qkv, NULL, err)
+                              : cbe_panels_qkv(&s->panels, i, n, s->hidden, s->qkv, err);
+        for (size_t t = 0; t < n && st == CBE_OK; t++)
+            memcpy(rows + t * width, s->qkv + (t + 1) * stride - width, width * sizeof *rows);
+    }
+    if (st == CBE_OK && s->bf16) st = cbe_bf16_check(s->bf16, err);
+    return st;
+}
+
+cbe_status cbe_suffix_set_clean(cbe_suffix *s, size_t first, const float *hidden, size_t count,
+                                const size_t *sequences, size_t begin, size_t n, cbe_error *err)
+{
+    const size_t size = s->options.context_length * s->model->config.sizes.hidden_size;
+    if (s->options.n_clean == 0) return CBE_OK;
+    /* If there is room for all sequences, they serve every batch. */
+    const bool all = count <= s->options.n_clean;
+    const size_t start = all ? 0 : begin, n_wanted = all ? count : n;
+    bool at_hand = s->n_at_hand == n_wanted && s->first_at_hand == first;
+    for (size_t p = 0; p < n; p++) s->clean_of[p] = all ? (begin + p) % count : p;
+    for (size_t i = 0; i < n_wanted; i++) {
+        const size_t at = (start + i) % count, b = sequences ? sequences[at] : at;
+        at_hand = at_hand && s->at_hand[i] == b;
+        s->at_hand[i] = b;
+    }
+    if (at_hand) return CBE_OK;
+    for (size_t i = 0; i < n_wanted; i++)
+        memcpy(s->hidden + i * size, hidden + s->at_hand[i] * size, size * sizeof *hidden);
+    s->n_at_hand = n_wanted;
+    s->first_at_hand = first;
+    const cbe_status st = run_clean(s, first, err);
+    if (st != CBE_OK) s->n_at_hand = 0;
+    return st;
+}
+
+/* Runs a block on a batch. */
+static cbe_status run_block(cbe_suffix *s, size_t index, float *qkv, const cbe_block_kept *kept,
+                            cbe_error *err)
+{
+    const cbe_block_clean clean = {s->clean ? clean_rows(s, index) : NULL, s->clean_of};
+    s->panels.clean = s->clean ? &clean : NULL;
+    const cbe_status st = cbe_panels_block(&s->panels, index, s->n_run, s->hidden, qkv, kept, err);
+    s->panels.clean = NULL;
+    return st;
+}
+
+/* Runs the backward pass of a block. */
+static cbe_status run_block_back(cbe_suffix *s, size_t index, const cbe_block_kept *kept,
+                                 cbe_error *err)
+{
+    const cbe_block_clean clean = {s->clean ? clean_rows(s, index) : NULL, s->clean_of};
+    s->panels.clean = s->clean ? &clean : NULL;
+    const cbe_status st = cbe_panels_block_back(&s->panels, index, s->n_run, kept, s->grad,
+                                                s->grad_mixed, s->qkv, err);
+    s->panels.clean = NULL;
+    return st;
+}
+
 cbe_status cbe_suffix_forward(cbe_suffix *s, size_t first, size_t n_sequences, bool keep,
                               cbe_error *err)
 {
@@ -147,8 +240,7 @@ cbe_status cbe_suffix_forward(cbe_suffix *s, size_t first, size_t n_sequences, b
             kept = kept_of(s, i);
             memcpy(kept.input, s->hidden, n * s->model->config.sizes.hidden_size * sizeof(float));
         }
-        st = cbe_panels_block(&s->panels, i, n, s->hidden, whole ? kept.qkv : s->qkv,
-                              whole ? &kept : NULL, err);
+        st = run_block(s, i, whole ? kept.qkv : s->qkv, whole ? &kept : NULL, err);
     }
     if (st == CBE_OK && s->bf16) st = cbe_bf16_check(s->bf16, err);
     return st;
@@ -162,11 +254,9 @@ cbe_status cbe_suffix_backward(cbe_suffix *s, cbe_error *err)
         const cbe_block_kept kept = kept_of(s, i);
         if (s->options.way_back == CBE_SUFFIX_INPUTS) {
             memcpy(s->hidden, kept.input, bytes);
-            st = cbe_panels_block(&s->panels, i, n, s->hidden, kept.qkv, &kept, err);
+            st = run_block(s, i, kept.qkv, &kept, err);
         }
-        if (st == CBE_OK)
-            st =
-                cbe_panels_block_back(&s->panels, i, n, &kept, s->grad, s->grad_mixed, s->qkv, err);
+        if (st == CBE_OK) st = run_block_back(s, i, &kept, err);
     }
     if (st == CBE_OK && s->bf16) st = cbe_bf16_check(s->bf16, err);
     return st;

@@ -63,6 +63,8 @@ static cbe_status save_json(const char *folder, size_t n, const cbe_layer_ablati
     cbe_json_put_string(w, root, "tokens", r->tokens);
     cbe_json_put_string(w, root, "site", cbe_site_name(r->site));
     cbe_json_put_string(w, root, "ablation", cbe_ablation_name(r->ablation));
+    cbe_json_put_string(w, root, "scope", cbe_scope_name(r->scope));
+    cbe_json_put_number(w, root, "strength", r->strength);
     cbe_json_put_string(w, root, "seed", seed);
     cbe_json_put_count(w, root, "n_sequences", r->n_sequences);
     cbe_json_put_count(w, root, "context_length", r->context_length);

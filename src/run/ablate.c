@@ -22,6 +22,8 @@ const cbe_option cbe_ablate_options[] = {
     {"rank", 'm', OPT_COUNT, AT(rank), NULL, "M", "vectors taken out together: the first 1, 2, .. M; not given: all of a layer, 8 at most", NULL, CBE_RANGE(1, CBE_MOST_COUNT)},
     {"ablation", 'a', OPT_CHOICE, AT(ablation), "mean", "KIND", "mean, resample or zero", cbe_ablation_choices, 0},
     {"site", 0, OPT_CHOICE, AT(site), NULL, "SITE", "pre: the input of block i, post: its output; not given: as recorded with the basis, else post", cbe_site_choices, 0},
+    {"scope", 0, OPT_CHOICE, AT(scope), "all", "SCOPE", "all tokens are ablated together, or own: each alone, read among clean keys and values of the others", cbe_scope_choices, 0},
+    {"strength", 0, OPT_NUMBER, AT(strength), "1", "T", "h - T P D is left of a state; 1 takes the vectors out", NULL, CBE_RANGE(0, 1.5)},
     CBE_SEQUENCE_OPTIONS(cbe_run_settings, corpus),
     {"skip-positions", 0, OPT_SKIP, AT(skip), NULL, "P|auto", "first positions of each sequence left as they are; auto: 1 where their norms are huge; not given: as recorded with the basis, else auto", NULL, 0},
     {"seed", 0, OPT_SEED, AT(seed), "0", "N", "of random directions and of the derangement", NULL, 0},
@@ -215,7 +217,9 @@ static cbe_status run_ablations(cbe_run *run, cbe_error *err)
                               .seed = s->seed,
                               .memory = in->options.memory,
                               .progress = show_progress,
-                              .context = &run->watch};
+                              .context = &run->watch,
+                              .scope = (cbe_scope)s->scope,
+                              .strength = s->strength};
     for (size_t i = 0; i < in->n_layers; i++)
         o.max_rank = cbe_max_size(o.max_rank, rank_of(s, run->basis, in->layers[i]));
     cbe_status st = cbe_ablation_run_create(&ablation, in->model, in->states, &o, err);
@@ -239,7 +243,9 @@ static cbe_status run_ablations(cbe_run *run, cbe_error *err)
                               .context_length = cbe_hidden_states_context_length(in->states),
                               .skip_positions = o.skip_positions,
                               .n_tokens = cbe_ablation_n_tokens(ablation),
-                              .n_labelled = cbe_ablation_n_labelled(ablation)};
+                              .n_labelled = cbe_ablation_n_labelled(ablation),
+                              .scope = o.scope,
+                              .strength = o.strength};
     r->layers = cbe_alloc_zero(in->n_layers, sizeof *r->layers, "results", err);
     st = r->layers ? run_layers(run, ablation, err) : CBE_ERR_NOMEM;
     cbe_ablation_run_free(ablation);

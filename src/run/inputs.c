@@ -23,6 +23,7 @@ const char *const cbe_ablation_choices[] = {"mean", "resample", "zero", "optimal
 const char *const cbe_objective_choices[] = {"kl", "ce", NULL};
 const char *const cbe_site_choices[] = {"pre", "post", NULL};
 const char *const cbe_precision_choices[] = {"float32", "bf16x3", "bf16", NULL};
+const char *const cbe_scope_choices[] = {"all", "own", NULL};
 const char *const cbe_lens_format_choices[] = {"pt", "safetensors", NULL};
 _Static_assert(sizeof cbe_lens_format_choices / sizeof *cbe_lens_format_choices ==
                    CBE_N_LENS_FORMATS + 1,
@@ -34,6 +35,9 @@ _Static_assert(sizeof cbe_objective_choices / sizeof *cbe_objective_choices == C
 _Static_assert(sizeof cbe_site_choices / sizeof *cbe_site_choices == CBE_N_SITES + 1,
                "in the order of the enum");
 _Static_assert(sizeof cbe_precision_choices / sizeof *cbe_precision_choices == CBE_N_PRECISIONS + 1,
+               "in the order of the enum");
+
+_Static_assert(sizeof cbe_scope_choices / sizeof *cbe_scope_choices == CBE_N_SCOPES + 1,
                "in the order of the enum");
 
 cbe_status cbe_parse_lens(cbe_lens_choice *out, const char *text, cbe_error *err)
@@ -132,6 +136,16 @@ static cbe_status check_usage(const cbe_run_settings *run, cbe_lens_kind lens, c
             CBE_OPTION("lens") " model runs the model, which hidden states made elsewhere are not: "
                                "give " CBE_TERM("MODEL", "model") " instead of " CBE_OPTION(
                                    "hidden-states"));
+    if (run->scope != CBE_SCOPE_ALL && has_states(run))
+        return cbe_fail(
+            err, CBE_ERR_ARG, -1,
+            CBE_OPTION(
+                "scope") " %s is of the model's attention, which hidden states made "
+                         "elsewhere do not tell: give " CBE_TERM(
+                             "MODEL",
+                             "model") " instead of " CBE_OPTION("hidden-states") ", or leave it "
+                                                                                 "out",
+            cbe_scope_choices[run->scope]);
     if (run->precision != CBE_PRECISION_FLOAT32 && lens != CBE_READ_MODEL)
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         CBE_OPTION("precision") " %s is for " CBE_OPTION(
@@ -534,6 +548,7 @@ cbe_status cbe_run_inputs_open(cbe_run_inputs *in, const cbe_run_settings *run, 
     o->objective = (cbe_loss)run->objective;
     o->model = lens.kind == CBE_READ_MODEL ? in->model : NULL;
     o->precision = (cbe_precision)run->precision;
+    o->scope = (cbe_scope)run->scope;
     o->lens = in->lens;
     o->derangement = in->derangement;
     o->skip_positions = run->skip.positions;

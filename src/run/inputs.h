@@ -21,7 +21,7 @@ typedef struct {
     const char *hidden_states, *decoder, *lens, *output;
     cbe_ranges layers;
     cbe_skip skip;
-    int ablation, objective, precision;
+    int ablation, objective, precision, scope;
     int site;       /* CBE_N_SITES, set before options are read: not given */
     size_t vectors; /* asked for, of each layer; 0: does not matter */
     size_t lens_tokens;
@@ -36,6 +36,7 @@ typedef struct {
     bool resume;
     /* Of probe. */
     const char *vectors_file;
+    double strength;
     /* Of ablate. */
     const char *basis;
     size_t rank; /* 0: not given */
@@ -69,6 +70,7 @@ typedef struct {
     {"objective", 0, OPT_CHOICE, offsetof(cbe_run_settings, objective), "kl", "KIND", "kl (to the clean output) or ce (of the next token)", cbe_objective_choices, 0}, \
     {"site", 0, OPT_CHOICE, offsetof(cbe_run_settings, site), NULL, "SITE", "pre: the input of block i, post: its output; not given: post with --lens model, else pre", cbe_site_choices, 0}, \
     {"precision", 0, OPT_CHOICE, offsetof(cbe_run_settings, precision), "float32", "KIND", "of products with weights with --lens model: float32, or on CPUs that multiply bfloat16 bf16x3 (16 bits) or bf16 (8 bits in searches of a sample, 16 else)", cbe_precision_choices, 0}, \
+    {"scope", 0, OPT_CHOICE, offsetof(cbe_run_settings, scope), "all", "SCOPE", "with --lens model: all tokens are ablated together, or own: each alone, read among clean keys and values of the others; through other lenses both are the same", cbe_scope_choices, 0}, \
     CBE_SEQUENCE_OPTIONS(cbe_run_settings, corpus),                                                                            \
     {"skip-positions", 0, OPT_SKIP, offsetof(cbe_run_settings, skip), skip_default, "P|auto", "first positions of each sequence left out; auto: 1 where their norms are huge", NULL, 0}, \
     {"seed", 0, OPT_SEED, offsetof(cbe_run_settings, seed), "0", "N", "of random candidates and of the derangement", NULL, 0}, \
@@ -94,7 +96,8 @@ typedef struct {
 cbe_status cbe_parse_lens(cbe_lens_choice *out, const char *text, cbe_error *err);
 
 extern const char *const cbe_ablation_choices[],
-    *const cbe_objective_choices[], *const cbe_site_choices[], *const cbe_precision_choices[];
+    *const cbe_objective_choices[], *const cbe_site_choices[], *const cbe_precision_choices[],
+                                                                   *const cbe_scope_choices[];
 /** Of lens folders that are written. */
 extern const char *const cbe_lens_format_choices[];
 

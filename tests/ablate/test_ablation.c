@@ -100,7 +100,7 @@ static void compare_golden(const char *model, const cbe_safetensors *golden, con
     assert_true(v && d == p.d);
     for (size_t k = 0; k < d; k++) v[k] = 2 * (double)v32[k]; /* its length does not matter */
     for (int mode = 0; mode < CBE_ABLATE_OPTIMAL; mode++) {
-        const cbe_ablation_options options = {.ablation = (cbe_ablation)mode};
+        const cbe_ablation_options options = {.strength = 1, .ablation = (cbe_ablation)mode};
         cbe_ablation_run *run = make(&p, &options);
         for (size_t block = 0; block < p.n_layers; block++) {
             cbe_effects effects[CBE_N_SPANS];
@@ -154,13 +154,18 @@ static void fill(double *v, size_t m, size_t d)
 
 /* Neither orthogonal nor of unit length; principal components and random directions as the library
  * makes them. */
-static void compare_twin(const char *name, size_t state, size_t skip, cbe_ablation ablation)
+static void compare_twin(const char *name, size_t state, size_t skip, cbe_ablation ablation,
+                         double strength, cbe_scope scope)
 {
     enum { B = 3, S = 14, SEED = 5, LAYER = 11 };
     problem p = open_problem(name, B, S);
     const size_t d = p.d, n = B * (S - skip);
-    const cbe_ablation_options options = {
-        .ablation = ablation, .skip_positions = skip, .max_rank = M, .seed = SEED};
+    const cbe_ablation_options options = {.ablation = ablation,
+                                          .skip_positions = skip,
+                                          .max_rank = M,
+                                          .seed = SEED,
+                                          .scope = scope,
+                                          .strength = strength};
     cbe_ablation_run *run = make(&p, &options);
     assert_int_equal(cbe_ablation_n_tokens(run), n);
     assert_int_equal(cbe_ablation_n_labelled(run), n - B);
@@ -178,8 +183,8 @@ static void compare_twin(const char *name, size_t state, size_t skip, cbe_ablati
     cbe_rng rng;
     cbe_rng_seed(&rng, SEED);
     cbe_rng_derangement(&rng, n, derangement);
-    const cbe_ablation_case c = {p.model, B,    S,        skip,       p.tokens.ids,
-                                 state,   wide, ablation, derangement};
+    const cbe_ablation_case c = {p.model, B,        S,           skip,     p.tokens.ids, state,
+                                 wide,    ablation, derangement, strength, scope};
     cbe_subspace *spans[CBE_N_SPANS];
     cbe_assert_ok(cbe_subspace_create(&spans[CBE_SPAN_BASIS], M, d, v, &err), &err);
     cbe_assert_ok(cbe_subspace_principal(&spans[CBE_SPAN_PRINCIPAL], M, d, ablation, n, hidden,
@@ -210,11 +215,47 @@ static void compare_twin(const char *name, size_t state, size_t skip, cbe_ablati
 static void every_rank__matches_the_twin(void **state)
 {
     (void)state;
-    compare_twin("llama", 1, 0, CBE_ABLATE_MEAN);
-    compare_twin("gpt2", 2, 1, CBE_ABLATE_RESAMPLE);
-    compare_twin("gemma2", 1, 2, CBE_ABLATE_ZERO); /* soft caps */
-    compare_twin("gptj", 0, 1, CBE_ABLATE_MEAN);   /* an output bias */
-    compare_twin("bloom", 2, 0, CBE_ABLATE_ZERO);  /* nothing but the decoder */
+    compare_twin("llama", 1, 0, CBE_ABLATE_MEAN, 1, CBE_SCOPE_ALL);
+    compare_twin("gpt2", 2, 1, CBE_ABLATE_RESAMPLE, 1, CBE_SCOPE_ALL);
+    compare_twin("gemma2", 1, 2, CBE_ABLATE_ZERO, 1, CBE_SCOPE_ALL); /* soft caps */
+    compare_twin("gptj", 0, 1, CBE_ABLATE_MEAN, 1, CBE_SCOPE_ALL);   /* an output bias */
+    compare_twin("bloom", 2, 0, CBE_ABLATE_ZERO, 1, CBE_SCOPE_ALL);  /* nothing but the decoder */
+    compare_twin("llama", 2, 1, CBE_ABLATE_MEAN, 0.5, CBE_SCOPE_ALL);
+    compare_twin("gemma2", 1, 1, CBE_ABLATE_RESAMPLE, 1.25, CBE_SCOPE_OWN);
+    compare_twin("gpt2", 1, 1, CBE_ABLATE_MEAN, 1, CBE_SCOPE_OWN);
+}
+
+/* All dimensions at their means: the span of as many vectors as there are numbers. */
+static void full_rank__matches_pytorch(void **state)
+{
+    const char *name = *state;
+    char *model = cbe_golden_path("models/%s", name),
+         *path = cbe_golden_path("truth/%s/golden.safetensors", name), title[48];
+    cbe_safetensors *golden = open_golden(path);
+    problem p = open_path(model, golden, "none", 0, 0);
+    const size_t d = p.d;
+    const cbe_ablation_options options = {.strength = 1, .skip_positions = 1, .max_rank = d};
+    cbe_ablation_run *run = make(&p, &options);
+    double *v = calloc(d * d, sizeof *v);
+    cbe_effects *effects = malloc(CBE_N_SPANS * d * sizeof *effects);
+    assert_true(v && effects);
+    for (size_t k = 0; k < d; k++) v[k * d + k] = 1;
+    for (size_t block = 0; block < p.n_layers; block++) {
+        cbe_assert_ok(cbe_ablation_run_layer(run, block, block + 1, d, v, effects, &err), &err);
+        snprintf(title, sizeof title, "layers.%zu.all_dimensions", block);
+        double *want = cbe_golden_f64(golden, title, 1);
+        for (int s = 0; s < CBE_N_SPANS; s++)
+            cbe_assert_close(&effects[(size_t)s * d + d - 1].mean[CBE_EFFECT_KL], want, 1, 1e-6,
+                             1e-4, "%s, %s", name, title);
+        free(want);
+    }
+    free(v);
+    free(effects);
+    cbe_ablation_run_free(run);
+    close_problem(&p);
+    cbe_safetensors_close(golden);
+    free(model);
+    free(path);
 }
 
 /* However many sequences run at once, and in one thread or three. */
@@ -222,7 +263,7 @@ static void run__does_not_depend_on_batches_and_threads(void **state)
 {
     (void)state;
     problem p = open_problem("qwen3", 3, 40);
-    cbe_ablation_options options = {.max_rank = M};
+    cbe_ablation_options options = {.strength = 1, .max_rank = M};
     double *v = malloc(M * p.d * sizeof *v);
     assert_non_null(v);
     fill(v, M, p.d);
@@ -276,7 +317,7 @@ static void bad_arguments__are_refused(void **state)
     fill(v, M, p.d);
     cbe_effects effects[CBE_N_SPANS * M];
     cbe_ablation_run *run = NULL;
-    cbe_ablation_options options = {.ablation = CBE_ABLATE_OPTIMAL};
+    cbe_ablation_options options = {.strength = 1, .ablation = CBE_ABLATE_OPTIMAL};
     assert_int_equal(cbe_ablation_run_create(&run, p.model, p.states, &options, &err),
                      CBE_ERR_UNSUPPORTED);
     options.ablation = CBE_ABLATE_MEAN;
@@ -289,8 +330,8 @@ static void bad_arguments__are_refused(void **state)
     assert_null(run);
 
     /* A token by itself has no next one, and a sequence by itself no standard error. */
-    options =
-        (cbe_ablation_options){.ablation = CBE_ABLATE_ZERO, .skip_positions = 1, .max_rank = 2};
+    options = (cbe_ablation_options){
+        .strength = 1, .ablation = CBE_ABLATE_ZERO, .skip_positions = 1, .max_rank = 2};
     run = make(&p, &options);
     cbe_assert_ok(cbe_ablation_run_layer(run, 0, 1, 1, v, effects, &err), &err);
     assert_true(effects[0].mean[CBE_EFFECT_KL] > 0 && isnan(effects[0].mean[CBE_EFFECT_CE]));
@@ -318,7 +359,8 @@ static void run__survives_every_failed_allocation(void **state)
     double *v = malloc(M * p.d * sizeof *v);
     assert_non_null(v);
     fill(v, M, p.d);
-    const cbe_ablation_options options = {.ablation = CBE_ABLATE_RESAMPLE, .max_rank = M};
+    const cbe_ablation_options options = {
+        .strength = 1, .ablation = CBE_ABLATE_RESAMPLE, .max_rank = M};
     size_t failures = 0;
     for (cbe_status st = CBE_ERR_NOMEM; st != CBE_OK; failures++) {
         cbe_ablation_run *run = NULL;
@@ -340,12 +382,17 @@ int main(void)
     static char names[][24] = {CBE_TEST_FAMILIES};
     enum { N_NAMES = sizeof names / sizeof *names };
     static char titles[N_NAMES][96];
-    static struct CMUnitTest tests[N_NAMES + 5] = {
+    static char full_ranks[][8] = {"gpt2", "llama"};
+    static struct CMUnitTest tests[N_NAMES + 7] = {
         [N_NAMES] = cmocka_unit_test(every_rank__matches_the_twin),
         [N_NAMES + 1] = cmocka_unit_test(run__does_not_depend_on_batches_and_threads),
         [N_NAMES + 2] = cmocka_unit_test(bad_arguments__are_refused),
         [N_NAMES + 3] = cmocka_unit_test(run__survives_every_failed_allocation),
         [N_NAMES + 4] = cmocka_unit_test(rank_1__matches_golden_of_smollm2),
+        [N_NAMES + 5] = {"gpt2__full_rank_matches_pytorch", full_rank__matches_pytorch, NULL, NULL,
+                         full_ranks[0]},
+        [N_NAMES + 6] = {"llama__full_rank_matches_pytorch", full_rank__matches_pytorch, NULL, NULL,
+                         full_ranks[1]},
     };
     for (size_t i = 0; i < N_NAMES; i++) {
         snprintf(titles[i], sizeof titles[i], "%.40s__rank_1_matches_golden", names[i]);

@@ -91,6 +91,8 @@ static const option_case cases[] = {
     {"ablation", STATES, "", "-a zero", "--ablation: mean, now zero", "--ablation: zero, now mean"},
     {"objective", STATES, "", "--objective ce", "--objective: kl, now ce",
      "--objective: ce, now kl"},
+    {"scope", "extract %G/models/llama --tokens %F/one.safetensors" QUICK, "", "--scope own",
+     "--scope: all, now own", "--scope: own, now all"},
     {"site", STATES, "", "--site post", "--site: pre, now post", "--site: post, now pre"},
     {"context-length", STATES, "", "--context-length 8", "--context-length: 256, now 8",
      "--context-length: 8, now 256"},

@@ -65,7 +65,7 @@ static void run(const problem *p, const cbe_model *model, size_t first,
                 cbe_suffix_way_back way_back, float *hidden, float *grad)
 {
     const size_t size = p->n * p->d;
-    const cbe_suffix_options options = {first / 2, p->length, p->n_sequences, way_back};
+    const cbe_suffix_options options = {first / 2, p->length, p->n_sequences, way_back, 0};
     cbe_suffix *s = NULL;
     cbe_assert_ok(cbe_suffix_create(&s, model, &options, &err), &err);
     /* Nothing is allocated from here on, but by reading weights from files. */
@@ -186,7 +186,7 @@ static void suffix__forward_alone_has_the_same_bits(void **state)
     float *want = malloc(2 * size * sizeof *want);
     assert_non_null(want);
     run(&p, p.model, 1, CBE_SUFFIX_ALL, want, want + size);
-    const cbe_suffix_options options = {1, p.length, p.n_sequences, CBE_SUFFIX_FORWARD};
+    const cbe_suffix_options options = {1, p.length, p.n_sequences, CBE_SUFFIX_FORWARD, 0};
     cbe_suffix *s = NULL;
     cbe_assert_ok(cbe_suffix_create(&s, p.model, &options, &err), &err);
     assert_null(cbe_suffix_grad(s));
@@ -204,13 +204,13 @@ static void suffix__names_its_memory(void **state)
     (void)state;
     char *path = cbe_golden_path("models/gemma2");
     cbe_model *model = open_model(path);
-    const cbe_suffix_options keep = {0, 64, 4, CBE_SUFFIX_ALL},
-                             recompute = {0, 64, 4, CBE_SUFFIX_INPUTS},
-                             forward = {0, 64, 4, CBE_SUFFIX_FORWARD};
+    const cbe_suffix_options keep = {0, 64, 4, CBE_SUFFIX_ALL, 0},
+                             recompute = {0, 64, 4, CBE_SUFFIX_INPUTS, 0},
+                             forward = {0, 64, 4, CBE_SUFFIX_FORWARD, 0};
     const size_t kept = cbe_suffix_bytes(model, &keep), less = cbe_suffix_bytes(model, &recompute);
     const size_t least = cbe_suffix_bytes(model, &forward);
     assert_true(least < less && less < kept && least > 4 * 64 * 48 * sizeof(float));
-    const cbe_suffix_options huge = {0, SIZE_MAX / 8, 16, CBE_SUFFIX_ALL};
+    const cbe_suffix_options huge = {0, SIZE_MAX / 8, 16, CBE_SUFFIX_ALL, 0};
     assert_true(cbe_suffix_bytes(model, &huge) == SIZE_MAX);
     for (long countdown = 0; countdown < 10; countdown++) {
         cbe_suffix *s = NULL;

@@ -65,14 +65,20 @@ static const float *state_of(const problem *p, size_t layer)
     return p->states.hidden + layer * p->n * p->d;
 }
 
-static cbe_objective *make(const problem *p, const cbe_model_objective_options *options,
-                           size_t first)
+static cbe_objective *make_in(const problem *p, const cbe_model_objective_options *options,
+                              size_t first, const cbe_metric *metric)
 {
     cbe_objective *o = NULL;
     cbe_assert_ok(cbe_model_objective_create(&o, p->model, options, state_of(p, p->n_layers), &err),
                   &err);
-    cbe_assert_ok(cbe_model_objective_set_layer(o, first, state_of(p, first), &err), &err);
+    cbe_assert_ok(cbe_model_objective_set_layer(o, first, state_of(p, first), metric, &err), &err);
     return o;
+}
+
+static cbe_objective *make(const problem *p, const cbe_model_objective_options *options,
+                           size_t first)
+{
+    return make_in(p, options, first, NULL);
 }
 
 /* Whether the golden file has the tensor; then compares energy, energies of tokens where there are
@@ -184,6 +190,8 @@ typedef struct {
     double *hidden; /* (B S, d) of the layer */
     double *v;      /* (3, d) */
     size_t first;
+    cbe_metric metric;
+    cbe_covariance *covariance; /* owned; NULL: the Euclidean metric */
 } twin_case;
 
 static void make_case(twin_case *c, const char *name, size_t first, size_t skip,
@@ -225,11 +233,23 @@ static void make_case(twin_case *c, const char *name, size_t first, size_t skip,
     for (size_t i = 0; i < B * S * d; i++) c->hidden[i] = (double)state_of(&c->p, first)[i];
     for (size_t i = 0; i < 3 * d; i++)
         c->v[i] = sin(3.7 * (double)(i + 1) + (double)(i * i % 101)) / sqrt((double)d);
+    c->metric = cbe_metric_plain;
+    c->covariance = NULL;
+}
+
+/* The covariance of all tokens of the layer takes the place of the plain metric. */
+static void make_oblique(twin_case *c)
+{
+    const cbe_covariance_block block = {B * S, state_of(&c->p, c->first)};
+    cbe_assert_ok(cbe_covariance_create(&c->covariance, c->p.d, 1, &block, NULL, &err), &err);
+    c->metric.covariance = c->covariance;
+    c->metric.ridge = 0.05;
 }
 
 static void free_case(twin_case *c)
 {
     close_problem(&c->p);
+    cbe_covariance_free(c->covariance);
     free(c->hidden);
     free(c->v);
 }
@@ -237,8 +257,15 @@ static void free_case(twin_case *c)
 static double twin_energy(const twin_case *c, const double *v, double constant, bool which,
                           double *per_token)
 {
-    return cbe_model_energy_ref(c->p.model, &c->options, c->first, c->hidden, v, constant, which,
-                                per_token);
+    const size_t d = c->p.d;
+    double *read = malloc(2 * d * sizeof *read), *write = read + d;
+    assert_non_null(read);
+    cbe_metric_read(&c->metric, d, 1, v, read);
+    cbe_metric_write(&c->metric, d, 1, v, write);
+    const double energy = cbe_model_energy_ref(c->p.model, &c->options, c->first, c->hidden, read,
+                                               write, constant, which, per_token);
+    free(read);
+    return energy;
 }
 
 /* d energy / d v along a direction u, by central differences of the twin. */
@@ -261,13 +288,32 @@ static double dot(size_t d, const double *a, const double *b)
     return sum;
 }
 
+/* What a direction reads and writes, and which tokens change at once. */
+typedef struct {
+    double strength;
+    bool oblique;
+    cbe_scope scope;
+    size_t at_once; /* sequences that run at once; 0: as many as there is room for */
+} variant;
+
 /* A batch of three directions: energies, energies of tokens, slopes along two directions. */
-static void compare_twin(const char *name, size_t first, size_t skip, cbe_ablation ablation,
-                         cbe_loss kind, bool hold_out)
+static void compare_variant(const char *name, size_t first, size_t skip, cbe_ablation ablation,
+                            cbe_loss kind, bool hold_out, variant how)
 {
     twin_case c;
     make_case(&c, name, first, skip, ablation, kind, hold_out);
-    cbe_objective *o = make(&c.p, &c.options, first);
+    if (how.oblique) make_oblique(&c);
+    c.metric.strength = how.strength;
+    c.options.scope = how.scope;
+    if (how.at_once) {
+        cbe_model_objective_plan plan;
+        do { /* less memory until no more sequences run at once */
+            cbe_assert_ok(cbe_model_objective_choose(&plan, c.p.model, &c.options, &err), &err);
+            c.options.memory = plan.bytes - 1;
+        } while (plan.n_sequences > how.at_once);
+        c.options.memory++;
+    }
+    cbe_objective *o = make_in(&c.p, &c.options, first, &c.metric);
     const size_t d = c.p.d, rows = cbe_objective_n_tokens(o);
     double energy[3], *grad = malloc(3 * d * sizeof *grad),
                       *per_token = malloc(2 * 3 * B * S * sizeof *per_token);
@@ -306,6 +352,55 @@ static void compare_twin(const char *name, size_t first, size_t skip, cbe_ablati
     free_case(&c);
 }
 
+static void compare_twin(const char *name, size_t first, size_t skip, cbe_ablation ablation,
+                         cbe_loss kind, bool hold_out)
+{
+    compare_variant(name, first, skip, ablation, kind, hold_out, (variant){.strength = 1});
+}
+
+static void objective__matches_the_twin_in_any_metric_and_scope(void **state)
+{
+    (void)state;
+    const variant half = {.strength = 0.5}, oblique = {.strength = 1, .oblique = true},
+                  own = {.strength = 1, .scope = CBE_SCOPE_OWN},
+                  all_of_it = {1.25, true, CBE_SCOPE_OWN, 0};
+    compare_variant("llama", 1, 1, CBE_ABLATE_RESAMPLE, CBE_LOSS_CE, false, half);
+    compare_variant("gemma2", 2, 1, CBE_ABLATE_ZERO, CBE_LOSS_KL, true, oblique);
+    compare_variant("gptj", 1, 0, CBE_ABLATE_RESAMPLE, CBE_LOSS_KL, false, oblique);
+    compare_variant("llama", 1, 1, CBE_ABLATE_MEAN, CBE_LOSS_CE, true, own);
+    compare_variant("gemma3", 0, 2, CBE_ABLATE_RESAMPLE, CBE_LOSS_KL, false, own);
+    compare_variant("bloom", 1, 1, CBE_ABLATE_MEAN, CBE_LOSS_KL, false, all_of_it);
+    compare_variant("phi", 3, 1, CBE_ABLATE_ZERO, CBE_LOSS_KL, false, all_of_it); /* no block */
+    /* fewer at once than there are sequences: clean ones run anew in each batch */
+    for (size_t at_once = 1; at_once < 4; at_once++)
+        compare_variant("gpt2", 1, 1, CBE_ABLATE_MEAN, CBE_LOSS_KL, true,
+                        (variant){0.75, true, CBE_SCOPE_OWN, at_once});
+}
+
+/* One layer after the other, and samples in between: clean keys are those of the layer. */
+static void own_scope__does_not_remember_another_layer(void **state)
+{
+    (void)state;
+    twin_case c;
+    make_case(&c, "llama", 1, 1, CBE_ABLATE_MEAN, CBE_LOSS_KL, false);
+    c.options.scope = CBE_SCOPE_OWN;
+    cbe_objective *o = make(&c.p, &c.options, 1);
+    double first, other, again, same;
+    cbe_assert_ok(cbe_objective_eval(o, 1, c.v, &first, NULL, NULL, &err), &err);
+    cbe_assert_ok(cbe_objective_eval(o, 1, c.v, &same, NULL, NULL, &err), &err);
+    assert_true(same == first);
+    cbe_assert_ok(cbe_model_objective_set_layer(o, 2, state_of(&c.p, 2), NULL, &err), &err);
+    cbe_assert_ok(cbe_objective_eval(o, 1, c.v, &other, NULL, NULL, &err), &err);
+    cbe_objective_set_sample(o, S - 1);
+    cbe_assert_ok(cbe_objective_eval(o, 1, c.v, &same, NULL, NULL, &err), &err);
+    cbe_assert_ok(cbe_model_objective_set_layer(o, 1, state_of(&c.p, 1), NULL, &err), &err);
+    cbe_objective_set_sample(o, 0);
+    cbe_assert_ok(cbe_objective_eval(o, 1, c.v, &again, NULL, NULL, &err), &err);
+    assert_true(again == first && other != first);
+    cbe_objective_free(o);
+    free_case(&c);
+}
+
 static void objective__matches_the_twin(void **state)
 {
     (void)state;
@@ -326,10 +421,15 @@ static void optimal__finds_the_least_energy(void **state)
 {
     (void)state;
     static const cbe_loss kinds[] = {CBE_LOSS_KL, CBE_LOSS_CE};
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < 3; i++) {
         twin_case c;
-        make_case(&c, i ? "gemma2" : "llama", 1, 1, CBE_ABLATE_OPTIMAL, kinds[i], false);
-        cbe_objective *o = make(&c.p, &c.options, 1);
+        make_case(&c, i % 2 ? "gemma2" : "llama", 1, 1, CBE_ABLATE_OPTIMAL, kinds[i % 2], false);
+        if (i >= 2) {
+            make_oblique(&c);
+            c.metric.strength = 0.75;
+            c.options.scope = CBE_SCOPE_OWN;
+        }
+        cbe_objective *o = make_in(&c.p, &c.options, 1, &c.metric);
         const size_t d = c.p.d, n = cbe_objective_n_tokens(o);
         double energy[3], constant[3], *grad = malloc(3 * d * sizeof *grad),
                                        *per_token = malloc(3 * n * sizeof *per_token);
@@ -346,8 +446,8 @@ static void optimal__finds_the_least_energy(void **state)
             cbe_assert_close(&mean, &energy[j], 1, 1e-6, 1e-5, "mean of tokens %zu", j);
             /* No constant nearby does better, and for kl, where none can be good far away, none
              * anywhere. */
-            const double reach = i ? 0.5 : 3;
-            for (double a = -reach; a <= reach; a += reach / 16) {
+            const double reach = i == 1 ? 0.5 : 3;
+            for (double a = -reach; a <= reach; a += reach / (i < 2 ? 16 : 4)) {
                 const double other = twin_energy(&c, v, constant[j] + a * a * a, false, NULL);
                 assert_true(other >= energy[j] - 1e-5 * fabs(energy[j]) - 1e-6);
             }
@@ -549,6 +649,8 @@ int main(void)
     static const struct CMUnitTest others[] = {
         cmocka_unit_test(objective__matches_golden_of_smollm2),
         cmocka_unit_test(objective__matches_the_twin),
+        cmocka_unit_test(objective__matches_the_twin_in_any_metric_and_scope),
+        cmocka_unit_test(own_scope__does_not_remember_another_layer),
         cmocka_unit_test(optimal__finds_the_least_energy),
         cmocka_unit_test(sample__is_whole_sequences),
         cmocka_unit_test(precision__is_that_of_its_parts),

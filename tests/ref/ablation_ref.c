@@ -16,15 +16,19 @@ static double *doubles(size_t count)
     return memory;
 }
 
-/* Log-probabilities (B S, V) from the stream `hidden`. */
-static double *log_probs(const cbe_ablation_case *c, const double *hidden)
+/* Log-probabilities (B S, V) from the stream `hidden`; in own scope each token alone is its. */
+static double *log_probs(const cbe_ablation_case *c, const double *hidden, cbe_scope scope)
 {
     const cbe_model_config *config = cbe_model_get_config(c->model);
     const size_t n = c->n_sequences * c->context_length, d = config->hidden_size,
                  vocab = config->vocab_size;
     double *work = doubles((config->n_layers + 1 - c->first) * n * d), *logits = doubles(n * vocab);
     memcpy(work, hidden, n * d * sizeof *work);
-    cbe_model_ref_suffix(c->model, c->first, c->n_sequences, c->context_length, work, logits);
+    if (scope == CBE_SCOPE_OWN)
+        cbe_model_ref_own(c->model, c->first, c->n_sequences, c->context_length, c->hidden, hidden,
+                          work, logits);
+    else
+        cbe_model_ref_suffix(c->model, c->first, c->n_sequences, c->context_length, work, logits);
     free(work);
     for (size_t i = 0; i < n; i++) {
         double *row = logits + i * vocab, top = row[0], sum = 0;
@@ -56,8 +60,10 @@ void cbe_ablation_ref(const cbe_ablation_case *c, size_t m, const double *vector
         memcpy(counted + i * d, c->hidden + AT(i) * d, d * sizeof *counted);
     cbe_subspace_ref(m, d, vectors, c->ablation, n, counted, c->derangement, changed);
     for (size_t i = 0; i < n; i++)
-        memcpy(ablated + AT(i) * d, changed + i * d, d * sizeof *changed);
-    double *clean = log_probs(c, c->hidden), *dirty = log_probs(c, ablated), n_labelled = 0;
+        for (size_t k = 0; k < d; k++)
+            ablated[AT(i) * d + k] += c->strength * (changed[i * d + k] - counted[i * d + k]);
+    double *clean = log_probs(c, c->hidden, CBE_SCOPE_ALL),
+           *dirty = log_probs(c, ablated, c->scope), n_labelled = 0;
     memset(out, 0, CBE_N_EFFECTS * sizeof *out);
     for (size_t i = 0; i < n; i++) {
         const double *p = clean + AT(i) * vocab, *q = dirty + AT(i) * vocab;

@@ -19,6 +19,8 @@ typedef struct {
     const double *hidden;                     /* hidden_states.first (B S, d) */
     cbe_ablation ablation;
     const int64_t *derangement; /* (N) */
+    double strength;
+    cbe_scope scope;
 } cbe_ablation_case;
 
 /** Computes the means of kl, ce and top1.

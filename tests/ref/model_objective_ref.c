@@ -28,6 +28,19 @@ static double *run(const cbe_model *model, const cbe_model_objective_options *o,
     return logits;
 }
 
+/* Logits (B S, V) of each token changed alone. */
+static double *run_own(const cbe_model *model, const cbe_model_objective_options *o, size_t first,
+                       const double *hidden, const double *ablated)
+{
+    const cbe_model_config *c = cbe_model_get_config(model);
+    const size_t n = o->n_sequences * o->context_length;
+    double *last = doubles(n * c->hidden_size), *logits = doubles(n * c->vocab_size);
+    cbe_model_ref_own(model, first, o->n_sequences, o->context_length, hidden, ablated, last,
+                      logits);
+    free(last);
+    return logits;
+}
+
 static double log_sum(size_t n, const double *x)
 {
     double top = x[0], sum = 0;
@@ -47,8 +60,8 @@ static double divergence(size_t n, const double *clean, const double *ablated, i
 }
 
 double cbe_model_energy_ref(const cbe_model *model, const cbe_model_objective_options *o,
-                            size_t first, const double *hidden, const double *v, double constant,
-                            bool which, double *per_token)
+                            size_t first, const double *hidden, const double *read,
+                            const double *write, double constant, bool which, double *per_token)
 {
     const size_t d = cbe_model_get_config(model)->hidden_size,
                  vocab = cbe_model_get_config(model)->vocab_size;
@@ -71,11 +84,13 @@ double cbe_model_energy_ref(const cbe_model *model, const cbe_model_objective_op
             if (o->ablation == CBE_ABLATE_MEAN) delta -= mean[k] / (double)n_mean;
             if (o->ablation == CBE_ABLATE_RESAMPLE)
                 delta -= hidden[AT((size_t)o->derangement[i]) * d + k];
-            c += delta * v[k];
+            c += delta * read[k];
         }
-        for (size_t k = 0; k < d; k++) ablated[AT(i) * d + k] -= c * v[k];
+        for (size_t k = 0; k < d; k++) ablated[AT(i) * d + k] -= c * write[k];
     }
-    double *clean_logits = run(model, o, first, hidden), *logits = run(model, o, first, ablated);
+    double *clean_logits = run(model, o, first, hidden),
+           *logits = o->scope == CBE_SCOPE_OWN ? run_own(model, o, first, hidden, ablated)
+                                               : run(model, o, first, ablated);
     for (size_t i = 0; i < n; i++) {
         if ((o->held_out && o->held_out[i]) != which) continue;
         if (o->kind == CBE_LOSS_CE && o->labels[i] < 0) continue;

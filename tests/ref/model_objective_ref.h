@@ -11,14 +11,15 @@
 
 #include "objective/model/objective.h"
 
-/** Computes the energy of a direction.
+/** Computes the energy of a direction, in the scope of the options.
  * @param hidden   hidden_states.first of all tokens (B S, d)
+ * @param read, write  r and w of h' = h - (D . r - a) w
  * @param constant a of c_n = D_n . v - a, with D_n = h_n, for CBE_ABLATE_OPTIMAL; else 0
  * @param which    rows of held-out sequences (true) or of the other sequences
  * @param per_token [out] energies of these rows; NULL skips them
  * @return the energy in nats */
 double cbe_model_energy_ref(const cbe_model *model, const cbe_model_objective_options *options,
-                            size_t first, const double *hidden, const double *v, double constant,
-                            bool which, double *per_token);
+                            size_t first, const double *hidden, const double *read,
+                            const double *write, double constant, bool which, double *per_token);
 
 #endif

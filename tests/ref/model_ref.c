@@ -245,3 +245,25 @@ void cbe_model_ref(const cbe_model *model, size_t n_sequences, size_t context_le
               hidden + b * context_length * model->config.sizes.hidden_size);
     cbe_model_ref_suffix(model, 0, n_sequences, context_length, hidden, logits);
 }
+
+void cbe_model_ref_own(const cbe_model *model, size_t first, size_t n_sequences,
+                       size_t context_length, const double *clean, const double *changed,
+                       double *last, double *logits)
+{
+    const cbe_model_config *s = &model->config.sizes;
+    const size_t d = s->hidden_size, layers = s->n_layers - first, size = context_length * d;
+    double *work = doubles((layers + 1) * size);
+    double *rows = logits ? doubles(context_length * s->vocab_size) : NULL;
+    for (size_t n = 0; n < n_sequences * context_length; n++) {
+        const size_t t = n % context_length;
+        memcpy(work, clean + (n - t) * d, size * sizeof *work);
+        memcpy(work + t * d, changed + n * d, d * sizeof *work);
+        cbe_model_ref_suffix(model, first, 1, context_length, work, rows);
+        memcpy(last + n * d, work + layers * size + t * d, d * sizeof *last);
+        if (logits)
+            memcpy(logits + n * s->vocab_size, rows + t * s->vocab_size,
+                   s->vocab_size * sizeof *logits);
+    }
+    free(work);
+    free(rows);
+}

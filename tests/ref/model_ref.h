@@ -27,4 +27,13 @@ void cbe_model_ref(const cbe_model *model, size_t n_sequences, size_t context_le
 void cbe_model_ref_suffix(const cbe_model *model, size_t first, size_t n_sequences,
                           size_t context_length, double *hidden, double *logits);
 
+/** Runs the blocks from `first` on with one token changed at a time, each read where it was
+ * changed: own scope, by its definition.
+ * @param clean   (N, d) hidden_states.first
+ * @param changed (N, d) what each token is changed to
+ * @param last    [out] (N, d) hidden_states.L  @param logits [out] (N, V); NULL skips them */
+void cbe_model_ref_own(const cbe_model *model, size_t first, size_t n_sequences,
+                       size_t context_length, const double *clean, const double *changed,
+                       double *last, double *logits);
+
 #endif

@@ -17,7 +17,7 @@ static cbe_status eval(cbe_model_objective *o, cbe_ablation replacement, size_t 
         o->work.constant[j] = constant ? constant[j] : 0;
     }
     cbe_model_set_directions(&o->setup, &o->layer, &o->work, m, v);
-    return cbe_model_eval_columns(o, m, v, slope || grad ? CBE_MODEL_GRADIENTS : CBE_MODEL_ENERGIES,
+    return cbe_model_eval_columns(o, m, slope || grad ? CBE_MODEL_GRADIENTS : CBE_MODEL_ENERGIES,
                                   energy, slope, grad, per_token, err);
 }
 

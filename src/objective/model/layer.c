@@ -29,12 +29,15 @@ static cbe_status fetch_others(const cbe_model_setup *setup, cbe_model_layer *la
 }
 
 cbe_status cbe_model_objective_set_layer(cbe_objective *objective, size_t first,
-                                         const float *hidden, cbe_error *err)
+                                         const float *hidden, const cbe_metric *metric,
+                                         cbe_error *err)
 {
     cbe_model_objective *o = (cbe_model_objective *)objective;
     const size_t d = o->setup.hidden_size, searched = o->setup.all_sequences - o->setup.n_held_out;
     o->layer.block = first;
     o->layer.hidden = hidden;
+    o->layer.metric = cbe_metric_is_plain(metric) ? NULL : metric;
+    cbe_suffix_forget_clean(o->setup.suffix);
     memset(o->work.sums, 0, d * sizeof *o->work.sums);
     for (size_t i = 0; i < searched; i++) {
         const size_t b = o->setup.order[i] - o->setup.first_sequence;

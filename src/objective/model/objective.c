@@ -21,8 +21,15 @@ enum {
     /* that run at once, where memory allows it: enough panels for several threads */
     BATCH_TOKENS = 4096,
     KEPT_TOKENS = 1024, /* fewer at once are not worth keeping all activations */
-    N_ARRAYS = 25
+    N_ARRAYS = 30
 };
+
+/* Most clean sequences whose keys and values are at hand at once. */
+static size_t clean_sequences(const cbe_model_setup *setup)
+{
+    return setup->scope == CBE_SCOPE_OWN ? cbe_min_size(setup->plan.n_sequences, setup->n_sequences)
+                                         : 0;
+}
 
 /* Every array, its size by the fields that are set. */
 static void list_arrays(cbe_model_objective *o, size_t n_rows, cbe_array list[N_ARRAYS])
@@ -51,7 +58,7 @@ static void list_arrays(cbe_model_objective *o, size_t n_rows, cbe_array list[N_
          "rows"},
         {&o->work.row_energy, cbe_times(at_once, o->setup.tokens_each, 1), sizeof(double),
          "energies"},
-        {&o->work.pair_grad, cbe_times(at_once, d, 1), sizeof(double), "gradient sums"},
+        {&o->work.pair_grad, cbe_times(at_once, d, 2), sizeof(double), "gradient sums"},
         {&o->work.pair_slope, at_once, sizeof(double), "gradient sums"},
         {&o->work.constants.energy, m, sizeof(double), "constants"},
         {&o->work.constants.slope, m, sizeof(double), "constants"},
@@ -60,7 +67,12 @@ static void list_arrays(cbe_model_objective *o, size_t n_rows, cbe_array list[N_
         {&o->work.constants.tracks, m, sizeof(cbe_constant_track), "constants"},
         {&o->work.constants.sorted, cbe_times(all, o->setup.tokens_each, 1), sizeof(double),
          "constants"},
-        {&o->work.sums, cbe_times(m, d + 2, 1), sizeof(cbe_long_sum), "sums over sequences"},
+        {&o->work.sums, cbe_times(m, 2 * d + 2, 1), sizeof(cbe_long_sum), "sums over sequences"},
+        {&o->work.own_read, cbe_times(m, d, 1), sizeof(double), "directions"},
+        {&o->work.own_write, cbe_times(m, d, 1), sizeof(double), "directions"},
+        {&o->work.by_read, d, sizeof(double), "gradient sums"},
+        {&o->work.by_write, d, sizeof(double), "gradient sums"},
+        {&o->work.turned, d, sizeof(double), "gradient sums"},
         {&o->work.constants.pending, m, sizeof(size_t), "constants"},
     };
     memcpy(list, arrays, sizeof arrays);
@@ -103,6 +115,7 @@ static size_t describe(cbe_model_objective *o, const cbe_model *model,
                 .tokens_each = options->context_length - options->skip_positions,
                 .hidden_size = d,
                 .precision = options->precision,
+                .scope = options->scope,
                 .processes = options->processes,
                 .first_sequence = options->first_sequence,
             },
@@ -156,13 +169,22 @@ static cbe_status use_bf16(cbe_model_setup *setup, cbe_error *err)
     return st;
 }
 
+/* The blocks behind the layer, by the plan that is set. */
+static cbe_suffix_options suffix_options(const cbe_model_setup *setup, size_t first_block)
+{
+    return (cbe_suffix_options){.first = first_block,
+                                .context_length = setup->context_length,
+                                .n_sequences = setup->plan.n_sequences,
+                                .way_back =
+                                    setup->plan.recompute ? CBE_SUFFIX_INPUTS : CBE_SUFFIX_ALL,
+                                .n_clean = clean_sequences(setup)};
+}
+
 /* Bytes of everything, with the plan that is set. */
 static size_t bytes_of(cbe_model_objective *o, const cbe_model_objective_options *options,
                        size_t n_rows)
 {
-    const cbe_suffix_options suffix = {
-        options->first_block, o->setup.context_length, o->setup.plan.n_sequences,
-        o->setup.plan.recompute ? CBE_SUFFIX_INPUTS : CBE_SUFFIX_ALL};
+    const cbe_suffix_options suffix = suffix_options(&o->setup, options->first_block);
     cbe_array arrays[N_ARRAYS];
     list_arrays(o, n_rows, arrays);
     size_t total = cbe_suffix_bytes(o->setup.model, &suffix);
@@ -281,9 +303,7 @@ static cbe_status make_model(cbe_model_setup *setup, const cbe_model_objective_o
                           "label %lld of token %zu is not below the vocabulary size %zu",
                           (long long)labels[row], n, decoder->vocab_size);
     }
-    const cbe_suffix_options suffix = {options->first_block, setup->context_length,
-                                       setup->plan.n_sequences,
-                                       setup->plan.recompute ? CBE_SUFFIX_INPUTS : CBE_SUFFIX_ALL};
+    const cbe_suffix_options suffix = suffix_options(setup, options->first_block);
     if (st == CBE_OK) st = cbe_suffix_create(&setup->suffix, setup->model, &suffix, err);
     if (st == CBE_OK)
         st = cbe_divergence_create(&setup->divergence, decoder, setup->kind, n_rows, labels, err);

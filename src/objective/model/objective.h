@@ -1,21 +1,25 @@
 /*
  * objective.h - the energy of ablating directions in the whole model.
  *
- * The component is taken out of a layer's hidden states, h'_n = h_n - c_n v for all tokens outside
- * skipped positions. The blocks behind the layer and the decoder run on, and the output is compared
- * with the clean model's. The gradient comes back through the same blocks. One evaluation costs the
- * products of the blocks and of the unembedding for each token. With gradient it costs twice as
- * much, and a final soft cap doubles the unembedding's share. Source: Belrose et al. 2023,
- * arXiv:2303.08112, section 4; docs/maths.md, the whole model.
+ * The component is taken out of a layer's hidden states, h'_n = h_n - c_n w for all tokens outside
+ * skipped positions, c_n = D_n . r; r and w of a direction v are the metric's
+ * (covariance/metric.h), v both at first. The blocks behind the layer and the decoder run on, and
+ * the output is compared with the clean model's. The gradient comes back through the same blocks.
+ * One evaluation costs the products of the blocks and of the unembedding for each token. With
+ * gradient it costs twice as much, and a final soft cap doubles the unembedding's share. Own scope
+ * adds a clean run of the blocks, unless the evaluation before had the same sequences. Source:
+ * Belrose et al. 2023, arXiv:2303.08112, section 4; docs/maths.md, the whole model.
  */
 #ifndef CBE_OBJECTIVE_MODEL_OBJECTIVE_H
 #define CBE_OBJECTIVE_MODEL_OBJECTIVE_H
 
+#include "covariance/metric.h"
 #include "math/loss.h"
 #include "model/model.h"
 #include "objective/ablation.h"
 #include "objective/model/precision.h"
 #include "objective/objective.h"
+#include "objective/scope.h"
 #include "processes/processes.h"
 
 /** Each of n_sequences has context_length positions S; its tokens are the positions behind the
@@ -39,6 +43,7 @@ typedef struct {
     cbe_precision precision;
     const cbe_processes *processes; /* over which sequences are divided; NULL: none. Borrowed */
     size_t first_sequence;          /* index of the process's first sequence among all sequences */
+    cbe_scope scope;
 } cbe_model_objective_options;
 
 /** How an objective uses its memory. */
@@ -66,8 +71,11 @@ cbe_status cbe_model_objective_create(cbe_objective **out, const cbe_model *mode
 
 /** Sets the layer: hidden_states.first, first_block <= first <= L.
  * @param hidden  (B S, d) of all tokens, skipped ones too; borrowed until the next call or free
+ * @param metric  what directions read and write at this layer; NULL: the plain metric. Borrowed
+ * likewise
  * @return CBE_OK; CBE_ERR_NOMEM, and that only where tokens are divided over processes */
 cbe_status cbe_model_objective_set_layer(cbe_objective *objective, size_t first,
-                                         const float *hidden, cbe_error *err);
+                                         const float *hidden, const cbe_metric *metric,
+                                         cbe_error *err);
 
 #endif

@@ -28,11 +28,17 @@ void cbe_model_activate(const cbe_model_setup *setup, cbe_model_sample *sample, 
     }
 }
 
+static void set_parts(cbe_model_objective *o, int parts)
+{
+    if (!o->setup.bf16) return;
+    cbe_bf16_set_parts(o->setup.bf16, parts);
+    cbe_suffix_forget_clean(o->setup.suffix); /* its keys and values have other bits */
+}
+
 void cbe_model_set_sample(cbe_objective *self, size_t n)
 {
     cbe_model_objective *o = (cbe_model_objective *)self;
-    if (o->setup.bf16)
-        cbe_bf16_set_parts(o->setup.bf16, n && o->setup.precision == CBE_PRECISION_BF16 ? 1 : 3);
+    set_parts(o, n && o->setup.precision == CBE_PRECISION_BF16 ? 1 : 3);
     const size_t searched = o->setup.all_sequences - o->setup.n_held_out,
                  whole = cbe_max_size((n + o->setup.tokens_each / 2) / o->setup.tokens_each, 1);
     cbe_model_activate(&o->setup, &o->sample, 0, searched,
@@ -42,7 +48,7 @@ void cbe_model_set_sample(cbe_objective *self, size_t n)
 void cbe_model_set_held_out(cbe_objective *self)
 {
     cbe_model_objective *o = (cbe_model_objective *)self;
-    if (o->setup.bf16) cbe_bf16_set_parts(o->setup.bf16, 3);
+    set_parts(o, 3);
     cbe_model_activate(&o->setup, &o->sample, o->setup.all_sequences - o->setup.n_held_out,
                        o->setup.n_held_out, o->setup.n_held_out);
 }

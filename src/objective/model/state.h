@@ -26,6 +26,7 @@ typedef struct {
     cbe_ablation ablation;
     cbe_loss kind;
     cbe_precision precision;
+    cbe_scope scope;
     cbe_model_objective_plan plan;
     size_t n_sequences, context_length; /* B, S */
     size_t skip, tokens_each;           /* positions of a sequence skipped, and not skipped */
@@ -50,9 +51,10 @@ typedef struct {
 
 /** What setting a layer fills in. */
 typedef struct {
-    size_t block;        /* hidden_states.block is the layer: the first block that runs */
-    const float *hidden; /* (B S, d), borrowed; NULL: no layer is set */
-    double *mean;        /* (d), over tokens that are neither skipped nor held out */
+    size_t block;             /* hidden_states.block is the layer: the first block that runs */
+    const float *hidden;      /* (B S, d), borrowed; NULL: no layer is set */
+    double *mean;             /* (d), over tokens that are neither skipped nor held out */
+    const cbe_metric *metric; /* borrowed; NULL: plain */
     /* (N, d): hidden states of the tokens that the process's tokens are ablated with; resample of
      * several processes alone. */
     float *other;
@@ -84,15 +86,21 @@ typedef struct {
 typedef struct {
     /* What D_n is: the objective's ablation, or OPTIMAL (D_n = h_n, less a constant). */
     cbe_ablation replacement;
-    double *mean_dot;           /* (m): mean . v of each direction */
-    size_t *direction;          /* (m): of each column */
-    double *constant;           /* (m): a of c_n = D_n . v - a */
-    double *coeff;              /* (pairs, tokens_each): c_n */
-    cbe_divergence_item *items; /* (pairs tokens_each): rows of the pairs */
-    double *row_energy;         /* (pairs tokens_each): of items */
-    double *pair_grad;          /* (pairs, d) */
-    double *pair_slope;         /* (pairs) */
-    cbe_long_sum *sums; /* (m, d + 2): energies, slopes and gradients, over pairs and processes */
+    /* (m, d): r and w of each direction, which are what was asked for in the plain metric and
+     * point to the arrays below in others. */
+    const double *read, *write;
+    double *own_read, *own_write; /* (m, d) */
+    double *mean_dot;             /* (m): mean . r of each direction */
+    size_t *direction;            /* (m): of each column */
+    double *constant;             /* (m): a of c_n = D_n . r - a */
+    double *coeff;                /* (pairs, tokens_each): c_n */
+    cbe_divergence_item *items;   /* (pairs tokens_each): rows of the pairs */
+    double *row_energy;           /* (pairs tokens_each): of items */
+    double *pair_grad;            /* (pairs, 2 d): by v; by r and by w where the two differ */
+    double *pair_slope;           /* (pairs) */
+    /* (m, 2 d + 2): energies, slopes and gradients, over pairs and processes */
+    cbe_long_sum *sums;
+    double *by_read, *by_write, *turned; /* (d): gradients of a column, and the metric's scratch */
     cbe_model_constants constants;
 } cbe_model_work;
 
