@@ -226,7 +226,8 @@ CBE_API size_t cbe_run_vectors(const cbe_run *run, size_t layer, const double **
 /** Numbers of a layer by name, borrowed, NaN where one is not known.
  * "extract", (n): "energy", "standard_error", "held_out_energy", "held_out_error",
  *   "optimal_energy", "optimal_constant", "kappa", "share_of_ceiling", "half_energy",
- *   "amplification", "median", "top_share", "verdict" (0 removal, 1 injection, 2 few tokens,
+ *   "amplification", "median", "top_share", "model_energy", "model_standard_error",
+ *   "own_energy", "verdict" (0 removal, 1 injection, 2 few tokens,
  *   3 unstable, 4 context), "evaluations", "seconds"; (1): "ceiling", "covariance_trace", and of
  *   the first principal component and of random directions "principal.NAME", "random.NAME", NAME
  *   up to "verdict" (docs/formats.md)

@@ -37,14 +37,14 @@ typedef struct {
 } watcher;
 
 /* Prints a row of numbers of a direction. */
-static void print_row(const char *name, const cbe_vector_report *r, double ceiling)
+static void print_row(const char *name, const cbe_vector_report *r, double ceiling, bool model)
 {
     printf("%6s", name);
     cli_number(r->energy, 9, 3);
     cli_number(r->standard_error, 8, 2);
     cli_number(r->held_out_energy, 9, 3);
     cli_number(r->held_out_error, 8, 2);
-    cli_number(r->optimal_energy, 9, 3);
+    cli_number(model ? r->model_energy : r->optimal_energy, 9, 3);
     cli_ratio(r->energy > 0 ? r->half_energy / r->energy : NAN, 6);
     cli_number(r->kappa, 8, 3);
     cli_ratio(cbe_report_value(r, ceiling, CBE_COLUMN_SHARE), 6);
@@ -56,6 +56,7 @@ static void print_layer(const cbe_layer_result *result, const cbe_run_record *re
     enum { SHOWN = 8 };
     static const char *const controls[CBE_N_CONTROLS] = {"PC 1", "random"};
     const size_t n = result->basis.n_vectors;
+    const bool model = record->model_energies;
     char name[24], state[CBE_STATE_NAME];
     cbe_state_name(result->state, state);
     printf("layer %zu (%s), ceiling %.4g nats, ", result->layer, state, result->ceiling);
@@ -63,16 +64,25 @@ static void print_layer(const cbe_layer_result *result, const cbe_run_record *re
         printf("%zu of %zu sequences held out\n", record->n_held_out, record->n_sequences);
     else
         printf("nothing held out\n");
-    printf("vector   energy      +- held out      +-  optimal  half   kappa   E/I verdict\n");
+    printf("vector   energy      +- held out      +- %8s  half   kappa   E/I verdict\n",
+           model ? "in model" : "optimal");
     for (size_t j = 0; j < n; j++) {
         if (j == SHOWN && n > SHOWN + 1) printf("   ...\n");
         if (j >= SHOWN && j + 1 < n) continue;
         snprintf(name, sizeof name, "%zu", j + 1);
-        print_row(name, &result->reports[j], result->ceiling);
+        print_row(name, &result->reports[j], result->ceiling, model);
     }
     for (int c = 0; c < CBE_N_CONTROLS; c++)
-        print_row(controls[c], &result->controls[c], result->ceiling);
+        print_row(controls[c], &result->controls[c], result->ceiling, model);
     cli_flush_output();
+}
+
+/* Says before the first table that no number in it is of the model, though it is there. */
+static void print_left_out(const cbe_run *run)
+{
+    const cbe_run_inputs *in = &run->in;
+    if (in->model && !in->options.model && !run->results.extract.record.model_energies)
+        printf("energies in the model are left out; --model-energies yes measures them\n");
 }
 
 static bool watch(void *context, cbe_event event, const char *text, size_t done, size_t total)
@@ -80,6 +90,7 @@ static bool watch(void *context, cbe_event event, const char *text, size_t done,
     watcher *w = context;
     if (event == CBE_EVENT_LAYER && w->speaks) {
         cli_status_clear(&w->progress);
+        if (done == 1) print_left_out(w->run);
         print_layer(w->run->results.extract.newest, &w->run->results.extract.record);
     }
     return cli_watch(&w->progress, event, text, done, total);

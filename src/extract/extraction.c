@@ -9,6 +9,7 @@
 #include "extract/group_messages.h"
 #include "extract/layer_objective_state.h"
 #include "extract/layer_starts.h"
+#include "extract/model_energies.h"
 #include "extract/vector_reports.h"
 #include "search/rules.h"
 #include "objective/divided.h"
@@ -116,6 +117,9 @@ static cbe_status report_layer(cbe_layer_objective *objective, const cbe_decoder
     if (objective->processes) cbe_divided_give(objective->objective, CBE_ORDER_SURVEY, 0);
     cbe_status st = cbe_survey_make(&survey, objective, decoder, err);
     if (st == CBE_OK) st = cbe_report_vectors(objective, &survey, result, options, err);
+    if (st == CBE_OK && options->model_energies)
+        st = cbe_model_energies_measure(options->model_energies, &survey, options->search.seed,
+                                        result, err);
     cbe_survey_free(&survey);
     return st;
 }

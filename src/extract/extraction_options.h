@@ -44,6 +44,9 @@ typedef struct {
     cbe_processes *run;
     /* Derangement of the tokens of all processes. NULL: the one of the hidden states. */
     const int64_t *derangement;
+    /* Measures directions found through a lens in the model too (model_energies.h). NULL: not
+     * wanted. */
+    struct cbe_model_energies *model_energies;
     /* Keeps up with cbe_extract, which begins with what was read from it (checkpoint.h). NULL:
      * none. */
     struct cbe_checkpoint *checkpoint;

@@ -20,6 +20,10 @@ typedef struct {
     double tenth_energy;     /* energy where a tenth of it is */
     double median;           /* of the energies of single tokens */
     double top_share;        /* share of the energy that the highest 5% of the tokens have */
+    /* Of a direction found through a lens, in the whole model: extract/model_energies.h. */
+    double model_energy; /* all tokens ablated together */
+    double model_error;  /* standard error of model_energy */
+    double own_energy;   /* each token ablated alone */
 } cbe_vector_report;
 
 enum { CBE_REPORT_NUMBERS = sizeof(cbe_vector_report) / sizeof(double) };

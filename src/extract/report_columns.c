@@ -8,9 +8,10 @@
 const char *cbe_report_column_name(cbe_report_column column)
 {
     static const char *const names[] = {
-        "energy",         "standard_error",   "held_out_energy", "held_out_standard_error",
-        "optimal_energy", "optimal_constant", "kappa",           "share_of_ceiling",
-        "half_energy",    "amplification",    "median",          "top_share"};
+        "energy",         "standard_error",       "held_out_energy", "held_out_standard_error",
+        "optimal_energy", "optimal_constant",     "kappa",           "share_of_ceiling",
+        "half_energy",    "amplification",        "median",          "top_share",
+        "model_energy",   "model_standard_error", "own_energy"};
     _Static_assert(sizeof names / sizeof *names == CBE_N_COLUMNS, "in the order of the enum");
     return names[column];
 }
@@ -37,6 +38,9 @@ double cbe_report_value(const cbe_vector_report *r, double ceiling, cbe_report_c
     case CBE_COLUMN_AMPLIFICATION: return amplification(r);
     case CBE_COLUMN_MEDIAN: return r->median;
     case CBE_COLUMN_TOP_SHARE: return r->top_share;
+    case CBE_COLUMN_MODEL: return r->model_energy;
+    case CBE_COLUMN_MODEL_ERROR: return r->model_error;
+    case CBE_COLUMN_OWN: return r->own_energy;
     case CBE_N_COLUMNS: break;
     }
     return NAN;

@@ -19,6 +19,9 @@ typedef enum {
     CBE_COLUMN_AMPLIFICATION,
     CBE_COLUMN_MEDIAN,
     CBE_COLUMN_TOP_SHARE,
+    CBE_COLUMN_MODEL, /* this and the next two through a lens alone */
+    CBE_COLUMN_MODEL_ERROR,
+    CBE_COLUMN_OWN,
     CBE_N_COLUMNS
 } cbe_report_column;
 

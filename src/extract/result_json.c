@@ -47,22 +47,31 @@ static yyjson_mut_val *kinds_json(cbe_json_writer *w, const cbe_vector_record *r
     return kinds;
 }
 
+/* Whether a run measures a number at all. */
+static bool is_measured(cbe_report_column column, const cbe_run_record *record)
+{
+    if (column == CBE_COLUMN_HELD_OUT || column == CBE_COLUMN_HELD_OUT_ERROR)
+        return record->n_held_out > 0;
+    return column < CBE_COLUMN_MODEL || record->model_energies;
+}
+
 /* Adds the numbers of a direction, and what follows from them. */
 static void put_report(cbe_json_writer *w, yyjson_mut_val *to, const cbe_vector_report *report,
-                       double ceiling, bool held_out)
+                       double ceiling, const cbe_run_record *record)
 {
     for (int c = 0; c < CBE_N_COLUMNS; c++)
-        if (held_out || (c != CBE_COLUMN_HELD_OUT && c != CBE_COLUMN_HELD_OUT_ERROR))
+        if (is_measured((cbe_report_column)c, record))
             cbe_json_put_number(w, to, cbe_report_column_name((cbe_report_column)c),
                                 cbe_report_value(report, ceiling, (cbe_report_column)c));
     cbe_json_put_string(w, to, "verdict", cbe_verdict_name(cbe_judge(report, ceiling)));
 }
 
 static yyjson_mut_val *vector_json(cbe_json_writer *w, const cbe_vector_record *r,
-                                   const cbe_vector_report *report, double ceiling, bool held_out)
+                                   const cbe_vector_report *report, double ceiling,
+                                   const cbe_run_record *record)
 {
     yyjson_mut_val *vector = cbe_json_new_object(w);
-    put_report(w, vector, report, ceiling, held_out);
+    put_report(w, vector, report, ceiling, record);
     cbe_json_put_count(w, vector, "evaluations", r->evaluations);
     cbe_json_put_count(w, vector, "sample_evaluations", r->sample_evaluations);
     cbe_json_put_count(w, vector, "starts", r->starts);
@@ -76,18 +85,19 @@ static yyjson_mut_val *vector_json(cbe_json_writer *w, const cbe_vector_record *
 }
 
 static yyjson_mut_val *controls_json(cbe_json_writer *w, const cbe_layer_result *result,
-                                     bool held_out)
+                                     const cbe_run_record *record)
 {
     yyjson_mut_val *controls = cbe_json_new_object(w);
     for (int i = 0; i < CBE_N_CONTROLS; i++) {
         yyjson_mut_val *one = cbe_json_new_object(w);
-        put_report(w, one, &result->controls[i], result->ceiling, held_out);
+        put_report(w, one, &result->controls[i], result->ceiling, record);
         cbe_json_put(w, controls, cbe_control_name((cbe_control)i), one);
     }
     return controls;
 }
 
-static yyjson_mut_val *layer_json(cbe_json_writer *w, const cbe_layer_result *result, bool held_out)
+static yyjson_mut_val *layer_json(cbe_json_writer *w, const cbe_layer_result *result,
+                                  const cbe_run_record *record)
 {
     const cbe_basis *b = &result->basis;
     yyjson_mut_val *layer = cbe_json_new_object(w), *vectors = cbe_json_new_list(w);
@@ -95,7 +105,7 @@ static yyjson_mut_val *layer_json(cbe_json_writer *w, const cbe_layer_result *re
     for (size_t j = 0; j < b->n_vectors; j++)
         cbe_json_append(
             w, vectors,
-            vector_json(w, &b->records[j], &result->reports[j], result->ceiling, held_out));
+            vector_json(w, &b->records[j], &result->reports[j], result->ceiling, record));
     cbe_state_name(result->state, state);
     cbe_json_put_count(w, layer, "layer", result->layer);
     cbe_json_put_string(w, layer, "state", state);
@@ -105,7 +115,7 @@ static yyjson_mut_val *layer_json(cbe_json_writer *w, const cbe_layer_result *re
     cbe_json_put_number(w, layer, "search_seconds", result->search_seconds);
     cbe_json_put_flag(w, layer, "stopped_below_min_energy", b->below_min_energy);
     cbe_json_put(w, layer, "vectors", vectors);
-    cbe_json_put(w, layer, "controls", controls_json(w, result, held_out));
+    cbe_json_put(w, layer, "controls", controls_json(w, result, record));
     return layer;
 }
 
@@ -125,8 +135,7 @@ cbe_status cbe_result_json(char **text, size_t n, const cbe_layer_result *result
                    *layers = cbe_json_new_list(w);
     for (size_t i = 0; i < record->n_options; i++)
         cbe_json_put_string(w, options, record->options[i].name, record->options[i].value);
-    for (size_t i = 0; i < n; i++)
-        cbe_json_append(w, layers, layer_json(w, &results[i], record->n_held_out > 0));
+    for (size_t i = 0; i < n; i++) cbe_json_append(w, layers, layer_json(w, &results[i], record));
     cbe_json_put_string(w, root, "format", "causal basis");
     cbe_json_put_string(w, root, "version", CBE_VERSION);
     cbe_json_put(w, root, "inputs", inputs_json(w, record->inputs));

@@ -2,6 +2,7 @@
 #ifndef CBE_EXTRACT_RUN_RECORD_H
 #define CBE_EXTRACT_RUN_RECORD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "files/inputs.h"
@@ -23,7 +24,8 @@ typedef struct {
     size_t n_sequences;  /* of the run, held out or not */
     size_t context_length;
     size_t n_tokens;
-    size_t n_held_out; /* number of sequences held out */
+    size_t n_held_out;   /* number of sequences held out */
+    bool model_energies; /* whether directions found through a lens were measured in the model */
     size_t skip_positions;
     size_t hidden_size;
     size_t n_processes; /* processes that share a layer */

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "extract/report_columns.h"
+#include "search/rules.h"
 
 /* The thresholds: what each is, then its value and the reason. They were seen to part directions of
  * one layer of SmolLM2 that remove from directions that break (docs/search.md). */
@@ -28,6 +29,9 @@ static const struct {
                              "5% of the tokens have more than 0.6 of the energy"},
     /* Principal components keep nine tenths, overfitted directions a seventh. */
     [CBE_ALARM_HELD_OUT] = {CBE_VERDICT_UNSTABLE, 0.5, true, "held-out energy below half"},
+    /* A lens reads each token where it is ablated. Principal components have half of their energy
+     * so, the direction that acted by attention alone a twentieth. */
+    [CBE_ALARM_OWN_SHARE] = {CBE_VERDICT_CONTEXT, 0.2, true, "own share in the model below 0.2"},
 };
 
 const char *cbe_verdict_name(cbe_verdict verdict)
@@ -46,6 +50,8 @@ static double number_of(const cbe_vector_report *r, double ceiling, cbe_alarm al
     case CBE_ALARM_AMPLIFICATION: return cbe_report_value(r, ceiling, CBE_COLUMN_AMPLIFICATION);
     case CBE_ALARM_TOP_SHARE: return r->top_share;
     case CBE_ALARM_HELD_OUT: return r->energy > 0 ? r->held_out_energy / r->energy : NAN;
+    case CBE_ALARM_OWN_SHARE:
+        return r->model_energy > CBE_ENERGY_NOISE_FLOOR ? r->own_energy / r->model_energy : NAN;
     case CBE_N_ALARMS: break;
     }
     return NAN;

@@ -30,6 +30,7 @@ typedef enum {
     CBE_ALARM_AMPLIFICATION,
     CBE_ALARM_TOP_SHARE,
     CBE_ALARM_HELD_OUT,
+    CBE_ALARM_OWN_SHARE,
     CBE_N_ALARMS /* none */
 } cbe_alarm;
 

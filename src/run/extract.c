@@ -9,6 +9,7 @@
 #include "core/memory.h"
 #include "extract/checkpoint.h"
 #include "extract/layer_starts.h"
+#include "extract/model_energies.h"
 #include "extract/result_files.h"
 #include "extract/report_columns.h"
 #include "extract/verdict.h"
@@ -39,6 +40,7 @@ const cbe_option cbe_extract_options[] = {
     {"min-energy", 0, OPT_NUMBER, AT(min_energy), "0", "E", "a vector below E nats is kept and ends its layer; 0: never", NULL, CBE_RANGE(0, CBE_MOST_NUMBER)},
     {"held-out", 0, OPT_SHARE, AT(held_out), "auto", "FRACTION|auto", "of the sequences, left out of the search; energies are reported on them too; auto: an eighth of 8 sequences or more; 0 with the presets seed and tuned-lens", NULL, CBE_BOUNDS(.low = 0, .high = 1, .below = true, .refusal = CBE_OPTION("held-out") " %s: such a share of the sequences cannot be held out; give 0 or more, less than 1")},
     {"held-out-text", 0, OPT_FILES, AT(held_out_text), NULL, "FILE...", "texts held out in place of such a share: the search is on all of --text, and judged on these", NULL, 0},
+    {"model-energies", 0, OPT_CHOICE, AT(model_energies), "auto", "WHEN", "energies in the model of vectors found through a lens: yes, no, or auto: if they take less time than the search", cbe_model_energies_choices, 0},
     {"divide", 0, OPT_STRING, AT(divide_text), "auto", "HOW", "of several processes (mpirun, srun): layers, tokens (those of each layer), or a number of groups of processes, of which each has its own layers and divides their tokens; auto: layers, as far as memory allows (docs/scaling.md)", NULL, 0},
     {"resume", 0, OPT_FLAG, AT(resume), NULL, NULL, "go on from FOLDER/checkpoint.safetensors, which an interrupted run leaves, to the same result", NULL, 0},
     {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
@@ -253,6 +255,7 @@ static void fill_record(cbe_run *run, const cbe_layer_objective *objective)
         .context_length = cbe_hidden_states_context_length(in->states),
         .n_tokens = cbe_layer_objective_n_tokens(objective),
         .n_held_out = cbe_layer_objective_n_held_out(objective),
+        .model_energies = in->model_energies,
         .skip_positions = in->options.skip_positions,
         .hidden_size = in->decoder->hidden_size,
         .n_processes = n_processes,
@@ -323,6 +326,29 @@ static cbe_status search(cbe_run *run, cbe_layer_objective *objective, cbe_check
     return CBE_OK;
 }
 
+/* What measures vectors in the model. Where that was nobody's wish, lack of memory leaves it
+ * out. */
+static cbe_status open_model_energies(cbe_run *run, const cbe_layer_objective *objective,
+                                      cbe_error *err)
+{
+    cbe_run_inputs *in = &run->in;
+    size_t used;
+    cbe_error why;
+    if (!in->model_energies) return CBE_OK;
+    cbe_layer_objective_storage(objective, &used);
+    const size_t memory = in->options.memory, left = memory > used ? memory - used : memory != 0;
+    const cbe_status st = cbe_model_energies_create(&in->options.model_energies, in->states,
+                                                    in->model, &in->options, left, &why);
+    if (st == CBE_OK) return CBE_OK;
+    if (st == CBE_ERR_ARG && run->settings.model_energies == CBE_MODEL_ENERGIES_AUTO) {
+        in->model_energies = false;
+        cbe_note(&run->watch, "energies in the model are left out: memory is too short");
+        return CBE_OK;
+    }
+    if (err) *err = why;
+    return st;
+}
+
 /* What makes a run of the options: objective, checkpoint, search and files. */
 static cbe_status run_extraction(cbe_run *run, cbe_error *err)
 {
@@ -342,6 +368,8 @@ static cbe_status run_extraction(cbe_run *run, cbe_error *err)
         cbe_warn_of_derangement(run);
     cbe_note_storage(&run->watch, objective, in);
     warn_of_lens(run);
+    st = open_model_energies(run, objective, err);
+    if ((st = cbe_processes_agree(all, st, err)) != CBE_OK) goto done;
     fill_record(run, objective);
     if (run->settings.output) {
         if (!(path = cbe_path_join(run->settings.output, checkpoint_name, err))) st = CBE_ERR_NOMEM;
@@ -359,6 +387,8 @@ static cbe_status run_extraction(cbe_run *run, cbe_error *err)
     }
 done:
     in->options.checkpoint = NULL;
+    cbe_model_energies_free(in->options.model_energies);
+    in->options.model_energies = NULL;
     cbe_layer_objective_free(objective);
     cbe_checkpoint_free(checkpoint);
     cbe_free(path);

@@ -1,5 +1,7 @@
 /* inputs.c - see inputs.h. */
+#include "extract/model_energies.h"
 #include "extract/skip_positions.h"
+#include "plan/plan.h"
 #include "run/inputs.h"
 
 #include <stdio.h>
@@ -24,6 +26,7 @@ const char *const cbe_objective_choices[] = {"kl", "ce", NULL};
 const char *const cbe_site_choices[] = {"pre", "post", NULL};
 const char *const cbe_precision_choices[] = {"float32", "bf16x3", "bf16", NULL};
 const char *const cbe_scope_choices[] = {"all", "own", NULL};
+const char *const cbe_model_energies_choices[] = {"no", "auto", "yes", NULL};
 const char *const cbe_lens_format_choices[] = {"pt", "safetensors", NULL};
 _Static_assert(sizeof cbe_lens_format_choices / sizeof *cbe_lens_format_choices ==
                    CBE_N_LENS_FORMATS + 1,
@@ -487,11 +490,59 @@ static cbe_status open_all(cbe_run_inputs *in, const cbe_run_settings *run, cbe_
                                                                              "lens") " tuned="
                                                                                      "FOLDER");
     if ((st = cbe_check_held_out_text(run, err)) != CBE_OK) return st;
+    if (run->model_energies == CBE_MODEL_ENERGIES_YES &&
+        (has_states(run) || lens->kind == CBE_READ_MODEL))
+        return cbe_fail(
+            err, CBE_ERR_ARG, -1,
+            CBE_OPTION("model-energies") " yes is for a lens of a model that is there: "
+                                         "%s",
+            has_states(run)
+                ? "give " CBE_TERM("MODEL", "model") " instead of " CBE_OPTION("hidden-states")
+                : "with " CBE_OPTION("lens") " model energies are the model's");
     in->memory = cbe_corpus_memory(&run->corpus);
     cbe_extraction_options_init(&in->options);
     in->options.site = site_of(run, lens->kind);
     return has_states(run) ? open_files(in, run, lens, watch, err)
                            : open_model(in, run, lens, tokens, watch, err);
+}
+
+/* Whether directions found through a lens are measured in the model too. */
+static cbe_status choose_model_energies(cbe_run_inputs *in, const cbe_run_settings *run,
+                                        const cbe_lens_choice *lens, cbe_watch *watch,
+                                        cbe_error *err)
+{
+    /* Multiplications of a search for one vector, for a token and an entry of the vocabulary: some
+     * 60 evaluations, each of which takes as long as 20 of them (docs/performance.md). An
+     * evaluation in the model takes one for each of its weights behind the layer; own scope has a
+     * clean pass besides, and all energies of a layer share it. */
+    static const double search = 60 * 20, scopes = 2.5;
+    const cbe_model_config *config = cbe_model_get_config(in->model);
+    const bool divided = cbe_processes_size(in->options.processes) > 1;
+    const size_t k = run->vectors ? run->vectors : config->hidden_size;
+    size_t block;
+    double model = 0, lenses = 0;
+    if (run->model_energies == CBE_MODEL_ENERGIES_NO || lens->kind == CBE_READ_MODEL) return CBE_OK;
+    if (divided && run->model_energies == CBE_MODEL_ENERGIES_YES)
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        CBE_OPTION("model-energies") " yes does not go with tokens that processes "
+                                                     "divide: give " CBE_OPTION(
+                                                         "divide") " layers, or leave it out");
+    cbe_plan_weight_bytes(config, &block);
+    for (size_t i = 0; i < in->n_layers; i++) {
+        const size_t state = cbe_site_state(in->options.site, in->layers[i]);
+        const double weights = (double)(config->n_layers - state) * (double)block / sizeof(float) +
+                               (double)config->vocab_size * (double)config->hidden_size;
+        model += scopes * weights * (double)cbe_model_energies_n_directions(k);
+        lenses += search * (double)config->vocab_size * (double)k;
+    }
+    in->model_energies =
+        run->model_energies == CBE_MODEL_ENERGIES_YES || (!divided && model < lenses);
+    if (!in->model_energies)
+        cbe_note(watch,
+                 "energies in the model are left out: %s; " CBE_OPTION(
+                     "model-energies") " yes measures them",
+                 divided ? "processes divide the tokens" : "they take longer than the search");
+    return CBE_OK;
 }
 
 /* The hidden states of the process's own layers and sequences.
@@ -512,7 +563,10 @@ static cbe_status take_share(cbe_run_inputs *in, const cbe_run_settings *run,
      * for another's states. */
     cbe_status st = lens->kind == CBE_READ_AFFINE ? fit_lens(in, run, fitted, watch, err) : CBE_OK;
     if ((st = cbe_processes_agree(run->team->all, st, err)) != CBE_OK) return st;
-    st = cbe_run_capture(in, run, tokens, lens->kind == CBE_READ_MODEL, watch, err);
+    st = cbe_processes_agree(run->team->all, choose_model_energies(in, run, lens, watch, err), err);
+    if (st != CBE_OK) return st;
+    st = cbe_run_capture(in, run, tokens, lens->kind == CBE_READ_MODEL || in->model_energies, watch,
+                         err);
     return st;
 }
 

@@ -121,6 +121,8 @@ static const option_case cases[] = {
      "--held-out: 0.25, now auto"},
     {"held-out-text", TEXT, "--text %F/a.txt", "--text %F/a.txt --held-out-text %F/b.txt",
      "held-out-text, and now it is b.txt", "held-out-text b.txt, which is not given now"},
+    {"model-energies", STATES, "", "--model-energies no", "--model-energies: auto, now no",
+     "--model-energies: no, now auto"},
     {"divide", STATES, "", "--divide layers", NULL, NULL},
     /* Every line has them. */
     {"output", STATES, "", "", NULL, NULL},

@@ -74,9 +74,8 @@ static void probe__meets_pytorch_in_own_scope(void **state)
         static const struct {
             const char *part;
             double absolute, relative, of_largest;
-        } parts[] = {{"energy", 1e-6, 1e-4, 0},
-                     {"energy_per_token", 1e-5, 1e-4, 0},
-                     {"grad", 0, 0, 1e-3}};
+        } parts[] = {
+            {"energy", 1e-6, 1e-4, 0}, {"energy_per_token", 1e-5, 1e-4, 0}, {"grad", 0, 0, 1e-3}};
         for (size_t layer = 0; layer < 3; layer += 2)
             for (size_t p = 0; p < 3; p++) {
                 snprintf(got, sizeof got, "layers.%zu.%s", layer, parts[p].part);

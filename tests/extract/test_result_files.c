@@ -78,8 +78,8 @@ static void fill(run *r)
         r->files[i] =
             (cbe_input){.role = CBE_INPUT_TEXT, .path = input_path, .sha256 = "0123", .n_bytes = 7};
     r->inputs = (cbe_inputs){.n = 2, .files = r->files};
-    r->record = (cbe_run_record){2, r->options, 2, &r->inputs, "", "plain", "float32", 4,
-                                 6, 20,         1, 1,          D,  1,       1,         12.5};
+    r->record = (cbe_run_record){2,  r->options, 2,     &r->inputs, "", "plain", "float32", 4,   6,
+                                 20, 1,          false, 1,          D,  1,       1,         12.5};
 }
 
 static char *folder_of(void **state, const char *name)

@@ -9,6 +9,7 @@
 
 #include "core/memory.h"
 #include "extract/controls.h"
+#include "extract/model_energies.h"
 #include "extract/report_columns.h"
 #include "support/assert_close.h"
 #include "support/capture.h"
@@ -150,6 +151,51 @@ static void report__matches_pytorch_in_float64(void **state)
     }
 }
 
+/* Found through a lens, a direction has the energies in the model that PyTorch says. */
+static void model_energies__match_pytorch_in_float64(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"bloom", "gemma2", "gpt2", "gpt_neox", "llama", "olmo2"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        fixture f;
+        open_fixture(&f, names[i]);
+        cbe_model_energies *energies = NULL;
+        cbe_layer_objective *objective = NULL;
+        cbe_objective *ignored;
+        f.options.model = NULL; /* the logit lens */
+        cbe_assert_ok(cbe_model_energies_create(&energies, f.states, f.model, &f.options, 0, &err),
+                      &err);
+        cbe_assert_ok(cbe_layer_objective_create(&objective, f.states, cbe_model_decoder(f.model),
+                                                 &f.options, &err),
+                      &err);
+        for (size_t layer = 0; layer < cbe_model_get_config(f.model)->n_layers; layer++) {
+            char name[64];
+            cbe_layer_result result;
+            cbe_survey survey = {0};
+            snprintf(name, sizeof name, "layers.%zu.euclidean.own.mean.energy", layer);
+            if (!cbe_safetensors_has(f.file, name)) continue;
+            report(&f, layer, &result);
+            cbe_assert_ok(cbe_layer_objective_set(objective, layer, &ignored, &err), &err);
+            cbe_assert_ok(cbe_survey_make(&survey, objective, cbe_model_decoder(f.model), &err),
+                          &err);
+            cbe_assert_ok(cbe_model_energies_measure(energies, &survey, 0, &result, &err), &err);
+            const cbe_vector_report *r = result.reports;
+            const double got[] = {r->model_energy, r->own_energy, r->model_error},
+                         want[] = {golden_number(&f, layer, "euclidean.all.mean.energy"),
+                                   golden_number(&f, layer, "euclidean.own.mean.energy"),
+                                   golden_error(&f, layer)};
+            cbe_assert_close(got, want, 3, 1e-6, 1e-4, "%s, layer %zu", names[i], layer);
+            assert_true(result.controls[CBE_CONTROL_PRINCIPAL].model_energy > 0);
+            assert_true(result.controls[CBE_CONTROL_RANDOM].own_energy > 0);
+            cbe_survey_free(&survey);
+            cbe_layer_results_free(1, &result);
+        }
+        cbe_model_energies_free(energies);
+        cbe_layer_objective_free(objective);
+        close_fixture(&f);
+    }
+}
+
 /* Random directions have the covariance of the states, and are the same for the same seed and
  * state. */
 static void controls__are_drawn_from_the_states(void **state)
@@ -192,6 +238,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(report__matches_pytorch_in_float64),
+        cmocka_unit_test(model_energies__match_pytorch_in_float64),
         cmocka_unit_test(controls__are_drawn_from_the_states),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -45,6 +45,13 @@ static void verdict__of_each_alarm(void **state)
     r = quiet();
     r.held_out_energy = 0.149;
     assert_int_equal(cbe_judge(&r, ceiling), CBE_VERDICT_UNSTABLE);
+    r = quiet();
+    r.model_energy = 0.1;
+    r.own_energy = 0.019;
+    assert_int_equal(cbe_judge(&r, ceiling), CBE_VERDICT_CONTEXT);
+    r.own_energy = 0.021;
+    assert_int_equal(cbe_judge(&r, ceiling), CBE_VERDICT_REMOVAL);
+    r.held_out_energy = 0.149;
     r.kappa = 100; /* decides before */
     assert_int_equal(cbe_judge(&r, ceiling), CBE_VERDICT_INJECTION);
 }
