@@ -23,9 +23,8 @@ typedef struct cbe_model_energies cbe_model_energies;
  * @param memory   bytes that may be taken; 0: no limit
  * @return CBE_OK; CBE_ERR_ARG (too little memory); CBE_ERR_NOMEM; CBE_ERR_NUMERIC */
 cbe_status cbe_model_energies_create(cbe_model_energies **out, const cbe_hidden_states *states,
-                                     const cbe_model *model,
-                                     const cbe_extraction_options *options, size_t memory,
-                                     cbe_error *err);
+                                     const cbe_model *model, const cbe_extraction_options *options,
+                                     size_t memory, cbe_error *err);
 void cbe_model_energies_free(cbe_model_energies *energies); /* NULL is allowed */
 /** Number of directions that are evaluated for a layer of n vectors: controls too. */
 size_t cbe_model_energies_n_directions(size_t n);

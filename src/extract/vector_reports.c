@@ -129,8 +129,9 @@ static cbe_status measure_held_out(work *w, size_t m, const double *v, cbe_vecto
 }
 
 /* Measures m directions, at most a batch.
- * @param constants  whether the constants of optimal ablation are looked for in any case */
-static cbe_status measure(work *w, bool constants, size_t m, const double *v,
+ * @param thorough  whether to look for the constants of optimal ablation, if no energy needs them,
+ *                  and to measure a tenth of the strength */
+static cbe_status measure(work *w, bool thorough, size_t m, const double *v,
                           cbe_vector_report *reports, cbe_error *err)
 {
     cbe_objective *objective = w->o->objective;
@@ -139,10 +140,10 @@ static cbe_status measure(work *w, bool constants, size_t m, const double *v,
     for (size_t j = 0; j < m; j++)
         for (size_t k = 0; k < CBE_REPORT_NUMBERS; k++) ((double *)&reports[j])[k] = NAN;
     memset(w->constants, 0, m * sizeof *w->constants);
-    if (constants || w->optimal)
+    if (thorough || w->optimal)
         st = cbe_objective_eval_optimal(objective, m, v, w->energies, w->constants, NULL,
                                         w->optimal ? w->per_token : NULL, err);
-    for (size_t j = 0; j < m && st == CBE_OK && (constants || w->optimal); j++) {
+    for (size_t j = 0; j < m && st == CBE_OK && (thorough || w->optimal); j++) {
         reports[j].optimal_energy = w->energies[j];
         reports[j].optimal_constant = w->constants[j];
     }
@@ -160,20 +161,21 @@ static cbe_status measure(work *w, bool constants, size_t m, const double *v,
     if (st == CBE_OK && w->o->sequences.n_held_out) st = measure_held_out(w, m, v, reports, err);
     if (st == CBE_OK) st = measure_share(w, 0.5, m, v, err);
     for (size_t j = 0; j < m && st == CBE_OK; j++) reports[j].half_energy = w->energies[j];
-    if (st == CBE_OK) st = measure_share(w, 0.1, m, v, err);
-    for (size_t j = 0; j < m && st == CBE_OK; j++) reports[j].tenth_energy = w->energies[j];
+    if (st == CBE_OK && thorough) st = measure_share(w, 0.1, m, v, err);
+    for (size_t j = 0; j < m && st == CBE_OK && thorough; j++)
+        reports[j].tenth_energy = w->energies[j];
     return st;
 }
 
 /* Measures n directions, a batch after the other. The totals are then of these directions. */
-static cbe_status measure_all(work *w, bool constants, size_t n, const double *v,
+static cbe_status measure_all(work *w, bool thorough, size_t n, const double *v,
                               cbe_vector_report *reports, cbe_error *err)
 {
     cbe_status st = CBE_OK;
     for (int out = 0; out < 2; out++)
         memset(w->total[out], 0, w->o->all_tokens * sizeof *w->total[out]);
     for (size_t first = 0; first < n && st == CBE_OK; first += w->batch)
-        st = measure(w, constants, cbe_min_size(n - first, w->batch), v + first * w->d,
+        st = measure(w, thorough, cbe_min_size(n - first, w->batch), v + first * w->d,
                      reports + first, err);
     return st;
 }
@@ -194,8 +196,9 @@ static void take_mean(work *w, size_t n, const cbe_vector_report *reports, cbe_v
     out->optimal_constant = NAN; /* a number for each direction */
 }
 
-/* Measures the directions that vectors are compared with. The search for their constants would
- * take longer in the whole model than all other numbers of a report. */
+/* Measures the directions that vectors are compared with. In the whole model
+ * random ones have the numbers alone that are cheap: a search for constants would take longer than
+ * all other numbers of a report. */
 static cbe_status measure_controls(work *w, uint64_t seed, cbe_layer_result *result, cbe_error *err)
 {
     cbe_vector_report reports[CBE_RANDOM_CONTROLS];

@@ -53,8 +53,9 @@ const char *program_err_but_verdicts(void)
     size_t n = 0;
     for (const char *line = program_err; *line;) {
         const char *end = strchr(line, '\n'), *next = end ? end + 1 : line + strlen(line),
-                   *verdict = strstr(line, ": no mere removal: ");
-        if (!verdict || verdict >= next) {
+                   *verdict = strstr(line, ": no mere removal: "),
+                   *lens = strstr(line, ": the lens was fitted on the text that");
+        if ((!verdict || verdict >= next) && (!lens || lens >= next)) {
             memcpy(kept + n, line, (size_t)(next - line));
             n += (size_t)(next - line);
         }
