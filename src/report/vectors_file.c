@@ -3,11 +3,9 @@
 
 #include <stdio.h>
 
-#include "core/memory.h"
 #include "extract/report_columns.h"
 #include "extract/site.h"
 #include "extract/verdict.h"
-#include "files/atomic_file.h"
 #include "report/csv.h"
 
 static cbe_status put_header(cbe_byte_buffer *csv, cbe_error *err)
@@ -35,19 +33,16 @@ static cbe_status put_row(cbe_byte_buffer *csv, const cbe_layer_result *result, 
                         : st;
 }
 
-cbe_status cbe_vectors_file_save(const char *folder, size_t n, const cbe_layer_result *results,
-                                 cbe_error *err)
+cbe_status cbe_vectors_table(cbe_byte_buffer *out, size_t n, const cbe_layer_result *results,
+                             cbe_error *err)
 {
-    cbe_byte_buffer csv = {0};
-    cbe_status st = put_header(&csv, err);
+    cbe_status st = put_header(out, err);
     for (size_t i = 0; i < n; i++) {
         const cbe_layer_result *r = &results[i];
         for (size_t j = 0; j < r->basis.n_vectors && st == CBE_OK; j++)
-            st = put_row(&csv, r, "vector", j + 1, &r->reports[j], err);
+            st = put_row(out, r, "vector", j + 1, &r->reports[j], err);
         for (int c = 0; c < CBE_N_CONTROLS && st == CBE_OK; c++)
-            st = put_row(&csv, r, cbe_control_name((cbe_control)c), 0, &r->controls[c], err);
+            st = put_row(out, r, cbe_control_name((cbe_control)c), 0, &r->controls[c], err);
     }
-    if (st == CBE_OK) st = cbe_atomic_file_save_in(folder, "vectors.csv", csv.bytes, csv.size, err);
-    cbe_free(csv.bytes);
     return st;
 }

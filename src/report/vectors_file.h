@@ -3,10 +3,11 @@
 #ifndef CBE_REPORT_VECTORS_FILE_H
 #define CBE_REPORT_VECTORS_FILE_H
 
+#include "core/byte_buffer.h"
 #include "extract/layer_result.h"
 
-/** Writes FOLDER/vectors.csv. @return CBE_OK; CBE_ERR_NOMEM; CBE_ERR_IO and CBE_ERR_SYSTEM */
-cbe_status cbe_vectors_file_save(const char *folder, size_t n, const cbe_layer_result *results,
-                                 cbe_error *err);
+/** Appends the text of vectors.csv. @return CBE_OK, CBE_ERR_NOMEM */
+cbe_status cbe_vectors_table(cbe_byte_buffer *out, size_t n, const cbe_layer_result *results,
+                             cbe_error *err);
 
 #endif

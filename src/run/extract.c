@@ -291,15 +291,16 @@ static cbe_status save_lens(cbe_run *run, const char *folder, cbe_error *err)
     return st;
 }
 
-/* The table first: what replaces the basis is the last to be written. */
 static cbe_status save_files(cbe_run *run, const char *folder, cbe_error *err)
 {
     const cbe_extract_results *r = &run->results.extract;
     const size_t n = run->in.n_layers;
-    cbe_status st = cbe_result_folder_prepare(folder, err);
+    cbe_byte_buffer table = {0};
+    cbe_status st = cbe_vectors_table(&table, n, r->results, err);
     if (st == CBE_OK && run->in.lens_fitted) st = save_lens(run, folder, err);
-    if (st == CBE_OK) st = cbe_vectors_file_save(folder, n, r->results, err);
-    return st == CBE_OK ? cbe_result_save(folder, n, r->results, &r->record, err) : st;
+    if (st == CBE_OK) st = cbe_result_save(folder, n, r->results, &r->record, &table, err);
+    cbe_free(table.bytes);
+    return st;
 }
 
 /* Of rank 0 of each group: all layers of the run, and its files. */

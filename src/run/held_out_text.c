@@ -20,12 +20,11 @@ cbe_status cbe_check_held_out_text(const cbe_run_settings *run, cbe_error *err)
     const cbe_file_names *text = &run->held_out_text;
     if (text->n == 0) return CBE_OK;
     if (run->hidden_states || run->given_states)
-        return cbe_fail(
-            err, CBE_ERR_ARG, -1,
-            CBE_OPTION("held-out-text") " needs a model and its tokenizer, which " CBE_OPTION(
-                "hidden-states") " do not have: give " CBE_TERM("MODEL",
-                                                                "model") ", or " CBE_OPTION("held-"
-                                                                                            "out") " in its place");
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "%s needs a model and its tokenizer, which %s do not have: give %s, or %s "
+                        "in its place",
+                        CBE_OPTION("held-out-text"), CBE_OPTION("hidden-states"),
+                        CBE_TERM("MODEL", "model"), CBE_OPTION("held-out"));
     if (run->held_out != CBE_SHARE_AUTO && run->held_out != 0)
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         CBE_OPTION("held-out-text") " takes the place of " CBE_OPTION(

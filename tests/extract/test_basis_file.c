@@ -41,7 +41,7 @@ static void save_result(void **state, const char *folder)
     const cbe_run_record record = {2,  options, 0,     &inputs, "", "plain", "float32", 4,   6,
                                    20, 0,       false, 1,       D,  1,       1,         12.5};
     cbe_assert_ok(cbe_result_folder_prepare(temp_path(state, folder), &err), &err);
-    cbe_assert_ok(cbe_result_save(temp_path(state, folder), 2, results, &record, &err), &err);
+    cbe_assert_ok(cbe_result_save(temp_path(state, folder), 2, results, &record, NULL, &err), &err);
     cbe_inputs_free(&inputs);
 }
 

@@ -112,7 +112,7 @@ static void save__writes_the_numbers_that_it_was_given(void **state)
     fill(&r);
     char *folder = folder_of(state, "numbers"), *path = file_of(folder, "basis.safetensors");
     cbe_assert_ok(cbe_result_folder_prepare(folder, &err), &err);
-    cbe_assert_ok(cbe_result_save(folder, 2, r.results, &r.record, &err), &err);
+    cbe_assert_ok(cbe_result_save(folder, 2, r.results, &r.record, NULL, &err), &err);
     cbe_safetensors *file = NULL;
     cbe_assert_ok(cbe_safetensors_open(&file, path, &err), &err);
     assert_int_equal(cbe_safetensors_count(file), 6);
@@ -161,7 +161,7 @@ static void save__records_inputs_with_digests_and_every_vector(void **state)
     r.records[1][1].energy = r.reports[1][1].energy = NAN;
     char *folder = folder_of(state, "record");
     cbe_assert_ok(cbe_result_folder_prepare(folder, &err), &err);
-    cbe_assert_ok(cbe_result_save(folder, 2, r.results, &r.record, &err), &err);
+    cbe_assert_ok(cbe_result_save(folder, 2, r.results, &r.record, NULL, &err), &err);
     json_t *root = load_json(folder);
     const char *role, *path, *sha, *version, *ablation, *kernels, *stop;
     int bytes[2], layer, evaluations, starts, n_tokens, skip, below;
@@ -236,7 +236,7 @@ static void save__takes_names_that_are_not_utf8(void **state)
     r.files[0].path = input;
     r.inputs.n = 1;
     r.options[0].value = folder;
-    cbe_assert_ok(cbe_result_save(folder, 2, r.results, &r.record, &err), &err);
+    cbe_assert_ok(cbe_result_save(folder, 2, r.results, &r.record, NULL, &err), &err);
     json_t *root = load_json(folder);
     const json_t *inputs = json_object_get(root, "inputs");
     assert_int_equal(json_array_size(inputs), 1);
@@ -255,7 +255,7 @@ static void expect_kept(const char *folder, const run *r, cbe_status status)
     size_t size[2], now;
     char *paths[2] = {file_of(folder, "basis.safetensors"), file_of(folder, "basis.json")};
     for (int i = 0; i < 2; i++) before[i] = temp_read(paths[i], &size[i]);
-    assert_int_equal(cbe_result_save(folder, 2, r->results, &r->record, &err), status);
+    assert_int_equal(cbe_result_save(folder, 2, r->results, &r->record, NULL, &err), status);
     for (int i = 0; i < 2; i++) {
         after = temp_read(paths[i], &now);
         assert_int_equal(now, size[i]);
@@ -272,7 +272,7 @@ static void save__that_fails_leaves_earlier_results(void **state)
     fill(&r);
     char *folder = folder_of(state, "kept");
     cbe_assert_ok(cbe_result_folder_prepare(folder, &err), &err);
-    cbe_assert_ok(cbe_result_save(folder, 2, r.results, &r.record, &err), &err);
+    cbe_assert_ok(cbe_result_save(folder, 2, r.results, &r.record, NULL, &err), &err);
     r.vectors[0][0] = 77;
     r.results[1].layer = 3; /* two tensors of one name */
     expect_kept(folder, &r, CBE_ERR_ARG);
@@ -281,7 +281,7 @@ static void save__that_fails_leaves_earlier_results(void **state)
     for (cbe_status st = CBE_ERR_NOMEM; st != CBE_OK; failures++) {
         assert_true(failures < 200);
         cbe_memory_fail_after((long)failures);
-        const cbe_status tried = cbe_result_save(folder, 2, r.results, &r.record, &err);
+        const cbe_status tried = cbe_result_save(folder, 2, r.results, &r.record, NULL, &err);
         cbe_memory_fail_after(-1);
         assert_true(tried == CBE_OK || tried == CBE_ERR_NOMEM);
         st = tried;

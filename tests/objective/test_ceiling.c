@@ -1,5 +1,5 @@
-/* test_ceiling.c - what predicting the same everywhere costs, against PyTorch in float64, and by its
- * definition. */
+/* test_ceiling.c - what predicting the same everywhere costs, against PyTorch in float64, and by
+ * its definition. */
 #include "objective/ceiling.h"
 
 #include <math.h>
