@@ -154,7 +154,7 @@ CBE_API cbe_status cbe_run_set(cbe_run *run, const char *option, const char *val
 CBE_API const char *cbe_run_get(cbe_run *run, const char *option);
 /** The i-th option of a run's command.
  * @param type  [out] "flag", "count", "number", "size", "seed", "string", "choice", "files",
- *              "layers" or "positions"
+ *              "layers", "positions" or "share"
  * @param help  [out] the line of --help; NULL in place of either: not wanted
  * @return its name, borrowed; NULL: there are i options or fewer */
 CBE_API const char *cbe_run_option_at(const cbe_run *run, size_t i, const char **type,
@@ -227,10 +227,15 @@ CBE_API size_t cbe_run_layers(const cbe_run *run, const size_t **layers);
 CBE_API size_t cbe_run_vectors(const cbe_run *run, size_t layer, const double **vectors);
 /** Numbers of a layer by name, borrowed, NaN where one is not known.
  * "extract", (n): "energy", "standard_error", "held_out_energy", "held_out_error",
- *   "optimal_energy", "optimal_constant", "evaluations", "seconds"
- * "probe": "energy" (m), "gradient" (m, d), "energy_per_token" (m, N), with optimal ablation
- *   "constant" (m), in the Euclidean metric "kappa" (m); "gradient" and "energy_per_token" only
- *   without the option "output"
+ *   "optimal_energy", "optimal_constant", "kappa", "share_of_ceiling", "half_energy",
+ *   "amplification", "median", "top_share", "model_energy", "model_standard_error",
+ *   "own_energy", "verdict" (0 removal, 1 injection, 2 few tokens,
+ *   3 unstable, 4 context), "evaluations", "seconds"; (1): "ceiling", "covariance_trace", and of
+ *   the first principal component and of random directions "principal.NAME", "random.NAME", NAME
+ *   up to "verdict" (docs/formats.md)
+ * "probe": "energy" and "standard_error" (m), "ceiling" (1), in the Euclidean metric "kappa" (m),
+ *   with optimal ablation "constant" (m); without the option "output" also "gradient" (m, d) and
+ *   "energy_per_token" (m, N)
  * "ablate", (ranks): SPAN.EFFECT and SPAN.EFFECT_error, SPAN "basis", "principal" or "random",
  *   EFFECT "kl", "ce" or "top1"
  * "spectrum": "energy" (d), nats, and "variance" (d), both falling; one number each: "sum",

@@ -19,6 +19,7 @@
 #include "core/memory.h"
 #include "math/loss.h"
 #include "math/random.h"
+#include "math/sequence_error.h"
 #include "core/sizes.h"
 #include "model/suffix.h"
 
@@ -317,7 +318,7 @@ static void average(size_t n, size_t count, const double (*sums)[CBE_N_EFFECTS],
     for (size_t b = 0; b < n; b++) squares += pow(sums[b][effect] / (double)count - mean, 2);
     if (effect == CBE_EFFECT_KL) mean = cbe_not_below_zero(mean);
     out->mean[effect] = count ? mean : NAN;
-    out->error[effect] = count && n > 1 ? sqrt(squares / ((double)n * (double)(n - 1))) : NAN;
+    out->error[effect] = count ? cbe_sequence_error_even(n, squares) : NAN;
 }
 
 static cbe_status make_spans(cbe_ablation_run *o, size_t layer, size_t m, const double *vectors,

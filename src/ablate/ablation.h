@@ -92,6 +92,7 @@ cbe_status cbe_ablation_run_layer(cbe_ablation_run *run, size_t layer, size_t st
 
 typedef struct {
     size_t layer, n_ranks;
+    size_t state;         /* the layer is hidden_states.<state> */
     cbe_effects *effects; /* (CBE_N_SPANS, n_ranks) */
 } cbe_layer_ablation;
 

@@ -55,6 +55,9 @@ static void print_number(double value, int width)
 
 static void print_layer(const cbe_layer_ablation *layer)
 {
+    char state[CBE_STATE_NAME];
+    cbe_state_name(layer->state, state);
+    printf("layer %zu (%s)\n", layer->layer, state);
     for (size_t r = 0; r < layer->n_ranks; r++) {
         printf("%5zu  %4zu", layer->layer, r + 1);
         for (size_t s = 0; s < CBE_N_SPANS; s++) {

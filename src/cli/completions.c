@@ -13,7 +13,8 @@ static completion completion_of(const cbe_option *option)
     switch (option->kind) {
     case OPT_CHOICE: return BY_WORDS;
     case OPT_LAYERS: return BY_WORDS;
-    case OPT_SKIP: return BY_WORDS;
+    case OPT_SKIP:
+    case OPT_SHARE: return BY_WORDS;
     case OPT_FILES:
     case OPT_STRING: {
         static const char *const files[] = {"FILE", "PATH", "BASIS", "LENS"};
@@ -30,7 +31,7 @@ static completion completion_of(const cbe_option *option)
 static void words(FILE *script, const cbe_option *option)
 {
     if (option->kind == OPT_LAYERS) fputs("all", script);
-    if (option->kind == OPT_SKIP) fputs("auto", script);
+    if (option->kind == OPT_SKIP || option->kind == OPT_SHARE) fputs("auto", script);
     for (size_t i = 0; option->kind == OPT_CHOICE && option->choices[i]; i++)
         fprintf(script, "%s%s", i ? " " : "", option->choices[i]);
 }

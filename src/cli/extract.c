@@ -1,8 +1,15 @@
 /* extract.c - cbe extract: causal bases, the main job. */
+#include <math.h>
 #include <stdio.h>
 
 #include "cli/commands.h"
 #include "cli/company.h"
+#include "cli/interrupt.h"
+#include "cli/print.h"
+#include "cli/progress.h"
+#include "extract/report_columns.h"
+#include "extract/verdict.h"
+#include "run/run.h"
 
 const cli_command cli_extract_command = {
     "extract",
@@ -26,22 +33,56 @@ const cli_command cli_extract_command = {
 typedef struct {
     cli_progress progress;
     const cbe_run *run;
-    bool speaks, header;
+    bool speaks;
 } watcher;
 
-static void print_row(const cbe_layer_result *result, bool header)
+/* Prints a row of numbers of a direction. */
+static void print_row(const char *name, const cbe_vector_report *r, double ceiling, bool model)
+{
+    printf("%6s", name);
+    cli_number(r->energy, 9, 3);
+    cli_number(r->standard_error, 8, 2);
+    cli_number(r->held_out_energy, 9, 3);
+    cli_number(r->held_out_error, 8, 2);
+    cli_number(model ? r->model_energy : r->optimal_energy, 9, 3);
+    cli_ratio(r->energy > 0 ? r->half_energy / r->energy : NAN, 6);
+    cli_number(r->kappa, 8, 3);
+    cli_ratio(cbe_report_value(r, ceiling, CBE_COLUMN_SHARE), 6);
+    printf(" %s\n", cbe_verdict_name(cbe_judge(r, ceiling)));
+}
+
+static void print_layer(const cbe_layer_result *result, const cbe_run_record *record)
 {
     enum { SHOWN = 8 };
-    const cbe_basis *b = &result->basis;
-    const size_t shown = b->n_vectors < SHOWN ? b->n_vectors : SHOWN;
-    if (header) printf("layer  seconds  evaluations  energies (nats)\n");
-    size_t evaluations = 0;
-    for (size_t j = 0; j < b->n_vectors; j++) evaluations += b->records[j].evaluations;
-    printf("%5zu  %7.1f  %11zu ", result->layer, result->seconds, evaluations);
-    for (size_t j = 0; j < shown; j++) printf(" %9.5g", b->records[j].energy);
-    if (shown < b->n_vectors) printf("  ... %9.5g", b->records[b->n_vectors - 1].energy);
-    printf("\n");
+    static const char *const controls[CBE_N_CONTROLS] = {"PC 1", "random"};
+    const size_t n = result->basis.n_vectors;
+    const bool model = record->model_energies;
+    char name[24], state[CBE_STATE_NAME];
+    cbe_state_name(result->state, state);
+    printf("layer %zu (%s), ceiling %.4g nats, ", result->layer, state, result->ceiling);
+    if (record->n_held_out)
+        printf("%zu of %zu sequences held out\n", record->n_held_out, record->n_sequences);
+    else
+        printf("nothing held out\n");
+    printf("vector   energy      +- held out      +- %8s  half   kappa   E/I verdict\n",
+           model ? "in model" : "optimal");
+    for (size_t j = 0; j < n; j++) {
+        if (j == SHOWN && n > SHOWN + 1) printf("   ...\n");
+        if (j >= SHOWN && j + 1 < n) continue;
+        snprintf(name, sizeof name, "%zu", j + 1);
+        print_row(name, &result->reports[j], result->ceiling, model);
+    }
+    for (int c = 0; c < CBE_N_CONTROLS; c++)
+        print_row(controls[c], &result->controls[c], result->ceiling, model);
     cli_flush_output();
+}
+
+/* Says before the first table that no number in it is of the model, though it is there. */
+static void print_left_out(const cbe_run *run)
+{
+    const cbe_run_inputs *in = &run->in;
+    if (in->model && !in->options.model && !run->results.extract.record.model_energies)
+        printf("energies in the model are left out; --model-energies yes measures them\n");
 }
 
 static bool watch(void *context, cbe_event event, const char *text, size_t done, size_t total)
@@ -49,8 +90,8 @@ static bool watch(void *context, cbe_event event, const char *text, size_t done,
     watcher *w = context;
     if (event == CBE_EVENT_LAYER && w->speaks) {
         cli_status_clear(&w->progress);
-        print_row(w->run->results.extract.newest, !w->header);
-        w->header = true;
+        if (done == 1) print_left_out(w->run);
+        print_layer(w->run->results.extract.newest, &w->run->results.extract.record);
     }
     return cli_watch(&w->progress, event, text, done, total);
 }

@@ -1,6 +1,8 @@
 /* print.c - see print.h. */
 #include "cli/print.h"
 
+#include <math.h>
+
 #include "core/memory.h"
 #include "core/printable.h"
 
@@ -45,4 +47,20 @@ void cli_text(FILE *stream, const char *text, size_t length)
         cbe_printable(clean, sizeof clean, text + i, n);
         fputs(clean, stream);
     }
+}
+
+void cli_number(double value, int width, int digits)
+{
+    if (isfinite(value))
+        printf("%*.*g", width, digits, value);
+    else
+        printf("%*s", width, "-");
+}
+
+void cli_ratio(double value, int width)
+{
+    if (isfinite(value))
+        printf("%*.*f", width, fabs(value) < 100 ? 2 : 0, value);
+    else
+        printf("%*s", width, "-");
 }

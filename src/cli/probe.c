@@ -4,6 +4,7 @@
 
 #include "cli/arguments.h"
 #include "cli/commands.h"
+#include "cli/print.h"
 #include "cli/progress.h"
 #include "run/run.h"
 
@@ -29,19 +30,25 @@ static void print_table(cbe_run *run, cli_progress *progress)
 {
     const size_t *layers, n_layers = cbe_run_layers(run, &layers);
     size_t lost = 0, m = 0;
-    printf("layer  energies (nats)\n");
     for (size_t i = 0; i < n_layers; i++) {
-        const double *energies;
+        const double *energies, *errors, *kappas = NULL, *ceiling;
+        char state[CBE_STATE_NAME];
         m = cbe_run_values(run, layers[i], "energy", &energies);
-        printf("%5zu ", layers[i]);
+        cbe_run_values(run, layers[i], "standard_error", &errors);
+        cbe_run_values(run, layers[i], "kappa", &kappas);
+        cbe_run_values(run, layers[i], "ceiling", &ceiling);
+        cbe_state_name(cbe_site_state(run->in.options.site, layers[i]), state);
+        printf("layer %zu (%s), ceiling %.4g nats\n", layers[i], state, *ceiling);
+        printf("direction    energy      +-   kappa   E/I\n");
         for (size_t j = 0; j < m; j++) {
             lost += !isfinite(energies[j]);
-            if (isfinite(energies[j]))
-                printf(" %9.5g", energies[j]);
-            else
-                printf(" %9s", "-");
+            printf("%9zu", j + 1);
+            cli_number(energies[j], 10, 5);
+            cli_number(errors[j], 8, 2);
+            cli_number(kappas ? kappas[j] : NAN, 8, 3);
+            cli_ratio(energies[j] / *ceiling, 6);
+            printf("\n");
         }
-        printf("\n");
     }
     if (lost)
         cli_warn(progress,

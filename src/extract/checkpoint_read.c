@@ -95,7 +95,7 @@ static cbe_status load_layer(const cbe_checkpoint *c, const cbe_safetensors *fil
     char name[CBE_CHECKPOINT_NAME];
     const void *data;
     size_t n;
-    double *reports = NULL, *times = NULL;
+    double *reports = NULL, *controls = NULL, *numbers = NULL;
     snprintf(name, sizeof name, "layers.%zu.vectors", layer);
     cbe_status st = find(file, name, CBE_F64, c->n_vectors, c->hidden_size, &n, &data, err);
     if (st != CBE_OK || !data) return st;
@@ -107,8 +107,13 @@ static cbe_status load_layer(const cbe_checkpoint *c, const cbe_safetensors *fil
     if (st == CBE_OK) st = copy_records(file, name, n, &result->basis.records, err);
     snprintf(name, sizeof name, "layers.%zu.reports", layer);
     if (st == CBE_OK) st = copy_rows(file, name, n, CBE_ROW_REPORT, &reports, err);
-    snprintf(name, sizeof name, "layers.%zu.times", layer);
-    if (st == CBE_OK) st = copy_rows(file, name, CBE_ROW_TIMES, 0, &times, err);
+    snprintf(name, sizeof name, "layers.%zu.controls", layer);
+    if (st == CBE_OK) st = copy_rows(file, name, CBE_N_CONTROLS, CBE_ROW_REPORT, &controls, err);
+    snprintf(name, sizeof name, "layers.%zu.numbers", layer);
+    if (st == CBE_OK) st = copy_rows(file, name, CBE_ROW_LAYER, 0, &numbers, err);
+    if (st == CBE_OK && !cbe_layer_of_row(numbers, result))
+        st = cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: tensor '%s' is not a layer's",
+                      cbe_safetensors_path(file), name);
     if (st == CBE_OK) st = copy_optional(c, file, layer, "mean", 0, &result->mean, err);
     if (st == CBE_OK) st = copy_optional(c, file, layer, "read", n, &result->read, err);
     if (st == CBE_OK) st = copy_optional(c, file, layer, "write", n, &result->write, err);
@@ -123,11 +128,13 @@ static cbe_status load_layer(const cbe_checkpoint *c, const cbe_safetensors *fil
     if (st == CBE_OK) {
         for (size_t i = 0; i < n; i++)
             cbe_report_of_row(reports + i * CBE_ROW_REPORT, &result->reports[i]);
+        for (size_t i = 0; i < CBE_N_CONTROLS; i++)
+            cbe_report_of_row(controls + i * CBE_ROW_REPORT, &result->controls[i]);
         result->basis.n_vectors = n;
-        cbe_times_of_row(times, result);
     }
     cbe_free(reports);
-    cbe_free(times);
+    cbe_free(controls);
+    cbe_free(numbers);
     return st;
 }
 

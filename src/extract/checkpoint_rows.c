@@ -62,27 +62,28 @@ bool cbe_record_of_row(const double row[CBE_ROW_RECORD], cbe_vector_record *r)
 
 void cbe_row_of_report(const cbe_vector_report *r, double row[CBE_ROW_REPORT])
 {
-    const double numbers[CBE_ROW_REPORT] = {r->standard_error, r->held_out_energy,
-                                            r->held_out_error, r->optimal_energy,
-                                            r->optimal_constant};
-    memcpy(row, numbers, sizeof numbers);
+    memcpy(row, r, sizeof *r);
 }
 
 void cbe_report_of_row(const double row[CBE_ROW_REPORT], cbe_vector_report *r)
 {
-    *r = (cbe_vector_report){row[0], row[1], row[2], row[3], row[4]};
+    memcpy(r, row, sizeof *r);
 }
 
-void cbe_row_of_times(const cbe_layer_result *result, double row[CBE_ROW_TIMES])
+void cbe_row_of_layer(const cbe_layer_result *result, double row[CBE_ROW_LAYER])
 {
-    row[0] = result->search_seconds;
-    row[1] = result->seconds;
-    row[2] = result->basis.below_min_energy ? 1 : 0;
+    const double numbers[CBE_ROW_LAYER] = {
+        result->search_seconds, result->seconds, result->basis.below_min_energy ? 1 : 0,
+        (double)result->state,  result->ceiling, result->covariance_trace};
+    memcpy(row, numbers, sizeof numbers);
 }
 
-void cbe_times_of_row(const double row[CBE_ROW_TIMES], cbe_layer_result *result)
+bool cbe_layer_of_row(const double row[CBE_ROW_LAYER], cbe_layer_result *result)
 {
     result->search_seconds = row[0];
     result->seconds = row[1];
     result->basis.below_min_energy = row[2] != 0;
+    result->ceiling = row[4];
+    result->covariance_trace = row[5];
+    return to_count(row[3], COUNT_MOST, &result->state);
 }

@@ -8,8 +8,8 @@
 enum {
     CBE_ROW_SINGLE = 9, /* fields of a record that are not lists */
     CBE_ROW_RECORD = CBE_ROW_SINGLE + 2 * CBE_MAXIMA_LISTED + 2 * CBE_N_START_KINDS,
-    CBE_ROW_REPORT = 5, /* fields of a report */
-    CBE_ROW_TIMES = 3   /* search_seconds, seconds, below_min_energy */
+    CBE_ROW_REPORT = CBE_REPORT_NUMBERS,
+    CBE_ROW_LAYER = 6 /* search_seconds, seconds, below_min_energy, state, ceiling, trace */
 };
 
 void cbe_row_of_record(const cbe_vector_record *record, double row[CBE_ROW_RECORD]);
@@ -19,7 +19,9 @@ bool cbe_record_of_row(const double row[CBE_ROW_RECORD], cbe_vector_record *reco
 void cbe_row_of_report(const cbe_vector_report *report, double row[CBE_ROW_REPORT]);
 void cbe_report_of_row(const double row[CBE_ROW_REPORT], cbe_vector_report *report);
 
-void cbe_row_of_times(const cbe_layer_result *result, double row[CBE_ROW_TIMES]);
-void cbe_times_of_row(const double row[CBE_ROW_TIMES], cbe_layer_result *result);
+/** What is one number a layer. */
+void cbe_row_of_layer(const cbe_layer_result *result, double row[CBE_ROW_LAYER]);
+/** Returns false if the numbers are not those of a layer. */
+bool cbe_layer_of_row(const double row[CBE_ROW_LAYER], cbe_layer_result *result);
 
 #endif

@@ -6,7 +6,8 @@
  * can give. Tensors, float64 unless another type is given:
  *
  *   of each layer that is done
- *     layers.<i>.vectors [n, d], .records [n, R], .reports [n, 5], .times [3]
+ *     layers.<i>.vectors [n, d], .records [n, R], .reports [n, Q],
+ *     .controls [2, Q], .numbers [6]
  *   of each layer in work, after n vectors; there is one, or one of each group of processes
  *     points.<i>.vectors [n, d], .records [n, R], .random [4] int64,
  *     .runner_ups [m, d], .runner_up_energies [m], .runner_up_kinds [m] int64

@@ -7,7 +7,7 @@
 #include "extract/checkpoint_state.h"
 #include "core/memory.h"
 
-enum { PER_LAYER = 7, PER_POINT = 6 /* tensors */ };
+enum { PER_LAYER = 8, PER_POINT = 6 /* tensors */ };
 
 /* A tensor of the file. `made`: owned, `data` if it was made for the file. */
 typedef struct {
@@ -51,10 +51,10 @@ static double *report_rows(size_t n, const cbe_vector_report *reports, cbe_error
     return rows;
 }
 
-static double *times_row(const cbe_layer_result *result, cbe_error *err)
+static double *layer_row(const cbe_layer_result *result, cbe_error *err)
 {
-    double *row = cbe_alloc(CBE_ROW_TIMES, sizeof *row, "checkpoint", err);
-    if (row) cbe_row_of_times(result, row);
+    double *row = cbe_alloc(CBE_ROW_LAYER, sizeof *row, "checkpoint", err);
+    if (row) cbe_row_of_layer(result, row);
     return row;
 }
 
@@ -80,7 +80,10 @@ static cbe_status list_layer(part *parts, size_t *n, const cbe_layer_result *res
         st = add_made(parts, n, b->n_vectors, CBE_ROW_REPORT,
                       report_rows(b->n_vectors, result->reports, err), layer, "reports");
     if (st == CBE_OK)
-        st = add_made(parts, n, CBE_ROW_TIMES, 0, times_row(result, err), layer, "times");
+        st = add_made(parts, n, CBE_N_CONTROLS, CBE_ROW_REPORT,
+                      report_rows(CBE_N_CONTROLS, result->controls, err), layer, "controls");
+    if (st == CBE_OK)
+        st = add_made(parts, n, CBE_ROW_LAYER, 0, layer_row(result, err), layer, "numbers");
     add_part(parts, n, CBE_F64, result->mean ? b->hidden_size : 0, 0, result->mean, "%s.mean",
              layer);
     add_part(parts, n, CBE_F64, result->read ? b->n_vectors : 0, b->hidden_size, result->read,

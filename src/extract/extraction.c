@@ -9,6 +9,7 @@
 #include "extract/group_messages.h"
 #include "extract/layer_objective_state.h"
 #include "extract/layer_starts.h"
+#include "extract/model_energies.h"
 #include "extract/vector_reports.h"
 #include "search/rules.h"
 #include "objective/divided.h"
@@ -107,6 +108,21 @@ static cbe_status keep_point(void *context, const cbe_search_point *point, cbe_e
     return cbe_checkpoint_found(w->run->options->checkpoint, w->layer, point, err);
 }
 
+/* Surveys the layer that was searched, and reports its vectors. */
+static cbe_status report_layer(cbe_layer_objective *objective, const cbe_decoder *decoder,
+                               const cbe_extraction_options *options, cbe_layer_result *result,
+                               cbe_error *err)
+{
+    cbe_survey survey = {0};
+    if (objective->processes) cbe_divided_give(objective->objective, CBE_ORDER_SURVEY, 0);
+    cbe_status st = cbe_survey_make(&survey, objective, decoder, err);
+    if (st == CBE_OK) st = cbe_report_vectors(objective, &survey, result, options, err);
+    if (st == CBE_OK && options->model_energies)
+        st = cbe_model_energies_measure(options->model_energies, &survey, options->search.seed,
+                                        result, err);
+    return st;
+}
+
 static cbe_status search_layer(extraction *run, cbe_layer_objective *objective,
                                cbe_layer_starts *starts, size_t layer, const cbe_decoder *decoder,
                                cbe_layer_result *result, cbe_error *err)
@@ -141,7 +157,7 @@ static cbe_status search_layer(extraction *run, cbe_layer_objective *objective,
         st = w.st;
     }
     result->search_seconds = cbe_now() - began;
-    if (st == CBE_OK) st = cbe_report_vectors(objective, result, options->ablation, err);
+    if (st == CBE_OK) st = report_layer(objective, decoder, options, result, err);
     if (st == CBE_OK)
         st = cbe_layer_result_tell(result, &objective->metric, objective->covariance, err);
     result->seconds = cbe_now() - began;
@@ -227,6 +243,8 @@ cbe_status cbe_extract_assist(cbe_layer_objective *objective, const cbe_decoder 
             cbe_layer_objective_set_share(objective, order.n, err);
         else if (order.kind == CBE_ORDER_STARTS)
             cbe_layer_starts_assist(objective, decoder, options, err);
+        else if (order.kind == CBE_ORDER_SURVEY)
+            cbe_survey_make(&(cbe_survey){0}, objective, decoder, err);
         else
             cbe_divided_obey(objective->objective, &order, err);
     }

@@ -10,6 +10,8 @@
 #include "objective/objective.h"
 #include "search/search.h"
 
+#define CBE_HELD_OUT_AUTO (-1.0)
+
 /** All pointers are borrowed. */
 typedef struct {
     cbe_search_options search;
@@ -30,8 +32,12 @@ typedef struct {
     const char *kernels;     /* NULL: the best for this CPU */
     cbe_precision precision; /* of products in the whole model; a lens has float32 */
     cbe_scope scope;         /* in the whole model; through a lens both are the same */
-    /* Share of the sequences, evenly spread, that the search does not see. 0: none. */
+    /* Share of the sequences, evenly spread, that the search does not see; 0: none.
+     * CBE_HELD_OUT_AUTO: an eighth, if there are 8 sequences or more. */
     double held_out;
+    /* Number of the last sequences, which come of a text for judging alone: they are held out, in
+     * place of such a share. 0: none. */
+    size_t held_out_apart;
     /* Bytes that the objective may take, by which is chosen how logits are kept. 0: no limit. */
     size_t memory;
     /* A basis whose vectors are among the starts of the default preset (layer_starts.h). NULL:
@@ -45,6 +51,9 @@ typedef struct {
     cbe_processes *run;
     /* Derangement of the tokens of all processes. NULL: the one of the hidden states. */
     const int64_t *derangement;
+    /* Measures directions found through a lens in the model too (model_energies.h). NULL: not
+     * wanted. */
+    struct cbe_model_energies *model_energies;
     /* Keeps up with cbe_extract, which begins with what was read from it (checkpoint.h). NULL:
      * none. */
     struct cbe_checkpoint *checkpoint;

@@ -4,14 +4,15 @@
 
 #include <string.h>
 
+#include "extract/checkpoint_rows.h"
 #include "core/fail.h"
 #include "core/memory.h"
 
 typedef struct {
     size_t kind, layer, hidden_size, n_vectors, n_runner_ups;
     uint64_t random[4];
-    double search_seconds, seconds;
-    bool below_min_energy, has_mean, has_read;
+    double layer_numbers[CBE_ROW_LAYER];
+    bool has_mean, has_read;
     cbe_error why;
 } header;
 
@@ -79,6 +80,7 @@ cbe_status cbe_tell_result(cbe_processes *run, const cbe_layer_result *result, c
     const list lists[] = {{b->vectors, b->n_vectors * row},
                           {b->records, b->n_vectors * sizeof *b->records},
                           {result->reports, b->n_vectors * sizeof *result->reports},
+                          {result->controls, sizeof result->controls},
                           {result->mean, result->mean ? row : 0},
                           {result->read, result->read ? b->n_vectors * row : 0},
                           {result->write, result->write ? b->n_vectors * row : 0}};
@@ -86,9 +88,7 @@ cbe_status cbe_tell_result(cbe_processes *run, const cbe_layer_result *result, c
     head.layer = result->layer;
     head.hidden_size = b->hidden_size;
     head.n_vectors = b->n_vectors;
-    head.search_seconds = result->search_seconds;
-    head.seconds = result->seconds;
-    head.below_min_energy = b->below_min_energy;
+    cbe_row_of_layer(result, head.layer_numbers);
     head.has_mean = result->mean;
     head.has_read = result->read && result->write;
     return tell(run, &head, sizeof lists / sizeof *lists, lists, err);
@@ -128,11 +128,9 @@ static cbe_status take_result(message *m, const header *head, cbe_layer_result *
                               cbe_error *err)
 {
     const size_t row = head->hidden_size * sizeof(double), n = head->n_vectors;
-    *r = (cbe_layer_result){
-        .layer = head->layer, .search_seconds = head->search_seconds, .seconds = head->seconds};
-    r->basis = (cbe_basis){.hidden_size = head->hidden_size,
-                           .n_vectors = n,
-                           .below_min_energy = head->below_min_energy};
+    *r = (cbe_layer_result){.layer = head->layer};
+    r->basis = (cbe_basis){.hidden_size = head->hidden_size, .n_vectors = n};
+    *whole = cbe_layer_of_row(head->layer_numbers, r);
     r->basis.vectors = cbe_alloc(n, row, "result of a layer", err);
     r->basis.records = cbe_alloc(n, sizeof *r->basis.records, "result of a layer", err);
     r->reports = cbe_alloc(n, sizeof *r->reports, "result of a layer", err);
@@ -141,9 +139,10 @@ static cbe_status take_result(message *m, const header *head, cbe_layer_result *
         (head->has_read && (!(r->read = cbe_alloc(n, row, "result of a layer", err)) ||
                             !(r->write = cbe_alloc(n, row, "result of a layer", err)))))
         return CBE_ERR_NOMEM;
-    *whole = take(m, r->basis.vectors, n * row) &&
+    *whole = *whole && take(m, r->basis.vectors, n * row) &&
              take(m, r->basis.records, n * sizeof *r->basis.records) &&
              take(m, r->reports, n * sizeof *r->reports) &&
+             take(m, r->controls, sizeof r->controls) &&
              (!head->has_mean || take(m, r->mean, row)) &&
              (!head->has_read || (take(m, r->read, n * row) && take(m, r->write, n * row)));
     return CBE_OK;

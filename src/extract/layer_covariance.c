@@ -4,35 +4,24 @@
 #include "core/fail.h"
 #include "core/memory.h"
 
-static bool is_held_out(const cbe_layer_objective *o, size_t token)
-{
-    return o->held_out && o->held_out[o->first_token + token];
-}
-
-/* Lists the runs of tokens of each sequence that are not held out.
- * @param blocks  NULL: they are only counted */
-static size_t list_blocks(const cbe_layer_objective *o, cbe_covariance_block *blocks)
+/* A block for each sequence of the process; sequences that are held out are empty. */
+static void list_blocks(const cbe_layer_objective *o, cbe_covariance_block *blocks)
 {
     const size_t d = cbe_hidden_states_hidden_size(o->states);
-    size_t count = 0, at = 0;
+    const float *rows = o->hidden;
     for (size_t b = 0; b < cbe_hidden_states_n_sequences(o->states); b++) {
-        const size_t end = at + cbe_hidden_states_n_tokens_of(o->states, b, o->skip);
-        while (at < end) {
-            size_t n = 0;
-            while (at + n < end && !is_held_out(o, at + n)) n++;
-            if (n && blocks) blocks[count] = (cbe_covariance_block){n, o->hidden + at * d};
-            count += n > 0;
-            for (at += n; at < end && is_held_out(o, at);) at++;
-        }
+        const size_t s = o->first_sequence + b, n = o->sequences.tokens[s];
+        blocks[b] = (cbe_covariance_block){o->sequences.held_out[s] ? 0 : n, rows};
+        rows += n * d;
     }
-    return count;
 }
 
 cbe_status cbe_layer_covariance_check(const cbe_layer_objective *o, cbe_error *err)
 {
     const size_t d = cbe_hidden_states_hidden_size(o->states), m = o->within;
     size_t n = 0;
-    for (size_t i = 0; i < o->all_tokens; i++) n += !(o->held_out && o->held_out[i]);
+    for (size_t s = 0; s < o->sequences.n; s++)
+        n += o->sequences.held_out[s] ? 0 : o->sequences.tokens[s];
     if (m > d)
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         CBE_OPTION("within") " pc=%zu: states have %zu dimensions; give %zu or "
@@ -71,7 +60,8 @@ cbe_status cbe_layer_covariance_set(cbe_layer_objective *o, size_t layer, cbe_er
     o->covariance = NULL;
     o->metric.covariance = NULL;
     if (!o->wants_covariance) return CBE_OK;
-    const size_t n = list_blocks(o, NULL), d = cbe_hidden_states_hidden_size(o->states);
+    const size_t n = cbe_hidden_states_n_sequences(o->states),
+                 d = cbe_hidden_states_hidden_size(o->states);
     cbe_covariance_block *blocks = cbe_alloc(n, sizeof *blocks, "covariance", err);
     cbe_status st = cbe_processes_agree(o->processes, blocks ? CBE_OK : CBE_ERR_NOMEM, err);
     if (st == CBE_OK) {

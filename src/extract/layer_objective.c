@@ -85,17 +85,21 @@ static cbe_status create_objective(cbe_layer_objective *o, const cbe_decoder *de
                         &o->all_sequences);
     lens.first_token = o->first_token;
     lens.sequence_tokens = cbe_layer_objective_sequence_tokens(o);
-    cbe_status st = cbe_token_lists_make(&lists, o, options, &lens, err);
+    cbe_status st = cbe_sequences_make(&o->sequences, o->states, o->first_sequence,
+                                       o->all_sequences, options, err);
+    if (st != CBE_OK) return st;
+    st = cbe_token_lists_make(&lists, o, options, &lens, err);
     if (st == CBE_OK &&
         !(o->hidden = cbe_alloc(o->n_tokens, d * sizeof(float), "hidden states of a layer", err)))
         st = CBE_ERR_NOMEM;
-    o->held_out = lists.held_out;
     if (st == CBE_OK) st = cbe_layer_covariance_check(o, err);
     st = cbe_processes_agree(o->processes, st, err);
+    if (st == CBE_OK && lens.labels)
+        st = cbe_sequences_count_rows(&o->sequences, o->states, o->first_sequence, options,
+                                      lens.labels, err);
     if (st == CBE_OK)
         st = o->model ? create_model(o, &lens, options, err)
                       : create_lens(o, decoder, &lens, options->memory, err);
-    lists.held_out = NULL;
     cbe_token_lists_free(&lists);
     if (st != CBE_OK) return st;
     if (o->processes)
@@ -131,6 +135,7 @@ cbe_status cbe_layer_objective_create(cbe_layer_objective **out, const cbe_hidde
     o->lens = options->lens;
     o->model = options->model;
     o->skip = skip;
+    o->kernels = options->kernels;
     o->n_tokens = n;
     o->processes = options->processes;
     o->within = options->within;
@@ -150,9 +155,9 @@ void cbe_layer_objective_free(cbe_layer_objective *objective)
 {
     if (!objective) return;
     cbe_objective_free(objective->objective);
+    cbe_sequences_free(&objective->sequences);
     cbe_free(objective->hidden);
     cbe_free(objective->whole);
-    cbe_free(objective->held_out);
     cbe_covariance_free(objective->covariance);
     cbe_free(objective);
 }
@@ -222,5 +227,11 @@ size_t cbe_layer_objective_n_sequences(const cbe_layer_objective *objective)
 
 size_t cbe_layer_objective_n_held_out(const cbe_layer_objective *objective)
 {
-    return objective->n_held_out;
+    return objective->sequences.n_held_out;
+}
+
+double cbe_layer_objective_error(const cbe_layer_objective *objective, bool held_out,
+                                 const double *per_token)
+{
+    return cbe_sequences_error(&objective->sequences, held_out, per_token);
 }

@@ -40,6 +40,10 @@ size_t cbe_layer_objective_n_tokens(const cbe_layer_objective *objective);
 size_t cbe_layer_objective_n_sequences(const cbe_layer_objective *objective);
 /** Returns the number of sequences that are held out. */
 size_t cbe_layer_objective_n_held_out(const cbe_layer_objective *objective);
+/** Returns the standard error of the mean of energies per token, of all tokens searched or of all
+ * tokens held out (math/sequence_error.h). */
+double cbe_layer_objective_error(const cbe_layer_objective *objective, bool held_out,
+                                 const double *per_token);
 /** Returns whether a derangement was given that could not be used, since positions are skipped or
  * sequences held out. */
 bool cbe_layer_objective_derangement_unused(const cbe_layer_objective *objective);

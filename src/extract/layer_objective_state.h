@@ -4,6 +4,7 @@
 #define CBE_EXTRACT_LAYER_OBJECTIVE_STATE_H
 
 #include "extract/layer_objective.h"
+#include "extract/sequences.h"
 
 struct cbe_layer_objective {
     const cbe_hidden_states *states;
@@ -11,7 +12,7 @@ struct cbe_layer_objective {
     const cbe_tuned_lens *lens;
     const cbe_model *model; /* the whole model runs on behind the layer; NULL: a lens */
     size_t skip;
-    size_t n_held_out;              /* number of sequences held out */
+    cbe_sequences sequences;        /* of all processes */
     const cbe_processes *processes; /* processes that tokens are divided over; NULL: not divided */
     size_t n_tokens;                /* of this process's own share */
     size_t first_token;    /* index of the share's first token among those of all processes */
@@ -26,12 +27,16 @@ struct cbe_layer_objective {
     cbe_model_objective_plan plan;
     float *whole; /* (B S, d), states of the layer with skipped positions; the whole model alone */
     bool derangement_unused;
-    bool *held_out; /* (all_tokens), owned; NULL: none is held out */
     bool wants_covariance;
     size_t within; /* principal components to search within; 0: all directions */
     cbe_metric_kind metric_kind;
     cbe_metric metric;          /* of the layer that is set */
     cbe_covariance *covariance; /* of the layer that is set, owned; NULL: not wanted */
+    const char *kernels;        /* NULL: the best for this CPU */
+    /* Of the whole model, once it was asked for (survey.h): its clean output is that of all
+     * layers. */
+    double ceiling;
+    bool ceiling_known;
 };
 
 /** Returns the number of tokens that the run is on of each sequence; 0 if sequences have different

@@ -6,6 +6,13 @@
 
 #include "core/memory.h"
 
+const char *cbe_control_name(cbe_control control)
+{
+    static const char *const names[] = {"principal", "random"};
+    _Static_assert(sizeof names / sizeof *names == CBE_N_CONTROLS, "in the order of the enum");
+    return names[control];
+}
+
 cbe_status cbe_layer_result_tell(cbe_layer_result *r, const cbe_metric *metric,
                                  const cbe_covariance *covariance, cbe_error *err)
 {

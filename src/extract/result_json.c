@@ -2,6 +2,9 @@
 #include "extract/result_json.h"
 
 #include "core/fail.h"
+#include "extract/report_columns.h"
+#include "extract/site.h"
+#include "extract/verdict.h"
 #include "formats/json_writer.h"
 
 static yyjson_mut_val *inputs_json(cbe_json_writer *w, const cbe_inputs *inputs)
@@ -44,18 +47,31 @@ static yyjson_mut_val *kinds_json(cbe_json_writer *w, const cbe_vector_record *r
     return kinds;
 }
 
+/* Whether a run measures a number at all. */
+static bool is_measured(cbe_report_column column, const cbe_run_record *record)
+{
+    if (column == CBE_COLUMN_HELD_OUT || column == CBE_COLUMN_HELD_OUT_ERROR)
+        return record->n_held_out > 0;
+    return column < CBE_COLUMN_MODEL || record->model_energies;
+}
+
+/* Adds the numbers of a direction, and what follows from them. */
+static void put_report(cbe_json_writer *w, yyjson_mut_val *to, const cbe_vector_report *report,
+                       double ceiling, const cbe_run_record *record)
+{
+    for (int c = 0; c < CBE_N_COLUMNS; c++)
+        if (is_measured((cbe_report_column)c, record))
+            cbe_json_put_number(w, to, cbe_report_column_name((cbe_report_column)c),
+                                cbe_report_value(report, ceiling, (cbe_report_column)c));
+    cbe_json_put_string(w, to, "verdict", cbe_verdict_name(cbe_judge(report, ceiling)));
+}
+
 static yyjson_mut_val *vector_json(cbe_json_writer *w, const cbe_vector_record *r,
-                                   const cbe_vector_report *report, bool held_out)
+                                   const cbe_vector_report *report, double ceiling,
+                                   const cbe_run_record *record)
 {
     yyjson_mut_val *vector = cbe_json_new_object(w);
-    cbe_json_put_number(w, vector, "energy", r->energy);
-    cbe_json_put_number(w, vector, "standard_error", report->standard_error);
-    cbe_json_put_number(w, vector, "optimal_energy", report->optimal_energy);
-    cbe_json_put_number(w, vector, "optimal_constant", report->optimal_constant);
-    if (held_out) {
-        cbe_json_put_number(w, vector, "held_out_energy", report->held_out_energy);
-        cbe_json_put_number(w, vector, "held_out_standard_error", report->held_out_error);
-    }
+    put_report(w, vector, report, ceiling, record);
     cbe_json_put_count(w, vector, "evaluations", r->evaluations);
     cbe_json_put_count(w, vector, "sample_evaluations", r->sample_evaluations);
     cbe_json_put_count(w, vector, "starts", r->starts);
@@ -68,18 +84,47 @@ static yyjson_mut_val *vector_json(cbe_json_writer *w, const cbe_vector_record *
     return vector;
 }
 
-static yyjson_mut_val *layer_json(cbe_json_writer *w, const cbe_layer_result *result, bool held_out)
+static yyjson_mut_val *controls_json(cbe_json_writer *w, const cbe_layer_result *result,
+                                     const cbe_run_record *record)
+{
+    yyjson_mut_val *controls = cbe_json_new_object(w);
+    for (int i = 0; i < CBE_N_CONTROLS; i++) {
+        yyjson_mut_val *one = cbe_json_new_object(w);
+        put_report(w, one, &result->controls[i], result->ceiling, record);
+        cbe_json_put(w, controls, cbe_control_name((cbe_control)i), one);
+    }
+    return controls;
+}
+
+static yyjson_mut_val *layer_json(cbe_json_writer *w, const cbe_layer_result *result,
+                                  const cbe_run_record *record)
 {
     const cbe_basis *b = &result->basis;
     yyjson_mut_val *layer = cbe_json_new_object(w), *vectors = cbe_json_new_list(w);
+    char state[CBE_STATE_NAME];
     for (size_t j = 0; j < b->n_vectors; j++)
-        cbe_json_append(w, vectors, vector_json(w, &b->records[j], &result->reports[j], held_out));
+        cbe_json_append(
+            w, vectors,
+            vector_json(w, &b->records[j], &result->reports[j], result->ceiling, record));
+    cbe_state_name(result->state, state);
     cbe_json_put_count(w, layer, "layer", result->layer);
+    cbe_json_put_string(w, layer, "state", state);
+    cbe_json_put_number(w, layer, "ceiling", result->ceiling);
+    cbe_json_put_number(w, layer, "covariance_trace", result->covariance_trace);
     cbe_json_put_number(w, layer, "seconds", result->seconds);
     cbe_json_put_number(w, layer, "search_seconds", result->search_seconds);
     cbe_json_put_flag(w, layer, "stopped_below_min_energy", b->below_min_energy);
     cbe_json_put(w, layer, "vectors", vectors);
+    cbe_json_put(w, layer, "controls", controls_json(w, result, record));
     return layer;
+}
+
+static yyjson_mut_val *lens_json(cbe_json_writer *w, const cbe_run_record *record)
+{
+    yyjson_mut_val *lens = cbe_json_new_object(w);
+    cbe_json_put_string(w, lens, "folder", "lens");
+    cbe_json_put_string(w, lens, "sha256", record->lens_sha256);
+    return lens;
 }
 
 cbe_status cbe_result_json(char **text, size_t n, const cbe_layer_result *results,
@@ -90,12 +135,12 @@ cbe_status cbe_result_json(char **text, size_t n, const cbe_layer_result *result
                    *layers = cbe_json_new_list(w);
     for (size_t i = 0; i < record->n_options; i++)
         cbe_json_put_string(w, options, record->options[i].name, record->options[i].value);
-    for (size_t i = 0; i < n; i++)
-        cbe_json_append(w, layers, layer_json(w, &results[i], record->n_held_out > 0));
+    for (size_t i = 0; i < n; i++) cbe_json_append(w, layers, layer_json(w, &results[i], record));
     cbe_json_put_string(w, root, "format", "causal basis");
     cbe_json_put_string(w, root, "version", CBE_VERSION);
     cbe_json_put(w, root, "inputs", inputs_json(w, record->inputs));
     cbe_json_put(w, root, "options", options);
+    if (record->lens_sha256[0]) cbe_json_put(w, root, "lens", lens_json(w, record));
     cbe_json_put_count(w, root, "n_sequences", record->n_sequences);
     cbe_json_put_count(w, root, "context_length", record->context_length);
     cbe_json_put_count(w, root, "n_tokens", record->n_tokens);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "core/memory.h"
+#include "extract/site.h"
 
 enum { BASIS, ENERGIES, CONSTANTS, READ, WRITE, MEAN, PARTS, NAME = 48 };
 static const char *const parts[PARTS] = {"basis", "energies", "constants", "read", "write", "mean"};
@@ -42,7 +43,7 @@ static void fill_part(const cbe_layer_result *result, size_t part, float *out)
 /* Declares all tensors. @param metadata  (2 (2 + n)): pairs, whose texts are in `keys` (n) and
  * `states` (n) */
 static cbe_status declare(cbe_safetensors_writer **out, const char *path, size_t n,
-                          const cbe_layer_result *results, cbe_site site, cbe_tensor_spec *specs,
+                          const cbe_layer_result *results, cbe_tensor_spec *specs,
                           char (*names)[NAME], const char **metadata, cbe_error *err)
 {
     size_t count = 0, pairs = 2;
@@ -63,7 +64,7 @@ static cbe_status declare(cbe_safetensors_writer **out, const char *path, size_t
             specs[count].dims[1] = b->n_vectors;
         }
         snprintf(keys[i], NAME, "layers.%zu.state", results[i].layer);
-        snprintf(states[i], NAME, "hidden_states.%zu", cbe_site_state(site, results[i].layer));
+        cbe_state_name(results[i].state, states[i]);
         metadata[2 * pairs] = keys[i];
         metadata[2 * pairs++ + 1] = states[i];
     }
@@ -86,7 +87,7 @@ static cbe_status write_layer(cbe_safetensors_writer *writer, size_t first,
 }
 
 cbe_status cbe_result_tensors_write(cbe_safetensors_writer **out, const char *path, size_t n,
-                                    const cbe_layer_result *results, cbe_site site, cbe_error *err)
+                                    const cbe_layer_result *results, cbe_error *err)
 {
     cbe_safetensors_writer *writer = NULL;
     cbe_tensor_spec *specs = cbe_alloc(PARTS * n, sizeof *specs, "result", err);
@@ -94,7 +95,7 @@ cbe_status cbe_result_tensors_write(cbe_safetensors_writer **out, const char *pa
     const char **metadata = cbe_alloc(2 + n, 2 * sizeof *metadata, "result", err);
     cbe_status st = CBE_ERR_NOMEM;
     if (specs && names && metadata)
-        st = declare(&writer, path, n, results, site, specs, names, metadata, err);
+        st = declare(&writer, path, n, results, specs, names, metadata, err);
     for (size_t i = 0, first = 0; i < n && st == CBE_OK; first += parts_of(&results[i++]))
         st = write_layer(writer, first, &results[i], err);
     if (st == CBE_OK) {

@@ -99,6 +99,7 @@ static const char *option_of(const struct input *input)
                                              {"hidden_states", CBE_OPTION("hidden-states")},
                                              {"decoder", CBE_OPTION("decoder")},
                                              {"text", CBE_OPTION("text")},
+                                             {"held_out_text", CBE_OPTION("held-out-text")},
                                              {"lens", CBE_OPTION("lens")},
                                              {"init", CBE_OPTION("init")}};
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)

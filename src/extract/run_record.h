@@ -2,9 +2,9 @@
 #ifndef CBE_EXTRACT_RUN_RECORD_H
 #define CBE_EXTRACT_RUN_RECORD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
-#include "extract/site.h"
 #include "files/inputs.h"
 
 /** An option as it was in force. */
@@ -17,18 +17,20 @@ typedef struct {
     const cbe_run_option *options;
     size_t n_texts;           /* number of texts given, read or not */
     const cbe_inputs *inputs; /* files that were read, with digests; NULL: not known */
-    const char *kernels;      /* name of the instruction set */
-    const char *logits;       /* how logits were kept */
-    size_t n_sequences;       /* of the run, held out or not */
+    /* Digest of the parameters in the folder `lens` beside the basis; empty: there is none. */
+    char lens_sha256[CBE_SHA256_TEXT];
+    const char *kernels; /* name of the instruction set */
+    const char *logits;  /* how logits were kept */
+    size_t n_sequences;  /* of the run, held out or not */
     size_t context_length;
     size_t n_tokens;
-    size_t n_held_out; /* number of sequences held out */
+    size_t n_held_out;   /* number of sequences held out */
+    bool model_energies; /* whether directions found through a lens were measured in the model */
     size_t skip_positions;
     size_t hidden_size;
     size_t n_processes; /* processes that share a layer */
     size_t n_groups;    /* groups of such processes, each with layers of its own */
     double seconds;
-    cbe_site site; /* of all layers */
 } cbe_run_record;
 
 #endif

@@ -15,4 +15,8 @@ const char *cbe_site_name(cbe_site site); /* "pre", "post" */
 /** Returns i of hidden_states.i that is a layer at a site. */
 size_t cbe_site_state(cbe_site site, size_t layer);
 
+enum { CBE_STATE_NAME = 40 /* bytes */ };
+/** Writes "hidden_states.16", by which layers of runs at different sites can be compared. */
+void cbe_state_name(size_t state, char out[CBE_STATE_NAME]);
+
 #endif

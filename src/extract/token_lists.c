@@ -2,31 +2,19 @@
 #include "extract/token_lists.h"
 
 #include "core/fail.h"
-#include "core/held_out.h"
 #include "core/memory.h"
 #include "math/random.h"
 
 /* Marks the tokens of sequences held out, of all processes; *out stays NULL if there are none. */
-static cbe_status hold_out(cbe_layer_objective *o, double share, bool **out, cbe_error *err)
+static cbe_status hold_out(const cbe_layer_objective *o, bool **out, cbe_error *err)
 {
-    const size_t n = o->all_sequences, tokens = o->all_tokens / n;
-    if (share == 0) return CBE_OK;
-    if (!(share > 0 && share < 1))
-        return cbe_fail(
-            err, CBE_ERR_ARG, -1,
-            "a share of %g of the sequences cannot be held out; give 0 or more, less than 1",
-            share);
-    o->n_held_out = (size_t)(share * (double)n + 0.5);
-    if (o->n_held_out == 0) o->n_held_out = 1;
-    if (o->n_held_out >= n)
-        return cbe_fail(err, CBE_ERR_ARG, -1,
-                        "holding out %g of %zu sequence%s leaves none to search; give more tokens "
-                        "or a smaller share",
-                        share, n, n == 1 ? "" : "s");
+    const cbe_sequences *sequences = &o->sequences;
+    if (sequences->n_held_out == 0) return CBE_OK;
     if (!(*out = cbe_alloc(o->all_tokens, sizeof **out, "tokens held out", err)))
         return CBE_ERR_NOMEM;
-    for (size_t i = 0; i < o->all_tokens; i++)
-        (*out)[i] = cbe_is_held_out(i / tokens, o->n_held_out, n);
+    for (size_t s = 0, i = 0; s < sequences->n; s++)
+        for (const size_t end = i + sequences->tokens[s]; i < end; i++)
+            (*out)[i] = sequences->held_out[s];
     return CBE_OK;
 }
 
@@ -80,7 +68,7 @@ cbe_status cbe_token_lists_make(cbe_token_lists *lists, cbe_layer_objective *o,
                                 const cbe_extraction_options *options, cbe_lens_options *lens,
                                 cbe_error *err)
 {
-    cbe_status st = hold_out(o, options->held_out, &lists->held_out, err);
+    cbe_status st = hold_out(o, &lists->held_out, err);
     if (st != CBE_OK) return st;
     lens->held_out = lists->held_out;
     if (options->objective == CBE_LOSS_CE) {

@@ -13,9 +13,9 @@ typedef struct {
     int64_t *derangement; /* of all processes' tokens; NULL: a given one, or none, is used */
 } cbe_token_lists;
 
-/** Makes the lists that a run needs, and points the options of the objective to them. Sets the
- * number of sequences held out, and whether a derangement given was not used.
- * @return CBE_OK; CBE_ERR_ARG (a share that cannot be held out, too few tokens, no labels);
+/** Makes the lists that a run needs, and points the options of the objective to them. Sets
+ * whether a derangement given was not used.
+ * @return CBE_OK; CBE_ERR_ARG (too few tokens, no labels);
  * CBE_ERR_NOMEM */
 cbe_status cbe_token_lists_make(cbe_token_lists *lists, cbe_layer_objective *objective,
                                 const cbe_extraction_options *options, cbe_lens_options *lens,

@@ -2,19 +2,30 @@
 #include "extract/vector_reports.h"
 
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
+#include "core/arrays.h"
+#include "core/memory.h"
+#include "core/sizes.h"
+#include "extract/controls.h"
 #include "extract/layer_objective_state.h"
 #include "search/rules.h"
-#include "core/memory.h"
 
-/* Standard error of the mean of n numbers. */
-static double standard_error(size_t n, const double *x)
-{
-    double mean = 0, square = 0;
-    for (size_t i = 0; i < n; i++) mean += x[i] / (double)n;
-    for (size_t i = 0; i < n; i++) square += (x[i] - mean) * (x[i] - mean);
-    return n > 1 ? sqrt(square / ((double)n * (double)(n - 1))) : NAN;
-}
+/* Scratch of the measurements of up to `batch` directions, and what all of them share. */
+typedef struct {
+    const cbe_layer_objective *o;
+    const cbe_survey *survey;
+    bool optimal;      /* the objective ablates to optimal constants */
+    size_t d, batch;   /* directions measured at once */
+    double *v;         /* (batch, d): scaled directions */
+    double *energies;  /* (batch) */
+    double *constants; /* (batch): optimal */
+    double *scaled;    /* (batch): constants of scaled directions */
+    double *per_token; /* (batch, N) */
+    double *sorted;    /* (N) */
+    double *total[2];  /* (N): sums of per_token over directions, of searched and held-out tokens */
+} work;
 
 /* A search under optimal ablation takes the first minimum over the constant that it meets. The
  * record gets the energy of the lowest minimum, unless both energies differ by rounding alone. */
@@ -58,53 +69,197 @@ static void order_vectors(cbe_layer_result *result)
             swap_vectors(result, j, j - 1);
 }
 
-/* Fills the reports of vectors first .. first + m - 1. energies (m), constants (m) and per_token
- * (m, N) are scratch. */
-static cbe_status report_batch(const cbe_layer_objective *o, const cbe_layer_result *result,
-                               bool optimal, size_t first, size_t m, double *energies,
-                               double *constants, double *per_token, cbe_error *err)
+static int compare(const void *a, const void *b)
 {
-    cbe_objective *objective = o->objective;
-    const double *v = result->basis.vectors + first * result->basis.hidden_size;
-    cbe_vector_report *reports = result->reports + first;
-    cbe_status st = cbe_objective_eval_optimal(objective, m, v, energies, constants, NULL,
-                                               optimal ? per_token : NULL, err);
-    for (size_t j = 0; j < m && st == CBE_OK; j++) {
-        reports[j] = (cbe_vector_report){NAN, NAN, NAN, energies[j], constants[j]};
-        if (optimal) tell_lowest(&result->basis.records[first + j], energies[j]);
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* The median of the energies of n tokens, and the share that the highest 5% of them have. */
+static void look_at_tokens(work *w, size_t n, const double *energies, cbe_vector_report *report)
+{
+    double all = 0, top = 0;
+    memcpy(w->sorted, energies, n * sizeof *energies);
+    qsort(w->sorted, n, sizeof *w->sorted, compare);
+    for (size_t i = 0; i < n; i++) {
+        all += w->sorted[i];
+        if (i >= n - (n + 19) / 20) top += w->sorted[i];
     }
-    if (st == CBE_OK && !optimal)
-        st = cbe_objective_eval(objective, m, v, energies, NULL, per_token, err);
-    size_t n = cbe_objective_n_tokens(objective);
-    for (size_t j = 0; j < m && st == CBE_OK; j++)
-        reports[j].standard_error = standard_error(n, per_token + j * n);
-    if (st != CBE_OK || !o->n_held_out) return st;
+    report->median = (w->sorted[(n - 1) / 2] + w->sorted[n / 2]) / 2;
+    report->top_share = all > CBE_ENERGY_NOISE_FLOOR * (double)n ? top / all : NAN;
+}
+
+/* Energies where a share t of the component is taken out. The component along v is taken out as
+ * often as v is long, and read as often: sqrt(t) v takes out t of what v does. */
+static cbe_status measure_share(work *w, double t, size_t m, const double *v, cbe_error *err)
+{
+    for (size_t i = 0; i < m * w->d; i++) w->v[i] = sqrt(t) * v[i];
+    for (size_t j = 0; j < m; j++) w->scaled[j] = sqrt(t) * w->constants[j];
+    return w->optimal ? cbe_objective_eval_constant(w->o->objective, m, w->v, w->scaled,
+                                                    w->energies, NULL, NULL, NULL, err)
+                      : cbe_objective_eval(w->o->objective, m, w->v, w->energies, NULL, NULL, err);
+}
+
+/* Adds energies per token to the totals. */
+static void add_tokens(work *w, size_t m, size_t n, bool held_out)
+{
+    for (size_t j = 0; j < m; j++)
+        for (size_t i = 0; i < n; i++) w->total[held_out][i] += w->per_token[j * n + i];
+}
+
+/* Measures the held-out tokens. */
+static cbe_status measure_held_out(work *w, size_t m, const double *v, cbe_vector_report *reports,
+                                   cbe_error *err)
+{
+    cbe_objective *objective = w->o->objective;
     cbe_objective_set_held_out(objective);
-    n = cbe_objective_n_tokens(objective);
-    st = optimal ? cbe_objective_eval_constant(objective, m, v, constants, energies, NULL, NULL,
-                                               per_token, err)
-                 : cbe_objective_eval(objective, m, v, energies, NULL, per_token, err);
+    const size_t n = cbe_objective_n_tokens(objective);
+    const cbe_status st =
+        w->optimal ? cbe_objective_eval_constant(objective, m, v, w->constants, w->energies, NULL,
+                                                 NULL, w->per_token, err)
+                   : cbe_objective_eval(objective, m, v, w->energies, NULL, w->per_token, err);
     for (size_t j = 0; j < m && st == CBE_OK; j++) {
-        reports[j].held_out_energy = energies[j];
-        reports[j].held_out_error = standard_error(n, per_token + j * n);
+        reports[j].held_out_energy = w->energies[j];
+        reports[j].held_out_error =
+            cbe_sequences_error(&w->o->sequences, true, w->per_token + j * n);
     }
+    if (st == CBE_OK) add_tokens(w, m, n, true);
     cbe_objective_set_sample(objective, 0);
     return st;
 }
 
-cbe_status cbe_report_vectors(const cbe_layer_objective *o, cbe_layer_result *result,
-                              cbe_ablation ablation, cbe_error *err)
+/* kappa of a direction v. Oblique ablation reads r and writes w of u: (r' Sigma r)(w' S^-1 w). */
+static double kappa_of(work *w, const double *v)
 {
-    const size_t k = result->basis.n_vectors, batch = cbe_objective_max_batch(o->objective);
-    double *scratch =
-        cbe_alloc(batch, (2 + o->all_tokens) * sizeof *scratch, "reports of vectors", err);
-    result->reports = cbe_alloc(k, sizeof *result->reports, "reports of vectors", err);
-    cbe_status st = scratch && result->reports ? CBE_OK : CBE_ERR_NOMEM;
-    for (size_t first = 0; first < k && st == CBE_OK; first += batch)
-        st = report_batch(o, result, ablation == CBE_ABLATE_OPTIMAL, first,
-                          k - first < batch ? k - first : batch, scratch, scratch + batch,
-                          scratch + 2 * batch, err);
+    const cbe_covariance *covariance = w->survey->covariance;
+    const cbe_metric *metric = w->survey->metric;
+    if (!metric->covariance) return cbe_covariance_kappa(covariance, CBE_COVARIANCE_RIDGE, v);
+    double square = 0; /* w = S^1/2 u: w' S^-1 w = u' u */
+    for (size_t k = 0; k < w->d; k++) square += v[k] * v[k];
+    cbe_metric_read(metric, w->d, 1, v, w->v);
+    return cbe_covariance_variance(covariance, w->v) * square;
+}
+
+/* Measures m directions, at most a batch.
+ * @param thorough  whether to look for the constants of optimal ablation, if no energy needs them,
+ *                  and to measure a tenth of the strength */
+static cbe_status measure(work *w, bool thorough, size_t m, const double *v,
+                          cbe_vector_report *reports, cbe_error *err)
+{
+    cbe_objective *objective = w->o->objective;
+    const size_t n = cbe_objective_n_tokens(objective);
+    cbe_status st = CBE_OK;
+    for (size_t j = 0; j < m; j++)
+        for (size_t k = 0; k < CBE_REPORT_NUMBERS; k++) ((double *)&reports[j])[k] = NAN;
+    memset(w->constants, 0, m * sizeof *w->constants);
+    if (thorough || w->optimal)
+        st = cbe_objective_eval_optimal(objective, m, v, w->energies, w->constants, NULL,
+                                        w->optimal ? w->per_token : NULL, err);
+    for (size_t j = 0; j < m && st == CBE_OK && (thorough || w->optimal); j++) {
+        reports[j].optimal_energy = w->energies[j];
+        reports[j].optimal_constant = w->constants[j];
+    }
+    if (st == CBE_OK && !w->optimal)
+        st = cbe_objective_eval(objective, m, v, w->energies, NULL, w->per_token, err);
+    for (size_t j = 0; j < m && st == CBE_OK; j++) {
+        const double *each = w->per_token + j * n;
+        reports[j].energy = w->energies[j];
+        reports[j].standard_error = cbe_sequences_error(&w->o->sequences, false, each);
+        reports[j].kappa = kappa_of(w, v + j * w->d);
+        look_at_tokens(w, n, each, &reports[j]);
+    }
+    if (st == CBE_OK) add_tokens(w, m, n, false);
+    if (st == CBE_OK && w->o->sequences.n_held_out) st = measure_held_out(w, m, v, reports, err);
+    if (st == CBE_OK) st = measure_share(w, 0.5, m, v, err);
+    for (size_t j = 0; j < m && st == CBE_OK; j++) reports[j].half_energy = w->energies[j];
+    if (st == CBE_OK && thorough) st = measure_share(w, 0.1, m, v, err);
+    for (size_t j = 0; j < m && st == CBE_OK && thorough; j++)
+        reports[j].tenth_energy = w->energies[j];
+    return st;
+}
+
+/* Measures n directions, a batch after the other. The totals are then of these directions. */
+static cbe_status measure_all(work *w, bool thorough, size_t n, const double *v,
+                              cbe_vector_report *reports, cbe_error *err)
+{
+    cbe_status st = CBE_OK;
+    for (int out = 0; out < 2; out++)
+        memset(w->total[out], 0, w->o->all_tokens * sizeof *w->total[out]);
+    for (size_t first = 0; first < n && st == CBE_OK; first += w->batch)
+        st = measure(w, thorough, cbe_min_size(n - first, w->batch), v + first * w->d,
+                     reports + first, err);
+    return st;
+}
+
+/* The mean of the reports of the directions measured last, with the errors of the mean. */
+static void take_mean(work *w, size_t n, const cbe_vector_report *reports, cbe_vector_report *out)
+{
+    for (size_t k = 0; k < CBE_REPORT_NUMBERS; k++) {
+        double *sum = (double *)out + k;
+        *sum = 0;
+        for (size_t j = 0; j < n; j++) *sum += ((const double *)&reports[j])[k] / (double)n;
+    }
+    for (int held_out = 0; held_out < 2; held_out++)
+        for (size_t i = 0; i < w->o->all_tokens; i++) w->total[held_out][i] /= (double)n;
+    out->standard_error = cbe_sequences_error(&w->o->sequences, false, w->total[false]);
+    if (w->o->sequences.n_held_out)
+        out->held_out_error = cbe_sequences_error(&w->o->sequences, true, w->total[true]);
+    out->optimal_constant = NAN; /* a number for each direction */
+}
+
+/* Measures the directions that vectors are compared with. In the whole model
+ * random ones have the numbers alone that are cheap: a search for constants would take longer than
+ * all other numbers of a report. */
+static cbe_status measure_controls(work *w, uint64_t seed, cbe_layer_result *result, cbe_error *err)
+{
+    cbe_vector_report reports[CBE_RANDOM_CONTROLS];
+    double *v = cbe_alloc(1 + CBE_RANDOM_CONTROLS, w->d * sizeof *v, "controls", err);
+    if (!v) return CBE_ERR_NOMEM;
+    cbe_controls_make(w->survey->covariance, w->survey->metric, seed, result->state, v);
+    cbe_status st = measure_all(w, true, 1, v, &result->controls[CBE_CONTROL_PRINCIPAL], err);
+    if (st == CBE_OK)
+        st = measure_all(w, !w->o->model, CBE_RANDOM_CONTROLS, v + w->d, reports, err);
+    if (st == CBE_OK)
+        take_mean(w, CBE_RANDOM_CONTROLS, reports, &result->controls[CBE_CONTROL_RANDOM]);
+    cbe_free(v);
+    return st;
+}
+
+cbe_status cbe_report_vectors(const cbe_layer_objective *o, const cbe_survey *survey,
+                              cbe_layer_result *result, const cbe_extraction_options *options,
+                              cbe_error *err)
+{
+    const size_t k = result->basis.n_vectors, d = result->basis.hidden_size,
+                 batch = cbe_objective_max_batch(o->objective), n = o->all_tokens;
+    cbe_vector_record *records = result->basis.records;
+    work w = {.o = o,
+              .survey = survey,
+              .optimal = options->ablation == CBE_ABLATE_OPTIMAL,
+              .d = d,
+              .batch = batch};
+    const cbe_array arrays[] = {
+        {&result->reports, k, sizeof *result->reports, "reports of vectors"},
+        {&w.v, batch * d, sizeof *w.v, "reports of vectors"},
+        {&w.energies, batch, sizeof *w.energies, "reports of vectors"},
+        {&w.constants, batch, sizeof *w.constants, "reports of vectors"},
+        {&w.scaled, batch, sizeof *w.scaled, "reports of vectors"},
+        {&w.per_token, cbe_times(batch, n, 1), sizeof *w.per_token, "reports of vectors"},
+        {&w.sorted, n, sizeof *w.sorted, "reports of vectors"},
+        {&w.total[0], n, sizeof *w.total[0], "reports of vectors"},
+        {&w.total[1], n, sizeof *w.total[1], "reports of vectors"},
+    };
+    const size_t count = sizeof arrays / sizeof *arrays;
+    cbe_status st = cbe_arrays_allocate(count, arrays, err);
+    result->state = cbe_site_state(options->site, result->layer);
+    result->ceiling = survey->ceiling;
+    result->covariance_trace = survey->covariance->trace;
+    if (st == CBE_OK) st = measure_all(&w, true, k, result->basis.vectors, result->reports, err);
+    for (size_t j = 0; j < k && st == CBE_OK; j++) {
+        if (w.optimal) tell_lowest(&records[j], result->reports[j].optimal_energy);
+        result->reports[j].energy = records[j].energy;
+    }
+    if (st == CBE_OK) st = measure_controls(&w, options->search.seed, result, err);
     if (st == CBE_OK) order_vectors(result);
-    cbe_free(scratch);
+    cbe_arrays_free(count - 1, arrays + 1); /* the reports are the result's */
     return st;
 }

@@ -11,8 +11,9 @@
 
 const char *cbe_input_role_name(cbe_input_role role)
 {
-    static const char *const names[] = {"model", "model", "tokens", "hidden_states", "decoder",
-                                        "text",  "lens",  "init",   "basis",         "vectors"};
+    static const char *const names[] = {"model",   "model", "tokens",        "hidden_states",
+                                        "decoder", "text",  "held_out_text", "lens",
+                                        "init",    "basis", "vectors"};
     _Static_assert(sizeof names / sizeof *names == CBE_N_INPUT_ROLES, "in the order of the enum");
     return names[role];
 }

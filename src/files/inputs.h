@@ -25,6 +25,7 @@ typedef enum {
     CBE_INPUT_HIDDEN_STATES,
     CBE_INPUT_DECODER,
     CBE_INPUT_TEXT,
+    CBE_INPUT_HELD_OUT_TEXT, /* a text that a search is judged on alone */
     CBE_INPUT_LENS,
     CBE_INPUT_INIT,
     CBE_INPUT_BASIS,
@@ -33,7 +34,7 @@ typedef enum {
 } cbe_input_role;
 
 /** Name of a role in files: "model" for the first two, "tokens", "hidden_states", "decoder",
- * "text", "lens", "init", "basis", "vectors". */
+ * "text", "held_out_text", "lens", "init", "basis", "vectors". */
 const char *cbe_input_role_name(cbe_input_role role);
 
 typedef struct {

@@ -16,6 +16,7 @@
 #include "core/memory.h"
 #include "core/sizes.h"
 #include "math/loss.h"
+#include "math/sequence_error.h"
 #include "model/decode.h"
 #include "lens/row_measures.h"
 #include "lens/translate.h"
@@ -302,11 +303,10 @@ static cbe_status measure_all(evaluation *e, cbe_error *err)
 static cbe_lens_figures figures_of(const evaluation *e, size_t index)
 {
     cbe_lens_figures figures;
-    const double n = (double)e->n_done;
     for (size_t m = 0; m < CBE_N_LENS_MEASURES; m++) {
         const double mean = e->totals[index].mean[m];
         figures.mean[m] = m == CBE_LENS_KL ? cbe_not_below_zero(mean) : mean;
-        figures.error[m] = n > 1 ? sqrt(e->totals[index].squares[m] / (n - 1) / n) : NAN;
+        figures.error[m] = cbe_sequence_error_even(e->n_done, e->totals[index].squares[m]);
     }
     return figures;
 }

@@ -82,8 +82,8 @@ cbe_status cbe_hidden_states_read_logits(const cbe_hidden_states *states, size_t
 
 /** Number of tokens left: B (S - skip) without a mask. */
 size_t cbe_hidden_states_n_tokens(const cbe_hidden_states *states, size_t skip);
-/** Number of tokens left of a sequence. */
-size_t cbe_hidden_states_n_tokens_of(const cbe_hidden_states *states, size_t sequence, size_t skip);
+/** Number of tokens left of each sequence: out (n_sequences). */
+void cbe_hidden_states_sequence_tokens(const cbe_hidden_states *states, size_t skip, size_t *out);
 /** Reads hidden_states.<layer> of the tokens left: out (n_tokens, d).
  * @return CBE_OK; CBE_ERR_ARG (no such layer); CBE_ERR_NUMERIC (NaN or infinity: sequence and
  * position named) */

@@ -33,10 +33,10 @@ size_t cbe_hidden_states_n_tokens(const cbe_hidden_states *states, size_t skip)
     return n;
 }
 
-size_t cbe_hidden_states_n_tokens_of(const cbe_hidden_states *states, size_t sequence, size_t skip)
+void cbe_hidden_states_sequence_tokens(const cbe_hidden_states *states, size_t skip, size_t *out)
 {
     size_t first;
-    return left_of(states, sequence, skip, &first);
+    for (size_t b = 0; b < states->n_sequences; b++) out[b] = left_of(states, b, skip, &first);
 }
 
 /* State of copying tokens one after the other, from memory or a file. */

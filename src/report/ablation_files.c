@@ -30,7 +30,10 @@ static yyjson_mut_val *effects_json(cbe_json_writer *w, size_t rank, const cbe_e
 static yyjson_mut_val *layer_json(cbe_json_writer *w, const cbe_layer_ablation *layer)
 {
     yyjson_mut_val *json = cbe_json_new_object(w);
+    char state[CBE_STATE_NAME];
+    cbe_state_name(layer->state, state);
     cbe_json_put_count(w, json, "layer", layer->layer);
+    cbe_json_put_string(w, json, "state", state);
     for (int s = 0; s < CBE_N_SPANS; s++) {
         yyjson_mut_val *ranks = cbe_json_new_list(w);
         for (size_t r = 0; r < layer->n_ranks; r++)
@@ -77,12 +80,14 @@ static cbe_status save_json(const char *folder, size_t n, const cbe_layer_ablati
 static cbe_status save_csv(const char *folder, size_t n, const cbe_layer_ablation *layers,
                            cbe_error *err)
 {
+    char state[CBE_STATE_NAME];
     cbe_byte_buffer csv = {0};
     cbe_status st = cbe_csv_print(&csv, err, "layer,span,rank");
     for (int e = 0; e < CBE_N_EFFECTS && st == CBE_OK; e++) {
         const char *name = cbe_effect_name((cbe_effect)e);
         st = cbe_csv_print(&csv, err, ",%s,%s_error", name, name);
     }
+    if (st == CBE_OK) st = cbe_csv_print(&csv, err, ",state");
     for (size_t i = 0; i < n; i++)
         for (size_t v = 0; v < CBE_N_SPANS * layers[i].n_ranks && st == CBE_OK; v++) {
             const size_t ranks = layers[i].n_ranks;
@@ -93,6 +98,8 @@ static cbe_status save_csv(const char *folder, size_t n, const cbe_layer_ablatio
                 st = cbe_csv_number(&csv, effects->mean[e], err);
                 if (st == CBE_OK) st = cbe_csv_number(&csv, effects->error[e], err);
             }
+            cbe_state_name(layers[i].state, state);
+            if (st == CBE_OK) st = cbe_csv_print(&csv, err, ",%s", state);
         }
     if (st == CBE_OK) st = cbe_csv_print(&csv, err, "\n");
     if (st == CBE_OK) st = cbe_atomic_file_save_in(folder, "ablate.csv", csv.bytes, csv.size, err);
@@ -104,9 +111,10 @@ static cbe_status save_csv(const char *folder, size_t n, const cbe_layer_ablatio
 static cbe_status save_chart(const char *folder, const cbe_layer_ablation *layer, cbe_error *err)
 {
     const size_t n = layer->n_ranks;
-    char title[64], name[48];
+    char title[96], name[48], state[CBE_STATE_NAME];
     cbe_series series[CBE_N_SPANS];
-    snprintf(title, sizeof title, "Vectors taken out of layer %zu", layer->layer);
+    cbe_state_name(layer->state, state);
+    snprintf(title, sizeof title, "Vectors taken out of layer %zu (%s)", layer->layer, state);
     snprintf(name, sizeof name, "ablate-%zu.svg", layer->layer);
     char *path = cbe_path_join(folder, name, err);
     double *x = cbe_alloc(n, sizeof *x, "chart", err),

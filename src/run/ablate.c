@@ -109,6 +109,20 @@ static cbe_status check_vectors(const cbe_run_settings *s, const cbe_basis_file 
     return st;
 }
 
+/* Vectors are directions of the states that they were found in. */
+static void warn_of_site(cbe_run *run, cbe_site recorded)
+{
+    const cbe_run_settings *s = &run->settings;
+    const size_t layer = s->layers.n ? s->layers.ranges[0][0] : 0;
+    char found[CBE_STATE_NAME], asked[CBE_STATE_NAME];
+    cbe_state_name(cbe_site_state(recorded, layer), found);
+    cbe_state_name(cbe_site_state((cbe_site)s->site, layer), asked);
+    cbe_warn(&run->watch,
+             "%s: the vectors of layer %zu are directions of %s, but " CBE_OPTION(
+                 "site") " %s takes them out of %s",
+             cbe_basis_path(run->basis), layer, found, cbe_site_name((cbe_site)s->site), asked);
+}
+
 /* The basis, and what follows from it where options are not given. */
 static cbe_status open_basis(cbe_run *run, cbe_error *err)
 {
@@ -128,6 +142,8 @@ static cbe_status open_basis(cbe_run *run, cbe_error *err)
         s->site = (int)site;
         if (recorded)
             cbe_note(&run->watch, "site: %s, as recorded with the basis", cbe_site_name(site));
+    } else if (recorded && s->site != (int)site) {
+        warn_of_site(run, site);
     }
     if (s->skip.automatic && s->skip.positions == SIZE_MAX &&
         cbe_basis_skip_positions(basis, &s->skip.positions)) {
@@ -172,7 +188,8 @@ static cbe_status run_layers(cbe_run *run, cbe_ablation_run *ablation, cbe_error
     double *vectors = NULL;
     for (size_t i = 0; i < in->n_layers && st == CBE_OK; i++) {
         const size_t layer = in->layers[i], m = rank_of(&run->settings, run->basis, layer);
-        results[i] = (cbe_layer_ablation){layer, m, NULL};
+        const size_t state = cbe_site_state(in->options.site, layer);
+        results[i] = (cbe_layer_ablation){layer, m, state, NULL};
         cbe_free(vectors);
         vectors =
             cbe_alloc(m, cbe_times(in->decoder->hidden_size, sizeof *vectors, 1), "vectors", err);
@@ -180,8 +197,8 @@ static cbe_status run_layers(cbe_run *run, cbe_ablation_run *ablation, cbe_error
         st = vectors && results[i].effects ? cbe_basis_vectors(run->basis, layer, m, vectors, err)
                                            : CBE_ERR_NOMEM;
         if (st == CBE_OK)
-            st = cbe_ablation_run_layer(ablation, layer, cbe_site_state(in->options.site, layer), m,
-                                        vectors, results[i].effects, err);
+            st =
+                cbe_ablation_run_layer(ablation, layer, state, m, vectors, results[i].effects, err);
         if (st != CBE_OK) break;
         st = cbe_tell_layer(run, i, err);
     }

@@ -9,13 +9,20 @@
 #include "core/memory.h"
 #include "extract/checkpoint.h"
 #include "extract/layer_starts.h"
+#include "extract/model_energies.h"
 #include "extract/result_files.h"
+#include "extract/report_columns.h"
+#include "extract/verdict.h"
 #include "files/path.h"
+#include "files/mapped_file.h"
+#include "files/sha256.h"
+#include "lens/tuned_lens.h"
+#include "report/vectors_file.h"
 #include "run/metric_options.h"
 #include "run/run.h"
 #include "search/rules.h"
 
-static const char checkpoint_name[] = "checkpoint.safetensors";
+static const char checkpoint_name[] = "checkpoint.safetensors", lens_folder[] = "lens";
 static const char *const presets[] = {"default", "seed", "tuned-lens", NULL};
 _Static_assert(sizeof presets / sizeof *presets == CBE_N_PRESETS + 1, "in the order of the enum");
 
@@ -34,7 +41,9 @@ const cbe_option cbe_extract_options[] = {
     {"init", 0, OPT_STRING, AT(init), NULL, "BASIS", "a result folder, or its basis.safetensors, whose vectors are among the starts, preset default", NULL, 0},
     {"max-iter", 0, OPT_COUNT, AT(max_iterations), TEXT_OF(CBE_MAX_ITERATIONS), "M", "L-BFGS iterations of one start", NULL, CBE_RANGE(1, CBE_MOST_STEPS)},
     {"min-energy", 0, OPT_NUMBER, AT(min_energy), "0", "E", "a vector below E nats is kept and ends its layer; 0: never", NULL, CBE_RANGE(0, CBE_MOST_NUMBER)},
-    {"held-out", 0, OPT_NUMBER, AT(held_out), "0", "FRACTION", "of the sequences, left out of the search; energies are reported on them too", NULL, CBE_BOUNDS(.low = 0, .high = 1, .below = true, .refusal = CBE_OPTION("held-out") " %s: such a share of the sequences cannot be held out; give 0 or more, less than 1")},
+    {"held-out", 0, OPT_SHARE, AT(held_out), "auto", "FRACTION|auto", "of the sequences, left out of the search; energies are reported on them too; auto: an eighth of 8 sequences or more; 0 with the presets seed and tuned-lens", NULL, CBE_BOUNDS(.low = 0, .high = 1, .below = true, .refusal = CBE_OPTION("held-out") " %s: such a share of the sequences cannot be held out; give 0 or more, less than 1")},
+    {"held-out-text", 0, OPT_FILES, AT(held_out_text), NULL, "FILE...", "texts held out in place of such a share: the search is on all of --text, and judged on these", NULL, 0},
+    {"model-energies", 0, OPT_CHOICE, AT(model_energies), "auto", "WHEN", "energies in the model of vectors found through a lens: yes, no, or auto: if they take less time than the search", cbe_model_energies_choices, 0},
     {"divide", 0, OPT_STRING, AT(divide_text), "auto", "HOW", "of several processes (mpirun, srun): layers, tokens (those of each layer), or a number of groups of processes, of which each has its own layers and divides their tokens; auto: layers, as far as memory allows (docs/scaling.md)", NULL, 0},
     {"resume", 0, OPT_FLAG, AT(resume), NULL, NULL, "go on from FOLDER/checkpoint.safetensors, which an interrupted run leaves, to the same result", NULL, 0},
     {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
@@ -66,34 +75,40 @@ static bool vector_progress(void *context, size_t vector, size_t n_vectors, doub
 {
     const watcher *w = context;
     const cbe_run_inputs *in = &w->run->in;
-    char best[32] = "";
+    const size_t layer = in->layers[own_layer(w)];
+    char best[32] = "", state[CBE_STATE_NAME];
+    cbe_state_name(cbe_site_state(in->options.site, layer), state);
     if (isfinite(energy)) snprintf(best, sizeof best, "  energy %.4f", energy);
     return cbe_working(&w->run->watch, w->done, in->n_layers,
-                       "layer %zu (%zu of %zu)  vector %zu of %zu%s  evaluations %zu",
-                       in->layers[own_layer(w)], w->done + 1, in->n_layers, vector + 1, n_vectors,
-                       best, evaluations);
+                       "layer %zu (%s), %zu of %zu  vector %zu of %zu%s  evaluations %zu", layer,
+                       state, w->done + 1, in->n_layers, vector + 1, n_vectors, best, evaluations);
 }
 
 static bool layer_done(void *context, const cbe_layer_result *result)
 {
-    enum { LINE = 128 };
+    enum { LINE = 160, VERDICTS = 600 };
     watcher *w = context;
     cbe_run *run = w->run;
     const cbe_run_inputs *in = &run->in;
     const cbe_basis *b = &result->basis;
-    char line[LINE];
+    char line[LINE], verdicts[VERDICTS];
     for (size_t i = 0; i < in->n_layers; i++)
         if (in->layers[i] == result->layer) w->own_done += cbe_layer_is_own(&in->options, i);
     run->results.extract.newest = result;
-    snprintf(line, sizeof line, "layer %zu done (%zu of %zu), %zu vectors, %.1f s", result->layer,
-             w->done + 1, in->n_layers, b->n_vectors, result->seconds);
+    char state[CBE_STATE_NAME];
+    cbe_state_name(result->state, state);
+    snprintf(line, sizeof line, "layer %zu (%s) done (%zu of %zu), %zu vectors, %.1f s",
+             result->layer, state, w->done + 1, in->n_layers, b->n_vectors, result->seconds);
     const bool go_on = cbe_tell(&run->watch, CBE_EVENT_LAYER, line, ++w->done, in->n_layers);
     if (b->below_min_energy)
         cbe_note(
             &run->watch,
             "layer %zu ended after %zu vectors: the energy fell below " CBE_OPTION("min-energy"),
             result->layer, b->n_vectors);
-    return go_on;
+    if (cbe_verdicts_line(result, verdicts, sizeof verdicts))
+        cbe_warn(&run->watch, "layer %zu (%s): no mere removal: %s", result->layer, state,
+                 verdicts);
+    return go_on && !run->watch.cancelled;
 }
 
 /* Options in force, for basis.json. */
@@ -141,7 +156,9 @@ static cbe_status use_init(cbe_run *run, cbe_error *err)
     cbe_run_inputs *in = &run->in;
     const cbe_basis_file *init = run->basis;
     size_t n = 0, layer;
+    char state[CBE_STATE_NAME];
     if (!init) return CBE_OK;
+    cbe_state_name(cbe_site_state(in->options.site, in->layers[0]), state);
     const char *path = cbe_basis_path(init);
     if (cbe_basis_hidden_size(init) != in->decoder->hidden_size)
         return cbe_fail(
@@ -152,10 +169,10 @@ static cbe_status use_init(cbe_run *run, cbe_error *err)
     for (size_t i = 0; i < in->n_layers; i++)
         n += cbe_init_layer(&in->options, in->layers[i], &layer);
     if (n == 0)
-        return cbe_fail(
-            err, CBE_ERR_ARG, -1,
-            "%s: has no vectors for any layer that " CBE_OPTION("layers") " asks for at site %s",
-            path, cbe_site_name(in->options.site));
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "%s: has no vectors for any layer that " CBE_OPTION(
+                            "layers") " asks for at site %s: layer %zu is %s there",
+                        path, cbe_site_name(in->options.site), in->layers[0], state);
     cbe_note(&run->watch, "init: %s has vectors for %zu of %zu layers", path, n, in->n_layers);
     return CBE_OK;
 }
@@ -209,6 +226,21 @@ static cbe_status open_checkpoints(cbe_checkpoint **out, const char *path, cbe_r
     return cbe_processes_agree(team->all, st, err);
 }
 
+/* A lens fits the text that it was made of better than any other. */
+static void warn_of_lens(cbe_run *run)
+{
+    const cbe_inputs *read = &run->read;
+    bool same = run->in.options.held_out_apart == 0;
+    for (size_t i = 0; i < read->n && !same; i++)
+        for (size_t j = 0; j < read->n && !same; j++)
+            same = read->files[i].role == CBE_INPUT_TEXT &&
+                   read->files[j].role == CBE_INPUT_HELD_OUT_TEXT &&
+                   strcmp(read->files[i].sha256, read->files[j].sha256) == 0;
+    if (run->in.lens_fitted && same)
+        cbe_warn(&run->watch, "the lens was fitted on the text that it is judged on; " CBE_OPTION(
+                                  "held-out-text") " gives another text to judge on");
+}
+
 static void fill_record(cbe_run *run, const cbe_layer_objective *objective)
 {
     const cbe_run_inputs *in = &run->in;
@@ -226,11 +258,11 @@ static void fill_record(cbe_run *run, const cbe_layer_objective *objective)
         .context_length = cbe_hidden_states_context_length(in->states),
         .n_tokens = cbe_layer_objective_n_tokens(objective),
         .n_held_out = cbe_layer_objective_n_held_out(objective),
+        .model_energies = in->model_energies,
         .skip_positions = in->options.skip_positions,
         .hidden_size = in->decoder->hidden_size,
         .n_processes = n_processes,
-        .n_groups = n_all / n_processes,
-        .site = in->options.site};
+        .n_groups = n_all / n_processes};
     if (n_processes > 1 && record->n_groups > 1)
         cbe_note(&run->watch,
                  "processes: %zu, in %zu groups with layers of their own, whose tokens they divide",
@@ -238,6 +270,40 @@ static void fill_record(cbe_run *run, const cbe_layer_objective *objective)
     else if (n_all > 1)
         cbe_note(&run->watch, "processes: %zu, which divide the %s", n_all,
                  n_processes > 1 ? "tokens" : "layers");
+}
+
+/* Keeps the lens that was fitted for the run beside its basis. */
+static cbe_status save_lens(cbe_run *run, const char *folder, cbe_error *err)
+{
+    const cbe_run_inputs *in = &run->in;
+    cbe_tuned_lens_config *config = NULL;
+    cbe_mapped_file map;
+    char *lens = cbe_path_join(folder, lens_folder, err), *params = NULL;
+    if (lens) params = cbe_path_join(lens, cbe_lens_format_file(CBE_LENS_SAFETENSORS), err);
+    cbe_status st = params ? CBE_OK : CBE_ERR_NOMEM;
+    if (st == CBE_OK)
+        st = cbe_tuned_lens_config_create(&config, cbe_model_path(in->model), in->decoder, err);
+    if (st == CBE_OK) st = cbe_tuned_lens_save(in->lens, config, lens, CBE_LENS_SAFETENSORS, err);
+    if (st == CBE_OK && (st = cbe_mapped_file_open(&map, params, err)) == CBE_OK) {
+        cbe_sha256_bytes(map.data, map.size, run->results.extract.record.lens_sha256);
+        cbe_mapped_file_close(&map);
+    }
+    cbe_tuned_lens_config_free(config);
+    cbe_free(params);
+    cbe_free(lens);
+    return st;
+}
+
+static cbe_status save_files(cbe_run *run, const char *folder, cbe_error *err)
+{
+    const cbe_extract_results *r = &run->results.extract;
+    const size_t n = run->in.n_layers;
+    cbe_byte_buffer table = {0};
+    cbe_status st = cbe_vectors_table(&table, n, r->results, err);
+    if (st == CBE_OK && run->in.lens_fitted) st = save_lens(run, folder, err);
+    if (st == CBE_OK) st = cbe_result_save(folder, n, r->results, &r->record, &table, err);
+    cbe_free(table.bytes);
+    return st;
 }
 
 /* Of rank 0 of each group: all layers of the run, and its files. */
@@ -256,13 +322,35 @@ static cbe_status search(cbe_run *run, cbe_layer_objective *objective, cbe_check
     r->record.seconds = cbe_now() - run->began;
     if (!cbe_team_speaks(&run->team) || !folder) return CBE_OK;
     if ((st = cbe_outputs_check_folder(&run->outputs, err)) != CBE_OK) return st;
-    if ((st = cbe_result_save(folder, in->n_layers, r->results, &r->record, err)) != CBE_OK)
-        return st;
+    if ((st = save_files(run, folder, err)) != CBE_OK) return st;
     if ((st = cbe_checkpoint_remove(checkpoint, err)) != CBE_OK) return st;
     cbe_warn_of_changes(&run->watch, &run->read);
     cbe_note(&run->watch, "%zu layers in %.1f s; results in %s/basis.safetensors and %s/basis.json",
              in->n_layers, cbe_now() - run->began, folder, folder);
     return CBE_OK;
+}
+
+/* What measures vectors in the model. Where that was nobody's wish, lack of memory leaves it
+ * out. */
+static cbe_status open_model_energies(cbe_run *run, const cbe_layer_objective *objective,
+                                      cbe_error *err)
+{
+    cbe_run_inputs *in = &run->in;
+    size_t used;
+    cbe_error why;
+    if (!in->model_energies) return CBE_OK;
+    cbe_layer_objective_storage(objective, &used);
+    const size_t memory = in->options.memory, left = memory > used ? memory - used : memory != 0;
+    const cbe_status st = cbe_model_energies_create(&in->options.model_energies, in->states,
+                                                    in->model, &in->options, left, &why);
+    if (st == CBE_OK) return CBE_OK;
+    if (st == CBE_ERR_ARG && run->settings.model_energies == CBE_MODEL_ENERGIES_AUTO) {
+        in->model_energies = false;
+        cbe_note(&run->watch, "energies in the model are left out: memory is too short");
+        return CBE_OK;
+    }
+    if (err) *err = why;
+    return st;
 }
 
 /* What makes a run of the options: objective, checkpoint, search and files. */
@@ -280,8 +368,12 @@ static cbe_status run_extraction(cbe_run *run, cbe_error *err)
     if ((st = cbe_processes_agree(all, st, err)) != CBE_OK) goto done;
     st = cbe_layer_objective_create(&objective, in->states, in->decoder, &in->options, err);
     if ((st = cbe_processes_agree(all, st, err)) != CBE_OK) goto done;
-    if (cbe_layer_objective_derangement_unused(objective)) cbe_warn_of_derangement(run);
+    if (cbe_layer_objective_derangement_unused(objective) || in->derangement_unused)
+        cbe_warn_of_derangement(run);
     cbe_note_storage(&run->watch, objective, in);
+    warn_of_lens(run);
+    st = open_model_energies(run, objective, err);
+    if ((st = cbe_processes_agree(all, st, err)) != CBE_OK) goto done;
     fill_record(run, objective);
     if (run->settings.output) {
         if (!(path = cbe_path_join(run->settings.output, checkpoint_name, err))) st = CBE_ERR_NOMEM;
@@ -299,8 +391,26 @@ static cbe_status run_extraction(cbe_run *run, cbe_error *err)
     }
 done:
     in->options.checkpoint = NULL;
+    cbe_model_energies_free(in->options.model_energies);
+    in->options.model_energies = NULL;
     cbe_layer_objective_free(objective);
     cbe_checkpoint_free(checkpoint);
+    cbe_free(path);
+    return st;
+}
+
+/* The folder of the lens, if one is there already. */
+static cbe_status declare_lens(cbe_outputs *o, const char *folder, cbe_error *err)
+{
+    cbe_path_kind kind;
+    char *path = cbe_path_join(folder, lens_folder, err);
+    cbe_status st = path ? cbe_path_look(path, &kind, err) : CBE_ERR_NOMEM;
+    if (st == CBE_OK && kind != CBE_PATH_NOTHING) {
+        st = cbe_tuned_lens_prepare(path, CBE_LENS_SAFETENSORS, err);
+        if (st == CBE_OK)
+            st = cbe_outputs_write(o, "lens/params.safetensors", CBE_OWN_LENS_SAFETENSORS, err);
+        if (st == CBE_OK) st = cbe_outputs_write(o, "lens/config.json", CBE_OWN_LENS_CONFIG, err);
+    }
     cbe_free(path);
     return st;
 }
@@ -319,6 +429,8 @@ static cbe_status declare_outputs(cbe_run *run, const char *folder, bool with_ch
     if ((st = cbe_outputs_folder(o, folder, err)) != CBE_OK) return st;
     if ((st = cbe_outputs_write(o, "basis.safetensors", CBE_OWN_BASIS, err)) != CBE_OK) return st;
     if ((st = cbe_outputs_write(o, "basis.json", CBE_OWN_BASIS_RECORD, err)) != CBE_OK) return st;
+    if ((st = cbe_outputs_write(o, "vectors.csv", CBE_OWN_VECTORS_TABLE, err)) != CBE_OK) return st;
+    if (strcmp(s->lens, "affine") == 0 && (st = declare_lens(o, folder, err)) != CBE_OK) return st;
     if (!with_checkpoint) return CBE_OK;
     return s->resume ? cbe_outputs_write_any(o, checkpoint_name, err)
                      : cbe_outputs_write(o, checkpoint_name, CBE_OWN_CHECKPOINT, err);
@@ -348,6 +460,7 @@ static cbe_status execute(cbe_run *run, cbe_error *err)
     const cbe_preset preset = (cbe_preset)s->preset;
     if (s->skip.automatic && s->skip.positions == SIZE_MAX && preset != CBE_PRESET_DEFAULT)
         s->skip = (cbe_skip){false, 0};
+    if (s->held_out == CBE_SHARE_AUTO && preset != CBE_PRESET_DEFAULT) s->held_out = 0;
     cbe_status st = cbe_processes_agree(all, prepare(run, err), err);
     if (st != CBE_OK) return st;
     s->made_from = s->corpus.model || s->given_model ? run->basis : NULL;
@@ -360,17 +473,16 @@ static cbe_status execute(cbe_run *run, cbe_error *err)
     search->n_starts = s->starts;
     search->max_iterations = s->max_iterations;
     search->min_energy = s->min_energy;
-    in->options.held_out = s->held_out;
-    in->options.covariance = true; /* results have the mean of each layer's states */
+    in->options.held_out = s->held_out == CBE_SHARE_AUTO ? CBE_HELD_OUT_AUTO : s->held_out;
+    in->options.covariance = true; /* results have the mean of each layer's states, and kappa */
     return run_extraction(run, err);
 }
 
 static cbe_status save(cbe_run *run, const char *folder, cbe_error *err)
 {
-    const cbe_extract_results *r = &run->results.extract;
     cbe_outputs_end(&run->outputs);
     cbe_status st = declare_outputs(run, folder, false, err);
-    if (st == CBE_OK) st = cbe_result_save(folder, run->in.n_layers, r->results, &r->record, err);
+    if (st == CBE_OK) st = save_files(run, folder, err);
     cbe_outputs_end(&run->outputs);
     return st;
 }
@@ -389,38 +501,69 @@ static size_t vectors(const cbe_run *run, size_t place, const double **out)
     return result->basis.n_vectors;
 }
 
-/* ---- numbers of a vector, by name ---- */
+/* ---- numbers by name ---- */
 
-/* In the order of names. */
-enum { ENERGY, ENERGY_ERROR, HELD_OUT, HELD_OUT_ERROR, OPTIMAL, CONSTANT, EVALUATIONS, SECONDS, N };
-static const char *const names[N] = {"energy",         "standard_error", "held_out_energy",
-                                     "held_out_error", "optimal_energy", "optimal_constant",
-                                     "evaluations",    "seconds"};
-
-static double number(const cbe_vector_record *record, const cbe_vector_report *report, size_t which)
+static size_t give_one(cbe_run *run, double number, const double **out)
 {
-    switch (which) {
-    case ENERGY: return record->energy;
-    case ENERGY_ERROR: return report->standard_error;
-    case HELD_OUT: return report->held_out_energy;
-    case HELD_OUT_ERROR: return report->held_out_error;
-    case OPTIMAL: return report->optimal_energy;
-    case CONSTANT: return report->optimal_constant;
-    case EVALUATIONS: return (double)record->evaluations;
-    default: return record->seconds;
+    double *list = cbe_run_scratch(run, 1);
+    if (list) *list = number;
+    *out = list;
+    return list != NULL;
+}
+
+/* The number of a direction; false: there is no such name. */
+static bool find_number(const cbe_layer_result *result, const cbe_vector_report *report,
+                        const char *name, double *out)
+{
+    if (strcmp(name, "verdict") == 0) {
+        *out = (double)cbe_judge(report, result->ceiling);
+        return true;
     }
+    if (strcmp(name, "held_out_error") == 0) /* its first name */
+        name = cbe_report_column_name(CBE_COLUMN_HELD_OUT_ERROR);
+    for (int c = 0; c < CBE_N_COLUMNS; c++)
+        if (strcmp(name, cbe_report_column_name((cbe_report_column)c)) == 0) {
+            *out = cbe_report_value(report, result->ceiling, (cbe_report_column)c);
+            return true;
+        }
+    return false;
+}
+
+/* Numbers of a control, whose names begin with the control's. */
+static size_t control_values(cbe_run *run, const cbe_layer_result *result, const char *name,
+                             const double **out)
+{
+    for (int c = 0; c < CBE_N_CONTROLS; c++) {
+        const char *control = cbe_control_name((cbe_control)c);
+        const size_t length = strlen(control);
+        double number;
+        if (strncmp(name, control, length) == 0 && name[length] == '.' &&
+            find_number(result, &result->controls[c], name + length + 1, &number))
+            return give_one(run, number, out);
+    }
+    return 0;
 }
 
 static size_t values(cbe_run *run, size_t place, const char *name, const double **out)
 {
     const cbe_layer_result *result = result_at(run, place);
-    size_t which = 0;
-    while (which < N && strcmp(name, names[which]) != 0) which++;
-    if (!result || which == N) return 0;
-    const size_t n = result->basis.n_vectors;
+    const size_t n = result ? result->basis.n_vectors : 0;
+    double ignored;
+    if (n == 0) return 0;
+    if (strcmp(name, "ceiling") == 0) return give_one(run, result->ceiling, out);
+    if (strcmp(name, "covariance_trace") == 0) return give_one(run, result->covariance_trace, out);
+    const bool evaluations = strcmp(name, "evaluations") == 0,
+               searched = evaluations || strcmp(name, "seconds") == 0;
+    if (!searched && !find_number(result, &result->reports[0], name, &ignored))
+        return control_values(run, result, name, out);
     double *list = cbe_run_scratch(run, n);
-    for (size_t j = 0; list && j < n; j++)
-        list[j] = number(&result->basis.records[j], &result->reports[j], which);
+    for (size_t j = 0; list && j < n; j++) {
+        const cbe_vector_record *record = &result->basis.records[j];
+        if (searched)
+            list[j] = evaluations ? (double)record->evaluations : record->seconds;
+        else
+            find_number(result, &result->reports[j], name, &list[j]);
+    }
     *out = list;
     return list ? n : 0;
 }

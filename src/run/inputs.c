@@ -1,5 +1,7 @@
 /* inputs.c - see inputs.h. */
+#include "extract/model_energies.h"
 #include "extract/skip_positions.h"
+#include "plan/plan.h"
 #include "run/inputs.h"
 #include "run/metric_options.h"
 
@@ -12,6 +14,7 @@
 #include "run/capture.h"
 #include "run/decoder_check.h"
 #include "run/given_inputs.h"
+#include "run/held_out_text.h"
 #include "run/same_run.h"
 #include "math/bf16.h"
 #include "core/fail.h"
@@ -24,6 +27,7 @@ const char *const cbe_objective_choices[] = {"kl", "ce", NULL};
 const char *const cbe_site_choices[] = {"pre", "post", NULL};
 const char *const cbe_precision_choices[] = {"float32", "bf16x3", "bf16", NULL};
 const char *const cbe_scope_choices[] = {"all", "own", NULL};
+const char *const cbe_model_energies_choices[] = {"no", "auto", "yes", NULL};
 const char *const cbe_lens_format_choices[] = {"pt", "safetensors", NULL};
 _Static_assert(sizeof cbe_lens_format_choices / sizeof *cbe_lens_format_choices ==
                    CBE_N_LENS_FORMATS + 1,
@@ -241,6 +245,19 @@ static size_t tokens_wanted(const cbe_run_settings *run, const cbe_lens_choice *
     return run->lens_tokens ? cbe_max_size(searched, run->lens_tokens) : 0;
 }
 
+/* Refuses pipes to several processes. */
+static cbe_status check_files(const cbe_run_settings *run, const char *option,
+                              const cbe_file_names *text, cbe_error *err)
+{
+    for (size_t i = 0; i < text->n && cbe_processes_size(run->team->all) > 1; i++)
+        if (!cbe_text_is_file(text->paths[i]))
+            return cbe_fail(err, CBE_ERR_ARG, -1,
+                            "%s %s: each of several processes reads the text, but a pipe can be "
+                            "read once; write it to a file",
+                            option, text->paths[i]);
+    return CBE_OK;
+}
+
 /* A text is read once, as far as the search or the lens needs it. @param tokens [out] those of the
  * search */
 static cbe_status read_tokens(cbe_run_inputs *in, const cbe_run_settings *run,
@@ -250,13 +267,9 @@ static cbe_status read_tokens(cbe_run_inputs *in, const cbe_run_settings *run,
     cbe_corpus corpus = run->corpus;
     if (run->given_model) corpus.model = cbe_model_path(run->given_model);
     corpus.max_tokens = tokens_wanted(run, lens);
-    for (size_t i = 0; i < corpus.text.n && cbe_processes_size(run->team->all) > 1; i++)
-        if (!cbe_text_is_file(corpus.text.paths[i]))
-            return cbe_fail(
-                err, CBE_ERR_ARG, -1,
-                CBE_OPTION("text") " %s: each of several processes reads the text, but a pipe can "
-                                   "be read once; write it to a file",
-                corpus.text.paths[i]);
+    cbe_status st = check_files(run, CBE_OPTION("text"), &run->corpus.text, err);
+    if (st == CBE_OK) st = check_files(run, CBE_OPTION("held-out-text"), &run->held_out_text, err);
+    if (st != CBE_OK) return st;
     return cbe_corpus_read_tokens(tokens, in->model, &corpus, run->corpus.max_tokens, watch, err);
 }
 
@@ -274,6 +287,7 @@ static cbe_status fit_lens(cbe_run_inputs *in, const cbe_run_settings *run,
     const cbe_status st = cbe_affine_fit(&in->own_lens, in->model, n, all.context_length, all.ids,
                                          held_out, NULL, cbe_watch_forward, watch, err);
     in->lens = in->own_lens;
+    in->lens_fitted = st == CBE_OK;
     if (st == CBE_OK)
         cbe_note(watch, "lens: affine, fitted on the first %zu tokens", n * all.context_length);
     return st;
@@ -476,6 +490,16 @@ static cbe_status open_all(cbe_run_inputs *in, const cbe_run_settings *run, cbe_
                                                                          "as " CBE_OPTION(
                                                                              "lens") " tuned="
                                                                                      "FOLDER");
+    if ((st = cbe_check_held_out_text(run, err)) != CBE_OK) return st;
+    if (run->model_energies == CBE_MODEL_ENERGIES_YES &&
+        (has_states(run) || lens->kind == CBE_READ_MODEL))
+        return cbe_fail(
+            err, CBE_ERR_ARG, -1,
+            CBE_OPTION("model-energies") " yes is for a lens of a model that is there: "
+                                         "%s",
+            has_states(run)
+                ? "give " CBE_TERM("MODEL", "model") " instead of " CBE_OPTION("hidden-states")
+                : "with " CBE_OPTION("lens") " model energies are the model's");
     in->memory = cbe_corpus_memory(&run->corpus);
     cbe_extraction_options_init(&in->options);
     in->options.site = site_of(run, lens->kind);
@@ -484,10 +508,51 @@ static cbe_status open_all(cbe_run_inputs *in, const cbe_run_settings *run, cbe_
                            : open_model(in, run, lens, tokens, watch, err);
 }
 
-/* The hidden states of the process's own layers and sequences. */
+/* Whether directions found through a lens are measured in the model too. */
+static cbe_status choose_model_energies(cbe_run_inputs *in, const cbe_run_settings *run,
+                                        const cbe_lens_choice *lens, cbe_watch *watch,
+                                        cbe_error *err)
+{
+    /* Multiplications of a search for one vector, for a token and an entry of the vocabulary: some
+     * 60 evaluations, each of which takes as long as 20 of them (docs/performance.md). An
+     * evaluation in the model takes one for each of its weights behind the layer; own scope has a
+     * clean pass besides, and all energies of a layer share it. */
+    static const double search = 60 * 20, scopes = 2.5;
+    const cbe_model_config *config = cbe_model_get_config(in->model);
+    const bool divided = cbe_processes_size(in->options.processes) > 1;
+    const size_t k = run->vectors ? run->vectors : config->hidden_size;
+    size_t block;
+    double model = 0, lenses = 0;
+    if (run->model_energies == CBE_MODEL_ENERGIES_NO || lens->kind == CBE_READ_MODEL) return CBE_OK;
+    if (divided && run->model_energies == CBE_MODEL_ENERGIES_YES)
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        CBE_OPTION("model-energies") " yes does not go with tokens that processes "
+                                                     "divide: give " CBE_OPTION(
+                                                         "divide") " layers, or leave it out");
+    cbe_plan_weight_bytes(config, &block);
+    for (size_t i = 0; i < in->n_layers; i++) {
+        const size_t state = cbe_site_state(in->options.site, in->layers[i]);
+        const double weights = (double)(config->n_layers - state) * (double)block / sizeof(float) +
+                               (double)config->vocab_size * (double)config->hidden_size;
+        model += scopes * weights * (double)cbe_model_energies_n_directions(k);
+        lenses += search * (double)config->vocab_size * (double)k;
+    }
+    in->model_energies =
+        run->model_energies == CBE_MODEL_ENERGIES_YES || (!divided && model < lenses);
+    if (!in->model_energies)
+        cbe_note(watch,
+                 "energies in the model are left out: %s; " CBE_OPTION(
+                     "model-energies") " yes measures them",
+                 divided ? "processes divide the tokens" : "they take longer than the search");
+    return CBE_OK;
+}
+
+/* The hidden states of the process's own layers and sequences.
+ * @param fitted  tokens that a lens is fitted on
+ * @param tokens  all tokens of the run */
 static cbe_status take_share(cbe_run_inputs *in, const cbe_run_settings *run,
-                             const cbe_lens_choice *lens, const cbe_tokens *tokens,
-                             cbe_watch *watch, cbe_error *err)
+                             const cbe_lens_choice *lens, const cbe_tokens *fitted,
+                             const cbe_tokens *tokens, cbe_watch *watch, cbe_error *err)
 {
     size_t first, n;
     if (!in->model) {
@@ -498,9 +563,12 @@ static cbe_status take_share(cbe_run_inputs *in, const cbe_run_settings *run,
     }
     /* A lens comes of the first tokens, whichever are searched; and all fit one before any waits
      * for another's states. */
-    cbe_status st = lens->kind == CBE_READ_AFFINE ? fit_lens(in, run, tokens, watch, err) : CBE_OK;
+    cbe_status st = lens->kind == CBE_READ_AFFINE ? fit_lens(in, run, fitted, watch, err) : CBE_OK;
     if ((st = cbe_processes_agree(run->team->all, st, err)) != CBE_OK) return st;
-    st = cbe_run_capture(in, run, tokens, lens->kind == CBE_READ_MODEL, watch, err);
+    st = cbe_processes_agree(run->team->all, choose_model_energies(in, run, lens, watch, err), err);
+    if (st != CBE_OK) return st;
+    st = cbe_run_capture(in, run, tokens, lens->kind == CBE_READ_MODEL || in->model_energies, watch,
+                         err);
     return st;
 }
 
@@ -530,14 +598,30 @@ cbe_status cbe_run_inputs_open_tokens(cbe_run_inputs *in, const cbe_run_settings
 cbe_status cbe_run_inputs_open(cbe_run_inputs *in, const cbe_run_settings *run, cbe_watch *watch,
                                cbe_error *err)
 {
-    cbe_tokens tokens = {0};
+    cbe_tokens searched = {0}, joined = {0};
+    const cbe_tokens *tokens = &searched;
     cbe_lens_choice lens = {CBE_READ_LOGIT, NULL};
     cbe_extraction_options *o = &in->options;
     cbe_processes *all = run->team->all;
-    cbe_status st = open_and_divide(in, run, &lens, &tokens, watch, err);
+    cbe_status st = cbe_use_threads(run->corpus.threads, err);
+    if (st == CBE_OK) st = open_all(in, run, &lens, &searched, watch, err);
+    if (st == CBE_OK && run->held_out_text.n) {
+        st = cbe_read_held_out_text(&joined, &o->held_out_apart, &searched, in->model, run, watch,
+                                    err);
+        tokens = &joined;
+        in->derangement_unused = searched.derangement != NULL;
+    }
+    st = cbe_processes_agree(all, st, err);
+    if (st == CBE_OK) st = cbe_check_same_run(run, tokens, err);
     if (st == CBE_OK)
-        st = cbe_processes_agree(all, take_share(in, run, &lens, &tokens, watch, err), err);
-    cbe_tokens_free(&tokens);
+        st = in->model ? divide(in, run, tokens->n_sequences, tokens->context_length, err)
+                       : divide(in, run, cbe_hidden_states_n_sequences(in->states),
+                                cbe_hidden_states_context_length(in->states), err);
+    if (st == CBE_OK)
+        st = cbe_processes_agree(all, take_share(in, run, &lens, &searched, tokens, watch, err),
+                                 err);
+    cbe_tokens_free(&searched);
+    cbe_tokens_free(&joined);
     if (st != CBE_OK) return st;
     o->ablation = (cbe_ablation)run->ablation;
     o->objective = (cbe_loss)run->objective;
@@ -548,6 +632,7 @@ cbe_status cbe_run_inputs_open(cbe_run_inputs *in, const cbe_run_settings *run, 
     o->derangement = in->derangement;
     o->skip_positions = run->skip.positions;
     o->search.seed = run->seed;
+    in->derangement_unused = in->derangement_unused && o->ablation == CBE_ABLATE_RESAMPLE;
     if ((st = share_memory(in, all, err)) != CBE_OK) return st;
     return run->skip.automatic ? choose_skip(in, run, watch, err) : CBE_OK;
 }

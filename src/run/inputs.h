@@ -33,7 +33,9 @@ typedef struct {
     size_t starts, max_iterations;
     int preset;
     const char *init, *divide_text;
-    double min_energy, held_out;
+    cbe_file_names held_out_text;
+    int model_energies;          /* cbe_model_energies_choice */
+    double min_energy, held_out; /* held_out: CBE_SHARE_AUTO is auto */
     bool resume;
     /* Of probe. */
     const char *vectors_file;
@@ -99,10 +101,20 @@ typedef struct {
 cbe_status cbe_parse_lens(cbe_lens_choice *out, const char *text, cbe_error *err);
 
 extern const char *const cbe_ablation_choices[],
-    *const cbe_objective_choices[], *const cbe_site_choices[], *const cbe_precision_choices[],
-                                                                   *const cbe_scope_choices[];
+    *const cbe_objective_choices[], *const cbe_site_choices[],
+                                        *const cbe_precision_choices[],
+                                            *const cbe_scope_choices[],
+                                                *const cbe_model_energies_choices[];
 /** Of lens folders that are written. */
 extern const char *const cbe_lens_format_choices[];
+
+/** What --model-energies says. */
+typedef enum {
+    CBE_MODEL_ENERGIES_NO = 0,
+    CBE_MODEL_ENERGIES_AUTO, /* if they take less time than the search */
+    CBE_MODEL_ENERGIES_YES,
+    CBE_N_MODEL_ENERGIES
+} cbe_model_energies_choice;
 
 /** All that a run needs, opened. Members named `own` are owned, NULL for what was given from
  * memory. */
@@ -115,9 +127,12 @@ typedef struct {
     const cbe_decoder *decoder;
     const cbe_hidden_states *states;
     const cbe_tuned_lens *lens; /* NULL: the logit lens */
+    bool lens_fitted;           /* on the text of the run */
+    bool model_energies;        /* directions found through the lens are measured in the model */
     size_t n_layers, *layers;   /* chosen, rising; of all processes */
     /* owned: the one that came with tokens of which this process has a share; else NULL */
     int64_t *derangement;
+    bool derangement_unused; /* one came with tokens, but a text apart was added to them */
     /* ablation, objective, site, lens, skip, seed, kernels and processes filled in */
     cbe_extraction_options options;
     bool skip_chosen; /* by auto */

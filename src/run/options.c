@@ -200,6 +200,14 @@ static cbe_status set_number(const cbe_option *option, const char *value, double
     return CBE_OK;
 }
 
+static cbe_status set_share(const cbe_option *option, const char *value, double *out,
+                            cbe_error *err)
+{
+    if (strcmp(value, "auto") != 0) return set_number(option, value, out, err);
+    *out = CBE_SHARE_AUTO;
+    return CBE_OK;
+}
+
 static cbe_status set_size(const cbe_option *option, const char *value, size_t *out, cbe_error *err)
 {
     double x = 0;
@@ -235,10 +243,10 @@ static cbe_status set_flag(const cbe_option *option, const char *value, bool *ou
 const char *cbe_option_kind_name(cbe_option_kind kind)
 {
     static const char *const names[] = {
-        [OPT_FLAG] = "flag",     [OPT_COUNT] = "count", [OPT_NUMBER] = "number",
-        [OPT_SIZE] = "size",     [OPT_SEED] = "seed",   [OPT_STRING] = "string",
-        [OPT_CHOICE] = "choice", [OPT_FILES] = "files", [OPT_LAYERS] = "layers",
-        [OPT_SKIP] = "positions"};
+        [OPT_FLAG] = "flag",      [OPT_COUNT] = "count", [OPT_NUMBER] = "number",
+        [OPT_SIZE] = "size",      [OPT_SEED] = "seed",   [OPT_STRING] = "string",
+        [OPT_CHOICE] = "choice",  [OPT_FILES] = "files", [OPT_LAYERS] = "layers",
+        [OPT_SKIP] = "positions", [OPT_SHARE] = "share"};
     return names[kind];
 }
 
@@ -259,6 +267,7 @@ cbe_status cbe_option_set(const cbe_option *option, const char *value, void *fie
     case OPT_FILES: return add_file(field, value, err);
     case OPT_LAYERS: return parse_layers(option, value, field, err);
     case OPT_SKIP: return set_skip(option, value, field, err);
+    case OPT_SHARE: return set_share(option, value, field, err);
     }
     return CBE_ERR_INTERNAL;
 }
@@ -300,6 +309,12 @@ bool cbe_option_text(const cbe_option *option, const void *fields, char *text, s
         snprintf(text, size, "%zu", *(const size_t *)field);
         return true;
     case OPT_NUMBER: snprintf(text, size, "%.17g", *(const double *)field); return true;
+    case OPT_SHARE:
+        if (*(const double *)field == CBE_SHARE_AUTO)
+            snprintf(text, size, "auto");
+        else
+            snprintf(text, size, "%.17g", *(const double *)field);
+        return true;
     case OPT_SEED:
         snprintf(text, size, "%llu", (unsigned long long)*(const uint64_t *)field);
         return true;

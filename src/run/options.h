@@ -25,7 +25,8 @@ typedef enum {
     OPT_CHOICE, /* int: index into choices */
     OPT_FILES,  /* cbe_file_names: all arguments up to the next option; may be given again */
     OPT_LAYERS, /* cbe_ranges: 0-3,7 or all */
-    OPT_SKIP    /* cbe_skip: a count or auto; CBE_MOST_TOKENS at most */
+    OPT_SKIP,   /* cbe_skip: a count or auto; CBE_MOST_TOKENS at most */
+    OPT_SHARE   /* double: a number that has bounds, or auto, which is CBE_SHARE_AUTO */
 } cbe_option_kind;
 
 /** What a number that is meant lies within. A default that is negative, for "not given", is taken
@@ -35,6 +36,9 @@ typedef struct {
     bool above, below;   /* low is too little; high is too much */
     const char *refusal; /* the message, %s being the value; NULL: the option and its bounds */
 } cbe_bounds;
+
+/** The value auto of an OPT_SHARE. */
+#define CBE_SHARE_AUTO (-1.0)
 
 /** For a row of an options table: both taken, or members by name. */
 #define CBE_RANGE(least, most) CBE_BOUNDS(.low = (least), .high = (most))
@@ -76,7 +80,7 @@ typedef struct {
     const char *argument; /* in --help: "FILE", "N" */
     const char *help;
     const char *const *choices; /* for OPT_CHOICE, NULL-ended */
-    const cbe_bounds *bounds;   /* for OPT_COUNT and OPT_NUMBER; NULL elsewhere */
+    const cbe_bounds *bounds;   /* for OPT_COUNT, OPT_NUMBER and OPT_SHARE; NULL elsewhere */
 } cbe_option;
 
 /** The option of a name of `length` bytes; NULL: the table has none. */

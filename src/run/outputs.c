@@ -162,6 +162,8 @@ void cbe_outputs_read_run(cbe_outputs *o, const cbe_run_settings *run)
 {
     cbe_lens_choice lens = {CBE_READ_LOGIT, NULL};
     cbe_outputs_read_corpus(o, &run->corpus);
+    for (size_t i = 0; i < run->held_out_text.n; i++)
+        cbe_outputs_read(o, CBE_OPTION("held-out-text"), run->held_out_text.paths[i]);
     cbe_outputs_read(o, CBE_OPTION("hidden-states"), run->hidden_states);
     cbe_outputs_read(o, CBE_OPTION("decoder"), run->decoder);
     /* What is no lens is refused where it is read. */

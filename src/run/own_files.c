@@ -22,6 +22,7 @@ static const struct {
     {"file of cbe", BY_KEYS, NULL},
     {"basis that cbe extract has written", BY_METADATA, "causal basis"},
     {"record that cbe extract has written", BY_RECORD, "causal basis"},
+    {"table of cbe extract", BY_START, "layer,state,kind,"},
     {"checkpoint of cbe extract", BY_METADATA, "causal basis extraction, unfinished"},
     {"config of a lens that cbe has written", BY_CONFIG, NULL},
     {"file of a lens that cbe has written", BY_PARAMS, NULL},

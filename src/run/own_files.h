@@ -10,12 +10,13 @@
 #include "cbe/status.h"
 
 typedef enum {
-    CBE_OWN_TENSORS,      /* of cbe capture, decoder or probe */
-    CBE_OWN_BASIS,        /* basis.safetensors */
-    CBE_OWN_BASIS_RECORD, /* basis.json */
-    CBE_OWN_CHECKPOINT,   /* of cbe extract */
-    CBE_OWN_LENS_CONFIG,  /* config.json; those of other programs' lenses are of the same form */
-    CBE_OWN_LENS_PT,      /* params.pt, likewise */
+    CBE_OWN_TENSORS,       /* of cbe capture, decoder or probe */
+    CBE_OWN_BASIS,         /* basis.safetensors */
+    CBE_OWN_BASIS_RECORD,  /* basis.json */
+    CBE_OWN_VECTORS_TABLE, /* vectors.csv */
+    CBE_OWN_CHECKPOINT,    /* of cbe extract */
+    CBE_OWN_LENS_CONFIG,   /* config.json; those of other programs' lenses are of the same form */
+    CBE_OWN_LENS_PT,       /* params.pt, likewise */
     CBE_OWN_LENS_SAFETENSORS, /* params.safetensors, likewise */
     CBE_OWN_TRAIN_CHECKPOINT, /* of cbe lens train */
     CBE_OWN_TRAIN_TABLE,      /* train.csv */

@@ -6,6 +6,7 @@
 #include "core/fail.h"
 #include "core/memory.h"
 #include "core/sizes.h"
+#include "extract/survey.h"
 #include "formats/safetensors.h"
 #include "run/metric_options.h"
 #include "run/run.h"
@@ -131,8 +132,8 @@ typedef struct {
 } target;
 
 /* All directions at one layer, a batch at a time. */
-static cbe_status probe_layer(cbe_run *run, cbe_objective *layer, const cbe_covariance *covariance,
-                              size_t place, const target *to, cbe_error *err)
+static cbe_status probe_layer(cbe_run *run, const cbe_layer_objective *objective,
+                              cbe_objective *layer, size_t place, const target *to, cbe_error *err)
 {
     cbe_probe_results *r = &run->results.probe;
     const size_t d = r->hidden_size, n = r->n_tokens, m = r->n_vectors,
@@ -149,6 +150,9 @@ static cbe_status probe_layer(cbe_run *run, cbe_objective *layer, const cbe_cova
             constant ? cbe_objective_eval_optimal(layer, count, v, energy + first, constant + first,
                                                   grad, per_token, err)
                      : cbe_objective_eval(layer, count, v, energy + first, grad, per_token, err);
+        for (size_t j = 0; j < count && st == CBE_OK; j++)
+            r->errors[place * m + first + j] =
+                cbe_layer_objective_error(objective, false, per_token + j * n);
         if (st == CBE_OK && to->writer)
             st = cbe_safetensors_writer_put(to->writer, tensor + PER_TOKEN, first * n, count * n,
                                             per_token, err);
@@ -157,8 +161,6 @@ static cbe_status probe_layer(cbe_run *run, cbe_objective *layer, const cbe_cova
                                             err);
         if (st != CBE_OK) return st;
     }
-    for (size_t j = 0; j < m && kappa; j++)
-        kappa[j] = cbe_covariance_kappa(covariance, run->in.options.ridge, r->vectors + j * d);
     if (!to->writer) return CBE_OK;
     cbe_status st = cbe_safetensors_writer_put(to->writer, tensor + ENERGY, 0, m, energy, err);
     if (st == CBE_OK && kappa)
@@ -187,10 +189,26 @@ static cbe_status open_target(cbe_run *run, cbe_objective *layer, target *to, cb
          !(r->kappas = cbe_alloc(n_layers * m, sizeof(double), "kappas", err))) ||
         (has_constant(&run->in) &&
          !(r->constants = cbe_alloc(n_layers * m, sizeof(double), "constants", err))) ||
+        !(r->errors = cbe_alloc(n_layers * m, sizeof(double), "energies", err)) ||
+        !(r->ceilings = cbe_alloc(n_layers, sizeof(double), "energies", err)) ||
         !(to->grad = cbe_alloc(rows, cbe_times(d, sizeof(double), 1), "gradients", err)) ||
         !(to->per_token = cbe_alloc(rows, cbe_times(n, sizeof(double), 1), "energies", err)))
         return CBE_ERR_NOMEM;
     return CBE_OK;
+}
+
+/* What does not depend on energies: kappa of each direction, and the layer's ceiling. */
+static cbe_status survey_layer(cbe_run *run, cbe_layer_objective *objective, size_t place,
+                               cbe_error *err)
+{
+    cbe_probe_results *r = &run->results.probe;
+    cbe_survey survey = {0};
+    const cbe_status st = cbe_survey_make(&survey, objective, run->in.decoder, err);
+    for (size_t j = 0; j < r->n_vectors && r->kappas && st == CBE_OK; j++)
+        r->kappas[place * r->n_vectors + j] = cbe_covariance_kappa(
+            survey.covariance, CBE_COVARIANCE_RIDGE, r->vectors + j * r->hidden_size);
+    r->ceilings[place] = survey.ceiling;
+    return st;
 }
 
 static cbe_status run_layers(cbe_run *run, cbe_layer_objective *objective, cbe_error *err)
@@ -205,8 +223,8 @@ static cbe_status run_layers(cbe_run *run, cbe_layer_objective *objective, cbe_e
             st = cbe_run_cancelled(err);
         if (st == CBE_OK) st = cbe_layer_objective_set(objective, in->layers[i], &layer, err);
         if (st == CBE_OK && i == 0) st = open_target(run, layer, &to, err);
-        if (st == CBE_OK)
-            st = probe_layer(run, layer, cbe_layer_objective_covariance(objective), i, &to, err);
+        if (st == CBE_OK) st = survey_layer(run, objective, i, err);
+        if (st == CBE_OK) st = probe_layer(run, objective, layer, i, &to, err);
         if (st == CBE_OK) st = cbe_tell_layer(run, i, err);
     }
     if (st == CBE_OK) cbe_tell(&run->watch, CBE_EVENT_SAVING, "", 0, 0);
@@ -319,7 +337,9 @@ static size_t values(cbe_run *run, size_t place, const char *name, const double 
         size_t each;
     } lists[] = {{"energy", r->energies, m},
                  {"constant", r->constants, m},
+                 {"standard_error", r->errors, m},
                  {"kappa", r->kappas, m},
+                 {"ceiling", r->ceilings, 1},
                  {"gradient", r->gradients, m * r->hidden_size},
                  {"energy_per_token", r->per_token, m * r->n_tokens}};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
@@ -336,7 +356,9 @@ static void release(cbe_run *run)
     cbe_free(r->vectors);
     cbe_free(r->energies);
     cbe_free(r->constants);
+    cbe_free(r->errors);
     cbe_free(r->kappas);
+    cbe_free(r->ceilings);
     cbe_free(r->gradients);
     cbe_free(r->per_token);
 }

@@ -53,7 +53,9 @@ typedef struct {
     double *vectors;   /* (m, d), owned */
     double *energies;  /* (n_layers, m), owned */
     double *constants; /* (n_layers, m), owned; NULL: not of optimal ablation */
+    double *errors;    /* (n_layers, m), owned: standard errors of the energies */
     double *kappas;    /* (n_layers, m), owned; NULL: in another metric than the Euclidean one */
+    double *ceilings;  /* (n_layers), owned */
     /* (n_layers, m, d) and (n_layers, m, N), owned; NULL: they went to a file */
     double *gradients, *per_token;
 } cbe_probe_results;

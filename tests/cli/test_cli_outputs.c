@@ -50,7 +50,7 @@ static const command commands[] = {
      "extract --hidden-states %F/none --decoder %F/none",
      "none",
      true,
-     {"basis.safetensors", "basis.json", "checkpoint.safetensors"}},
+     {"basis.safetensors", "basis.json", "vectors.csv", "checkpoint.safetensors"}},
     {"ablate %G/models/llama " IDS " -l 1 --basis %F/basis",
      "ablate %G/models/llama --tokens %F/none -l 1 --basis %F/basis",
      "none",

@@ -152,7 +152,8 @@ static void extract__searches_in_own_scope(void **state)
 {
     (void)state;
     program_done("extract %G/models/gpt2 --tokens %G/truth/gpt2/golden.safetensors --lens model "
-                 "--scope own -l 0 -k 1 --skip-positions 1 --starts 1 --max-iter 3 -q -o %F/found");
+                 "--scope own -l 0 -k 1 --skip-positions 1 --held-out 0 --starts 1 --max-iter 3 -q "
+                 "-o %F/found");
     size_t size, n;
     char *json = (char *)cbe_read_file(program_expand("%F/found/basis.json"), &size);
     assert_non_null(strstr(json, "\"scope\": \"own\""));

@@ -150,13 +150,13 @@ static void output__without_a_reader_is_told_at_the_end(void **state)
     }
     program_done(SMALL "-o %F/undisturbed");
     assert_int_equal(program_end(program_begin(SMALL "-o %F/unread", no_reader)), 1);
-    assert_string_equal(program_err, READER_GONE);
+    assert_string_equal(program_err_but_verdicts(), READER_GONE);
     assert_same_file("%F/undisturbed/basis.safetensors", "%F/unread/basis.safetensors");
     assert_true(is_there("%F/unread/basis.json"));
     assert_false(is_there("%F/unread/checkpoint.safetensors"));
     if (access("/dev/full", W_OK) != 0) return;
     assert_int_equal(program_end(program_begin(SMALL "-o %F/full", full_disk)), 1);
-    assert_string_equal(program_err,
+    assert_string_equal(program_err_but_verdicts(),
                         "cbe: standard output cannot be written: No space left on device\n");
     assert_same_file("%F/undisturbed/basis.safetensors", "%F/full/basis.safetensors");
 }
@@ -209,6 +209,20 @@ static void limit_address_space(void)
     if (setrlimit(RLIMIT_AS, &limit) != 0 || setrlimit(RLIMIT_CORE, &core) != 0) _exit(126);
 }
 
+/* Runs the program with at most so many megabytes of address space; returns its status. */
+static int run_within(const char *line, unsigned megabytes)
+{
+    address_space = (rlim_t)megabytes << 20;
+    return program_end(program_begin(line, limit_address_space));
+}
+
+/* Whether a crash is that of a library before main. libgfortran, which BLAS brings, recurses for
+ * ever where it finds no memory when it is loaded; with a megabyte less the loader gives up. */
+static bool is_of_loading(const char *line, unsigned megabytes, int status)
+{
+    return status == -SIGSEGV && run_within(line, megabytes - 1) == 127;
+}
+
 /* From too little for its libraries to enough: the program ends by itself, and says why where it
  * fails. */
 static void address_space__that_is_small_ends_with_a_line(void **state)
@@ -227,8 +241,8 @@ static void address_space__that_is_small_ends_with_a_line(void **state)
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
         size_t n_done = 0, n_told = 0;
         for (unsigned megabytes = 60; megabytes <= 1500; megabytes += megabytes / 6) {
-            address_space = (rlim_t)megabytes << 20;
-            const int status = program_end(program_begin(lines[i], limit_address_space));
+            const int status = run_within(lines[i], megabytes);
+            if (is_of_loading(lines[i], megabytes, status)) continue;
             n_done += status == 0;
             n_told +=
                 status == 1 &&

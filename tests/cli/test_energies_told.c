@@ -52,8 +52,8 @@ static size_t check(const char *inputs, const char *probed, const char *search, 
 {
     char line[1024], name[64];
     size_t n_negative = 0, n, k;
-    snprintf(line, sizeof line, "extract %s %s %s -l %zu -k 0 -q -t 1 -o %%F/out", inputs, probed,
-             search, layer);
+    snprintf(line, sizeof line, "extract %s %s %s -l %zu -k 0 -q -t 1 --held-out 0 -o %%F/out",
+             inputs, probed, search, layer);
     program_done(line);
     cbe_safetensors *file = NULL;
     cbe_assert_ok(cbe_safetensors_open(&file, program_expand("%F/out/basis.safetensors"), &err),

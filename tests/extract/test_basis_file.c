@@ -40,10 +40,10 @@ static void save_result(void **state, const char *folder)
     snprintf(model, sizeof model, "%s", temp_path(state, "model"));
     cbe_inputs inputs = {0};
     inputs_read_model(&inputs, model);
-    const cbe_run_record record = {2,  options, 0, &inputs, "plain", "float32", 4,    6,
-                                   20, 0,       1, D,       1,       1,         12.5, CBE_SITE_PRE};
+    const cbe_run_record record = {2,  options, 0,     &inputs, "", "plain", "float32", 4,   6,
+                                   20, 0,       false, 1,       D,  1,       1,         12.5};
     cbe_assert_ok(cbe_result_folder_prepare(temp_path(state, folder), &err), &err);
-    cbe_assert_ok(cbe_result_save(temp_path(state, folder), 2, results, &record, &err), &err);
+    cbe_assert_ok(cbe_result_save(temp_path(state, folder), 2, results, &record, NULL, &err), &err);
     cbe_inputs_free(&inputs);
 }
 

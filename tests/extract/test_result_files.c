@@ -53,10 +53,21 @@ static void fill(run *r)
                 .start = CBE_FROM_LENS,
                 .by_kind = {[CBE_FROM_LENS] = {1, 4.5}, [CBE_FROM_RUNNER_UP] = {7, 0.75}}};
         for (size_t j = 0; j < K; j++)
-            r->reports[l][j] =
-                (cbe_vector_report){0.125, l ? 4.5 : NAN, 0.25, 1.5 - (double)j, -2.5 + (double)j};
+            r->reports[l][j] = (cbe_vector_report){.energy = 5.25 - (double)j,
+                                                   .standard_error = 0.125,
+                                                   .held_out_energy = l ? 4.5 : NAN,
+                                                   .held_out_error = 0.25,
+                                                   .optimal_energy = 1.5 - (double)j,
+                                                   .optimal_constant = -2.5 + (double)j,
+                                                   .kappa = j ? 2.5 : 20,
+                                                   .half_energy = 1.25,
+                                                   .tenth_energy = 0.0525,
+                                                   .top_share = 0.25};
         r->results[l].reports = r->reports[l];
         r->results[l].layer = l ? 7 : 3;
+        r->results[l].state = l ? 8 : 4;
+        r->results[l].ceiling = 10.5;
+        r->results[l].controls[CBE_CONTROL_RANDOM].kappa = 12;
         r->results[l].seconds = 1.5;
         r->results[l].search_seconds = 1.25;
         r->results[l].basis = (cbe_basis){D, l ? FEWER : K, r->vectors[l], r->records[l], l == 1};
@@ -69,8 +80,8 @@ static void fill(run *r)
         r->files[i] =
             (cbe_input){.role = CBE_INPUT_TEXT, .path = input_path, .sha256 = "0123", .n_bytes = 7};
     r->inputs = (cbe_inputs){.n = 2, .files = r->files};
-    r->record = (cbe_run_record){2, r->options, 2, &r->inputs, "plain", "float32",    4, 6, 20, 1,
-                                 1, D,          1, 1,          12.5,    CBE_SITE_POST};
+    r->record = (cbe_run_record){2,  r->options, 2,     &r->inputs, "", "plain", "float32", 4,   6,
+                                 20, 1,          false, 1,          D,  1,       1,         12.5};
 }
 
 static char *folder_of(void **state, const char *name)
@@ -103,7 +114,7 @@ static void save__writes_the_numbers_that_it_was_given(void **state)
     fill(&r);
     char *folder = folder_of(state, "numbers"), *path = file_of(folder, "basis.safetensors");
     cbe_assert_ok(cbe_result_folder_prepare(folder, &err), &err);
-    cbe_assert_ok(cbe_result_save(folder, 2, r.results, &r.record, &err), &err);
+    cbe_assert_ok(cbe_result_save(folder, 2, r.results, &r.record, NULL, &err), &err);
     cbe_safetensors *file = NULL;
     cbe_assert_ok(cbe_safetensors_open(&file, path, &err), &err);
     assert_int_equal(cbe_safetensors_count(file), 11);
@@ -154,10 +165,10 @@ static void save__records_inputs_with_digests_and_every_vector(void **state)
 {
     run r;
     fill(&r);
-    r.records[1][1].energy = NAN;
+    r.records[1][1].energy = r.reports[1][1].energy = NAN;
     char *folder = folder_of(state, "record");
     cbe_assert_ok(cbe_result_folder_prepare(folder, &err), &err);
-    cbe_assert_ok(cbe_result_save(folder, 2, r.results, &r.record, &err), &err);
+    cbe_assert_ok(cbe_result_save(folder, 2, r.results, &r.record, NULL, &err), &err);
     json_t *root = load_json(folder);
     const char *role, *path, *sha, *version, *ablation, *kernels, *stop;
     int bytes[2], layer, evaluations, starts, n_tokens, skip, below;
@@ -232,7 +243,7 @@ static void save__takes_names_that_are_not_utf8(void **state)
     r.files[0].path = input;
     r.inputs.n = 1;
     r.options[0].value = folder;
-    cbe_assert_ok(cbe_result_save(folder, 2, r.results, &r.record, &err), &err);
+    cbe_assert_ok(cbe_result_save(folder, 2, r.results, &r.record, NULL, &err), &err);
     json_t *root = load_json(folder);
     const json_t *inputs = json_object_get(root, "inputs");
     assert_int_equal(json_array_size(inputs), 1);
@@ -251,7 +262,7 @@ static void expect_kept(const char *folder, const run *r, cbe_status status)
     size_t size[2], now;
     char *paths[2] = {file_of(folder, "basis.safetensors"), file_of(folder, "basis.json")};
     for (int i = 0; i < 2; i++) before[i] = temp_read(paths[i], &size[i]);
-    assert_int_equal(cbe_result_save(folder, 2, r->results, &r->record, &err), status);
+    assert_int_equal(cbe_result_save(folder, 2, r->results, &r->record, NULL, &err), status);
     for (int i = 0; i < 2; i++) {
         after = temp_read(paths[i], &now);
         assert_int_equal(now, size[i]);
@@ -268,7 +279,7 @@ static void save__that_fails_leaves_earlier_results(void **state)
     fill(&r);
     char *folder = folder_of(state, "kept");
     cbe_assert_ok(cbe_result_folder_prepare(folder, &err), &err);
-    cbe_assert_ok(cbe_result_save(folder, 2, r.results, &r.record, &err), &err);
+    cbe_assert_ok(cbe_result_save(folder, 2, r.results, &r.record, NULL, &err), &err);
     r.vectors[0][0] = 77;
     r.results[1].layer = 3; /* two tensors of one name */
     expect_kept(folder, &r, CBE_ERR_ARG);
@@ -277,7 +288,7 @@ static void save__that_fails_leaves_earlier_results(void **state)
     for (cbe_status st = CBE_ERR_NOMEM; st != CBE_OK; failures++) {
         assert_true(failures < 200);
         cbe_memory_fail_after((long)failures);
-        const cbe_status tried = cbe_result_save(folder, 2, r.results, &r.record, &err);
+        const cbe_status tried = cbe_result_save(folder, 2, r.results, &r.record, NULL, &err);
         cbe_memory_fail_after(-1);
         assert_true(tried == CBE_OK || tried == CBE_ERR_NOMEM);
         st = tried;

@@ -60,6 +60,7 @@ static const char *const layers[] = {"5-3",
                                      "all,1"};
 static const char *const skips[] = {
     "-1", "-0", "1e3", "2.5", "AUTO", "auto ", "1000000000000001", "18446744073709551616"};
+static const char *const shares[] = {"1e3", "-1", "-0", "AUTO", "auto ", "0.5x"};
 static const char *const divisions[] = {
     "0", "-1", "1e3", "2.5", "1000001", "18446744073709551616", "layers "};
 
@@ -70,7 +71,8 @@ static const struct {
     const char *const *values;
     size_t n;
 } kinds[] = {{OPT_COUNT, LIST(counts)}, {OPT_NUMBER, LIST(numbers)}, {OPT_SIZE, LIST(sizes)},
-             {OPT_SEED, LIST(seeds)},   {OPT_LAYERS, LIST(layers)},  {OPT_SKIP, LIST(skips)}};
+             {OPT_SEED, LIST(seeds)},   {OPT_LAYERS, LIST(layers)},  {OPT_SKIP, LIST(skips)},
+             {OPT_SHARE, LIST(shares)}};
 enum { N_KINDS = sizeof kinds / sizeof *kinds };
 
 /* @return whether it was refused by a message that names the option, or says what its bounds say */
@@ -129,7 +131,7 @@ static void bounds__are_where_they_are_said_to_be(void **state)
         const cli_command *command = command_table(c);
         for (const cbe_option *o = command->options; o->name; o++) {
             char value[64];
-            if (o->kind != OPT_COUNT && o->kind != OPT_NUMBER) continue;
+            if (o->kind != OPT_COUNT && o->kind != OPT_NUMBER && o->kind != OPT_SHARE) continue;
             const cbe_bounds *b = o->bounds;
             if (!b) fail_msg("cbe %s --%s has no bounds", command->name, o->name);
             assert_true(b->low >= 0 && b->low < b->high);

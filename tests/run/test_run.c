@@ -144,11 +144,19 @@ static void extract__from_arrays_is_that_of_the_program_to_the_last_bit(void **s
     cbe_basis_close(saved);
     assert_inputs_recorded(&f, program_expand("%F/ours/basis.json"));
 
-    static const char *const names[] = {"standard_error", "optimal_energy", "optimal_constant",
-                                        "evaluations", "seconds"};
+    static const char *const names[] = {"standard_error",   "optimal_energy", "optimal_constant",
+                                        "evaluations",      "seconds",        "kappa",
+                                        "share_of_ceiling", "half_energy",    "amplification",
+                                        "median",           "top_share",      "verdict"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         assert_int_equal(cbe_run_values(f.run, LAYER, names[i], &energies), VECTORS);
         for (size_t j = 0; j < VECTORS; j++) assert_true(isfinite(energies[j]));
+    }
+    static const char *const single[] = {"ceiling", "covariance_trace", "principal.energy",
+                                         "random.kappa"};
+    for (size_t i = 0; i < sizeof single / sizeof *single; i++) {
+        assert_int_equal(cbe_run_values(f.run, LAYER, single[i], &energies), 1);
+        assert_true(energies[0] > 0);
     }
     assert_int_equal(cbe_run_values(f.run, LAYER, "held_out_energy", &energies), VECTORS);
     assert_true(isnan(energies[0])); /* nothing was held out */
@@ -178,6 +186,13 @@ static void probe__gives_energies_and_their_gradients(void **state)
     assert_int_equal(cbe_run_values(f.run, LAYER, "gradient", &gradient), M * f.d);
     const size_t n = cbe_run_values(f.run, LAYER, "energy_per_token", &per_token) / M;
     assert_int_equal(n, f.b * f.s);
+    const double *number;
+    assert_int_equal(cbe_run_values(f.run, LAYER, "standard_error", &number), M);
+    assert_true(number[0] > 0);
+    assert_int_equal(cbe_run_values(f.run, LAYER, "kappa", &number), M);
+    assert_true(number[0] > 0.9);
+    assert_int_equal(cbe_run_values(f.run, LAYER, "ceiling", &number), 1);
+    assert_true(number[0] > 0);
     double mean = 0;
     for (size_t i = 0; i < n; i++) mean += per_token[i] / (double)n;
     assert_true(fabs(mean - energy[0]) < 1e-9 * (1 + fabs(energy[0])));

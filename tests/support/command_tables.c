@@ -34,6 +34,7 @@ size_t command_fields_size(const cli_command *command)
         [OPT_SEED] = sizeof(uint64_t),     [OPT_STRING] = sizeof(const char *),
         [OPT_CHOICE] = sizeof(int),        [OPT_FILES] = sizeof(cbe_file_names),
         [OPT_LAYERS] = sizeof(cbe_ranges), [OPT_SKIP] = sizeof(cbe_skip),
+        [OPT_SHARE] = sizeof(double),
     };
     size_t size = 0;
     for (const cbe_option *o = command->options; o->name; o++)

@@ -47,6 +47,24 @@ static const char *program_path(void)
     return program;
 }
 
+const char *program_err_but_verdicts(void)
+{
+    static char kept[PROGRAM_TEXT];
+    size_t n = 0;
+    for (const char *line = program_err; *line;) {
+        const char *end = strchr(line, '\n'), *next = end ? end + 1 : line + strlen(line),
+                   *verdict = strstr(line, ": no mere removal: "),
+                   *lens = strstr(line, ": the lens was fitted on the text that");
+        if ((!verdict || verdict >= next) && (!lens || lens >= next)) {
+            memcpy(kept + n, line, (size_t)(next - line));
+            n += (size_t)(next - line);
+        }
+        line = next;
+    }
+    kept[n] = 0;
+    return kept;
+}
+
 const char *program_expand(const char *line)
 {
     static char lines[4][4096];

@@ -12,6 +12,10 @@ enum { PROGRAM_TEXT = 16384 };
 /** Standard output and standard error of the last run, each cut to PROGRAM_TEXT bytes. */
 extern char program_out[PROGRAM_TEXT], program_err[PROGRAM_TEXT];
 
+/** program_err without the lines that judge vectors, which are seldom removals in a tiny model, and
+ * lenses. Static memory, valid until the next call. */
+const char *program_err_but_verdicts(void);
+
 /** Group setup, in place of temp_folder_create; the folder is also %F below. */
 int program_set_up(void **state);
 
