@@ -137,8 +137,8 @@ static bool is_tar(const unsigned char *bytes, size_t n)
     return i > digits && stored == sum;
 }
 
-/* zlib's own stream, as of Python's zlib.compress: method and window, then the level with the sum of
- * the two. "x^2" begins alike, so the rest must be no text. */
+/* zlib's own stream, as of Python's zlib.compress: method and window, then the level with the sum
+ * of the two. "x^2" begins alike, so the rest must be no text. */
 static bool is_zlib(const unsigned char *bytes, size_t n)
 {
     static const unsigned char levels[] = {0x01, 0x5e, 0x9c, 0xda};
