@@ -14,8 +14,9 @@ typedef struct {
     double ceiling;           /* objective/ceiling.h, over the tokens searched; nats */
 } cbe_survey;
 
-/** Surveys the layer that is set; the objective's options ask for the covariance. Collective: rank 0 of processes that divide the tokens gives
- * CBE_ORDER_SURVEY before, and the others call this too.
+/** Surveys the layer that is set; the objective's options ask for the covariance. Collective: rank
+ * 0 of processes that divide the tokens gives CBE_ORDER_SURVEY before, and the others call this
+ * too.
  * @return CBE_OK; CBE_ERR_NOMEM; CBE_ERR_NUMERIC */
 cbe_status cbe_survey_make(cbe_survey *out, cbe_layer_objective *objective,
                            const cbe_decoder *decoder, cbe_error *err);
