@@ -13,7 +13,8 @@
  * The share is that of the products' FLOP (blocks and unembedding, forward and back) in the
  * measured rate of one large product in the same run: attention, norms, activations and
  * exponentials count as time only. PRECISION: float32, bf16x3, or bf16, which here is that of a
- * sample. SCOPE: all, or own, whose clean run is made anew in each run. bench/pytorch_model_objective.py prints the first line, bench/compare_model_objective.sh
+ * sample. SCOPE: all, or own, whose clean run is made anew in each run.
+ * bench/pytorch_model_objective.py prints the first line, bench/compare_model_objective.sh
  * runs both.
  */
 #include <stdio.h>

@@ -168,6 +168,23 @@ static cbe_status check_unsupported(yyjson_val *root, const char *path, const cb
     return CBE_OK;
 }
 
+/* GPT-NeoX divides hidden_size by the heads in attention, and rotates as head_dim says. */
+static cbe_status check_rotary_head(yyjson_val *root, const char *path, const cbe_config *config,
+                                    cbe_error *err)
+{
+    const char *key = config->family->keys->rotary_head;
+    const cbe_model_config *c = &config->sizes;
+    size_t size = 0;
+    const cbe_status st =
+        key ? cbe_json_size(root, key, CBE_CONFIG_SIZE_MAX, path, &size, err) : CBE_OK;
+    if (st != CBE_OK || size == 0 || c->n_heads == 0 || size == c->hidden_size / c->n_heads)
+        return st;
+    return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
+                    "%s: %s is %zu, but heads have hidden_size / num_attention_heads = %zu; a "
+                    "rotation of another size is not supported",
+                    path, key, size, c->hidden_size / c->n_heads);
+}
+
 static cbe_status find_family(yyjson_val *root, const char *path, const cbe_family **out,
                               cbe_error *err)
 {
@@ -201,6 +218,7 @@ static cbe_status read_config(yyjson_val *root, const char *path, cbe_config *co
     if ((st = read_flags(root, path, config, err)) != CBE_OK) return st;
     if ((st = read_activation(root, path, config, err)) != CBE_OK) return st;
     if ((st = check_unsupported(root, path, config, err)) != CBE_OK) return st;
+    if ((st = check_rotary_head(root, path, config, err)) != CBE_OK) return st;
     if ((family->defaults.keys & CBE_KEY_OPT) &&
         (st = cbe_json_size(root, "word_embed_proj_dim", CBE_CONFIG_SIZE_MAX, path,
                             &config->embedding_size, err)) != CBE_OK)

@@ -118,7 +118,7 @@ const cbe_family_keys cbe_gpt_neox_keys = {
         [CBE_SIZE_CONTEXT] = {{"max_position_embeddings"}, 2048},
     },
     .norm_eps = "layer_norm_eps", .activation = "hidden_act", .rope_base = "rotary_emb_base",
-    .rope_share = "rotary_pct",
+    .rope_share = "rotary_pct", .rotary_head = "head_dim",
 };
 
 const cbe_family_keys cbe_opt_keys = {

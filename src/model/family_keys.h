@@ -34,10 +34,11 @@ typedef struct {
     bool gelu_is_tanh; /* the activation "gelu" stands for the tanh form */
     /* Rotary embeddings; without rope_base neither rope_parameters nor rope_scaling is read. */
     const char *rope_base, *rope_share, *rotary_size;
-    const char *window;  /* size of the window of local blocks */
-    const char *period;  /* every period-th block is global */
-    bool layer_types;    /* layer_types says which blocks are local */
-    const char *refused; /* a flag that changes the computation if it is true */
+    const char *rotary_head; /* size of a head in rotation alone, where attention has another key */
+    const char *window;      /* size of the window of local blocks */
+    const char *period;      /* every period-th block is global */
+    bool layer_types;        /* layer_types says which blocks are local */
+    const char *refused;     /* a flag that changes the computation if it is true */
 } cbe_family_keys;
 
 extern const cbe_family_keys cbe_llama_keys, cbe_mistral_keys, cbe_qwen2_keys, cbe_qwen3_keys,

@@ -152,7 +152,7 @@ static void config__keys_that_change_nothing(void **state)
         {"gpt_neo", "{\"n_positions\": 8, \"layer_norm_eps\": 0.3, \"sliding_window\": 1}"},
         {"gptj", "{\"rope_theta\": 77, \"rope_scaling\": {\"type\": \"linear\", \"factor\": 2}}"},
         {"gpt_neox", "{\"rope_theta\": 77, \"layer_norm_epsilon\": 0.3}"},
-        {"gpt_neox", "{\"num_key_value_heads\": 1, \"head_dim\": 2}"},
+        {"gpt_neox", "{\"num_key_value_heads\": 1}"},
         {"opt", "{\"layer_norm_eps\": 0.3, \"intermediate_size\": 8, \"hidden_act\": \"gelu\"}"},
         {"bloom", "{\"max_position_embeddings\": 4, \"intermediate_size\": 8}"},
         {"bloom", "{\"activation_function\": \"relu\", \"hidden_act\": \"relu\"}"},
