@@ -119,10 +119,13 @@ static size_t bytes_of(cbe_ablation_run *o)
     const cbe_suffix_options suffix = suffix_options(o);
     size_t total = cbe_suffix_bytes(o->model, &suffix);
     list_arrays(o, arrays);
+    size_t spans = cbe_times(EIGEN_MATRICES * sizeof(double), o->d, o->d);
+    if (o->options.metric == CBE_METRIC_COVARIANCE)
+        spans = cbe_max_size(spans, cbe_covariance_bytes(o->d));
     if (!cbe_add_size(total,
                       cbe_divergence_bytes(cbe_model_decoder(o->model), CBE_LOSS_KL, o->n_tokens),
                       &total) ||
-        !cbe_add_size(total, cbe_times(EIGEN_MATRICES * sizeof(double), o->d, o->d), &total))
+        !cbe_add_size(total, spans, &total))
         return SIZE_MAX;
     return cbe_arrays_bytes(N_ARRAYS, arrays, total);
 }
@@ -321,11 +324,46 @@ static void average(size_t n, size_t count, const double (*sums)[CBE_N_EFFECTS],
     out->error[effect] = count ? cbe_sequence_error_even(n, squares) : NAN;
 }
 
+/* Computes the covariance of the layer's states, a sequence a block. */
+static cbe_status make_covariance(const cbe_ablation_run *o, size_t layer, cbe_covariance **out,
+                                  cbe_error *err)
+{
+    cbe_covariance_block *blocks = cbe_alloc(o->n_sequences, sizeof *blocks, "covariance", err);
+    if (!blocks) return CBE_ERR_NOMEM;
+    for (size_t b = 0; b < o->n_sequences; b++)
+        blocks[b] = (cbe_covariance_block){o->each, o->hidden + b * o->each * o->d};
+    const cbe_status st = cbe_covariance_create(out, o->d, o->n_sequences, blocks, NULL, err);
+    cbe_free(blocks);
+    if (st == CBE_OK && cbe_covariance_rank(*out) == 0)
+        return cbe_fail(
+            err, CBE_ERR_ARG, -1,
+            CBE_OPTION("metric") " covariance: the states of layer %zu do not vary; "
+                                 "give more or other tokens, or " CBE_OPTION("metric") " euclidean",
+            layer);
+    return st;
+}
+
+/* Makes the span of the basis, in the metric of the run, or of the pairs that it was made with. */
+static cbe_status make_basis_span(const cbe_ablation_run *o, size_t layer, size_t m,
+                                  const double *vectors, const double *read, cbe_subspace **out,
+                                  cbe_error *err)
+{
+    if (read) return cbe_subspace_oblique(out, m, o->d, read, vectors, err);
+    if (o->options.metric == CBE_METRIC_EUCLIDEAN)
+        return cbe_subspace_create(out, m, o->d, vectors, err);
+    cbe_covariance *covariance = NULL;
+    cbe_status st = make_covariance(o, layer, &covariance, err);
+    const cbe_metric metric = {covariance, o->options.ridge, 1};
+    if (st == CBE_OK) st = cbe_subspace_whitened(out, m, o->d, vectors, &metric, err);
+    cbe_covariance_free(covariance);
+    return st;
+}
+
 static cbe_status make_spans(cbe_ablation_run *o, size_t layer, size_t m, const double *vectors,
-                             cbe_subspace **spans, cbe_error *err)
+                             const double *read, cbe_subspace **spans, cbe_error *err)
 {
     const cbe_ablation ablation = o->options.ablation;
-    cbe_status st = cbe_subspace_create(&spans[CBE_SPAN_BASIS], m, o->d, vectors, err);
+    cbe_status st = make_basis_span(o, layer, m, vectors, read, &spans[CBE_SPAN_BASIS], err);
     if (st == CBE_OK)
         st = cbe_subspace_principal(&spans[CBE_SPAN_PRINCIPAL], m, o->d, ablation, o->n_tokens,
                                     o->hidden, o->derangement, err);
@@ -342,7 +380,8 @@ static cbe_status make_spans(cbe_ablation_run *o, size_t layer, size_t m, const 
 }
 
 cbe_status cbe_ablation_run_layer(cbe_ablation_run *o, size_t layer, size_t state, size_t m,
-                                  const double *vectors, cbe_effects *out, cbe_error *err)
+                                  const double *vectors, const double *read, cbe_effects *out,
+                                  cbe_error *err)
 {
     if (m == 0 || m > o->options.max_rank || state < o->first_block)
         return cbe_fail(
@@ -353,7 +392,7 @@ cbe_status cbe_ablation_run_layer(cbe_ablation_run *o, size_t layer, size_t stat
     cbe_status st = cbe_hidden_states_read(o->states, state, 0, o->whole, err);
     if (st == CBE_OK)
         st = cbe_hidden_states_read(o->states, state, o->options.skip_positions, o->hidden, err);
-    if (st == CBE_OK) st = make_spans(o, layer, m, vectors, spans, err);
+    if (st == CBE_OK) st = make_spans(o, layer, m, vectors, read, spans, err);
     cbe_suffix_forget_clean(o->suffix);
     if (st == CBE_OK) st = run_pairs(o, state, m, err);
     for (size_t v = 0; v < CBE_N_SPANS * m && st == CBE_OK; v++)

@@ -57,6 +57,9 @@ typedef struct {
     void *context;
     cbe_scope scope;
     double strength; /* t of h' = h - t P D: 1 removes the span, 0 nothing */
+    /* Covariance: vectors are written, and read as the states of the run's own tokens vary. */
+    cbe_metric_kind metric;
+    double ridge; /* of the covariance metric */
 } cbe_ablation_options;
 
 typedef struct cbe_ablation_run cbe_ablation_run;
@@ -82,17 +85,21 @@ bool cbe_ablation_derangement_unused(const cbe_ablation_run *run);
  * blocks behind. The same bits for any number of threads.
  * @param layer   added to the seed
  * @param vectors (m, d), independent; m up to max_rank
+ * @param read    (m, d): the vectors are w_j, and what is read of a state is r_j, whatever the
+ * metric of the run; NULL: as that metric says
  * @param out     [out] (CBE_N_SPANS, m), ranks rising; undefined after a failure
  * @return CBE_OK; CBE_ERR_ARG and CBE_ERR_NUMERIC as cbe_subspace_create; CBE_ERR_NUMERIC also for
  * hidden states that are not finite; CBE_ERR_CANCELLED; CBE_ERR_NOMEM */
 cbe_status cbe_ablation_run_layer(cbe_ablation_run *run, size_t layer, size_t state, size_t m,
-                                  const double *vectors, cbe_effects *out, cbe_error *err);
+                                  const double *vectors, const double *read, cbe_effects *out,
+                                  cbe_error *err);
 
 /* Results of one layer. */
 
 typedef struct {
     size_t layer, n_ranks;
     size_t state;         /* the layer is hidden_states.<state> */
+    bool oblique;         /* whether the basis read other directions than it wrote */
     cbe_effects *effects; /* (CBE_N_SPANS, n_ranks) */
 } cbe_layer_ablation;
 
@@ -107,6 +114,7 @@ typedef struct {
     size_t n_sequences, context_length, skip_positions, n_tokens, n_labelled;
     cbe_scope scope;
     double strength;
+    const char *metric; /* as it was given; NULL: as the basis was made */
 } cbe_ablation_record;
 
 /** Writes ablate.json, ablate.csv and for each layer ablate-<i>.svg, KL over ranks, to a folder

@@ -20,13 +20,14 @@ static const double least_remainder = 1e-6;
 
 struct cbe_subspace {
     size_t m, d;
-    double *q; /* (m, d) */
+    double *read, *write; /* (m, d); one array where the projector is orthogonal */
 };
 
 void cbe_subspace_free(cbe_subspace *subspace)
 {
     if (!subspace) return;
-    cbe_free(subspace->q);
+    if (subspace->write != subspace->read) cbe_free(subspace->write);
+    cbe_free(subspace->read);
     cbe_free(subspace);
 }
 
@@ -37,7 +38,7 @@ size_t cbe_subspace_rank(const cbe_subspace *subspace)
 
 const double *cbe_subspace_basis(const cbe_subspace *subspace)
 {
-    return subspace->q;
+    return subspace->write;
 }
 
 static double dot(size_t d, const double *a, const double *b)
@@ -52,7 +53,7 @@ static double dot(size_t d, const double *a, const double *b)
 static cbe_status orthogonalise(cbe_subspace *s, size_t j, cbe_error *err)
 {
     const size_t d = s->d;
-    double *row = s->q + j * d, largest = 0;
+    double *row = s->read + j * d, largest = 0;
     for (size_t k = 0; k < d; k++) {
         if (!isfinite(row[k]))
             return cbe_fail(err, CBE_ERR_NUMERIC, -1,
@@ -68,8 +69,8 @@ static cbe_status orthogonalise(cbe_subspace *s, size_t j, cbe_error *err)
     for (size_t k = 0; k < d; k++) row[k] /= length;
     for (int pass = 0; pass < 2; pass++) {
         for (size_t i = 0; i < j; i++) {
-            const double along = dot(d, row, s->q + i * d);
-            for (size_t k = 0; k < d; k++) row[k] -= along * s->q[i * d + k];
+            const double along = dot(d, row, s->read + i * d);
+            for (size_t k = 0; k < d; k++) row[k] -= along * s->read[i * d + k];
         }
         length = sqrt(dot(d, row, row));
         if (!(length > least_remainder))
@@ -94,12 +95,20 @@ static cbe_status create(cbe_subspace **out, size_t m, size_t d, cbe_error *err)
     if (!s) return CBE_ERR_NOMEM;
     s->m = m;
     s->d = d;
-    if (!(s->q = cbe_alloc(m, cbe_times(d, sizeof *s->q, 1), "subspace", err))) {
+    if (!(s->read = cbe_alloc(m, cbe_times(d, sizeof *s->read, 1), "subspace", err))) {
         cbe_subspace_free(s);
         return CBE_ERR_NOMEM;
     }
+    s->write = s->read;
     *out = s;
     return CBE_OK;
+}
+
+/* Gives what is written an array of its own. */
+static cbe_status part(cbe_subspace *s, cbe_error *err)
+{
+    s->write = cbe_alloc(s->m, cbe_times(s->d, sizeof *s->write, 1), "subspace", err);
+    return s->write ? CBE_OK : CBE_ERR_NOMEM;
 }
 
 /* Orthogonalises the vectors of a subspace and hands it to *out, or frees it. */
@@ -120,8 +129,78 @@ cbe_status cbe_subspace_create(cbe_subspace **out, size_t m, size_t d, const dou
     cbe_subspace *s = NULL;
     const cbe_status st = create(&s, m, d, err);
     if (st != CBE_OK) return st;
-    memcpy(s->q, vectors, m * d * sizeof *s->q);
+    memcpy(s->read, vectors, m * d * sizeof *s->read);
     return finish(out, s, err);
+}
+
+cbe_status cbe_subspace_whitened(cbe_subspace **out, size_t m, size_t d, const double *vectors,
+                                 const cbe_metric *metric, cbe_error *err)
+{
+    cbe_subspace *whitened = NULL, *s = NULL;
+    double *u = cbe_alloc(m, cbe_times(d, sizeof *u, 1), "subspace", err);
+    cbe_status st = u ? CBE_OK : CBE_ERR_NOMEM;
+    if (st == CBE_OK) {
+        cbe_metric_read(metric, d, m, vectors, u);
+        st = cbe_subspace_create(&whitened, m, d, u, err);
+    }
+    cbe_free(u);
+    if (st == CBE_OK) st = create(&s, m, d, err);
+    if (st == CBE_OK) st = part(s, err);
+    if (st == CBE_OK) {
+        cbe_metric_read(metric, d, m, whitened->read, s->read);
+        cbe_metric_write(metric, d, m, whitened->read, s->write);
+        *out = s;
+    } else {
+        cbe_subspace_free(s);
+    }
+    cbe_subspace_free(whitened);
+    return st;
+}
+
+/* Makes pair j dual to the pairs before it: r_i . w_j = w_i . r_j = 0, r_j . w_j = 1. */
+static cbe_status make_dual(cbe_subspace *s, size_t j, cbe_error *err)
+{
+    const size_t d = s->d;
+    double *r = s->read + j * d, *w = s->write + j * d;
+    for (size_t k = 0; k < d; k++)
+        if (!isfinite(r[k]) || !isfinite(w[k]))
+            return cbe_fail(err, CBE_ERR_NUMERIC, -1,
+                            "pair %zu of the subspace has NaN or infinity in it", j);
+    const double lengths = sqrt(dot(d, r, r)) * sqrt(dot(d, w, w));
+    for (int pass = 0; pass < 2; pass++)
+        for (size_t i = 0; i < j; i++) {
+            const double of_r = dot(d, r, s->write + i * d), of_w = dot(d, w, s->read + i * d);
+            for (size_t k = 0; k < d; k++) {
+                r[k] -= of_r * s->read[i * d + k];
+                w[k] -= of_w * s->write[i * d + k];
+            }
+        }
+    const double product = dot(d, r, w);
+    if (!(fabs(product) > least_remainder * lengths))
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        "pair %zu of the subspace: what is read has no part along what is written, "
+                        "beside the pairs before it",
+                        j);
+    for (size_t k = 0; k < d; k++) r[k] /= product;
+    return CBE_OK;
+}
+
+cbe_status cbe_subspace_oblique(cbe_subspace **out, size_t m, size_t d, const double *read,
+                                const double *write, cbe_error *err)
+{
+    cbe_subspace *s = NULL;
+    cbe_status st = create(&s, m, d, err);
+    if (st == CBE_OK) st = part(s, err);
+    if (st == CBE_OK) {
+        memcpy(s->read, read, m * d * sizeof *read);
+        memcpy(s->write, write, m * d * sizeof *write);
+    }
+    for (size_t j = 0; j < m && st == CBE_OK; j++) st = make_dual(s, j, err);
+    if (st == CBE_OK)
+        *out = s;
+    else
+        cbe_subspace_free(s);
+    return st;
 }
 
 cbe_status cbe_subspace_random(cbe_subspace **out, size_t m, size_t d, uint64_t seed,
@@ -132,7 +211,7 @@ cbe_status cbe_subspace_random(cbe_subspace **out, size_t m, size_t d, uint64_t 
     if (st != CBE_OK) return st;
     cbe_rng rng;
     cbe_rng_seed(&rng, seed);
-    for (size_t i = 0; i < m * d; i++) s->q[i] = cbe_rng_normal(&rng);
+    for (size_t i = 0; i < m * d; i++) s->read[i] = cbe_rng_normal(&rng);
     return finish(out, s, err);
 }
 
@@ -204,7 +283,7 @@ cbe_status cbe_subspace_principal(cbe_subspace **out, size_t m, size_t d, cbe_ab
         }
         if (st == CBE_OK) st = cbe_eigen_symmetric(d, gram, mean + d, err);
     }
-    if (st == CBE_OK) memcpy(s->q, gram, m * d * sizeof *gram);
+    if (st == CBE_OK) memcpy(s->read, gram, m * d * sizeof *gram);
     cbe_free(gram);
     cbe_free(rows);
     cbe_free(mean);
@@ -229,7 +308,7 @@ cbe_status cbe_subspace_coefficients(const cbe_subspace *s, cbe_ablation ablatio
         const float *other =
             ablation == CBE_ABLATE_RESAMPLE ? hidden + (size_t)derangement[n] * d : NULL;
         for (size_t j = 0; j < m; j++) {
-            const double *q = s->q + j * d;
+            const double *q = s->read + j * d;
             double sum = 0;
             for (size_t k = 0; k < d; k++)
                 sum += ((double)h[k] - mean[k] - (other ? (double)other[k] : 0)) * q[k];
@@ -256,7 +335,7 @@ void cbe_subspace_subtract(const cbe_subspace *s, size_t rank, size_t n_tokens, 
             for (size_t k = 0; k < width; k++) sum[k] = (double)hidden[n * d + first + k];
             for (size_t j = 0; j < rank; j++)
                 for (size_t k = 0; k < width; k++)
-                    sum[k] -= coeff[n * s->m + j] * s->q[j * d + first + k];
+                    sum[k] -= coeff[n * s->m + j] * s->write[j * d + first + k];
             for (size_t k = 0; k < width; k++) out[n * d + first + k] = (float)sum[k];
         }
 }

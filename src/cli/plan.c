@@ -87,6 +87,7 @@ static void print_plan(const cbe_plan_run *run, const cbe_plan_rates *r, const c
     print_size("model", plan->weights, "");
     print_size("hidden states", plan->states, "");
     print_size("objective", plan->objective, kept);
+    print_size("covariance", plan->covariance, "");
     print_size("search", plan->search, "");
     print_size("together", plan->memory, "");
     printf("\ntime:\n");

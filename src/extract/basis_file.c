@@ -65,6 +65,28 @@ static cbe_status get_floating(const cbe_basis_file *b, const char *name, cbe_te
     return st;
 }
 
+/* Checks what a layer's vectors read and write, where the file says it. */
+static cbe_status check_pairs(const cbe_basis_file *b, size_t layer, const size_t *dims,
+                              cbe_error *err)
+{
+    char names[2][NAME];
+    bool has[2];
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(names[i], sizeof names[i], "layers.%zu.%s", layer, i ? "write" : "read");
+        has[i] = cbe_safetensors_has(b->file, names[i]);
+    }
+    if (has[0] != has[1])
+        return cbe_fail(err, CBE_ERR_FORMAT, -1, "%s: has '%s' and no '%s'; give both or neither",
+                        b->path, names[has[1]], names[has[0]]);
+    for (size_t i = 0; i < 2 && has[0]; i++) {
+        cbe_tensor t;
+        cbe_status st = get_floating(b, names[i], &t, err);
+        if (st == CBE_OK) st = cbe_tensor_expect(&t, b->path, 2, dims, err);
+        if (st != CBE_OK) return st;
+    }
+    return CBE_OK;
+}
+
 /* Checks the types and shapes of a layer's tensors. */
 static cbe_status check_layer(cbe_basis_file *b, size_t layer, const char *name, cbe_error *err)
 {
@@ -81,6 +103,7 @@ static cbe_status check_layer(cbe_basis_file *b, size_t layer, const char *name,
                         "%s: vectors of '%s' have %zu numbers, those of another layer %zu", b->path,
                         name, t.dims[0], b->hidden_size);
     b->hidden_size = t.dims[0];
+    if ((st = check_pairs(b, layer, t.dims, err)) != CBE_OK) return st;
     snprintf(energies, sizeof energies, "layers.%zu.energies", layer);
     if (!cbe_safetensors_has(b->file, energies)) return CBE_OK;
     if ((st = get_floating(b, energies, &t, err)) != CBE_OK) return st;
@@ -220,6 +243,25 @@ static cbe_status read_doubles(const cbe_tensor *t, size_t first, size_t n, floa
     return CBE_OK;
 }
 
+/* Reads the first n columns of a (d, k) tensor of a layer as rows. */
+static cbe_status read_columns(const cbe_basis_file *b, const cbe_tensor *t, size_t layer, size_t n,
+                               double *out, cbe_error *err)
+{
+    cbe_status st = CBE_OK;
+    const size_t d = b->hidden_size, k = t->dims[1];
+    float *room = cbe_alloc(n, sizeof *room, "vectors of a basis", err);
+    if (!room) return CBE_ERR_NOMEM;
+    for (size_t row = 0; row < d && st == CBE_OK; row++)
+        st = read_doubles(t, row * k, n, room, out + row, d, err);
+    for (size_t i = 0; i < n * d && st == CBE_OK; i++)
+        if (!isfinite(out[i]))
+            st = cbe_fail(err, CBE_ERR_NUMERIC, -1,
+                          "%s: vector %zu of layer %zu has NaN or infinity in it", b->path, i / d,
+                          layer);
+    cbe_free(room);
+    return st;
+}
+
 cbe_status cbe_basis_vectors(const cbe_basis_file *b, size_t layer, size_t n, double *out,
                              cbe_error *err)
 {
@@ -227,19 +269,45 @@ cbe_status cbe_basis_vectors(const cbe_basis_file *b, size_t layer, size_t n, do
         return cbe_fail(err, CBE_ERR_ARG, -1, "cbe_basis_vectors: %s is NULL",
                         b ? "out" : "the basis");
     cbe_tensor t;
+    const cbe_status st = get_vectors(b, layer, n, &t, err);
+    return st == CBE_OK ? read_columns(b, &t, layer, n, out, err) : st;
+}
+
+/* Finds one of the tensors beside a layer's basis; false: the file has none. */
+static bool find_beside(const cbe_basis_file *b, size_t layer, const char *what, cbe_tensor *t)
+{
+    char name[NAME];
+    snprintf(name, sizeof name, "layers.%zu.%s", layer, what);
+    return cbe_safetensors_has(b->file, name) &&
+           cbe_safetensors_get(b->file, name, t, NULL) == CBE_OK;
+}
+
+static bool same_numbers(const cbe_tensor *a, const cbe_tensor *b)
+{
+    return a->dtype == b->dtype && a->n_bytes == b->n_bytes &&
+           memcmp(a->data, b->data, a->n_bytes) == 0;
+}
+
+bool cbe_basis_is_oblique(const cbe_basis_file *b, size_t layer)
+{
+    cbe_tensor basis, read, write;
+    return find_beside(b, layer, "basis", &basis) && find_beside(b, layer, "read", &read) &&
+           find_beside(b, layer, "write", &write) &&
+           !(same_numbers(&basis, &read) && same_numbers(&basis, &write));
+}
+
+cbe_status cbe_basis_pairs(const cbe_basis_file *b, size_t layer, size_t n, double *read,
+                           double *write, cbe_error *err)
+{
+    cbe_tensor t;
     cbe_status st = get_vectors(b, layer, n, &t, err);
     if (st != CBE_OK) return st;
-    const size_t d = b->hidden_size, k = t.dims[1];
-    float *room = cbe_alloc(n, sizeof *room, "vectors of a basis", err);
-    if (!room) return CBE_ERR_NOMEM;
-    for (size_t row = 0; row < d && st == CBE_OK; row++)
-        st = read_doubles(&t, row * k, n, room, out + row, d, err);
-    for (size_t i = 0; i < n * d && st == CBE_OK; i++)
-        if (!isfinite(out[i]))
-            st = cbe_fail(err, CBE_ERR_NUMERIC, -1,
-                          "%s: vector %zu of layer %zu has NaN or infinity in it", b->path, i / d,
-                          layer);
-    cbe_free(room);
+    if (!find_beside(b, layer, "read", &t))
+        return cbe_fail(err, CBE_ERR_ARG, -1, "%s: does not say what vectors of layer %zu read",
+                        b->path, layer);
+    st = read_columns(b, &t, layer, n, read, err);
+    if (st == CBE_OK && find_beside(b, layer, "write", &t))
+        st = read_columns(b, &t, layer, n, write, err);
     return st;
 }
 

@@ -3,9 +3,9 @@
  * made.
  *
  * A basis is the tensor layers.<i>.basis (d, k), a vector a column, of a safetensors file. The
- * tensor layers.<i>.energies (k) may be there too. Beside a file called basis.safetensors its
- * basis.json is read: it says from which model the basis was made, at which site, and which
- * positions were left out. Files: docs/formats.md.
+ * tensors layers.<i>.energies (k), and layers.<i>.read and .write (d, k), may be there too. Beside a
+ * file called basis.safetensors its basis.json is read: it says from which model the basis was made,
+ * at which site, and which positions were left out. Files: docs/formats.md.
  */
 #ifndef CBE_EXTRACT_BASIS_FILE_H
 #define CBE_EXTRACT_BASIS_FILE_H
@@ -19,6 +19,15 @@
 /** Adds its files to the inputs of a run. @return CBE_OK, CBE_ERR_NOMEM */
 cbe_status cbe_basis_note(const cbe_basis_file *basis, cbe_inputs *inputs, cbe_input_role role,
                           cbe_error *err);
+
+/** Whether a layer has layers.<i>.read and layers.<i>.write that differ from its basis: vectors of
+ * the covariance metric (covariance/metric.h). */
+bool cbe_basis_is_oblique(const cbe_basis_file *basis, size_t layer);
+/** Reads what the first n vectors of a layer read and write.
+ * @param read, write [out] (n, d): a vector a row
+ * @return as cbe_basis_vectors; also CBE_ERR_ARG if the file does not say it */
+cbe_status cbe_basis_pairs(const cbe_basis_file *basis, size_t layer, size_t n, double *read,
+                           double *write, cbe_error *err);
 
 /* What functions below return by pointer is borrowed until close. */
 

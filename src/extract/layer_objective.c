@@ -8,6 +8,7 @@
 #include "objective/divided.h"
 #include "core/fail.h"
 #include "core/memory.h"
+#include "core/sizes.h"
 
 size_t cbe_layer_objective_sequence_tokens(const cbe_layer_objective *o)
 {
@@ -17,11 +18,26 @@ size_t cbe_layer_objective_sequence_tokens(const cbe_layer_objective *o)
     return o->n_tokens == n * (length - o->skip) ? length - o->skip : 0;
 }
 
+/* Bytes of the covariance of a layer, which is made beside the objective. */
+static size_t covariance_bytes(const cbe_layer_objective *o)
+{
+    return o->wants_covariance ? cbe_covariance_bytes(cbe_hidden_states_hidden_size(o->states)) : 0;
+}
+
+/* Bytes of `memory` (0: no limit) that other arrays leave, 1 at least. */
+static size_t left_of(size_t memory, size_t others)
+{
+    return memory > others ? memory - others : memory != 0;
+}
+
 /* Creates the objective of a lens. */
 static cbe_status create_lens(cbe_layer_objective *o, const cbe_decoder *decoder,
                               cbe_lens_options *lens, size_t memory, cbe_error *err)
 {
-    const cbe_status st = cbe_choose_lens_storage(lens, decoder, memory, &o->bytes, err);
+    const size_t covariance = covariance_bytes(o);
+    const cbe_status st =
+        cbe_choose_lens_storage(lens, decoder, left_of(memory, covariance), &o->bytes, err);
+    if (st == CBE_OK && !cbe_add_size(o->bytes, covariance, &o->bytes)) o->bytes = SIZE_MAX;
     o->storage = lens->storage;
     return st == CBE_OK ? cbe_lens_objective_create(&o->share, decoder, lens, err) : st;
 }
@@ -35,22 +51,23 @@ static cbe_status create_model(cbe_layer_objective *o, const cbe_lens_options *l
     const size_t n_whole = cbe_hidden_states_n_tokens(o->states, 0),
                  d = cbe_hidden_states_hidden_size(o->states);
     const size_t last = cbe_model_get_config(o->model)->n_layers;
-    /* of `whole` and `hidden` */
-    const size_t states = (n_whole + o->n_tokens) * d * sizeof(float), memory = run->memory;
-    cbe_model_objective_options options = {
-        .n_sequences = n_sequences,
-        .context_length = cbe_hidden_states_context_length(o->states),
-        .skip_positions = o->skip,
-        .ablation = lens->ablation,
-        .kind = lens->kind,
-        .derangement = lens->derangement,
-        .labels = lens->labels,
-        .held_out = lens->held_out,
-        .precision = run->precision,
-        .scope = run->scope,
-        .processes = o->processes,
-        .first_sequence = o->first_sequence,
-        .memory = memory > states ? memory - states : memory != 0};
+    /* of `whole`, `hidden`, and the covariance */
+    size_t beside = cbe_times(n_whole + o->n_tokens, d, sizeof(float));
+    if (!cbe_add_size(beside, covariance_bytes(o), &beside)) beside = SIZE_MAX;
+    cbe_model_objective_options options = {.n_sequences = n_sequences,
+                                           .context_length =
+                                               cbe_hidden_states_context_length(o->states),
+                                           .skip_positions = o->skip,
+                                           .ablation = lens->ablation,
+                                           .kind = lens->kind,
+                                           .derangement = lens->derangement,
+                                           .labels = lens->labels,
+                                           .held_out = lens->held_out,
+                                           .precision = run->precision,
+                                           .scope = run->scope,
+                                           .processes = o->processes,
+                                           .first_sequence = o->first_sequence,
+                                           .memory = left_of(run->memory, beside)};
     cbe_status st = CBE_OK;
     if (n_whole != n_sequences * options.context_length)
         st = cbe_fail(err, CBE_ERR_ARG, -1,
@@ -59,7 +76,7 @@ static cbe_status create_model(cbe_layer_objective *o, const cbe_lens_options *l
     while (options.first_block < last && !cbe_hidden_states_has(o->states, options.first_block))
         options.first_block++;
     if (st == CBE_OK) st = cbe_model_objective_choose(&o->plan, o->model, &options, err);
-    o->bytes = o->plan.bytes + states;
+    if (!cbe_add_size(o->plan.bytes, beside, &o->bytes)) o->bytes = SIZE_MAX;
     o->storage = CBE_LOGITS_RECOMPUTED;
     if (st == CBE_OK &&
         !(o->whole = cbe_alloc(n_whole, d * sizeof(float), "hidden states of a layer", err)))

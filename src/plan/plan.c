@@ -8,6 +8,7 @@
 
 #include <math.h>
 
+#include "covariance/covariance.h"
 #include "extract/lens_storage.h"
 #include "search/candidates.h"
 #include "search/rules.h"
@@ -96,9 +97,10 @@ static size_t fill_memory(cbe_plan *plan, const cbe_plan_run *run, size_t group_
     plan->weights = weights;
     plan->states = (layers_of(run, groups) + 1) * n * d * sizeof(float);
     plan->objective = cbe_lens_objective_bytes(&decoder, &lens);
+    plan->covariance = cbe_covariance_bytes(d);
     plan->search = SEARCH_VECTORS / 2 * d * sizeof(double) + 3 * d * d * sizeof(double);
-    const size_t parts[] = {plan->program, plan->weights, plan->states, plan->objective,
-                            plan->search};
+    const size_t parts[] = {plan->program,   plan->weights,    plan->states,
+                            plan->objective, plan->covariance, plan->search};
     plan->memory = 0;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (!cbe_add_size(plan->memory, parts[i], &plan->memory)) return plan->memory = SIZE_MAX;

@@ -53,7 +53,7 @@ typedef struct {
     size_t n_groups, group_size;
     const char *logits; /* how logits are kept, "float32" */
     /* Bytes of the parts of a process. */
-    size_t program, weights, states, objective, search;
+    size_t program, weights, states, objective, covariance, search;
     size_t memory; /* bytes of all parts together, at most */
     /* Seconds of the parts of the run. */
     double forward, set, search_time, report, network_time;

@@ -34,6 +34,7 @@ static yyjson_mut_val *layer_json(cbe_json_writer *w, const cbe_layer_ablation *
     cbe_state_name(layer->state, state);
     cbe_json_put_count(w, json, "layer", layer->layer);
     cbe_json_put_string(w, json, "state", state);
+    cbe_json_put_string(w, json, "metric", layer->oblique ? "covariance" : "euclidean");
     for (int s = 0; s < CBE_N_SPANS; s++) {
         yyjson_mut_val *ranks = cbe_json_new_list(w);
         for (size_t r = 0; r < layer->n_ranks; r++)
@@ -62,6 +63,7 @@ static cbe_status save_json(const char *folder, size_t n, const cbe_layer_ablati
     cbe_json_put_string(w, root, "ablation", cbe_ablation_name(r->ablation));
     cbe_json_put_string(w, root, "scope", cbe_scope_name(r->scope));
     cbe_json_put_number(w, root, "strength", r->strength);
+    cbe_json_put_string(w, root, "metric", r->metric);
     cbe_json_put_string(w, root, "seed", seed);
     cbe_json_put_count(w, root, "n_sequences", r->n_sequences);
     cbe_json_put_count(w, root, "context_length", r->context_length);

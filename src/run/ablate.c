@@ -8,6 +8,7 @@
 #include "core/fail.h"
 #include "core/memory.h"
 #include "core/sizes.h"
+#include "run/metric_options.h"
 #include "run/run.h"
 
 enum { DEFAULT_RANK = 8 };
@@ -23,6 +24,7 @@ const cbe_option cbe_ablate_options[] = {
     {"ablation", 'a', OPT_CHOICE, AT(ablation), "mean", "KIND", "mean, resample or zero", cbe_ablation_choices, 0},
     {"site", 0, OPT_CHOICE, AT(site), NULL, "SITE", "pre: the input of block i, post: its output; not given: as recorded with the basis, else post", cbe_site_choices, 0},
     {"scope", 0, OPT_CHOICE, AT(scope), "all", "SCOPE", "all tokens are ablated together, or own: each alone, read among clean keys and values of the others", cbe_scope_choices, 0},
+    {"metric", 0, OPT_STRING, AT(metric), NULL, "METRIC", "euclidean: the span goes; covariance[=RIDGE]: what varies with the vectors goes, no more, as states of this text vary; not given: as the basis was made", NULL, 0},
     {"strength", 0, OPT_NUMBER, AT(strength), "1", "T", "h - T P D is left of a state; 1 takes the vectors out", NULL, CBE_RANGE(0, 1.5)},
     CBE_SEQUENCE_OPTIONS(cbe_run_settings, corpus),
     {"skip-positions", 0, OPT_SKIP, AT(skip), NULL, "P|auto", "first positions of each sequence left as they are; auto: 1 where their norms are huge; not given: as recorded with the basis, else auto", NULL, 0},
@@ -53,7 +55,9 @@ static cbe_status check_usage(const cbe_run_settings *s, cbe_error *err)
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         CBE_OPTION("ablation") " optimal is for single directions, as in cbe "
                                                "probe: use mean, resample or zero for subspaces");
-    return CBE_OK;
+    cbe_extraction_options ignored; /* --metric is read before anything is opened */
+    cbe_extraction_options_init(&ignored);
+    return cbe_take_metric_options(&ignored, s, err);
 }
 
 /* Of the layers asked for those of the basis, in place of the ranges; each must be there. */
@@ -86,6 +90,20 @@ static size_t rank_of(const cbe_run_settings *s, const cbe_basis_file *basis, si
     return s->rank ? s->rank : cbe_min_size(cbe_basis_n_vectors(basis, layer), DEFAULT_RANK);
 }
 
+/* Whether vectors of a layer are taken out by the pairs that they were made with. */
+static bool by_pairs(const cbe_run_settings *s, const cbe_basis_file *basis, size_t layer)
+{
+    return !s->metric && cbe_basis_is_oblique(basis, layer);
+}
+
+/* Reads m vectors of a layer: what they write, and where they are pairs what they read. */
+static cbe_status read_vectors(const cbe_run_settings *s, const cbe_basis_file *basis, size_t layer,
+                               size_t m, double *vectors, double *read, cbe_error *err)
+{
+    return by_pairs(s, basis, layer) ? cbe_basis_pairs(basis, layer, m, read, vectors, err)
+                                     : cbe_basis_vectors(basis, layer, m, vectors, err);
+}
+
 /* Before a model is run: there must be so many vectors of each layer, and they must span
  * something. */
 static cbe_status check_vectors(const cbe_run_settings *s, const cbe_basis_file *basis,
@@ -99,11 +117,16 @@ static cbe_status check_vectors(const cbe_run_settings *s, const cbe_basis_file 
                         layer, cbe_basis_path(basis), k, k == 1 ? "" : "s");
     cbe_error why;
     cbe_subspace *subspace = NULL;
-    double *vectors = cbe_alloc(m, cbe_times(d, sizeof *vectors, 1), "vectors", err);
+    double *vectors =
+        cbe_alloc(cbe_times(2, m, 1), cbe_times(d, sizeof *vectors, 1), "vectors", err);
     if (!vectors) return CBE_ERR_NOMEM;
-    cbe_status st = cbe_basis_vectors(basis, layer, m, vectors, err);
-    if (st == CBE_OK && (st = cbe_subspace_create(&subspace, m, d, vectors, &why)) != CBE_OK)
-        cbe_fail_as(err, &why, "%s: layer %zu: ", cbe_basis_path(basis), layer);
+    double *read = vectors + m * d;
+    cbe_status st = read_vectors(s, basis, layer, m, vectors, read, err);
+    if (st == CBE_OK) {
+        st = by_pairs(s, basis, layer) ? cbe_subspace_oblique(&subspace, m, d, read, vectors, &why)
+                                       : cbe_subspace_create(&subspace, m, d, vectors, &why);
+        if (st != CBE_OK) cbe_fail_as(err, &why, "%s: layer %zu: ", cbe_basis_path(basis), layer);
+    }
     cbe_subspace_free(subspace);
     cbe_free(vectors);
     return st;
@@ -135,6 +158,11 @@ static cbe_status open_basis(cbe_run *run, cbe_error *err)
         st = check_vectors(s, basis, s->layers.ranges[i][0], err);
     if (st == CBE_OK) st = cbe_basis_note(basis, &run->read, CBE_INPUT_BASIS, err);
     if (st != CBE_OK) return st;
+    for (size_t i = 0; i < s->layers.n; i++)
+        if (by_pairs(s, basis, s->layers.ranges[i][0])) {
+            cbe_note(&run->watch, "metric: covariance, as the basis was made");
+            break;
+        }
     if (!cbe_basis_model(basis))
         cbe_note(&run->watch, "basis: the model that it was made from is not recorded");
     const bool recorded = cbe_basis_site(basis, &site);
@@ -186,19 +214,23 @@ static cbe_status run_layers(cbe_run *run, cbe_ablation_run *ablation, cbe_error
     cbe_layer_ablation *results = run->results.ablate.layers;
     cbe_status st = CBE_OK;
     double *vectors = NULL;
+    const size_t d = in->decoder->hidden_size;
     for (size_t i = 0; i < in->n_layers && st == CBE_OK; i++) {
         const size_t layer = in->layers[i], m = rank_of(&run->settings, run->basis, layer);
         const size_t state = cbe_site_state(in->options.site, layer);
-        results[i] = (cbe_layer_ablation){layer, m, state, NULL};
+        const bool pairs = by_pairs(&run->settings, run->basis, layer);
+        results[i] = (cbe_layer_ablation){
+            layer, m, state, pairs || in->options.metric != CBE_METRIC_EUCLIDEAN, NULL};
         cbe_free(vectors);
-        vectors =
-            cbe_alloc(m, cbe_times(in->decoder->hidden_size, sizeof *vectors, 1), "vectors", err);
+        vectors = cbe_alloc(2 * m, cbe_times(d, sizeof *vectors, 1), "vectors", err);
         results[i].effects = cbe_alloc(CBE_N_SPANS * m, sizeof *results[i].effects, "effects", err);
-        st = vectors && results[i].effects ? cbe_basis_vectors(run->basis, layer, m, vectors, err)
-                                           : CBE_ERR_NOMEM;
+        double *read = vectors ? vectors + m * d : NULL;
+        st = vectors && results[i].effects
+                 ? read_vectors(&run->settings, run->basis, layer, m, vectors, read, err)
+                 : CBE_ERR_NOMEM;
         if (st == CBE_OK)
-            st =
-                cbe_ablation_run_layer(ablation, layer, state, m, vectors, results[i].effects, err);
+            st = cbe_ablation_run_layer(ablation, layer, state, m, vectors, pairs ? read : NULL,
+                                        results[i].effects, err);
         if (st != CBE_OK) break;
         st = cbe_tell_layer(run, i, err);
     }
@@ -219,7 +251,9 @@ static cbe_status run_ablations(cbe_run *run, cbe_error *err)
                               .progress = show_progress,
                               .context = &run->watch,
                               .scope = (cbe_scope)s->scope,
-                              .strength = s->strength};
+                              .strength = s->strength,
+                              .metric = in->options.metric,
+                              .ridge = in->options.ridge};
     for (size_t i = 0; i < in->n_layers; i++)
         o.max_rank = cbe_max_size(o.max_rank, rank_of(s, run->basis, in->layers[i]));
     cbe_status st = cbe_ablation_run_create(&ablation, in->model, in->states, &o, err);
@@ -245,7 +279,8 @@ static cbe_status run_ablations(cbe_run *run, cbe_error *err)
                               .n_tokens = cbe_ablation_n_tokens(ablation),
                               .n_labelled = cbe_ablation_n_labelled(ablation),
                               .scope = o.scope,
-                              .strength = o.strength};
+                              .strength = o.strength,
+                              .metric = s->metric};
     r->layers = cbe_alloc_zero(in->n_layers, sizeof *r->layers, "results", err);
     st = r->layers ? run_layers(run, ablation, err) : CBE_ERR_NOMEM;
     cbe_ablation_run_free(ablation);

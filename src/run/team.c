@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "covariance/covariance.h"
 #include "objective/lens/objective.h"
 #include "run/memory.h"
 #include "core/fail.h"
@@ -74,12 +75,15 @@ bool cbe_team_searches(const cbe_team *team)
     return cbe_processes_rank(cbe_team_tokens(team)) == 0;
 }
 
-/* Bytes of a process's objective, with the logits of its share as float32. */
+/* Bytes of a process's objective, with the logits of its share as float32, and of a layer's
+ * covariance. */
 static size_t objective_bytes(const cbe_team_work *work, size_t group_size)
 {
     const size_t sequences = (work->n_sequences + group_size - 1) / group_size;
     const cbe_lens_options lens = {.n_tokens = sequences * work->context_length, .max_batch = 8};
-    return cbe_lens_objective_bytes(work->decoder, &lens);
+    size_t bytes = cbe_lens_objective_bytes(work->decoder, &lens);
+    return cbe_add_size(bytes, cbe_covariance_bytes(work->decoder->hidden_size), &bytes) ? bytes
+                                                                                         : SIZE_MAX;
 }
 
 /* Size of the groups, as rank 0 sees it. */

@@ -107,7 +107,8 @@ static void compare_golden(const char *model, const cbe_safetensors *golden, con
             snprintf(title, sizeof title, "%s.%zu.%s.energy", prefix, block,
                      cbe_ablation_name((cbe_ablation)mode));
             if (!cbe_safetensors_has(golden, title)) continue;
-            cbe_assert_ok(cbe_ablation_run_layer(run, block, block + 1, 1, v, effects, &err), &err);
+            cbe_assert_ok(cbe_ablation_run_layer(run, block, block + 1, 1, v, NULL, effects, &err),
+                          &err);
             double *want = cbe_golden_f64(golden, title, 1);
             cbe_assert_close(&effects[CBE_SPAN_BASIS].mean[CBE_EFFECT_KL], want, 1, 1e-6, 1e-4,
                              "%s, %s", model, title);
@@ -175,7 +176,7 @@ static void compare_twin(const char *name, size_t state, size_t skip, cbe_ablati
     cbe_effects effects[CBE_N_SPANS * M];
     assert_true(v && wide && whole && hidden);
     fill(v, M, d);
-    cbe_assert_ok(cbe_ablation_run_layer(run, LAYER, state, M, v, effects, &err), &err);
+    cbe_assert_ok(cbe_ablation_run_layer(run, LAYER, state, M, v, NULL, effects, &err), &err);
 
     cbe_assert_ok(cbe_hidden_states_read(p.states, state, 0, whole, &err), &err);
     cbe_assert_ok(cbe_hidden_states_read(p.states, state, skip, hidden, &err), &err);
@@ -195,8 +196,8 @@ static void compare_twin(const char *name, size_t state, size_t skip, cbe_ablati
         for (size_t rank = 1; rank <= M; rank++) {
             const cbe_effects *got = &effects[s * M + rank - 1];
             double want[CBE_N_EFFECTS];
-            cbe_ablation_ref(&c, rank, s == CBE_SPAN_BASIS ? v : cbe_subspace_basis(spans[s]),
-                             want);
+            const double *span = s == CBE_SPAN_BASIS ? v : cbe_subspace_basis(spans[s]);
+            cbe_ablation_ref(&c, rank, span, span, want);
             cbe_assert_close(got->mean, want, CBE_N_EFFECTS, 2e-6, 1e-4, "%s, %s, rank %zu", name,
                              cbe_span_name((cbe_span_kind)s), rank);
             for (int e = 0; e < CBE_N_EFFECTS; e++)
@@ -241,7 +242,8 @@ static void full_rank__matches_pytorch(void **state)
     assert_true(v && effects);
     for (size_t k = 0; k < d; k++) v[k * d + k] = 1;
     for (size_t block = 0; block < p.n_layers; block++) {
-        cbe_assert_ok(cbe_ablation_run_layer(run, block, block + 1, d, v, effects, &err), &err);
+        cbe_assert_ok(cbe_ablation_run_layer(run, block, block + 1, d, v, NULL, effects, &err),
+                      &err);
         snprintf(title, sizeof title, "layers.%zu.all_dimensions", block);
         double *want = cbe_golden_f64(golden, title, 1);
         for (int s = 0; s < CBE_N_SPANS; s++)
@@ -273,7 +275,7 @@ static void run__does_not_depend_on_batches_and_threads(void **state)
     for (int i = 0; i < 3; i++) {
         if (i) omp_set_num_threads(i == 1 ? 1 : 3);
         cbe_ablation_run *run = make(&p, &options);
-        cbe_assert_ok(cbe_ablation_run_layer(run, 1, 1, M, v, i ? got : want, &err), &err);
+        cbe_assert_ok(cbe_ablation_run_layer(run, 1, 1, M, v, NULL, i ? got : want, &err), &err);
         if (i) assert_memory_equal(got, want, sizeof want);
         cbe_ablation_run_free(run);
     }
@@ -289,7 +291,7 @@ static void run__does_not_depend_on_batches_and_threads(void **state)
             assert_non_null(strstr(err.message, "3 sequences of 40 tokens need"));
             break;
         }
-        cbe_assert_ok(cbe_ablation_run_layer(tight, 1, 1, M, v, got, &err), &err);
+        cbe_assert_ok(cbe_ablation_run_layer(tight, 1, 1, M, v, NULL, got, &err), &err);
         for (size_t i = 0; i < CBE_N_SPANS * M; i++)
             cbe_assert_close(got[i].mean, want[i].mean, CBE_N_EFFECTS, 1e-6, 1e-5, "%zu at once",
                              cbe_ablation_n_at_once(tight, NULL));
@@ -333,20 +335,46 @@ static void bad_arguments__are_refused(void **state)
     options = (cbe_ablation_options){
         .strength = 1, .ablation = CBE_ABLATE_ZERO, .skip_positions = 1, .max_rank = 2};
     run = make(&p, &options);
-    cbe_assert_ok(cbe_ablation_run_layer(run, 0, 1, 1, v, effects, &err), &err);
+    cbe_assert_ok(cbe_ablation_run_layer(run, 0, 1, 1, v, NULL, effects, &err), &err);
     assert_true(effects[0].mean[CBE_EFFECT_KL] > 0 && isnan(effects[0].mean[CBE_EFFECT_CE]));
     assert_true(isnan(effects[0].error[CBE_EFFECT_KL]) && isnan(effects[0].error[CBE_EFFECT_CE]));
     assert_int_equal(cbe_ablation_n_labelled(run), 0);
-    assert_int_equal(cbe_ablation_run_layer(run, 0, 1, 3, v, effects, &err), CBE_ERR_ARG);
+    assert_int_equal(cbe_ablation_run_layer(run, 0, 1, 3, v, NULL, effects, &err), CBE_ERR_ARG);
     memcpy(v + p.d, v, p.d * sizeof *v);
-    assert_int_equal(cbe_ablation_run_layer(run, 0, 1, 2, v, effects, &err), CBE_ERR_ARG);
+    assert_int_equal(cbe_ablation_run_layer(run, 0, 1, 2, v, NULL, effects, &err), CBE_ERR_ARG);
     assert_non_null(strstr(err.message, "vector 1 of the subspace is a combination"));
     cbe_ablation_run_free(run);
 
     options.max_rank = M;
     options.progress = stop;
     run = make(&p, &options);
-    assert_int_equal(cbe_ablation_run_layer(run, 0, 1, 1, v, effects, &err), CBE_ERR_CANCELLED);
+    assert_int_equal(cbe_ablation_run_layer(run, 0, 1, 1, v, NULL, effects, &err),
+                     CBE_ERR_CANCELLED);
+    cbe_ablation_run_free(run);
+    free(v);
+    close_problem(&p);
+}
+
+/* The embedding of one token, again and again. */
+static void states_that_do_not_vary__have_no_covariance_metric(void **state)
+{
+    (void)state;
+    problem p = open_problem("llama", 2, 4);
+    cbe_effects effects[CBE_N_SPANS];
+    cbe_hidden_states_close(p.states);
+    memset(p.tokens.ids, 0, 8 * sizeof *p.tokens.ids);
+    bool layers[16] = {true};
+    layers[p.n_layers] = true;
+    cbe_assert_ok(
+        cbe_hidden_states_capture(&p.states, p.model, &p.tokens, layers, NULL, NULL, &err), &err);
+    double *v = malloc(p.d * sizeof *v);
+    assert_non_null(v);
+    fill(v, 1, p.d);
+    const cbe_ablation_options options = {
+        .strength = 1, .metric = CBE_METRIC_COVARIANCE, .ridge = CBE_COVARIANCE_RIDGE};
+    cbe_ablation_run *run = make(&p, &options);
+    assert_int_equal(cbe_ablation_run_layer(run, 0, 0, 1, v, NULL, effects, &err), CBE_ERR_ARG);
+    assert_non_null(strstr(err.message, "the states of layer 0 do not vary"));
     cbe_ablation_run_free(run);
     free(v);
     close_problem(&p);
@@ -367,7 +395,7 @@ static void run__survives_every_failed_allocation(void **state)
         cbe_effects effects[CBE_N_SPANS * M];
         cbe_memory_fail_after((long)failures);
         st = cbe_ablation_run_create(&run, p.model, p.states, &options, &err);
-        if (st == CBE_OK) st = cbe_ablation_run_layer(run, 0, 1, M, v, effects, &err);
+        if (st == CBE_OK) st = cbe_ablation_run_layer(run, 0, 1, M, v, NULL, effects, &err);
         cbe_memory_fail_after(-1);
         cbe_ablation_run_free(run);
         assert_true(failures < 100 && (st == CBE_OK || st == CBE_ERR_NOMEM));
@@ -383,7 +411,7 @@ int main(void)
     enum { N_NAMES = sizeof names / sizeof *names };
     static char titles[N_NAMES][96];
     static char full_ranks[][8] = {"gpt2", "llama"};
-    static struct CMUnitTest tests[N_NAMES + 7] = {
+    static struct CMUnitTest tests[N_NAMES + 8] = {
         [N_NAMES] = cmocka_unit_test(every_rank__matches_the_twin),
         [N_NAMES + 1] = cmocka_unit_test(run__does_not_depend_on_batches_and_threads),
         [N_NAMES + 2] = cmocka_unit_test(bad_arguments__are_refused),
@@ -393,6 +421,7 @@ int main(void)
                          full_ranks[0]},
         [N_NAMES + 6] = {"llama__full_rank_matches_pytorch", full_rank__matches_pytorch, NULL, NULL,
                          full_ranks[1]},
+        [N_NAMES + 7] = cmocka_unit_test(states_that_do_not_vary__have_no_covariance_metric),
     };
     for (size_t i = 0; i < N_NAMES; i++) {
         snprintf(titles[i], sizeof titles[i], "%.40s__rank_1_matches_golden", names[i]);

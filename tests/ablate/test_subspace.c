@@ -123,7 +123,8 @@ static void remove__matches_the_normal_equations_at_every_rank(void **state)
     const int threads = omp_get_max_threads();
     for (size_t mode = 0; mode < 3; mode++)
         for (size_t rank = 1; rank <= M; rank++) {
-            cbe_subspace_ref(rank, D, p.vectors, modes[mode], N, p.hidden, p.derangement, want);
+            cbe_subspace_ref(rank, D, p.vectors, p.vectors, modes[mode], N, p.hidden, p.derangement,
+                             want);
             cbe_assert_ok(
                 cbe_subspace_remove(s, rank, modes[mode], N, p.hidden32, p.derangement, got, &err),
                 &err);
@@ -143,6 +144,73 @@ static void remove__matches_the_normal_equations_at_every_rank(void **state)
     cbe_assert_ok(cbe_subspace_remove(s, 0, CBE_ABLATE_ZERO, N, p.hidden32, NULL, got, &err), &err);
     assert_memory_equal(got, p.hidden32, sizeof got); /* rank 0: nothing */
     cbe_subspace_free(s);
+}
+
+/* What is read and written at angles of their own, at every rank; pairs that are dual stay. */
+static void oblique__matches_the_normal_equations_at_every_rank(void **state)
+{
+    (void)state;
+    problem p;
+    make(&p);
+    cbe_subspace *s = NULL;
+    double write[M * D], want[N * D];
+    float got[N * D];
+    cbe_test_random r = {9};
+    for (size_t i = 0; i < M * D; i++)
+        write[i] = p.vectors[i] + pow(10, (double)(i / D) - 2) * cbe_test_normal(&r);
+    cbe_assert_ok(cbe_subspace_oblique(&s, M, D, p.vectors, write, &err), &err);
+    for (size_t mode = 0; mode < 3; mode++)
+        for (size_t rank = 1; rank <= M; rank++) {
+            cbe_subspace_ref(rank, D, p.vectors, write, modes[mode], N, p.hidden, p.derangement,
+                             want);
+            cbe_assert_ok(
+                cbe_subspace_remove(s, rank, modes[mode], N, p.hidden32, p.derangement, got, &err),
+                &err);
+            for (size_t i = 0; i < N * D; i++) {
+                const double x = (double)got[i];
+                cbe_assert_close(&x, &want[i], 1, 1e-6, 1e-6, "mode %zu, rank %zu, number %zu",
+                                 mode, rank, i);
+            }
+        }
+    cbe_subspace_free(s);
+}
+
+static cbe_covariance *covariance_of(const problem *p)
+{
+    cbe_covariance *c = NULL;
+    const cbe_covariance_block block = {N, p->hidden32};
+    cbe_assert_ok(cbe_covariance_create(&c, D, 1, &block, NULL, &err), &err);
+    return c;
+}
+
+/* S^-1 V is read, V is written. */
+static void whitened__reads_the_inverse_of_the_covariance(void **state)
+{
+    (void)state;
+    problem p;
+    make(&p);
+    const double ridge = 0.01;
+    cbe_covariance *c = covariance_of(&p);
+    const cbe_metric metric = {c, ridge, 1};
+    double read[M * D], half[D], want[N * D];
+    float got[N * D];
+    for (size_t j = 0; j < M; j++) {
+        cbe_covariance_inverse_root(c, ridge, p.vectors + j * D, half);
+        cbe_covariance_inverse_root(c, ridge, half, read + j * D);
+    }
+    cbe_subspace *s = NULL;
+    cbe_assert_ok(cbe_subspace_whitened(&s, M, D, p.vectors, &metric, &err), &err);
+    for (size_t rank = 1; rank <= M; rank++) {
+        cbe_subspace_ref(rank, D, read, p.vectors, CBE_ABLATE_MEAN, N, p.hidden, NULL, want);
+        cbe_assert_ok(cbe_subspace_remove(s, rank, CBE_ABLATE_MEAN, N, p.hidden32, NULL, got, &err),
+                      &err);
+        for (size_t i = 0; i < N * D; i++) {
+            const double x = (double)got[i];
+            cbe_assert_close(&x, &want[i], 1, 1e-6, 1e-6, "rank %zu, number %zu", rank, i);
+        }
+    }
+    cbe_subspace_free(s);
+    cbe_covariance_free(c);
 }
 
 /* Mean square of P D for mean ablation. */
@@ -238,6 +306,16 @@ static void bad_vectors__are_named(void **state)
     p.vectors[2 * D + 5] = NAN;
     expect(cbe_subspace_create(&s, M, D, p.vectors, &err), CBE_ERR_NUMERIC,
            "vector 2 of the subspace has NaN");
+    double write[M * D];
+    make(&p);
+    memcpy(write, p.vectors, sizeof write);
+    memcpy(write + 2 * D, write + D, D * sizeof *write);
+    expect(cbe_subspace_oblique(&s, M, D, p.vectors, write, &err), CBE_ERR_ARG,
+           "pair 2 of the subspace: what is read has no part along what is written");
+    write[3] = NAN;
+    expect(cbe_subspace_oblique(&s, M, D, p.vectors, write, &err), CBE_ERR_NUMERIC,
+           "pair 0 of the subspace has NaN");
+    expect(cbe_subspace_oblique(&s, D + 1, D, p.vectors, write, &err), CBE_ERR_ARG, "25 vectors");
     assert_null(s);
     for (int sign = 0; sign < 2; sign++) { /* but length is none of its business */
         make(&p);
@@ -285,8 +363,10 @@ static void subspace__survives_every_failed_allocation(void **state)
     make(&p);
     size_t failures = 0;
     float out[N * D];
+    cbe_covariance *c = covariance_of(&p);
+    const cbe_metric metric = {c, 0.01, 1};
     for (cbe_status st = CBE_ERR_NOMEM; st != CBE_OK; failures++) {
-        cbe_subspace *s = NULL, *principal = NULL;
+        cbe_subspace *s = NULL, *principal = NULL, *pairs = NULL, *whitened = NULL;
         cbe_memory_fail_after((long)failures);
         st = cbe_subspace_create(&s, M, D, p.vectors, &err);
         if (st == CBE_OK)
@@ -294,12 +374,17 @@ static void subspace__survives_every_failed_allocation(void **state)
                                         &err);
         if (st == CBE_OK)
             st = cbe_subspace_remove(s, M, CBE_ABLATE_MEAN, N, p.hidden32, NULL, out, &err);
+        if (st == CBE_OK) st = cbe_subspace_oblique(&pairs, M, D, p.vectors, p.vectors, &err);
+        if (st == CBE_OK) st = cbe_subspace_whitened(&whitened, M, D, p.vectors, &metric, &err);
         cbe_memory_fail_after(-1);
         cbe_subspace_free(s);
         cbe_subspace_free(principal);
+        cbe_subspace_free(pairs);
+        cbe_subspace_free(whitened);
         assert_true(failures < 50 && (st == CBE_OK || st == CBE_ERR_NOMEM));
     }
-    assert_true(failures > 7);
+    assert_true(failures > 15);
+    cbe_covariance_free(c);
 }
 
 int main(void)
@@ -307,6 +392,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(remove__matches_golden),
         cmocka_unit_test(remove__matches_the_normal_equations_at_every_rank),
+        cmocka_unit_test(oblique__matches_the_normal_equations_at_every_rank),
+        cmocka_unit_test(whitened__reads_the_inverse_of_the_covariance),
         cmocka_unit_test(principal__components_remove_most),
         cmocka_unit_test(random__follows_the_seed),
         cmocka_unit_test(bad_vectors__are_named),

@@ -236,6 +236,78 @@ static void results__agree_with_each_other_and_with_extract(void **state)
     free(csv);
 }
 
+/* Vectors of one file as the pairs that they were made with, in the covariance of the text, and as
+ * a span; components and directions beside them stay as they are. */
+static void metrics__meet_pytorch(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *options, *golden, *metric, *given;
+    } cases[] = {{"", "pairs", "covariance", NULL},
+                 {"--metric covariance", "covariance", "covariance", "covariance"},
+                 {"--metric covariance=1e-3", "covariance", "covariance", "covariance=1e-3"},
+                 {"--metric euclidean", "euclidean", "euclidean", "euclidean"}};
+    static const char *const scopes[] = {"all", "own"};
+    cbe_safetensors *golden = open_golden(program_expand("%G/ablate/oblique.safetensors"));
+    double beside[2][2];
+    for (size_t run = 0; run < 8; run++) {
+        const size_t c = run / 2, scope = run % 2;
+        char line[400];
+        snprintf(line, sizeof line,
+                 "ablate %%G/models/llama --tokens %%G/truth/llama/golden.safetensors --basis "
+                 "%%G/ablate/oblique.safetensors --skip-positions 1 --scope %s %s -o %%F/metric",
+                 scopes[scope], cases[c].options);
+        program_done(line);
+        assert_int_equal(!!strstr(program_err, "metric: covariance, as the basis was made"),
+                         c == 0);
+        json_t *root = load("%F/metric/ablate.json");
+        const json_t *given = json_object_get(root, "metric");
+        if (cases[c].given)
+            assert_string_equal(json_string_value(given), cases[c].given);
+        else
+            assert_true(json_is_null(given));
+        for (size_t layer = 0; layer < 2; layer++) {
+            assert_string_equal(
+                json_string_value(json_object_get(
+                    json_array_get(json_object_get(root, "layers"), layer), "metric")),
+                cases[c].metric);
+            for (size_t rank = 1; rank <= 2; rank++) {
+                snprintf(line, sizeof line, "layers.%zu.%s.%s.%zu", layer, cases[c].golden,
+                         scopes[scope], rank);
+                double *want = cbe_golden_f64(golden, line, 1);
+                const double got = effect(root, layer, "basis", rank, "kl");
+                cbe_assert_close(&got, want, 1, 1e-6, 1e-4, "%s", line);
+                free(want);
+            }
+        }
+        const double now[] = {effect(root, 1, "principal", 2, "kl"),
+                              effect(root, 1, "random", 2, "kl")};
+        if (c == 0) memcpy(beside[scope], now, sizeof now);
+        assert_memory_equal(now, beside[scope], sizeof now);
+        json_decref(root);
+    }
+    cbe_safetensors_close(golden);
+}
+
+/* A search's own energy of its first vector, on its own text. */
+static void oblique_basis__has_its_energy(void **state)
+{
+    (void)state;
+    program_done("extract %G/models/llama --tokens %G/models/llama/golden.safetensors --lens model "
+                 "-l 1 -k 2 --starts 2 --max-iter 3 --held-out 0 --skip-positions 1 "
+                 "--metric covariance -o %F/oblique");
+    program_done("ablate %G/models/llama --tokens %G/models/llama/golden.safetensors "
+                 "--basis %F/oblique -o %F/of-oblique");
+    json_t *root = load("%F/of-oblique/ablate.json"), *basis = load("%F/oblique/basis.json");
+    const json_t *vectors =
+        json_object_get(json_array_get(json_object_get(basis, "layers"), 0), "vectors");
+    const double want = json_real_value(json_object_get(json_array_get(vectors, 0), "energy"));
+    const double got = effect(root, 1, "basis", 1, "kl");
+    cbe_assert_close(&got, &want, 1, 1e-6, 1e-4, "the first vector alone"); /* float32 pairs */
+    json_decref(basis);
+    json_decref(root);
+}
+
 static void options__override_the_record(void **state)
 {
     (void)state;
@@ -285,6 +357,9 @@ static void bad_input__is_one_line_that_says_what(void **state)
         {LLAMA "--basis %F/result --memory 1000", "memory"},
         {LLAMA "--basis %F/dependent --rank 3",
          "layer 1: vector 2 of the subspace is a combination"},
+        {LLAMA "--basis %F/result --metric cosine",
+         "--metric cosine: euclidean, covariance or covariance=RIDGE expected"},
+        {LLAMA "--basis %F/result --metric covariance=0", "--metric covariance=0: a ridge above 0"},
         {LLAMA "--basis %F/nan", "vector 0 of layer 1 has NaN"},
         {LLAMA "--basis %F/narrow", "vectors have 24 numbers, the hidden size is 64"},
         {LLAMA "--basis %F/far", "no layer 9; layers 0 to 2"},
@@ -316,6 +391,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(files__have_pytorchs_energies),
         cmocka_unit_test(results__agree_with_each_other_and_with_extract),
+        cmocka_unit_test(metrics__meet_pytorch),
+        cmocka_unit_test(oblique_basis__has_its_energy),
         cmocka_unit_test(options__override_the_record),
         cmocka_unit_test(bad_input__is_one_line_that_says_what),
     };

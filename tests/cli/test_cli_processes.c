@@ -136,7 +136,9 @@ static void tokens_divided__have_the_very_bits_of_one_process(void **state)
     } cases[] = {{"--starts 3 --skip-positions 1", {2, 3}},
                  {"--starts 3 --ablation resample --seed 2", {3, 4}},
                  {"--starts 2 --ablation optimal -l 1,2", {2, 0}},
-                 {"--starts 2 --max-iter 5 --lens model -l 1", {2, 3}}};
+                 {"--starts 2 --max-iter 5 --lens model -l 1", {2, 3}},
+                 {"--starts 2 --max-iter 3 --lens model --scope own -l 1", {2, 3}},
+                 {"--starts 2 --metric covariance --within pc=12 -l 1,2", {2, 3}}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         extract_long(0, cases[i].options, "one");
         for (size_t p = 0; p < 2 && cases[i].processes[p]; p++) {

@@ -91,15 +91,17 @@ static void extract__killed_at_random_moments_ends_with_the_same_bits(void **sta
 {
     (void)state;
     static const char *const options[] = {"-k 12", "-k 6 --preset seed",
-                                          "-k 6 --ablation optimal --starts 3 --held-out 0.25"};
+                                          "-k 6 --ablation optimal --starts 3 --held-out 0.25",
+                                          "-k 6 --metric covariance --within pc=10"};
     cbe_rng rng;
     cbe_rng_seed(&rng, 1);
     int kills = 0;
-    for (int run = 0; run < 3 || kills < KILLS; run++) {
+    enum { N_OPTIONS = sizeof options / sizeof *options };
+    for (int run = 0; run < N_OPTIONS || kills < KILLS; run++) {
         char line[400], folder[32], whole[64], resumed[64];
-        const char *with = options[run % 3];
-        snprintf(whole, sizeof whole, "whole%d/basis.safetensors", run % 3);
-        if (run < 3) {
+        const char *with = options[run % N_OPTIONS];
+        snprintf(whole, sizeof whole, "whole%d/basis.safetensors", run % N_OPTIONS);
+        if (run < N_OPTIONS) {
             snprintf(line, sizeof line, "%s", extract("%s -o %%F/whole%d", with, run));
             program_done(line);
         }
@@ -155,8 +157,22 @@ static bool has_layer_in_work(const char *path)
     return has;
 }
 
-/* A checkpoint of a run that was killed when it had some vectors of a layer, in FOLDER. */
-static void leave_checkpoint(const char *options, const char *folder)
+/* Whether there is a checkpoint of a run in the covariance metric with a layer that is done. */
+static bool has_layer_done(const char *path)
+{
+    static const char *const names[] = {"layers.0.read", "layers.0.write", "layers.0.mean"};
+    cbe_error err;
+    cbe_safetensors *file;
+    if (cbe_safetensors_open(&file, path, &err) != CBE_OK) return false;
+    size_t n = 0;
+    for (size_t i = 0; i < 3; i++) n += cbe_safetensors_has(file, names[i]);
+    cbe_safetensors_close(file);
+    return n == 3;
+}
+
+/* A checkpoint of a run that was killed when `has` said so of it, in FOLDER. */
+static void leave_checkpoint_that(bool (*has)(const char *path), const char *options,
+                                  const char *folder)
 {
     char line[400], place[64], file[100];
     snprintf(line, sizeof line, "%s", extract("%s --resume -o %%F/%s", options, folder));
@@ -164,9 +180,25 @@ static void leave_checkpoint(const char *options, const char *folder)
     snprintf(file, sizeof file, "%s/checkpoint.safetensors", place);
     for (bool acted = false; !acted;) { /* again, if it was done before it could be killed */
         temp_clear(program_expand(place));
-        if (program_run_while(line, file, has_layer_in_work, NULL, NULL, &acted) > 0)
+        if (program_run_while(line, file, has, NULL, NULL, &acted) > 0)
             fail_msg("cbe %s: %s", line, program_err);
     }
+}
+
+static void leave_checkpoint(const char *options, const char *folder)
+{
+    leave_checkpoint_that(has_layer_in_work, options, folder);
+}
+
+/* What a layer read and wrote, and its mean, come out of the checkpoint. */
+static void resume__keeps_the_pairs_of_a_layer_that_is_done(void **state)
+{
+    (void)state;
+    static const char options[] = "-k 12 --layers 0-1 --metric covariance=0.01 --within pc=14";
+    leave_checkpoint_that(has_layer_done, options, "pairs");
+    program_done(extract("%s --resume -o %%F/pairs", options));
+    program_done(extract("%s -o %%F/pairs-whole", options));
+    assert_same_bytes("pairs-whole/basis.safetensors", "pairs/basis.safetensors");
 }
 
 static void resume__of_another_run_names_what_differs(void **state)
@@ -180,6 +212,8 @@ static void resume__of_another_run_names_what_differs(void **state)
         {"-k 20 --ablation zero --seed 1", "--ablation: mean, now zero"},
         {"-k 20 --layers 0-1", "--layers: all, now 0-1"},
         {"-k 20 --skip-positions 1", "number of tokens"},
+        {"-k 20 --metric covariance", "--metric: euclidean, now covariance"},
+        {"-k 20 --within pc=20", "--within: all, now pc=20"},
     };
     leave_checkpoint("-k 20", "other");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -295,6 +329,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(extract__killed_at_random_moments_ends_with_the_same_bits),
         cmocka_unit_test(extract__signalled_keeps_what_it_has_found),
+        cmocka_unit_test(resume__keeps_the_pairs_of_a_layer_that_is_done),
         cmocka_unit_test(resume__of_another_run_names_what_differs),
         cmocka_unit_test(without_resume__a_checkpoint_is_replaced_and_that_is_said),
         cmocka_unit_test(resume__from_a_damaged_checkpoint_says_so),

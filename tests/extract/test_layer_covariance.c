@@ -11,6 +11,7 @@
 #include "model/decoder.h"
 #include "core/held_out.h"
 #include "support/assert_close.h"
+#include "support/capture.h"
 #include "support/golden.h"
 #include "support/random.h"
 
@@ -49,6 +50,61 @@ static cbe_layer_objective *objective_of(const fixture *f)
     cbe_layer_objective *o = NULL;
     cbe_assert_ok(cbe_layer_objective_create(&o, f->states, &f->decoder, &f->options, &err), &err);
     return o;
+}
+
+/* Through a lens and in the whole model: bytes told, and memory that is refused. */
+static void covariance__counts_in_memory(void **state)
+{
+    (void)state;
+    static fixture f;
+    make(&f, 1);
+    char *path = cbe_golden_path("models/llama");
+    cbe_model *model = open_model(path);
+    free(path);
+    const cbe_model_config *config = cbe_model_get_config(model);
+    int64_t ids[B * S] = {0};
+    for (size_t i = 0; i < B * S; i++) ids[i] = (int64_t)(i * i * 7 % config->vocab_size);
+    const cbe_tokens tokens = {.n_sequences = B, .context_length = S, .ids = ids};
+    bool layers[16] = {[1] = true};
+    layers[config->n_layers] = true;
+    cbe_hidden_states *states = NULL;
+    cbe_assert_ok(cbe_hidden_states_capture(&states, model, &tokens, layers, NULL, NULL, &err),
+                  &err);
+    for (int whole = 0; whole < 2; whole++) {
+        const cbe_hidden_states *of = whole ? states : f.states;
+        const cbe_decoder *decoder = whole ? cbe_model_decoder(model) : &f.decoder;
+        size_t bytes[2];
+        f.options.model = whole ? model : NULL;
+        f.options.memory = 0;
+        for (int covariance = 0; covariance < 2; covariance++) {
+            f.options.covariance = covariance;
+            cbe_layer_objective *o = NULL;
+            cbe_assert_ok(cbe_layer_objective_create(&o, of, decoder, &f.options, &err), &err);
+            cbe_layer_objective_storage(o, &bytes[covariance]);
+            cbe_layer_objective_free(o);
+        }
+        assert_int_equal(bytes[1] - bytes[0],
+                         cbe_covariance_bytes(cbe_hidden_states_hidden_size(of)));
+        /* The least that does: a little less is refused with the covariance, not without. */
+        size_t low = 1, high = bytes[1];
+        while (low + 1 < high) {
+            cbe_layer_objective *o = NULL;
+            f.options.memory = (low + high) / 2;
+            const cbe_status st = cbe_layer_objective_create(&o, of, decoder, &f.options, &err);
+            cbe_layer_objective_free(o);
+            *(st == CBE_OK ? &high : &low) = f.options.memory;
+        }
+        cbe_layer_objective *o = NULL;
+        f.options.memory = low;
+        assert_int_equal(cbe_layer_objective_create(&o, of, decoder, &f.options, &err),
+                         CBE_ERR_ARG);
+        f.options.covariance = false;
+        cbe_assert_ok(cbe_layer_objective_create(&o, of, decoder, &f.options, &err), &err);
+        cbe_layer_objective_free(o);
+    }
+    cbe_hidden_states_close(states);
+    cbe_hidden_states_close(f.states);
+    cbe_model_close(model);
 }
 
 static void covariance__is_of_tokens_neither_skipped_nor_held_out(void **state)
@@ -173,6 +229,7 @@ static void metric__of_states_that_do_not_vary_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(covariance__counts_in_memory),
         cmocka_unit_test(covariance__is_of_tokens_neither_skipped_nor_held_out),
         cmocka_unit_test(metric__is_that_of_the_layer),
         cmocka_unit_test(within__more_than_states_span_is_refused),

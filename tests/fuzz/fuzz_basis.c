@@ -9,10 +9,12 @@ static void read_layer(const cbe_basis_file *basis, size_t layer)
 {
     cbe_error err = {0};
     const size_t k = cbe_basis_n_vectors(basis, layer), d = cbe_basis_hidden_size(basis);
-    double *out = malloc((k * d + k + 1) * sizeof *out);
+    double *out = malloc((2 * k * d + k + 1) * sizeof *out);
     fuzz_expect(out != NULL, "there is memory for a basis");
     fuzz_succeeded(cbe_basis_vectors(basis, layer, k, out, &err), &err);
     fuzz_succeeded(cbe_basis_energies(basis, layer, k, out, &err), &err);
+    if (cbe_basis_is_oblique(basis, layer))
+        fuzz_succeeded(cbe_basis_pairs(basis, layer, k, out, out + k * d, &err), &err);
     fuzz_expect(cbe_basis_vectors(basis, layer, k + 1, out, &err) != CBE_OK,
                 "there are no more vectors");
     free(out);

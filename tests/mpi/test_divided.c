@@ -291,6 +291,69 @@ static void rough__has_the_bits_of_one_process(void **state)
     assert_memory_equal(grad[0], grad[1], sizeof *grad);
 }
 
+/* Own scope in the whole model, in both metrics: sequences long enough for the very bits of one
+ * process, in shares of other sizes. */
+static void own_scope__has_the_bits_of_one_process(void **state)
+{
+    enum { LENGTH = 128, SEQUENCES = 5, TOKENS = SEQUENCES * LENGTH };
+    static int64_t ids[TOKENS];
+    const cbe_processes *all = *state;
+    const size_t rank = cbe_processes_rank(all), size = cbe_processes_size(all),
+                 first = SEQUENCES * rank / size, n = SEQUENCES * (rank + 1) / size - first;
+    problem p;
+    open_problem(&p, "llama");
+    for (size_t i = 0; i < TOKENS; i++) ids[i] = (int64_t)((i * i * 11 + i / 7) % 139);
+    double *v = malloc(M * p.d * sizeof *v), *grad[2], *per_token[2], energy[2][M];
+    for (size_t i = 0; i < M * p.d; i++) v[i] = sin((double)(i * i % 97)) / 4;
+    size_t wrong = 0;
+    for (int metric = 0; metric < CBE_N_METRICS; metric++) {
+        for (int whole = 0; whole < 2; whole++) {
+            const cbe_tokens share = {.n_sequences = whole ? SEQUENCES : n,
+                                      .context_length = LENGTH,
+                                      .ids = ids + (whole ? 0 : first * LENGTH)};
+            cbe_extraction_options options;
+            cbe_extraction_options_init(&options);
+            options.model = p.model;
+            options.scope = CBE_SCOPE_OWN;
+            options.metric = (cbe_metric_kind)metric;
+            options.skip_positions = 1;
+            options.processes = whole ? NULL : all;
+            made m = {0};
+            cbe_assert_ok(
+                cbe_hidden_states_capture(&m.states, p.model, &share, p.layers, NULL, NULL, &err),
+                &err);
+            cbe_assert_ok(cbe_layer_objective_create(&m.layer, m.states, cbe_model_decoder(p.model),
+                                                     &options, &err),
+                          &err);
+            if (whole || rank == 0) {
+                cbe_assert_ok(cbe_layer_objective_set(m.layer, 1, &m.objective, &err), &err);
+                grad[whole] = malloc(M * p.d * sizeof(double));
+                per_token[whole] = malloc(M * TOKENS * sizeof(double));
+                cbe_assert_ok(cbe_objective_eval(m.objective, M, v, energy[whole], grad[whole],
+                                                 per_token[whole], &err),
+                              &err);
+            } else {
+                cbe_assert_ok(
+                    cbe_extract_assist(m.layer, cbe_model_decoder(p.model), &options, &err), &err);
+            }
+            release(&m);
+            if (!whole && rank != 0) break;
+        }
+        if (rank != 0) continue;
+        wrong += memcmp(energy[0], energy[1], sizeof *energy) != 0 || !(energy[0][0] > 0);
+        wrong += memcmp(grad[0], grad[1], M * p.d * sizeof(double)) != 0;
+        wrong +=
+            memcmp(per_token[0], per_token[1], M * SEQUENCES * (LENGTH - 1) * sizeof(double)) != 0;
+        for (int i = 0; i < 2; i++) {
+            free(grad[i]);
+            free(per_token[i]);
+        }
+    }
+    free(v);
+    cbe_model_close(p.model);
+    assert_int_equal(wrong, 0);
+}
+
 /* What each captured of all layers becomes two layers of other sequences, bit for bit; `keep`
  * differs from process to process. */
 static void states__that_are_traded_are_those_captured(void **state)
@@ -351,6 +414,7 @@ int main(void)
         cmocka_unit_test(layer__that_cannot_be_set_is_told_and_another_can),
         cmocka_unit_test(covariance__has_the_bits_of_one_process),
         cmocka_unit_test(rough__has_the_bits_of_one_process),
+        cmocka_unit_test(own_scope__has_the_bits_of_one_process),
         cmocka_unit_test(states__that_are_traded_are_those_captured),
     };
     return in_processes_run(sizeof tests / sizeof *tests, tests);

@@ -3,6 +3,7 @@
 #include <omp.h>
 #include <string.h>
 
+#include "covariance/covariance.h"
 #include "objective/lens/objective.h"
 #include "plan/plan.h"
 #include "support/assert_close.h"
@@ -80,8 +81,9 @@ static void plan__adds_up(void **state)
     assert_near(plan.search_time, 10 * search);
     assert_near(plan.report, 10 * 5 * (1e-8 * n * v + 1e-9 * v * d));
     assert_near(plan.seconds, plan.forward + plan.set + plan.search_time + plan.report);
-    assert_int_equal(plan.memory,
-                     plan.program + plan.weights + plan.states + plan.objective + plan.search);
+    assert_int_equal(plan.memory, plan.program + plan.weights + plan.states + plan.objective +
+                                      plan.covariance + plan.search);
+    assert_int_equal(plan.covariance, cbe_covariance_bytes(100));
     const cbe_decoder decoder = {.hidden_size = 100, .vocab_size = 1000};
     const cbe_lens_options lens = {.n_tokens = 4096, .max_batch = 8};
     assert_int_equal(plan.objective, cbe_lens_objective_bytes(&decoder, &lens));

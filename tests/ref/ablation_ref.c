@@ -46,7 +46,7 @@ static size_t top_of(size_t n, const double *x)
     return top;
 }
 
-void cbe_ablation_ref(const cbe_ablation_case *c, size_t m, const double *vectors,
+void cbe_ablation_ref(const cbe_ablation_case *c, size_t m, const double *read, const double *write,
                       double out[CBE_N_EFFECTS])
 {
     const size_t length = c->context_length, each = length - c->skip, n = c->n_sequences * each;
@@ -58,7 +58,7 @@ void cbe_ablation_ref(const cbe_ablation_case *c, size_t m, const double *vector
 #define AT(token) ((token) / each * length + c->skip + (token) % each)
     for (size_t i = 0; i < n; i++)
         memcpy(counted + i * d, c->hidden + AT(i) * d, d * sizeof *counted);
-    cbe_subspace_ref(m, d, vectors, c->ablation, n, counted, c->derangement, changed);
+    cbe_subspace_ref(m, d, read, write, c->ablation, n, counted, c->derangement, changed);
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0; k < d; k++)
             ablated[AT(i) * d + k] += c->strength * (changed[i * d + k] - counted[i * d + k]);

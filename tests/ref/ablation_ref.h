@@ -24,9 +24,9 @@ typedef struct {
 } cbe_ablation_case;
 
 /** Computes the means of kl, ce and top1.
- * @param vectors (m, d), rows
+ * @param read, write (m, d), rows
  * @param out [out] by cbe_effect */
-void cbe_ablation_ref(const cbe_ablation_case *c, size_t m, const double *vectors,
+void cbe_ablation_ref(const cbe_ablation_case *c, size_t m, const double *read, const double *write,
                       double out[CBE_N_EFFECTS]);
 
 #endif

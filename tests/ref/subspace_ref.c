@@ -32,8 +32,9 @@ static void solve(size_t m, double *a, double *b)
     }
 }
 
-void cbe_subspace_ref(size_t m, size_t d, const double *vectors, cbe_ablation ablation, size_t n,
-                      const double *hidden, const int64_t *derangement, double *out)
+void cbe_subspace_ref(size_t m, size_t d, const double *read, const double *write,
+                      cbe_ablation ablation, size_t n, const double *hidden,
+                      const int64_t *derangement, double *out)
 {
     double *delta = calloc(d, sizeof *delta), *gram = calloc(m * m, sizeof *gram),
            *x = calloc(m, sizeof *x);
@@ -49,17 +50,17 @@ void cbe_subspace_ref(size_t m, size_t d, const double *vectors, cbe_ablation ab
         }
         for (size_t a = 0; a < m; a++) {
             x[a] = 0;
-            for (size_t k = 0; k < d; k++) x[a] += vectors[a * d + k] * delta[k];
+            for (size_t k = 0; k < d; k++) x[a] += read[a * d + k] * delta[k];
             for (size_t b = 0; b < m; b++) {
                 gram[a * m + b] = 0;
                 for (size_t k = 0; k < d; k++)
-                    gram[a * m + b] += vectors[a * d + k] * vectors[b * d + k];
+                    gram[a * m + b] += read[a * d + k] * write[b * d + k];
             }
         }
         solve(m, gram, x);
         for (size_t k = 0; k < d; k++) {
             out[i * d + k] = hidden[i * d + k];
-            for (size_t a = 0; a < m; a++) out[i * d + k] -= x[a] * vectors[a * d + k];
+            for (size_t a = 0; a < m; a++) out[i * d + k] -= x[a] * write[a * d + k];
         }
     }
     free(delta);

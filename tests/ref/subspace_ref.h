@@ -11,10 +11,12 @@
 
 #include "objective/ablation.h"
 
-/** Computes h' = h - A (A'A)^-1 A' D.
- * @param vectors  (m, d), the columns of A as rows
+/** Computes h' = h - W (R'W)^-1 R' D.
+ * @param read, write  (m, d), the columns of R and of W as rows; the same vectors where the
+ * projector is orthogonal
  * @param hidden, out  (n, d), not the same array */
-void cbe_subspace_ref(size_t m, size_t d, const double *vectors, cbe_ablation ablation, size_t n,
-                      const double *hidden, const int64_t *derangement, double *out);
+void cbe_subspace_ref(size_t m, size_t d, const double *read, const double *write,
+                      cbe_ablation ablation, size_t n, const double *hidden,
+                      const int64_t *derangement, double *out);
 
 #endif
