@@ -43,16 +43,16 @@ struct cbe_alignment {
     size_t n_sequences, length, each, n_tokens, d, vocab; /* B, S, S - skip, N */
     size_t first_block, at_once, block, n_threads;
     cbe_suffix *suffix;
-    float *whole;         /* (B S, d), the layer's states */
-    float *hidden;        /* (N, d), those that are changed */
-    float *last;          /* (N, d), hidden_states.L */
-    float *changed;       /* (at_once each, d), changed states of a batch */
-    float *responded;     /* (K, d), hidden_states.L of a block after the change */
-    int64_t *derangement; /* (N); NULL unless resample */
-    double *coeff;        /* (N, max_rank) */
-    float *x;             /* (K, d), translated states */
-    float *y, *y_changed; /* (K, d), normalised */
-    float *clean;         /* (K, V) of the model: logits before the cap */
+    float *whole;               /* (B S, d), the layer's states */
+    float *hidden;              /* (N, d), those that are changed */
+    float *last;                /* (N, d), hidden_states.L */
+    float *changed;             /* (at_once each, d), changed states of a batch */
+    float *responded;           /* (K, d), hidden_states.L of a block after the change */
+    int64_t *derangement;       /* (N); NULL unless resample */
+    double *coeff;              /* (N, max_rank) */
+    float *x;                   /* (K, d), translated states */
+    float *y, *y_changed;       /* (K, d), normalised */
+    float *clean;               /* (K, V) of the model: logits before the cap */
     float *stimulus, *response; /* (K, V) changes */
     /* (K, V) of the lens's logits before the cap; NULL: there is no cap */
     float *through;
@@ -143,18 +143,18 @@ static cbe_status choose_batch(cbe_alignment *o, cbe_error *err)
 {
     const size_t memory = o->options.memory;
     size_t bytes = 0;
-    o->block =
-        cbe_max_size(cbe_min_size(BLOCK_TOKENS, block_bytes / sizeof(float) / o->vocab), LEAST_TOKENS);
+    o->block = cbe_max_size(cbe_min_size(BLOCK_TOKENS, block_bytes / sizeof(float) / o->vocab),
+                            LEAST_TOKENS);
     o->block = cbe_min_size(o->block, o->each);
-    for (o->at_once =
-             cbe_min_size(cbe_max_size(BATCH_TOKENS / o->length, 1), o->n_sequences);
+    for (o->at_once = cbe_min_size(cbe_max_size(BATCH_TOKENS / o->length, 1), o->n_sequences);
          o->at_once > 0; o->at_once /= 2)
         if ((bytes = bytes_of(o)) != SIZE_MAX && (memory == 0 || bytes <= memory)) return CBE_OK;
-    return cbe_fail(err, CBE_ERR_ARG, -1,
-                    "%zu sequences of %zu tokens need %.4g MB at least for alignments, and %.4g MB "
-                    "are left for them; give more " CBE_OPTION("memory") ", or a smaller " CBE_OPTION(
-                        "context-length") " or " CBE_OPTION("max-tokens"),
-                    o->n_sequences, o->length, 1e-6 * (double)bytes, 1e-6 * (double)memory);
+    return cbe_fail(
+        err, CBE_ERR_ARG, -1,
+        "%zu sequences of %zu tokens need %.4g MB at least for alignments, and %.4g MB "
+        "are left for them; give more " CBE_OPTION("memory") ", or a smaller " CBE_OPTION(
+            "context-length") " or " CBE_OPTION("max-tokens"),
+        o->n_sequences, o->length, 1e-6 * (double)bytes, 1e-6 * (double)memory);
 }
 
 static cbe_status describe(cbe_alignment *o, cbe_error *err)
@@ -310,8 +310,8 @@ static void compare(cbe_alignment *o, size_t state, size_t place, size_t from, s
 {
     const size_t d = o->d;
     const cbe_translator translator = cbe_tuned_lens_translator(o->options.lens, state);
-    const float *after = cbe_suffix_hidden(o->suffix) +
-                         (place * o->length + o->options.skip_positions + from) * d;
+    const float *after =
+        cbe_suffix_hidden(o->suffix) + (place * o->length + o->options.skip_positions + from) * d;
     unembed(o, n, o->last + first * d, after, o->clean, o->response);
     cbe_translate(translator, n, d, o->hidden + first * d, o->x);
     cbe_translate(translator, n, d, o->changed + (place * o->each + from) * d, o->responded);
@@ -328,10 +328,11 @@ static cbe_status check_finite(const cbe_alignment *o, size_t state, const doubl
 {
     for (size_t i = 0; i < o->n_tokens; i++)
         if (!isfinite(similarity[i]))
-            return cbe_fail(err, CBE_ERR_NUMERIC, -1,
-                            "hidden_states.%zu: changes of logits at sequence %zu, position %zu are "
-                            "not finite",
-                            state, i / o->each, i % o->each + o->options.skip_positions);
+            return cbe_fail(
+                err, CBE_ERR_NUMERIC, -1,
+                "hidden_states.%zu: changes of logits at sequence %zu, position %zu are "
+                "not finite",
+                state, i / o->each, i % o->each + o->options.skip_positions);
     return CBE_OK;
 }
 

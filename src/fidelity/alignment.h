@@ -7,8 +7,8 @@
  *
  *   E[x] = sum p x      similarity = (E[S R] - E[S] E[R]) / sqrt(Var[S] Var[R])
  *
- * 1: the lens is right up to a factor and up to what softmax does not see; 0: it says nothing, which
- * is also what S = 0 or R = 0 says. The intervention here is the removal of a subspace
+ * 1: the lens is right up to a factor and up to what softmax does not see; 0: it says nothing,
+ * which is also what S = 0 or R = 0 says. The intervention here is the removal of a subspace
  * (ablate/subspace.h). Source: Belrose et al. 2023, arXiv:2303.08112, section 4.2, where it is
  * resampling of the first vectors' span. docs/lens-fidelity.md.
  *

@@ -39,7 +39,8 @@ void cbe_ranks(size_t n, const double *x, size_t *order, double *ranks)
         sift(end, x, order, 0);
     }
     for (size_t first = 0, end; first < n; first = end) {
-        for (end = first + 1; end < n && x[order[end]] == x[order[first]]; end++) {}
+        for (end = first + 1; end < n && x[order[end]] == x[order[first]]; end++) {
+        }
         /* the mean of first + 1 .. end */
         for (size_t i = first; i < end; i++) ranks[order[i]] = (double)(first + 1 + end) / 2;
     }

@@ -5,9 +5,9 @@
  * Energies of ablating directions through the lens and in the model are replaced by their ranks, 1
  * for the least, equal energies by the mean of their ranks; the correlation of ranks is Spearman's.
  * Directions are drawn again with replacement for the interval (Efron 1979,
- * doi:10.1214/aos/1176344552): from the 2.5th to the 97.5th percentile. Random numbers are functions
- * of a fixed seed, the draw and the place, so that the interval is a function of the energies alone.
- * Source: Belrose et al. 2023, arXiv:2303.08112, section 4.1.
+ * doi:10.1214/aos/1176344552): from the 2.5th to the 97.5th percentile. Random numbers are
+ * functions of a fixed seed, the draw and the place, so that the interval is a function of the
+ * energies alone. Source: Belrose et al. 2023, arXiv:2303.08112, section 4.1.
  */
 #ifndef CBE_FIDELITY_INFLUENCE_H
 #define CBE_FIDELITY_INFLUENCE_H
@@ -17,8 +17,8 @@
 #include "cbe/status.h"
 
 typedef struct {
-    size_t n;                    /* directions */
-    double spearman, low, high;  /* NaN: not known, as of fewer than 3 directions */
+    size_t n;                   /* directions */
+    double spearman, low, high; /* NaN: not known, as of fewer than 3 directions */
 } cbe_influence;
 
 /** Ranks of n numbers, which are not NaN: 1 .. n, rising; equal numbers have the mean of theirs.

@@ -500,7 +500,7 @@ static cbe_status take_share(cbe_run_inputs *in, const cbe_run_settings *run,
      * for another's states. */
     cbe_status st = lens->kind == CBE_READ_AFFINE ? fit_lens(in, run, tokens, watch, err) : CBE_OK;
     if ((st = cbe_processes_agree(run->team->all, st, err)) != CBE_OK) return st;
-    st = cbe_run_capture(in, run, tokens, lens->kind == CBE_READ_MODEL, watch, err);
+    st = cbe_run_capture(in, run, tokens, lens->kind == CBE_READ_MODEL || run->to_end, watch, err);
     return st;
 }
 

@@ -85,8 +85,8 @@ static double mean_of(size_t n, const double *x)
 }
 
 /* The model runs in float32, whose rounding, some 2e-7 of a state's length, is part of the response
- * beside the change of the state: where the change is small or the similarity near 0, a token may be
- * off by more than 1e-6 + 1e-4 of its similarity. The mean is not, nor are 19 of 20 tokens. */
+ * beside the change of the state: where the change is small or the similarity near 0, a token may
+ * be off by more than 1e-6 + 1e-4 of its similarity. The mean is not, nor are 19 of 20 tokens. */
 static void compare(const problem *p, size_t state, const cbe_subspace *subspace, size_t n,
                     const double *got, const double *want, const char *title)
 {
@@ -96,9 +96,8 @@ static void compare(const problem *p, size_t state, const cbe_subspace *subspace
     size_t n_off = 0;
     assert_true(hidden && along);
     cbe_assert_ok(cbe_hidden_states_read(p->states, state, 1, hidden, &err), &err);
-    cbe_assert_ok(cbe_subspace_coefficients(subspace, CBE_ABLATE_MEAN, n, hidden, NULL, along,
-                                            &err),
-                  &err);
+    cbe_assert_ok(
+        cbe_subspace_coefficients(subspace, CBE_ABLATE_MEAN, n, hidden, NULL, along, &err), &err);
     cbe_assert_close(&got_mean, &want_mean, 1, 1e-6, 1e-4, "%s, mean", title);
     for (size_t i = 0; i < n; i++) {
         double square = 0;
@@ -253,9 +252,9 @@ static void tuned_lens__matches_the_definition(void **state)
                                         .n_clean = own ? n_sequences : 0};
         cbe_suffix *suffix = NULL;
         cbe_assert_ok(cbe_suffix_create(&suffix, p.model, &run, &err), &err);
-        cbe_assert_ok(cbe_suffix_set_clean(suffix, layer, whole, n_sequences, NULL, 0, n_sequences,
-                                           &err),
-                      &err);
+        cbe_assert_ok(
+            cbe_suffix_set_clean(suffix, layer, whole, n_sequences, NULL, 0, n_sequences, &err),
+            &err);
         float *rows = cbe_suffix_hidden(suffix);
         memcpy(rows, whole, n_sequences * length * d * sizeof *rows);
         for (size_t i = 0; i < n; i++)
@@ -282,8 +281,8 @@ static void tuned_lens__matches_the_definition(void **state)
             want = plain_similarity(vocab, weights + i * vocab, stimulus + i * vocab,
                                     response + i * vocab);
             /* The definition subtracts logits in float32. */
-            cbe_assert_close(&got[i], &want, 1, 2e-5, 0, "%s, %s, token %zu",
-                             (const char *)*state, cbe_scope_name((cbe_scope)scope), i);
+            cbe_assert_close(&got[i], &want, 1, 2e-5, 0, "%s, %s, token %zu", (const char *)*state,
+                             cbe_scope_name((cbe_scope)scope), i);
         }
         free(got);
         cbe_suffix_free(suffix);
@@ -336,8 +335,8 @@ static void similarity__knows_sign_and_not_scale_or_constants(void **state)
     assert_true(isnan(cbe_alignment_similarity(N, w, top, s, constant)));
 }
 
-/* The same bits in one thread and three; with less memory the same numbers, down to the least, which
- * is told. */
+/* The same bits in one thread and three; with less memory the same numbers, down to the least,
+ * which is told. */
 static void result__does_not_depend_on_threads_and_batches(void **state)
 {
     (void)state;
@@ -415,8 +414,11 @@ static void bad_arguments__are_refused(void **state)
 int main(void)
 {
     static const char *const truth[] = {"bloom", "gemma2", "gpt2", "gpt_neox", "llama", "olmo2"},
-                            *const families[] = {CBE_TEST_FAMILIES};
-    enum { N_TRUTH = sizeof truth / sizeof *truth, N_FAMILIES = sizeof families / sizeof *families };
+                             *const families[] = {CBE_TEST_FAMILIES};
+    enum {
+        N_TRUTH = sizeof truth / sizeof *truth,
+        N_FAMILIES = sizeof families / sizeof *families
+    };
     struct CMUnitTest tests[N_TRUTH + 2 * N_FAMILIES + 3] = {
         cmocka_unit_test(similarity__knows_sign_and_not_scale_or_constants),
         cmocka_unit_test(result__does_not_depend_on_threads_and_batches),
