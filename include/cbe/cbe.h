@@ -130,14 +130,15 @@ CBE_API size_t cbe_decoder_vocab_size(const cbe_decoder *decoder);
 CBE_API cbe_status cbe_decoder_logits(const cbe_decoder *decoder, size_t n, const float *hidden,
                                       float *logits, cbe_error *err);
 
-/* ---- A run: what the commands `cbe extract`, `probe`, `ablate` and `spectrum` do ---- */
+/* ---- A run: what the commands `cbe extract`, `probe`, `ablate`, `fidelity`, `spectrum` do ---- */
 
 typedef struct cbe_run cbe_run;
 
 /** @param command  "extract": for each layer an orthonormal basis, each vector the one whose
  *                 ablation changes the next-token distribution most. "probe": energies and
  *                 gradients of given vectors. "ablate": effects of removing vectors of a basis
- *                 together on the model's output. "spectrum": how many dimensions of each layer's
+ *                 together on the model's output. "fidelity": whether a lens answers ablations as
+ *                 the model does. "spectrum": how many dimensions of each layer's
  *                 states reach the output.
  * @return CBE_OK; CBE_ERR_ARG; CBE_ERR_NOMEM */
 CBE_API cbe_status cbe_run_create(cbe_run **out, const char *command, cbe_error *err);
@@ -238,6 +239,11 @@ CBE_API size_t cbe_run_vectors(const cbe_run *run, size_t layer, const double **
  *   "energy_per_token" (m, N)
  * "ablate", (ranks): SPAN.EFFECT and SPAN.EFFECT_error, SPAN "basis", "principal" or "random",
  *   EFFECT "kl", "ce" or "top1"
+ * "fidelity", of each direction, those of the basis first, then principal components, then random
+ *   ones: "kappa", and energies in nats "lens.energy", "all.energy", "own.energy" (in the model, by
+ *   scope). One number each: SCOPE.LIST.spearman, SCOPE.LIST.low, SCOPE.LIST.high, SCOPE.alignment,
+ *   SCOPE.alignment_error, SCOPE "all" or "own", LIST "basis", "principal", "random" or "together";
+ *   the same with "below." before: of directions with kappa below 10 alone
  * "spectrum": "energy" (d), nats, and "variance" (d), both falling; one number each: "sum",
  *   "dimensions_50", "dimensions_90", "dimensions_99", "participation", "variance_participation"
  * @return how many; 0: the layer has none of that name */

@@ -7,6 +7,8 @@ const cli_entry cli_commands[] = {
      false},
     {"ablate", "what removing a basis does to the model's output", cli_ablate, &cli_ablate_command,
      NULL, false},
+    {"fidelity", "whether a lens answers ablations as the model does", cli_fidelity,
+     &cli_fidelity_command, NULL, false},
     {"spectrum", "how many dimensions of each layer's states reach the output", cli_spectrum,
      &cli_spectrum_command, NULL, true},
     {"capture", "hidden states of a text, to a file", cli_capture, &cli_capture_command, NULL,

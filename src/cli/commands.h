@@ -27,6 +27,7 @@ void cli_flush_output(void);
 int cli_extract(int argc, char **argv);
 int cli_probe(int argc, char **argv);
 int cli_ablate(int argc, char **argv);
+int cli_fidelity(int argc, char **argv);
 int cli_spectrum(int argc, char **argv);
 int cli_capture(int argc, char **argv);
 int cli_decoder(int argc, char **argv);
@@ -42,9 +43,9 @@ int cli_lens_eval(int argc, char **argv);
 int cli_lens_convert(int argc, char **argv);
 
 extern const cli_command cli_extract_command, cli_probe_command, cli_ablate_command,
-    cli_capture_command, cli_decoder_command, cli_plan_command, cli_tokenize_command,
-    cli_info_command, cli_spectrum_command, cli_lens_fit_command, cli_lens_train_command,
-    cli_lens_eval_command, cli_lens_convert_command;
+    cli_fidelity_command, cli_capture_command, cli_decoder_command, cli_plan_command,
+    cli_tokenize_command, cli_info_command, cli_spectrum_command, cli_lens_fit_command,
+    cli_lens_train_command, cli_lens_eval_command, cli_lens_convert_command;
 
 /** A row of the list. */
 typedef struct cli_entry {

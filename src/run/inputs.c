@@ -567,8 +567,8 @@ static cbe_status take_share(cbe_run_inputs *in, const cbe_run_settings *run,
     if ((st = cbe_processes_agree(run->team->all, st, err)) != CBE_OK) return st;
     st = cbe_processes_agree(run->team->all, choose_model_energies(in, run, lens, watch, err), err);
     if (st != CBE_OK) return st;
-    st = cbe_run_capture(in, run, tokens, lens->kind == CBE_READ_MODEL || in->model_energies, watch,
-                         err);
+    const bool to_end = lens->kind == CBE_READ_MODEL || in->model_energies || run->to_end;
+    st = cbe_run_capture(in, run, tokens, to_end, watch, err);
     return st;
 }
 

@@ -13,8 +13,8 @@
 #include "run/watch.h"
 #include "run/team.h"
 
-/** What a run was told: fields of the options of extract, probe and ablate, and inputs from
- * memory. */
+/** What a run was told: fields of the options of extract, probe, ablate and fidelity, and inputs
+ * from memory. */
 typedef struct {
     const cbe_option *options; /* the table of the command, whose fields these are */
     cbe_corpus corpus;
@@ -40,9 +40,11 @@ typedef struct {
     /* Of probe. */
     const char *vectors_file;
     double strength;
-    /* Of ablate. */
+    /* Of ablate and fidelity. */
     const char *basis;
     size_t rank; /* 0: not given */
+    /* Of fidelity. */
+    size_t directions;
     /* Of spectrum. */
     size_t draws;
 
@@ -54,6 +56,7 @@ typedef struct {
 
     /* What the command makes of it. */
     bool output_optional;             /* results have another place too */
+    bool to_end;                      /* the model's output is wanted, whatever the lens */
     const cbe_basis_file *vectors_of; /* a basis that must fit the model; NULL: none */
     /* a basis that must have been made from the model, if it was from one; NULL: none */
     const cbe_basis_file *made_from;

@@ -34,6 +34,8 @@ static const struct {
     {"table of cbe lens eval", BY_START, "lens,lens_layer,state_layer,"},
     {"record of cbe ablate", BY_RECORD, "subspace ablation"},
     {"table of cbe ablate", BY_START, "layer,span,rank,"},
+    {"record of cbe fidelity", BY_RECORD, "lens fidelity"},
+    {"table of cbe fidelity", BY_START, "layer,state,scope,"},
     {"record of cbe spectrum", BY_RECORD, "spectra"},
     {"table of cbe spectrum", BY_START, "layer,state,sum,"},
     {"chart of cbe", BY_START, "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" width=\""},

@@ -25,6 +25,8 @@ typedef enum {
     CBE_OWN_TRANSFER_TABLE,   /* transfer.csv */
     CBE_OWN_ABLATION_RECORD,  /* ablate.json */
     CBE_OWN_ABLATION_TABLE,   /* ablate.csv */
+    CBE_OWN_FIDELITY_RECORD,  /* fidelity.json */
+    CBE_OWN_FIDELITY_TABLE,   /* fidelity.csv */
     CBE_OWN_SPECTRUM_RECORD,  /* spectrum.json */
     CBE_OWN_SPECTRUM_TABLE,   /* spectrum.csv */
     CBE_OWN_CHART,            /* any .svg */

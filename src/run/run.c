@@ -19,7 +19,8 @@ struct cbe_owned_text {
 };
 
 static const cbe_run_command *const commands[] = {&cbe_command_extract, &cbe_command_probe,
-                                                  &cbe_command_ablate, &cbe_command_spectrum};
+                                                  &cbe_command_ablate, &cbe_command_fidelity,
+                                                  &cbe_command_spectrum};
 
 cbe_status cbe_run_create(cbe_run **out, const char *command, cbe_error *err)
 {
@@ -27,9 +28,10 @@ cbe_status cbe_run_create(cbe_run **out, const char *command, cbe_error *err)
     for (size_t i = 0; command && i < sizeof commands / sizeof *commands; i++)
         if (strcmp(command, commands[i]->name) == 0) found = commands[i];
     if (!out || !found)
-        return cbe_fail(err, CBE_ERR_ARG, -1,
-                        "cbe_run_create: the command must be extract, probe, ablate or spectrum%s",
-                        out ? "" : ", and out not NULL");
+        return cbe_fail(
+            err, CBE_ERR_ARG, -1,
+            "cbe_run_create: the command must be extract, probe, ablate, fidelity or spectrum%s",
+            out ? "" : ", and out not NULL");
     cbe_run *run = cbe_alloc_zero(1, sizeof *run, "run", err);
     if (!run) return CBE_ERR_NOMEM;
     run->command = found;

@@ -1,7 +1,7 @@
 /*
  * run.h - a run as an object (cbe/cbe.h): options by name, inputs, what is done with them, and
  * results. run.c has what all runs share; extract.c, probe.c,
- * ablate.c and spectrum.c each have one command.
+ * ablate.c, fidelity.c and spectrum.c each have one command.
  */
 #ifndef CBE_RUN_RUN_H
 #define CBE_RUN_RUN_H
@@ -9,6 +9,7 @@
 #include "extract/run_record.h"
 #include "cbe/cbe.h"
 #include "ablate/ablation.h"
+#include "fidelity/fidelity.h"
 #include "fisher/spectrum_record.h"
 #include "run/inputs.h"
 #include "run/outputs.h"
@@ -32,9 +33,9 @@ typedef struct {
 
 /** Tables of options; their fields are those of cbe_run_settings. */
 extern const cbe_option cbe_extract_options[], cbe_probe_options[], cbe_ablate_options[],
-    cbe_spectrum_options[];
+    cbe_fidelity_rows[], cbe_spectrum_options[];
 extern const cbe_run_command cbe_command_extract, cbe_command_probe, cbe_command_ablate,
-    cbe_command_spectrum;
+    cbe_command_fidelity, cbe_command_spectrum;
 
 typedef struct cbe_owned_text cbe_owned_text;
 
@@ -66,6 +67,13 @@ typedef struct {
     cbe_ablation_record record;
 } cbe_ablate_results;
 
+/** What a run of fidelity has found. */
+typedef struct {
+    cbe_layer_fidelity *layers; /* (n_layers), owned with what they own */
+    double **vectors;           /* (n_layers) of the basis, (n_vectors, d), owned */
+    cbe_fidelity_record record;
+} cbe_fidelity_results;
+
 /** What a run of spectrum has found. */
 typedef struct {
     cbe_state_spectrum *spectra; /* (n_layers), owned */
@@ -90,6 +98,7 @@ struct cbe_run {
         cbe_extract_results extract;
         cbe_probe_results probe;
         cbe_ablate_results ablate;
+        cbe_fidelity_results fidelity;
         cbe_spectrum_results spectrum;
     } results;
 };

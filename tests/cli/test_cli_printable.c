@@ -249,8 +249,8 @@ static void arguments__are_told_so_too(void **state)
 {
     (void)state;
     static const char *const commands[] = {
-        "extract",  "probe", "ablate",   "spectrum",   "capture",   "decoder",     "plan",
-        "tokenize", "info",  "lens fit", "lens train", "lens eval", "lens convert"};
+        "extract", "probe",    "ablate", "fidelity", "spectrum",   "capture",   "decoder",
+        "plan",    "tokenize", "info",   "lens fit", "lens train", "lens eval", "lens convert"};
     static const char *const more[] = {" --" EVIL,
                                        " -\033",
                                        " a b c " EVIL,

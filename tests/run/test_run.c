@@ -317,8 +317,9 @@ static void nothing__is_taken_for_a_command_or_a_run(void **state)
     cbe_run *run = NULL;
     const double *values;
     assert_int_equal(cbe_run_create(&run, "extrakt", &err), CBE_ERR_ARG);
-    assert_string_equal(err.message,
-                        "cbe_run_create: the command must be extract, probe, ablate or spectrum");
+    assert_string_equal(
+        err.message,
+        "cbe_run_create: the command must be extract, probe, ablate, fidelity or spectrum");
     assert_int_equal(cbe_run_create(&run, NULL, &err), CBE_ERR_ARG);
     assert_int_equal(cbe_run_create(NULL, "probe", &err), CBE_ERR_ARG);
     assert_null(run);
