@@ -137,6 +137,8 @@ static cbe_status run_energies(fidelity_run *r, size_t scope, cbe_error *err)
     double *per_token = NULL;
     options.objective = CBE_LOSS_KL;
     options.held_out = 0;
+    options.held_out_apart = 0;
+    options.model_energies = NULL;
     options.model = lens ? NULL : r->model;
     options.scope = lens ? CBE_SCOPE_ALL : (cbe_scope)scope;
     options.covariance = lens;
