@@ -110,13 +110,23 @@ static cbe_status declare(cbe_safetensors_writer **out, const char *path, const 
             specs[i] = (cbe_tensor_spec){
                 names[i], CBE_F64, parts[i % each].n_dims, {m, parts[i % each].last}};
         }
-        char skip[24];
-        snprintf(skip, sizeof skip, "%zu", in->options.skip_positions);
-        const char *metadata[] = {"ablation",       cbe_ablation_name(in->options.ablation),
-                                  "objective",      cbe_loss_name(in->options.objective),
-                                  "site",           cbe_site_name(in->options.site),
-                                  "skip_positions", skip};
-        st = cbe_safetensors_writer_create(out, path, n, specs, 4, metadata, err);
+        const cbe_extraction_options *o = &in->options;
+        char skip[24], metric[48], strength[32];
+        snprintf(skip, sizeof skip, "%zu", o->skip_positions);
+        snprintf(strength, sizeof strength, "%.17g", o->strength);
+        if (o->metric == CBE_METRIC_COVARIANCE)
+            snprintf(metric, sizeof metric, "covariance=%.17g", o->ridge);
+        else
+            snprintf(metric, sizeof metric, "euclidean");
+        const char *metadata[] = {"ablation",       cbe_ablation_name(o->ablation),
+                                  "objective",      cbe_loss_name(o->objective),
+                                  "site",           cbe_site_name(o->site),
+                                  "skip_positions", skip,
+                                  "scope",          cbe_scope_name(o->scope),
+                                  "metric",         metric,
+                                  "strength",       strength};
+        st = cbe_safetensors_writer_create(out, path, n, specs,
+                                           sizeof metadata / sizeof *metadata / 2, metadata, err);
     }
     cbe_free(specs);
     cbe_free(names);

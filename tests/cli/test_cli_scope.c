@@ -108,6 +108,42 @@ static double rank_1(size_t layer)
     return kl;
 }
 
+/* What the file says of how its energies came about. */
+static void probe__names_scope_metric_and_strength(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *options, *scope, *metric;
+        double strength, ridge;
+    } cases[] = {{"", "all", "euclidean", 1, 0},
+                 {"--scope own --strength 0.3", "own", "euclidean", 0.3, 0},
+                 {"--metric covariance", "all", "covariance=", 1, 1e-3},
+                 {"--metric covariance=0.02 --scope own", "own", "covariance=", 1, 0.02}};
+    cbe_safetensors *truth = open_truth("gpt2");
+    cbe_tensor t;
+    cbe_assert_ok(cbe_safetensors_get(truth, "v", &t, &err), &err);
+    double *v = cbe_golden_f64(truth, "v", t.n_elements);
+    write_f64("%F/v.safetensors", "v", 1, t.n_elements, v);
+    free(v);
+    cbe_safetensors_close(truth);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char line[400];
+        snprintf(line, sizeof line,
+                 "probe %%G/models/gpt2 --tokens %%G/truth/gpt2/golden.safetensors --lens model "
+                 "-l 1 --vectors-file %%F/v.safetensors %s -o %%F/named.safetensors -q",
+                 cases[i].options);
+        program_done(line);
+        cbe_safetensors *file = open_golden(program_expand("%F/named.safetensors"));
+        const char *metric = cbe_safetensors_metadata(file, "metric");
+        const size_t n = strlen(cases[i].metric);
+        assert_string_equal(cbe_safetensors_metadata(file, "scope"), cases[i].scope);
+        assert_int_equal(strncmp(metric, cases[i].metric, n), 0);
+        assert_true(strtod(metric + n, NULL) == cases[i].ridge);
+        assert_true(strtod(cbe_safetensors_metadata(file, "strength"), NULL) == cases[i].strength);
+        cbe_safetensors_close(file);
+    }
+}
+
 static void ablate__meets_pytorch_in_own_scope_and_at_half_strength(void **state)
 {
     (void)state;
@@ -211,8 +247,10 @@ static void a_lens__has_one_scope(void **state)
         program_done(line);
         bytes[own] = cbe_read_file(program_expand("%F/out.safetensors"), &sizes[own]);
     }
+    size_t header = 0; /* in which the metadata name the scope */
+    memcpy(&header, bytes[0], 8);
     assert_int_equal(sizes[0], sizes[1]);
-    assert_memory_equal(bytes[0], bytes[1], sizes[0]);
+    assert_memory_equal(bytes[0] + 8 + header, bytes[1] + 8 + header, sizes[0] - 8 - header);
     free(bytes[0]);
     free(bytes[1]);
 }
@@ -221,6 +259,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(probe__meets_pytorch_in_own_scope_and_both_metrics),
+        cmocka_unit_test(probe__names_scope_metric_and_strength),
         cmocka_unit_test(ablate__meets_pytorch_in_own_scope_and_at_half_strength),
         cmocka_unit_test(extract__searches_in_own_scope),
         cmocka_unit_test(a_lens__has_one_scope),
