@@ -74,8 +74,8 @@ const double *cbe_subspace_basis(const cbe_subspace *subspace);
 cbe_status cbe_subspace_coefficients(const cbe_subspace *subspace, cbe_ablation ablation,
                                      size_t n_tokens, const float *hidden,
                                      const int64_t *derangement, double *coeff, cbe_error *err);
-/** out = hidden minus the components along the first `rank` vectors of Q, or along w_j, on the calling thread
- * alone.
+/** out = hidden minus the components along the first `rank` vectors of Q, or along w_j, on the
+ * calling thread alone.
  * @param coeff (n_tokens, m) of cbe_subspace_coefficients  @param out (n_tokens, d), may be
  * hidden */
 void cbe_subspace_subtract(const cbe_subspace *subspace, size_t rank, size_t n_tokens,

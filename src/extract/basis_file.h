@@ -3,9 +3,9 @@
  * made.
  *
  * A basis is the tensor layers.<i>.basis (d, k), a vector a column, of a safetensors file. The
- * tensors layers.<i>.energies (k), and layers.<i>.read and .write (d, k), may be there too. Beside a
- * file called basis.safetensors its basis.json is read: it says from which model the basis was made,
- * at which site, and which positions were left out. Files: docs/formats.md.
+ * tensors layers.<i>.energies (k), and layers.<i>.read and .write (d, k), may be there too. Beside
+ * a file called basis.safetensors its basis.json is read: it says from which model the basis was
+ * made, at which site, and which positions were left out. Files: docs/formats.md.
  */
 #ifndef CBE_EXTRACT_BASIS_FILE_H
 #define CBE_EXTRACT_BASIS_FILE_H
