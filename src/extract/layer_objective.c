@@ -117,6 +117,8 @@ static cbe_status create_objective(cbe_layer_objective *o, const cbe_decoder *de
     if (st == CBE_OK)
         st = o->model ? create_model(o, &lens, options, err)
                       : create_lens(o, decoder, &lens, options->memory, err);
+    o->held_out = lists.held_out;
+    lists.held_out = NULL;
     cbe_token_lists_free(&lists);
     if (st != CBE_OK) return st;
     if (o->processes)
@@ -173,6 +175,7 @@ void cbe_layer_objective_free(cbe_layer_objective *objective)
     if (!objective) return;
     cbe_objective_free(objective->objective);
     cbe_sequences_free(&objective->sequences);
+    cbe_free(objective->held_out);
     cbe_free(objective->hidden);
     cbe_free(objective->whole);
     cbe_covariance_free(objective->covariance);

@@ -13,6 +13,7 @@ struct cbe_layer_objective {
     const cbe_model *model; /* the whole model runs on behind the layer; NULL: a lens */
     size_t skip;
     cbe_sequences sequences;        /* of all processes */
+    bool *held_out;                 /* (all_tokens), owned; NULL: none is */
     const cbe_processes *processes; /* processes that tokens are divided over; NULL: not divided */
     size_t n_tokens;                /* of this process's own share */
     size_t first_token;    /* index of the share's first token among those of all processes */

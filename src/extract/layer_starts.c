@@ -13,6 +13,7 @@
 #include "search/candidates.h"
 #include "search/rules.h"
 #include "objective/divided.h"
+#include "core/held_out.h"
 #include "core/memory.h"
 #include "core/sizes.h"
 
@@ -104,19 +105,27 @@ static cbe_candidate_input candidate_input(const cbe_layer_objective *o, const c
                                  o->translator, o->n_tokens,
                                  o->hidden,     options->ablation,
                                  o->processes,  o->first_token,
-                                 o->all_tokens, cbe_layer_objective_sequence_tokens(o)};
+                                 o->all_tokens, cbe_layer_objective_sequence_tokens(o),
+                                 o->held_out};
 }
 
-/* Puts hidden states of tokens spread evenly over all processes in sample (at most lens_tokens, d);
- * NULL: this process does not need them. */
+/* Returns the number of tokens of the sample for a lens. */
+static size_t n_sample(const cbe_layer_objective *o)
+{
+    return cbe_min_size(cbe_candidate_rules.lens_tokens,
+                        cbe_count_searched(o->held_out, o->all_tokens));
+}
+
+/* Puts hidden states of tokens spread evenly over those of all processes that are searched in
+ * sample (n_sample, d); NULL: this process does not need them. */
 static cbe_status spread_states(const cbe_layer_objective *o, size_t d, float *sample,
                                 cbe_error *err)
 {
-    const size_t n = cbe_min_size(cbe_candidate_rules.lens_tokens, o->all_tokens);
+    const size_t n = n_sample(o), searched = cbe_count_searched(o->held_out, o->all_tokens);
     double *rows = cbe_alloc_zero(n, d * sizeof *rows, "hidden states of a sample", err);
     const cbe_status st = cbe_processes_agree(o->processes, rows ? CBE_OK : CBE_ERR_NOMEM, err);
     for (size_t i = 0; i < n && st == CBE_OK; i++) {
-        const size_t token = i * o->all_tokens / n - o->first_token;
+        const size_t token = cbe_searched_token(o->held_out, i * searched / n) - o->first_token;
         for (size_t k = 0; k < d && token < o->n_tokens; k++)
             rows[i * d + k] = (double)o->hidden[token * d + k];
     }
@@ -151,17 +160,16 @@ static cbe_status add_model_starts(cbe_layer_starts *s, size_t layer,
 {
     const cbe_layer_objective *o = s->objective;
     const size_t d = s->decoder->hidden_size, memory = s->options->memory, last = 2 + families->n;
-    const cbe_lens_starts_input input = {
-        s->decoder,
-        cbe_min_size(cbe_candidate_rules.lens_tokens, o->all_tokens),
-        s->sample,
-        s->options->ablation,
-        s->options->search.seed + layer,
-        memory > o->bytes ? memory - o->bytes : memory != 0,
-        families,
-        &o->metric,
-        o->within,
-        o->within ? o->covariance->components : NULL};
+    const cbe_lens_starts_input input = {s->decoder,
+                                         n_sample(o),
+                                         s->sample,
+                                         s->options->ablation,
+                                         s->options->search.seed + layer,
+                                         memory > o->bytes ? memory - o->bytes : memory != 0,
+                                         families,
+                                         &o->metric,
+                                         o->within,
+                                         o->within ? o->covariance->components : NULL};
     size_t found = cbe_min_size(cbe_candidate_rules.lens_vectors, o->within ? o->within : d);
     /* A vector that is not found remains 0, which is no start. */
     memset(s->found, 0, cbe_candidate_rules.lens_vectors * d * sizeof *v);

@@ -8,8 +8,9 @@
 #include "extract/report_columns.h"
 #include "search/rules.h"
 
-/* The thresholds: what each is, then its value and the reason. They were seen to part directions of
- * one layer of SmolLM2 that remove from directions that break (docs/search.md). */
+/* The thresholds: what each is, then its value and the reason. The ceiling is a bound. The other
+ * thresholds are guesses from directions of one layer of one small model (docs/method.md): no
+ * measurement on other layers or models has settled them yet. */
 static const struct {
     cbe_verdict verdict;
     double limit;

@@ -514,9 +514,9 @@ static cbe_status choose_model_energies(cbe_run_inputs *in, const cbe_run_settin
                                         cbe_error *err)
 {
     /* Multiplications of a search for one vector, for a token and an entry of the vocabulary: some
-     * 60 evaluations, each of which takes as long as 20 of them (docs/performance.md). An
-     * evaluation in the model takes one for each of its weights behind the layer; own scope has a
-     * clean pass besides, and all energies of a layer share it. */
+     * 60 evaluations, each of which takes as long as 20 of them. An evaluation in the model takes
+     * one for each of its weights behind the layer; own scope has a clean pass besides, and all
+     * energies of a layer share it. Both constants are estimates. */
     static const double search = 60 * 20, scopes = 2.5;
     const cbe_model_config *config = cbe_model_get_config(in->model);
     const bool divided = cbe_processes_size(in->options.processes) > 1;

@@ -7,6 +7,7 @@
 #include "math/eigen.h"
 #include "math/gemm.h"
 #include "core/groups.h"
+#include "core/held_out.h"
 #include "core/memory.h"
 #include "core/sizes.h"
 #include "processes/long_sums.h"
@@ -72,6 +73,12 @@ static cbe_status lens_gram(const cbe_candidate_input *in, double *f, cbe_error 
     return CBE_OK;
 }
 
+/* Whether a token of this process may be learned from. */
+static bool is_searched(const cbe_candidate_input *in, size_t token)
+{
+    return !in->held_out || !in->held_out[in->first_token + token];
+}
+
 /* Computes the mean hidden state of all processes' tokens, (d); zero under zero ablation. */
 static void mean_state(const cbe_candidate_input *in, cbe_long_sum *sums, double *mean)
 {
@@ -80,9 +87,11 @@ static void mean_state(const cbe_candidate_input *in, cbe_long_sum *sums, double
     if (in->ablation == CBE_ABLATE_ZERO) return;
     memset(sums, 0, d * sizeof *sums);
     for (size_t i = 0; i < n; i++)
-        for (size_t k = 0; k < d; k++) cbe_long_add(&sums[k], (double)in->hidden[i * d + k]);
+        for (size_t k = 0; k < d && is_searched(in, i); k++)
+            cbe_long_add(&sums[k], (double)in->hidden[i * d + k]);
     cbe_processes_add_up(in->processes, d, sums);
-    for (size_t k = 0; k < d; k++) mean[k] = cbe_long_value(&sums[k]) / (double)in->all_tokens;
+    const size_t searched = cbe_count_searched(in->held_out, in->all_tokens);
+    for (size_t k = 0; k < d; k++) mean[k] = cbe_long_value(&sums[k]) / (double)searched;
 }
 
 static size_t group_of(const cbe_candidate_input *in, size_t sequences, size_t each, size_t token)
@@ -93,7 +102,7 @@ static size_t group_of(const cbe_candidate_input *in, size_t sequences, size_t e
 
 /* Second moment (d, d) of D_n / |h_n|: every token counts, however long. For resample, D_n is a
  * difference of two tokens: its second moment is twice that about the mean, and the factor does not
- * matter.
+ * matter. Rows of tokens held out are 0.
  * @param rows, product, sums  work space of (GRAM_ROWS, d), (d, d) and (d, d) */
 static void delta_moment(const cbe_candidate_input *in, const double *mean, float *rows,
                          float *product, cbe_long_sum *sums, double *moment)
@@ -115,7 +124,7 @@ static void delta_moment(const cbe_candidate_input *in, const double *mean, floa
             const float *h = in->hidden + (first + i) * d;
             double norm2 = 0;
             for (size_t k = 0; k < d; k++) norm2 += (double)h[k] * (double)h[k];
-            const double scale = norm2 > 0 ? 1 / sqrt(norm2) : 0;
+            const double scale = norm2 > 0 && is_searched(in, first + i) ? 1 / sqrt(norm2) : 0;
             for (size_t k = 0; k < d; k++)
                 rows[i * d + k] = (float)(((double)h[k] - mean[k]) * scale);
         }
@@ -131,11 +140,12 @@ static void delta_moment(const cbe_candidate_input *in, const double *mean, floa
 static void token_directions(const cbe_candidate_input *in, const double *mean, size_t n,
                              double *out)
 {
-    const size_t d = in->decoder->hidden_size;
+    const size_t d = in->decoder->hidden_size,
+                 searched = cbe_count_searched(in->held_out, in->all_tokens);
     memset(out, 0, n * d * sizeof *out);
     for (size_t i = 0; i < n; i++) {
-        const size_t token =
-            (size_t)(((double)i + 0.5) * (double)in->all_tokens / (double)n) - in->first_token;
+        const size_t rank = (size_t)(((double)i + 0.5) * (double)searched / (double)n),
+                     token = cbe_searched_token(in->held_out, rank) - in->first_token;
         if (token >= in->n_tokens) continue; /* of another process: lower indices wrap */
         const float *h = in->hidden + token * d;
         for (size_t k = 0; k < d; k++) out[i * d + k] = (double)h[k] - mean[k];

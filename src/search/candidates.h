@@ -36,6 +36,7 @@ typedef struct {
     size_t first_token;     /* index of `hidden`'s first token among those of all processes */
     size_t all_tokens;      /* of all processes */
     size_t sequence_tokens; /* of each sequence; 0: all tokens are one sequence */
+    const bool *held_out;   /* (all_tokens): nothing is taken from these tokens; NULL: from all */
 } cbe_candidate_input;
 
 /** Finds the n leading singular directions alone, where the preset tuned-lens starts: rows of out

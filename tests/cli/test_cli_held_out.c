@@ -64,6 +64,38 @@ static void eighth__is_held_out_of_8_sequences_or_more(void **state)
     }
 }
 
+/* Where the default search starts does not depend on the tokens held out, through a lens or in the
+ * model: texts of one length that judge leave every energy with its bits. */
+static void default_search__sees_nothing_of_the_text_apart(void **state)
+{
+    static const char text[] = "Some words for the search, and others. Then more of them follow.",
+                      *const others[] = {
+                          "Quite another matter: 12 numbers, 34 figures, 56 digits!",
+                          "zzzz ???? #### 0000 ~~~~ ;;;; %%%% @@@@ ____ &&&& ^^^^ {{"};
+    static const char *const lenses[] = {"logit", "model"};
+    temp_write(temp_path(state, "a.txt"), text, sizeof text - 1);
+    for (size_t lens = 0; lens < sizeof lenses / sizeof *lenses; lens++) {
+        double energies[2][2], judged[2];
+        for (size_t i = 0; i < 2; i++) {
+            char line[256], folder[16];
+            temp_write(temp_path(state, "b.txt"), others[i], strlen(others[i]));
+            snprintf(folder, sizeof folder, "%s%zu", lenses[lens], i);
+            snprintf(line, sizeof line,
+                     "%s--text %%F/a.txt --held-out-text %%F/b.txt --max-tokens 16 --lens %s "
+                     "--max-iter 5 -o %%F/%s",
+                     MODEL, lenses[lens], folder);
+            program_done(line);
+            json_t *root = record_of(folder);
+            assert_int_equal(count_of(root, "n_sequences"), 4);
+            for (size_t j = 0; j < 2; j++) energies[i][j] = number_of(root, j, "energy");
+            judged[i] = number_of(root, 0, "held_out_energy");
+            json_decref(root);
+        }
+        assert_true(energies[0][0] > 0 && judged[0] != judged[1]);
+        assert_memory_equal(energies[0], energies[1], sizeof energies[0]);
+    }
+}
+
 /* Judged on the text of the search, energies are those of the search; and what is searched does not
  * depend on the text that judges. */
 static void text_apart__is_judged_on_alone(void **state)
@@ -164,6 +196,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(eighth__is_held_out_of_8_sequences_or_more),
+        cmocka_unit_test(default_search__sees_nothing_of_the_text_apart),
         cmocka_unit_test(text_apart__is_judged_on_alone),
         cmocka_unit_test(text_apart__goes_with_token_ids),
         cmocka_unit_test(lens__of_the_run_is_kept),

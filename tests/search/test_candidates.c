@@ -124,7 +124,7 @@ static void singular__are_the_leading_eigenvectors_of_the_gram_matrix(void **sta
         fill(&f, (cbe_norm)norm);
         cbe_assert_ok(cbe_unembedding_gram(&f.decoder, f.gram, &err), &err);
         const cbe_candidate_input input = {
-            &f.decoder, f.gram, {NULL, NULL}, N, f.hidden, CBE_ABLATE_MEAN, NULL, 0, N, 0};
+            &f.decoder, f.gram, {NULL, NULL}, N, f.hidden, CBE_ABLATE_MEAN, NULL, 0, N, 0, NULL};
         cbe_assert_ok(cbe_candidates_singular(&input, D, out, &err), &err);
         gram_ref(&f, gram);
         assert_leading(out, D, gram, cbe_norm_name((cbe_norm)norm));
@@ -142,7 +142,7 @@ static void singular__see_through_the_translator(void **state)
     fill(&f, CBE_NORM_RMS);
     cbe_assert_ok(cbe_unembedding_gram(&f.decoder, f.gram, &err), &err);
     const cbe_candidate_input input = {
-        &f.decoder, f.gram, {f.weight, NULL}, N, f.hidden, CBE_ABLATE_MEAN, NULL, 0, N, 0};
+        &f.decoder, f.gram, {f.weight, NULL}, N, f.hidden, CBE_ABLATE_MEAN, NULL, 0, N, 0, NULL};
     cbe_assert_ok(cbe_candidates_singular(&input, EACH, out, &err), &err);
     gram_ref(&f, gram);
     for (size_t i = 0; i < D * D; i++) a[i] = (double)f.weight[i] + (i % (D + 1) == 0);
@@ -173,10 +173,11 @@ static void all__has_five_families(void **state)
         fill(&f, CBE_NORM_RMS);
         cbe_assert_ok(cbe_unembedding_gram(&f.decoder, f.gram, &err), &err);
         const cbe_candidate_input input = {
-            &f.decoder, f.gram, {f.weight, NULL}, N, f.hidden, (cbe_ablation)ablation, NULL, 0,
-            N,          0};
+            &f.decoder, f.gram, {f.weight, NULL}, N, f.hidden, (cbe_ablation)ablation, NULL, 0, N,
+            0,          NULL};
         const cbe_candidate_input plain = {
-            &f.decoder, f.gram, {NULL, NULL}, N, f.hidden, (cbe_ablation)ablation, NULL, 0, N, 0};
+            &f.decoder, f.gram, {NULL, NULL}, N, f.hidden, (cbe_ablation)ablation, NULL, 0,
+            N,          0,      NULL};
         cbe_assert_ok(cbe_candidates_all(&plain, EACH, all, kinds, &err), &err);
         gram_ref(&f, gram);
         moment_ref(&f, (cbe_ablation)ablation, moment);
@@ -225,9 +226,57 @@ static void all__takes_hidden_states_of_zeros(void **state)
     memset(f.hidden, 0, sizeof f.hidden);
     cbe_assert_ok(cbe_unembedding_gram(&f.decoder, f.gram, &err), &err);
     const cbe_candidate_input input = {
-        &f.decoder, f.gram, {NULL, NULL}, N, f.hidden, CBE_ABLATE_MEAN, NULL, 0, N, 0};
+        &f.decoder, f.gram, {NULL, NULL}, N, f.hidden, CBE_ABLATE_MEAN, NULL, 0, N, 0, NULL};
     cbe_assert_ok(cbe_candidates_all(&input, EACH, out, kinds, &err), &err);
     for (size_t i = 0; i < CBE_CANDIDATE_FAMILIES * EACH * D; i++) assert_true(isfinite(out[i]));
+}
+
+/* Tokens held out may be anything, and the directions of single tokens are those of the others
+ * alone. */
+static void all__take_nothing_from_tokens_held_out(void **state)
+{
+    (void)state;
+    enum { SEQUENCE = 50 }; /* a fifth of them is held out */
+    static fixture f, other;
+    static bool held_out[N];
+    static float left[N * D];
+    double all[CBE_CANDIDATE_FAMILIES * EACH * D], again[CBE_CANDIDATE_FAMILIES * EACH * D],
+        alone[CBE_CANDIDATE_FAMILIES * EACH * D], want[EACH * D], out[EACH * D];
+    cbe_start_kind kinds[CBE_CANDIDATE_FAMILIES * EACH];
+    size_t n_left = 0;
+    fill(&f, CBE_NORM_RMS);
+    cbe_assert_ok(cbe_unembedding_gram(&f.decoder, f.gram, &err), &err);
+    other = f;
+    for (size_t n = 0; n < N; n++) {
+        held_out[n] = n / SEQUENCE % 5 == 2;
+        for (size_t k = 0; k < D && held_out[n]; k++) other.hidden[n * D + k] = (float)(n % 9 + k);
+        for (size_t k = 0; k < D && !held_out[n]; k++) left[n_left * D + k] = f.hidden[n * D + k];
+        n_left += !held_out[n];
+    }
+    cbe_candidate_input input = {&f.decoder, f.gram,          {NULL, NULL}, N,
+                                 f.hidden,   CBE_ABLATE_MEAN, NULL,         0,
+                                 N,          SEQUENCE,        held_out};
+    cbe_assert_ok(cbe_candidates_all(&input, EACH, all, kinds, &err), &err);
+    input.hidden = other.hidden;
+    cbe_assert_ok(cbe_candidates_all(&input, EACH, again, kinds, &err), &err);
+    assert_memory_equal(all, again, sizeof all);
+    input = (cbe_candidate_input){&f.decoder, f.gram, {NULL, NULL}, n_left,   left, CBE_ABLATE_MEAN,
+                                  NULL,       0,      n_left,       SEQUENCE, NULL};
+    cbe_assert_ok(cbe_candidates_all(&input, EACH, alone, kinds, &err), &err);
+    take_family(all, 3, out);
+    take_family(alone, 3, want);
+    cbe_assert_close(out, want, EACH * D, 1e-9, 0, "tokens");
+    for (size_t family = 0; family < 3; family++) {
+        take_family(all, family, out);
+        take_family(alone, family, want);
+        for (size_t i = 0; i < EACH; i++) {
+            const double one = 1;
+            double dot = 0; /* of either sign */
+            for (size_t k = 0; k < D; k++) dot += out[i * D + k] * want[i * D + k];
+            dot = fabs(dot);
+            cbe_assert_close(&dot, &one, 1, 1e-6, 0, "family %zu, vector %zu", family, i);
+        }
+    }
 }
 
 int main(void)
@@ -238,6 +287,7 @@ int main(void)
         cmocka_unit_test(singular__see_through_the_translator),
         cmocka_unit_test(all__has_five_families),
         cmocka_unit_test(all__takes_hidden_states_of_zeros),
+        cmocka_unit_test(all__take_nothing_from_tokens_held_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
