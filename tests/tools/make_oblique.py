@@ -5,9 +5,9 @@ span, by PyTorch in float64.
 
 Text: the tokens of truth/llama, the first of each sequence skipped; outputs of blocks 0 and 1.
 `layers.<i>.basis` [d, 2] are directions of unit length at an angle, `.read` and `.write` their
-pairs in the covariance of the first half of the sequences. `layers.<i>.<metric>.<scope>.<rank>` is the
-mean divergence of h - W (R'W)^-1 R' (h - mean), R and W being the first `rank` columns of read and
-write (`pairs`), of S^-1 V and V (`covariance`, V: basis), or both of V (`euclidean`).
+pairs in the covariance of the first half of the sequences. `layers.<i>.<metric>.<scope>.<rank>` is
+the mean divergence of h - W (R'W)^-1 R' (h - mean), R and W being the first `rank` columns of read
+and write (`pairs`), of S^-1 V and V (`covariance`, V: basis), or both of V (`euclidean`).
 
 usage: make_oblique.py          needs torch, transformers, safetensors
 """
