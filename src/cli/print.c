@@ -2,6 +2,7 @@
 #include "cli/print.h"
 
 #include <math.h>
+#include <stdbool.h>
 
 #include "core/memory.h"
 #include "core/printable.h"
@@ -51,10 +52,12 @@ void cli_text(FILE *stream, const char *text, size_t length)
 
 void cli_number(double value, int width, int digits)
 {
-    if (isfinite(value))
-        printf("%*.*g", width, digits, value);
-    else
+    if (!isfinite(value)) {
         printf("%*s", width, "-");
+        return;
+    }
+    const bool touches = snprintf(NULL, 0, "%.*g", digits, value) >= width;
+    printf("%*.*g", width, touches && digits > 1 ? digits - 1 : digits, value);
 }
 
 void cli_ratio(double value, int width)

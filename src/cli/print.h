@@ -17,7 +17,7 @@ void cli_vprint(FILE *stream, const char *end, const char *format, va_list args)
 /** Prints text of many lines. Newlines and tabs stay, the rest is made printable. */
 void cli_text(FILE *stream, const char *text, size_t length);
 /** Prints a number of so many digits, right-aligned in `width` columns, or a dash if it is not
- * finite. */
+ * finite. A number that would touch the column before it has one digit less. */
 void cli_number(double value, int width, int digits);
 /** Prints a ratio likewise, with two decimals if it is below 100. */
 void cli_ratio(double value, int width);

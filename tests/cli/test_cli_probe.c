@@ -126,11 +126,35 @@ static void probe__takes_one_direction_and_float64(void **state)
     cbe_assert_close(&energy[1], &energy[0], 1, 0, 1e-12, "alone and in a batch");
 }
 
+/* kappa grows with the fourth power of the length. */
+static void table__keeps_numbers_apart(void **state)
+{
+    double v[24];
+    char words[5][32];
+    for (size_t k = 0; k < 24; k++) v[k] = 50 * (k % 5 ? 1 : -2);
+    const cbe_tensor_spec spec = {"v", CBE_F64, 1, {24}};
+    cbe_safetensors_writer *writer = NULL;
+    const char *path = temp_path(state, "long.safetensors");
+    cbe_assert_ok(cbe_safetensors_writer_create(&writer, path, 1, &spec, 0, NULL, &err), &err);
+    cbe_assert_ok(cbe_safetensors_writer_put(writer, 0, 0, 24, v, &err), &err);
+    cbe_assert_ok(cbe_safetensors_writer_commit(writer, &err), &err);
+    program_done("probe --hidden-states %H --decoder %E --vectors-file %F/long.safetensors -l 1 "
+                 "-o %F/long.out.safetensors");
+    const char *row = strstr(program_out, "E/I\n");
+    assert_non_null(row);
+    assert_int_equal(sscanf(row + 4, "%31s %31s %31s %31s %31s", words[0], words[1], words[2],
+                            words[3], words[4]),
+                     5);
+    assert_string_equal(words[0], "1");
+    assert_true(strtod(words[3], NULL) > 1e4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(probe__meets_pytorch_in_every_mode_and_objective),
         cmocka_unit_test(probe__takes_one_direction_and_float64),
+        cmocka_unit_test(table__keeps_numbers_apart),
     };
     return cmocka_run_group_tests(tests, program_set_up, temp_folder_remove);
 }
