@@ -33,11 +33,11 @@ build/release/cbe extract "$model" --text data/sample.txt -k 4 --max-tokens 2048
 cat <<END
 
 Done in $(($(date +%s) - start)) s. The results are in $results/:
-  basis.json         read this first: inputs, options, and of every vector its
-                     energy: the nats by which next-token predictions change
-                     when that direction alone is removed
-  basis.safetensors  layers.<i>.basis (one direction a column) and
-                     layers.<i>.energies
-Directions come in the order of their energies. A steep fall means that few of
-them carry what the layer predicts.
+  vectors.csv        of every vector its energy (the nats by which next-token
+                     predictions change when that direction alone is removed),
+                     on text that the search did not see too, and what
+                     qualifies it; docs/method.md says how to read it
+  basis.json         the same with inputs, options and the search
+  basis.safetensors  layers.<i>.basis (one direction a column) and more
+Energies are what the lens reads; --model-energies yes has them in the model.
 END
