@@ -217,6 +217,10 @@ cbe_status cbe_extract(cbe_layer_objective *objective, size_t n_layers, const si
                         "%zu vectors cannot be orthogonal in %zu dimensions; give " CBE_TERM(
                             "-k", "vectors") " %zu or less",
                         k, d, d);
+    if (!options->covariance)
+        return cbe_fail(
+            err, CBE_ERR_INTERNAL, -1,
+            "an extraction reports how states vary: its options ask for the covariance");
     cbe_layer_starts *starts = NULL;
     const size_t n_groups =
         cbe_processes_size(options->run) / cbe_processes_size(options->processes);

@@ -16,7 +16,8 @@ typedef struct {
 } cbe_extraction_progress;
 
 /** Searches layers in the order given. Results of layers of other groups of processes come from
- * these groups. Rank 0 of each group calls this.
+ * these groups. Rank 0 of each group calls this. Options ask for the covariance, which reports
+ * take.
  * @param results [out] (n_layers), filled as layers are done; rank 0 of the run gets all of them,
  * rank 0 of another group the results of its own layers. On failure the results so far are kept
  * (n_vectors is 0 in the rest). The caller frees them in any case.

@@ -33,7 +33,7 @@ static void check_folder(const char *folder)
     char path[64];
     snprintf(path, sizeof path, "%%F/%s", folder);
     listing_read(&files, program_expand(path));
-    assert_int_equal(files.n, 3);
+    assert_int_equal(files.n, 4);
     const listed_file *own =
         listing_find(&files, ".hidden-states.safetensors"); /* the name that all took once */
     assert_non_null(own);

@@ -104,6 +104,7 @@ static cbe_basis search_layer(const cbe_hidden_states *states, const cbe_decoder
     cbe_extraction_options_init(&options);
     options.skip_positions = 1;
     options.search.n_vectors = 1;
+    options.covariance = true;
     cbe_assert_ok(cbe_layer_objective_create(&layers_objective, states, decoder, &options, &err),
                   &err);
     cbe_assert_ok(cbe_layer_objective_set(layers_objective, layer, &objective, &err), &err);

@@ -118,7 +118,8 @@ static void saving__leaves_the_process_as_it_was(void **state)
 {
     (void)state;
     become_caller();
-    static const char *const names[] = {"/out/basis.safetensors", "/out/basis.json", "/out", ""};
+    static const char *const names[] = {"/out/basis.safetensors", "/out/basis.json",
+                                        "/out/vectors.csv", "/out", ""};
     char folder[] = "/tmp/cbe-test-XXXXXX", path[64];
     assert_non_null(mkdtemp(folder));
     cbe_run *run = begin("extract", "2", HIDDEN);
