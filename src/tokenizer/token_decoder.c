@@ -215,6 +215,7 @@ static cbe_status byte_level(const text_list *from, text_list *to, cbe_error *er
     cbe_status st = CBE_OK;
     for (size_t i = 0; i < from->n && st == CBE_OK; i++) {
         const cbe_span token = text_at(from, i);
+        if (token.length == 0) continue; /* there may be no buffer yet */
         if ((st = cbe_byte_buffer_reserve(&joined, token.length, err)) != CBE_OK) break;
         size_t n = 0;
         if (cbe_bytes_of_characters(token, joined.bytes + joined.size, &n))

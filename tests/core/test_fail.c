@@ -1,5 +1,6 @@
 /* Errors in one line, in a struct that the caller owns. */
 #include "core/fail.h"
+#include "core/terms.h"
 
 #include <string.h>
 
@@ -19,6 +20,18 @@ static void fail__without_an_error_returns_the_code_alone(void **state)
 {
     (void)state;
     assert_int_equal(cbe_fail(NULL, CBE_ERR_IO, -1, "%s", "lost"), CBE_ERR_IO);
+}
+
+/* A user's text may hold the bytes that stand around terms (core/terms.h). */
+static void fail__shows_text_that_looks_like_a_term(void **state)
+{
+    (void)state;
+    cbe_error err = {0};
+    cbe_fail(&err, CBE_ERR_ARG, -1, "%s: not an option; give " CBE_OPTION("memory"),
+             "--a\001\002b\001\004c\001\003d");
+    assert_string_equal(err.message, "--a??b??c??d: not an option; give memory");
+    assert_string_equal(err.command_line, "--a??b??c??d: not an option; give --memory");
+    assert_string_equal(err.option, "memory");
 }
 
 static void fail__cuts_what_does_not_fit(void **state)
@@ -89,6 +102,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fail__stores_code_offset_and_message_and_returns_the_code),
         cmocka_unit_test(fail__without_an_error_returns_the_code_alone),
+        cmocka_unit_test(fail__shows_text_that_looks_like_a_term),
         cmocka_unit_test(fail__cuts_what_does_not_fit),
         cmocka_unit_test(fail__is_one_line_whatever_a_file_name_holds),
         cmocka_unit_test(fail__is_cut_at_the_end_of_a_character),
