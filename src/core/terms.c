@@ -11,8 +11,8 @@ static bool is_mark(const char *c, char kind)
     return c[0] == MARK && c[1] == kind;
 }
 
-/* Whether a whole term begins at c, both its wordings and its end. Text of users may hold bytes that
- * look like a part of one, and is shown. */
+/* Whether a whole term begins at c, both its wordings and its end. Text of users may hold bytes
+ * that look like a part of one, and is shown. */
 static bool begins_term(const char *c)
 {
     if (!is_mark(c, PROGRAM)) return false;
