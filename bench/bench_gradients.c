@@ -19,7 +19,7 @@
 #include "core/fail.h"
 #include "core/memory.h"
 #include "fisher/moments.h"
-#include "fisher/quadratic.h"
+#include "fisher/apart.h"
 #include "fisher/sampled_gradients.h"
 #include "formats/safetensors.h"
 
@@ -32,7 +32,7 @@ typedef struct {
     bool was_forward;
     cbe_moments *moments;
     cbe_moments_room *room;
-    cbe_quadratic **samples;
+    cbe_apart **samples;
 } bench;
 
 static cbe_status take(void *context, const cbe_sampled_gradients *g, cbe_error *err)
@@ -42,7 +42,7 @@ static cbe_status take(void *context, const cbe_sampled_gradients *g, cbe_error 
     const double start = omp_get_wtime();
     cbe_moments_add(&b->moments[g->state], b->room, g->n_sequences, SKIP, g->grad);
     const double middle = omp_get_wtime();
-    cbe_quadratic_add(b->samples[g->state], g);
+    cbe_apart_add(b->samples[g->state], g);
     const double end = omp_get_wtime();
     b->moments_time += middle - start;
     if (g->draw > 0) b->samples_time += end - middle;
@@ -78,17 +78,18 @@ static cbe_status prepare(bench *b, const cbe_sampled_gradients_options *o, size
                         ? cbe_moments_room_create(&b->room, d, b->length, err)
                         : CBE_ERR_NOMEM;
     for (size_t i = 0; i < m && st == CBE_OK; i++) directions[i * d + i] = 1;
-    const cbe_quadratic_options quadratic = {.hidden_size = d,
+    const cbe_apart_options apart = {.hidden_size = d,
                                              .m = m,
                                              .context_length = b->length,
                                              .skip_positions = SKIP,
                                              .n_sequences = o->n_sequences,
                                              .all_sequences = o->n_sequences,
-                                             .n_draws = DRAWS};
+                                             .n_draws = DRAWS,
+                                     .max_batch = 1};
     for (size_t i = 0; i < b->n_states && st == CBE_OK; i++) {
         st = cbe_moments_init(&b->moments[i], d, err);
         if (st == CBE_OK)
-            st = cbe_quadratic_create(&b->samples[i], &quadratic, directions, directions, err);
+            st = cbe_apart_create(&b->samples[i], &apart, directions, directions, err);
     }
     cbe_free(directions);
     return st;
@@ -142,7 +143,7 @@ done:
     if (st != CBE_OK) fprintf(stderr, "bench_gradients: %s\n", err.message);
     for (size_t i = 0; i < b.n_states; i++) {
         if (b.moments) cbe_moments_free(&b.moments[i]);
-        if (b.samples) cbe_quadratic_free(b.samples[i]);
+        if (b.samples) cbe_apart_free(b.samples[i]);
     }
     cbe_moments_room_free(b.room);
     cbe_free(b.moments);

@@ -4,8 +4,7 @@
  *
  *   E2 = 1/(2 N R) sum over sequences and draws of (sum over n of (D_n . r)(g_n . w))^2
  *
- * What quadratic.h approximates within a subspace, in float64 and for directions that are known
- * beforehand: of reports and tests.
+ * In float64, for directions that are known beforehand.
  */
 #ifndef CBE_FISHER_SECOND_ORDER_H
 #define CBE_FISHER_SECOND_ORDER_H

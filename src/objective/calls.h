@@ -10,7 +10,8 @@ struct cbe_objective {
     cbe_status (*eval)(cbe_objective *self, size_t m, const double *v, double *energy, double *grad,
                        double *per_token, cbe_error *err);
     size_t (*n_tokens)(const cbe_objective *self); /* tokens of the sample in force */
-    void (*set_sample)(cbe_objective *self, size_t n);
+    void (*set_sample)(cbe_objective *self, size_t n, size_t part);
+    size_t (*n_parts)(const cbe_objective *self, size_t n);
     void (*set_held_out)(cbe_objective *self);
     cbe_status (*eval_optimal)(cbe_objective *self, size_t m, const double *v, double *energy,
                                double *constant, double *grad, double *per_token, cbe_error *err);
@@ -19,6 +20,8 @@ struct cbe_objective {
                                 double *per_token, cbe_error *err);
     void (*destroy)(cbe_objective *self);               /* frees self too */
     bool (*set_rough)(cbe_objective *self, bool rough); /* NULL: evaluations are always exact */
+    /* NULL: single directions alone */
+    cbe_status (*set_removed)(cbe_objective *self, size_t n, const double *v, cbe_error *err);
 };
 
 #endif

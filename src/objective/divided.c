@@ -57,15 +57,20 @@ static void count_tokens(divided *o)
 static void set_sample(divided *o, const cbe_order *order)
 {
     if (order->kind == CBE_ORDER_SAMPLE)
-        cbe_objective_set_sample(o->share, order->n);
+        cbe_objective_set_part(o->share, order->n, order->part);
     else
         cbe_objective_set_held_out(o->share);
     count_tokens(o);
 }
 
-static void divided_set_sample(cbe_objective *self, size_t n)
+static size_t divided_n_parts(const cbe_objective *self, size_t n)
 {
-    const cbe_order order = {.kind = CBE_ORDER_SAMPLE, .n = n};
+    return cbe_objective_n_parts(((const divided *)self)->share, n);
+}
+
+static void divided_set_sample(cbe_objective *self, size_t n, size_t part)
+{
+    const cbe_order order = {.kind = CBE_ORDER_SAMPLE, .n = n, .part = part};
     give((divided *)self, &order);
     set_sample((divided *)self, &order);
 }
@@ -82,6 +87,27 @@ static void divided_set_held_out(cbe_objective *self)
     const cbe_order order = {.kind = CBE_ORDER_HELD_OUT};
     give((divided *)self, &order);
     set_sample((divided *)self, &order);
+}
+
+/* Removes the directions of rank 0, v (n, d), in every process alike; v is NULL in other ranks. */
+static cbe_status remove_sent(divided *o, size_t n, const double *v, cbe_error *err)
+{
+    const size_t size = n * o->head.hidden_size;
+    double *all = cbe_alloc(size, sizeof *all, "directions removed", err);
+    cbe_status st = cbe_processes_agree(o->processes, all ? CBE_OK : CBE_ERR_NOMEM, err);
+    if (st == CBE_OK && v) memcpy(all, v, size * sizeof *all);
+    if (st == CBE_OK) cbe_processes_broadcast(o->processes, size * sizeof *all, all);
+    if (st == CBE_OK) st = cbe_objective_set_removed(o->share, n, all, err);
+    cbe_free(all);
+    return st;
+}
+
+static cbe_status divided_set_removed(cbe_objective *self, size_t n, const double *v,
+                                      cbe_error *err)
+{
+    const cbe_order order = {.kind = CBE_ORDER_REMOVED, .n = n};
+    give((divided *)self, &order);
+    return remove_sent((divided *)self, n, v, err);
 }
 
 /* An evaluation of all tokens, in every process alike; the directions are in o->sent. per_token (m,
@@ -115,7 +141,11 @@ static cbe_status call(cbe_objective *self, cbe_order_kind kind, size_t m, const
 {
     divided *o = (divided *)self;
     const size_t d = o->head.hidden_size;
-    const cbe_order order = {kind, m, slope != NULL, grad != NULL, per_token != NULL};
+    const cbe_order order = {.kind = kind,
+                             .n = m,
+                             .slope = slope != NULL,
+                             .grad = grad != NULL,
+                             .per_token = per_token != NULL};
     give(o, &order);
     memcpy(o->sent, v, m * d * sizeof *v);
     memset(o->sent + m * d, 0, m * sizeof *v);
@@ -164,6 +194,7 @@ cbe_status cbe_divided_obey(cbe_objective *self, const cbe_order *order, cbe_err
         cbe_objective_set_rough(o->share, order->n);
         return CBE_OK;
     }
+    if (order->kind == CBE_ORDER_REMOVED) return remove_sent(o, order->n, NULL, err);
     if (order->kind == CBE_ORDER_SAMPLE || order->kind == CBE_ORDER_HELD_OUT) {
         set_sample(o, order);
         return CBE_OK;
@@ -191,11 +222,13 @@ cbe_status cbe_divided_create(cbe_objective **out, cbe_objective *share, size_t 
                               divided_eval,
                               divided_n_tokens,
                               divided_set_sample,
+                              divided_n_parts,
                               divided_set_held_out,
                               divided_eval_optimal,
                               divided_eval_constant,
                               divided_destroy,
-                              divided_set_rough};
+                              divided_set_rough,
+                              share->set_removed ? divided_set_removed : NULL};
     o->share = share;
     o->processes = processes;
     o->counts = cbe_alloc(size, sizeof *o->counts, "divided objective", err);

@@ -19,16 +19,17 @@ typedef enum {
     CBE_ORDER_LAYER,  /* n: the layer to set */
     CBE_ORDER_STARTS, /* the starts of the layer that is set are wanted */
     CBE_ORDER_SURVEY, /* the layer that is set is surveyed for its report */
-    CBE_ORDER_SAMPLE, /* n: tokens of the sample; 0: all */
+    CBE_ORDER_SAMPLE, /* n: tokens of the sample; 0: all. part: which */
     CBE_ORDER_ROUGH,  /* n: whether evaluations may be rough */
     CBE_ORDER_HELD_OUT,
+    CBE_ORDER_REMOVED, /* n: directions to remove besides */
     CBE_ORDER_EVAL,    /* n: directions to evaluate */
     CBE_ORDER_OPTIMAL, /* n: directions to evaluate at their best constants */
     CBE_ORDER_CONSTANT /* n: directions to evaluate at the constants sent */
 } cbe_order_kind;
 
 typedef struct {
-    size_t kind, n;
+    size_t kind, n, part;
     bool slope, grad, per_token; /* wanted of an evaluation */
 } cbe_order;
 

@@ -27,7 +27,25 @@ size_t cbe_objective_n_tokens(const cbe_objective *objective)
 
 void cbe_objective_set_sample(cbe_objective *objective, size_t n)
 {
-    objective->set_sample(objective, n);
+    objective->set_sample(objective, n, 0);
+}
+
+void cbe_objective_set_part(cbe_objective *objective, size_t n, size_t part)
+{
+    objective->set_sample(objective, n, part);
+}
+
+size_t cbe_objective_n_parts(const cbe_objective *objective, size_t n)
+{
+    return objective->n_parts(objective, n);
+}
+
+cbe_status cbe_objective_set_removed(cbe_objective *objective, size_t n, const double *v,
+                                     cbe_error *err)
+{
+    return objective->set_removed ? objective->set_removed(objective, n, v, err)
+                                  : cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
+                                             "this objective removes one direction at a time");
 }
 
 bool cbe_objective_set_rough(cbe_objective *objective, bool rough)

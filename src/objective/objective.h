@@ -31,6 +31,19 @@ size_t cbe_objective_n_tokens(const cbe_objective *objective);
 /** Restricts energies to about n tokens, evenly spread, for cheap comparisons; 0: all that are not
  * held out. The ablation stays the same: mean and resampling go over all tokens. */
 void cbe_objective_set_sample(cbe_objective *objective, size_t n);
+/** The same, n above 0, with another sample for each part: parts 0 .. cbe_objective_n_parts - 1 have
+ * no token in common, and part 0 is the sample of cbe_objective_set_sample. A further part is one
+ * of these again. */
+void cbe_objective_set_part(cbe_objective *objective, size_t n, size_t part);
+size_t cbe_objective_n_parts(const cbe_objective *objective, size_t n);
+/** Removes n directions (n, d), which are copied, from the states of all tokens besides those that
+ * are evaluated, until the next call or the next layer; 0: none. Energies are then of removing the n
+ * directions and the evaluated one together, against the clean output as ever. Directions are
+ * orthogonal to each other, and so must be the evaluated one.
+ * @return CBE_OK; CBE_ERR_NOMEM; CBE_ERR_UNSUPPORTED (through a lens; under optimal ablation, which
+ * has a constant for each direction) */
+cbe_status cbe_objective_set_removed(cbe_objective *objective, size_t n, const double *v,
+                                     cbe_error *err);
 /** Says whether energies and gradients may be rough from here on, for searches that compare
  * directions. Through a lens, kl is then the energy of a model that knows only the likely entries
  * of its vocabulary, and gradients fit that energy. Likely entries have 0.99 of the probability

@@ -12,7 +12,6 @@
 #include <string.h>
 
 #include "fisher/moments.h"
-#include "fisher/quadratic.h"
 #include "fisher/sampled_gradients.h"
 #include "fisher/second_order.h"
 #include "support/capture.h"
@@ -28,7 +27,6 @@ typedef struct {
     cbe_moments m;
     cbe_moments_room *room;
     cbe_second_order sums;
-    cbe_quadratic *quadratic;
     double *read, *write, *mean, *e2;
 } of_state;
 
@@ -46,7 +44,6 @@ static cbe_status add(void *context, const cbe_sampled_gradients *g, cbe_error *
         if (g->state != s->state) continue;
         cbe_moments_add(&s->m, s->room, g->n_sequences, 1, g->grad);
         cbe_second_order_add(&s->sums, g);
-        cbe_quadratic_add(s->quadratic, g);
     }
     return CBE_OK;
 }
@@ -87,15 +84,6 @@ static void prepare(of_state *s, const cbe_safetensors *file, const double *v, s
                                  .write = s->write,
                                  .replacement = {s->mean, NULL}};
     cbe_assert_ok(cbe_second_order_init(&s->sums, &err), &err);
-    const cbe_quadratic_options options = {.hidden_size = d,
-                                           .m = 2,
-                                           .context_length = length,
-                                           .skip_positions = 1,
-                                           .n_sequences = n_sequences,
-                                           .all_sequences = n_sequences,
-                                           .n_draws = 2,
-                                           .replacement = {s->mean, NULL}};
-    cbe_assert_ok(cbe_quadratic_create(&s->quadratic, &options, s->read, s->write, &err), &err);
 }
 
 static void release(of_state *s)
@@ -103,7 +91,6 @@ static void release(of_state *s)
     cbe_moments_free(&s->m);
     cbe_moments_room_free(s->room);
     cbe_second_order_free(&s->sums);
-    cbe_quadratic_free(s->quadratic);
     free(s->read);
     free(s->write);
     free(s->mean);
@@ -156,13 +143,9 @@ static void gradients__have_the_values_of_pytorch(void **state)
         cbe_assert_close(&square[i], &m, 1, 1e-6 + 1e-5 * top, 1e-4, "M, %zu", i);
     }
     for (size_t i = 0; i < n_layers; i++) {
-        double energy[2], by_form[2];
-        const double a[] = {1, 0, 0, 1};
+        double energy[2];
         cbe_second_order_energies(&all.states[i].sums, energy, NULL);
         cbe_assert_close(energy, all.states[i].e2, 2, 1e-6, 1e-4, "E2, layer %zu",
-                         (size_t)layers[i]);
-        cbe_quadratic_eval(all.states[i].quadratic, CBE_SAMPLES_ALL, 2, a, by_form, NULL);
-        cbe_assert_close(by_form, all.states[i].e2, 2, 1e-6, 1e-4, "form, layer %zu",
                          (size_t)layers[i]);
         release(&all.states[i]);
     }

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "fisher/moments.h"
-#include "fisher/quadratic.h"
+#include "fisher/apart.h"
 #include "fisher/sampled_gradients.h"
 #include "fisher/second_order.h"
 #include "support/assert_close.h"
@@ -20,7 +20,7 @@ typedef struct {
     cbe_moments moments;
     cbe_moments_room *room;
     cbe_second_order sums;
-    cbe_quadratic *quadratic;
+    cbe_apart *apart;
 } answers;
 
 static cbe_status add(void *context, const cbe_sampled_gradients *g, cbe_error *error)
@@ -29,7 +29,7 @@ static cbe_status add(void *context, const cbe_sampled_gradients *g, cbe_error *
     answers *a = context;
     cbe_moments_add(&a->moments, a->room, g->n_sequences, SKIP, g->grad);
     cbe_second_order_add(&a->sums, g);
-    cbe_quadratic_add(a->quadratic, g);
+    cbe_apart_add(a->apart, g);
     return CBE_OK;
 }
 
@@ -48,14 +48,15 @@ static void ask(answers *a, const cbe_model *model, const int64_t *ids, const do
                                                    .states = states,
                                                    .n_draws = R,
                                                    .seed = 1};
-    const cbe_quadratic_options quadratic = {.hidden_size = d,
+    const cbe_apart_options apart = {.hidden_size = d,
                                              .m = M,
                                              .context_length = length,
                                              .skip_positions = SKIP,
                                              .first_sequence = first,
                                              .n_sequences = n,
                                              .all_sequences = all,
-                                             .n_draws = R};
+                                             .n_draws = R,
+                                     .max_batch = 2};
     *a = (answers){.sums = {.hidden_size = d,
                             .m = M,
                             .context_length = length,
@@ -68,11 +69,11 @@ static void ask(answers *a, const cbe_model *model, const int64_t *ids, const do
     cbe_assert_ok(cbe_moments_init(&a->moments, d, &err), &err);
     cbe_assert_ok(cbe_moments_room_create(&a->room, d, length, &err), &err);
     cbe_assert_ok(cbe_second_order_init(&a->sums, &err), &err);
-    cbe_assert_ok(cbe_quadratic_create(&a->quadratic, &quadratic, v, v, &err), &err);
+    cbe_assert_ok(cbe_apart_create(&a->apart, &apart, v, v, &err), &err);
     cbe_assert_ok(cbe_sampled_gradients_run(model, &options, add, a, &err), &err);
     cbe_moments_add_up(&a->moments, processes);
     cbe_second_order_complete(&a->sums, processes);
-    cbe_assert_ok(cbe_quadratic_complete(a->quadratic, processes, &err), &err);
+    cbe_assert_ok(cbe_apart_complete(a->apart, processes, &err), &err);
 }
 
 static void release(answers *a)
@@ -80,7 +81,7 @@ static void release(answers *a)
     cbe_moments_free(&a->moments);
     cbe_moments_room_free(a->room);
     cbe_second_order_free(&a->sums);
-    cbe_quadratic_free(a->quadratic);
+    cbe_apart_free(a->apart);
 }
 
 static size_t differences(const answers *a, const answers *b, size_t d, size_t all)
@@ -93,8 +94,8 @@ static size_t differences(const answers *a, const answers *b, size_t d, size_t a
     cbe_moments_mean(&b->moments, two, NULL);
     size_t wrong = a->moments.n != b->moments.n || memcmp(one, two, d * d * sizeof *one) != 0;
     wrong += memcmp(a->sums.samples, b->sums.samples, all * R * M * sizeof(double)) != 0;
-    cbe_quadratic_eval(a->quadratic, CBE_SAMPLES_ODD, 1, x, &energy[0], grad[0]);
-    cbe_quadratic_eval(b->quadratic, CBE_SAMPLES_ODD, 1, x, &energy[1], grad[1]);
+    cbe_apart_eval(a->apart, CBE_SAMPLES_ODD, 1, x, &energy[0], grad[0]);
+    cbe_apart_eval(b->apart, CBE_SAMPLES_ODD, 1, x, &energy[1], grad[1]);
     wrong += energy[0] != energy[1] || memcmp(grad[0], grad[1], sizeof grad[0]) != 0;
     wrong += !(energy[0] > 0);
     free(one);

@@ -503,6 +503,114 @@ static void sample__is_whole_sequences(void **state)
     free_case(&c);
 }
 
+/* The states of the layer without what ablation takes out along n directions (n, d). */
+static void remove_from_states(const twin_case *c, cbe_ablation ablation, size_t n, const double *v,
+                               float *out)
+{
+    const size_t d = c->p.d, each = S - 1;
+    double *mean = calloc(d, sizeof *mean);
+    assert_non_null(mean);
+    for (size_t t = 0; t < B * each; t++)
+        for (size_t k = 0; k < d; k++)
+            mean[k] += c->hidden[(t / each * S + 1 + t % each) * d + k] / (double)(B * each);
+    for (size_t i = 0; i < B * S * d; i++) out[i] = (float)c->hidden[i];
+    for (size_t t = 0; t < B * each; t++) {
+        const double *h = c->hidden + (t / each * S + 1 + t % each) * d;
+        const size_t other = (size_t)c->derangement[t];
+        const double *less = ablation == CBE_ABLATE_MEAN ? mean
+                             : ablation == CBE_ABLATE_RESAMPLE
+                                 ? c->hidden + (other / each * S + 1 + other % each) * d
+                                 : NULL;
+        float *row = out + (t / each * S + 1 + t % each) * d;
+        for (size_t j = 0; j < n; j++) {
+            double along = 0;
+            for (size_t k = 0; k < d; k++) along += (h[k] - (less ? less[k] : 0)) * v[j * d + k];
+            for (size_t k = 0; k < d; k++) row[k] = (float)((double)row[k] - along * v[j * d + k]);
+        }
+    }
+    free(mean);
+}
+
+/* Parts of a size have all sequences once, as far as they are whole. */
+static void sample__has_parts_without_a_sequence_in_common(void **state)
+{
+    (void)state;
+    twin_case c;
+    make_case(&c, "llama", 2, 1, CBE_ABLATE_MEAN, CBE_LOSS_KL, false);
+    cbe_objective *o = make(&c.p, &c.options, 2);
+    double whole, sum = 0, energy, first;
+    cbe_assert_ok(cbe_objective_eval(o, 1, c.v, &whole, NULL, NULL, &err), &err);
+    for (size_t n = 1; n < B; n++) {
+        assert_int_equal(cbe_objective_n_parts(o, n * (S - 1)), B / n);
+        cbe_objective_set_sample(o, n * (S - 1));
+        cbe_assert_ok(cbe_objective_eval(o, 1, c.v, &first, NULL, NULL, &err), &err);
+        cbe_objective_set_part(o, n * (S - 1), 0);
+        cbe_assert_ok(cbe_objective_eval(o, 1, c.v, &energy, NULL, NULL, &err), &err);
+        assert_true(energy == first);
+        cbe_objective_set_part(o, n * (S - 1), B / n);
+        cbe_assert_ok(cbe_objective_eval(o, 1, c.v, &energy, NULL, NULL, &err), &err);
+        assert_true(energy == first);
+    }
+    for (size_t part = 0; part < 2; part++) {
+        cbe_objective_set_part(o, 2 * (S - 1), part);
+        cbe_assert_ok(cbe_objective_eval(o, 1, c.v, &energy, NULL, NULL, &err), &err);
+        sum += energy / 2;
+    }
+    cbe_assert_close(&sum, &whole, 1, 1e-6, 1e-5, "mean of the parts");
+    cbe_objective_free(o);
+    free_case(&c);
+}
+
+/* Removing a besides b is removing b from states without a. What is evaluated besides moves along
+ * no direction that is removed. */
+static void removed__directions_go_with_the_evaluated_one(void **state)
+{
+    (void)state;
+    for (int ablation = 0; ablation < CBE_ABLATE_OPTIMAL; ablation++) {
+        twin_case c;
+        make_case(&c, ablation % 2 ? "gemma2" : "llama", 1, 1, (cbe_ablation)ablation, CBE_LOSS_KL,
+                  false);
+        const size_t d = c.p.d;
+        cbe_objective *o = make(&c.p, &c.options, 1), *direct = make(&c.p, &c.options, 1);
+        double *v = malloc(3 * d * sizeof *v), *grad = malloc(2 * d * sizeof *grad), energy[2], alone;
+        float *without = malloc(c.p.n * d * sizeof *without);
+        assert_true(v && grad && without);
+        memcpy(v, c.v, 3 * d * sizeof *v);
+        for (size_t j = 0; j < 3; j++) { /* orthonormal */
+            for (size_t i = 0; i < j; i++) {
+                const double along = dot(d, v + i * d, v + j * d);
+                for (size_t k = 0; k < d; k++) v[j * d + k] -= along * v[i * d + k];
+            }
+            const double length = sqrt(dot(d, v + j * d, v + j * d));
+            for (size_t k = 0; k < d; k++) v[j * d + k] /= length;
+        }
+        cbe_assert_ok(cbe_objective_eval(o, 1, v + 2 * d, &alone, NULL, NULL, &err), &err);
+        cbe_assert_ok(cbe_objective_set_removed(o, 2, v, &err), &err);
+        cbe_assert_ok(cbe_objective_eval(o, 1, v + 2 * d, &energy[0], grad, NULL, &err), &err);
+        remove_from_states(&c, (cbe_ablation)ablation, 2, v, without);
+        cbe_assert_ok(cbe_model_objective_set_layer(direct, 1, without, NULL, &err), &err);
+        cbe_assert_ok(cbe_objective_eval(direct, 1, v + 2 * d, &energy[1], grad + d, NULL, &err),
+                      &err);
+        cbe_assert_close(&energy[0], &energy[1], 1, 1e-6, 1e-4, "ablation %d", ablation);
+        for (size_t j = 0; j < 2; j++)
+            for (size_t i = 0; i < 2; i++) {
+                const double along = dot(d, v + i * d, grad + j * d);
+                for (size_t k = 0; k < d; k++) grad[j * d + k] -= along * v[i * d + k];
+            }
+        cbe_assert_close(grad, grad + d, d, 1e-4 * top_of(d, grad + d), 1e-4, "gradient");
+        cbe_assert_ok(cbe_objective_set_removed(o, 0, NULL, &err), &err);
+        cbe_assert_ok(cbe_objective_eval(o, 1, v + 2 * d, &energy[1], NULL, NULL, &err), &err);
+        assert_true(energy[1] == alone);
+        assert_true(fabs(energy[0] - alone) > 1e-3 * alone);
+        free(without);
+        free(grad);
+        free(v);
+        cbe_objective_free(direct);
+        cbe_objective_free(o);
+        free_case(&c);
+    }
+}
+
 /* One part on a sample, three on all tokens: close to float32 in each way. */
 static void precision__is_that_of_its_parts(void **state)
 {
@@ -653,6 +761,8 @@ int main(void)
         cmocka_unit_test(own_scope__does_not_remember_another_layer),
         cmocka_unit_test(optimal__finds_the_least_energy),
         cmocka_unit_test(sample__is_whole_sequences),
+        cmocka_unit_test(sample__has_parts_without_a_sequence_in_common),
+        cmocka_unit_test(removed__directions_go_with_the_evaluated_one),
         cmocka_unit_test(precision__is_that_of_its_parts),
         cmocka_unit_test(objective__has_the_same_bits_for_any_number_of_threads),
         cmocka_unit_test(objective__refuses_what_it_cannot_do),

@@ -38,8 +38,9 @@ static size_t n_tokens(const cbe_objective *self)
     return q->sample ? q->sample : q->tokens;
 }
 
-static void set_sample(cbe_objective *self, size_t n)
+static void set_sample(cbe_objective *self, size_t n, size_t part)
 {
+    (void)part;
     ((known *)self)->sample = n;
 }
 

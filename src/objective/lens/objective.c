@@ -161,11 +161,13 @@ static void describe(cbe_lens_objective *o, const cbe_decoder *decoder,
                               cbe_lens_eval,
                               cbe_lens_n_tokens,
                               cbe_lens_set_sample,
+                              cbe_lens_n_parts,
                               cbe_lens_set_held_out,
                               cbe_lens_eval_optimal,
                               cbe_lens_eval_constant,
                               lens_destroy,
-                              cbe_lens_set_rough};
+                              cbe_lens_set_rough,
+                              NULL};
     o->setup.decoder = decoder;
     o->setup.ablation = options->ablation;
     o->setup.kind = options->kind;
@@ -343,7 +345,7 @@ cbe_status cbe_lens_objective_create(cbe_objective **out, const cbe_decoder *dec
     if (o->layer.offset)
         kernels->range(o->setup.vocab_size, o->layer.offset, &o->layer.offset_low,
                        &o->layer.offset_high);
-    cbe_lens_set_sample(&o->head, 0);
+    cbe_lens_set_sample(&o->head, 0, 0);
     cbe_lens_set_rough(&o->head, false);
     *out = &o->head;
     return CBE_OK;

@@ -57,11 +57,24 @@ void cbe_lens_activate(const cbe_lens_setup *setup, cbe_lens_sample *sample, siz
     sample->n_parts = cbe_min_size(sample->n_units, CBE_LENS_PARTS);
 }
 
-void cbe_lens_set_sample(cbe_objective *self, size_t n)
+/* Number of rows of a sample of n. */
+static size_t n_rows(const cbe_lens_setup *setup, size_t n)
+{
+    const size_t searched = setup->all_rows - setup->all_held_out;
+    return n == 0 || n > searched ? searched : n;
+}
+
+size_t cbe_lens_n_parts(const cbe_objective *self, size_t n)
+{
+    const cbe_lens_setup *setup = &((const cbe_lens_objective *)self)->setup;
+    return (setup->all_rows - setup->all_held_out) / n_rows(setup, n);
+}
+
+void cbe_lens_set_sample(cbe_objective *self, size_t n, size_t part)
 {
     cbe_lens_objective *o = (cbe_lens_objective *)self;
-    const size_t searched = o->setup.all_rows - o->setup.all_held_out;
-    cbe_lens_activate(&o->setup, &o->sample, 0, searched, n == 0 || n > searched ? searched : n);
+    cbe_lens_activate(&o->setup, &o->sample, part % cbe_lens_n_parts(self, n),
+                      o->setup.all_rows - o->setup.all_held_out, n_rows(&o->setup, n));
 }
 
 void cbe_lens_set_held_out(cbe_objective *self)

@@ -24,9 +24,11 @@ void cbe_lens_activate(const cbe_lens_setup *setup, cbe_lens_sample *sample, siz
 size_t cbe_lens_divide(const cbe_lens_setup *setup, size_t n, const size_t *rows, size_t all,
                        size_t least, size_t most, size_t *begin);
 
-/** Calls of a cbe_objective: see cbe_objective_n_tokens, _set_sample, _set_held_out, _set_rough. */
+/** Calls of a cbe_objective: see cbe_objective_n_tokens, _set_part, _n_parts, _set_held_out,
+ * _set_rough. */
 size_t cbe_lens_n_tokens(const cbe_objective *self);
-void cbe_lens_set_sample(cbe_objective *self, size_t n);
+void cbe_lens_set_sample(cbe_objective *self, size_t n, size_t part);
+size_t cbe_lens_n_parts(const cbe_objective *self, size_t n);
 void cbe_lens_set_held_out(cbe_objective *self);
 bool cbe_lens_set_rough(cbe_objective *self, bool rough);
 

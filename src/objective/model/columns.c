@@ -16,6 +16,7 @@
 
 #include "objective/model/columns.h"
 #include "core/sizes.h"
+#include "objective/model/removed.h"
 #include "objective/model/tokens.h"
 #include "processes/long_sums.h"
 
@@ -67,6 +68,7 @@ static size_t ablate_pairs(cbe_model_objective *o, size_t first, size_t n)
             const double c = coefficient(&o->setup, &o->layer, &o->work, b * each + i, column);
             float *row = rows + (o->setup.skip + i) * d;
             o->work.coeff[p * each + i] = c;
+            cbe_model_take_out(o, b * each + i, row);
             for (size_t k = 0; k < d; k++) row[k] = (float)((double)row[k] - c * write[k]);
         }
     }

@@ -14,6 +14,7 @@
 #include "model/bf16_blocks.h"
 #include "objective/model/eval.h"
 #include "objective/model/optimal.h"
+#include "objective/model/removed.h"
 #include "objective/model/sample.h"
 #include "objective/model/state.h"
 
@@ -84,6 +85,7 @@ static void model_destroy(cbe_objective *self)
     cbe_array arrays[N_ARRAYS];
     list_arrays(o, 0, arrays);
     cbe_arrays_free(N_ARRAYS, arrays);
+    cbe_model_removed_free(&o->removed);
     cbe_suffix_free(o->setup.suffix);
     cbe_divergence_free(o->setup.divergence);
     cbe_bf16_free(o->setup.bf16);
@@ -102,8 +104,9 @@ static size_t describe(cbe_model_objective *o, const cbe_model *model,
     const size_t d = cbe_model_get_config(model)->hidden_size;
     *o = (cbe_model_objective){
         .head = {d, options->max_batch ? options->max_batch : 8, options->kind == CBE_LOSS_KL,
-                 cbe_model_eval, cbe_model_n_tokens, cbe_model_set_sample, cbe_model_set_held_out,
-                 cbe_model_eval_optimal, cbe_model_eval_constant, model_destroy, NULL},
+                 cbe_model_eval, cbe_model_n_tokens, cbe_model_set_sample, cbe_model_n_parts,
+                 cbe_model_set_held_out, cbe_model_eval_optimal, cbe_model_eval_constant,
+                 model_destroy, NULL, cbe_model_set_removed},
         .setup =
             {
                 .model = model,
@@ -354,7 +357,7 @@ cbe_status cbe_model_objective_create(cbe_objective **out, const cbe_model *mode
         for (size_t r = 0; r < cbe_processes_size(o->setup.processes); r++)
             o->setup.first_states[r + 1] += o->setup.first_states[r];
     }
-    cbe_model_set_sample(&o->head, 0);
+    cbe_model_set_sample(&o->head, 0, 0);
     *out = &o->head;
     return CBE_OK;
 }

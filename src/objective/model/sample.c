@@ -35,14 +35,26 @@ static void set_parts(cbe_model_objective *o, int parts)
     cbe_suffix_forget_clean(o->setup.suffix); /* its keys and values have other bits */
 }
 
-void cbe_model_set_sample(cbe_objective *self, size_t n)
+/* Number of sequences of a sample of n tokens. */
+static size_t n_sequences(const cbe_model_setup *setup, size_t n)
+{
+    const size_t searched = setup->all_sequences - setup->n_held_out,
+                 whole = cbe_max_size((n + setup->tokens_each / 2) / setup->tokens_each, 1);
+    return n == 0 ? searched : cbe_min_size(whole, searched);
+}
+
+size_t cbe_model_n_parts(const cbe_objective *self, size_t n)
+{
+    const cbe_model_setup *setup = &((const cbe_model_objective *)self)->setup;
+    return (setup->all_sequences - setup->n_held_out) / n_sequences(setup, n);
+}
+
+void cbe_model_set_sample(cbe_objective *self, size_t n, size_t part)
 {
     cbe_model_objective *o = (cbe_model_objective *)self;
     set_parts(o, n && o->setup.precision == CBE_PRECISION_BF16 ? 1 : 3);
-    const size_t searched = o->setup.all_sequences - o->setup.n_held_out,
-                 whole = cbe_max_size((n + o->setup.tokens_each / 2) / o->setup.tokens_each, 1);
-    cbe_model_activate(&o->setup, &o->sample, 0, searched,
-                       n == 0 ? searched : cbe_min_size(whole, searched));
+    cbe_model_activate(&o->setup, &o->sample, part % cbe_model_n_parts(self, n),
+                       o->setup.all_sequences - o->setup.n_held_out, n_sequences(&o->setup, n));
 }
 
 void cbe_model_set_held_out(cbe_objective *self)

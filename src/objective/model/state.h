@@ -60,6 +60,13 @@ typedef struct {
     float *other;
 } cbe_model_layer;
 
+/** Directions taken out of all states (removed.h). Owns its array. */
+typedef struct {
+    size_t n, room;          /* directions, and for how many there is room */
+    double *read, *write;    /* (n, d) r and w of each; `read` is what is owned */
+    double *mean_dot;        /* (n): mean . r */
+} cbe_model_removed;
+
 /** The sequences in force. */
 typedef struct {
     /* Sequences of all processes in force: all_active, evenly spread over span entries of `order`
@@ -110,6 +117,7 @@ typedef struct {
     cbe_objective head;
     cbe_model_setup setup;
     cbe_model_layer layer;
+    cbe_model_removed removed;
     cbe_model_sample sample;
     cbe_model_work work;
 } cbe_model_objective;
