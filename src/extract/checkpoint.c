@@ -86,16 +86,27 @@ cbe_status cbe_checkpoint_done(cbe_checkpoint *c, const cbe_layer_result *result
     return cbe_checkpoint_save(c, 0, NULL, err);
 }
 
+/* The result of a layer that was read; NULL: there is none. */
+static cbe_layer_result *loaded_of(const cbe_checkpoint *c, size_t layer)
+{
+    for (size_t i = 0; i < c->n_layers; i++)
+        if (c->loaded[i].layer == layer && c->loaded[i].basis.n_vectors > 0) return &c->loaded[i];
+    return NULL;
+}
+
+bool cbe_checkpoint_is_done(const cbe_checkpoint *c, size_t layer)
+{
+    return loaded_of(c, layer) != NULL;
+}
+
 bool cbe_checkpoint_take(cbe_checkpoint *c, size_t layer, cbe_layer_result *result)
 {
-    for (size_t i = 0; i < c->n_layers; i++) {
-        if (c->loaded[i].layer != layer || c->loaded[i].basis.n_vectors == 0) continue;
-        *result = c->loaded[i];
-        c->loaded[i] = (cbe_layer_result){0};
-        c->done[c->n_done++] = result;
-        return true;
-    }
-    return false;
+    cbe_layer_result *loaded = loaded_of(c, layer);
+    if (!loaded) return false;
+    *result = *loaded;
+    *loaded = (cbe_layer_result){0};
+    c->done[c->n_done++] = result;
+    return true;
 }
 
 const cbe_search_point *cbe_checkpoint_point(const cbe_checkpoint *c, size_t layer)

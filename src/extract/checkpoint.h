@@ -45,6 +45,8 @@ void cbe_checkpoint_free(cbe_checkpoint *checkpoint); /* NULL is allowed; the fi
 /** Moves the result of a layer that was read to *result, which is part of the file from then on.
  * @return whether the layer was done */
 bool cbe_checkpoint_take(cbe_checkpoint *checkpoint, size_t layer, cbe_layer_result *result);
+/** Whether the result of a layer was read and is not taken yet. */
+bool cbe_checkpoint_is_done(const cbe_checkpoint *checkpoint, size_t layer);
 /** Returns where the search of a layer stood, borrowed until free; NULL: at its beginning. */
 const cbe_search_point *cbe_checkpoint_point(const cbe_checkpoint *checkpoint, size_t layer);
 /** Writes the file with a layer in work at a point; in other processes than rank 0 of the run:

@@ -8,6 +8,7 @@
 #include "extract/checkpoint.h"
 #include "extract/group_messages.h"
 #include "extract/layer_objective_state.h"
+#include "extract/layer_guides.h"
 #include "extract/layer_starts.h"
 #include "extract/model_energies.h"
 #include "extract/vector_reports.h"
@@ -20,15 +21,32 @@
 
 static const double GRACE = 5; /* seconds that other groups are given when the run is cancelled */
 
-/* Makes a search sparing of evaluations, as the whole model needs it. Samples are whole sequences
- * there. */
+/* Makes a search by leaps sparing of evaluations, as the whole model needs it. Samples are whole
+ * sequences there. */
 static void economise(const cbe_layer_objective *o, cbe_search_options *search)
 {
     const size_t n_sequences = o->all_sequences;
     const size_t sample = cbe_max_size(n_sequences / cbe_cost_rules.model_sample, 1);
     search->evaluation_cost = 0;
     search->sample = sample * (o->all_tokens / n_sequences);
-    search->few_evaluations = true;
+}
+
+/* The search in the whole model: by the guide where there is one, else by leaps. */
+static void choose_model_search(const cbe_layer_objective *o, size_t layer,
+                                const cbe_search_guide *guide,
+                                const cbe_extraction_options *options, cbe_search_options *search)
+{
+    if (!guide && search->preset == CBE_PRESET_DEFAULT) search->preset = CBE_PRESET_LEAPS;
+    if (!guide) {
+        economise(o, search);
+        return;
+    }
+    search->guide = guide;
+    search->together = options->ablation != CBE_ABLATE_OPTIMAL;
+    search->sample = cbe_guided_rules.sample;
+    search->evaluation_cost =
+        (double)o->all_tokens *
+        cbe_model_multiplications(cbe_model_get_config(o->model), cbe_site_state(o->site, layer));
 }
 
 /* A run: what its groups of processes hold together. */
@@ -37,6 +55,7 @@ typedef struct {
     const cbe_extraction_progress *progress;
     size_t n_layers;
     const size_t *layers;
+    cbe_layer_guides *guides;  /* NULL: there are none */
     cbe_layer_result *results; /* (n_layers) */
     size_t n_others;           /* groups whose end rank 0 of the run has not heard yet */
 } extraction;
@@ -142,7 +161,9 @@ static cbe_status search_layer(extraction *run, cbe_layer_objective *objective,
     if (options->ablation == CBE_ABLATE_OPTIMAL)
         search.evaluation_cost = cbe_cost_rules.optimal_passes *
                                  fmax(search.evaluation_cost, cbe_cost_rules.optimal_least);
-    if (objective->model) economise(objective, &search);
+    if (objective->model)
+        choose_model_search(objective, layer, cbe_layer_guides_get(run->guides, layer), options,
+                            &search);
     watcher w = {.run = run, .layer = layer};
     search.n_within = options->within;
     search.within = options->within ? objective->covariance->components : NULL;
@@ -204,6 +225,39 @@ static cbe_status end_group(extraction *run, cbe_status st, cbe_error *err)
     return st == CBE_OK ? told : st;
 }
 
+/* Bytes that guides may take: what the objective leaves. */
+static size_t memory_of_guides(const cbe_layer_objective *o, const cbe_extraction_options *options)
+{
+    return options->memory > o->bytes ? options->memory - o->bytes : options->memory != 0;
+}
+
+static bool watch_guides(void *context, size_t done, size_t total)
+{
+    const extraction *run = context;
+    return !run->progress || !run->progress->guides ||
+           run->progress->guides(run->progress->context, done, total);
+}
+
+/* Guides of the group's own layers that are not done yet. */
+static cbe_status make_guides(extraction *run, cbe_layer_objective *objective, cbe_error *err)
+{
+    const cbe_extraction_options *options = run->options;
+    size_t n = 0, *own = cbe_alloc(run->n_layers, sizeof *own, "layers", err);
+    if (!own) return CBE_ERR_NOMEM;
+    for (size_t i = 0; i < run->n_layers; i++)
+        if (cbe_layer_is_own(options, i) &&
+            !(options->checkpoint && cbe_checkpoint_is_done(options->checkpoint, run->layers[i])))
+            own[n++] = run->layers[i];
+    cbe_status st = CBE_OK;
+    if (n && objective->processes)
+        cbe_divided_give(objective->objective, CBE_ORDER_GUIDES, 0);
+    if (n)
+        st = cbe_layer_guides_create(&run->guides, objective, options, n, own,
+                                     memory_of_guides(objective, options), watch_guides, run, err);
+    cbe_free(own);
+    return st;
+}
+
 cbe_status cbe_extract(cbe_layer_objective *objective, size_t n_layers, const size_t *layers,
                        const cbe_decoder *decoder, const cbe_extraction_options *options,
                        const cbe_extraction_progress *progress, cbe_layer_result *results,
@@ -224,14 +278,31 @@ cbe_status cbe_extract(cbe_layer_objective *objective, size_t n_layers, const si
     cbe_layer_starts *starts = NULL;
     const size_t n_groups =
         cbe_processes_size(options->run) / cbe_processes_size(options->processes);
-    extraction run = {options, progress, n_layers,
-                      layers,  results,  cbe_processes_rank(options->run) == 0 ? n_groups - 1 : 0};
+    extraction run = {.options = options,
+                      .progress = progress,
+                      .n_layers = n_layers,
+                      .layers = layers,
+                      .results = results,
+                      .n_others = cbe_processes_rank(options->run) == 0 ? n_groups - 1 : 0};
     cbe_status st =
         cbe_layer_starts_create(&starts, objective, decoder, options, n_layers, layers, err);
+    if (st == CBE_OK && cbe_layer_guides_wanted(objective, options))
+        st = make_guides(&run, objective, err);
     for (size_t i = 0; i < n_layers && st == CBE_OK; i++)
         st = extract_layer(&run, objective, starts, i, decoder, err);
     cbe_layer_starts_free(starts);
+    cbe_layer_guides_free(run.guides);
     return options->run ? end_group(&run, st, err) : st;
+}
+
+/* Makes this process's share of the guides, which rank 0 alone uses. */
+static void assist_guides(cbe_layer_objective *objective, const cbe_extraction_options *options,
+                          cbe_error *err)
+{
+    cbe_layer_guides *share = NULL;
+    cbe_layer_guides_create(&share, objective, options, 0, NULL,
+                            memory_of_guides(objective, options), NULL, NULL, err);
+    cbe_layer_guides_free(share);
 }
 
 cbe_status cbe_extract_assist(cbe_layer_objective *objective, const cbe_decoder *decoder,
@@ -247,6 +318,8 @@ cbe_status cbe_extract_assist(cbe_layer_objective *objective, const cbe_decoder 
             cbe_layer_objective_set_share(objective, order.n, err);
         else if (order.kind == CBE_ORDER_STARTS)
             cbe_layer_starts_assist(objective, decoder, options, err);
+        else if (order.kind == CBE_ORDER_GUIDES)
+            assist_guides(objective, options, err);
         else if (order.kind == CBE_ORDER_SURVEY)
             cbe_survey_make(&(cbe_survey){0}, objective, decoder, err);
         else

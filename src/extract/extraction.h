@@ -3,6 +3,7 @@
 #define CBE_EXTRACT_EXTRACTION_H
 
 #include "extract/extraction_options.h"
+#include "extract/layer_guides.h"
 #include "extract/layer_objective.h"
 #include "extract/layer_result.h"
 
@@ -10,6 +11,7 @@
 typedef bool cbe_layer_done(void *context, const cbe_layer_result *result);
 
 typedef struct {
+    cbe_guides_progress *guides; /* before the first layer, in the whole model; NULL: none */
     cbe_search_progress *vector; /* within a layer; NULL: none */
     cbe_layer_done *layer;       /* NULL: none */
     void *context;

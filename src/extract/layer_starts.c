@@ -75,7 +75,7 @@ cbe_status cbe_layer_starts_create(cbe_layer_starts **out, const cbe_layer_objec
         given = cbe_max_size(given, n_given(options, layers[i], &from));
     if (preset == CBE_PRESET_TUNED_LENS)
         s->most = s->n_each = options->search.n_vectors ? options->search.n_vectors : d;
-    if (preset == CBE_PRESET_DEFAULT)
+    if (!cbe_preset_is_of_older_program(preset))
         s->most = given + cbe_candidate_rules.lens_vectors + 1 + CBE_CANDIDATE_FAMILIES * s->n_each;
     s->gram = cbe_alloc(d, d * sizeof *s->gram, "candidates", err);
     s->v = cbe_alloc(s->most, d * sizeof *s->v, "candidates", err);
@@ -207,7 +207,7 @@ cbe_status cbe_layer_starts_set(cbe_layer_starts *s, size_t layer, cbe_start_lis
         for (size_t i = 0; i < s->n_each; i++) s->kinds[i] = CBE_FROM_UNEMBEDDING;
         return cbe_candidates_singular(&input, s->n_each, s->v, err);
     }
-    if (s->options->search.preset != CBE_PRESET_DEFAULT) return CBE_OK;
+    if (cbe_preset_is_of_older_program(s->options->search.preset)) return CBE_OK;
     if (o->processes) cbe_divided_give(o->objective, CBE_ORDER_STARTS, 0);
     size_t from = 0;
     const size_t given = n_given(s->options, layer, &from);

@@ -259,7 +259,7 @@ cbe_status cbe_report_vectors(const cbe_layer_objective *o, const cbe_survey *su
         result->reports[j].energy = records[j].energy;
     }
     if (st == CBE_OK) st = measure_controls(&w, options->search.seed, result, err);
-    if (st == CBE_OK) order_vectors(result);
+    if (st == CBE_OK && !result->basis.keeps_order) order_vectors(result);
     cbe_arrays_free(count - 1, arrays + 1); /* the reports are the result's */
     return st;
 }

@@ -258,3 +258,11 @@ cbe_status cbe_config_finish(cbe_config *config, cbe_model_format format, const 
         if ((st = finish_rope(config, &config->rope[i], path, err)) != CBE_OK) return st;
     return cbe_config_check_angles(config, path, err);
 }
+
+double cbe_model_multiplications(const cbe_model_config *m, size_t state)
+{
+    const double d = (double)m->hidden_size, queries = (double)(m->n_heads * m->head_size),
+                 values = (double)(m->n_kv_heads * m->head_size), mlp = (double)m->mlp_size;
+    const double block = 2 * d * (queries + values) + (m->gated_mlp ? 3 : 2) * d * mlp;
+    return (double)(m->n_layers - state) * block + (double)m->vocab_size * d;
+}

@@ -18,6 +18,7 @@ typedef enum {
     CBE_ORDER_END,    /* the search is over */
     CBE_ORDER_LAYER,  /* n: the layer to set */
     CBE_ORDER_STARTS, /* the starts of the layer that is set are wanted */
+    CBE_ORDER_GUIDES, /* the guides of the search are made (extract/layer_guides.h) */
     CBE_ORDER_SURVEY, /* the layer that is set is surveyed for its report */
     CBE_ORDER_SAMPLE, /* n: tokens of the sample; 0: all. part: which */
     CBE_ORDER_ROUGH,  /* n: whether evaluations may be rough */

@@ -23,7 +23,7 @@
 #include "search/rules.h"
 
 static const char checkpoint_name[] = "checkpoint.safetensors", lens_folder[] = "lens";
-static const char *const presets[] = {"default", "seed", "tuned-lens", NULL};
+static const char *const presets[] = {"default", "seed", "tuned-lens", "leaps", NULL};
 _Static_assert(sizeof presets / sizeof *presets == CBE_N_PRESETS + 1, "in the order of the enum");
 
 /* The digits of a number that a rule has. */
@@ -36,7 +36,7 @@ const cbe_option cbe_extract_options[] = {
     {"vectors", 'k', OPT_COUNT, AT(vectors), "4", "K", "vectors of each layer; 0: as many as the hidden size", NULL, CBE_RANGE(0, CBE_MOST_COUNT)},
     CBE_METRIC_OPTION,
     CBE_WITHIN_OPTION,
-    {"preset", 0, OPT_CHOICE, AT(preset), "default", "NAME", "default, seed or tuned-lens: how is searched (docs/search.md)", presets, 0},
+    {"preset", 0, OPT_CHOICE, AT(preset), "default", "NAME", "default, seed, tuned-lens, or leaps (with --lens model, slower): how is searched (docs/search.md)", presets, 0},
     {"starts", 0, OPT_COUNT, AT(starts), NULL, "S", "candidates refined for each vector, preset default; not given: " TEXT_OF(CBE_FIRST_STARTS) " and more, " TEXT_OF(CBE_LEAP_STARTS) " with --lens model (docs/search.md)", NULL, CBE_RANGE(1, CBE_MOST_COUNT)},
     {"init", 0, OPT_STRING, AT(init), NULL, "BASIS", "a result folder, or its basis.safetensors, whose vectors are among the starts, preset default", NULL, 0},
     {"max-iter", 0, OPT_COUNT, AT(max_iterations), TEXT_OF(CBE_MAX_ITERATIONS), "M", "L-BFGS iterations of one start", NULL, CBE_RANGE(1, CBE_MOST_STEPS)},
@@ -82,6 +82,13 @@ static bool vector_progress(void *context, size_t vector, size_t n_vectors, doub
     return cbe_working(&w->run->watch, w->done, in->n_layers,
                        "layer %zu (%s), %zu of %zu  vector %zu of %zu%s  evaluations %zu", layer,
                        state, w->done + 1, in->n_layers, vector + 1, n_vectors, best, evaluations);
+}
+
+static bool guides_progress(void *context, size_t done, size_t total)
+{
+    const watcher *w = context;
+    return cbe_working(&w->run->watch, done, total, "gradients of drawn labels, %zu of %zu passes",
+                       done, total);
 }
 
 static bool layer_done(void *context, const cbe_layer_result *result)
@@ -141,7 +148,7 @@ static cbe_status open_init(cbe_run *run, cbe_error *err)
 {
     const cbe_run_settings *s = &run->settings;
     if (!s->init) return CBE_OK;
-    if (s->preset != CBE_PRESET_DEFAULT)
+    if (cbe_preset_is_of_older_program((cbe_preset)s->preset))
         return cbe_fail(
             err, CBE_ERR_ARG, -1,
             CBE_OPTION("init") ": the preset %s has its own start; leave out one of the two",
@@ -314,7 +321,7 @@ static cbe_status search(cbe_run *run, cbe_layer_objective *objective, cbe_check
     cbe_extract_results *r = &run->results.extract;
     const char *folder = run->settings.output;
     watcher watch = {run, 0, 0};
-    const cbe_extraction_progress hooks = {vector_progress, layer_done, &watch};
+    const cbe_extraction_progress hooks = {guides_progress, vector_progress, layer_done, &watch};
     cbe_status st = cbe_extract(objective, in->n_layers, in->layers, in->decoder, &in->options,
                                 &hooks, r->results, err);
     if (st != CBE_OK) return st;
@@ -458,9 +465,10 @@ static cbe_status execute(cbe_run *run, cbe_error *err)
     cbe_run_inputs *in = &run->in;
     cbe_processes *all = run->team.all;
     const cbe_preset preset = (cbe_preset)s->preset;
-    if (s->skip.automatic && s->skip.positions == SIZE_MAX && preset != CBE_PRESET_DEFAULT)
+    const bool old = cbe_preset_is_of_older_program(preset);
+    if (s->skip.automatic && s->skip.positions == SIZE_MAX && old)
         s->skip = (cbe_skip){false, 0};
-    if (s->held_out == CBE_SHARE_AUTO && preset != CBE_PRESET_DEFAULT) s->held_out = 0;
+    if (s->held_out == CBE_SHARE_AUTO && old) s->held_out = 0;
     cbe_status st = cbe_processes_agree(all, prepare(run, err), err);
     if (st != CBE_OK) return st;
     s->made_from = s->corpus.model || s->given_model ? run->basis : NULL;

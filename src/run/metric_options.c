@@ -61,7 +61,7 @@ cbe_status cbe_take_metric_options(cbe_extraction_options *options, const cbe_ru
     if (run->within && (st = take_within(options, run->within, err)) != CBE_OK) return st;
     if (cbe_option_find(run->options, "strength", strlen("strength")))
         options->strength = run->strength;
-    if (run->preset != CBE_PRESET_DEFAULT) {
+    if (cbe_preset_is_of_older_program((cbe_preset)run->preset)) {
         const char *preset = cbe_preset_name((cbe_preset)run->preset);
         if (options->metric != CBE_METRIC_EUCLIDEAN)
             return cbe_fail(err, CBE_ERR_ARG, -1,

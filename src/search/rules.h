@@ -183,6 +183,36 @@ static const struct {
     .sample_share = 4,       /* An iteration on the sample costs an eighth of one on all tokens. */
 };
 
+/** The guided search: the default in the whole model. */
+static const struct {
+    size_t dimensions; /* first principal components that the guide spans */
+    size_t tokens;     /* searched tokens that labels are drawn for, about, in whole sequences */
+    size_t draws;      /* of labels for each token */
+    size_t components; /* starts of the guide's climbs: first principal components */
+    size_t random;     /* the same: random directions in its span */
+    size_t runner_ups; /* the same: what was tried for the vector before */
+    size_t climb;      /* steps of a climb of the guide */
+    size_t tried;      /* proposals that are compared by the model */
+    size_t sample;     /* tokens of an evaluation, about, in whole sequences */
+    size_t least, most; /* leaps of a vector */
+    double effort;     /* multiplications on the leaps of a vector, about */
+    double kept;       /* share of the direction that a leap starts from, beside the gradient's */
+} cbe_guided_rules = {
+    .dimensions = 64, /* Behind them lie chimeras: parts that the model never sees together. */
+    .tokens = 2048,   /* One backward pass of all layers takes seconds for them. */
+    .draws = 8,       /* With 2,048 tokens far more samples than dimensions. */
+    .components = 12, /* The guide's maxima lie near the first ones. */
+    .random = 12,     /* Directions between components. */
+    .runner_ups = 8,  /* The guide's batch is full then. */
+    .climb = 25,      /* Energies settle to a few percent. */
+    .tried = 3,       /* The guide's order is that of the model up to a factor of 2. */
+    .sample = 256,    /* A leap follows the gradient's direction, which settles early. */
+    .least = 2,       /* The first leap from a second-order maximum meets thresholds. */
+    .most = 8,        /* More did not raise energies of tokens that were held out. */
+    .effort = 1.5e11, /* Half a second to a second of two cores. */
+    .kept = 1,        /* The mean of two gradients has less of the noise of their tokens. */
+};
+
 /** Presets: searches of older programs. */
 static const struct {
     cbe_climb_rules seed;

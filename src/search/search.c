@@ -21,18 +21,23 @@ void cbe_search_options_init(cbe_search_options *options)
 
 const char *cbe_preset_name(cbe_preset preset)
 {
-    static const char *const names[] = {"default", "seed", "tuned-lens"};
+    static const char *const names[] = {"default", "seed", "tuned-lens", "leaps"};
     _Static_assert(sizeof names / sizeof *names == CBE_N_PRESETS, "one name for each preset");
     return names[preset];
+}
+
+bool cbe_preset_is_of_older_program(cbe_preset preset)
+{
+    return preset == CBE_PRESET_SEED || preset == CBE_PRESET_TUNED_LENS;
 }
 
 static const cbe_search_strategy *choose_strategy(const cbe_search_options *options)
 {
     static const cbe_search_strategy *const of_preset[] = {
-        &cbe_default_strategy, &cbe_seed_strategy, &cbe_tuned_lens_strategy};
+        &cbe_default_strategy, &cbe_seed_strategy, &cbe_tuned_lens_strategy, &cbe_leap_strategy};
     _Static_assert(sizeof of_preset / sizeof *of_preset == CBE_N_PRESETS, "one for each preset");
-    return options->preset == CBE_PRESET_DEFAULT && options->few_evaluations
-               ? &cbe_leap_strategy
+    return options->preset == CBE_PRESET_DEFAULT && options->guide
+               ? &cbe_guided_strategy
                : of_preset[options->preset];
 }
 
@@ -90,7 +95,7 @@ static cbe_status check_options(const cbe_search_options *options, size_t d, cbe
                         "%zu vectors cannot be orthogonal within %zu dimensions; give " CBE_TERM(
                             "-k", "vectors") " %zu or less, or more with " CBE_OPTION("within"),
                         options->n_vectors, options->n_within, options->n_within);
-    if (options->n_within && options->preset != CBE_PRESET_DEFAULT)
+    if (options->n_within && cbe_preset_is_of_older_program(options->preset))
         return cbe_fail(err, CBE_ERR_ARG, -1, "the preset %s searches all dimensions",
                         cbe_preset_name(options->preset));
     if (options->preset == CBE_PRESET_DEFAULT && options->n_polished == 0)
@@ -128,7 +133,8 @@ cbe_status cbe_search_layer(cbe_basis *out, cbe_objective *objective,
         if (st != CBE_OK) goto done;
     }
     if (strategy->finish && (st = strategy->finish(&s, records, n, err)) != CBE_OK) goto done;
-    if ((st = cbe_basis_make(out, d, n, s.found, records, err)) != CBE_OK) goto done;
+    st = cbe_basis_make(out, d, n, s.found, records, strategy->keeps_order, err);
+    if (st != CBE_OK) goto done;
     out->below_min_energy = n < k;
 done:
     strategy->free(searcher);

@@ -5,7 +5,8 @@
  * The energy has many local maxima. The default search scores candidates on a sample of the
  * tokens, refines the best of them there side by side, merges climbs that met, polishes the best
  * ones on all tokens, and keeps the highest; runner-ups are candidates for the next vector.
- * Presets reproduce older programs. docs/search.md.
+ * Where an evaluation takes seconds, as in the whole model, the guided search takes its place
+ * (guided.c). Presets reproduce older programs. docs/search.md.
  */
 #ifndef CBE_SEARCH_SEARCH_H
 #define CBE_SEARCH_SEARCH_H
@@ -25,10 +26,19 @@ typedef enum {
     CBE_PRESET_SEED,
     /* One start, at the unembedding's singular direction; restarts until settled. */
     CBE_PRESET_TUNED_LENS,
+    /* Leaps from starts of many kinds and L-BFGS behind them: the default of the whole model before
+     * the guided search. */
+    CBE_PRESET_LEAPS,
     CBE_N_PRESETS
 } cbe_preset;
 
-const char *cbe_preset_name(cbe_preset preset); /* "default", "seed", "tuned-lens" */
+/** Returns "default", "seed", "tuned-lens" or "leaps". */
+const char *cbe_preset_name(cbe_preset preset);
+/** Whether a preset reproduces an older program's results: seed and tuned-lens. */
+bool cbe_preset_is_of_older_program(cbe_preset preset);
+
+/** What a search looks at in place of energies (search/guide.h). */
+typedef struct cbe_search_guide cbe_search_guide;
 
 /** Members with a number in their comment have it from cbe_search_options_init; the other members
  * are 0. search/rules.h has the reasons. */
@@ -46,9 +56,11 @@ typedef struct {
     double evaluation_cost;
     uint64_t seed;     /* of random starts */
     double min_energy; /* a vector below it is kept and ends the layer; 0: never */
-    /* An evaluation takes seconds, as in the whole model: the default search leaps along gradients
-     * from n_starts starts and climbs from one of them (docs/search.md). */
-    bool few_evaluations;
+    /* Second-order energies of the layer, borrowed: the default search is the guided one, which
+     * takes a handful of evaluations for a vector. NULL: there are none. */
+    const cbe_search_guide *guide;
+    /* The guided search: energies are of removing a vector together with the vectors found. */
+    bool together;
     /* Orthonormal rows (n_within, d) that span where vectors may lie; borrowed. 0 rows: anywhere.
      * Not with the presets of older programs. */
     size_t n_within;

@@ -6,7 +6,8 @@
 #include "search/state.h"
 
 typedef struct {
-    double tau; /* of the sphere that it searches on (sphere.h) */
+    double tau;       /* of the sphere that it searches on (sphere.h) */
+    bool keeps_order; /* vectors stay in the order they were found in; else energies fall */
     /** @param out [out] what it keeps between vectors */
     cbe_status (*create)(void **out, const cbe_search *s, cbe_error *err);
     void (*free)(void *self); /* NULL is allowed as its argument */
@@ -21,6 +22,7 @@ typedef struct {
 
 extern const cbe_search_strategy cbe_default_strategy;    /* default.c */
 extern const cbe_search_strategy cbe_leap_strategy;       /* leaps.c: few evaluations */
+extern const cbe_search_strategy cbe_guided_strategy;     /* guided.c: a handful of them */
 extern const cbe_search_strategy cbe_seed_strategy;       /* presets.c: the preset seed */
 extern const cbe_search_strategy cbe_tuned_lens_strategy; /* presets.c: the preset tuned-lens */
 

@@ -203,7 +203,7 @@ static void search__within_a_span_finds_what_is_highest_there(void **state)
         for (size_t n_candidates = 0; n_candidates <= D; n_candidates += D) {
             known q = make(2), shown = q;
             cbe_search_options options = make_options(0); /* as many as there can be */
-            options.few_evaluations = few;
+            options.preset = few ? CBE_PRESET_LEAPS : CBE_PRESET_DEFAULT;
             options.sample = 0;
             options.n_within = WITHIN;
             /* Other rows of the same span: neighbours turned by 45 degrees. */
@@ -389,7 +389,7 @@ static void search__of_few_evaluations_leaps_and_climbs(void **state)
     for (int sampled = 0; sampled < 2; sampled++) {
         known q = make(4);
         cbe_search_options options = make_options(3);
-        options.few_evaluations = true;
+        options.preset = CBE_PRESET_LEAPS;
         options.n_starts = 6;
         options.sample = sampled ? 5 : 0;
         q.sample_error = 0.01;
@@ -431,14 +431,13 @@ static void search__finds_the_same_vectors_where_energies_are_negative(void **st
     (void)state;
     static const double below[] = {30, 81, 100, 1e4}; /* energies run from 81 to 1 */
     for (size_t i = 0; i < sizeof below / sizeof *below; i++)
-        for (int kind = 0; kind < CBE_N_PRESETS + 2; kind++) {
+        for (int kind = 0; kind < CBE_N_PRESETS + 1; kind++) {
             known q = make(2);
             q.below = below[i];
             cbe_search_options options = make_options(0);
             options.evaluation_cost = 1000;
             options.preset = kind < CBE_N_PRESETS ? (cbe_preset)kind : CBE_PRESET_DEFAULT;
-            options.few_evaluations = kind == CBE_N_PRESETS;
-            if (kind == CBE_N_PRESETS + 1) {
+            if (kind == CBE_N_PRESETS) {
                 q.tokens = 100; /* a sample */
                 q.sample_error = 0.05;
                 options.sample = 20;
@@ -449,7 +448,7 @@ static void search__finds_the_same_vectors_where_energies_are_negative(void **st
             assert_int_equal(b.n_vectors, D);
             assert_energies_are_told(&q, &b, what);
             /* leaps end some way below a maximum */
-            if (kind != CBE_N_PRESETS) assert_is_known(&q, &b, what);
+            if (kind != CBE_PRESET_LEAPS) assert_is_known(&q, &b, what);
             cbe_basis_free(&b);
         }
 }
@@ -464,7 +463,7 @@ static void search__of_few_evaluations_survives_flat_and_broken_objectives(void 
         q.nan_side = broken == 2;
         if (broken == 0) memset(q.values, 0, sizeof q.values);
         cbe_search_options options = make_options(D);
-        options.few_evaluations = true;
+        options.preset = CBE_PRESET_LEAPS;
         cbe_basis b = search(&q, &options, 0, NULL);
         assert_orthonormal_and_falling(&b);
         assert_int_equal(b.n_vectors, D);

@@ -1,0 +1,145 @@
+/*
+ * guide.c - see guide.h.
+ *
+ * Second-order energies are forms of degree four in v that are nowhere negative, so a climb is
+ * v <- grad E / |grad E|, which never overshoots far (leaps.c): all starts side by side.
+ */
+#include "search/guide.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "core/memory.h"
+#include "search/rules.h"
+
+struct cbe_proposals {
+    const cbe_search_guide *guide;
+    size_t n;              /* starts of the climbs in work */
+    double *v;             /* (CBE_GUIDE_BATCH, d), where they stand */
+    double *grad;          /* (CBE_GUIDE_BATCH, d) */
+    double *a, *by_a;      /* (CBE_GUIDE_BATCH, m): coefficients, gradients in them */
+    double *removed;       /* (n_vectors, m): coefficients of the vectors found */
+    double energy[CBE_GUIDE_BATCH];
+    cbe_start_kind kinds[CBE_GUIDE_BATCH];
+    cbe_maxima best; /* of both halves */
+    cbe_proposal list[CBE_MAXIMA_MOST];
+};
+
+void cbe_proposals_free(cbe_proposals *p)
+{
+    if (!p) return;
+    double *owned[] = {p->v, p->grad, p->a, p->by_a, p->removed};
+    for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) cbe_free(owned[i]);
+    cbe_maxima_free(&p->best);
+    cbe_free(p);
+}
+
+cbe_status cbe_proposals_create(cbe_proposals **out, const cbe_search *s, cbe_error *err)
+{
+    static const char what[] = "search";
+    const size_t d = s->d, m = s->options->guide->m;
+    cbe_proposals *p = cbe_alloc_zero(1, sizeof *p, what, err);
+    if (!p) return CBE_ERR_NOMEM;
+    p->guide = s->options->guide;
+    p->v = cbe_alloc(CBE_GUIDE_BATCH, d * sizeof *p->v, what, err);
+    p->grad = cbe_alloc(CBE_GUIDE_BATCH, d * sizeof *p->grad, what, err);
+    p->a = cbe_alloc(CBE_GUIDE_BATCH, m * sizeof *p->a, what, err);
+    p->by_a = cbe_alloc(CBE_GUIDE_BATCH, m * sizeof *p->by_a, what, err);
+    p->removed = cbe_alloc(s->n_vectors, m * sizeof *p->removed, what, err);
+    if (!p->v || !p->grad || !p->a || !p->by_a || !p->removed ||
+        cbe_maxima_init(&p->best, d, err) != CBE_OK) {
+        cbe_proposals_free(p);
+        return CBE_ERR_NOMEM;
+    }
+    *out = p;
+    return CBE_OK;
+}
+
+/* Coefficients (n, m) of directions (n, d). */
+static void take_coefficients(const cbe_search_guide *g, size_t d, size_t n, const double *v,
+                              double *a)
+{
+    for (size_t j = 0; j < n; j++)
+        for (size_t i = 0; i < g->m; i++)
+            a[j * g->m + i] = cbe_sphere_dot(d, g->rows + i * d, v + j * d);
+}
+
+/* Energies of the climbs, and gradients in v unless NULL. */
+static void eval(cbe_proposals *p, size_t d, cbe_samples samples, double *grad)
+{
+    const cbe_search_guide *g = p->guide;
+    take_coefficients(g, d, p->n, p->v, p->a);
+    cbe_apart_eval(g->apart, samples, p->n, p->a, p->energy, grad ? p->by_a : NULL);
+    if (!grad) return;
+    memset(grad, 0, p->n * d * sizeof *grad);
+    for (size_t j = 0; j < p->n; j++)
+        for (size_t i = 0; i < g->m; i++)
+            for (size_t k = 0; k < d; k++)
+                grad[j * d + k] += p->by_a[j * g->m + i] * g->rows[i * d + k];
+}
+
+static void add_start(cbe_proposals *p, const cbe_search *s, const double *x, cbe_start_kind kind)
+{
+    const double before = sqrt(cbe_sphere_dot(s->d, x, x));
+    if (p->n == CBE_GUIDE_BATCH) return;
+    if (!(cbe_sphere_point(&s->sphere, x, p->v + p->n * s->d) >
+          cbe_common_rules.none_left * before))
+        return;
+    p->kinds[p->n++] = kind;
+}
+
+/* Directions given besides, the subspace's first ones, and random ones within it. */
+static void gather(cbe_proposals *p, cbe_search *s, const cbe_maxima *also)
+{
+    const cbe_search_guide *g = p->guide;
+    p->n = 0;
+    for (size_t i = 0; i < also->n && i < cbe_guided_rules.runner_ups; i++)
+        add_start(p, s, also->list[i].v, CBE_FROM_RUNNER_UP);
+    for (size_t i = 0; i < g->m && i < cbe_guided_rules.components; i++)
+        add_start(p, s, g->rows + i * s->d, CBE_FROM_COMPONENT);
+    for (size_t i = 0; i < cbe_guided_rules.random; i++) {
+        memset(s->batch_v, 0, s->d * sizeof *s->batch_v);
+        for (size_t j = 0; j < g->m; j++) {
+            const double weight = cbe_rng_normal(&s->rng);
+            for (size_t k = 0; k < s->d; k++) s->batch_v[k] += weight * g->rows[j * s->d + k];
+        }
+        add_start(p, s, s->batch_v, CBE_FROM_RANDOM);
+    }
+}
+
+/* One half: climbs, and what the other half says of their ends. */
+static void climb(cbe_proposals *p, const cbe_search *s, cbe_samples on, cbe_samples by)
+{
+    const size_t d = s->d;
+    for (size_t t = 0; t < cbe_guided_rules.climb; t++) {
+        eval(p, d, on, p->grad);
+        for (size_t j = 0; j < p->n; j++) {
+            double *grad = p->grad + j * d;
+            if (cbe_sphere_point(&s->sphere, grad, grad) > 0)
+                memcpy(p->v + j * d, grad, d * sizeof *grad);
+        }
+    }
+    eval(p, d, by, NULL);
+    for (size_t j = 0; j < p->n; j++)
+        if (isfinite(p->energy[j]))
+            cbe_maxima_add(&p->best, p->v + j * d, p->energy[j], p->kinds[j]);
+}
+
+const cbe_proposal *cbe_proposals_make(cbe_proposals *p, cbe_search *s, bool together,
+                                       const cbe_maxima *also, size_t most, size_t *n)
+{
+    const size_t removed = together ? s->vector : 0;
+    take_coefficients(p->guide, s->d, removed, s->found, p->removed);
+    cbe_apart_set_removed(p->guide->apart, removed, p->removed);
+    p->best.n = 0;
+    for (int half = 0; half < 2; half++) {
+        gather(p, s, also);
+        climb(p, s, half ? CBE_SAMPLES_ODD : CBE_SAMPLES_EVEN,
+              half ? CBE_SAMPLES_EVEN : CBE_SAMPLES_ODD);
+    }
+    *n = p->best.n < most ? p->best.n : most;
+    for (size_t i = 0; i < *n; i++)
+        p->list[i] = (cbe_proposal){p->best.list[i].v, p->best.list[i].energy,
+                                    p->best.list[i].kind};
+    return p->list;
+}

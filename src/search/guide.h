@@ -1,0 +1,37 @@
+/* guide.h - what the guided search looks at in place of the energy: second-order energies in a
+ * subspace, which cost a ten-thousandth of an evaluation of the model. */
+#ifndef CBE_SEARCH_GUIDE_H
+#define CBE_SEARCH_GUIDE_H
+
+#include "fisher/apart.h"
+#include "search/maxima.h"
+#include "search/state.h"
+
+enum { CBE_GUIDE_BATCH = 32 }; /* max_batch of the second-order energies */
+
+/** Borrowed: the energies are of coefficients a, which stand for the direction sum a_i rows_i. */
+struct cbe_search_guide {
+    cbe_apart *apart;   /* one search at a time: what is removed is set in it */
+    size_t m;           /* dimensions of the subspace */
+    const double *rows; /* (m, d) orthonormal, the most important first */
+};
+
+/** A direction that the guide proposes. */
+typedef struct {
+    double *v;     /* (d), unit, on the sphere of the vector in work */
+    double energy; /* second-order, of the samples that it did not climb on */
+    cbe_start_kind kind;
+} cbe_proposal;
+
+typedef struct cbe_proposals cbe_proposals; /* room for climbs of a guide */
+
+cbe_status cbe_proposals_create(cbe_proposals **out, const cbe_search *s, cbe_error *err);
+void cbe_proposals_free(cbe_proposals *proposals); /* NULL is allowed */
+/** Climbs on either half of the samples from many starts, and judges where climbs end by the other
+ * half. Energies are of removing the direction together with the vectors found, if `together`.
+ * @param also  directions to start from besides
+ * @return the best `most` that differ, the best first; *n of them. Borrowed until the next call */
+const cbe_proposal *cbe_proposals_make(cbe_proposals *proposals, cbe_search *s, bool together,
+                                       const cbe_maxima *also, size_t most, size_t *n);
+
+#endif
