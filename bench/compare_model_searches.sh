@@ -48,6 +48,6 @@ if [[ -z $pytorch ]]; then
 fi
 # shellcheck disable=SC2086
 build/release/cbe extract "$model" --tokens "$tokens" --lens model --layers "$layers" -k 2 \
-    --skip-positions 1 --quiet ${CBE_BENCH_OPTIONS:---starts 2 --max-iter 5} \
+    --skip-positions 1 --within all --quiet ${CBE_BENCH_OPTIONS:---starts 2 --max-iter 5} \
     -o "$scratch/cbe" >/dev/null
 python3 bench/compare_model_searches.py "$pytorch" "$scratch/cbe/basis.json"

@@ -73,7 +73,7 @@ part_search() {
     local skip preset
     for skip in 0 1; do
         for preset in seed default; do
-            build/release/cbe extract "$model" "${input[@]}" --layers 4,15,25 -k 4 \
+            build/release/cbe extract "$model" "${input[@]}" --layers 4,15,25 -k 4 --within all \
                 --preset "$preset" --skip-positions "$skip" -o "$scratch/$preset-$skip" >/dev/null
         done
         python3 bench/compare_searches.py "$skip" "$scratch/seed-$skip/basis.json" \

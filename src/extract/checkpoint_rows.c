@@ -74,7 +74,8 @@ void cbe_row_of_layer(const cbe_layer_result *result, double row[CBE_ROW_LAYER])
 {
     const double numbers[CBE_ROW_LAYER] = {
         result->search_seconds, result->seconds, result->basis.below_min_energy ? 1 : 0,
-        (double)result->state,  result->ceiling, result->covariance_trace};
+        (double)result->state,  result->ceiling, result->covariance_trace,
+        (double)result->within};
     memcpy(row, numbers, sizeof numbers);
 }
 
@@ -85,5 +86,6 @@ bool cbe_layer_of_row(const double row[CBE_ROW_LAYER], cbe_layer_result *result)
     result->basis.below_min_energy = row[2] != 0;
     result->ceiling = row[4];
     result->covariance_trace = row[5];
-    return to_count(row[3], COUNT_MOST, &result->state);
+    return to_count(row[3], COUNT_MOST, &result->state) &&
+           to_count(row[6], COUNT_MOST, &result->within);
 }

@@ -9,7 +9,7 @@ enum {
     CBE_ROW_SINGLE = 9, /* fields of a record that are not lists */
     CBE_ROW_RECORD = CBE_ROW_SINGLE + 2 * CBE_MAXIMA_LISTED + 2 * CBE_N_START_KINDS,
     CBE_ROW_REPORT = CBE_REPORT_NUMBERS,
-    CBE_ROW_LAYER = 6 /* search_seconds, seconds, below_min_energy, state, ceiling, trace */
+    CBE_ROW_LAYER = 7 /* search_seconds, seconds, below_min_energy, state, ceiling, trace, within */
 };
 
 void cbe_row_of_record(const cbe_vector_record *record, double row[CBE_ROW_RECORD]);

@@ -165,13 +165,14 @@ static cbe_status search_layer(extraction *run, cbe_layer_objective *objective,
         choose_model_search(objective, layer, cbe_layer_guides_get(run->guides, layer), options,
                             &search);
     watcher w = {.run = run, .layer = layer};
-    search.n_within = options->within;
-    search.within = options->within ? objective->covariance->components : NULL;
+    search.n_within = objective->within;
+    search.within = objective->within ? objective->covariance->components : NULL;
     if (options->checkpoint) {
         search.from = cbe_checkpoint_point(options->checkpoint, layer);
         search.found = keep_point;
     }
     result->layer = layer;
+    result->within = objective->within;
     st = cbe_search_layer(&result->basis, lens, &search, &list, watch_vector, &w, err);
     if (w.st != CBE_OK) {
         if (err) *err = w.err;

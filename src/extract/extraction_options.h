@@ -4,6 +4,7 @@
 
 #include "covariance/metric.h"
 #include "extract/site.h"
+#include "extract/within.h"
 #include "lens/tuned_lens.h"
 #include "model/model.h"
 #include "objective/model/objective.h"
@@ -26,7 +27,9 @@ typedef struct {
      * as in cbe_metric: CBE_COVARIANCE_RIDGE and 1 from cbe_extraction_options_init. */
     cbe_metric_kind metric;
     double ridge, strength;
-    size_t within;           /* first principal components to search within; 0: all directions */
+    /* First principal components to search within; 0: all directions; CBE_WITHIN_AUTO: as many as
+     * within.h says, not with the presets of older programs. */
+    size_t within;
     bool covariance;         /* the covariance is wanted even where neither needs it */
     size_t skip_positions;   /* first positions of every sequence left out */
     const char *kernels;     /* NULL: the best for this CPU */

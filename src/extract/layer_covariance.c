@@ -16,12 +16,17 @@ static void list_blocks(const cbe_layer_objective *o, cbe_covariance_block *bloc
     }
 }
 
-cbe_status cbe_layer_covariance_check(const cbe_layer_objective *o, cbe_error *err)
+cbe_status cbe_layer_covariance_prepare(cbe_layer_objective *o, cbe_error *err)
 {
-    const size_t d = cbe_hidden_states_hidden_size(o->states), m = o->within;
+    const size_t d = cbe_hidden_states_hidden_size(o->states), m = o->asked_within;
     size_t n = 0;
     for (size_t s = 0; s < o->sequences.n; s++)
         n += o->sequences.held_out[s] ? 0 : o->sequences.tokens[s];
+    o->within = m;
+    if (m == CBE_WITHIN_AUTO) {
+        o->within = cbe_within_auto(o->n_vectors, n > d ? d : n - (n > 0));
+        return CBE_OK;
+    }
     if (m > d)
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         CBE_OPTION("within") " pc=%zu: states have %zu dimensions; give %zu or "
@@ -36,9 +41,10 @@ cbe_status cbe_layer_covariance_check(const cbe_layer_objective *o, cbe_error *e
     return CBE_OK;
 }
 
-static cbe_status check_rank(const cbe_layer_objective *o, size_t layer, cbe_error *err)
+static cbe_status take_rank(cbe_layer_objective *o, size_t layer, cbe_error *err)
 {
     const size_t rank = cbe_covariance_rank(o->covariance);
+    if (o->asked_within == CBE_WITHIN_AUTO) o->within = cbe_within_auto(o->n_vectors, rank);
     if (rank < o->within)
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         CBE_OPTION("within") " pc=%zu: the states of layer %zu vary in %zu "
@@ -71,5 +77,5 @@ cbe_status cbe_layer_covariance_set(cbe_layer_objective *o, size_t layer, cbe_er
     cbe_free(blocks);
     if (st != CBE_OK) return st;
     if (o->metric_kind == CBE_METRIC_COVARIANCE) o->metric.covariance = o->covariance;
-    return check_rank(o, layer, err);
+    return take_rank(o, layer, err);
 }

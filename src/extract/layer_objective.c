@@ -109,7 +109,7 @@ static cbe_status create_objective(cbe_layer_objective *o, const cbe_decoder *de
     if (st == CBE_OK &&
         !(o->hidden = cbe_alloc(o->n_tokens, d * sizeof(float), "hidden states of a layer", err)))
         st = CBE_ERR_NOMEM;
-    if (st == CBE_OK) st = cbe_layer_covariance_check(o, err);
+    if (st == CBE_OK) st = cbe_layer_covariance_prepare(o, err);
     st = cbe_processes_agree(o->processes, st, err);
     if (st == CBE_OK && lens.labels)
         st = cbe_sequences_count_rows(&o->sequences, o->states, o->first_sequence, options,
@@ -157,7 +157,8 @@ cbe_status cbe_layer_objective_create(cbe_layer_objective **out, const cbe_hidde
     o->kernels = options->kernels;
     o->n_tokens = n;
     o->processes = options->processes;
-    o->within = options->within;
+    o->asked_within = options->within;
+    o->n_vectors = options->search.n_vectors;
     o->metric_kind = options->metric;
     o->metric = (cbe_metric){NULL, options->ridge, options->strength};
     o->wants_covariance =
@@ -212,6 +213,11 @@ const cbe_covariance *cbe_layer_objective_covariance(const cbe_layer_objective *
 const cbe_metric *cbe_layer_objective_metric(const cbe_layer_objective *objective)
 {
     return &objective->metric;
+}
+
+size_t cbe_layer_objective_within(const cbe_layer_objective *objective)
+{
+    return objective->within;
 }
 
 const char *cbe_layer_objective_kernels(const cbe_layer_objective *objective)

@@ -29,6 +29,10 @@ const cbe_covariance *cbe_layer_objective_covariance(const cbe_layer_objective *
 const cbe_metric *cbe_layer_objective_metric(const cbe_layer_objective *objective);
 /** Returns the name of the instruction set in use, borrowed; "blas" in the whole model, which
  * has no kernels of its own. */
+/** Principal components to search the layer that is set within; 0: all directions. Before a layer
+ * is set: of a layer whose states vary in as many dimensions as there can be. */
+size_t cbe_layer_objective_within(const cbe_layer_objective *objective);
+
 const char *cbe_layer_objective_kernels(const cbe_layer_objective *objective);
 /** Returns how logits are kept. @param bytes [out] of the objective's arrays; NULL: not wanted */
 cbe_logit_storage cbe_layer_objective_storage(const cbe_layer_objective *objective, size_t *bytes);

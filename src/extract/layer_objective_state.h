@@ -29,7 +29,11 @@ struct cbe_layer_objective {
     float *whole; /* (B S, d), states of the layer with skipped positions; the whole model alone */
     bool derangement_unused;
     bool wants_covariance;
-    size_t within; /* principal components to search within; 0: all directions */
+    size_t asked_within; /* as in the options */
+    size_t n_vectors;    /* that are searched, as in the options */
+    /* Principal components to search within, of the layer that is set; 0: all directions. Before a
+     * layer is set: of a layer whose states vary in as many dimensions as there can be. */
+    size_t within;
     cbe_metric_kind metric_kind;
     cbe_metric metric;          /* of the layer that is set */
     cbe_covariance *covariance; /* of the layer that is set, owned; NULL: not wanted */

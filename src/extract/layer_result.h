@@ -42,6 +42,7 @@ const char *cbe_control_name(cbe_control control);
 typedef struct {
     size_t layer;
     size_t state;               /* the layer is hidden_states.<state> */
+    size_t within;              /* principal components searched within; 0: all directions */
     cbe_basis basis;            /* owned */
     cbe_vector_report *reports; /* (n_vectors), owned */
     cbe_vector_report controls[CBE_N_CONTROLS];

@@ -1,6 +1,8 @@
 /* result_json.c - see result_json.h. */
 #include "extract/result_json.h"
 
+#include <stdio.h>
+
 #include "core/fail.h"
 #include "extract/report_columns.h"
 #include "extract/site.h"
@@ -101,7 +103,7 @@ static yyjson_mut_val *layer_json(cbe_json_writer *w, const cbe_layer_result *re
 {
     const cbe_basis *b = &result->basis;
     yyjson_mut_val *layer = cbe_json_new_object(w), *vectors = cbe_json_new_list(w);
-    char state[CBE_STATE_NAME];
+    char state[CBE_STATE_NAME], within[32] = "all";
     for (size_t j = 0; j < b->n_vectors; j++)
         cbe_json_append(
             w, vectors,
@@ -109,6 +111,8 @@ static yyjson_mut_val *layer_json(cbe_json_writer *w, const cbe_layer_result *re
     cbe_state_name(result->state, state);
     cbe_json_put_count(w, layer, "layer", result->layer);
     cbe_json_put_string(w, layer, "state", state);
+    if (result->within) snprintf(within, sizeof within, "pc=%zu", result->within);
+    cbe_json_put_string(w, layer, "within", within);
     cbe_json_put_number(w, layer, "ceiling", result->ceiling);
     cbe_json_put_number(w, layer, "covariance_trace", result->covariance_trace);
     cbe_json_put_number(w, layer, "seconds", result->seconds);

@@ -233,6 +233,19 @@ static cbe_status open_checkpoints(cbe_checkpoint **out, const char *path, cbe_r
     return cbe_processes_agree(team->all, st, err);
 }
 
+/* Says where vectors are searched, if nobody did. */
+static void note_within(cbe_run *run, const cbe_layer_objective *objective)
+{
+    const size_t m = cbe_layer_objective_within(objective);
+    if (run->in.options.within != CBE_WITHIN_AUTO) return;
+    if (m)
+        cbe_note(&run->watch, "within: the first %zu principal components of each layer", m);
+    else
+        cbe_note(&run->watch,
+                 "within: all directions, of which there are too few for %zu vectors in a half",
+                 run->settings.vectors);
+}
+
 /* A lens fits the text that it was made of better than any other. */
 static void warn_of_lens(cbe_run *run)
 {
@@ -378,6 +391,7 @@ static cbe_status run_extraction(cbe_run *run, cbe_error *err)
     if (cbe_layer_objective_derangement_unused(objective) || in->derangement_unused)
         cbe_warn_of_derangement(run);
     cbe_note_storage(&run->watch, objective, in);
+    note_within(run, objective);
     warn_of_lens(run);
     st = open_model_energies(run, objective, err);
     if ((st = cbe_processes_agree(all, st, err)) != CBE_OK) goto done;

@@ -41,14 +41,19 @@ static cbe_status take_metric(cbe_extraction_options *o, const char *text, cbe_e
     return CBE_OK;
 }
 
-static cbe_status take_within(cbe_extraction_options *o, const char *text, cbe_error *err)
+static cbe_status take_within(cbe_extraction_options *o, const char *text, cbe_preset preset,
+                              cbe_error *err)
 {
     const char *value = behind(text, "pc");
     if (strcmp(text, "all") == 0) return CBE_OK;
+    if (strcmp(text, "auto") == 0) {
+        o->within = preset == CBE_PRESET_DEFAULT ? CBE_WITHIN_AUTO : 0;
+        return CBE_OK;
+    }
     if (!value || cbe_option_set(&within_option, value, o, NULL) != CBE_OK)
         return cbe_fail(err, CBE_ERR_ARG, -1,
-                        CBE_OPTION("within") " %s: all, or pc=M with a whole number M of 1 to "
-                                             "1000000 expected, as in pc=64",
+                        CBE_OPTION("within") " %s: auto, all, or pc=M with a whole number M of 1 "
+                                             "to 1000000 expected, as in pc=64",
                         text);
     return CBE_OK;
 }
@@ -58,7 +63,9 @@ cbe_status cbe_take_metric_options(cbe_extraction_options *options, const cbe_ru
 {
     cbe_status st;
     if (run->metric && (st = take_metric(options, run->metric, err)) != CBE_OK) return st;
-    if (run->within && (st = take_within(options, run->within, err)) != CBE_OK) return st;
+    if (run->within &&
+        (st = take_within(options, run->within, (cbe_preset)run->preset, err)) != CBE_OK)
+        return st;
     if (cbe_option_find(run->options, "strength", strlen("strength")))
         options->strength = run->strength;
     if (cbe_preset_is_of_older_program((cbe_preset)run->preset)) {

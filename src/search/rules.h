@@ -265,6 +265,17 @@ static const struct {
     .lens_batch = 4,       /* As many as there are starts. */
 };
 
+/** Principal components that the default search keeps to, unless told otherwise. */
+static const struct {
+    size_t components; /* of a layer */
+    size_t rank_share; /* they are at most one of `rank_share` dimensions in which states vary */
+    size_t for_each;   /* dimensions for each vector, at least; else all directions are searched */
+} cbe_within_rules = {
+    .components = 64, /* docs/search.md has what 32 to 128 and all find in the model. */
+    .rank_share = 2,  /* The last ones of few tokens or dimensions are noise, or all there are. */
+    .for_each = 2,    /* As many vectors as dimensions span the components, whatever is found. */
+};
+
 /** Searches of an extraction, by what an evaluation costs. */
 static const struct {
     size_t model_sample;   /* one of `model_sample` sequences is in the whole model's sample */

@@ -174,6 +174,43 @@ static void extract__within_components_stays_in_their_span(void **state)
     cbe_covariance_free(c);
 }
 
+/* Not given, the components are a half of the 24 dimensions, and all directions where that leaves
+ * fewer than two for each vector, or with a preset. */
+static void extract__chooses_the_components_itself(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *given, *same;
+    } cases[] = {{"-k 4", "-k 4 --within pc=12"},
+                 {"-k 6 --within auto", "-k 6 --within pc=12"},
+                 {"-k 7", "-k 7 --within all"},
+                 {"-k 0", "-k 0 --within all"},
+                 {"-k 2 --preset seed", "-k 2 --within all --preset seed"},
+                 {"-k 2 --preset tuned-lens", "-k 2 --within all --preset tuned-lens"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        static const char *const folders[] = {"auto", "same"};
+        char line[300], *files[2];
+        size_t sizes[2], size;
+        for (size_t j = 0; j < 2; j++) {
+            snprintf(line, sizeof line, "%s%s -o %%F/%s", "extract " STATES,
+                     j ? cases[i].same : cases[i].given, folders[j]);
+            program_done(line);
+            snprintf(line, sizeof line, "%%F/%s/basis.safetensors", folders[j]);
+            files[j] = temp_read(program_expand(line), &sizes[j]);
+        }
+        assert_int_equal(sizes[0], sizes[1]);
+        assert_memory_equal(files[0], files[1], sizes[0]);
+        char *json = temp_read(program_expand("%F/auto/basis.json"), &size);
+        const char *at = strstr(json, "\"state\"");
+        assert_non_null(at);
+        assert_non_null(strstr(at, strstr(cases[i].same, "pc=12") ? "\"within\": \"pc=12\""
+                                                                  : "\"within\": \"all\""));
+        free(json);
+        free(files[0]);
+        free(files[1]);
+    }
+}
+
 static void probe__tells_kappa_in_the_euclidean_metric_alone(void **state)
 {
     double v[K * D], want[K], got[K];
@@ -227,6 +264,7 @@ int main(void)
         cmocka_unit_test(extract__in_the_covariance_metric_says_what_is_read_and_written),
         cmocka_unit_test(extract__in_the_euclidean_metric_reads_and_writes_the_basis),
         cmocka_unit_test(extract__within_components_stays_in_their_span),
+        cmocka_unit_test(extract__chooses_the_components_itself),
         cmocka_unit_test(probe__tells_kappa_in_the_euclidean_metric_alone),
         cmocka_unit_test(probe__at_a_strength_is_a_shorter_direction),
     };

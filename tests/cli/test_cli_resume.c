@@ -213,7 +213,7 @@ static void resume__of_another_run_names_what_differs(void **state)
         {"-k 20 --layers 0-1", "--layers: all, now 0-1"},
         {"-k 20 --skip-positions 1", "number of tokens"},
         {"-k 20 --metric covariance", "--metric: euclidean, now covariance"},
-        {"-k 20 --within pc=20", "--within: all, now pc=20"},
+        {"-k 20 --within pc=20", "--within: auto, now pc=20"},
     };
     leave_checkpoint("-k 20", "other");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -212,6 +212,46 @@ static void within__more_than_states_span_is_refused(void **state)
     cbe_hidden_states_close(f.states);
 }
 
+/* Auto, of `vary` entries that vary: a half of them, if that is two for each vector. */
+static void check_auto(size_t n_vectors, size_t vary, size_t want)
+{
+    static fixture f;
+    cbe_objective *layer;
+    make(&f, 1);
+    for (size_t i = 0; i < N * D; i++)
+        if (i % D >= vary) f.hidden[i] = 1.5f;
+    cbe_hidden_states_close(f.states);
+    cbe_assert_ok(cbe_hidden_states_create(&f.states, B, S, D, &err), &err);
+    cbe_assert_ok(cbe_hidden_states_set(f.states, LAYER, f.hidden, false, &err), &err);
+    f.options.within = CBE_WITHIN_AUTO;
+    f.options.search.n_vectors = n_vectors;
+    cbe_layer_objective *o = objective_of(&f);
+    assert_int_equal(cbe_layer_objective_within(o), cbe_within_auto(n_vectors, D));
+    cbe_assert_ok(cbe_layer_objective_set(o, LAYER, &layer, &err), &err);
+    assert_int_equal(cbe_layer_objective_within(o), want);
+    cbe_layer_objective_free(o);
+    cbe_hidden_states_close(f.states);
+}
+
+static void within__auto_follows_what_layers_vary_in(void **state)
+{
+    (void)state;
+    check_auto(2, D, 5);
+    check_auto(3, D, 0);
+    check_auto(2, 8, 4);
+    check_auto(2, 7, 0);
+    check_auto(1, 4, 2);
+    check_auto(1, 0, 0);
+    check_auto(0, D, 0);
+    /* Many dimensions: 64, and two for each of many vectors. */
+    assert_int_equal(cbe_within_auto(8, 576), 64);
+    assert_int_equal(cbe_within_auto(40, 576), 80);
+    assert_int_equal(cbe_within_auto(144, 576), 288);
+    assert_int_equal(cbe_within_auto(145, 576), 0);
+    assert_int_equal(cbe_within_auto(8, 100), 50);
+    assert_int_equal(cbe_within_auto(SIZE_MAX, SIZE_MAX), 0);
+}
+
 static void metric__of_states_that_do_not_vary_is_refused(void **state)
 {
     (void)state;
@@ -233,6 +273,7 @@ int main(void)
         cmocka_unit_test(covariance__is_of_tokens_neither_skipped_nor_held_out),
         cmocka_unit_test(metric__is_that_of_the_layer),
         cmocka_unit_test(within__more_than_states_span_is_refused),
+        cmocka_unit_test(within__auto_follows_what_layers_vary_in),
         cmocka_unit_test(metric__of_states_that_do_not_vary_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
