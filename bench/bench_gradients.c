@@ -79,12 +79,12 @@ static cbe_status prepare(bench *b, const cbe_sampled_gradients_options *o, size
                         : CBE_ERR_NOMEM;
     for (size_t i = 0; i < m && st == CBE_OK; i++) directions[i * d + i] = 1;
     const cbe_apart_options apart = {.hidden_size = d,
-                                             .m = m,
-                                             .context_length = b->length,
-                                             .skip_positions = SKIP,
-                                             .n_sequences = o->n_sequences,
-                                             .all_sequences = o->n_sequences,
-                                             .n_draws = DRAWS,
+                                     .m = m,
+                                     .context_length = b->length,
+                                     .skip_positions = SKIP,
+                                     .n_sequences = o->n_sequences,
+                                     .all_sequences = o->n_sequences,
+                                     .n_draws = DRAWS,
                                      .max_batch = 1};
     for (size_t i = 0; i < b->n_states && st == CBE_OK; i++) {
         st = cbe_moments_init(&b->moments[i], d, err);

@@ -33,8 +33,7 @@ static void economise(const cbe_layer_objective *o, cbe_search_options *search)
 
 /* The search in the whole model: by the guide where there is one, else by leaps. */
 static void choose_model_search(const cbe_layer_objective *o, size_t layer,
-                                const cbe_search_guide *guide,
-                                const cbe_extraction_options *options, cbe_search_options *search)
+                                const cbe_search_guide *guide, cbe_search_options *search)
 {
     if (!guide && search->preset == CBE_PRESET_DEFAULT) search->preset = CBE_PRESET_LEAPS;
     if (!guide) {
@@ -42,7 +41,6 @@ static void choose_model_search(const cbe_layer_objective *o, size_t layer,
         return;
     }
     search->guide = guide;
-    search->together = options->ablation != CBE_ABLATE_OPTIMAL;
     search->sample = cbe_guided_rules.sample;
     search->evaluation_cost =
         (double)o->all_tokens *
@@ -162,8 +160,7 @@ static cbe_status search_layer(extraction *run, cbe_layer_objective *objective,
         search.evaluation_cost = cbe_cost_rules.optimal_passes *
                                  fmax(search.evaluation_cost, cbe_cost_rules.optimal_least);
     if (objective->model)
-        choose_model_search(objective, layer, cbe_layer_guides_get(run->guides, layer), options,
-                            &search);
+        choose_model_search(objective, layer, cbe_layer_guides_get(run->guides, layer), &search);
     watcher w = {.run = run, .layer = layer};
     search.n_within = objective->within;
     search.within = objective->within ? objective->covariance->components : NULL;
@@ -250,8 +247,7 @@ static cbe_status make_guides(extraction *run, cbe_layer_objective *objective, c
             !(options->checkpoint && cbe_checkpoint_is_done(options->checkpoint, run->layers[i])))
             own[n++] = run->layers[i];
     cbe_status st = CBE_OK;
-    if (n && objective->processes)
-        cbe_divided_give(objective->objective, CBE_ORDER_GUIDES, 0);
+    if (n && objective->processes) cbe_divided_give(objective->objective, CBE_ORDER_GUIDES, 0);
     if (n)
         st = cbe_layer_guides_create(&run->guides, objective, options, n, own,
                                      memory_of_guides(objective, options), watch_guides, run, err);

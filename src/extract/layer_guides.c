@@ -50,11 +50,11 @@ bool cbe_layer_guides_wanted(const cbe_layer_objective *o, const cbe_extraction_
 
 /* The sequences that labels are drawn for. */
 typedef struct {
-    size_t n;        /* of all processes */
-    size_t first;    /* index of this process's first one among them */
+    size_t n;     /* of all processes */
+    size_t first; /* index of this process's first one among them */
     size_t n_own;
-    size_t *own;     /* (n_own): index among the sequences of this process */
-    int64_t *ids;    /* (n_own, S) */
+    size_t *own;  /* (n_own): index among the sequences of this process */
+    int64_t *ids; /* (n_own, S) */
 } chosen;
 
 static void free_chosen(chosen *c)

@@ -122,3 +122,11 @@ double cbe_sequences_error(const cbe_sequences *sequences, bool held_out, const 
     return held_out ? cbe_sequence_error(sequences->n_held_out, sequences->rows + searched, values)
                     : cbe_sequence_error(searched, sequences->rows, values);
 }
+
+double cbe_sequences_sample_error(const cbe_sequences *sequences, size_t n, size_t *rows,
+                                  const double *values)
+{
+    const size_t searched = sequences->n - sequences->n_held_out;
+    for (size_t i = 0; i < n; i++) rows[i] = sequences->rows[i * searched / n];
+    return cbe_sequence_error(n, rows, values);
+}

@@ -16,15 +16,21 @@
 typedef struct {
     const cbe_layer_objective *o;
     const cbe_survey *survey;
-    bool optimal;      /* the objective ablates to optimal constants */
-    size_t d, batch;   /* directions measured at once */
-    double *v;         /* (batch, d): scaled directions */
-    double *energies;  /* (batch) */
-    double *constants; /* (batch): optimal */
-    double *scaled;    /* (batch): constants of scaled directions */
-    double *per_token; /* (batch, N) */
-    double *sorted;    /* (N) */
-    double *total[2];  /* (N): sums of per_token over directions, of searched and held-out tokens */
+    bool optimal; /* the objective ablates to optimal constants */
+    /* Searched tokens, about, of energies, and of numbers that take several evaluations; 0: all */
+    size_t tokens, few;
+    size_t n_sequences; /* searched ones that energies are on */
+    size_t *rows;       /* (n_sequences), scratch */
+    size_t d, batch;    /* directions measured at once */
+    double *v;          /* (batch, d): scaled directions */
+    double *energies;   /* (batch) */
+    double *constants;  /* (batch): optimal */
+    double *scaled;     /* (batch): constants of scaled directions */
+    double *whole;      /* (batch): energies on the tokens of `few` */
+    double *look;       /* (4, batch): energies at constants */
+    double *per_token;  /* (batch, N) */
+    double *sorted;     /* (N) */
+    double *total[2]; /* (N): sums of per_token over directions, of searched and held-out tokens */
 } work;
 
 /* A search under optimal ablation takes the first minimum over the constant that it meets. The
@@ -124,7 +130,6 @@ static cbe_status measure_held_out(work *w, size_t m, const double *v, cbe_vecto
             cbe_sequences_error(&w->o->sequences, true, w->per_token + j * n);
     }
     if (st == CBE_OK) add_tokens(w, m, n, true);
-    cbe_objective_set_sample(objective, 0);
     return st;
 }
 
@@ -140,6 +145,78 @@ static double kappa_of(work *w, const double *v)
     return cbe_covariance_variance(covariance, w->v) * square;
 }
 
+/* The standard error of energies of the searched tokens. */
+static double searched_error(work *w, const double *per_token)
+{
+    return w->tokens
+               ? cbe_sequences_sample_error(&w->o->sequences, w->n_sequences, w->rows, per_token)
+               : cbe_sequences_error(&w->o->sequences, false, per_token);
+}
+
+/* Takes the energies that were measured last as the like share of the energies of more tokens. */
+static void scale_energies(work *w, size_t m, const cbe_vector_report *reports)
+{
+    for (size_t j = 0; j < m && w->few; j++)
+        w->energies[j] = w->whole[j] > 0 ? w->energies[j] / w->whole[j] * reports[j].energy : NAN;
+}
+
+/* The least energy of four constants, for the whole model, where the search for the best one takes
+ * longer than that for the vector: the mean, a standard deviation of the component on either side,
+ * and the lowest point of the parabola through these. */
+static cbe_status look_for_constants(work *w, size_t m, const double *v, cbe_error *err)
+{
+    static const double sides[] = {0, -1, 1};
+    const cbe_covariance *covariance = w->survey->covariance;
+    cbe_status st = CBE_OK;
+    for (size_t i = 0; i < 4 && st == CBE_OK; i++) {
+        for (size_t j = 0; j < m; j++) {
+            double mean = 0, low = w->look[j + w->batch], high = w->look[j + 2 * w->batch],
+                   bend = low + high - 2 * w->look[j];
+            cbe_metric_read(w->survey->metric, w->d, 1, v + j * w->d, w->v);
+            for (size_t k = 0; k < w->d; k++) mean += covariance->mean[k] * w->v[k];
+            const double side = i < 3 ? sides[i] : bend > 0 ? (low - high) / (2 * bend) : 0;
+            w->scaled[j] = mean + side * sqrt(fmax(cbe_covariance_variance(covariance, w->v), 0));
+        }
+        double *energy = w->look + i * w->batch;
+        st = cbe_objective_eval_constant(w->o->objective, m, v, w->scaled, energy, NULL, NULL, NULL,
+                                         err);
+        for (size_t j = 0; j < m && st == CBE_OK; j++) {
+            if (i > 0 && !(energy[j] < w->energies[j])) continue;
+            w->energies[j] = energy[j];
+            w->constants[j] = w->scaled[j];
+        }
+    }
+    return st;
+}
+
+/* Measures what takes several evaluations, on few tokens where there are many. */
+static cbe_status measure_shares(work *w, bool thorough, size_t m, const double *v,
+                                 cbe_vector_report *reports, cbe_error *err)
+{
+    cbe_objective *objective = w->o->objective;
+    cbe_status st = CBE_OK;
+    cbe_objective_set_sample(objective, w->few);
+    if (w->few) st = cbe_objective_eval(objective, m, v, w->whole, NULL, NULL, err);
+    if (st == CBE_OK && thorough && !w->optimal) {
+        st = w->o->model ? look_for_constants(w, m, v, err)
+                         : cbe_objective_eval_optimal(objective, m, v, w->energies, w->constants,
+                                                      NULL, NULL, err);
+        scale_energies(w, m, reports);
+        for (size_t j = 0; j < m && st == CBE_OK; j++) {
+            reports[j].optimal_energy = w->energies[j];
+            reports[j].optimal_constant = w->constants[j];
+        }
+    }
+    if (st == CBE_OK) st = measure_share(w, 0.5, m, v, err);
+    scale_energies(w, m, reports);
+    for (size_t j = 0; j < m && st == CBE_OK; j++) reports[j].half_energy = w->energies[j];
+    if (st == CBE_OK && thorough) st = measure_share(w, 0.1, m, v, err);
+    scale_energies(w, m, reports);
+    for (size_t j = 0; j < m && st == CBE_OK && thorough; j++)
+        reports[j].tenth_energy = w->energies[j];
+    return st;
+}
+
 /* Measures m directions, at most a batch.
  * @param thorough  whether to look for the constants of optimal ablation, if no energy needs them,
  *                  and to measure a tenth of the strength */
@@ -147,15 +224,16 @@ static cbe_status measure(work *w, bool thorough, size_t m, const double *v,
                           cbe_vector_report *reports, cbe_error *err)
 {
     cbe_objective *objective = w->o->objective;
+    cbe_objective_set_sample(objective, w->tokens);
     const size_t n = cbe_objective_n_tokens(objective);
     cbe_status st = CBE_OK;
     for (size_t j = 0; j < m; j++)
         for (size_t k = 0; k < CBE_REPORT_NUMBERS; k++) ((double *)&reports[j])[k] = NAN;
     memset(w->constants, 0, m * sizeof *w->constants);
-    if (thorough || w->optimal)
+    if (w->optimal)
         st = cbe_objective_eval_optimal(objective, m, v, w->energies, w->constants, NULL,
-                                        w->optimal ? w->per_token : NULL, err);
-    for (size_t j = 0; j < m && st == CBE_OK && (thorough || w->optimal); j++) {
+                                        w->per_token, err);
+    for (size_t j = 0; j < m && st == CBE_OK && w->optimal; j++) {
         reports[j].optimal_energy = w->energies[j];
         reports[j].optimal_constant = w->constants[j];
     }
@@ -164,17 +242,14 @@ static cbe_status measure(work *w, bool thorough, size_t m, const double *v,
     for (size_t j = 0; j < m && st == CBE_OK; j++) {
         const double *each = w->per_token + j * n;
         reports[j].energy = w->energies[j];
-        reports[j].standard_error = cbe_sequences_error(&w->o->sequences, false, each);
+        reports[j].standard_error = searched_error(w, each);
         reports[j].kappa = kappa_of(w, v + j * w->d);
         look_at_tokens(w, n, each, &reports[j]);
     }
     if (st == CBE_OK) add_tokens(w, m, n, false);
     if (st == CBE_OK && w->o->sequences.n_held_out) st = measure_held_out(w, m, v, reports, err);
-    if (st == CBE_OK) st = measure_share(w, 0.5, m, v, err);
-    for (size_t j = 0; j < m && st == CBE_OK; j++) reports[j].half_energy = w->energies[j];
-    if (st == CBE_OK && thorough) st = measure_share(w, 0.1, m, v, err);
-    for (size_t j = 0; j < m && st == CBE_OK && thorough; j++)
-        reports[j].tenth_energy = w->energies[j];
+    if (st == CBE_OK) st = measure_shares(w, thorough, m, v, reports, err);
+    cbe_objective_set_sample(objective, 0);
     return st;
 }
 
@@ -201,7 +276,7 @@ static void take_mean(work *w, size_t n, const cbe_vector_report *reports, cbe_v
     }
     for (int held_out = 0; held_out < 2; held_out++)
         for (size_t i = 0; i < w->o->all_tokens; i++) w->total[held_out][i] /= (double)n;
-    out->standard_error = cbe_sequences_error(&w->o->sequences, false, w->total[false]);
+    out->standard_error = searched_error(w, w->total[false]);
     if (w->o->sequences.n_held_out)
         out->held_out_error = cbe_sequences_error(&w->o->sequences, true, w->total[true]);
     out->optimal_constant = NAN; /* a number for each direction */
@@ -225,6 +300,25 @@ static cbe_status measure_controls(work *w, uint64_t seed, cbe_layer_result *res
     return st;
 }
 
+size_t cbe_report_tokens(const cbe_layer_objective *o, cbe_ablation ablation)
+{
+    const size_t searched = o->sequences.n - o->sequences.n_held_out,
+                 each = o->all_tokens / o->sequences.n,
+                 wanted = cbe_max_size((cbe_cost_rules.report_tokens + each / 2) / each, 1);
+    return o->model && ablation != CBE_ABLATE_OPTIMAL && wanted < searched ? wanted * each : 0;
+}
+
+/* In the whole model an evaluation of all tokens can take longer than the search of a vector. */
+static void choose_tokens(work *w)
+{
+    const cbe_layer_objective *o = w->o;
+    const size_t each = o->all_tokens / o->sequences.n;
+    w->tokens = cbe_report_tokens(o, CBE_ABLATE_MEAN);
+    w->n_sequences = w->tokens / each;
+    if (o->all_tokens - o->sequences.n_held_out * each > 2 * cbe_cost_rules.report_few)
+        w->few = cbe_cost_rules.report_few;
+}
+
 cbe_status cbe_report_vectors(const cbe_layer_objective *o, const cbe_survey *survey,
                               cbe_layer_result *result, const cbe_extraction_options *options,
                               cbe_error *err)
@@ -237,12 +331,16 @@ cbe_status cbe_report_vectors(const cbe_layer_objective *o, const cbe_survey *su
               .optimal = options->ablation == CBE_ABLATE_OPTIMAL,
               .d = d,
               .batch = batch};
+    if (o->model && !w.optimal) choose_tokens(&w);
     const cbe_array arrays[] = {
         {&result->reports, k, sizeof *result->reports, "reports of vectors"},
         {&w.v, batch * d, sizeof *w.v, "reports of vectors"},
         {&w.energies, batch, sizeof *w.energies, "reports of vectors"},
         {&w.constants, batch, sizeof *w.constants, "reports of vectors"},
         {&w.scaled, batch, sizeof *w.scaled, "reports of vectors"},
+        {&w.whole, batch, sizeof *w.whole, "reports of vectors"},
+        {&w.look, 4 * batch, sizeof *w.look, "reports of vectors"},
+        {&w.rows, w.n_sequences, sizeof *w.rows, "reports of vectors"},
         {&w.per_token, cbe_times(batch, n, 1), sizeof *w.per_token, "reports of vectors"},
         {&w.sorted, n, sizeof *w.sorted, "reports of vectors"},
         {&w.total[0], n, sizeof *w.total[0], "reports of vectors"},
@@ -256,6 +354,7 @@ cbe_status cbe_report_vectors(const cbe_layer_objective *o, const cbe_survey *su
     if (st == CBE_OK) st = measure_all(&w, true, k, result->basis.vectors, result->reports, err);
     for (size_t j = 0; j < k && st == CBE_OK; j++) {
         if (w.optimal) tell_lowest(&records[j], result->reports[j].optimal_energy);
+        if (result->basis.estimated) records[j].energy = result->reports[j].energy;
         result->reports[j].energy = records[j].energy;
     }
     if (st == CBE_OK) st = measure_controls(&w, options->search.seed, result, err);

@@ -20,4 +20,8 @@ cbe_status cbe_report_vectors(const cbe_layer_objective *objective, const cbe_su
                               cbe_layer_result *result, const cbe_extraction_options *options,
                               cbe_error *err);
 
+/** Number of searched tokens that energies of a layer's report are on, in whole sequences evenly
+ * spread; 0: all of them. */
+size_t cbe_report_tokens(const cbe_layer_objective *objective, cbe_ablation ablation);
+
 #endif

@@ -58,8 +58,8 @@ static void list_arrays(cbe_apart *p, cbe_array list[N_ARRAYS])
         {&p->work, cbe_times(p->n_threads, room_of(p), 1), sizeof(float), "room of the threads"},
         {&p->directions, cbe_times(o->max_batch, o->m, 1), sizeof(float), "directions"},
         {&p->energies, cbe_times(o->all_sequences, o->max_batch, 1), sizeof(double), "energies"},
-        {&p->grads, cbe_times(cbe_times(o->all_sequences, o->max_batch, 1), o->m, 1),
-         sizeof(float), "gradients of sequences"},
+        {&p->grads, cbe_times(cbe_times(o->all_sequences, o->max_batch, 1), o->m, 1), sizeof(float),
+         "gradients of sequences"},
     };
     memcpy(list, arrays, sizeof arrays);
 }
@@ -164,8 +164,7 @@ cbe_status cbe_apart_complete(cbe_apart *p, const cbe_processes *processes, cbe_
     const cbe_status st = cbe_processes_agree(processes, sums ? CBE_OK : CBE_ERR_NOMEM, err);
     for (size_t s = 0; s < o->all_sequences && st == CBE_OK; s++) {
         share(processes, size, x_of(p, s), sums);
-        for (size_t r = 0; r < o->n_draws; r++)
-            share(processes, size, y_of(p, s) + r * size, sums);
+        for (size_t r = 0; r < o->n_draws; r++) share(processes, size, y_of(p, s) + r * size, sums);
     }
     cbe_free(sums);
     return st;
@@ -193,8 +192,7 @@ static void set_directions(cbe_apart *p, size_t n, const double *a)
 
 static void remove_from_sequence(cbe_apart *p, size_t sequence, size_t n, float *by_x)
 {
-    float *by_y = by_x + p->rows * n,
-          *q = p->removed + sequence * p->options.n_draws * p->rows;
+    float *by_y = by_x + p->rows * n, *q = p->removed + sequence * p->options.n_draws * p->rows;
     make_products(p, sequence, n, by_x, by_y);
     for (size_t r = 0; r < p->options.n_draws; r++)
         for (size_t i = 0; i < p->rows; i++)
@@ -237,8 +235,7 @@ static void eval_sequence(cbe_apart *p, cbe_samples samples, size_t sequence, si
         for (size_t i = 0; i < rows; i++) {
             const size_t at = r * rows + i;
             for (size_t j = 0; j < n; j++) {
-                const float a = by_x[i * n + j], b = by_y[at * n + j],
-                            f = weight * (q[at] + a * b);
+                const float a = by_x[i * n + j], b = by_y[at * n + j], f = weight * (q[at] + a * b);
                 energy[j] += 0.5 * (double)f * (double)f;
                 of_x[i * n + j] += f * b;
                 of_y[at * n + j] = f * a;

@@ -21,7 +21,8 @@ struct cbe_objective {
     void (*destroy)(cbe_objective *self);               /* frees self too */
     bool (*set_rough)(cbe_objective *self, bool rough); /* NULL: evaluations are always exact */
     /* NULL: single directions alone */
-    cbe_status (*set_removed)(cbe_objective *self, size_t n, const double *v, cbe_error *err);
+    cbe_status (*eval_together)(cbe_objective *self, size_t n, const double *v, double *energy,
+                                double *grad, cbe_error *err);
 };
 
 #endif

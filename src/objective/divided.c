@@ -89,25 +89,31 @@ static void divided_set_held_out(cbe_objective *self)
     set_sample((divided *)self, &order);
 }
 
-/* Removes the directions of rank 0, v (n, d), in every process alike; v is NULL in other ranks. */
-static cbe_status remove_sent(divided *o, size_t n, const double *v, cbe_error *err)
+/* Directions that are removed together, v (n, d) of rank 0, in every process alike; v, energy and
+ * grad are NULL in other ranks. */
+static cbe_status together(divided *o, const cbe_order *order, const double *v, double *energy,
+                           double *grad, cbe_error *err)
 {
-    const size_t size = n * o->head.hidden_size;
-    double *all = cbe_alloc(size, sizeof *all, "directions removed", err);
-    cbe_status st = cbe_processes_agree(o->processes, all ? CBE_OK : CBE_ERR_NOMEM, err);
-    if (st == CBE_OK && v) memcpy(all, v, size * sizeof *all);
-    if (st == CBE_OK) cbe_processes_broadcast(o->processes, size * sizeof *all, all);
-    if (st == CBE_OK) st = cbe_objective_set_removed(o->share, n, all, err);
-    cbe_free(all);
+    const size_t size = order->n * o->head.hidden_size;
+    double *sent = cbe_alloc(size, 2 * sizeof *sent, "directions removed together", err);
+    cbe_status st = cbe_processes_agree(o->processes, sent ? CBE_OK : CBE_ERR_NOMEM, err);
+    if (st == CBE_OK && v) memcpy(sent, v, size * sizeof *sent);
+    if (st == CBE_OK) {
+        cbe_processes_broadcast(o->processes, size * sizeof *sent, sent);
+        st = cbe_objective_eval_together(o->share, order->n, sent, energy ? energy : o->energy,
+                                         order->grad ? sent + size : NULL, err);
+    }
+    if (st == CBE_OK && grad) memcpy(grad, sent + size, size * sizeof *sent);
+    cbe_free(sent);
     return st;
 }
 
-static cbe_status divided_set_removed(cbe_objective *self, size_t n, const double *v,
-                                      cbe_error *err)
+static cbe_status divided_eval_together(cbe_objective *self, size_t n, const double *v,
+                                        double *energy, double *grad, cbe_error *err)
 {
-    const cbe_order order = {.kind = CBE_ORDER_REMOVED, .n = n};
+    const cbe_order order = {.kind = CBE_ORDER_TOGETHER, .n = n, .grad = grad != NULL};
     give((divided *)self, &order);
-    return remove_sent((divided *)self, n, v, err);
+    return together((divided *)self, &order, v, energy, grad, err);
 }
 
 /* An evaluation of all tokens, in every process alike; the directions are in o->sent. per_token (m,
@@ -194,7 +200,7 @@ cbe_status cbe_divided_obey(cbe_objective *self, const cbe_order *order, cbe_err
         cbe_objective_set_rough(o->share, order->n);
         return CBE_OK;
     }
-    if (order->kind == CBE_ORDER_REMOVED) return remove_sent(o, order->n, NULL, err);
+    if (order->kind == CBE_ORDER_TOGETHER) return together(o, order, NULL, NULL, NULL, err);
     if (order->kind == CBE_ORDER_SAMPLE || order->kind == CBE_ORDER_HELD_OUT) {
         set_sample(o, order);
         return CBE_OK;
@@ -228,7 +234,7 @@ cbe_status cbe_divided_create(cbe_objective **out, cbe_objective *share, size_t 
                               divided_eval_constant,
                               divided_destroy,
                               divided_set_rough,
-                              share->set_removed ? divided_set_removed : NULL};
+                              share->eval_together ? divided_eval_together : NULL};
     o->share = share;
     o->processes = processes;
     o->counts = cbe_alloc(size, sizeof *o->counts, "divided objective", err);

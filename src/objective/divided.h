@@ -23,10 +23,10 @@ typedef enum {
     CBE_ORDER_SAMPLE, /* n: tokens of the sample; 0: all. part: which */
     CBE_ORDER_ROUGH,  /* n: whether evaluations may be rough */
     CBE_ORDER_HELD_OUT,
-    CBE_ORDER_REMOVED, /* n: directions to remove besides */
-    CBE_ORDER_EVAL,    /* n: directions to evaluate */
-    CBE_ORDER_OPTIMAL, /* n: directions to evaluate at their best constants */
-    CBE_ORDER_CONSTANT /* n: directions to evaluate at the constants sent */
+    CBE_ORDER_TOGETHER, /* n: directions to remove together */
+    CBE_ORDER_EVAL,     /* n: directions to evaluate */
+    CBE_ORDER_OPTIMAL,  /* n: directions to evaluate at their best constants */
+    CBE_ORDER_CONSTANT  /* n: directions to evaluate at the constants sent */
 } cbe_order_kind;
 
 typedef struct {

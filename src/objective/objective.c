@@ -40,14 +40,6 @@ size_t cbe_objective_n_parts(const cbe_objective *objective, size_t n)
     return objective->n_parts(objective, n);
 }
 
-cbe_status cbe_objective_set_removed(cbe_objective *objective, size_t n, const double *v,
-                                     cbe_error *err)
-{
-    return objective->set_removed ? objective->set_removed(objective, n, v, err)
-                                  : cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
-                                             "this objective removes one direction at a time");
-}
-
 bool cbe_objective_set_rough(cbe_objective *objective, bool rough)
 {
     return objective->set_rough && objective->set_rough(objective, rough);
@@ -83,6 +75,18 @@ cbe_status cbe_objective_eval(cbe_objective *objective, size_t m, const double *
     if (st != CBE_OK) return st;
     st = objective->eval(objective, m, v, energy, grad, per_token, err);
     bound_energies(objective, st, m, energy);
+    return st;
+}
+
+cbe_status cbe_objective_eval_together(cbe_objective *objective, size_t n, const double *v,
+                                       double *energy, double *grad, cbe_error *err)
+{
+    if (!objective->eval_together)
+        return cbe_fail(err, CBE_ERR_UNSUPPORTED, -1,
+                        "this objective removes one direction at a time");
+    cbe_pulse();
+    const cbe_status st = objective->eval_together(objective, n, v, energy, grad, err);
+    bound_energies(objective, st, 1, energy);
     return st;
 }
 

@@ -36,14 +36,6 @@ void cbe_objective_set_sample(cbe_objective *objective, size_t n);
  * of these again. */
 void cbe_objective_set_part(cbe_objective *objective, size_t n, size_t part);
 size_t cbe_objective_n_parts(const cbe_objective *objective, size_t n);
-/** Removes n directions (n, d), which are copied, from the states of all tokens besides those that
- * are evaluated, until the next call or the next layer; 0: none. Energies are then of removing the n
- * directions and the evaluated one together, against the clean output as ever. Directions are
- * orthogonal to each other, and so must be the evaluated one.
- * @return CBE_OK; CBE_ERR_NOMEM; CBE_ERR_UNSUPPORTED (through a lens; under optimal ablation, which
- * has a constant for each direction) */
-cbe_status cbe_objective_set_removed(cbe_objective *objective, size_t n, const double *v,
-                                     cbe_error *err);
 /** Says whether energies and gradients may be rough from here on, for searches that compare
  * directions. Through a lens, kl is then the energy of a model that knows only the likely entries
  * of its vocabulary, and gradients fit that energy. Likely entries have 0.99 of the probability
@@ -65,6 +57,15 @@ void cbe_objective_set_held_out(cbe_objective *objective);
  * number of threads. */
 cbe_status cbe_objective_eval(cbe_objective *objective, size_t m, const double *v, double *energy,
                               double *grad, double *per_token, cbe_error *err);
+
+/** Energy of n directions removed together, which are orthonormal. Under optimal ablation, which has
+ * a constant for each direction, means take the constants' place.
+ * @param v      (n, d), n at least 1
+ * @param energy [out] one number, nats
+ * @param grad   [out] (n, d) d energy / d v, as free vectors; NULL skips its cost
+ * @return CBE_OK; CBE_ERR_NOMEM; CBE_ERR_UNSUPPORTED (through a lens) */
+cbe_status cbe_objective_eval_together(cbe_objective *objective, size_t n, const double *v,
+                                       double *energy, double *grad, cbe_error *err);
 
 /** Optimal ablation, whatever the objective's own: for each direction the constant a that makes the
  * energy with c_n = h_n . v - a least, and that energy. There may be several minima, so there are

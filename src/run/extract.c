@@ -480,8 +480,7 @@ static cbe_status execute(cbe_run *run, cbe_error *err)
     cbe_processes *all = run->team.all;
     const cbe_preset preset = (cbe_preset)s->preset;
     const bool old = cbe_preset_is_of_older_program(preset);
-    if (s->skip.automatic && s->skip.positions == SIZE_MAX && old)
-        s->skip = (cbe_skip){false, 0};
+    if (s->skip.automatic && s->skip.positions == SIZE_MAX && old) s->skip = (cbe_skip){false, 0};
     if (s->held_out == CBE_SHARE_AUTO && old) s->held_out = 0;
     cbe_status st = cbe_processes_agree(all, prepare(run, err), err);
     if (st != CBE_OK) return st;

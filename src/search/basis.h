@@ -36,6 +36,7 @@ typedef struct {
     cbe_vector_record *records; /* (n_vectors) */
     bool below_min_energy;      /* the layer ended early */
     bool keeps_order;           /* vectors are in the order they were found in */
+    bool estimated;             /* energies in records are estimates, as the search saw them */
 } cbe_basis;
 
 /** Fills a basis with n found vectors (n, d), in their order or ordered by falling energy; energies

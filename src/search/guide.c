@@ -14,15 +14,15 @@
 
 struct cbe_proposals {
     const cbe_search_guide *guide;
-    size_t n;              /* starts of the climbs in work */
-    double *v;             /* (CBE_GUIDE_BATCH, d), where they stand */
-    double *grad;          /* (CBE_GUIDE_BATCH, d) */
-    double *a, *by_a;      /* (CBE_GUIDE_BATCH, m): coefficients, gradients in them */
-    double *removed;       /* (n_vectors, m): coefficients of the vectors found */
+    size_t n;         /* starts of the climbs in work */
+    double *v;        /* (CBE_GUIDE_BATCH, d), where they stand */
+    double *grad;     /* (CBE_GUIDE_BATCH, d) */
+    double *a, *by_a; /* (CBE_GUIDE_BATCH, m): coefficients, gradients in them */
+    double *removed;  /* (n_vectors, m): coefficients of the vectors found */
     double energy[CBE_GUIDE_BATCH];
     cbe_start_kind kinds[CBE_GUIDE_BATCH];
     cbe_maxima best; /* of both halves */
-    cbe_proposal list[CBE_MAXIMA_MOST];
+    cbe_proposal first;
 };
 
 void cbe_proposals_free(cbe_proposals *p)
@@ -88,13 +88,11 @@ static void add_start(cbe_proposals *p, const cbe_search *s, const double *x, cb
     p->kinds[p->n++] = kind;
 }
 
-/* Directions given besides, the subspace's first ones, and random ones within it. */
-static void gather(cbe_proposals *p, cbe_search *s, const cbe_maxima *also)
+/* The subspace's first directions, and random ones within it. */
+static void gather(cbe_proposals *p, cbe_search *s)
 {
     const cbe_search_guide *g = p->guide;
     p->n = 0;
-    for (size_t i = 0; i < also->n && i < cbe_guided_rules.runner_ups; i++)
-        add_start(p, s, also->list[i].v, CBE_FROM_RUNNER_UP);
     for (size_t i = 0; i < g->m && i < cbe_guided_rules.components; i++)
         add_start(p, s, g->rows + i * s->d, CBE_FROM_COMPONENT);
     for (size_t i = 0; i < cbe_guided_rules.random; i++) {
@@ -125,21 +123,17 @@ static void climb(cbe_proposals *p, const cbe_search *s, cbe_samples on, cbe_sam
             cbe_maxima_add(&p->best, p->v + j * d, p->energy[j], p->kinds[j]);
 }
 
-const cbe_proposal *cbe_proposals_make(cbe_proposals *p, cbe_search *s, bool together,
-                                       const cbe_maxima *also, size_t most, size_t *n)
+const cbe_proposal *cbe_proposals_best(cbe_proposals *p, cbe_search *s)
 {
-    const size_t removed = together ? s->vector : 0;
-    take_coefficients(p->guide, s->d, removed, s->found, p->removed);
-    cbe_apart_set_removed(p->guide->apart, removed, p->removed);
+    take_coefficients(p->guide, s->d, s->vector, s->found, p->removed);
+    cbe_apart_set_removed(p->guide->apart, s->vector, p->removed);
     p->best.n = 0;
     for (int half = 0; half < 2; half++) {
-        gather(p, s, also);
+        gather(p, s);
         climb(p, s, half ? CBE_SAMPLES_ODD : CBE_SAMPLES_EVEN,
               half ? CBE_SAMPLES_EVEN : CBE_SAMPLES_ODD);
     }
-    *n = p->best.n < most ? p->best.n : most;
-    for (size_t i = 0; i < *n; i++)
-        p->list[i] = (cbe_proposal){p->best.list[i].v, p->best.list[i].energy,
-                                    p->best.list[i].kind};
-    return p->list;
+    if (p->best.n == 0) return NULL;
+    p->first = (cbe_proposal){p->best.list[0].v, p->best.list[0].energy, p->best.list[0].kind};
+    return &p->first;
 }

@@ -28,10 +28,8 @@ typedef struct cbe_proposals cbe_proposals; /* room for climbs of a guide */
 cbe_status cbe_proposals_create(cbe_proposals **out, const cbe_search *s, cbe_error *err);
 void cbe_proposals_free(cbe_proposals *proposals); /* NULL is allowed */
 /** Climbs on either half of the samples from many starts, and judges where climbs end by the other
- * half. Energies are of removing the direction together with the vectors found, if `together`.
- * @param also  directions to start from besides
- * @return the best `most` that differ, the best first; *n of them. Borrowed until the next call */
-const cbe_proposal *cbe_proposals_make(cbe_proposals *proposals, cbe_search *s, bool together,
-                                       const cbe_maxima *also, size_t most, size_t *n);
+ * half. Energies are of removing the direction together with the vectors s->found before s->vector.
+ * @return the best direction on s->sphere, borrowed until the next call; NULL: there is none */
+const cbe_proposal *cbe_proposals_best(cbe_proposals *proposals, cbe_search *s);
 
 #endif

@@ -36,9 +36,8 @@ static const cbe_search_strategy *choose_strategy(const cbe_search_options *opti
     static const cbe_search_strategy *const of_preset[] = {
         &cbe_default_strategy, &cbe_seed_strategy, &cbe_tuned_lens_strategy, &cbe_leap_strategy};
     _Static_assert(sizeof of_preset / sizeof *of_preset == CBE_N_PRESETS, "one for each preset");
-    return options->preset == CBE_PRESET_DEFAULT && options->guide
-               ? &cbe_guided_strategy
-               : of_preset[options->preset];
+    return options->preset == CBE_PRESET_DEFAULT && options->guide ? &cbe_guided_strategy
+                                                                   : of_preset[options->preset];
 }
 
 /* Makes a found vector orthogonal to the vectors before it and unit to the last digit; the second
@@ -126,7 +125,11 @@ cbe_status cbe_search_layer(cbe_basis *out, cbe_objective *objective,
     cbe_maxima *runner_ups = strategy->runner_ups ? strategy->runner_ups(searcher) : NULL;
     size_t n;
     if ((st = cbe_search_restore(&s, &n, records, runner_ups, err)) != CBE_OK) goto done;
-    while (n < k && !fell_below(options, n, records)) {
+    if (strategy->basis) {
+        if ((st = strategy->basis(searcher, &s, records, err)) != CBE_OK) goto done;
+        for (n = 0; n < k && !fell_below(options, n, records);) n++;
+    }
+    while (!strategy->basis && n < k && !fell_below(options, n, records)) {
         if ((st = find_vector(&s, strategy, searcher, n, err)) != CBE_OK) goto done;
         records[n++] = s.record;
         st = cbe_search_tell_point(&s, n, records, runner_ups, &room, err);
@@ -136,6 +139,7 @@ cbe_status cbe_search_layer(cbe_basis *out, cbe_objective *objective,
     st = cbe_basis_make(out, d, n, s.found, records, strategy->keeps_order, err);
     if (st != CBE_OK) goto done;
     out->below_min_energy = n < k;
+    out->estimated = strategy->basis != NULL;
 done:
     strategy->free(searcher);
     cbe_search_release(&s);

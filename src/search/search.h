@@ -59,8 +59,6 @@ typedef struct {
     /* Second-order energies of the layer, borrowed: the default search is the guided one, which
      * takes a handful of evaluations for a vector. NULL: there are none. */
     const cbe_search_guide *guide;
-    /* The guided search: energies are of removing a vector together with the vectors found. */
-    bool together;
     /* Orthonormal rows (n_within, d) that span where vectors may lie; borrowed. 0 rows: anywhere.
      * Not with the presets of older programs. */
     size_t n_within;

@@ -71,10 +71,10 @@ static void fill(run *r)
         r->results[l].seconds = 1.5;
         r->results[l].search_seconds = 1.25;
         r->results[l].basis = (cbe_basis){.hidden_size = D,
-                                             .n_vectors = l ? FEWER : K,
-                                             .vectors = r->vectors[l],
-                                             .records = r->records[l],
-                                             .below_min_energy = l == 1};
+                                          .n_vectors = l ? FEWER : K,
+                                          .vectors = r->vectors[l],
+                                          .records = r->records[l],
+                                          .below_min_energy = l == 1};
     }
     for (size_t i = 0; i < D; i++) r->mean[i] = 0.5 * (double)i;
     r->results[1].mean = r->mean;

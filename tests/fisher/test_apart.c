@@ -59,15 +59,15 @@ static cbe_sampled_gradients batch_of(const problem *p, size_t draw, size_t firs
 static cbe_apart *apart_of(const problem *p, int kind, size_t at_once)
 {
     const cbe_apart_options options = {.hidden_size = D,
-                                           .m = M,
-                                           .context_length = S,
-                                           .skip_positions = SKIP,
-                                           .first_sequence = 10,
-                                           .n_sequences = B,
-                                           .all_sequences = 10 + B,
-                                           .n_draws = R,
-                                           .max_batch = 2,
-                                           .replacement = replacement_of(p, kind)};
+                                       .m = M,
+                                       .context_length = S,
+                                       .skip_positions = SKIP,
+                                       .first_sequence = 10,
+                                       .n_sequences = B,
+                                       .all_sequences = 10 + B,
+                                       .n_draws = R,
+                                       .max_batch = 2,
+                                       .replacement = replacement_of(p, kind)};
     cbe_apart *q = NULL;
     cbe_assert_ok(cbe_apart_create(&q, &options, p->read, p->write, &err), &err);
     cbe_memory_fail_after(0);
@@ -122,9 +122,7 @@ static double apart(const problem *p, int kind, cbe_samples samples, size_t n, c
             for (size_t j = 0; j < n; j++) x += product(p, kind, s, t / R, t % R, r[j], w[j]);
             sum += x * x;
         }
-    const double count = samples == CBE_SAMPLES_ALL    ? 10 + B
-                         : samples == CBE_SAMPLES_EVEN ? 8
-                                                       : 7;
+    const double count = samples == CBE_SAMPLES_ALL ? 10 + B : samples == CBE_SAMPLES_EVEN ? 8 : 7;
     return sum / (2 * count * R * ROWS);
 }
 
@@ -230,8 +228,7 @@ static void second_order__is_the_mean_of_squared_sums(void **state)
             double want = 0, squares = 0;
             const double n = 10 + B;
             for (size_t i = 0; i < B * R; i++) {
-                const double x =
-                    inner(p, kind, i / R, i % R, p->read + j * D, p->write + j * D);
+                const double x = inner(p, kind, i / R, i % R, p->read + j * D, p->write + j * D);
                 want += x * x / (2 * n * R * ROWS);
             }
             cbe_assert_close(&energy[j], &want, 1, 0, 1e-12, "kind %d, direction %zu", kind, j);

@@ -561,18 +561,22 @@ static void sample__has_parts_without_a_sequence_in_common(void **state)
     free_case(&c);
 }
 
-/* Removing a besides b is removing b from states without a. What is evaluated besides moves along
- * no direction that is removed. */
-static void removed__directions_go_with_the_evaluated_one(void **state)
+/* Removing directions together is removing the last one from states without the others. Gradients
+ * are compared with differences of energies. */
+static void together__directions_are_removed_at_once(void **state)
 {
     (void)state;
-    for (int ablation = 0; ablation < CBE_ABLATE_OPTIMAL; ablation++) {
+    for (int ablation = 0; ablation < CBE_N_ABLATIONS; ablation++) {
+        const bool oblique = ablation == CBE_ABLATE_MEAN;
         twin_case c;
         make_case(&c, ablation % 2 ? "gemma2" : "llama", 1, 1, (cbe_ablation)ablation, CBE_LOSS_KL,
                   false);
         const size_t d = c.p.d;
-        cbe_objective *o = make(&c.p, &c.options, 1), *direct = make(&c.p, &c.options, 1);
-        double *v = malloc(3 * d * sizeof *v), *grad = malloc(2 * d * sizeof *grad), energy[2], alone;
+        cbe_objective *o = make(&c.p, &c.options, 1);
+        if (ablation == CBE_ABLATE_OPTIMAL) c.options.ablation = CBE_ABLATE_MEAN;
+        cbe_objective *direct = make(&c.p, &c.options, 1);
+        double *v = malloc(3 * d * sizeof *v), *grad = malloc(3 * d * sizeof *grad), energy, want,
+               side[2];
         float *without = malloc(c.p.n * d * sizeof *without);
         assert_true(v && grad && without);
         memcpy(v, c.v, 3 * d * sizeof *v);
@@ -584,24 +588,33 @@ static void removed__directions_go_with_the_evaluated_one(void **state)
             const double length = sqrt(dot(d, v + j * d, v + j * d));
             for (size_t k = 0; k < d; k++) v[j * d + k] /= length;
         }
-        cbe_assert_ok(cbe_objective_eval(o, 1, v + 2 * d, &alone, NULL, NULL, &err), &err);
-        cbe_assert_ok(cbe_objective_set_removed(o, 2, v, &err), &err);
-        cbe_assert_ok(cbe_objective_eval(o, 1, v + 2 * d, &energy[0], grad, NULL, &err), &err);
-        remove_from_states(&c, (cbe_ablation)ablation, 2, v, without);
+        cbe_assert_ok(cbe_objective_eval_together(o, 1, v, &energy, grad, &err), &err);
+        cbe_assert_ok(cbe_objective_eval(direct, 1, v, &want, grad + d, NULL, &err), &err);
+        cbe_assert_close(&energy, &want, 1, 1e-6, 1e-5, "one direction");
+        cbe_assert_close(grad, grad + d, d, 1e-5 * top_of(d, grad), 1e-5, "its gradient");
+        remove_from_states(&c, c.options.ablation, 2, v, without);
         cbe_assert_ok(cbe_model_objective_set_layer(direct, 1, without, NULL, &err), &err);
-        cbe_assert_ok(cbe_objective_eval(direct, 1, v + 2 * d, &energy[1], grad + d, NULL, &err),
-                      &err);
-        cbe_assert_close(&energy[0], &energy[1], 1, 1e-6, 1e-4, "ablation %d", ablation);
-        for (size_t j = 0; j < 2; j++)
-            for (size_t i = 0; i < 2; i++) {
-                const double along = dot(d, v + i * d, grad + j * d);
-                for (size_t k = 0; k < d; k++) grad[j * d + k] -= along * v[i * d + k];
+        cbe_assert_ok(cbe_objective_eval(direct, 1, v + 2 * d, &want, NULL, NULL, &err), &err);
+        cbe_assert_ok(cbe_objective_eval_together(o, 3, v, &energy, NULL, &err), &err);
+        cbe_assert_close(&energy, &want, 1, 1e-6, 1e-4, "ablation %d", ablation);
+        if (oblique) {
+            make_oblique(&c);
+            cbe_assert_ok(cbe_model_objective_set_layer(o, 1, state_of(&c.p, 1), &c.metric, &err),
+                          &err);
+        }
+        cbe_assert_ok(cbe_objective_eval_together(o, 3, v, &want, grad, &err), &err);
+        const double top = top_of(3 * d, grad);
+        for (size_t at = 0; at < 3 * d; at += 7) {
+            const double step = 3e-3, before = v[at];
+            for (int up = 0; up < 2; up++) {
+                v[at] = before + (up ? step : -step);
+                cbe_assert_ok(cbe_objective_eval_together(o, 3, v, &side[up], NULL, &err), &err);
             }
-        cbe_assert_close(grad, grad + d, d, 1e-4 * top_of(d, grad + d), 1e-4, "gradient");
-        cbe_assert_ok(cbe_objective_set_removed(o, 0, NULL, &err), &err);
-        cbe_assert_ok(cbe_objective_eval(o, 1, v + 2 * d, &energy[1], NULL, NULL, &err), &err);
-        assert_true(energy[1] == alone);
-        assert_true(fabs(energy[0] - alone) > 1e-3 * alone);
+            v[at] = before;
+            const double slope = (side[1] - side[0]) / (2 * step);
+            cbe_assert_close(&grad[at], &slope, 1, 3e-3 * top, 1e-3, "slope %zu, ablation %d", at,
+                             ablation);
+        }
         free(without);
         free(grad);
         free(v);
@@ -762,7 +775,7 @@ int main(void)
         cmocka_unit_test(optimal__finds_the_least_energy),
         cmocka_unit_test(sample__is_whole_sequences),
         cmocka_unit_test(sample__has_parts_without_a_sequence_in_common),
-        cmocka_unit_test(removed__directions_go_with_the_evaluated_one),
+        cmocka_unit_test(together__directions_are_removed_at_once),
         cmocka_unit_test(precision__is_that_of_its_parts),
         cmocka_unit_test(objective__has_the_same_bits_for_any_number_of_threads),
         cmocka_unit_test(objective__refuses_what_it_cannot_do),

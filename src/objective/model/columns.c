@@ -16,7 +16,7 @@
 
 #include "objective/model/columns.h"
 #include "core/sizes.h"
-#include "objective/model/removed.h"
+#include "objective/model/pairs.h"
 #include "objective/model/tokens.h"
 #include "processes/long_sums.h"
 
@@ -50,36 +50,18 @@ static double coefficient(const cbe_model_setup *setup, const cbe_model_layer *l
     return c;
 }
 
-/* The ablated sequences of pairs first .. first + n - 1, into the suffix; returns the number of
- * items. */
-static size_t ablate_pairs(cbe_model_objective *o, size_t first, size_t n)
+/* Takes its direction out of the sequence of a pair. */
+static void ablate_pair(cbe_model_objective *o, size_t column, size_t sequence, size_t place,
+                        float *rows)
 {
-    const size_t d = o->setup.hidden_size, length = o->setup.context_length,
-                 each = o->setup.tokens_each;
-    float *to = cbe_suffix_hidden(o->setup.suffix);
-#pragma omp parallel for schedule(dynamic)
-    for (size_t p = 0; p < n; p++) {
-        const size_t column = (first + p) / o->sample.n_active,
-                     b = o->sample.active[(first + p) % o->sample.n_active];
-        const double *write = o->work.write + o->work.direction[column] * d;
-        float *rows = to + p * length * d;
-        memcpy(rows, o->layer.hidden + b * length * d, length * d * sizeof *rows);
-        for (size_t i = 0; i < each; i++) {
-            const double c = coefficient(&o->setup, &o->layer, &o->work, b * each + i, column);
-            float *row = rows + (o->setup.skip + i) * d;
-            o->work.coeff[p * each + i] = c;
-            cbe_model_take_out(o, b * each + i, row);
-            for (size_t k = 0; k < d; k++) row[k] = (float)((double)row[k] - c * write[k]);
-        }
+    const size_t d = o->setup.hidden_size, each = o->setup.tokens_each;
+    const double *write = o->work.write + o->work.direction[column] * d;
+    for (size_t i = 0; i < each; i++) {
+        const double c = coefficient(&o->setup, &o->layer, &o->work, sequence * each + i, column);
+        float *row = rows + (o->setup.skip + i) * d;
+        o->work.coeff[place * each + i] = c;
+        for (size_t k = 0; k < d; k++) row[k] = (float)((double)row[k] - c * write[k]);
     }
-    size_t n_items = 0;
-    for (size_t p = 0; p < n; p++) {
-        const size_t b = o->sample.active[(first + p) % o->sample.n_active];
-        for (size_t row = o->setup.first_row[b]; row < o->setup.first_row[b + 1]; row++)
-            o->work.items[n_items++] = (cbe_divergence_item){
-                row, p * length + o->setup.skip + o->setup.row_token[row] % each};
-    }
-    return n_items;
 }
 
 /* Numbers of a column's gradient: by v; by r and then by w where they differ. */
@@ -148,17 +130,8 @@ static cbe_status run_batch(cbe_model_objective *o, cbe_model_want want, size_t 
                             const column_sums *sums, double *per_token, size_t *row, cbe_error *err)
 {
     const bool want_grad = want == CBE_MODEL_GRADIENTS;
-    cbe_status st = cbe_suffix_set_clean(o->setup.suffix, o->layer.block, o->layer.hidden,
-                                         o->sample.n_active, o->sample.active, first, n, err);
+    const cbe_status st = cbe_model_run_pairs(o, first, n, ablate_pair, want_grad, err);
     if (st != CBE_OK) return st;
-    const size_t n_items = ablate_pairs(o, first, n), rows = n * o->setup.context_length;
-    st = cbe_suffix_forward(o->setup.suffix, o->layer.block, n, want_grad, err);
-    if (st != CBE_OK) return st;
-    float *grads = want_grad ? cbe_suffix_grad(o->setup.suffix) : NULL;
-    if (want_grad) memset(grads, 0, rows * o->setup.hidden_size * sizeof *grads);
-    cbe_divergence_eval(o->setup.divergence, n_items, o->work.items,
-                        cbe_suffix_hidden(o->setup.suffix), o->work.row_energy, grads);
-    if (o->setup.bf16 && (st = cbe_bf16_check(o->setup.bf16, err)) != CBE_OK) return st;
     for (size_t p = 0, i = 0; p < n; p++) {
         const size_t b = o->sample.active[(first + p) % o->sample.n_active],
                      column = (first + p) / o->sample.n_active;

@@ -37,7 +37,6 @@ cbe_status cbe_model_objective_set_layer(cbe_objective *objective, size_t first,
     o->layer.block = first;
     o->layer.hidden = hidden;
     o->layer.metric = cbe_metric_is_plain(metric) ? NULL : metric;
-    o->removed.n = 0;
     cbe_suffix_forget_clean(o->setup.suffix);
     memset(o->work.sums, 0, d * sizeof *o->work.sums);
     for (size_t i = 0; i < searched; i++) {

@@ -14,9 +14,9 @@
 #include "model/bf16_blocks.h"
 #include "objective/model/eval.h"
 #include "objective/model/optimal.h"
-#include "objective/model/removed.h"
 #include "objective/model/sample.h"
 #include "objective/model/state.h"
+#include "objective/model/together.h"
 
 enum {
     /* that run at once, where memory allows it: enough panels for several threads */
@@ -85,7 +85,7 @@ static void model_destroy(cbe_objective *self)
     cbe_array arrays[N_ARRAYS];
     list_arrays(o, 0, arrays);
     cbe_arrays_free(N_ARRAYS, arrays);
-    cbe_model_removed_free(&o->removed);
+    cbe_model_together_free(&o->together);
     cbe_suffix_free(o->setup.suffix);
     cbe_divergence_free(o->setup.divergence);
     cbe_bf16_free(o->setup.bf16);
@@ -106,7 +106,7 @@ static size_t describe(cbe_model_objective *o, const cbe_model *model,
         .head = {d, options->max_batch ? options->max_batch : 8, options->kind == CBE_LOSS_KL,
                  cbe_model_eval, cbe_model_n_tokens, cbe_model_set_sample, cbe_model_n_parts,
                  cbe_model_set_held_out, cbe_model_eval_optimal, cbe_model_eval_constant,
-                 model_destroy, NULL, cbe_model_set_removed},
+                 model_destroy, NULL, cbe_model_eval_together},
         .setup =
             {
                 .model = model,

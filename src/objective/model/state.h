@@ -60,12 +60,14 @@ typedef struct {
     float *other;
 } cbe_model_layer;
 
-/** Directions taken out of all states (removed.h). Owns its array. */
+/** Directions that are removed together (together.c). Owns its arrays. */
 typedef struct {
-    size_t n, room;          /* directions, and for how many there is room */
-    double *read, *write;    /* (n, d) r and w of each; `read` is what is owned */
-    double *mean_dot;        /* (n): mean . r */
-} cbe_model_removed;
+    size_t n, room;       /* directions, and for how many there is room */
+    double *read, *write; /* (n, d) r and w of each */
+    double *mean_dot;     /* (n): mean . r */
+    double *pair_grad;    /* (pairs, n, width): gradients by r and w of each (columns.c) */
+    cbe_long_sum *sums;   /* (n, width): of these */
+} cbe_model_together;
 
 /** The sequences in force. */
 typedef struct {
@@ -117,7 +119,7 @@ typedef struct {
     cbe_objective head;
     cbe_model_setup setup;
     cbe_model_layer layer;
-    cbe_model_removed removed;
+    cbe_model_together together;
     cbe_model_sample sample;
     cbe_model_work work;
 } cbe_model_objective;
