@@ -137,3 +137,27 @@ const cbe_proposal *cbe_proposals_best(cbe_proposals *p, cbe_search *s)
     p->first = (cbe_proposal){p->best.list[0].v, p->best.list[0].energy, p->best.list[0].kind};
     return &p->first;
 }
+
+double cbe_proposals_energy(cbe_proposals *p, const cbe_search *s, size_t n, double *grad)
+{
+    const cbe_search_guide *g = p->guide;
+    const size_t d = s->d, m = g->m;
+    double energy = 0;
+    take_coefficients(g, d, n, s->found, p->removed);
+    for (size_t j = grad ? 0 : n - 1; j < n; j++) {
+        /* the last place has the one that is evaluated, the places before it the others */
+        memcpy(p->a, p->removed + j * m, m * sizeof *p->a);
+        memcpy(p->removed + j * m, p->removed + (n - 1) * m, m * sizeof *p->a);
+        cbe_apart_set_removed(g->apart, n - 1, p->removed);
+        cbe_apart_eval(g->apart, CBE_SAMPLES_ALL, 1, p->a, &energy, grad ? p->by_a : NULL);
+        memcpy(p->removed + (n - 1) * m, p->removed + j * m, m * sizeof *p->a);
+        memcpy(p->removed + j * m, p->a, m * sizeof *p->a);
+        double length = 0;
+        for (size_t i = 0; i < m && grad; i++) length += p->by_a[i] * p->by_a[i];
+        if (grad) memset(grad + j * d, 0, d * sizeof *grad);
+        for (size_t i = 0; i < m && length > 0; i++)
+            for (size_t k = 0; k < d; k++)
+                grad[j * d + k] += p->by_a[i] / sqrt(length) * g->rows[i * d + k];
+    }
+    return energy;
+}

@@ -7,6 +7,10 @@
  *           fresh tokens, has a gradient in all r vectors; each vector leaps to the mean of its unit
  *           gradients and some of where it stands, first ones first, orthogonal to those before it
  *
+ * Where removal costs much more than to second order, it acts past a threshold: later layers fall
+ * back on the attention sink, say, and the model breaks. Vectors leap along second-order gradients
+ * then, back to where energies are those of what is removed.
+ *
  * The vectors of a basis are removed together, and what matters to the model together need not
  * matter alone. A round costs as many evaluations as there are such r, whatever the number of
  * vectors, and a vector's direction is a mean over the tokens of several rounds: climbs of single
@@ -32,6 +36,7 @@ typedef struct {
     cbe_proposals *proposals;
     size_t part; /* of the sample, that the next evaluation is on */
     size_t n_ranks, ranks[RANKS_MOST];
+    double energies[RANKS_MOST]; /* of each rank: means of the rounds, the last ones foremost */
     double *grad; /* (n_vectors, d) */
     double *sum;  /* (n_vectors, d): unit gradients of a round */
 } guided_search;
@@ -108,15 +113,22 @@ static cbe_start_kind start_vector(cbe_search *s, guided_search *g, size_t place
     return CBE_FROM_RANDOM;
 }
 
-/* Adds the unit gradients of the energy of removing the first r vectors. */
-static cbe_status add_gradients(cbe_search *s, guided_search *g, size_t r, cbe_error *err)
+/* Adds the unit gradients of the energy of removing the first r vectors, r of a place of the ranks;
+ * where the energy has run away from second order, of the second-order energy. */
+static cbe_status add_gradients(cbe_search *s, guided_search *g, size_t place, cbe_error *err)
 {
-    double energy;
+    const size_t r = g->ranks[place];
+    double energy, *mean = &g->energies[place];
     cbe_objective_set_part(s->objective, s->options->sample, g->part++);
     const cbe_status st =
         cbe_objective_eval_together(s->objective, r, s->found, &energy, g->grad, err);
     if (st != CBE_OK) return st;
-    if (isfinite(energy)) s->best_energy = energy;
+    if (isfinite(energy)) {
+        s->best_energy = energy;
+        *mean = *mean > 0 ? (*mean + energy) / 2 : energy;
+    }
+    if (*mean > cbe_guided_rules.amplification * cbe_proposals_energy(g->proposals, s, r, NULL))
+        cbe_proposals_energy(g->proposals, s, r, g->grad);
     for (size_t j = 0; j < r; j++) {
         const double *grad = g->grad + j * s->d, length = sqrt(cbe_sphere_dot(s->d, grad, grad));
         if (!(length > 0) || !isfinite(length)) continue;
@@ -129,7 +141,7 @@ static cbe_status run_round(cbe_search *s, guided_search *g, cbe_error *err)
 {
     memset(g->sum, 0, s->n_vectors * s->d * sizeof *g->sum);
     for (size_t i = 0; i < g->n_ranks; i++) {
-        const cbe_status st = add_gradients(s, g, g->ranks[i], err);
+        const cbe_status st = add_gradients(s, g, i, err);
         if (st != CBE_OK) return st;
     }
     for (size_t j = 0; j < s->n_vectors; j++) {
@@ -161,6 +173,7 @@ static cbe_status find_basis(void *self, cbe_search *s, cbe_vector_record *recor
     const double began = cbe_now();
     const size_t k = s->n_vectors, n_rounds = count_rounds(s, g);
     cbe_status st = CBE_OK;
+    memset(g->energies, 0, sizeof g->energies);
     for (size_t j = 0; j < k; j++) {
         s->record = (cbe_vector_record){0};
         records[j] = s->record;
