@@ -61,9 +61,12 @@ static void print_layer(const cbe_layer_result *result, const cbe_run_record *re
     cbe_state_name(result->state, state);
     printf("layer %zu (%s), ceiling %.4g nats, ", result->layer, state, result->ceiling);
     if (record->n_held_out)
-        printf("%zu of %zu sequences held out\n", record->n_held_out, record->n_sequences);
+        printf("%zu of %zu sequences held out", record->n_held_out, record->n_sequences);
     else
-        printf("nothing held out\n");
+        printf("nothing held out");
+    if (record->n_reported)
+        printf(",\nenergies on %zu of the tokens searched", record->n_reported);
+    printf("\n");
     printf("vector   energy      +- held out      +- %8s  half   kappa   E/I verdict\n",
            model ? "in model" : "optimal");
     for (size_t j = 0; j < n; j++) {

@@ -148,6 +148,7 @@ cbe_status cbe_result_json(char **text, size_t n, const cbe_layer_result *result
     cbe_json_put_count(w, root, "n_sequences", record->n_sequences);
     cbe_json_put_count(w, root, "context_length", record->context_length);
     cbe_json_put_count(w, root, "n_tokens", record->n_tokens);
+    if (record->n_reported) cbe_json_put_count(w, root, "n_energy_tokens", record->n_reported);
     cbe_json_put_count(w, root, "n_held_out_sequences", record->n_held_out);
     cbe_json_put_count(w, root, "skip_positions", record->skip_positions);
     cbe_json_put_count(w, root, "hidden_size", record->hidden_size);

@@ -24,6 +24,7 @@ typedef struct {
     size_t n_sequences;  /* of the run, held out or not */
     size_t context_length;
     size_t n_tokens;
+    size_t n_reported;   /* searched tokens that energies are on, if not all of them; else 0 */
     size_t n_held_out;   /* number of sequences held out */
     bool model_energies; /* whether directions found through a lens were measured in the model */
     size_t skip_positions;

@@ -12,6 +12,7 @@
 #include "extract/model_energies.h"
 #include "extract/result_files.h"
 #include "extract/report_columns.h"
+#include "extract/vector_reports.h"
 #include "extract/verdict.h"
 #include "files/path.h"
 #include "files/mapped_file.h"
@@ -277,6 +278,7 @@ static void fill_record(cbe_run *run, const cbe_layer_objective *objective)
         .n_sequences = cbe_layer_objective_n_sequences(objective),
         .context_length = cbe_hidden_states_context_length(in->states),
         .n_tokens = cbe_layer_objective_n_tokens(objective),
+        .n_reported = cbe_report_tokens(objective, in->options.ablation),
         .n_held_out = cbe_layer_objective_n_held_out(objective),
         .model_energies = in->model_energies,
         .skip_positions = in->options.skip_positions,

@@ -40,8 +40,19 @@ static void save_result(void **state, const char *folder)
     snprintf(model, sizeof model, "%s", temp_path(state, "model"));
     cbe_inputs inputs = {0};
     inputs_read_model(&inputs, model);
-    const cbe_run_record record = {2,  options, 0,     &inputs, "", "plain", "float32", 4,   6,
-                                   20, 0,       false, 1,       D,  1,       1,         12.5};
+    const cbe_run_record record = {.n_options = 2,
+                                   .options = options,
+                                   .inputs = &inputs,
+                                   .kernels = "plain",
+                                   .logits = "float32",
+                                   .n_sequences = 4,
+                                   .context_length = 6,
+                                   .n_tokens = 20,
+                                   .skip_positions = 1,
+                                   .hidden_size = D,
+                                   .n_processes = 1,
+                                   .n_groups = 1,
+                                   .seconds = 12.5};
     cbe_assert_ok(cbe_result_folder_prepare(temp_path(state, folder), &err), &err);
     cbe_assert_ok(cbe_result_save(temp_path(state, folder), 2, results, &record, NULL, &err), &err);
     cbe_inputs_free(&inputs);

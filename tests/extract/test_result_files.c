@@ -84,8 +84,21 @@ static void fill(run *r)
         r->files[i] =
             (cbe_input){.role = CBE_INPUT_TEXT, .path = input_path, .sha256 = "0123", .n_bytes = 7};
     r->inputs = (cbe_inputs){.n = 2, .files = r->files};
-    r->record = (cbe_run_record){2,  r->options, 2,     &r->inputs, "", "plain", "float32", 4,   6,
-                                 20, 1,          false, 1,          D,  1,       1,         12.5};
+    r->record = (cbe_run_record){.n_options = 2,
+                                 .options = r->options,
+                                 .n_texts = 2,
+                                 .inputs = &r->inputs,
+                                 .kernels = "plain",
+                                 .logits = "float32",
+                                 .n_sequences = 4,
+                                 .context_length = 6,
+                                 .n_tokens = 20,
+                                 .n_held_out = 1,
+                                 .skip_positions = 1,
+                                 .hidden_size = D,
+                                 .n_processes = 1,
+                                 .n_groups = 1,
+                                 .seconds = 12.5};
 }
 
 static char *folder_of(void **state, const char *name)
