@@ -46,7 +46,7 @@ typedef struct {
     /* Of fidelity. */
     size_t directions;
     /* Of spectrum. */
-    size_t draws;
+    size_t draws, checkpoint_seconds;
 
     /* From memory, borrowed; NULL: from files. */
     const cbe_hidden_states *given_states;
