@@ -94,8 +94,7 @@ cbe_status cbe_spectra_checkpoint_save(const cbe_spectra_checkpoint *c, const cb
     const size_t most = 2 * (s->n_done + s->n_at_work);
     part *parts = cbe_alloc(most + 1, sizeof *parts, "checkpoint", err);
     cbe_tensor_spec *specs = cbe_alloc(most + 1, sizeof *specs, "checkpoint", err);
-    const char **metadata =
-        cbe_alloc(c->n_pairs + N_KEYS, 2 * sizeof *metadata, "checkpoint", err);
+    const char **metadata = cbe_alloc(c->n_pairs + N_KEYS, 2 * sizeof *metadata, "checkpoint", err);
     cbe_status st = parts && specs && metadata ? CBE_OK : CBE_ERR_NOMEM;
     if (st == CBE_OK)
         st = write_parts(c, &s->place, list_parts(parts, s), parts, specs, metadata, err);
@@ -200,7 +199,6 @@ cbe_status cbe_spectra_checkpoint_spectrum(const cbe_safetensors *file, size_t s
 {
     const cbe_status st =
         read_list(file, variance_name, state, out->hidden_size, out->variances, err);
-    return st == CBE_OK
-               ? read_list(file, energy_name, state, out->hidden_size, out->energies, err)
-               : st;
+    return st == CBE_OK ? read_list(file, energy_name, state, out->hidden_size, out->energies, err)
+                        : st;
 }

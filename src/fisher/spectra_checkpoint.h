@@ -31,10 +31,10 @@ typedef struct {
 typedef struct {
     cbe_spectra_place place;
     size_t hidden_size;
-    const size_t *states; /* (all of the run) rising */
-    size_t n_done;        /* the first of them, which are done */
-    const cbe_state_spectrum *done; /* (n_done); NULL: not in the file */
-    size_t n_at_work;               /* states behind groups_done groups, which have sums */
+    const size_t *states;            /* (all of the run) rising */
+    size_t n_done;                   /* the first of them, which are done */
+    const cbe_state_spectrum *done;  /* (n_done); NULL: not in the file */
+    size_t n_at_work;                /* states behind groups_done groups, which have sums */
     cbe_moments *hidden, *gradients; /* (n_at_work) */
 } cbe_spectra_state;
 

@@ -20,9 +20,9 @@ static const char format_key[] = "format", format[] = "spectra, unfinished",
  * which are known by their content. Layers and site are compared as what they came to. */
 static bool matters(const char *option)
 {
-    static const char *const without[] = {"output", "threads", "memory", "quiet",  "verbose",
-                                          "resume", "text",    "tokens", "layers", "site",
-                                          "model",  "checkpoint-seconds"};
+    static const char *const without[] = {"output",  "threads", "memory", "quiet",
+                                          "verbose", "resume",  "text",   "tokens",
+                                          "layers",  "site",    "model",  "checkpoint-seconds"};
     for (size_t i = 0; i < sizeof without / sizeof *without; i++)
         if (strcmp(option, without[i]) == 0) return false;
     return true;
@@ -136,16 +136,15 @@ cbe_status cbe_spectrum_checkpoint_init(cbe_spectrum_checkpoint *c, cbe_run *run
     cbe_tell(&run->watch, CBE_EVENT_CHECKPOINT, c->path, 0, 0);
     if ((st = look_at_file(c, err)) != CBE_OK) return st;
     if ((st = describe(&c->identity, run, tokens, err)) != CBE_OK) return st;
-    c->checkpoint = (cbe_spectra_checkpoint){
-        .path = c->path,
-        .folder = &c->folder,
-        .seconds = (double)s->checkpoint_seconds,
-        .resume = s->resume,
-        .n_pairs = c->identity.n,
-        .pairs = (const char *const *)c->identity.texts,
-        .compare = compare,
-        .found = found,
-        .context = c};
+    c->checkpoint = (cbe_spectra_checkpoint){.path = c->path,
+                                             .folder = &c->folder,
+                                             .seconds = (double)s->checkpoint_seconds,
+                                             .resume = s->resume,
+                                             .n_pairs = c->identity.n,
+                                             .pairs = (const char *const *)c->identity.texts,
+                                             .compare = compare,
+                                             .found = found,
+                                             .context = c};
     return CBE_OK;
 }
 
