@@ -33,9 +33,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                     place.sequences_done <= SPECTRA_SEQUENCES,
                 "the place is one of the run");
     for (size_t i = 0; i < SPECTRA_STATES; i++) {
-        if (fuzz_succeeded(cbe_spectra_checkpoint_sums(file, spectra_states[i], &hidden, &gradients,
-                                                       &err),
-                           &err)) {
+        if (fuzz_succeeded(
+                cbe_spectra_checkpoint_sums(file, spectra_states[i], &hidden, &gradients, &err),
+                &err)) {
             expect_sums(sums[0]);
             expect_sums(sums[1]);
         }
