@@ -2,16 +2,17 @@
 """Largest differences between cbe and PyTorch's float64, for every model of tests/golden/models.
 
 `cbe probe --lens model`: both metrics, both scopes, each ablation, strengths, kappa. Beside it, by
-truth_values (truth_values.c): second-order energies and M of labels that are given, stimulus-response
-alignment of the logit lens in both scopes, and the ceiling in the model and through the logit lens.
+truth_values (truth_values.c): second-order energies and M of labels that are given, the
+stimulus-response alignment of the logit lens in both scopes, and the ceiling in the model and
+through the logit lens.
 
 Own scope is computed by its definition: for each token a run of the whole sequence, in which this
 token's state alone is another one, read at the token. Gradients are autograd's. 96 tokens of 6
 sequences; resampling is told where no position is skipped, all else where the first of each
 sequence is. Numbers are shares of what is allowed: energies 1e-6 + 1e-4 relative, energies of
 tokens 2e-5 + 1e-4 relative (logits are float32), gradients 1e-3 of the largest component, kappa
-1e-4 relative; second-order energies, mean alignment and ceilings 1e-6 + 1e-4 relative, M 1e-6 + 1e-4
-of its largest entry. Exits with 1 if one is above 1.
+1e-4 relative; second-order energies, mean alignment and ceilings 1e-6 + 1e-4 relative, M 1e-6 +
+1e-4 of its largest entry. Exits with 1 if one is above 1.
 
 usage: check_truth.py PROGRAM [MODEL...]          needs torch, transformers, safetensors
 PROGRAM is cbe of a build whose tests are built: truth_values lies in tests/ beside it.

@@ -7,8 +7,8 @@
  *           output of block i) layers.<i>.read and .write (m, d)
  *   OUTPUT  for each layer i layers.<i>.e2 (m): second-order energies of mean ablation; .M (d, d):
  *           the mean of g g'; .alignment_all and .alignment_own (N): similarity of each token where
- *           mean ablation removes the span, by the logit lens; .ceiling_model and .ceiling_logit (1):
- *           cost of predicting the same distribution everywhere, in the model and by the logit lens
+ *           mean ablation removes the span, by the logit lens; .ceiling_model, .ceiling_logit (1):
+ *           the cost of predicting one distribution for all tokens, in the model and by that lens
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -87,10 +87,8 @@ static void name_value(char name[NAME], size_t layer, const char *what)
 static double *align(const cbe_model *model, const cbe_hidden_states *states, const gathered *all,
                      cbe_scope scope, size_t k, const double *span)
 {
-    const cbe_alignment_options options = {.ablation = CBE_ABLATE_MEAN,
-                                           .scope = scope,
-                                           .skip_positions = all->skip,
-                                           .max_rank = k};
+    const cbe_alignment_options options = {
+        .ablation = CBE_ABLATE_MEAN, .scope = scope, .skip_positions = all->skip, .max_rank = k};
     cbe_alignment *alignment;
     cbe_subspace *subspace;
     double *out = room(all->n_layers * all->n_tokens, sizeof *out);
@@ -130,7 +128,8 @@ static void save(const char *path, const gathered *all, double *const values[2],
     cbe_tensor_spec *specs = room(n, sizeof *specs);
     char(*names)[NAME] = room(n, NAME);
     double *square = room(d * d, sizeof *square), *e2 = room(all->m, sizeof *e2);
-    static const char *const what[PER_LAYER] = {"e2", "M", "alignment_all", "alignment_own", "ceiling_model", "ceiling_logit"};
+    static const char *const what[PER_LAYER] = {
+        "e2", "M", "alignment_all", "alignment_own", "ceiling_model", "ceiling_logit"};
     for (size_t i = 0; i < n; i++) {
         const size_t kind = i % PER_LAYER;
         name_value(names[i], i / PER_LAYER, what[kind]);
@@ -180,9 +179,8 @@ int main(int argc, char **argv)
     const cbe_model_config *config = cbe_model_get_config(model);
     const cbe_tensor labels = get(input, CBE_I64, "labels"), span = get(input, CBE_F64, "span");
     const size_t count = tokens.n_sequences * tokens.context_length;
-    gathered all = {.d = config->hidden_size,
-                    .n_layers = config->n_layers,
-                    .skip = strtoul(argv[4], NULL, 10)};
+    gathered all = {
+        .d = config->hidden_size, .n_layers = config->n_layers, .skip = strtoul(argv[4], NULL, 10)};
     all.n_tokens = count - tokens.n_sequences * all.skip;
     bool *wanted = room(all.n_layers + 1, sizeof *wanted);
     double **means = room(all.n_layers, sizeof *means);
@@ -232,8 +230,8 @@ int main(int argc, char **argv)
         cbe_moments_free(&all.moments[i]);
         cbe_free(means[i]);
     }
-    void *owned[] = {wanted, means, all.moments, all.sums, values[0],  values[1],
-                     ceiling[0], ceiling[1]};
+    void *owned[] = {wanted,    means,     all.moments, all.sums,
+                     values[0], values[1], ceiling[0],  ceiling[1]};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) cbe_free(owned[i]);
     cbe_moments_room_free(all.room);
     cbe_hidden_states_close(states);
