@@ -280,7 +280,7 @@ static void precision_auto__is_settled_and_recorded(void **state)
     const char *fast = cbe_bf16_is_fast() ? "bf16x3" : "float32";
     char line[400];
     size_t n, m;
-    program_done(SEARCH "-o %F/auto");
+    program_done(SEARCH "--precision auto -o %F/auto");
     expect_precision("auto", fast);
     snprintf(line, sizeof line, "%s--precision %s -o %%F/asked", SEARCH, fast);
     program_done(line);
@@ -290,15 +290,18 @@ static void precision_auto__is_settled_and_recorded(void **state)
     assert_memory_equal(settled, asked, n);
     free(settled);
     free(asked);
-    program_done(SEARCH "--preset seed -o %F/seed");
+    program_done(SEARCH "--preset seed --precision auto -o %F/seed");
     expect_precision("seed", "float32");
-    program_done("extract --hidden-states %H --decoder %E -k 1 --starts 1 -l 0 -o %F/lens");
+    program_done("extract --hidden-states %H --decoder %E -k 1 --starts 1 -l 0 --precision auto -o "
+                 "%F/lens");
     expect_precision("lens", "float32");
+    program_done(SEARCH "-o %F/default");
+    expect_precision("default", "float32");
     write_golden_direction("llama");
 #define PROBE                                                                                      \
     "probe %G/models/llama --tokens %G/models/llama/golden.safetensors --lens model -l 1 "         \
     "--vectors-file %F/v.safetensors "
-    program_done(PROBE "-o %F/open.safetensors");
+    program_done(PROBE "--precision auto -o %F/open.safetensors");
     program_done(PROBE "--precision float32 -o %F/float32.safetensors");
     double *open = read_f64("%F/open.safetensors", "layers.1.energy", &n),
            *float32 = read_f64("%F/float32.safetensors", "layers.1.energy", &m);
