@@ -20,7 +20,7 @@ set(libraries ${CBLAS_LIBRARY} ${LAPACK_LIBRARY} ${pcre2_LIBRARY}
 if(CBE_MPI)
     list(APPEND libraries ${MPI_C_LIBRARIES})
 endif()
-if(CBE_ONEDNN)
+if(CBE_HAS_ONEDNN)
     list(APPEND libraries ${dnnl_LIBRARY})
 endif()
 set(CBE_STATIC_LIBRARIES)

@@ -7,7 +7,8 @@ usage() {
 usage: scripts/install-dependencies.sh [--list | --names] SET...
 
 Installs what is missing of these sets of packages, as root or through sudo:
-  build      compiler, CMake and the libraries that cbe is built on
+  build      compiler, CMake and the libraries that cbe is built on; oneDNN where
+             it can be had
   libraries  the libraries alone
   tests      what the tests need besides
   bf16       oneDNN, for products in bfloat16 (CMake option CBE_ONEDNN)
@@ -32,10 +33,11 @@ fail() {
     exit 1
 }
 
-# libc6-dev is only recommended by gcc, and recommended packages are not installed here.
+# libc6-dev is only recommended by gcc, and recommended packages are not installed here. A package
+# with "?" is one that is done without where it cannot be had.
 packages_of() {
     case $1 in
-    build) echo gcc cmake make && packages_of libraries ;;
+    build) echo gcc cmake make 'libdnnl-dev?' && packages_of libraries ;;
     libraries)
         echo libc6-dev libopenblas-dev libpcre2-dev libutf8proc-dev nettle-dev \
             zlib1g-dev libzstd-dev libzip-dev
@@ -83,36 +85,53 @@ if ((${#wanted[@]} == 0)); then
     exit 2
 fi
 if ((names_only)); then
-    printf '%s\n' "${wanted[@]}"
+    printf '%s\n' "${wanted[@]%\?}"
     exit 0
 fi
 if [[ ${CBE_NO_INSTALL:-0} == 1 ]]; then exit 0; fi
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
-    fail "this is not Debian; install the equivalents of ${wanted[*]}, then set CBE_NO_INSTALL=1"
+    fail "this is not Debian; install the equivalents of ${wanted[*]%\?}, then set CBE_NO_INSTALL=1"
 fi
 missing=()
+wished=() # missing, and done without
 for package in "${wanted[@]}"; do
-    is_installed "$package" || missing+=("$package")
+    if is_installed "${package%\?}"; then continue; fi
+    if [[ $package == *\? ]]; then wished+=("${package%\?}"); else missing+=("$package"); fi
 done
-if ((${#missing[@]} == 0)); then exit 0; fi
 if ((list)); then
-    printf '%s\n' "${missing[@]}"
+    printf '%s\n' "${missing[@]}" "${wished[@]}" | sed '/^$/d'
     exit 0
 fi
+if ((${#missing[@]} == 0 && ${#wished[@]} == 0)); then exit 0; fi
 
 as_root=()
 if [[ $(id -u) != 0 ]]; then
-    command -v sudo >/dev/null ||
+    if command -v sudo >/dev/null; then
+        as_root=(sudo)
+        ((${#missing[@]})) || as_root+=(-n) # no password is asked for what is done without
+    elif ((${#missing[@]} == 0)); then
+        exit 0
+    else
         fail "neither root nor sudo; as root run: apt-get install ${missing[*]}"
-    as_root=(sudo)
+    fi
 fi
 apt() {
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
         apt-get -q -y -o DPkg::Lock::Timeout=300 "$@" </dev/null >&2
 }
-echo "Installing ${missing[*]}" >&2
-apt update ||
-    echo "install-dependencies: package lists could not be refreshed; trying with those here" >&2
-apt install --no-install-recommends "${missing[@]}" ||
-    fail "apt-get could not install ${missing[*]}"
+# Lists of packages are refreshed for what must be there alone: a build that lacks only what it can
+# do without is not to wait for a network each time.
+if ((${#missing[@]})); then
+    echo "Installing ${missing[*]}" >&2
+    apt update ||
+        echo "install-dependencies: package lists could not be refreshed; going on with these" >&2
+    apt install --no-install-recommends "${missing[@]}" ||
+        fail "apt-get could not install ${missing[*]}"
+fi
+for package in "${wished[@]}"; do
+    [[ $(apt-cache madison "$package" 2>/dev/null) ]] || continue
+    echo "Installing $package" >&2
+    apt install --no-install-recommends "$package" ||
+        echo "install-dependencies: $package could not be installed; going on without it" >&2
+done

@@ -81,7 +81,7 @@ void cli_interrupt_resumes_from(const char *path)
 
 void cli_interrupt_say(void)
 {
-    static const char at_start[] = "cbe: interrupted before the first vector was found\n",
+    static const char at_start[] = "cbe: interrupted before the first checkpoint\n",
                       clear[] = "\r\033[K";
     struct stat info;
     const char *line = *checkpoint && stat(checkpoint, &info) == 0 ? resumable : at_start;

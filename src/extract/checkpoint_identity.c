@@ -1,6 +1,5 @@
 /* checkpoint_identity.c - what the run of a checkpoint is, by which another run is refused
  * (checkpoint_state.h). */
-#include <stdio.h>
 #include <string.h>
 
 #include "extract/checkpoint_state.h"
@@ -44,22 +43,6 @@ static cbe_status describe_options(cbe_run_identity *out, const cbe_run_record *
     return st;
 }
 
-/* Adds the list of layers, which may be too long for its option's value. */
-static cbe_status describe_layers(cbe_run_identity *out, size_t n, const size_t *layers,
-                                  cbe_error *err)
-{
-    enum { DIGITS = 22 };
-    size_t used = 0;
-    char *list = cbe_alloc(n + 1, DIGITS, "record of the run", err);
-    if (!list) return CBE_ERR_NOMEM;
-    list[0] = 0;
-    for (size_t i = 0; i < n; i++)
-        used += (size_t)snprintf(list + used, DIGITS, "%s%zu", i ? "," : "", layers[i]);
-    const cbe_status st = cbe_run_identity_add(out, "list of layers", list, err);
-    cbe_free(list);
-    return st;
-}
-
 cbe_status cbe_checkpoint_describe(cbe_checkpoint *c, const cbe_run_record *record, cbe_error *err)
 {
     cbe_run_identity *out = &c->identity;
@@ -80,7 +63,7 @@ cbe_status cbe_checkpoint_describe(cbe_checkpoint *c, const cbe_run_record *reco
         st = plain[i].text ? cbe_run_identity_add(out, plain[i].key, plain[i].text, err)
                            : cbe_run_identity_add_count(out, plain[i].key, plain[i].count, err);
     if (st == CBE_OK) st = describe_options(out, record, err);
-    if (st == CBE_OK) st = describe_layers(out, c->n_layers, c->layers, err);
+    if (st == CBE_OK) st = cbe_run_identity_add_layers(out, c->n_layers, c->layers, err);
     return st == CBE_OK ? cbe_run_identity_add_inputs(out, record->inputs, err) : st;
 }
 

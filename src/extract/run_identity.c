@@ -54,6 +54,21 @@ cbe_status cbe_run_identity_add_count(cbe_run_identity *identity, const char *ke
     return cbe_run_identity_add(identity, key, text, err);
 }
 
+cbe_status cbe_run_identity_add_layers(cbe_run_identity *out, size_t n, const size_t *layers,
+                                       cbe_error *err)
+{
+    enum { DIGITS = 22 };
+    size_t used = 0;
+    char *list = cbe_alloc(n + 1, DIGITS, "record of the run", err);
+    if (!list) return CBE_ERR_NOMEM;
+    list[0] = 0;
+    for (size_t i = 0; i < n; i++)
+        used += (size_t)snprintf(list + used, DIGITS, "%s%zu", i ? "," : "", layers[i]);
+    const cbe_status st = cbe_run_identity_add(out, "list of layers", list, err);
+    cbe_free(list);
+    return st;
+}
+
 cbe_status cbe_run_identity_add_options(cbe_run_identity *identity, size_t n,
                                         const cbe_run_option *options,
                                         bool (*matters)(const char *name), cbe_error *err)

@@ -22,6 +22,9 @@ cbe_status cbe_run_identity_add(cbe_run_identity *identity, const char *key, con
                                 cbe_error *err);
 cbe_status cbe_run_identity_add_count(cbe_run_identity *identity, const char *key, size_t value,
                                       cbe_error *err);
+/** Adds the list of layers, which may be too long for its option's value. */
+cbe_status cbe_run_identity_add_layers(cbe_run_identity *identity, size_t n, const size_t *layers,
+                                       cbe_error *err);
 /** Adds options in force, as --NAME, and the list of their names.
  * @param matters  whether an option is compared */
 cbe_status cbe_run_identity_add_options(cbe_run_identity *identity, size_t n,

@@ -28,9 +28,10 @@ typedef struct {
     const cbe_fidelity_options *options;
     size_t n, d, n_sequences;
     cbe_layer_fidelity *layers;
-    double **directions; /* (n) of each layer (n_directions, d), owned */
-    double *kappa;       /* (n, rank) of vectors whose span is removed, owned */
-    size_t done;         /* steps */
+    double **directions;    /* (n) of each layer (n_directions, d), owned */
+    double *kappa;          /* (n, rank) of vectors whose span is removed, owned */
+    cbe_subspace **oblique; /* (n) spans in the covariance metric, owned; NULL: the Euclidean one */
+    size_t done;            /* steps */
 } fidelity_run;
 
 const char *cbe_direction_list_name(cbe_direction_list list)
@@ -75,9 +76,10 @@ static cbe_estimate estimate(size_t n_sequences, size_t n_tokens, const double *
  * `more` bytes. */
 static size_t memory_beside(const fidelity_run *r, size_t more)
 {
-    const size_t memory = r->options->extraction.memory,
-                 each = cbe_times(CBE_LIST_TOGETHER, r->options->n_directions, sizeof(double)),
-                 used = cbe_times(each, r->n, r->d);
+    const size_t memory = r->options->extraction.memory, pairs = r->oblique ? 2 : 0,
+                 vectors = cbe_times(CBE_LIST_TOGETHER, r->options->n_directions, 1) +
+                           cbe_times(pairs, r->options->rank, 1),
+                 used = cbe_times(cbe_times(vectors, sizeof(double), 1), r->n, r->d);
     size_t all;
     if (memory == 0) return 0;
     if (!cbe_add_size(used, more, &all)) all = SIZE_MAX;
@@ -108,6 +110,32 @@ static cbe_status measure_energies(const fidelity_run *r, size_t place, cbe_obje
             *(scope == CBE_N_SCOPES ? &to->lens : &to->model[scope]) = e;
         }
     }
+    return st;
+}
+
+/* In the covariance metric: turns directions, which are what is written, into those in whitened
+ * coordinates at length 1, and makes the span. Ablation of u writes w = S^(1/2) u of Mahalanobis
+ * length 1, c_n times, so that kappa is the variance of what is read. */
+static cbe_status whiten(fidelity_run *r, size_t place, const cbe_metric *metric, cbe_error *err)
+{
+    cbe_layer_fidelity *layer = &r->layers[place];
+    const size_t d = r->d, rank = cbe_min_size(r->options->rank, layer->n_vectors);
+    cbe_error why;
+    double *u = cbe_alloc(2, cbe_times(d, sizeof *u, 1), "directions", err);
+    if (!u) return CBE_ERR_NOMEM;
+    for (size_t i = 0; i < layer->n_directions; i++) {
+        double *to = r->directions[place] + i * d, square = 0;
+        cbe_metric_read(metric, d, 1, to, u);
+        for (size_t k = 0; k < d; k++) square += u[k] * u[k];
+        for (size_t k = 0; k < d; k++) to[k] = u[k] / sqrt(square);
+        cbe_metric_read(metric, d, 1, to, u + d);
+        layer->directions[i].kappa = cbe_covariance_variance(metric->covariance, u + d);
+    }
+    cbe_free(u);
+    for (size_t i = 0; i < rank; i++) r->kappa[place * r->options->rank + i] = 0;
+    const cbe_status st =
+        cbe_subspace_whitened(&r->oblique[place], rank, d, layer->vectors, metric, &why);
+    if (st != CBE_OK) cbe_fail_as(err, &why, "layer %zu: ", layer->layer);
     return st;
 }
 
@@ -155,6 +183,8 @@ static cbe_status run_energies(fidelity_run *r, size_t scope, cbe_error *err)
         st = cbe_layer_objective_set(objective, r->layers[i].layer, &layer, err);
         if (st == CBE_OK && lens)
             st = take_covariance(r, i, cbe_layer_objective_covariance(objective), err);
+        if (st == CBE_OK && lens && r->oblique)
+            st = whiten(r, i, cbe_layer_objective_metric(objective), err);
         if (st == CBE_OK) st = measure_energies(r, i, layer, scope, per_token, err);
         if (st == CBE_OK) st = step(r, err);
     }
@@ -194,8 +224,8 @@ static cbe_status compare_energies(cbe_layer_fidelity *layer, cbe_error *err)
     return st;
 }
 
-/* Makes the span of a layer's first vectors, or of those among them that count.
- * @param out [out] NULL: none counts */
+/* Makes the span of a layer's first vectors, or of those among them that count, in the Euclidean
+ * metric. @param out [out] NULL: none counts */
 static cbe_status make_span(cbe_subspace **out, const fidelity_run *r, size_t place, size_t keep,
                             cbe_error *err)
 {
@@ -214,6 +244,21 @@ static cbe_status make_span(cbe_subspace **out, const fidelity_run *r, size_t pl
         cbe_fail_as(err, &why, "layer %zu: ", layer->layer);
     layer->rank[keep] = st == CBE_OK ? n : 0;
     cbe_free(vectors);
+    return st;
+}
+
+/* The span of a layer in the covariance metric, in which all vectors count. */
+static cbe_status align_oblique(fidelity_run *r, size_t place, size_t scope,
+                                cbe_alignment *alignment, double *similarity, cbe_error *err)
+{
+    cbe_layer_fidelity *layer = &r->layers[place];
+    const cbe_subspace *span = r->oblique[place];
+    const cbe_status st = cbe_alignment_measure(alignment, layer->state, span, similarity, err);
+    for (size_t keep = 0; keep < CBE_N_KEEPS && st == CBE_OK; keep++) {
+        layer->rank[keep] = cbe_subspace_rank(span);
+        layer->alignment[keep][scope] =
+            estimate(r->n_sequences, cbe_alignment_n_tokens(alignment), similarity);
+    }
     return st;
 }
 
@@ -261,7 +306,8 @@ static cbe_status run_alignments(fidelity_run *r, size_t scope, cbe_error *err)
         !(similarity = cbe_alloc(n_tokens, sizeof *similarity, "similarities", err)))
         st = CBE_ERR_NOMEM;
     for (size_t i = 0; i < r->n && st == CBE_OK; i++) {
-        st = align_layer(r, i, scope, alignment, similarity, err);
+        st = r->oblique ? align_oblique(r, i, scope, alignment, similarity, err)
+                        : align_layer(r, i, scope, alignment, similarity, err);
         if (st == CBE_OK) st = step(r, err);
         if (st == CBE_OK && scope + 1 == CBE_N_SCOPES && o->tell && !o->tell(o->context, i))
             st = cbe_fail(err, CBE_ERR_CANCELLED, -1, "the comparison was cancelled");
@@ -288,7 +334,9 @@ cbe_status cbe_fidelity_run(const cbe_model *model, const cbe_hidden_states *sta
                         "use mean, resample or zero");
     r.directions = cbe_alloc_zero(n, sizeof *r.directions, "directions", err);
     r.kappa = cbe_alloc(n, cbe_times(options->rank, sizeof *r.kappa, 1), "directions", err);
-    cbe_status st = r.directions && r.kappa ? CBE_OK : CBE_ERR_NOMEM;
+    const bool oblique = options->extraction.metric == CBE_METRIC_COVARIANCE;
+    if (oblique) r.oblique = cbe_alloc_zero(n, sizeof *r.oblique, "directions", err);
+    cbe_status st = r.directions && r.kappa && (!oblique || r.oblique) ? CBE_OK : CBE_ERR_NOMEM;
     if (st == CBE_OK) st = run_energies(&r, CBE_N_SCOPES, err);
     for (size_t scope = 0; scope < CBE_N_SCOPES && st == CBE_OK; scope++)
         st = run_energies(&r, scope, err);
@@ -296,6 +344,8 @@ cbe_status cbe_fidelity_run(const cbe_model *model, const cbe_hidden_states *sta
     for (size_t scope = 0; scope < CBE_N_SCOPES && st == CBE_OK; scope++)
         st = run_alignments(&r, scope, err);
     for (size_t i = 0; i < n && r.directions; i++) cbe_free(r.directions[i]);
+    for (size_t i = 0; i < n && r.oblique; i++) cbe_subspace_free(r.oblique[i]);
+    cbe_free(r.oblique);
     cbe_free(r.directions);
     cbe_free(r.kappa);
     return st;

@@ -7,7 +7,9 @@
  * basis is removed, and the changes of logits are compared (fidelity/alignment.h). The model is
  * read in both scopes (objective/scope.h); a lens reads each token alone. Both measures are taken
  * again of directions with kappa below CBE_FIDELITY_KAPPA alone, which write what the states
- * themselves have (covariance/covariance.h). Source: Belrose et al. 2023, arXiv:2303.08112,
+ * themselves have (covariance/covariance.h). In the covariance metric (covariance/metric.h)
+ * directions are what is written, and each is read as the layer's states vary: all have a kappa of
+ * 1 at most. Source: Belrose et al. 2023, arXiv:2303.08112,
  * sections 4.1, 4.2. docs/lens-fidelity.md.
  */
 #ifndef CBE_FIDELITY_FIDELITY_H
@@ -65,8 +67,8 @@ typedef struct {
 void cbe_layer_fidelity_free(cbe_layer_fidelity *layer); /* what it owns */
 
 typedef struct {
-    /* The lens, ablation, site, skipped positions, seed and memory of extraction; what else it has
-     * is left at its defaults. The layers' states and hidden_states.L are there. */
+    /* The lens, ablation, metric, site, skipped positions, seed and memory of extraction; what else
+     * it has is left at its defaults. The layers' states and hidden_states.L are there. */
     cbe_extraction_options extraction;
     size_t n_directions; /* most of each list */
     size_t rank;         /* of the span, the layer's first vectors; above their number: all */
@@ -96,6 +98,7 @@ typedef struct {
     cbe_ablation ablation;
     uint64_t seed;
     size_t n_sequences, context_length, skip_positions, n_tokens, n_directions;
+    const char *metric; /* as it was given */
 } cbe_fidelity_record;
 
 /** Writes fidelity.json, fidelity.csv and fidelity.svg to a folder that exists.

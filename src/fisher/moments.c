@@ -19,7 +19,7 @@ struct cbe_moments_room {
     double *strip; /* (n_threads, STRIP, d) */
 };
 
-static size_t count_of(size_t d)
+size_t cbe_moments_count(size_t d)
 {
     const size_t more = cbe_times(d, d + 3, 1); /* even */
     return more == SIZE_MAX ? more : more / 2;
@@ -33,13 +33,14 @@ static size_t place_of(size_t d, size_t i)
 
 size_t cbe_moments_bytes(size_t hidden_size)
 {
-    return cbe_times(count_of(hidden_size), sizeof(cbe_long_sum), 1);
+    return cbe_times(cbe_moments_count(hidden_size), sizeof(cbe_long_sum), 1);
 }
 
 cbe_status cbe_moments_init(cbe_moments *m, size_t hidden_size, cbe_error *err)
 {
     *m = (cbe_moments){.hidden_size = hidden_size};
-    m->sums = cbe_alloc_zero(count_of(hidden_size), sizeof *m->sums, "second moments", err);
+    m->sums =
+        cbe_alloc_zero(cbe_moments_count(hidden_size), sizeof *m->sums, "second moments", err);
     return m->sums ? CBE_OK : CBE_ERR_NOMEM;
 }
 
@@ -141,7 +142,7 @@ void cbe_moments_add_up(cbe_moments *m, const cbe_processes *processes)
 {
     size_t before;
     cbe_processes_place(processes, m->n, &before, &m->n);
-    cbe_processes_add_up(processes, count_of(m->hidden_size), m->sums);
+    cbe_processes_add_up(processes, cbe_moments_count(m->hidden_size), m->sums);
 }
 
 void cbe_moments_mean(const cbe_moments *m, double *square, double *mean)

@@ -25,6 +25,8 @@ typedef struct {
     cbe_long_sum *sums;
 } cbe_moments;
 
+/** Number of the sums, d (d + 3) / 2; SIZE_MAX on overflow. */
+size_t cbe_moments_count(size_t hidden_size);
 /** Bytes of the sums. */
 size_t cbe_moments_bytes(size_t hidden_size);
 /** Sets the sums to 0. @return CBE_OK, CBE_ERR_NOMEM */

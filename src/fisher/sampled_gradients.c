@@ -172,6 +172,18 @@ static cbe_status check_ids(const cbe_model *model, const cbe_sampled_gradients_
     return CBE_OK;
 }
 
+/* Long sequences have the same bits in any batch, so that a run may go on at any of them. */
+static cbe_status check_done(const cbe_sampled_gradients_options *o, size_t at_once, cbe_error *err)
+{
+    size_t first = 0;
+    if (cbe_forward_is_by_sequence(o->context_length) && o->n_done <= o->n_sequences) return CBE_OK;
+    while (first < o->n_done && first < o->n_sequences) first += batch_size(o, first, at_once);
+    if (first == o->n_done) return CBE_OK;
+    return cbe_fail(err, CBE_ERR_ARG, -1,
+                    "the run cannot go on behind sequence %zu of %zu, where no batch ends",
+                    o->n_done, o->n_sequences);
+}
+
 cbe_status cbe_sampled_gradients_run(const cbe_model *model,
                                      const cbe_sampled_gradients_options *options,
                                      cbe_sampled_gradients_fn *take, void *context, cbe_error *err)
@@ -180,6 +192,7 @@ cbe_status cbe_sampled_gradients_run(const cbe_model *model,
     cbe_sampled_gradients_plan plan;
     cbe_status st = cbe_sampled_gradients_choose(&plan, model, options, err);
     if (st == CBE_OK) st = check_ids(model, options, err);
+    if (st == CBE_OK) st = check_done(options, plan.n_sequences, err);
     if (st != CBE_OK) return st;
     const cbe_suffix_options suffix = suffix_of(options, &plan);
     const cbe_labels_options labels = labels_of(options, plan.n_sequences);
@@ -191,9 +204,13 @@ cbe_status cbe_sampled_gradients_run(const cbe_model *model,
                        "hidden states", err);
     st = r.last ? cbe_suffix_create(&r.suffix, model, &suffix, err) : CBE_ERR_NOMEM;
     if (st == CBE_OK) st = cbe_labels_create(&r.labels, cbe_model_decoder(model), &labels, err);
-    for (size_t first = 0, n; first < options->n_sequences && st == CBE_OK; first += n) {
+    r.done = options->n_done * (options->n_draws + 1);
+    for (size_t first = options->n_done, n; first < options->n_sequences && st == CBE_OK;
+         first += n) {
         n = batch_size(options, first, plan.n_sequences);
         st = run_batch(&r, first, n, err);
+        if (st == CBE_OK && options->batch_done)
+            st = options->batch_done(options->context, first + n, err);
     }
     cbe_suffix_free(r.suffix);
     cbe_labels_free(r.labels);

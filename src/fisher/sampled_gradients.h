@@ -28,9 +28,15 @@ typedef struct {
     uint64_t seed;
     const int64_t *labels; /* (R, B, S), -1: no label, in place of drawn ones; NULL: drawn */
     size_t memory;         /* bytes that the run may take; 0: no limit */
+    /* Sequences of this process that are left out: the first ones, which an earlier run has done.
+     * Of sequences shorter than 128 tokens they must be whole batches of that run. */
+    size_t n_done;
     /* Called with sequences times passes done; false cancels; NULL: no calls. */
     bool (*progress)(void *context, size_t done, size_t total);
-    void *context;
+    /* Called when all gradients of a batch were taken, with the number of sequences of this process
+     * that are done, n_done among them. Any status but CBE_OK ends the run; NULL: no calls. */
+    cbe_status (*batch_done)(void *context, size_t n_done, cbe_error *err);
+    void *context; /* of both */
 } cbe_sampled_gradients_options;
 
 /** How a run uses its memory. */
@@ -63,8 +69,8 @@ cbe_status cbe_sampled_gradients_choose(cbe_sampled_gradients_plan *plan, const 
  * memory, and any division of sequences over processes that hold whole groups (core/groups.h; of
  * sequences of 128 tokens and more: any division).
  * @return CBE_OK; CBE_ERR_ARG (as above; a token id or a label that is given is not in the
- * vocabulary); CBE_ERR_NUMERIC (logits that are not finite); CBE_ERR_NOMEM; CBE_ERR_CANCELLED; the
- * status of `take` */
+ * vocabulary; n_done is no number of whole batches); CBE_ERR_NUMERIC (logits that are not finite);
+ * CBE_ERR_NOMEM; CBE_ERR_CANCELLED; the status of `take` or of `batch_done` */
 cbe_status cbe_sampled_gradients_run(const cbe_model *model,
                                      const cbe_sampled_gradients_options *options,
                                      cbe_sampled_gradients_fn *take, void *context, cbe_error *err);

@@ -25,6 +25,10 @@ typedef struct cbe_bf16_matrix cbe_bf16_matrix;
  * NULL: it has them. */
 const char *cbe_bf16_missing(void);
 
+/** Whether three products in bfloat16 take less time than one in float32: with units that multiply
+ * tiles (AMX). Without them they take more than three times as long (docs/performance.md). */
+bool cbe_bf16_is_fast(void);
+
 /** Creates the state for matrices of at most max_size rows and columns.
  * @return CBE_OK; CBE_ERR_UNSUPPORTED (cbe_bf16_missing has a reason); CBE_ERR_NOMEM */
 cbe_status cbe_bf16_create(cbe_bf16 **out, size_t max_size, cbe_error *err);

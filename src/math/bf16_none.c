@@ -8,6 +8,11 @@ const char *cbe_bf16_missing(void)
     return "this program was built without oneDNN (CMake option CBE_ONEDNN)";
 }
 
+bool cbe_bf16_is_fast(void)
+{
+    return false;
+}
+
 cbe_status cbe_bf16_create(cbe_bf16 **out, size_t max_size, cbe_error *err)
 {
     (void)out, (void)max_size;

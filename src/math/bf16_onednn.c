@@ -66,6 +66,12 @@ const char *cbe_bf16_missing(void)
 #endif
 }
 
+bool cbe_bf16_is_fast(void)
+{
+    const dnnl_cpu_isa_t amx = dnnl_cpu_isa_avx512_core_amx;
+    return !cbe_bf16_missing() && (dnnl_get_effective_cpu_isa() & amx) == amx;
+}
+
 /* Rounds to the nearest bfloat16, ties to even; infinity and NaN stay infinity and NaN. */
 static inline uint16_t round_bf16(float x)
 {

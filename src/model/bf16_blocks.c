@@ -76,11 +76,16 @@ static cbe_status convert(const cbe_config *config, bool back, cbe_bf16 *bf16, c
     return CBE_OK;
 }
 
+bool cbe_bf16_blocks_possible(const cbe_model *model)
+{
+    return model->n_resident == model->config.sizes.n_layers;
+}
+
 cbe_status cbe_bf16_blocks_create(cbe_bf16_blocks **out, const cbe_model *model, size_t first,
                                   bool back, cbe_bf16 *bf16, cbe_error *err)
 {
     const size_t count = model->config.sizes.n_layers - first;
-    if (model->n_resident != model->config.sizes.n_layers)
+    if (!cbe_bf16_blocks_possible(model))
         return cbe_fail(
             err, CBE_ERR_ARG, -1,
             "products in bfloat16 need all weights of the model in memory; give more " CBE_OPTION(

@@ -8,6 +8,8 @@
 
 typedef struct cbe_bf16_blocks cbe_bf16_blocks;
 
+/** Whether the model's weights are all in memory, as copies need. */
+bool cbe_bf16_blocks_possible(const cbe_model *model);
 /** Copies blocks first .. L - 1. model and bf16 are borrowed until free.
  * @param back  whether the backward pass will need its products too
  * @return CBE_OK; CBE_ERR_ARG (the model's weights are not all in memory); CBE_ERR_NOMEM */

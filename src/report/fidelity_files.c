@@ -90,6 +90,7 @@ static cbe_status save_json(const char *folder, size_t n, const cbe_layer_fideli
     cbe_json_put_string(w, root, "tokens", r->tokens);
     cbe_json_put_string(w, root, "site", cbe_site_name(r->site));
     cbe_json_put_string(w, root, "ablation", cbe_ablation_name(r->ablation));
+    cbe_json_put_string(w, root, "metric", r->metric);
     cbe_json_put_string(w, root, "seed", seed);
     cbe_json_put_count(w, root, "directions", r->n_directions);
     cbe_json_put_count(w, root, "n_sequences", r->n_sequences);

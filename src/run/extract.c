@@ -20,6 +20,7 @@
 #include "lens/tuned_lens.h"
 #include "report/vectors_file.h"
 #include "run/metric_options.h"
+#include "run/precision.h"
 #include "run/run.h"
 #include "search/rules.h"
 
@@ -490,6 +491,7 @@ static cbe_status execute(cbe_run *run, cbe_error *err)
     if ((st = cbe_run_inputs_open(in, s, &run->watch, err)) != CBE_OK) return st;
     if ((st = cbe_processes_agree(all, use_init(run, err), err)) != CBE_OK) return st;
     s->site = (int)in->options.site;
+    cbe_choose_precision(in, s, preset == CBE_PRESET_DEFAULT, &run->watch);
     cbe_search_options *search = &in->options.search;
     search->preset = preset;
     search->n_vectors = s->vectors;

@@ -6,6 +6,7 @@
 #include "core/memory.h"
 #include "core/sizes.h"
 #include "fidelity/fidelity.h"
+#include "run/metric_options.h"
 #include "run/run.h"
 
 enum { DEFAULT_RANK = 8 };
@@ -22,6 +23,7 @@ const cbe_option cbe_fidelity_rows[] = {
     {"directions", 'd', OPT_COUNT, AT(directions), "8", "M", "of each list: vectors of the basis, principal components, random directions", NULL, CBE_RANGE(1, CBE_MOST_COUNT)},
     {"rank", 'm', OPT_COUNT, AT(rank), NULL, "R", "first vectors whose span is taken out for the alignment; not given: all of a layer, 8 at most", NULL, CBE_RANGE(1, CBE_MOST_COUNT)},
     {"ablation", 'a', OPT_CHOICE, AT(ablation), "resample", "KIND", "mean, resample or zero", cbe_ablation_choices, 0},
+    CBE_METRIC_OPTION,
     {"site", 0, OPT_CHOICE, AT(site), NULL, "SITE", "pre: the input of block i, post: its output; not given: as recorded with the basis, else post", cbe_site_choices, 0},
     CBE_SEQUENCE_OPTIONS(cbe_run_settings, corpus),
     {"skip-positions", 0, OPT_SKIP, AT(skip), NULL, "P|auto", "first positions of each sequence left as they are; auto: 1 where their norms are huge; not given: as recorded with the basis, else auto", NULL, 0},
@@ -62,7 +64,10 @@ static cbe_status check_usage(const cbe_run_settings *s, cbe_error *err)
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         CBE_OPTION("lens") " model is what lenses are compared with: give logit, "
                                            "tuned=FOLDER (a tuned lens) or affine");
-    return st;
+    if (st != CBE_OK) return st;
+    cbe_extraction_options ignored; /* --metric is read before anything is opened */
+    cbe_extraction_options_init(&ignored);
+    return cbe_take_metric_options(&ignored, s, err);
 }
 
 /* The site of the basis's layers: as recorded, else that of the run. */
@@ -253,7 +258,8 @@ static cbe_status compare(cbe_run *run, cbe_error *err)
         .context_length = cbe_hidden_states_context_length(in->states),
         .skip_positions = in->options.skip_positions,
         .n_tokens = cbe_hidden_states_n_tokens(in->states, in->options.skip_positions),
-        .n_directions = s->directions};
+        .n_directions = s->directions,
+        .metric = s->metric};
     return cbe_fidelity_run(in->model, in->states, &options, in->n_layers, r->layers, err);
 }
 

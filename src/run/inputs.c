@@ -2,6 +2,7 @@
 #include "extract/model_energies.h"
 #include "extract/skip_positions.h"
 #include "plan/plan.h"
+#include "run/precision.h"
 #include "run/inputs.h"
 #include "run/metric_options.h"
 
@@ -25,7 +26,7 @@
 const char *const cbe_ablation_choices[] = {"mean", "resample", "zero", "optimal", NULL};
 const char *const cbe_objective_choices[] = {"kl", "ce", NULL};
 const char *const cbe_site_choices[] = {"pre", "post", NULL};
-const char *const cbe_precision_choices[] = {"float32", "bf16x3", "bf16", NULL};
+const char *const cbe_precision_choices[] = {"auto", "float32", "bf16x3", "bf16", NULL};
 const char *const cbe_scope_choices[] = {"all", "own", NULL};
 const char *const cbe_model_energies_choices[] = {"no", "auto", "yes", NULL};
 const char *const cbe_lens_format_choices[] = {"pt", "safetensors", NULL};
@@ -38,7 +39,8 @@ _Static_assert(sizeof cbe_objective_choices / sizeof *cbe_objective_choices == C
                "in the order of the enum");
 _Static_assert(sizeof cbe_site_choices / sizeof *cbe_site_choices == CBE_N_SITES + 1,
                "in the order of the enum");
-_Static_assert(sizeof cbe_precision_choices / sizeof *cbe_precision_choices == CBE_N_PRECISIONS + 1,
+_Static_assert(sizeof cbe_precision_choices / sizeof *cbe_precision_choices ==
+                   CBE_N_PRECISIONS + CBE_PRECISION_GIVEN + 1,
                "in the order of the enum");
 
 _Static_assert(sizeof cbe_scope_choices / sizeof *cbe_scope_choices == CBE_N_SCOPES + 1,
@@ -150,12 +152,12 @@ static cbe_status check_usage(const cbe_run_settings *run, cbe_lens_kind lens, c
                              "model") " instead of " CBE_OPTION("hidden-states") ", or leave it "
                                                                                  "out",
             cbe_scope_choices[run->scope]);
-    if (run->precision != CBE_PRECISION_FLOAT32 && lens != CBE_READ_MODEL)
+    if (cbe_given_precision(run) != CBE_PRECISION_FLOAT32 && lens != CBE_READ_MODEL)
         return cbe_fail(err, CBE_ERR_ARG, -1,
                         CBE_OPTION("precision") " %s is for " CBE_OPTION(
                             "lens") " model; through other lenses products are float32",
                         cbe_precision_choices[run->precision]);
-    if (run->precision != CBE_PRECISION_FLOAT32 && cbe_bf16_missing())
+    if (cbe_given_precision(run) != CBE_PRECISION_FLOAT32 && cbe_bf16_missing())
         return cbe_fail(err, CBE_ERR_ARG, -1, CBE_OPTION("precision") " %s: %s; leave it out",
                         cbe_precision_choices[run->precision], cbe_bf16_missing());
     if (has_states(run)) {
@@ -626,7 +628,7 @@ cbe_status cbe_run_inputs_open(cbe_run_inputs *in, const cbe_run_settings *run, 
     o->ablation = (cbe_ablation)run->ablation;
     o->objective = (cbe_loss)run->objective;
     o->model = lens.kind == CBE_READ_MODEL ? in->model : NULL;
-    o->precision = (cbe_precision)run->precision;
+    o->precision = cbe_given_precision(run);
     o->scope = (cbe_scope)run->scope;
     o->lens = in->lens;
     o->derangement = in->derangement;

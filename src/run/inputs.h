@@ -46,7 +46,7 @@ typedef struct {
     /* Of fidelity. */
     size_t directions;
     /* Of spectrum. */
-    size_t draws;
+    size_t draws, checkpoint_seconds;
 
     /* From memory, borrowed; NULL: from files. */
     const cbe_hidden_states *given_states;
@@ -77,7 +77,7 @@ typedef struct {
     {"ablation", 'a', OPT_CHOICE, offsetof(cbe_run_settings, ablation), "mean", "KIND", "mean, resample, zero or optimal", cbe_ablation_choices, 0}, \
     {"objective", 0, OPT_CHOICE, offsetof(cbe_run_settings, objective), "kl", "KIND", "kl (to the clean output) or ce (of the next token)", cbe_objective_choices, 0}, \
     {"site", 0, OPT_CHOICE, offsetof(cbe_run_settings, site), NULL, "SITE", "pre: the input of block i, post: its output; not given: post with --lens model, else pre", cbe_site_choices, 0}, \
-    {"precision", 0, OPT_CHOICE, offsetof(cbe_run_settings, precision), "float32", "KIND", "of products with weights with --lens model: float32, or on CPUs that multiply bfloat16 bf16x3 (16 bits) or bf16 (8 bits in searches of a sample, 16 else)", cbe_precision_choices, 0}, \
+    {"precision", 0, OPT_CHOICE, offsetof(cbe_run_settings, precision), "float32", "KIND", "of products with weights with --lens model: float32, or on CPUs that multiply bfloat16 bf16x3 (16 bits) or bf16 (8 bits in searches of a sample, 16 else); auto: bf16x3 in searches of extract's preset default where the CPU is faster at it (AMX), else float32", cbe_precision_choices, 0}, \
     {"scope", 0, OPT_CHOICE, offsetof(cbe_run_settings, scope), "all", "SCOPE", "with --lens model: all tokens are ablated together, or own: each alone, read among clean keys and values of the others; through other lenses both are the same", cbe_scope_choices, 0}, \
     CBE_SEQUENCE_OPTIONS(cbe_run_settings, corpus),                                                                            \
     {"skip-positions", 0, OPT_SKIP, offsetof(cbe_run_settings, skip), skip_default, "P|auto", "first positions of each sequence left out; auto: 1 where their norms are huge", NULL, 0}, \
@@ -86,6 +86,9 @@ typedef struct {
     CBE_MEMORY_OPTION(cbe_run_settings, corpus, "memory that may be used"),                                                    \
     CBE_TALK_OPTIONS(cbe_run_settings, corpus, "say more about inputs and choices")
 /* clang-format on */
+
+/** What --precision says: auto, or a cbe_precision and CBE_PRECISION_GIVEN. */
+enum { CBE_PRECISION_AUTO = 0, CBE_PRECISION_GIVEN = 1 };
 
 /** What --lens says. */
 typedef enum {

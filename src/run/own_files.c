@@ -38,6 +38,7 @@ static const struct {
     {"table of cbe fidelity", BY_START, "layer,state,scope,"},
     {"record of cbe spectrum", BY_RECORD, "spectra"},
     {"table of cbe spectrum", BY_START, "layer,state,sum,"},
+    {"checkpoint of cbe spectrum", BY_METADATA, "spectra, unfinished"},
     {"chart of cbe", BY_START, "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" width=\""},
 };
 _Static_assert(sizeof kinds / sizeof *kinds == CBE_N_OWN_FILES, "one for each kind");

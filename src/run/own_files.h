@@ -29,7 +29,8 @@ typedef enum {
     CBE_OWN_FIDELITY_TABLE,   /* fidelity.csv */
     CBE_OWN_SPECTRUM_RECORD,  /* spectrum.json */
     CBE_OWN_SPECTRUM_TABLE,   /* spectrum.csv */
-    CBE_OWN_CHART,            /* any .svg */
+    CBE_OWN_SPECTRUM_CHECKPOINT,
+    CBE_OWN_CHART, /* any .svg */
     CBE_N_OWN_FILES
 } cbe_own_file;
 

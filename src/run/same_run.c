@@ -4,14 +4,13 @@
 
 #include <string.h>
 
-#include "extract/run_identity.h"
 #include "core/fail.h"
 #include "core/memory.h"
 #include "files/sha256.h"
 
 /* Not what a process has for itself, nor the paths of inputs, which are compared by their
  * content. */
-static bool matters(const char *option)
+static bool matters_to_all(const char *option)
 {
     static const char *const others[] = {"threads", "memory",        "quiet",   "verbose",
                                          "tokens",  "hidden-states", "decoder", "init"};
@@ -20,7 +19,8 @@ static bool matters(const char *option)
     return true;
 }
 
-static cbe_status add_options(cbe_run_identity *out, const cbe_run_settings *run, cbe_error *err)
+cbe_status cbe_run_identity_add_settings(cbe_run_identity *out, const cbe_run_settings *run,
+                                         bool (*matters)(const char *option), cbe_error *err)
 {
     static const char tuned[] = "tuned=";
     const cbe_option *options = run->options;
@@ -50,7 +50,7 @@ static cbe_status describe(cbe_run_identity *out, const cbe_run_settings *run,
     char ids[CBE_SHA256_TEXT];
     cbe_sha256_bytes(tokens->ids,
                      tokens->n_sequences * tokens->context_length * sizeof *tokens->ids, ids);
-    cbe_status st = add_options(out, run, err);
+    cbe_status st = cbe_run_identity_add_settings(out, run, matters_to_all, err);
     if (st == CBE_OK)
         st = cbe_run_identity_add_count(out, "number of texts", run->corpus.text.n, err);
     if (st == CBE_OK) st = cbe_run_identity_add(out, "digest of the token ids", ids, err);

@@ -7,6 +7,7 @@
 #include "core/sizes.h"
 #include "extract/skip_positions.h"
 #include "run/run.h"
+#include "run/spectrum_checkpoint.h"
 
 enum { SKIP_SEQUENCES = 8 /* that skip-positions auto looks at */ };
 
@@ -23,6 +24,8 @@ const cbe_option cbe_spectrum_options[] = {
     {"seed", 0, OPT_SEED, AT(seed), "0", "N", "of the labels drawn", NULL, 0},
     CBE_THREAD_OPTION(cbe_run_settings, corpus),
     CBE_MEMORY_OPTION(cbe_run_settings, corpus, "memory that may be used"),
+    {"checkpoint-seconds", 0, OPT_COUNT, AT(checkpoint_seconds), "60", "SECONDS", "least time between checkpoints", NULL, CBE_RANGE(0, CBE_MOST_COUNT)},
+    {"resume", 0, OPT_FLAG, AT(resume), NULL, NULL, "go on from FOLDER/checkpoint.safetensors, which an interrupted run leaves, to the same result", NULL, 0},
     CBE_TALK_OPTIONS(cbe_run_settings, corpus, "say more about inputs and choices"),
     {NULL, 0, OPT_FLAG, 0, NULL, NULL, NULL, NULL, 0},
 };
@@ -65,7 +68,8 @@ static cbe_status choose_skip(cbe_run *run, const cbe_tokens *tokens, cbe_error 
     return CBE_OK;
 }
 
-static cbe_status declare_outputs(cbe_run *run, const char *folder, cbe_error *err)
+static cbe_status declare_outputs(cbe_run *run, const char *folder, bool with_checkpoint,
+                                  cbe_error *err)
 {
     cbe_outputs *o = &run->outputs;
     cbe_outputs_begin(o);
@@ -73,7 +77,10 @@ static cbe_status declare_outputs(cbe_run *run, const char *folder, cbe_error *e
     cbe_status st = cbe_outputs_folder(o, folder, err);
     if (st == CBE_OK) st = cbe_outputs_write(o, "spectrum.json", CBE_OWN_SPECTRUM_RECORD, err);
     if (st == CBE_OK) st = cbe_outputs_write(o, "spectrum.csv", CBE_OWN_SPECTRUM_TABLE, err);
-    return st;
+    if (st != CBE_OK || !with_checkpoint) return st;
+    return run->settings.resume
+               ? cbe_outputs_write_any(o, CBE_SPECTRUM_CHECKPOINT, err)
+               : cbe_outputs_write(o, CBE_SPECTRUM_CHECKPOINT, CBE_OWN_SPECTRUM_CHECKPOINT, err);
 }
 
 static bool show_progress(void *context, size_t done, size_t total)
@@ -88,7 +95,8 @@ static bool tell_layer(void *context, size_t place)
     return cbe_tell_layer(run, place, NULL) == CBE_OK;
 }
 
-static cbe_status run_spectra(cbe_run *run, const cbe_tokens *tokens, cbe_error *err)
+static cbe_status run_spectra(cbe_run *run, const cbe_tokens *tokens,
+                              const cbe_spectra_checkpoint *checkpoint, cbe_error *err)
 {
     const cbe_run_settings *s = &run->settings;
     cbe_run_inputs *in = &run->in;
@@ -111,6 +119,7 @@ static cbe_status run_spectra(cbe_run *run, const cbe_tokens *tokens, cbe_error 
         .n_states = in->n_layers,
         .states = states,
         .processes = cbe_team_tokens(&run->team),
+        .checkpoint = checkpoint,
         .tell = tell_layer,
         .context = run};
     r->spectra = cbe_alloc_zero(in->n_layers, sizeof *r->spectra, "results", err);
@@ -164,8 +173,13 @@ static cbe_status execute(cbe_run *run, cbe_error *err)
     cbe_run_settings *s = &run->settings;
     cbe_processes *all = run->team.all;
     cbe_tokens tokens = {0};
+    cbe_spectrum_checkpoint checkpoint = {0};
     cbe_status st = CBE_OK;
-    if (s->output && cbe_team_speaks(&run->team)) st = declare_outputs(run, s->output, err);
+    if (s->resume && !s->output)
+        return cbe_fail(err, CBE_ERR_ARG, -1,
+                        CBE_OPTION("resume") " needs " CBE_TERM("-o", "output") ", where the "
+                                                                                "checkpoint lies");
+    if (s->output && cbe_team_speaks(&run->team)) st = declare_outputs(run, s->output, true, err);
     if ((st = cbe_processes_agree(all, st, err)) != CBE_OK) return st;
     st = cbe_run_inputs_open_tokens(&run->in, s, &tokens, &run->watch, err);
     if (st == CBE_OK) {
@@ -173,16 +187,23 @@ static cbe_status execute(cbe_run *run, cbe_error *err)
         if (s->skip.automatic) st = choose_skip(run, &tokens, err);
         st = cbe_processes_agree(all, st, err);
     }
-    if (st == CBE_OK) st = run_spectra(run, &tokens, err);
+    if (st == CBE_OK)
+        st = cbe_processes_agree(all, cbe_spectrum_checkpoint_init(&checkpoint, run, &tokens, err),
+                                 err);
+    if (st == CBE_OK) st = run_spectra(run, &tokens, &checkpoint.checkpoint, err);
     cbe_tokens_free(&tokens);
-    return st == CBE_OK ? cbe_processes_agree(all, put_in_place(run, err), err) : st;
+    if (st == CBE_OK) st = cbe_processes_agree(all, put_in_place(run, err), err);
+    if (st == CBE_OK)
+        st = cbe_processes_agree(all, cbe_spectrum_checkpoint_remove(&checkpoint, err), err);
+    cbe_spectrum_checkpoint_free(&checkpoint);
+    return st;
 }
 
 static cbe_status save(cbe_run *run, const char *folder, cbe_error *err)
 {
     const cbe_spectrum_results *r = &run->results.spectrum;
     cbe_outputs_end(&run->outputs);
-    cbe_status st = declare_outputs(run, folder, err);
+    cbe_status st = declare_outputs(run, folder, false, err);
     if (st == CBE_OK)
         st = cbe_spectrum_save(folder, run->in.n_layers, run->in.layers, r->spectra, &r->record,
                                err);

@@ -191,6 +191,43 @@ static void lenses__are_of_all_kinds(void **state)
     free(logit);
 }
 
+/* In the covariance metric all directions have a kappa of 1 at most, so both rows are of all. */
+static void metric__is_recorded_and_changes_both_measures(void **state)
+{
+    (void)state;
+    program_done("fidelity " LLAMA " -q -l 1 --basis %F/post --directions 3 -o %F/euclidean");
+    program_done("fidelity " LLAMA " -q -l 1 --basis %F/post --directions 3 --metric "
+                 "covariance=0.01 -o %F/oblique");
+    json_t *plain = load("%F/euclidean/fidelity.json"), *oblique = load("%F/oblique/fidelity.json");
+    assert_string_equal(json_string_value(at(plain, "metric")), "euclidean");
+    assert_string_equal(json_string_value(at(oblique, "metric")), "covariance=0.01");
+    const json_t *was = json_array_get(at(plain, "layers"), 0),
+                 *is = json_array_get(at(oblique, "layers"), 0);
+    static const char *const same[] = {"rank", "all.alignment", "own.alignment",
+                                       "all.influence.together.n",
+                                       "own.influence.together.spearman"};
+    for (size_t i = 0; i < sizeof same / sizeof *same; i++)
+        assert_true(number(at(is, "all_directions"), same[i]) ==
+                    number(at(is, "kappa_below_10"), same[i]));
+    assert_true(number(is, "all_directions.all.alignment") !=
+                number(was, "all_directions.all.alignment"));
+    const json_t *list = at(is, "directions");
+    assert_int_equal(json_array_size(list), 9);
+    for (size_t i = 0; i < 9; i++) {
+        const json_t *direction = json_array_get(list, i);
+        assert_true(number(direction, "kappa") <= 1 + 1e-12);
+        /* Of a principal component both metrics are the same ablation. */
+        const double before = number(json_array_get(at(was, "directions"), i), "all"),
+                     now = number(direction, "all");
+        if (strcmp(json_string_value(at(direction, "list")), "principal") == 0)
+            cbe_assert_close(&now, &before, 1, 1e-6, 1e-4, "component %zu", i);
+        else
+            assert_true(now != before);
+    }
+    json_decref(plain);
+    json_decref(oblique);
+}
+
 static void bad_input__is_one_line_and_status_2(void **state)
 {
     (void)state;
@@ -212,6 +249,8 @@ static void bad_input__is_one_line_and_status_2(void **state)
         {"fidelity " LLAMA " --basis %F/post --memory 1M -o %F/bad", "--memory"},
         {"fidelity %G/models/gpt2 --tokens %G/fisher/gpt2.safetensors --basis %F/post",
          "was made from"},
+        {"fidelity " LLAMA " --basis %F/post --metric oblique", "--metric oblique: euclidean,"},
+        {"fidelity " LLAMA " --basis %F/post --metric covariance=0", "--metric covariance=0: a "},
         {"fidelity " LLAMA " --basis %F/post -o %G/models/llama/config.json", "config.json"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -228,6 +267,7 @@ int main(void)
         cmocka_unit_test(basis__goes_by_states),
         cmocka_unit_test(library__has_the_same_numbers),
         cmocka_unit_test(lenses__are_of_all_kinds),
+        cmocka_unit_test(metric__is_recorded_and_changes_both_measures),
         cmocka_unit_test(bad_input__is_one_line_and_status_2),
     };
     return cmocka_run_group_tests(tests, make_bases, temp_folder_remove);

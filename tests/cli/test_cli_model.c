@@ -257,6 +257,59 @@ static void precision__is_bfloat16_where_the_cpu_has_it(void **state)
     free(json);
 }
 
+static void expect_precision(const char *folder, const char *precision)
+{
+    char text[64];
+    size_t size;
+    snprintf(text, sizeof text, "%%F/%s/basis.json", folder);
+    char *json = (char *)cbe_read_file(program_expand(text), &size);
+    json[size - 1] = 0;
+    snprintf(text, sizeof text, "\"precision\": \"%s\"", precision);
+    if (!strstr(json, text)) fail_msg("%s: no %s", folder, text);
+    free(json);
+}
+
+/* bfloat16 where it is faster, in the default search alone, and if memory allows; the same bits as
+ * if it had been asked for. */
+static void precision_auto__is_settled_and_recorded(void **state)
+{
+    (void)state;
+#define SEARCH                                                                                     \
+    "extract %G/models/llama --tokens %G/models/llama/golden.safetensors --lens model -l 1 -k 1 "  \
+    "--starts 1 --max-iter 2 "
+    const char *fast = cbe_bf16_is_fast() ? "bf16x3" : "float32";
+    char line[400];
+    size_t n, m;
+    program_done(SEARCH "--precision auto -o %F/auto");
+    expect_precision("auto", fast);
+    snprintf(line, sizeof line, "%s--precision %s -o %%F/asked", SEARCH, fast);
+    program_done(line);
+    void *settled = cbe_read_file(program_expand("%F/auto/basis.safetensors"), &n),
+         *asked = cbe_read_file(program_expand("%F/asked/basis.safetensors"), &m);
+    assert_int_equal(n, m);
+    assert_memory_equal(settled, asked, n);
+    free(settled);
+    free(asked);
+    program_done(SEARCH "--preset seed --precision auto -o %F/seed");
+    expect_precision("seed", "float32");
+    program_done("extract --hidden-states %H --decoder %E -k 1 --starts 1 -l 0 --precision auto -o "
+                 "%F/lens");
+    expect_precision("lens", "float32");
+    program_done(SEARCH "-o %F/default");
+    expect_precision("default", "float32");
+    write_golden_direction("llama");
+#define PROBE                                                                                      \
+    "probe %G/models/llama --tokens %G/models/llama/golden.safetensors --lens model -l 1 "         \
+    "--vectors-file %F/v.safetensors "
+    program_done(PROBE "--precision auto -o %F/open.safetensors");
+    program_done(PROBE "--precision float32 -o %F/float32.safetensors");
+    double *open = read_f64("%F/open.safetensors", "layers.1.energy", &n),
+           *float32 = read_f64("%F/float32.safetensors", "layers.1.energy", &m);
+    assert_true(*open == *float32);
+    free(open);
+    free(float32);
+}
+
 /* Too little memory for one sequence is told before anything runs. */
 static void layer_objective__says_what_a_sequence_needs(void **state)
 {
@@ -326,6 +379,7 @@ int main(void)
         cmocka_unit_test(probe__meets_pytorch),
         cmocka_unit_test(probe__agrees_with_the_logit_lens_at_the_end),
         cmocka_unit_test(precision__is_bfloat16_where_the_cpu_has_it),
+        cmocka_unit_test(precision_auto__is_settled_and_recorded),
         cmocka_unit_test(extract__finds_maxima_in_the_whole_model),
         cmocka_unit_test(layer_objective__says_what_a_sequence_needs),
         cmocka_unit_test(extract__says_what_sequences_need),

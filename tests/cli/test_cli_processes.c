@@ -237,6 +237,34 @@ static void killed__one_of_them_ends_all_and_resumes(void **state)
     }
 }
 
+/* Each has a checkpoint of its own sums, and goes on from it; of another number of processes none
+ * does. */
+static void spectrum_killed__goes_on_to_the_same_bytes(void **state)
+{
+    (void)state;
+    static const char options[] = "--draws 4 --checkpoint-seconds 0 --resume",
+                      line[] = "spectrum %s -q %s -o %%F/%s";
+    char killed[600], one[300];
+    run_done(0, line, long_model, "--draws 4", "spectrum-whole");
+    snprintf(killed, sizeof killed,
+             "-n 2 %%D/mpi/die_at_file.sh 0 %%F/spectrum-killed/checkpoint.1.safetensors %%P "
+             "spectrum %s -q %s -o %%F/spectrum-killed",
+             long_model, options);
+    do { /* again, if it was done by then */
+        if (is_there("spectrum-killed")) temp_clear(program_expand("%F/spectrum-killed"));
+    } while (program_run_under(getenv("CBE_MPIEXEC"), killed) == 0);
+    assert_true(is_there("spectrum-killed/checkpoint.1.safetensors"));
+    if (is_there("spectrum-killed/checkpoint.safetensors")) {
+        snprintf(one, sizeof one, line, long_model, options, "spectrum-killed");
+        assert_int_equal(run(0, one), 2);
+        assert_non_null(strstr(program_err, "another number of processes: 2, now 1"));
+    }
+    run_done(2, line, long_model, options, "spectrum-killed");
+    assert_same_file("spectrum.json", "spectrum-killed", "spectrum-whole");
+    assert_false(is_there("spectrum-killed/checkpoint.safetensors"));
+    assert_false(is_there("spectrum-killed/checkpoint.1.safetensors"));
+}
+
 /* A search of many minutes. SIGTERM to any one process ends the job. */
 static void signalled__one_of_them_ends_all(void **state)
 {
@@ -252,7 +280,7 @@ static void signalled__one_of_them_ends_all(void **state)
             assert_int_not_equal(program_run_under(getenv("CBE_MPIEXEC"), line), 0);
             if (rank == 0)
                 assert_non_null(
-                    strstr(program_err, "cbe: interrupted before the first vector was found\n"));
+                    strstr(program_err, "cbe: interrupted before the first checkpoint\n"));
             assert_false(is_there("signalled/basis.safetensors"));
         }
 }
@@ -396,6 +424,7 @@ int main(void)
         cmocka_unit_test(tokens_divided__find_the_basis_of_one_process),
         cmocka_unit_test(tokens_divided__have_the_very_bits_of_one_process),
         cmocka_unit_test(spectrum__has_the_very_bits_of_one_process),
+        cmocka_unit_test(spectrum_killed__goes_on_to_the_same_bytes),
         cmocka_unit_test(layers_divided__have_the_very_bits_of_one_process),
         cmocka_unit_test(layers_divided__share_the_forward_pass_and_have_the_very_bits),
         cmocka_unit_test(killed__one_of_them_ends_all_and_resumes),

@@ -109,7 +109,7 @@ static void signal__ends_extract_wherever_it_is(void **state)
             const int status = program_end(child);
             const char *line = strstr(program_err, "cbe: ");
             if (status != signals[k].status || !line ||
-                strcmp(line, "cbe: interrupted before the first vector was found\n") != 0)
+                strcmp(line, "cbe: interrupted before the first checkpoint\n") != 0)
                 fail_msg("%s, signal %d: status %d: %s", cases[i].what, signals[k].signal, status,
                          program_err);
             assert_false(is_there("%F/interrupted/basis.safetensors"));

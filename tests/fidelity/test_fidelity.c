@@ -135,14 +135,55 @@ static void one_vector__matches_pytorch(void **state)
     close_problem(&p);
 }
 
-/* At the last output the logit lens is the model. */
+/* In the covariance metric, of the vector S^(1/2) u, whose length does not matter; all that is
+ * written has a Mahalanobis length of 1. */
+static void one_oblique_vector__matches_pytorch(void **state)
+{
+    problem p = open_problem(*state);
+    cbe_fidelity_options options = options_of(CBE_ABLATE_MEAN);
+    const size_t n = cbe_hidden_states_n_tokens(p.states, SKIP);
+    double *u = cbe_golden_f64(p.golden, "u", p.d), *w = malloc(p.n_layers * p.d * sizeof *w);
+    float *rows = malloc(n * p.d * sizeof *rows);
+    assert_true(w && rows);
+    options.extraction.metric = CBE_METRIC_COVARIANCE;
+    for (size_t i = 0; i < p.n_layers; i++) {
+        cbe_covariance *covariance = NULL;
+        const cbe_covariance_block block = {n, rows};
+        cbe_assert_ok(cbe_hidden_states_read(p.states, i + 1, SKIP, rows, &err), &err);
+        cbe_assert_ok(cbe_covariance_create(&covariance, p.d, 1, &block, NULL, &err), &err);
+        cbe_covariance_root(covariance, CBE_COVARIANCE_RIDGE, u, w + i * p.d);
+        for (size_t k = 0; k < p.d; k++) w[i * p.d + k] *= 3;
+        p.layers[i].vectors = w + i * p.d;
+        cbe_covariance_free(covariance);
+    }
+    cbe_assert_ok(cbe_fidelity_run(p.model, p.states, &options, p.n_layers, p.layers, &err), &err);
+    for (size_t i = 0; i < p.n_layers; i++) {
+        const cbe_layer_fidelity *layer = &p.layers[i];
+        assert_int_equal(layer->rank[CBE_KEEP_BELOW], 1);
+        for (size_t k = 0; k < layer->n_directions; k++) {
+            const double kappa = layer->directions[k].kappa;
+            if (!(kappa > 0 && kappa <= 1 + 1e-12)) fail_msg("layer %zu: kappa %g", i, kappa);
+        }
+        if (!has_layer(&p, i)) continue;
+        const cbe_direction *v = &layer->directions[0];
+        compare(&p, i, "covariance.all.mean.energy_per_token", &v->model[CBE_SCOPE_ALL]);
+        compare(&p, i, "covariance.own.mean.energy_per_token", &v->model[CBE_SCOPE_OWN]);
+    }
+    free(u);
+    free(w);
+    free(rows);
+    close_problem(&p);
+}
+
+/* At the last output the logit lens is the model, in both metrics. */
 static void last_layer__agrees_with_the_model(void **state)
 {
     problem p = open_problem(*state);
-    for (int mode = 0; mode < CBE_ABLATE_OPTIMAL; mode++) {
+    for (int mode = 0; mode < CBE_N_METRICS * CBE_ABLATE_OPTIMAL; mode++) {
         cbe_layer_fidelity last = {
             .layer = p.n_layers - 1, .state = p.n_layers, .n_vectors = 1, .vectors = p.v};
-        const cbe_fidelity_options options = options_of((cbe_ablation)mode);
+        cbe_fidelity_options options = options_of((cbe_ablation)(mode % CBE_ABLATE_OPTIMAL));
+        options.extraction.metric = (cbe_metric_kind)(mode / CBE_ABLATE_OPTIMAL);
         cbe_assert_ok(cbe_fidelity_run(p.model, p.states, &options, 1, &last, &err), &err);
         for (size_t i = 0; i < last.n_directions; i++)
             for (size_t s = 0; s < CBE_N_SCOPES; s++) {
@@ -257,15 +298,17 @@ int main(void)
 {
     static const char *const truth[] = {"bloom", "gemma2", "gpt2", "gpt_neox", "llama", "olmo2"};
     enum { N = sizeof truth / sizeof *truth };
-    struct CMUnitTest tests[2 * N + 2] = {
+    struct CMUnitTest tests[3 * N + 2] = {
         cmocka_unit_test(influence__is_of_the_directions_that_count),
         cmocka_unit_test(stopped__ends_at_once),
     };
     for (size_t i = 0; i < N; i++) {
         void *name = (void *)(uintptr_t)truth[i];
-        tests[2 + 2 * i] =
+        tests[2 + 3 * i] =
             (struct CMUnitTest){truth[i], one_vector__matches_pytorch, NULL, NULL, name};
-        tests[3 + 2 * i] =
+        tests[3 + 3 * i] =
+            (struct CMUnitTest){truth[i], one_oblique_vector__matches_pytorch, NULL, NULL, name};
+        tests[4 + 3 * i] =
             (struct CMUnitTest){truth[i], last_layer__agrees_with_the_model, NULL, NULL, name};
     }
     return cmocka_run_group_tests(tests, NULL, NULL);

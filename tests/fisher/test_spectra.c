@@ -1,9 +1,10 @@
-/* Spectra of a model's layers against the same made in one go from all states and gradients, and
- * their bits where states are taken in groups. */
+/* Spectra of a model's layers against the same made in one go from all states and gradients; their
+ * bits where states are taken in groups, and where a run is interrupted and goes on. */
 #include "support/assert_close.h"
 
 #include <math.h>
 #include <omp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +12,7 @@
 #include "math/eigen.h"
 #include "support/capture.h"
 #include "support/golden.h"
+#include "support/temp_folder.h"
 
 enum { S = 9, B = 6, R = 2, SKIP = 1, N = B * (S - SKIP) };
 
@@ -159,10 +161,130 @@ static void spectra__are_those_of_all_states_and_gradients(void **state)
     free(folder);
 }
 
+/* A run that is cancelled after so many calls of its progress. */
+typedef struct {
+    size_t calls, most;
+} patience;
+
+static bool wait_for(void *context, size_t done, size_t total)
+{
+    patience *p = context;
+    assert_true(done <= total);
+    return p->calls++ < p->most;
+}
+
+static cbe_status accept_any(void *context, const cbe_safetensors *file, cbe_error *error)
+{
+    (void)context;
+    (void)file;
+    (void)error;
+    return CBE_OK;
+}
+
+static void note_place(void *context, size_t n_sequences, size_t n_done)
+{
+    size_t *place = context;
+    place[0] = n_sequences;
+    place[1] = n_done;
+}
+
+/* The least memory with which a run of these options begins. */
+static size_t least_memory(const cbe_model *model, cbe_spectra_options options)
+{
+    cbe_spectra_plan plan;
+    for (options.gradients.memory = 1 << 16;
+         cbe_spectra_choose(&plan, model, &options, &err) != CBE_OK;)
+        options.gradients.memory += 1 << 14;
+    return options.gradients.memory;
+}
+
+/* Cancelled anywhere, in each group of states, a run goes on behind the last batch that was whole,
+ * on more memory too. On less memory than its sums take it does not. */
+static void a_run_that_is_cancelled__goes_on_to_the_same_bits(void **state)
+{
+    static const size_t all[] = {0, 1, 2, 3};
+    enum { N_STATES = 4, MOST = 1000 };
+    char *folder = cbe_golden_path("models/llama");
+    cbe_model *model = open_model(folder);
+    const cbe_model_config *config = cbe_model_get_config(model);
+    const size_t d = config->hidden_size;
+    int64_t ids[B * S];
+    for (size_t i = 0; i < B * S; i++) ids[i] = (int64_t)((i * i * 5 + 1) % config->vocab_size);
+    const char *path = temp_path(state, "checkpoint.safetensors");
+    const cbe_folder_mark mark = cbe_folder_mark_of_file(path);
+    static const char *const pairs[] = {"format", "a test"};
+    size_t place[2] = {0, 0};
+    cbe_spectra_checkpoint checkpoint = {.path = path,
+                                         .folder = &mark,
+                                         .resume = true,
+                                         .n_pairs = 1,
+                                         .pairs = pairs,
+                                         .compare = accept_any,
+                                         .found = note_place,
+                                         .context = place};
+    cbe_state_spectrum whole[N_STATES] = {{0}};
+    cbe_spectra_options options = options_of(ids);
+    const int threads = omp_get_max_threads();
+    omp_set_num_threads(1);
+    options.n_states = N_STATES;
+    options.states = all;
+    cbe_assert_ok(cbe_spectra_run(model, &options, whole, &err), &err);
+    const size_t few = least_memory(model, options);
+    patience p = {0, 0};
+    options.checkpoint = &checkpoint;
+    options.gradients.progress = wait_for;
+    options.gradients.context = &p;
+    size_t groups_seen = 0, sequences_seen = 0, runs = 0;
+    for (bool done = false; !done; runs++) {
+        cbe_state_spectrum out[N_STATES] = {{0}};
+        assert_true(runs < MOST);
+        p = (patience){0, 2 + runs % (2 * R + 1)}; /* a batch has R + 1 calls */
+        /* Little memory at first, and so groups, which stay; more from the third run on. */
+        options.gradients.memory = runs < 3 ? few : 0;
+        place[0] = place[1] = 0;
+        const cbe_status st = cbe_spectra_run(model, &options, out, &err);
+        sequences_seen += place[0] > 0;
+        groups_seen += place[1] > 0 && place[1] < N_STATES;
+        done = st == CBE_OK;
+        if (!done) assert_int_equal(st, CBE_ERR_CANCELLED);
+        for (size_t i = 0; i < N_STATES; i++) {
+            if (done) {
+                assert_int_equal(out[i].n_tokens, whole[i].n_tokens);
+                assert_memory_equal(out[i].energies, whole[i].energies, d * sizeof(double));
+                assert_memory_equal(out[i].variances, whole[i].variances, d * sizeof(double));
+                assert_memory_equal(&out[i].energy, &whole[i].energy, sizeof whole[i].energy);
+            }
+            cbe_state_spectrum_free(&out[i]);
+        }
+    }
+    assert_true(runs > 4 && sequences_seen > 2);
+    /* All is done: nothing runs, and the result is there again. */
+    cbe_state_spectrum out[N_STATES] = {{0}};
+    p = (patience){0, 0};
+    cbe_assert_ok(cbe_spectra_run(model, &options, out, &err), &err);
+    assert_memory_equal(out[2].energies, whole[2].energies, d * sizeof(double));
+    for (size_t i = 0; i < N_STATES; i++) cbe_state_spectrum_free(&out[i]);
+    /* Sums of all states in memory, and then room for some. */
+    assert_int_equal(remove(path), 0);
+    p.most = 3;
+    options.gradients.memory = 0;
+    assert_int_equal(cbe_spectra_run(model, &options, out, &err), CBE_ERR_CANCELLED);
+    options.gradients.memory = few;
+    assert_int_equal(cbe_spectra_run(model, &options, out, &err), CBE_ERR_ARG);
+    assert_non_null(strstr(err.message, "sums of 4 layers in memory at once"));
+    omp_set_num_threads(threads);
+    for (size_t i = 0; i < N_STATES; i++) cbe_state_spectrum_free(&whole[i]);
+    cbe_model_close(model);
+    free(folder);
+    print_message("%zu runs, %zu went on behind groups that were done\n", runs, groups_seen);
+    assert_true(groups_seen > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(spectra__are_those_of_all_states_and_gradients),
+        cmocka_unit_test(a_run_that_is_cancelled__goes_on_to_the_same_bits),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, temp_folder_create, temp_folder_remove);
 }

@@ -3,8 +3,8 @@
  * files.
  *
  *   make_seeds GOLDEN OUT
- *     writes OUT/TARGET/... of the targets safetensors, checkpoint, train_checkpoint, model and
- *     pickle
+ *     writes OUT/TARGET/... of the targets safetensors, checkpoint, train_checkpoint,
+ *     spectra_checkpoint, model and pickle
  */
 #include <dirent.h>
 #include <stdio.h>
@@ -15,6 +15,7 @@
 
 #include "formats/safetensors.h"
 #include "checkpoint_run.h"
+#include "spectra_run.h"
 #include "train_run.h"
 
 enum { PATH_SPACE = 1024 };
@@ -87,6 +88,27 @@ static void write_checkpoints(void)
     state.step = state.pending = 1;
     must(cbe_train_checkpoint_save(&state, &err) == CBE_OK, "training");
     cbe_lens_optimizer_free(&state.optimizers[0]);
+}
+
+/* A group of one state is done, and the other one's sums have two sequences. */
+static void write_spectra_checkpoint(void)
+{
+    enum { SUMS = SPECTRA_WIDTH * (SPECTRA_WIDTH + 3) / 2 };
+    double lists[2][SPECTRA_WIDTH] = {{2, 1}, {0.5, 0.25}};
+    cbe_long_sum sums[SUMS];
+    for (size_t i = 0; i < SUMS; i++) sums[i] = (cbe_long_sum){(double)i, 0x1p-60};
+    cbe_moments moments = {SPECTRA_WIDTH, 2, sums};
+    const cbe_state_spectrum done = {.variances = lists[0], .energies = lists[1]};
+    const cbe_spectra_state state = {.place = {1, 1, 2},
+                                     .hidden_size = SPECTRA_WIDTH,
+                                     .states = spectra_states,
+                                     .n_done = 1,
+                                     .done = &done,
+                                     .n_at_work = 1,
+                                     .hidden = &moments,
+                                     .gradients = &moments};
+    const cbe_spectra_checkpoint run = spectra_run(seed_path("spectra_checkpoint", "second-group"));
+    must(cbe_spectra_checkpoint_save(&run, &state, &err) == CBE_OK, "spectra");
 }
 
 /* A model of one block: sizes as in the configurations below. */
@@ -247,6 +269,7 @@ int main(int argc, char **argv)
     out = argv[2];
     write_tensors();
     write_checkpoints();
+    write_spectra_checkpoint();
     write_models();
     write_pickles("good");
     write_pickles("bad");
