@@ -60,7 +60,8 @@ static int starts_of(const char *folder, const char *kind, int *n_init_inputs)
 static void init__leads_on_from_where_a_basis_is(void **state)
 {
     (void)state;
-    static const char *const lenses[] = {"--lens logit --site post", "--lens model"};
+    static const char *const lenses[] = {"--lens logit --site post",
+                                         "--lens model --preset leaps"};
     for (size_t i = 0; i < 2; i++) {
         char line[400];
         float whole[K], cold[K], warm[K];
@@ -105,7 +106,7 @@ static void model__starts_from_several_kinds(void **state)
     (void)state;
     static const char *const kinds[] = {"lens", "identity", "random"};
     int inputs;
-    program_done(LLAMA "--lens model -l 0 -k 3 --starts 8 --max-iter 3 -o %F/kinds");
+    program_done(LLAMA "--lens model --preset leaps -l 0 -k 3 --starts 8 --max-iter 3 -o %F/kinds");
     for (size_t i = 0; i < 3; i++)
         if (starts_of("%F/kinds", kinds[i], &inputs) < 1)
             fail_msg("no start is of kind %s", kinds[i]);

@@ -136,8 +136,9 @@ static void tokens_divided__have_the_very_bits_of_one_process(void **state)
     } cases[] = {{"--starts 3 --skip-positions 1", {2, 3}},
                  {"--starts 3 --ablation resample --seed 2", {3, 4}},
                  {"--starts 2 --ablation optimal -l 1,2", {2, 0}},
-                 {"--starts 2 --max-iter 5 --lens model -l 1", {2, 3}},
-                 {"--starts 2 --max-iter 3 --lens model --scope own -l 1", {2, 3}},
+                 {"--preset leaps --starts 2 --max-iter 5 --lens model -l 1", {2, 3}},
+                 {"--lens model -l 1", {2, 3}},
+                 {"--lens model --scope own --metric covariance -l 1", {2, 3}},
                  {"--starts 2 --metric covariance --within pc=12 -l 1,2", {2, 3}}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         extract_long(0, cases[i].options, "one");
@@ -185,7 +186,7 @@ static void layers_divided__share_the_forward_pass_and_have_the_very_bits(void *
 {
     (void)state;
     static const char *const options[] = {"--starts 3", "--starts 2 --ablation resample --seed 2",
-                                          "--starts 2 --max-iter 5 --lens model -l 0,1"};
+                                          "--lens model -l 0,1"};
     static const char *const divisions[] = {"--divide layers", "--divide 2"};
     for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
         extract_long(0, options[i], "one");
