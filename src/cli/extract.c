@@ -64,8 +64,7 @@ static void print_layer(const cbe_layer_result *result, const cbe_run_record *re
         printf("%zu of %zu sequences held out", record->n_held_out, record->n_sequences);
     else
         printf("nothing held out");
-    if (record->n_reported)
-        printf(",\nenergies on %zu of the tokens searched", record->n_reported);
+    if (record->n_reported) printf(",\nenergies on %zu of the tokens searched", record->n_reported);
     printf("\n");
     printf("vector   energy      +- held out      +- %8s  half   kappa   E/I verdict\n",
            model ? "in model" : "optimal");

@@ -150,7 +150,8 @@ static cbe_status search_layer(extraction *run, cbe_layer_objective *objective,
     cbe_start_list list;
     cbe_status st;
     if ((st = cbe_layer_objective_set(objective, layer, &lens, err)) != CBE_OK) return st;
-    if ((st = cbe_layer_starts_set(starts, layer, &list, err)) != CBE_OK) return st;
+    const cbe_search_guide *guide = cbe_layer_guides_get(run->guides, layer);
+    if ((st = cbe_layer_starts_set(starts, layer, guide != NULL, &list, err)) != CBE_OK) return st;
     cbe_search_options search = options->search;
     search.seed += layer;
     search.evaluation_cost =
@@ -159,8 +160,7 @@ static cbe_status search_layer(extraction *run, cbe_layer_objective *objective,
     if (options->ablation == CBE_ABLATE_OPTIMAL)
         search.evaluation_cost = cbe_cost_rules.optimal_passes *
                                  fmax(search.evaluation_cost, cbe_cost_rules.optimal_least);
-    if (objective->model)
-        choose_model_search(objective, layer, cbe_layer_guides_get(run->guides, layer), &search);
+    if (objective->model) choose_model_search(objective, layer, guide, &search);
     watcher w = {.run = run, .layer = layer};
     search.n_within = objective->within;
     search.within = objective->within ? objective->covariance->components : NULL;

@@ -194,8 +194,8 @@ static void write_starts(cbe_layer_starts *s, size_t n, double *v)
     }
 }
 
-cbe_status cbe_layer_starts_set(cbe_layer_starts *s, size_t layer, cbe_start_list *list,
-                                cbe_error *err)
+cbe_status cbe_layer_starts_set(cbe_layer_starts *s, size_t layer, bool guided,
+                                cbe_start_list *list, cbe_error *err)
 {
     const cbe_layer_objective *o = s->objective;
     const size_t d = s->decoder->hidden_size, before = o->model ? 2 : 0,
@@ -208,9 +208,17 @@ cbe_status cbe_layer_starts_set(cbe_layer_starts *s, size_t layer, cbe_start_lis
         return cbe_candidates_singular(&input, s->n_each, s->v, err);
     }
     if (cbe_preset_is_of_older_program(s->options->search.preset)) return CBE_OK;
-    if (o->processes) cbe_divided_give(o->objective, CBE_ORDER_STARTS, 0);
     size_t from = 0;
     const size_t given = n_given(s->options, layer, &from);
+    if (guided) {
+        cbe_status found = CBE_OK;
+        if (given) found = cbe_basis_vectors(s->options->init, from, given, s->v, err);
+        for (size_t i = 0; i < given; i++) s->kinds[i] = CBE_FROM_GIVEN;
+        write_starts(s, given, s->v);
+        list->n = given;
+        return found;
+    }
+    if (o->processes) cbe_divided_give(o->objective, CBE_ORDER_STARTS, 0);
     double *v = s->v + given * d;
     cbe_start_kind *kinds = s->kinds + given;
     cbe_status st = o->model ? spread_states(o, d, s->sample, err) : CBE_OK;

@@ -21,9 +21,10 @@ cbe_status cbe_layer_starts_create(cbe_layer_starts **out, const cbe_layer_objec
                                    const size_t *layers, cbe_error *err);
 void cbe_layer_starts_free(cbe_layer_starts *starts); /* NULL is allowed */
 /** Finds the starts of the layer that the objective is set to.
+ * @param guided  a guide leads the search: the vectors of the caller's basis alone are starts
  * @param list [out] borrowed until the next call; empty with the preset `seed` */
-cbe_status cbe_layer_starts_set(cbe_layer_starts *starts, size_t layer, cbe_start_list *list,
-                                cbe_error *err);
+cbe_status cbe_layer_starts_set(cbe_layer_starts *starts, size_t layer, bool guided,
+                                cbe_start_list *list, cbe_error *err);
 /** Adds the tokens of another process while rank 0 calls cbe_layer_starts_set
  * (CBE_ORDER_STARTS). */
 cbe_status cbe_layer_starts_assist(const cbe_layer_objective *objective, const cbe_decoder *decoder,

@@ -19,17 +19,18 @@ typedef struct {
     bool optimal; /* the objective ablates to optimal constants */
     /* Searched tokens, about, of energies, and of numbers that take several evaluations; 0: all */
     size_t tokens, few;
-    size_t n_sequences; /* searched ones that energies are on */
-    size_t *rows;       /* (n_sequences), scratch */
-    size_t d, batch;    /* directions measured at once */
-    double *v;          /* (batch, d): scaled directions */
-    double *energies;   /* (batch) */
-    double *constants;  /* (batch): optimal */
-    double *scaled;     /* (batch): constants of scaled directions */
-    double *whole;      /* (batch): energies on the tokens of `few` */
-    double *look;       /* (4, batch): energies at constants */
-    double *per_token;  /* (batch, N) */
-    double *sorted;     /* (N) */
+    size_t n_sequences, few_sequences; /* searched ones that these are on; 0: all */
+    bool mean;                         /* the objective ablates to the mean */
+    size_t *rows;                      /* (n_sequences), scratch */
+    size_t d, batch;                   /* directions measured at once */
+    double *v;                         /* (batch, d): scaled directions */
+    double *energies;                  /* (batch) */
+    double *constants;                 /* (batch): optimal */
+    double *scaled;                    /* (batch): constants of scaled directions */
+    double *whole;                     /* (batch): energies on the tokens of `few` */
+    double *look;                      /* (4, batch): energies at constants */
+    double *per_token;                 /* (batch, N) */
+    double *sorted;                    /* (N) */
     double *total[2]; /* (N): sums of per_token over directions, of searched and held-out tokens */
 } work;
 
@@ -178,8 +179,11 @@ static cbe_status look_for_constants(work *w, size_t m, const double *v, cbe_err
             w->scaled[j] = mean + side * sqrt(fmax(cbe_covariance_variance(covariance, w->v), 0));
         }
         double *energy = w->look + i * w->batch;
-        st = cbe_objective_eval_constant(w->o->objective, m, v, w->scaled, energy, NULL, NULL, NULL,
-                                         err);
+        if (i == 0 && w->mean && w->few)
+            memcpy(energy, w->whole, m * sizeof *energy);
+        else
+            st = cbe_objective_eval_constant(w->o->objective, m, v, w->scaled, energy, NULL, NULL,
+                                             NULL, err);
         for (size_t j = 0; j < m && st == CBE_OK; j++) {
             if (i > 0 && !(energy[j] < w->energies[j])) continue;
             w->energies[j] = energy[j];
@@ -196,7 +200,6 @@ static cbe_status measure_shares(work *w, bool thorough, size_t m, const double 
     cbe_objective *objective = w->o->objective;
     cbe_status st = CBE_OK;
     cbe_objective_set_sample(objective, w->few);
-    if (w->few) st = cbe_objective_eval(objective, m, v, w->whole, NULL, NULL, err);
     if (st == CBE_OK && thorough && !w->optimal) {
         st = w->o->model ? look_for_constants(w, m, v, err)
                          : cbe_objective_eval_optimal(objective, m, v, w->energies, w->constants,
@@ -215,6 +218,26 @@ static cbe_status measure_shares(work *w, bool thorough, size_t m, const double 
     for (size_t j = 0; j < m && st == CBE_OK && thorough; j++)
         reports[j].tenth_energy = w->energies[j];
     return st;
+}
+
+/* The mean over the sequences of `few`, which are among those of all energies. */
+static double mean_of_few(const work *w, const double *per_token)
+{
+    const cbe_sequences *s = &w->o->sequences;
+    const size_t searched = s->n - s->n_held_out, all = w->tokens ? w->n_sequences : searched;
+    double sum = 0, n = 0;
+    for (size_t i = 0, next = 0; i < all; i++) {
+        const size_t rows = s->rows[i * searched / all];
+        const bool in =
+            next < w->few_sequences && i * searched / all == next * searched / w->few_sequences;
+        for (size_t t = 0; t < rows; t++) {
+            if (in) sum += *per_token;
+            per_token++;
+        }
+        if (in) n += (double)rows;
+        next += in;
+    }
+    return n > 0 ? sum / n : NAN;
 }
 
 /* Measures m directions, at most a batch.
@@ -244,11 +267,12 @@ static cbe_status measure(work *w, bool thorough, size_t m, const double *v,
         reports[j].energy = w->energies[j];
         reports[j].standard_error = searched_error(w, each);
         reports[j].kappa = kappa_of(w, v + j * w->d);
+        w->whole[j] = mean_of_few(w, each);
         look_at_tokens(w, n, each, &reports[j]);
     }
     if (st == CBE_OK) add_tokens(w, m, n, false);
     if (st == CBE_OK && w->o->sequences.n_held_out) st = measure_held_out(w, m, v, reports, err);
-    if (st == CBE_OK) st = measure_shares(w, thorough, m, v, reports, err);
+    if (st == CBE_OK && (thorough || !w->few)) st = measure_shares(w, thorough, m, v, reports, err);
     cbe_objective_set_sample(objective, 0);
     return st;
 }
@@ -317,6 +341,7 @@ static void choose_tokens(work *w)
     w->n_sequences = w->tokens / each;
     if (o->all_tokens - o->sequences.n_held_out * each > 2 * cbe_cost_rules.report_few)
         w->few = cbe_cost_rules.report_few;
+    if (w->few) w->few_sequences = cbe_max_size((w->few + each / 2) / each, 1);
 }
 
 cbe_status cbe_report_vectors(const cbe_layer_objective *o, const cbe_survey *survey,
@@ -331,6 +356,7 @@ cbe_status cbe_report_vectors(const cbe_layer_objective *o, const cbe_survey *su
               .optimal = options->ablation == CBE_ABLATE_OPTIMAL,
               .d = d,
               .batch = batch};
+    w.mean = options->ablation == CBE_ABLATE_MEAN;
     if (o->model && !w.optimal) choose_tokens(&w);
     const cbe_array arrays[] = {
         {&result->reports, k, sizeof *result->reports, "reports of vectors"},

@@ -37,8 +37,8 @@ typedef struct {
     size_t part; /* of the sample, that the next evaluation is on */
     size_t n_ranks, ranks[RANKS_MOST];
     double energies[RANKS_MOST]; /* of each rank: means of the rounds, the last ones foremost */
-    double *grad; /* (n_vectors, d) */
-    double *sum;  /* (n_vectors, d): unit gradients of a round */
+    double *grad;                /* (n_vectors, d) */
+    double *sum;                 /* (n_vectors, d): unit gradients of a round */
 } guided_search;
 
 static void free_search(void *self)

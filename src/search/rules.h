@@ -185,30 +185,30 @@ static const struct {
 
 /** The guided search: the default in the whole model. */
 static const struct {
-    size_t dimensions;  /* first principal components that the guide spans */
-    size_t tokens;      /* searched tokens that labels are drawn for, about, in whole sequences */
-    size_t draws;       /* of labels for each token */
-    size_t components;  /* starts of the guide's climbs: first principal components */
-    size_t random;      /* the same: random directions in its span */
-    size_t climb;       /* steps of a climb of the guide */
-    size_t sample;      /* tokens of an evaluation, about, in whole sequences */
-    size_t least, most; /* rounds of a layer */
-    double effort;      /* multiplications of a layer's rounds, about */
+    size_t dimensions;    /* first principal components that the guide spans */
+    size_t tokens;        /* searched tokens that labels are drawn for, about, in whole sequences */
+    size_t draws;         /* of labels for each token */
+    size_t components;    /* starts of the guide's climbs: first principal components */
+    size_t random;        /* the same: random directions in its span */
+    size_t climb;         /* steps of a climb of the guide */
+    size_t sample;        /* tokens of an evaluation, about, in whole sequences */
+    size_t least, most;   /* rounds of a layer */
+    double effort;        /* multiplications of a layer's rounds, about */
     double amplification; /* energy, in second-order energies, above which thresholds are passed */
-    double kept;        /* weight of where a vector stands beside its unit gradients' mean */
+    double kept;          /* weight of where a vector stands beside its unit gradients' mean */
 } cbe_guided_rules = {
-    .dimensions = 64, /* Behind them lie chimeras: parts that the model never sees together. */
-    .tokens = 2048,   /* One backward pass of all layers takes seconds for them. */
-    .draws = 8,       /* With 2,048 tokens far more samples than dimensions. */
-    .components = 16, /* The guide's maxima lie near the first ones. */
-    .random = 16,     /* Directions between components. */
-    .climb = 25,      /* Energies settle to a few percent. */
-    .sample = 256,    /* Many leaps on few tokens lead farther than few leaps on many. */
-    .least = 4,       /* SmolLM2's layer 25: 0.84 nats of 8 vectors, and 0.99 by 8 rounds. */
-    .most = 16,       /* More did not raise energies of tokens that were held out. */
-    .effort = 1.3e12, /* Some 12 seconds of two cores. */
+    .dimensions = 64,   /* Behind them lie chimeras: parts that the model never sees together. */
+    .tokens = 2048,     /* One backward pass of all layers takes seconds for them. */
+    .draws = 8,         /* With 2,048 tokens far more samples than dimensions. */
+    .components = 16,   /* The guide's maxima lie near the first ones. */
+    .random = 16,       /* Directions between components. */
+    .climb = 25,        /* Energies settle to a few percent. */
+    .sample = 256,      /* Many leaps on few tokens lead farther than few leaps on many. */
+    .least = 4,         /* SmolLM2's layer 25: 0.84 nats of 8 vectors, and 0.99 by 8 rounds. */
+    .most = 16,         /* More did not raise energies of tokens that were held out. */
+    .effort = 1.0e12,   /* Some 10 seconds of two cores. */
     .amplification = 6, /* Components have 1.4 to 5, what breaks SmolLM2's layer 4 has 25. */
-    .kept = 2,        /* A vector is then a mean over the tokens of three rounds. */
+    .kept = 2,          /* A vector is then a mean over the tokens of three rounds. */
 };
 
 /** Presets: searches of older programs. */
@@ -282,11 +282,11 @@ static const struct {
     double optimal_passes; /* passes over the tokens of an evaluation under optimal ablation */
     double optimal_least;  /* multiplications that such a pass takes as long as, at least */
 } cbe_cost_rules = {
-    .model_sample = 8, /* Samples are whole sequences there, and an eighth tells scouts apart. */
-    .report_tokens = 1024, /* Energies of all vectors may not take longer than the search. */
-    .report_few = 256,     /* Shares of an energy vary less from token to token than energies. */
-    .optimal_passes = 12,  /* About a dozen were counted. */
-    .optimal_least = 1e4,  /* A pass over few tokens takes as long, however few they are. */
+    .model_sample = 8,    /* Samples are whole sequences there, and an eighth tells scouts apart. */
+    .report_tokens = 512, /* Energies of all vectors may not take longer than the search. */
+    .report_few = 256,    /* Shares of an energy vary less from token to token than energies. */
+    .optimal_passes = 12, /* About a dozen were counted. */
+    .optimal_least = 1e4, /* A pass over few tokens takes as long, however few they are. */
 };
 
 #endif

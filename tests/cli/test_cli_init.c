@@ -60,8 +60,7 @@ static int starts_of(const char *folder, const char *kind, int *n_init_inputs)
 static void init__leads_on_from_where_a_basis_is(void **state)
 {
     (void)state;
-    static const char *const lenses[] = {"--lens logit --site post",
-                                         "--lens model --preset leaps"};
+    static const char *const lenses[] = {"--lens logit --site post", "--lens model --preset leaps"};
     for (size_t i = 0; i < 2; i++) {
         char line[400];
         float whole[K], cold[K], warm[K];
