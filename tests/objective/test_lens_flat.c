@@ -1,7 +1,7 @@
 /*
- * Rough evaluations through a lens whose distributions are flat: energies and gradients are those of
- * a decoder that has the likeliest entries, and some of the others as often as there are entries for
- * each, by the float64 twin; and they are near the exact ones.
+ * Rough evaluations through a lens whose distributions are flat: energies and gradients are those
+ * of a decoder that has the likeliest entries, and some of the others as often as there are entries
+ * for each, by the float64 twin; and they are near the exact ones.
  */
 #include <math.h>
 #include <stdlib.h>
