@@ -28,7 +28,8 @@ typedef struct {
     cbe_metric_kind metric;
     double ridge, strength;
     /* First principal components to search within; 0: all directions; CBE_WITHIN_AUTO: as many as
-     * within.h says, not with the presets of older programs. */
+     * within.h says, not with the presets of older programs. The metric does not matter here; a
+     * run asks for it in the Euclidean metric alone. */
     size_t within;
     bool covariance;         /* the covariance is wanted even where neither needs it */
     size_t skip_positions;   /* first positions of every sequence left out */

@@ -47,7 +47,8 @@ static cbe_status take_within(cbe_extraction_options *o, const char *text, cbe_p
     const char *value = behind(text, "pc");
     if (strcmp(text, "all") == 0) return CBE_OK;
     if (strcmp(text, "auto") == 0) {
-        o->within = preset == CBE_PRESET_DEFAULT ? CBE_WITHIN_AUTO : 0;
+        const bool bounded = preset == CBE_PRESET_DEFAULT && o->metric == CBE_METRIC_EUCLIDEAN;
+        o->within = bounded ? CBE_WITHIN_AUTO : 0;
         return CBE_OK;
     }
     if (!value || cbe_option_set(&within_option, value, o, NULL) != CBE_OK)

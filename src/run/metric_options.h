@@ -8,7 +8,7 @@
 /** Rows of an options table. */
 /* clang-format off */
 #define CBE_METRIC_OPTION {"metric", 0, OPT_STRING, offsetof(cbe_run_settings, metric), "euclidean", "METRIC", "euclidean, or covariance[=RIDGE] (oblique ablation: what varies with a component goes, no more); RIDGE is a share of the mean eigenvalue, 1e-3 (docs/maths.md)", NULL, 0}
-#define CBE_WITHIN_OPTION {"within", 0, OPT_STRING, offsetof(cbe_run_settings, within), "auto", "WHERE", "pc=M: vectors lie in the span of the layer's first M principal components; all: anywhere; auto: pc=64, or what fits fewer tokens or dimensions, and all with the presets seed and tuned-lens (docs/search.md)", NULL, 0}
+#define CBE_WITHIN_OPTION {"within", 0, OPT_STRING, offsetof(cbe_run_settings, within), "auto", "WHERE", "pc=M: vectors lie in the span of the layer's first M principal components; all: anywhere; auto: pc=64, or what fits fewer tokens or dimensions; all with --metric covariance and the presets seed and tuned-lens (docs/search.md)", NULL, 0}
 #define CBE_STRENGTH_OPTION {"strength", 0, OPT_NUMBER, offsetof(cbe_run_settings, strength), "1", "T", "h - T c w is left of a state; 1 removes the component", NULL, CBE_RANGE(0, 1.5)}
 /* clang-format on */
 

@@ -185,6 +185,7 @@ static void extract__chooses_the_components_itself(void **state)
                  {"-k 6 --within auto", "-k 6 --within pc=12"},
                  {"-k 7", "-k 7 --within all"},
                  {"-k 0", "-k 0 --within all"},
+                 {"-k 2 --metric covariance", "-k 2 --within all --metric covariance"},
                  {"-k 2 --preset seed", "-k 2 --within all --preset seed"},
                  {"-k 2 --preset tuned-lens", "-k 2 --within all --preset tuned-lens"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -106,15 +106,15 @@ static void row_sums(const cbe_lens_setup *setup, const cbe_lens_layer *layer,
     float *e = threads->e + thread * cbe_lens_exp_rows(setup) * setup->stride;
     if (setup->capped) {
         const double cap = setup->decoder->logit_softcap;
-        const double top = cap * tanh(k->row_max(v, z, z, layer->offset, (float)r, 0) / cap);
+        const double top = cap * tanh(k->row_max(v, z, z, view->offset, (float)r, 0) / cap);
         const cbe_cap_row clean = {r, top, r, 0, top, cap};
-        view->log_sum[row] = top + log(k->row_cap(v, z, z, z, layer->offset, &clean, NULL, NULL).e);
+        view->log_sum[row] = top + log(k->row_cap(v, z, z, z, view->offset, &clean, NULL, NULL).e);
         return;
     }
     const float a = (float)(r * CBE_LOG2E);
     /* Of all entries the logsumexp is about 0; of some it may be anywhere below. */
-    const double top = v < setup->vocab_size ? k->row_max(v, z, z, layer->offset, a, 0) : 0;
-    const cbe_row_sums sums = k->row_exp(v, z, z, layer->offset, a, 0, (float)-top, false, e);
+    const double top = v < setup->vocab_size ? k->row_max(v, z, z, view->offset, a, 0) : 0;
+    const cbe_row_sums sums = k->row_exp(v, z, z, view->offset, a, 0, (float)-top, false, e);
     view->log_sum[row] = log(sums.e) + top * CBE_LN2;
     view->p_z[row] =
         setup->labels ? (double)z[setup->labels[setup->row_token[row]]] : sums.ey / sums.e;
@@ -133,7 +133,7 @@ static void expected_unembedding(const cbe_lens_setup *setup, const cbe_lens_lay
         for (size_t i = 0; i < n; i++) {
             const size_t row = first + i;
             const float *zs = z + i * setup->stride + start;
-            setup->kernels->row_exp(columns, zs, zs, layer->offset ? layer->offset + start : NULL,
+            setup->kernels->row_exp(columns, zs, zs, view->offset ? view->offset + start : NULL,
                                     (float)(layer->inverse_s[row] * CBE_LOG2E), 0,
                                     (float)(-view->log_sum[row] * CBE_LOG2E), false,
                                     p + i * CBE_LENS_P_COLUMNS);

@@ -62,6 +62,8 @@ static size_t list_arrays(cbe_lens_objective *o, cbe_array *list)
         {&o->layer.w, cbe_times(v, d, 1), sizeof(float), "unembedding with the norm's gain"},
         {&o->layer.offset, o->setup.decoder->beta || o->setup.decoder->bias ? v : 0, sizeof(float),
          "logit offset"},
+        {&o->layer.rough_offset, rough && !o->setup.capped ? v / CBE_LENS_LIKELY_SHARE : 0,
+         sizeof(float), "logit offset"},
         {&o->layer.mean, d, sizeof(double), "mean hidden state"},
         {&o->layer.z, f32 ? cbe_times(rows, stride, 1) : 0, sizeof(float), "logits of all tokens"},
         {&o->layer.z16, f16 ? cbe_times(rows, stride, 1) : 0, sizeof(uint16_t),
@@ -304,6 +306,15 @@ static cbe_status check_options(const cbe_lens_options *options, const cbe_lens_
     return CBE_OK;
 }
 
+static void set_exact_offset(const cbe_lens_setup *setup, cbe_lens_layer *layer)
+{
+    cbe_lens_view *exact = &layer->views[CBE_LENS_EXACT];
+    exact->offset = layer->offset;
+    if (layer->offset)
+        setup->kernels->range(setup->vocab_size, layer->offset, &exact->offset_low,
+                              &exact->offset_high);
+}
+
 cbe_status cbe_lens_objective_create(cbe_objective **out, const cbe_decoder *decoder,
                                      const cbe_lens_options *options, cbe_error *err)
 {
@@ -342,9 +353,7 @@ cbe_status cbe_lens_objective_create(cbe_objective **out, const cbe_decoder *dec
         st = copy_derangement(&o->setup, n_all, options->derangement, options->held_out, err);
     if ((st = cbe_processes_agree(o->setup.processes, st, err)) != CBE_OK) goto done;
     cbe_lens_order_as_decoder(&o->setup, &o->layer);
-    if (o->layer.offset)
-        kernels->range(o->setup.vocab_size, o->layer.offset, &o->layer.offset_low,
-                       &o->layer.offset_high);
+    set_exact_offset(&o->setup, &o->layer);
     cbe_lens_set_sample(&o->head, 0, 0);
     cbe_lens_set_rough(&o->head, false);
     *out = &o->head;

@@ -60,12 +60,12 @@ static void rows_together(cbe_lens_objective *o, size_t j, size_t n, const size_
     if (waiting->n && (!*waiting->used || waiting->n != n))
         waiting_flush(&o->setup, &o->sample, waiting);
     for (size_t r = 0; r < n; r++) {
-        by[r] = cbe_lens_factors(&o->layer, &o->work, direction, &sources[r]);
+        by[r] = cbe_lens_factors(o->sample.view, &o->work, direction, &sources[r]);
         in[r] = (cbe_exp_row){sources[r].z, by[r].a,       by[r].c,
                               by[r].level,  by[r].bounded, waiting->e[r]};
     }
     o->setup.kernels->rows_exp(n, o->sample.view->vocab, in,
-                               o->work.u + direction * o->setup.stride, o->layer.offset,
+                               o->work.u + direction * o->setup.stride, o->sample.view->offset,
                                waiting->n ? waiting->w : NULL, waiting->g, sums);
     if (waiting->n) waiting_done(waiting);
     for (size_t r = 0; r < n; r++) {

@@ -34,14 +34,14 @@ static void finish_row(const cbe_lens_setup *setup, const cbe_lens_work *work, s
     }
 }
 
-cbe_lens_exp_factors cbe_lens_factors(const cbe_lens_layer *layer, const cbe_lens_work *work,
+cbe_lens_exp_factors cbe_lens_factors(const cbe_lens_view *view, const cbe_lens_work *work,
                                       size_t direction, const cbe_lens_row_source *source)
 {
     const float a = (float)(source->scale * CBE_LOG2E), c = (float)source->c;
     const double by_low = (double)c * work->u_low[direction],
                  by_high = (double)c * work->u_high[direction];
-    const double highest = a * (source->high - fmin(by_low, by_high)) + layer->offset_high;
-    const double lowest = a * (source->low - fmax(by_low, by_high)) + layer->offset_low;
+    const double highest = a * (source->high - fmin(by_low, by_high)) + view->offset_high;
+    const double lowest = a * (source->low - fmax(by_low, by_high)) + view->offset_low;
     const double wanted = ceil(RAISE_BELOW - lowest), room = floor(HIGH_RAISED_EXPONENT - highest);
     const double level = fmax(0, fmin(wanted, room)); /* logits of SmolLM2 go 100 nats down */
     if (lowest + level > LOW_EXPONENT && highest + level < HIGH_EXPONENT)
@@ -60,11 +60,11 @@ double cbe_lens_settle_sums(const cbe_lens_objective *o, size_t direction,
     const float *u = o->work.u + direction * o->setup.stride;
     if (sums->e > SUM_MIN && (by->bounded || sums->e < SUM_MAX))
         return log(sums->e) - (double)by->level * CBE_LN2;
-    const float level = -(float)k->row_max(v, source->z, u, o->layer.offset, by->a, by->c);
+    const float level = -(float)k->row_max(v, source->z, u, o->sample.view->offset, by->a, by->c);
     if (slopes)
-        *sums = k->row_exp(v, source->z, u, o->layer.offset, by->a, by->c, level, false, e);
+        *sums = k->row_exp(v, source->z, u, o->sample.view->offset, by->a, by->c, level, false, e);
     else
-        sums->e = k->row_sum(v, source->z, u, o->layer.offset, by->a, by->c, level, false);
+        sums->e = k->row_sum(v, source->z, u, o->sample.view->offset, by->a, by->c, level, false);
     return log(sums->e) - (double)level * CBE_LN2;
 }
 
@@ -115,12 +115,14 @@ double cbe_lens_plain_row(cbe_lens_objective *o, size_t j, size_t i,
     const cbe_kernels *k = o->setup.kernels;
     const size_t v = o->sample.view->vocab, direction = o->work.direction[j];
     const float *u = o->work.u + direction * o->setup.stride;
-    const cbe_lens_exp_factors by = cbe_lens_factors(&o->layer, &o->work, direction, source);
+    const cbe_lens_exp_factors by = cbe_lens_factors(o->sample.view, &o->work, direction, source);
     cbe_row_sums sums = {0, 0, 0};
     if (slopes)
-        sums = k->row_exp(v, source->z, u, o->layer.offset, by.a, by.c, by.level, by.bounded, e);
+        sums = k->row_exp(v, source->z, u, o->sample.view->offset, by.a, by.c, by.level, by.bounded,
+                          e);
     else
-        sums.e = k->row_sum(v, source->z, u, o->layer.offset, by.a, by.c, by.level, by.bounded);
+        sums.e =
+            k->row_sum(v, source->z, u, o->sample.view->offset, by.a, by.c, by.level, by.bounded);
     cbe_lens_plain_result(o, j, i, source, &sums,
                           cbe_lens_settle_sums(o, direction, source, &by, slopes, e, &sums));
     return sums.e;
@@ -139,10 +141,10 @@ double cbe_lens_capped_row(cbe_lens_objective *o, size_t j, size_t i, cbe_lens_r
     cbe_cap_row in = {o->layer.inverse_s[row], lse, source.scale, source.c, lse, cap};
     cbe_cap_sums sums = {0, 0, 0, 0, 0, 0};
     for (int attempt = 0; attempt < 2; attempt++) {
-        sums = k->row_cap(v, clean, z, u, o->layer.offset, &in, ef, pf);
+        sums = k->row_cap(v, clean, z, u, o->sample.view->offset, &in, ef, pf);
         if (sums.e > SUM_MIN && sums.e < SUM_MAX) break;
         const double top =
-            k->row_max(v, z, u, o->layer.offset, (float)source.scale, (float)source.c);
+            k->row_max(v, z, u, o->sample.view->offset, (float)source.scale, (float)source.c);
         in.shift = cap * tanh(top / cap);
     }
     const double log_sum = log(sums.e) + in.shift;

@@ -23,7 +23,7 @@ typedef struct {
     bool bounded; /* exponents are known to need no clamping at this level */
 } cbe_lens_exp_factors;
 
-cbe_lens_exp_factors cbe_lens_factors(const cbe_lens_layer *layer, const cbe_lens_work *work,
+cbe_lens_exp_factors cbe_lens_factors(const cbe_lens_view *view, const cbe_lens_work *work,
                                       size_t direction, const cbe_lens_row_source *source);
 
 /** Takes sums that may have overflowed or vanished again, at the level of the largest exponent.

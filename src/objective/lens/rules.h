@@ -28,10 +28,13 @@ enum {
     CBE_LENS_PADDING = 80
 };
 
-/** Rough evaluations go over the likely entries of the vocabulary alone: docs/search.md. */
+/** Rough evaluations go over some entries of the vocabulary alone: docs/search.md. */
 enum {
     CBE_LENS_LEAST_VOCABULARY = 16384, /* smaller vocabularies are always evaluated exactly */
-    CBE_LENS_LIKELY_SHARE = 4, /* likely entries are at most the vocabulary divided by this */
+    CBE_LENS_LIKELY_SHARE = 4, /* their entries are at most the vocabulary divided by this */
+    /* Of a flat distribution: the likeliest entries, and as many that stand for all others. */
+    CBE_LENS_FLAT_LIKELY = 4096,
+    CBE_LENS_FLAT_OTHERS = 4096,
     CBE_LENS_RANKED_ROWS = 256 /* rows that choose the likely entries */
 };
 

@@ -62,7 +62,11 @@ typedef struct {
 
 /** Numbers of the clean rows, over the first entries of the vocabulary in the layer's order. */
 typedef struct {
-    size_t vocab;    /* entries that count */
+    size_t vocab; /* entries that count */
+    /* (vocab): as the layer's offset; of entries that stand for others, the logarithm of their
+     * number is added. NULL: 0. Borrowed. */
+    const float *offset;
+    float offset_low, offset_high; /* bounds of offset */
     double *log_sum; /* (rows): logsumexp of the stored row; when capped the row's lse */
     double *p_z;     /* (rows): sum p z, or z at the label; not when capped */
     float *e;        /* (rows, d): W~' p_n */
@@ -119,7 +123,7 @@ typedef struct {
     cbe_lens_rank *ranks; /* (V): scratch for finding the order; NULL as order */
     float *w;             /* (V, d) W~ */
     float *offset;        /* (V) W beta + bias - common, times log2(e) unless capped; NULL: 0 */
-    float offset_low, offset_high; /* smallest and largest entry of offset */
+    float *rough_offset; /* (V / CBE_LENS_LIKELY_SHARE) of the rough view; NULL: capped, or exact */
 
     const float *hidden;       /* (N, d), borrowed */
     cbe_translator translator; /* borrowed */

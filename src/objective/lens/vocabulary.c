@@ -7,6 +7,10 @@
  * with W~ and passes over Z take a tenth of the time. W~'s rows, and so the columns of Z, are
  * ordered so that likely entries lie together (docs/search.md).
  *
+ * Where a lens's distributions are flat, no few entries have 99%. There some of the others, evenly
+ * spread by probability, stand for all of them: each counts as often as there are entries for one
+ * of them, since the logarithm of that number is added to its logit.
+ *
  * The order must not depend on how tokens are divided over processes, nor on threads: probabilities
  * are summed up as whole multiples of 2^-40, exactly.
  */
@@ -134,7 +138,7 @@ static int by_entry(const void *a, const void *b)
     return x->entry < y->entry ? -1 : 1;
 }
 
-/* How many of the ranks are likely; the vocabulary's size where that is no small part of it. */
+/* How many of the ranks are likely; 0 if they are no small part of the vocabulary. */
 static size_t count_likely(const cbe_lens_setup *setup, const cbe_lens_layer *layer)
 {
     const double all =
@@ -146,7 +150,44 @@ static size_t count_likely(const cbe_lens_setup *setup, const cbe_lens_layer *la
         while (n < likely) sum += layer->ranks[n++].probability;
         if (sum >= LIKELY * all) return likely;
     }
-    return setup->vocab_size;
+    return 0;
+}
+
+/* Whether a few of the others can stand for them. A soft cap is applied behind the offset. */
+static bool may_be_flat(const cbe_lens_setup *setup)
+{
+    return !setup->capped &&
+           setup->vocab_size / CBE_LENS_LIKELY_SHARE >= CBE_LENS_FLAT_LIKELY + CBE_LENS_FLAT_OTHERS;
+}
+
+/* Puts entries that stand for all others, evenly spread, behind the likely ones. */
+static void spread_others(size_t n, size_t likely, cbe_lens_rank *ranks)
+{
+    for (size_t i = 0; i < CBE_LENS_FLAT_OTHERS; i++) {
+        /* Rises at least as fast as the place that it is put: none is moved twice. */
+        const size_t from = likely + (2 * i + 1) * (n - likely) / (2 * CBE_LENS_FLAT_OTHERS);
+        const cbe_lens_rank one = ranks[likely + i];
+        ranks[likely + i] = ranks[from];
+        ranks[from] = one;
+    }
+}
+
+/* The rough view's offset: likely entries have the layer's; to the entries behind them the
+ * logarithm of how many each stands for is added. */
+static void set_rough_offset(const cbe_lens_setup *setup, cbe_lens_layer *layer, size_t likely)
+{
+    const cbe_lens_view *exact = &layer->views[CBE_LENS_EXACT];
+    cbe_lens_view *rough = &layer->views[CBE_LENS_ROUGH];
+    rough->offset = exact->offset;
+    rough->offset_low = exact->offset_low;
+    rough->offset_high = exact->offset_high;
+    if (rough->vocab == likely) return;
+    const float many =
+        (float)log2((double)(setup->vocab_size - likely) / (double)(rough->vocab - likely));
+    for (size_t t = 0; t < rough->vocab; t++)
+        layer->rough_offset[t] = (layer->offset ? layer->offset[t] : 0) + (t < likely ? 0 : many);
+    rough->offset = layer->rough_offset;
+    rough->offset_high += many;
 }
 
 void cbe_lens_order_as_decoder(const cbe_lens_setup *setup, cbe_lens_layer *layer)
@@ -158,18 +199,27 @@ void cbe_lens_order_as_decoder(const cbe_lens_setup *setup, cbe_lens_layer *laye
 void cbe_lens_order_vocabulary(cbe_lens_objective *o)
 {
     const size_t v = o->setup.vocab_size;
-    size_t *likely = &o->layer.views[CBE_LENS_ROUGH].vocab;
-    if (!o->layer.ranks) return;
-    if (*likely < v)
+    size_t *rough = &o->layer.views[CBE_LENS_ROUGH].vocab;
+    cbe_lens_rank *ranks = o->layer.ranks;
+    if (!ranks) return;
+    if (*rough < v)
         cbe_lens_order_as_decoder(&o->setup, &o->layer); /* BLAS may round a column by its place */
     sum_probabilities(o);
-    for (size_t t = 0; t < v; t++) o->layer.ranks[t] = (cbe_lens_rank){o->work.g_sum[t], t};
-    qsort(o->layer.ranks, v, sizeof *o->layer.ranks, by_probability);
-    *likely = count_likely(&o->setup, &o->layer);
-    if (*likely == v) return;
+    for (size_t t = 0; t < v; t++) ranks[t] = (cbe_lens_rank){o->work.g_sum[t], t};
+    qsort(ranks, v, sizeof *ranks, by_probability);
+    size_t likely = count_likely(&o->setup, &o->layer);
+    const bool flat = likely == 0 && may_be_flat(&o->setup);
+    if (flat) {
+        likely = CBE_LENS_FLAT_LIKELY;
+        spread_others(v, likely, ranks);
+    }
+    *rough = flat ? likely + CBE_LENS_FLAT_OTHERS : likely ? likely : v;
+    if (*rough == v) return;
     /* In the decoder's order among themselves: what lies side by side there stays so. */
-    qsort(o->layer.ranks, *likely, sizeof *o->layer.ranks, by_entry);
-    qsort(o->layer.ranks + *likely, v - *likely, sizeof *o->layer.ranks, by_entry);
-    for (size_t t = 0; t < v; t++) o->layer.order[t] = o->layer.ranks[t].entry;
+    qsort(ranks, likely, sizeof *ranks, by_entry);
+    qsort(ranks + likely, *rough - likely, sizeof *ranks, by_entry);
+    qsort(ranks + *rough, v - *rough, sizeof *ranks, by_entry);
+    for (size_t t = 0; t < v; t++) o->layer.order[t] = ranks[t].entry;
     fold_decoder(&o->setup, &o->layer);
+    set_rough_offset(&o->setup, &o->layer, likely);
 }
