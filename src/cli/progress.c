@@ -82,18 +82,20 @@ void cli_warn(cli_progress *progress, const char *format, ...)
 
 void cli_status_line(cli_progress *progress, const char *format, ...)
 {
-    if (progress->quiet || !progress->terminal) return;
+    static const double seldom = 30; /* seconds between lines that stay */
+    if (progress->quiet) return;
     const double t = cbe_now();
-    if (t - progress->last < 0.1) return;
+    if (progress->last == 0 && !progress->terminal) progress->last = t;
+    if (t - progress->last < (progress->terminal ? 0.1 : seldom)) return;
     progress->last = t;
     cli_progress_release(progress);
     va_list args;
     va_start(args, format);
-    fputs("\r\033[K", stderr);
-    cli_vprint(stderr, "", format, args);
+    if (progress->terminal) fputs("\r\033[K", stderr);
+    cli_vprint(stderr, progress->terminal ? "" : "\n", format, args);
     va_end(args);
     fflush(stderr);
-    progress->open = true;
+    progress->open = progress->terminal;
 }
 
 bool cli_watch(void *context, cbe_event event, const char *text, size_t done, size_t total)

@@ -12,7 +12,7 @@
 
 typedef struct {
     bool quiet, verbose, terminal, silent;
-    double last; /* time of the last line written over */
+    double last; /* time of the last line about the state of the work */
     bool open;   /* such a line is on the screen */
     /* Lines are held until work begins, so that bad input is answered by one line alone. */
     bool holding;
@@ -30,7 +30,8 @@ void cli_say(cli_progress *progress, const char *format, ...) __attribute__((for
 /** Shows a warning, even with --quiet. */
 void cli_warn(cli_progress *progress, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-/** Shows the state of the work, on a terminal only and at most ten times a second. */
+/** Shows the state of the work: on a terminal at most ten times a second in one line, else in a line
+ * of its own every half minute. */
 void cli_status_line(cli_progress *progress, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /** Clears the line of the state. */

@@ -6,7 +6,10 @@
 
 #include "covariance/metric.h"
 
-enum { CBE_RANDOM_CONTROLS = 8 /* random directions, whose mean is reported */ };
+enum {
+    CBE_RANDOM_CONTROLS = 8,      /* random directions, whose mean is reported */
+    CBE_MODEL_RANDOM_CONTROLS = 2 /* of these, what is measured in the whole model */
+};
 
 /** Fills out (1 + CBE_RANDOM_CONTROLS, d) with unit directions: the first principal component, and
  * random ones drawn from N(0, Sigma), which depend on the seed and on the number of the state

@@ -8,8 +8,6 @@
 #include "objective/scope.h"
 
 /* Random directions evaluated: an evaluation takes as long as dozens through a lens. */
-enum { RANDOM = 2 };
-
 struct cbe_model_energies {
     size_t d, n_tokens;
     cbe_layer_objective *scopes[CBE_N_SCOPES];
@@ -17,7 +15,7 @@ struct cbe_model_energies {
 
 size_t cbe_model_energies_n_directions(size_t n)
 {
-    return n + 1 + RANDOM;
+    return n + 1 + CBE_MODEL_RANDOM_CONTROLS;
 }
 
 void cbe_model_energies_free(cbe_model_energies *e)
@@ -107,7 +105,8 @@ cbe_status cbe_model_energies_measure(cbe_model_energies *e, const cbe_survey *s
             fill(&result->reports[j], j, 1, all, errors, own);
         if (st == CBE_OK) {
             fill(&result->controls[CBE_CONTROL_PRINCIPAL], k, 1, all, errors, own);
-            fill(&result->controls[CBE_CONTROL_RANDOM], k + 1, RANDOM, all, errors, own);
+            fill(&result->controls[CBE_CONTROL_RANDOM], k + 1, CBE_MODEL_RANDOM_CONTROLS, all,
+                 errors, own);
         }
     }
     cbe_free(v);

@@ -161,34 +161,63 @@ static void scale_energies(work *w, size_t m, const cbe_vector_report *reports)
         w->energies[j] = w->whole[j] > 0 ? w->energies[j] / w->whole[j] * reports[j].energy : NAN;
 }
 
+/* Constants a number of standard deviations of the component from its mean. */
+static void set_constants(work *w, size_t m, const double *v, const double *sides)
+{
+    const cbe_covariance *covariance = w->survey->covariance;
+    for (size_t j = 0; j < m; j++) {
+        double mean = 0;
+        cbe_metric_read(w->survey->metric, w->d, 1, v + j * w->d, w->v);
+        for (size_t k = 0; k < w->d; k++) mean += covariance->mean[k] * w->v[k];
+        w->scaled[j] = mean + sides[j] * sqrt(fmax(cbe_covariance_variance(covariance, w->v), 0));
+    }
+}
+
+/* Energies of m directions at these constants. */
+static cbe_status measure_at(work *w, size_t m, const double *v, double *energies, cbe_error *err)
+{
+    return cbe_objective_eval_constant(w->o->objective, m, v, w->scaled, energies, NULL, NULL, NULL,
+                                       err);
+}
+
+/* Keeps what is lower than the energies so far, of m directions from `first` on. */
+static void keep_lower(work *w, size_t first, size_t m, const double *energies)
+{
+    for (size_t j = 0; j < m; j++) {
+        if (!(energies[j] < w->energies[first + j])) continue;
+        w->energies[first + j] = energies[j];
+        w->constants[first + j] = w->scaled[j];
+    }
+}
+
 /* The least energy of four constants, for the whole model, where the search for the best one takes
  * longer than that for the vector: the mean, a standard deviation of the component on either side,
- * and the lowest point of the parabola through these. */
+ * and the lowest point of the parabola through these, where that promises to be lower. */
 static cbe_status look_for_constants(work *w, size_t m, const double *v, cbe_error *err)
 {
-    static const double sides[] = {0, -1, 1};
-    const cbe_covariance *covariance = w->survey->covariance;
+    static const double promises = 0.95;
+    double *look[] = {w->look, w->look + w->batch, w->look + 2 * w->batch},
+           *sides = w->look + 3 * w->batch, energy;
     cbe_status st = CBE_OK;
-    for (size_t i = 0; i < 4 && st == CBE_OK; i++) {
-        for (size_t j = 0; j < m; j++) {
-            double mean = 0, low = w->look[j + w->batch], high = w->look[j + 2 * w->batch],
-                   bend = low + high - 2 * w->look[j];
-            cbe_metric_read(w->survey->metric, w->d, 1, v + j * w->d, w->v);
-            for (size_t k = 0; k < w->d; k++) mean += covariance->mean[k] * w->v[k];
-            const double side = i < 3 ? sides[i] : bend > 0 ? (low - high) / (2 * bend) : 0;
-            w->scaled[j] = mean + side * sqrt(fmax(cbe_covariance_variance(covariance, w->v), 0));
-        }
-        double *energy = w->look + i * w->batch;
+    for (size_t j = 0; j < m; j++) w->energies[j] = HUGE_VAL;
+    for (size_t i = 0; i < 3 && st == CBE_OK; i++) {
+        for (size_t j = 0; j < m; j++) sides[j] = i == 0 ? 0 : i == 1 ? -1 : 1;
+        set_constants(w, m, v, sides);
         if (i == 0 && w->mean && w->few)
-            memcpy(energy, w->whole, m * sizeof *energy);
+            memcpy(look[0], w->whole, m * sizeof *look[0]); /* measured before */
         else
-            st = cbe_objective_eval_constant(w->o->objective, m, v, w->scaled, energy, NULL, NULL,
-                                             NULL, err);
-        for (size_t j = 0; j < m && st == CBE_OK; j++) {
-            if (i > 0 && !(energy[j] < w->energies[j])) continue;
-            w->energies[j] = energy[j];
-            w->constants[j] = w->scaled[j];
-        }
+            st = measure_at(w, m, v, look[i], err);
+        if (st == CBE_OK) keep_lower(w, 0, m, look[i]);
+    }
+    for (size_t j = 0; j < m && st == CBE_OK; j++) {
+        const double slope = (look[2][j] - look[1][j]) / 2,
+                     bend = (look[2][j] + look[1][j]) / 2 - look[0][j];
+        if (!(bend > 0) || !(look[0][j] - slope * slope / (4 * bend) < promises * w->energies[j]))
+            continue;
+        const double lowest = -slope / (2 * bend);
+        set_constants(w, 1, v + j * w->d, &lowest);
+        st = measure_at(w, 1, v + j * w->d, &energy, err);
+        if (st == CBE_OK) keep_lower(w, j, 1, &energy);
     }
     return st;
 }
@@ -316,10 +345,9 @@ static cbe_status measure_controls(work *w, uint64_t seed, cbe_layer_result *res
     if (!v) return CBE_ERR_NOMEM;
     cbe_controls_make(w->survey->covariance, w->survey->metric, seed, result->state, v);
     cbe_status st = measure_all(w, true, 1, v, &result->controls[CBE_CONTROL_PRINCIPAL], err);
-    if (st == CBE_OK)
-        st = measure_all(w, !w->o->model, CBE_RANDOM_CONTROLS, v + w->d, reports, err);
-    if (st == CBE_OK)
-        take_mean(w, CBE_RANDOM_CONTROLS, reports, &result->controls[CBE_CONTROL_RANDOM]);
+    const size_t n_random = w->o->model ? CBE_MODEL_RANDOM_CONTROLS : CBE_RANDOM_CONTROLS;
+    if (st == CBE_OK) st = measure_all(w, !w->o->model, n_random, v + w->d, reports, err);
+    if (st == CBE_OK) take_mean(w, n_random, reports, &result->controls[CBE_CONTROL_RANDOM]);
     cbe_free(v);
     return st;
 }
@@ -384,7 +412,7 @@ cbe_status cbe_report_vectors(const cbe_layer_objective *o, const cbe_survey *su
         result->reports[j].energy = records[j].energy;
     }
     if (st == CBE_OK) st = measure_controls(&w, options->search.seed, result, err);
-    if (st == CBE_OK && !result->basis.keeps_order) order_vectors(result);
+    if (st == CBE_OK) order_vectors(result);
     cbe_arrays_free(count - 1, arrays + 1); /* the reports are the result's */
     return st;
 }

@@ -60,7 +60,22 @@ static void begin(cbe_run_settings *settings)
 typedef struct {
     cbe_run *run;
     size_t done, own_done; /* layers; those of the process's own group */
+    double began;          /* when the first layer's search did; 0: not yet */
 } watcher;
+
+/* Says how long the run will take yet, as far as its share that is done tells. */
+static void tell_left(watcher *w, double share, size_t size, char *text)
+{
+    static const double enough = 0.01;
+    if (w->began == 0) w->began = cbe_now();
+    *text = 0;
+    if (!(share > enough)) return;
+    const double left = (cbe_now() - w->began) * (1 - share) / share;
+    if (left < 100)
+        snprintf(text, size, "  about %.0f s left", left);
+    else
+        snprintf(text, size, "  about %.0f min left", left / 60);
+}
 
 /* The own layer in work: its number in the run. */
 static size_t own_layer(const watcher *w)
@@ -75,15 +90,18 @@ static size_t own_layer(const watcher *w)
 static bool vector_progress(void *context, size_t vector, size_t n_vectors, double energy,
                             size_t evaluations)
 {
-    const watcher *w = context;
+    watcher *w = context;
     const cbe_run_inputs *in = &w->run->in;
     const size_t layer = in->layers[own_layer(w)];
-    char best[32] = "", state[CBE_STATE_NAME];
+    char best[32] = "", left[32], state[CBE_STATE_NAME];
+    tell_left(w, ((double)w->done + (double)vector / (double)n_vectors) / (double)in->n_layers,
+              sizeof left, left);
     cbe_state_name(cbe_site_state(in->options.site, layer), state);
     if (isfinite(energy)) snprintf(best, sizeof best, "  energy %.4f", energy);
     return cbe_working(&w->run->watch, w->done, in->n_layers,
-                       "layer %zu (%s), %zu of %zu  vector %zu of %zu%s  evaluations %zu", layer,
-                       state, w->done + 1, in->n_layers, vector + 1, n_vectors, best, evaluations);
+                       "layer %zu (%s), %zu of %zu  vector %zu of %zu%s  evaluations %zu%s", layer,
+                       state, w->done + 1, in->n_layers, vector + 1, n_vectors, best, evaluations,
+                       left);
 }
 
 static bool guides_progress(void *context, size_t done, size_t total)
@@ -336,7 +354,7 @@ static cbe_status search(cbe_run *run, cbe_layer_objective *objective, cbe_check
     cbe_run_inputs *in = &run->in;
     cbe_extract_results *r = &run->results.extract;
     const char *folder = run->settings.output;
-    watcher watch = {run, 0, 0};
+    watcher watch = {.run = run};
     const cbe_extraction_progress hooks = {guides_progress, vector_progress, layer_done, &watch};
     cbe_status st = cbe_extract(objective, in->n_layers, in->layers, in->decoder, &in->options,
                                 &hooks, r->results, err);

@@ -19,9 +19,9 @@ static double sort_key(double energy)
 }
 
 cbe_status cbe_basis_make(cbe_basis *out, size_t d, size_t n, const double *found,
-                          const cbe_vector_record *records, bool keeps_order, cbe_error *err)
+                          const cbe_vector_record *records, cbe_error *err)
 {
-    cbe_basis b = {.hidden_size = d, .n_vectors = n, .keeps_order = keeps_order};
+    cbe_basis b = {.hidden_size = d, .n_vectors = n};
     b.vectors = cbe_alloc(n * d, sizeof(double), "basis", err);
     b.records = cbe_alloc(n, sizeof *b.records, "basis", err);
     if (!b.vectors || !b.records) {
@@ -33,7 +33,7 @@ cbe_status cbe_basis_make(cbe_basis *out, size_t d, size_t n, const double *foun
         const double energy = sort_key(records[i].energy);
         for (size_t j = 0; j < n; j++) {
             const double other = sort_key(records[j].energy);
-            rank += keeps_order ? j < i : other > energy || (j < i && other == energy);
+            rank += other > energy || (j < i && other == energy);
         }
         b.records[rank] = records[i];
         memcpy(b.vectors + rank * d, found + i * d, d * sizeof(double));

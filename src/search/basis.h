@@ -29,21 +29,20 @@ typedef struct {
     } by_kind[CBE_N_START_KINDS];
 } cbe_vector_record;
 
-/** An orthonormal basis. Energies fall, unless it keeps its order. Owns its arrays. */
+/** An orthonormal basis, energies falling. Owns its arrays. */
 typedef struct {
     size_t hidden_size, n_vectors;
     double *vectors;            /* (n_vectors, hidden_size): a row for each vector */
     cbe_vector_record *records; /* (n_vectors) */
     bool below_min_energy;      /* the layer ended early */
-    bool keeps_order;           /* vectors are in the order they were found in */
     bool estimated;             /* energies in records are estimates, as the search saw them */
 } cbe_basis;
 
-/** Fills a basis with n found vectors (n, d), in their order or ordered by falling energy; energies
- * that are not finite come last then.
+/** Fills a basis with n found vectors (n, d), ordered by falling energy; energies that are not
+ * finite come last, in the order they were found in.
  * @return CBE_OK, CBE_ERR_NOMEM */
 cbe_status cbe_basis_make(cbe_basis *out, size_t d, size_t n, const double *found,
-                          const cbe_vector_record *records, bool keeps_order, cbe_error *err);
+                          const cbe_vector_record *records, cbe_error *err);
 /** Frees what the basis owns and zeroes it; a zeroed one is allowed. */
 void cbe_basis_free(cbe_basis *basis);
 

@@ -17,8 +17,7 @@
  * vectors took ten times as many evaluations to the same held-out energies.
  *
  * A leap is a step of the generalised power method (leaps.c); several vectors at once are its form
- * on orthonormal frames (Journee, Nesterov, Richtarik and Sepulchre 2010, section 3.4). Vectors stay
- * in the order in which they were found.
+ * on orthonormal frames (Journee, Nesterov, Richtarik and Sepulchre 2010, section 3.4).
  */
 #include <math.h>
 #include <string.h>
@@ -123,6 +122,7 @@ static cbe_status add_gradients(cbe_search *s, guided_search *g, size_t place, c
     const cbe_status st =
         cbe_objective_eval_together(s->objective, r, s->found, &energy, g->grad, err);
     if (st != CBE_OK) return st;
+    s->record.sample_evaluations++; /* of all vectors, for progress */
     if (isfinite(energy)) {
         s->best_energy = energy;
         *mean = *mean > 0 ? (*mean + energy) / 2 : energy;
@@ -197,4 +197,4 @@ static cbe_status find_basis(void *self, cbe_search *s, cbe_vector_record *recor
 }
 
 const cbe_search_strategy cbe_guided_strategy = {
-    .keeps_order = true, .create = create, .free = free_search, .basis = find_basis};
+    .create = create, .free = free_search, .basis = find_basis};

@@ -136,7 +136,7 @@ cbe_status cbe_search_layer(cbe_basis *out, cbe_objective *objective,
         if (st != CBE_OK) goto done;
     }
     if (strategy->finish && (st = strategy->finish(&s, records, n, err)) != CBE_OK) goto done;
-    st = cbe_basis_make(out, d, n, s.found, records, strategy->keeps_order, err);
+    st = cbe_basis_make(out, d, n, s.found, records, err);
     if (st != CBE_OK) goto done;
     out->below_min_energy = n < k;
     out->estimated = strategy->basis != NULL;

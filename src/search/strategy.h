@@ -6,8 +6,7 @@
 #include "search/state.h"
 
 typedef struct {
-    double tau;       /* of the sphere that it searches on (sphere.h) */
-    bool keeps_order; /* vectors stay in the order they were found in; else energies fall */
+    double tau; /* of the sphere that it searches on (sphere.h) */
     /** @param out [out] what it keeps between vectors */
     cbe_status (*create)(void **out, const cbe_search *s, cbe_error *err);
     void (*free)(void *self); /* NULL is allowed as its argument */

@@ -74,7 +74,7 @@ static void report(const fixture *f, size_t layer, cbe_layer_result *result)
     cbe_vector_record record = {0};
     const cbe_decoder *decoder = cbe_model_decoder(f->model);
     *result = (cbe_layer_result){.layer = layer};
-    cbe_assert_ok(cbe_basis_make(&result->basis, f->d, 1, f->v, &record, false, &err), &err);
+    cbe_assert_ok(cbe_basis_make(&result->basis, f->d, 1, f->v, &record, &err), &err);
     cbe_assert_ok(cbe_layer_objective_create(&objective, f->states, decoder, &f->options, &err),
                   &err);
     cbe_assert_ok(cbe_layer_objective_set(objective, layer, &ignored, &err), &err);
