@@ -39,7 +39,7 @@ const cbe_option cbe_extract_options[] = {
     CBE_METRIC_OPTION,
     CBE_WITHIN_OPTION,
     {"preset", 0, OPT_CHOICE, AT(preset), "default", "NAME", "default, seed, tuned-lens, or leaps (with --lens model, slower): how is searched (docs/search.md)", presets, 0},
-    {"starts", 0, OPT_COUNT, AT(starts), NULL, "S", "candidates refined for each vector, preset default; not given: " TEXT_OF(CBE_FIRST_STARTS) " and more, " TEXT_OF(CBE_LEAP_STARTS) " with --lens model (docs/search.md)", NULL, CBE_RANGE(1, CBE_MOST_COUNT)},
+    {"starts", 0, OPT_COUNT, AT(starts), NULL, "S", "candidates refined for each vector, preset default; not given: " TEXT_OF(CBE_FIRST_STARTS) " and more, " TEXT_OF(CBE_LEAP_STARTS) " with the preset leaps (docs/search.md)", NULL, CBE_RANGE(1, CBE_MOST_COUNT)},
     {"init", 0, OPT_STRING, AT(init), NULL, "BASIS", "a result folder, or its basis.safetensors, whose vectors are among the starts, preset default", NULL, 0},
     {"max-iter", 0, OPT_COUNT, AT(max_iterations), TEXT_OF(CBE_MAX_ITERATIONS), "M", "L-BFGS iterations of one start", NULL, CBE_RANGE(1, CBE_MOST_STEPS)},
     {"min-energy", 0, OPT_NUMBER, AT(min_energy), "0", "E", "a vector below E nats is kept and ends its layer; 0: never", NULL, CBE_RANGE(0, CBE_MOST_NUMBER)},
@@ -517,6 +517,10 @@ static cbe_status execute(cbe_run *run, cbe_error *err)
     search->max_iterations = s->max_iterations;
     search->min_energy = s->min_energy;
     in->options.held_out = s->held_out == CBE_SHARE_AUTO ? CBE_HELD_OUT_AUTO : s->held_out;
+    if (in->options.model && preset == CBE_PRESET_DEFAULT && s->starts)
+        cbe_warn(&run->watch,
+                 CBE_OPTION("starts") " has no effect: the search in the model has no "
+                                      "starts to choose but with " CBE_OPTION("preset") " leaps");
     in->options.covariance = true; /* results have the mean of each layer's states, and kappa */
     return run_extraction(run, err);
 }

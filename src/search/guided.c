@@ -3,9 +3,10 @@
  * search in the whole model (strategy.h, docs/search.md).
  *
  *   start   the guide's maxima, one after another, each together with those before: no evaluation
- *   rounds  the energy of removing the first r vectors together, r = 1, 2, 4, .. and all, each on
- *           fresh tokens, has a gradient in all r vectors; each vector leaps to the mean of its unit
- *           gradients and some of where it stands, first ones first, orthogonal to those before it
+ *   rounds  the energy of removing the first r vectors together, r = 2, 4, .. and all, twice, each
+ *           on fresh tokens, has a gradient in all r vectors; each vector leaps to the mean of its
+ *           unit gradients and some of where it stands, first ones first, orthogonal to those before
+ *           it
  *
  * Where removal costs much more than to second order, it acts past a threshold: later layers fall
  * back on the attention sink, say, and the model breaks. Vectors leap along second-order gradients
@@ -29,7 +30,7 @@
 #include "search/rules.h"
 #include "search/strategy.h"
 
-enum { RANKS_MOST = 66 }; /* powers of two below 2^64, and all */
+enum { RANKS_MOST = 66 }; /* powers of two below 2^64, and all, twice */
 
 typedef struct {
     cbe_proposals *proposals;
@@ -60,8 +61,9 @@ static cbe_status create(void **out, const cbe_search *s, cbe_error *err)
         free_search(g);
         return CBE_ERR_NOMEM;
     }
-    for (size_t r = 1; r < s->n_vectors; r *= 2) g->ranks[g->n_ranks++] = r;
-    g->ranks[g->n_ranks++] = s->n_vectors;
+    for (size_t r = 2; r < s->n_vectors; r *= 2) g->ranks[g->n_ranks++] = r;
+    /* twice: the last vectors have gradients from it alone */
+    for (size_t i = 0; i < (s->n_vectors > 1 ? 2 : 1); i++) g->ranks[g->n_ranks++] = s->n_vectors;
     *out = g;
     return CBE_OK;
 }

@@ -206,7 +206,7 @@ static const struct {
     .sample = 256,      /* Many leaps on few tokens lead farther than few leaps on many. */
     .least = 4,         /* SmolLM2's layer 25: 0.84 nats of 8 vectors, and 0.99 by 8 rounds. */
     .most = 16,         /* More did not raise energies of tokens that were held out. */
-    .effort = 1.0e12,   /* Some 10 seconds of two cores. */
+    .effort = 1.3e12,   /* Some 12 seconds of two cores. */
     .amplification = 6, /* Components have 1.4 to 5, what breaks SmolLM2's layer 4 has 25. */
     .kept = 2,          /* A vector is then a mean over the tokens of three rounds. */
 };
