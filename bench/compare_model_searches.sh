@@ -47,7 +47,8 @@ if [[ -z $pytorch ]]; then
         tee "$pytorch" || { tail -n 5 "$scratch/log" >&2 && fail "PyTorch's side failed"; }
 fi
 # shellcheck disable=SC2086
-build/release/cbe extract "$model" --tokens "$tokens" --lens model --preset leaps --layers "$layers" -k 2 \
+build/release/cbe extract "$model" --tokens "$tokens" --lens model --preset leaps \
+    --layers "$layers" -k 2 \
     --skip-positions 1 --within all --quiet ${CBE_BENCH_OPTIONS:---starts 2 --max-iter 5} \
     -o "$scratch/cbe" >/dev/null
 python3 bench/compare_model_searches.py "$pytorch" "$scratch/cbe/basis.json"
