@@ -5,8 +5,7 @@
  *   start   the guide's maxima, one after another, each together with those before: no evaluation
  *   rounds  the energy of removing the first r vectors together, r = 2, 4, .. and all, twice, each
  *           on fresh tokens, has a gradient in all r vectors; each vector leaps to the mean of its
- *           unit gradients and some of where it stands, first ones first, orthogonal to those before
- *           it
+ *           unit gradients and some of where it stands, orthogonal to the vectors before it
  *
  * Where removal costs much more than to second order, it acts past a threshold: later layers fall
  * back on the attention sink, say, and the model breaks. Vectors leap along second-order gradients
