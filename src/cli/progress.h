@@ -30,8 +30,8 @@ void cli_say(cli_progress *progress, const char *format, ...) __attribute__((for
 /** Shows a warning, even with --quiet. */
 void cli_warn(cli_progress *progress, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-/** Shows the state of the work: on a terminal at most ten times a second in one line, else in a line
- * of its own every half minute. */
+/** Shows the state of the work: on a terminal in one line, at most ten times a second, else in a
+ * line of its own every half minute. */
 void cli_status_line(cli_progress *progress, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /** Clears the line of the state. */

@@ -34,8 +34,8 @@ cbe_status cbe_sequences_count_rows(cbe_sequences *sequences, const cbe_hidden_s
                                     const int64_t *labels, cbe_error *err);
 void cbe_sequences_free(cbe_sequences *sequences);
 
-/** Returns the standard error of a mean over the tokens of n searched sequences, evenly spread as an
- * objective's sample of whole sequences has them.
+/** Returns the standard error of a mean over the tokens of n searched sequences, evenly spread, as
+ * an objective's sample of whole sequences has them.
  * @param rows    (n) scratch
  * @param values  energies per token of these sequences */
 double cbe_sequences_sample_error(const cbe_sequences *sequences, size_t n, size_t *rows,

@@ -48,8 +48,8 @@ cbe_status cbe_model_read_config(cbe_model_config *out, size_t *file_bytes, cons
                                  cbe_error *err);
 
 const cbe_model_config *cbe_model_get_config(const cbe_model *model); /* borrowed */
-/** Multiplications of a token with the weights behind hidden_states.<state>, the unembedding's among
- * them. */
+/** Multiplications of a token with the weights behind hidden_states.<state>, those of the
+ * unembedding among them. */
 double cbe_model_multiplications(const cbe_model_config *config, size_t state);
 
 /** Receives logits (n_tokens, V) of tokens first .. first + n_tokens - 1, in order. Any status but

@@ -31,9 +31,9 @@ size_t cbe_objective_n_tokens(const cbe_objective *objective);
 /** Restricts energies to about n tokens, evenly spread, for cheap comparisons; 0: all that are not
  * held out. The ablation stays the same: mean and resampling go over all tokens. */
 void cbe_objective_set_sample(cbe_objective *objective, size_t n);
-/** The same, n above 0, with another sample for each part: parts 0 .. cbe_objective_n_parts - 1 have
- * no token in common, and part 0 is the sample of cbe_objective_set_sample. A further part is one
- * of these again. */
+/** The same, n above 0, with another sample for each part. Parts 0 .. cbe_objective_n_parts - 1
+ * have no token in common, part 0 is the sample of cbe_objective_set_sample, and a further part is
+ * one of these again. */
 void cbe_objective_set_part(cbe_objective *objective, size_t n, size_t part);
 size_t cbe_objective_n_parts(const cbe_objective *objective, size_t n);
 /** Says whether energies and gradients may be rough from here on, for searches that compare
@@ -58,8 +58,8 @@ void cbe_objective_set_held_out(cbe_objective *objective);
 cbe_status cbe_objective_eval(cbe_objective *objective, size_t m, const double *v, double *energy,
                               double *grad, double *per_token, cbe_error *err);
 
-/** Energy of n directions removed together, which are orthonormal. Under optimal ablation, which has
- * a constant for each direction, means take the constants' place.
+/** Energy of n directions removed together, which are orthonormal. Under optimal ablation, which
+ * has a constant for each direction, means take the constants' place.
  * @param v      (n, d), n at least 1
  * @param energy [out] one number, nats
  * @param grad   [out] (n, d) d energy / d v, as free vectors; NULL skips its cost

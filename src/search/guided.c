@@ -13,8 +13,7 @@
  *
  * The vectors of a basis are removed together, and what matters to the model together need not
  * matter alone. A round costs as many evaluations as there are such r, whatever the number of
- * vectors, and a vector's direction is a mean over the tokens of several rounds: climbs of single
- * vectors took ten times as many evaluations to the same held-out energies.
+ * vectors, and a vector's direction is a mean over the tokens of several rounds.
  *
  * A leap is a step of the generalised power method (leaps.c); several vectors at once are its form
  * on orthonormal frames (Journee, Nesterov, Richtarik and Sepulchre 2010, section 3.4).

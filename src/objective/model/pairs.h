@@ -11,8 +11,8 @@
 typedef void cbe_model_ablate(cbe_model_objective *o, size_t column, size_t sequence, size_t place,
                               float *rows);
 
-/** Runs pairs first .. first + n - 1, each a column and an active sequence, all sequences of a column
- * together: energies of their rows are in work.row_energy then, pair after pair.
+/** Runs pairs first .. first + n - 1, each a column and an active sequence, all sequences of a
+ * column together: energies of their rows are in work.row_energy then, pair after pair.
  * @param grad  whether cbe_suffix_backward may follow: gradients in the output are in the suffix
  * @return CBE_OK, CBE_ERR_NUMERIC */
 cbe_status cbe_model_run_pairs(cbe_model_objective *o, size_t first, size_t n,
