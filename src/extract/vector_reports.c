@@ -190,8 +190,8 @@ static void keep_lower(work *w, size_t first, size_t m, const double *energies)
     }
 }
 
-/* The least energy of four constants, for the whole model, where the search for the best one takes
- * longer than that for the vector: the mean, a standard deviation of the component on either side,
+/* The least energy of four constants, for the whole model and many tokens, where the search for the
+ * best one takes longer than that for the vector: the mean, a standard deviation of the component on either side,
  * and the lowest point of the parabola through these, where that promises to be lower. */
 static cbe_status look_for_constants(work *w, size_t m, const double *v, cbe_error *err)
 {
@@ -203,7 +203,7 @@ static cbe_status look_for_constants(work *w, size_t m, const double *v, cbe_err
     for (size_t i = 0; i < 3 && st == CBE_OK; i++) {
         for (size_t j = 0; j < m; j++) sides[j] = i == 0 ? 0 : i == 1 ? -1 : 1;
         set_constants(w, m, v, sides);
-        if (i == 0 && w->mean && w->few)
+        if (i == 0 && w->mean)
             memcpy(look[0], w->whole, m * sizeof *look[0]); /* measured before */
         else
             st = measure_at(w, m, v, look[i], err);
@@ -230,9 +230,9 @@ static cbe_status measure_shares(work *w, bool thorough, size_t m, const double 
     cbe_status st = CBE_OK;
     cbe_objective_set_sample(objective, w->few);
     if (st == CBE_OK && thorough && !w->optimal) {
-        st = w->o->model ? look_for_constants(w, m, v, err)
-                         : cbe_objective_eval_optimal(objective, m, v, w->energies, w->constants,
-                                                      NULL, NULL, err);
+        st = w->few ? look_for_constants(w, m, v, err)
+                    : cbe_objective_eval_optimal(objective, m, v, w->energies, w->constants, NULL,
+                                                 NULL, err);
         scale_energies(w, m, reports);
         for (size_t j = 0; j < m && st == CBE_OK; j++) {
             reports[j].optimal_energy = w->energies[j];
