@@ -191,8 +191,9 @@ static void keep_lower(work *w, size_t first, size_t m, const double *energies)
 }
 
 /* The least energy of four constants, for the whole model and many tokens, where the search for the
- * best one takes longer than that for the vector: the mean, a standard deviation of the component on either side,
- * and the lowest point of the parabola through these, where that promises to be lower. */
+ * best one takes longer than that for the vector. They are the mean, a standard deviation of the
+ * component on either side, and the lowest point of the parabola through these where that promises
+ * to be lower. */
 static cbe_status look_for_constants(work *w, size_t m, const double *v, cbe_error *err)
 {
     static const double promises = 0.95;
