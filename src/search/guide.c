@@ -22,7 +22,6 @@ struct cbe_proposals {
     double energy[CBE_GUIDE_BATCH];
     cbe_start_kind kinds[CBE_GUIDE_BATCH];
     cbe_maxima best; /* of both halves */
-    cbe_proposal first;
 };
 
 void cbe_proposals_free(cbe_proposals *p)
@@ -123,7 +122,7 @@ static void climb(cbe_proposals *p, const cbe_search *s, cbe_samples on, cbe_sam
             cbe_maxima_add(&p->best, p->v + j * d, p->energy[j], p->kinds[j]);
 }
 
-const cbe_proposal *cbe_proposals_best(cbe_proposals *p, cbe_search *s)
+const cbe_maximum *cbe_proposals_best(cbe_proposals *p, cbe_search *s)
 {
     take_coefficients(p->guide, s->d, s->vector, s->found, p->removed);
     cbe_apart_set_removed(p->guide->apart, s->vector, p->removed);
@@ -133,9 +132,7 @@ const cbe_proposal *cbe_proposals_best(cbe_proposals *p, cbe_search *s)
         climb(p, s, half ? CBE_SAMPLES_ODD : CBE_SAMPLES_EVEN,
               half ? CBE_SAMPLES_EVEN : CBE_SAMPLES_ODD);
     }
-    if (p->best.n == 0) return NULL;
-    p->first = (cbe_proposal){p->best.list[0].v, p->best.list[0].energy, p->best.list[0].kind};
-    return &p->first;
+    return p->best.n ? &p->best.list[0] : NULL;
 }
 
 double cbe_proposals_energy(cbe_proposals *p, const cbe_search *s, size_t n, double *grad)

@@ -16,13 +16,6 @@ struct cbe_search_guide {
     const double *rows; /* (m, d) orthonormal, the most important first */
 };
 
-/** A direction that the guide proposes. */
-typedef struct {
-    double *v;     /* (d), unit, on the sphere of the vector in work */
-    double energy; /* second-order, of the samples that it did not climb on */
-    cbe_start_kind kind;
-} cbe_proposal;
-
 typedef struct cbe_proposals cbe_proposals; /* room for climbs of a guide */
 
 cbe_status cbe_proposals_create(cbe_proposals **out, const cbe_search *s, cbe_error *err);
@@ -32,7 +25,8 @@ void cbe_proposals_free(cbe_proposals *proposals); /* NULL is allowed */
 double cbe_proposals_energy(cbe_proposals *proposals, const cbe_search *s, size_t n, double *grad);
 /** Climbs on either half of the samples from many starts, and judges where climbs end by the other
  * half. Energies are of removing the direction together with the vectors s->found before s->vector.
- * @return the best direction on s->sphere, borrowed until the next call; NULL: there is none */
-const cbe_proposal *cbe_proposals_best(cbe_proposals *proposals, cbe_search *s);
+ * @return the best direction on s->sphere, with the energy of the half that it did not climb on,
+ * borrowed until the next call; NULL: there is none */
+const cbe_maximum *cbe_proposals_best(cbe_proposals *proposals, cbe_search *s);
 
 #endif

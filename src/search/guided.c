@@ -105,7 +105,7 @@ static cbe_start_kind start_vector(cbe_search *s, guided_search *g, size_t place
     s->vector = place;
     if (given && place_vector(s, place, given)) return CBE_FROM_GIVEN;
     s->sphere = cbe_search_sphere(s, place, s->found, 0);
-    const cbe_proposal *best = cbe_proposals_best(g->proposals, s);
+    const cbe_maximum *best = cbe_proposals_best(g->proposals, s);
     if (best && place_vector(s, place, best->v)) return best->kind;
     do cbe_search_random_direction(s, s->batch_v);
     while (!place_vector(s, place, s->batch_v));
