@@ -63,18 +63,21 @@ static void take_coefficients(const cbe_search_guide *g, size_t d, size_t n, con
             a[j * g->m + i] = cbe_sphere_dot(d, g->rows + i * d, v + j * d);
 }
 
+/* out = sum of weight_i rows_i (d), weights (m). */
+static void combine_rows(const cbe_search_guide *g, size_t d, const double *weights, double *out)
+{
+    memset(out, 0, d * sizeof *out);
+    for (size_t i = 0; i < g->m; i++)
+        for (size_t k = 0; k < d; k++) out[k] += weights[i] * g->rows[i * d + k];
+}
+
 /* Energies of the climbs, and gradients in v unless NULL. */
 static void eval(cbe_proposals *p, size_t d, cbe_samples samples, double *grad)
 {
     const cbe_search_guide *g = p->guide;
     take_coefficients(g, d, p->n, p->v, p->a);
     cbe_apart_eval(g->apart, samples, p->n, p->a, p->energy, grad ? p->by_a : NULL);
-    if (!grad) return;
-    memset(grad, 0, p->n * d * sizeof *grad);
-    for (size_t j = 0; j < p->n; j++)
-        for (size_t i = 0; i < g->m; i++)
-            for (size_t k = 0; k < d; k++)
-                grad[j * d + k] += p->by_a[j * g->m + i] * g->rows[i * d + k];
+    for (size_t j = 0; j < p->n && grad; j++) combine_rows(g, d, p->by_a + j * g->m, grad + j * d);
 }
 
 static void add_start(cbe_proposals *p, const cbe_search *s, const double *x, cbe_start_kind kind)
@@ -95,11 +98,8 @@ static void gather(cbe_proposals *p, cbe_search *s)
     for (size_t i = 0; i < g->m && i < cbe_guided_rules.components; i++)
         add_start(p, s, g->rows + i * s->d, CBE_FROM_COMPONENT);
     for (size_t i = 0; i < cbe_guided_rules.random; i++) {
-        memset(s->batch_v, 0, s->d * sizeof *s->batch_v);
-        for (size_t j = 0; j < g->m; j++) {
-            const double weight = cbe_rng_normal(&s->rng);
-            for (size_t k = 0; k < s->d; k++) s->batch_v[k] += weight * g->rows[j * s->d + k];
-        }
+        for (size_t j = 0; j < g->m; j++) p->a[j] = cbe_rng_normal(&s->rng);
+        combine_rows(g, s->d, p->a, s->batch_v);
         add_start(p, s, s->batch_v, CBE_FROM_RANDOM);
     }
 }
@@ -149,12 +149,7 @@ double cbe_proposals_energy(cbe_proposals *p, const cbe_search *s, size_t n, dou
         cbe_apart_eval(g->apart, CBE_SAMPLES_ALL, 1, p->a, &energy, grad ? p->by_a : NULL);
         memcpy(p->removed + (n - 1) * m, p->removed + j * m, m * sizeof *p->a);
         memcpy(p->removed + j * m, p->a, m * sizeof *p->a);
-        double length = 0;
-        for (size_t i = 0; i < m && grad; i++) length += p->by_a[i] * p->by_a[i];
-        if (grad) memset(grad + j * d, 0, d * sizeof *grad);
-        for (size_t i = 0; i < m && length > 0; i++)
-            for (size_t k = 0; k < d; k++)
-                grad[j * d + k] += p->by_a[i] / sqrt(length) * g->rows[i * d + k];
+        if (grad) combine_rows(g, d, p->by_a, grad + j * d);
     }
     return energy;
 }

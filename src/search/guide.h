@@ -21,7 +21,7 @@ typedef struct cbe_proposals cbe_proposals; /* room for climbs of a guide */
 cbe_status cbe_proposals_create(cbe_proposals **out, const cbe_search *s, cbe_error *err);
 void cbe_proposals_free(cbe_proposals *proposals); /* NULL is allowed */
 /** Second-order energy of removing the first n vectors of s->found together, by all samples.
- * @param grad  [out] (n, d) unit gradients in each of them; NULL: not wanted */
+ * @param grad  [out] (n, d) gradients in each of them; NULL: not wanted */
 double cbe_proposals_energy(cbe_proposals *proposals, const cbe_search *s, size_t n, double *grad);
 /** Climbs on either half of the samples from many starts, and judges where climbs end by the other
  * half. Energies are of removing the direction together with the vectors s->found before s->vector.
